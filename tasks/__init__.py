@@ -1,0 +1,4 @@
+"""What both sides share: orders and answers, named arrays, blobs, presence, the workload interface.
+
+Imports nothing of the other packages.
+"""

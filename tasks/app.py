@@ -1,0 +1,83 @@
+"""The Celery app, set up so that a worker lives through whatever happens to its connection.
+
+Each side makes its own with :func:`make_app`; no app is made by importing this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from celery.apps.worker import Worker
+from kombu.utils.objects import cached_property
+
+
+class QuietWorker(Worker):
+    """A worker that doesn't talk to other workers: clients are no business of each other's."""
+
+    def prepare_args(self, **kwargs: Any) -> dict[str, Any]:
+        """Leave out the start-up exchange with other workers (mingle) and their event stream (gossip)."""
+        return {**kwargs, "without_mingle": True, "without_gossip": True}
+
+
+class FederationApp(Celery):
+    """A Celery app whose workers are :class:`QuietWorker`."""
+
+    @cached_property
+    def Worker(self) -> type[Worker]:  # noqa: N802  # Celery's name for it
+        """The class that ``celery worker`` runs."""
+        worker: type[Worker] = self.subclass_with_self(QuietWorker, name="Worker")
+        return worker
+
+
+def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> FederationApp:
+    """Return an app that talks JSON over the Redis at ``url``.
+
+    Args:
+        name: The app's name.
+        url: The broker's URL; results go there too.
+        include: Modules with the bodies of the tasks, imported when a worker starts.
+        extra: Further Celery settings.
+    """
+    app = FederationApp(name, include=list(include), set_as_current=False)
+    app.conf.update(
+        broker_url=url,
+        result_backend=url,
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        # A worker takes one order at a time and acknowledges it at once: nothing is redelivered while it trains,
+        # and a lost connection doesn't end a worker that holds an order (celery 5.7).
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        # Outages end: a worker tries for as long as it takes, and keeps a result until it is stored.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        result_backend_always_retry=True,
+        result_backend_max_sleep_between_retries_ms=1000,
+        redis_socket_connect_timeout=5,
+        redis_socket_timeout=60,
+        broker_transport_options=transport_options("all"),
+        result_expires=24 * 3600,
+        task_store_eager_result=False,
+        task_eager_propagates=True,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=True,
+        worker_proc_alive_timeout=60,
+        **extra,
+    )
+    return app
+
+
+def transport_options(owner: str) -> dict[str, object]:
+    """Return kombu's settings for Redis, with the keys of unacknowledged messages kept apart for ``owner``."""
+    return {
+        "visibility_timeout": 24 * 3600,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "unacked_key": f"fl:unacked:{owner}",
+        "unacked_index_key": f"fl:unacked_index:{owner}",
+        "unacked_mutex_key": f"fl:unacked_mutex:{owner}",
+    }

@@ -1,0 +1,193 @@
+"""Named arrays and their bytes, in safetensors layout.
+
+Layout (https://huggingface.co/docs/safetensors): an unsigned 64-bit little-endian header length, a JSON header
+``{name: {"dtype", "shape", "data_offsets": [begin, end]}}``, then the arrays' bytes without gaps. Names are sorted,
+so equal arrays are equal bytes. Decoding makes views and copies nothing; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.errors import ArraysError
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+"""Named arrays: a model's parameters, or what changed in them."""
+
+MAX_HEADER_BYTES = 100_000_000
+_LENGTH_BYTES = 8
+_ALIGNMENT = 8
+
+_CODES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U64": np.dtype("<u8"),
+    "U32": np.dtype("<u4"),
+    "U16": np.dtype("<u2"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+_NAMES = {dtype: code for code, dtype in _CODES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """An array without its values: ``dtype`` is a safetensors code (``F32``), ``shape`` a tuple of sizes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the array's values take."""
+        return math.prod(self.shape) * _CODES[self.dtype].itemsize
+
+
+Spec = dict[str, ArraySpec]
+
+
+def spec_of(arrays: Arrays) -> Spec:
+    """Return names, dtypes and shapes of ``arrays``, sorted by name.
+
+    Raises:
+        ArraysError: If a dtype has no safetensors code.
+    """
+    return {name: ArraySpec(_code(name, arrays[name].dtype), arrays[name].shape) for name in sorted(arrays)}
+
+
+def _code(name: str, dtype: np.dtype[Any]) -> str:
+    try:
+        return _NAMES[dtype.newbyteorder("<")]
+    except KeyError:
+        raise ArraysError(f"array {name!r} has dtype {dtype}: allowed are {', '.join(_CODES)}") from None
+
+
+def encode(arrays: Arrays) -> Iterator[memoryview]:
+    """Yield the bytes of ``arrays``: the header, then each array's own memory (a copy only if not contiguous).
+
+    Raises:
+        ArraysError: If a dtype has no safetensors code.
+    """
+    spec = spec_of(arrays)
+    yield memoryview(encode_header(spec))
+    for name, entry in spec.items():
+        values = np.ascontiguousarray(arrays[name], dtype=_CODES[entry.dtype])
+        yield memoryview(values.reshape(-1).view(np.uint8))
+
+
+def encode_header(spec: Spec) -> bytes:
+    """Return length and JSON header of arrays laid out in the order of ``spec``, padded with spaces to 8 bytes."""
+    header: dict[str, dict[str, object]] = {}
+    begin = 0
+    for name, entry in spec.items():
+        end = begin + entry.size_bytes
+        header[name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(_LENGTH_BYTES, "little") + text
+
+
+def encoded_size(spec: Spec) -> int:
+    """Bytes that arrays of this spec take when encoded by :func:`encode`."""
+    return len(encode_header(spec)) + sum(entry.size_bytes for entry in spec.values())
+
+
+def decode(data: bytes | bytearray | memoryview | mmap.mmap) -> dict[str, Array]:
+    """Return views into ``data``, by name; read-only if ``data`` is.
+
+    Raises:
+        ArraysError: If ``data`` isn't well-formed: a length, an offset, a shape or a dtype is wrong.
+    """
+    view = memoryview(data)
+    spec, start = decode_header(view)
+    arrays = {}
+    for name, entry in spec.items():
+        end = start + entry.size_bytes
+        arrays[name] = np.frombuffer(view[start:end], dtype=_CODES[entry.dtype]).reshape(entry.shape)
+        start = end
+    return arrays
+
+
+def decode_header(view: memoryview) -> tuple[Spec, int]:
+    """Return the spec in order of offsets, and where the first array's bytes begin.
+
+    Raises:
+        ArraysError: If the header isn't well-formed or doesn't describe exactly the bytes that follow it.
+    """
+    length = int.from_bytes(view[:_LENGTH_BYTES], "little")
+    start = _LENGTH_BYTES + length
+    if len(view) < _LENGTH_BYTES or length > MAX_HEADER_BYTES or start > len(view):
+        raise ArraysError(f"{len(view)} bytes are too few for a header of {length} bytes")
+    try:
+        header = json.loads(bytes(view[_LENGTH_BYTES:start]))
+        entries = [_entry(name, value) for name, value in header.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ArraysError(f"the header is not one of safetensors: {type(error).__name__}: {error}") from None
+    entries.sort(key=lambda entry: (entry[2], entry[3]))
+    position = 0
+    for name, spec, begin, end in entries:
+        if begin != position or end - begin != spec.size_bytes:
+            raise ArraysError(f"array {name!r} of {spec.size_bytes} bytes claims offsets {begin} to {end}")
+        position = end
+    if start + position != len(view):
+        raise ArraysError(f"the header describes {position} bytes of arrays, {len(view) - start} are there")
+    return {name: spec for name, spec, _, _ in entries}, start
+
+
+def _entry(name: str, value: Mapping[str, Any]) -> tuple[str, ArraySpec, int, int]:
+    dtype, shape, (begin, end) = value["dtype"], value["shape"], value["data_offsets"]
+    numbers = [*shape, begin, end]
+    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
+        raise ValueError(f"array {name!r}: sizes and offsets are whole numbers from 0")
+    if dtype not in _CODES:
+        raise ValueError(f"array {name!r} has dtype {dtype!r}: allowed are {', '.join(_CODES)}")
+    return name, ArraySpec(dtype, tuple(shape)), begin, end
+
+
+def write_file(path: Path, arrays: Arrays) -> str:
+    """Write ``arrays`` to ``path`` so that it holds all of them or is as it was, and survives a crash.
+
+    Returns:
+        SHA-256 of the file, in hexadecimal.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    digest = hashlib.sha256()
+    with temporary.open("wb") as file:
+        for piece in encode(arrays):
+            file.write(piece)
+            digest.update(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    return digest.hexdigest()
+
+
+def map_file(path: Path) -> dict[str, Array]:
+    """Return the arrays of a file as read-only views of its memory map: read from disk as they are used.
+
+    Raises:
+        ArraysError: If the file isn't well-formed.
+        OSError: If it can't be read.
+    """
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise ArraysError(f"{path} is empty")
+        return decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

@@ -1,0 +1,174 @@
+"""Blobs: bytes too large for a message, kept beside the queue in chunks and checked by a digest when read.
+
+Redis caps a value at 512 MB and reads a value whole, so a blob is cut into chunks of a few megabytes, and neither
+side holds more than one chunk beside the arrays themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+from redis import Redis
+
+from tasks.errors import BlobError
+
+CHUNK_BYTES = 8 * 2**20
+MAX_BLOB_BYTES = 2**40
+
+
+class BlobRef(BaseModel):
+    """What a message says of a blob: its name, length in bytes, and SHA-256 in hexadecimal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=512)]
+    size_bytes: Annotated[int, Field(ge=1, le=MAX_BLOB_BYTES)]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    chunk_bytes: Annotated[int, Field(ge=2**16, le=2**28)] = CHUNK_BYTES
+
+    @property
+    def num_chunks(self) -> int:
+        """Number of chunks the blob is cut into; all but the last are ``chunk_bytes`` long."""
+        return math.ceil(self.size_bytes / self.chunk_bytes)
+
+    def chunk_names(self) -> list[str]:
+        """Names of the chunks, in order."""
+        return [_chunk_name(self.name, index) for index in range(self.num_chunks)]
+
+
+class ChunkStore(Protocol):
+    """Where chunks are kept: Redis, or this process's memory in eager mode."""
+
+    def set(self, name: str, chunk: memoryview, ttl_s: int) -> None:
+        """Keep ``chunk`` under ``name`` for ``ttl_s`` seconds."""
+        ...
+
+    def get(self, name: str) -> bytes | None:
+        """Return the chunk kept under ``name``, or None."""
+        ...
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Forget the chunks of these names; those that don't exist are passed over."""
+        ...
+
+
+class RedisChunks:
+    """Chunks in Redis, a key each."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    def set(self, name: str, chunk: memoryview, ttl_s: int) -> None:
+        """Keep ``chunk`` under ``name`` for ``ttl_s`` seconds."""
+        self._client.set(name, chunk, ex=ttl_s)
+
+    def get(self, name: str) -> bytes | None:
+        """Return the chunk kept under ``name``, or None."""
+        value: bytes | None = self._client.get(name)  # type: ignore[assignment]  # a client without decoding
+        return value
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Forget the chunks of these names."""
+        keys = list(names)
+        if keys:
+            self._client.unlink(*keys)
+
+
+class MemoryChunks:
+    """Chunks in this process's memory; they don't expire."""
+
+    def __init__(self) -> None:
+        self.chunks: dict[str, bytes] = {}
+
+    def set(self, name: str, chunk: memoryview, ttl_s: int) -> None:
+        """Keep a copy of ``chunk`` under ``name``."""
+        self.chunks[name] = bytes(chunk)
+
+    def get(self, name: str) -> bytes | None:
+        """Return the chunk kept under ``name``, or None."""
+        return self.chunks.get(name)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Forget the chunks of these names."""
+        for name in names:
+            self.chunks.pop(name, None)
+
+
+def publish(store: ChunkStore, name: str, pieces: Iterable[memoryview], ttl_s: int) -> BlobRef:
+    """Put the bytes of ``pieces``, one after the other, into ``store`` and return the reference to them."""
+    digest = hashlib.sha256()
+    size_bytes = 0
+    for index, chunk in enumerate(_chunks(pieces, CHUNK_BYTES)):
+        digest.update(chunk)
+        size_bytes += len(chunk)
+        store.set(_chunk_name(name, index), chunk, ttl_s)
+    return BlobRef(name=name, size_bytes=size_bytes, digest=digest.hexdigest())
+
+
+def read(store: ChunkStore, ref: BlobRef) -> Iterator[bytes]:
+    """Yield the blob's chunks in order. Only when the last has been taken are they known to be right.
+
+    Raises:
+        BlobError: If a chunk is missing or of the wrong length, or, at the end, if the digest differs.
+    """
+    digest = hashlib.sha256()
+    left = ref.size_bytes
+    for index, name in enumerate(ref.chunk_names()):
+        chunk = store.get(name)
+        expected = min(ref.chunk_bytes, left)
+        if chunk is None:
+            raise BlobError(f"blob {ref.name!r}: chunk {index + 1} of {ref.num_chunks} is missing")
+        if len(chunk) != expected:
+            raise BlobError(f"blob {ref.name!r}: chunk {index + 1} has {len(chunk)} bytes instead of {expected}")
+        digest.update(chunk)
+        left -= expected
+        yield chunk
+    if digest.hexdigest() != ref.digest:
+        raise BlobError(f"blob {ref.name!r}: its bytes don't match their digest")
+
+
+def fetch(store: ChunkStore, ref: BlobRef) -> bytearray:
+    """Return the blob's bytes, checked.
+
+    Raises:
+        BlobError: If it is missing, truncated or not what its digest says.
+    """
+    data = bytearray(ref.size_bytes)
+    position = 0
+    for chunk in read(store, ref):
+        data[position : position + len(chunk)] = chunk
+        position += len(chunk)
+    return data
+
+
+def discard(store: ChunkStore, ref: BlobRef) -> None:
+    """Take the blob out of ``store``."""
+    store.delete(ref.chunk_names())
+
+
+def _chunk_name(name: str, index: int) -> str:
+    return f"{name}:{index}"
+
+
+def _chunks(pieces: Iterable[memoryview], size: int) -> Iterator[memoryview]:
+    """Cut ``pieces``, laid end to end, into chunks of ``size`` bytes; what lies within one piece isn't copied."""
+    pending = bytearray()
+    for piece in pieces:
+        view = piece.cast("B") if piece.format != "B" else piece
+        while len(view):
+            if not pending and len(view) >= size:
+                yield view[:size]
+                view = view[size:]
+                continue
+            take = min(size - len(pending), len(view))
+            pending += view[:take]
+            view = view[take:]
+            if len(pending) == size:
+                yield memoryview(pending)
+                pending = bytearray()
+    if pending:
+        yield memoryview(pending)

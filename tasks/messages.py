@@ -1,0 +1,139 @@
+"""Orders and their answers: small JSON with references, never weights.
+
+An order goes to a client's queue as the one argument of a Celery task; the answer is what the task returns. A
+client's failure is a value: an answer with a status and a reason, never an exception.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.blobs import BlobRef
+from tasks.errors import MessageError
+
+Metrics = dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(allow_inf_nan=False)]]
+Count = Annotated[int, Field(ge=0, le=10**12)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Reason = Annotated[str, Field(max_length=2_000)]
+
+
+class Status(StrEnum):
+    """How a slot of a round was filled."""
+
+    TRAINED = "trained"
+    """The client trained all it was asked to."""
+    TIMED_OUT = "timed_out"
+    """Time ran out; the update holds the steps that were done."""
+    EVALUATED = "evaluated"
+    """The client evaluated the model on its own held-out data."""
+    DONE = "done"
+    """The client did what an order without a result told it to."""
+    FAILED = "failed"
+    """The client could not do it; the reason says why."""
+    REJECTED = "rejected"
+    """The orchestrator did not take the update; the reason says why."""
+    LOST = "lost"
+    """The client vanished."""
+    LATE = "late"
+    """The answer came after the slot was closed."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainOptions(_Message):
+    """How a client trains: the hyperparameters of local training."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
+    """Passes over the client's training examples."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Examples a step."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+
+
+class Order(_Message):
+    """What every order says."""
+
+    order_id: str
+    run_id: str
+    client_id: str
+    round_number: int
+    workload: str
+    """Name of the workload that the run trains, to be compared with the client's own."""
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Seconds the client may take, from when it begins; then it returns what it has."""
+
+
+class TrainOrder(Order):
+    """Train from the given parameters and send the update."""
+
+    parameters: BlobRef
+    options: TrainOptions
+    seed: int
+    """Seeds whatever is random in this client's training of this round."""
+
+
+class EvaluateOrder(Order):
+    """Evaluate the given parameters on the client's own held-out examples."""
+
+    parameters: BlobRef
+
+
+class SetParametersOrder(Order):
+    """Keep the given parameters as the client's model."""
+
+    parameters: BlobRef
+
+
+class DisconnectOrder(Order):
+    """Leave the federation."""
+
+    message: str
+    reconnect_after_s: Seconds = 0.0
+    """Seconds after which to come back; 0: never, the worker ends."""
+
+
+class Answer(_Message):
+    """What a client says in return for any order."""
+
+    order_id: Annotated[str, Field(max_length=300)]
+    client_id: Annotated[str, Field(max_length=64)]
+    status: Status
+    reason: Reason = ""
+    num_examples: Count = 0
+    """Examples that the client trained or evaluated on."""
+    num_steps: Count = 0
+    """Optimiser steps that were done."""
+    num_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Passes over the data that were done; a part of one counts as a part."""
+    metrics: Metrics = {}
+    duration_s: Seconds = 0.0
+    """Seconds the client took, by its own clock."""
+    update: BlobRef | None = None
+    """Where a trained client put its parameters."""
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def decode(kind: type[M], message: object) -> M:
+    """Return ``message``, as it came out of JSON, as a checked message of this kind.
+
+    Raises:
+        MessageError: If anything is missing, too much, of the wrong type or out of range.
+    """
+    try:
+        return kind.model_validate(message)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "message"
+        raise MessageError(f"{kind.__name__}: {where}: {first['msg']}"[:500]) from None
+
+
+def encode(message: BaseModel) -> dict[str, object]:
+    """Return ``message`` as what JSON can hold."""
+    return message.model_dump(mode="json")

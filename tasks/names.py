@@ -1,0 +1,79 @@
+"""Names of queues, keys and tasks: the one place that knows how they are spelled.
+
+Whatever a client writes lies under a name that holds its id, so that an access rule can pin it to that.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tasks.errors import ConfigurationError
+
+TRAIN_TASK = "worker.train"
+EVALUATE_TASK = "worker.evaluate"
+SET_PARAMETERS_TASK = "worker.set_parameters"
+DISCONNECT_TASK = "worker.disconnect"
+
+ORCHESTRATOR_QUEUE = "orchestrator"
+INITIALISE_TASK = "orchestrator.initialise"
+INGEST_TASK = "orchestrator.ingest"
+CLOSE_ROUND_TASK = "orchestrator.close_round"
+
+FEDERATION_KEY = "fl:federation"
+PRESENCE_CHANNEL = "fl:presence"
+CLIENT_KEY_PREFIX = "fl:client:"
+
+_CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def check_client_id(client_id: str) -> str:
+    """Return ``client_id`` if it can stand in a key, a queue's name and a file's name.
+
+    Raises:
+        ConfigurationError: If it can't.
+    """
+    if not _CLIENT_ID.fullmatch(client_id):
+        raise ConfigurationError(
+            f"client id {client_id!r}: 1 to 64 letters, digits, '.', '_' or '-' are allowed, a letter or digit first"
+        )
+    return client_id
+
+
+def client_queue(client_id: str) -> str:
+    """Queue that the worker of ``client_id`` consumes."""
+    return f"client.{client_id}"
+
+
+def client_key(client_id: str) -> str:
+    """Key under which ``client_id`` announces itself; it expires unless refreshed."""
+    return f"{CLIENT_KEY_PREFIX}{client_id}"
+
+
+def away_key(client_id: str) -> str:
+    """Key that exists as long as ``client_id`` was told to stay away."""
+    return f"fl:away:{client_id}"
+
+
+def seats_key(run_id: str) -> str:
+    """Hash of a run's seats (part number -> client id), for clients that share one data set."""
+    return f"fl:seats:{run_id}"
+
+
+def order_id(client_id: str, run_id: str, round_number: int, kind: str) -> str:
+    """Id of an order, and of the Celery task that carries it: the same every time it is asked for."""
+    return f"{client_id}/{run_id}/{round_number}/{kind}"
+
+
+def result_key(task_id: str) -> str:
+    """Key under which Celery's Redis backend keeps a task's result; it's also the channel that tells of it."""
+    return f"celery-task-meta-{task_id}"
+
+
+def global_blob(run_id: str, round_number: int) -> str:
+    """Name of the blob with the model that round ``round_number`` starts from."""
+    return f"fl:blob:{run_id}/{round_number}"
+
+
+def update_blob(client_id: str, run_id: str, round_number: int) -> str:
+    """Name of the blob with ``client_id``'s update of a round."""
+    return f"fl:blob:{client_id}/{run_id}/{round_number}"

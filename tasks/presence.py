@@ -1,0 +1,140 @@
+"""Who is there: every client keeps an announcement of itself alive, and takes its own down when it leaves.
+
+An announcement is a key that expires unless it is refreshed, so a client that vanishes is gone within
+``LIFETIME_HEARTBEATS`` heartbeats; a message on a channel tells at once of those that join or leave in good order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from redis import Redis
+
+from tasks.names import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, client_key
+
+DEFAULT_HEARTBEAT_S = 2.0
+LIFETIME_HEARTBEATS = 2.5
+"""Heartbeats that an announcement outlives its last refreshing by: two may be missed."""
+
+_TAKE_DOWN = """
+local value = redis.call('GET', KEYS[1])
+if value and cjson.decode(value).incarnation == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+class Hardware(BaseModel):
+    """What a client computes with: processors, memory in bytes, accelerator (empty: none)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_cpus: Annotated[int, Field(ge=1)]
+    memory_bytes: Annotated[int, Field(ge=0)]
+    accelerator: Annotated[str, Field(max_length=100)] = ""
+
+
+class Announcement(BaseModel):
+    """What a client says of itself.
+
+    ``incarnation`` is new each time its worker starts, so that the end of a former one takes down nothing of the
+    present one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    incarnation: Annotated[str, Field(min_length=1, max_length=64)]
+    workload: Annotated[str, Field(max_length=300)]
+    num_examples: Annotated[int, Field(ge=0, le=10**12)]
+    labels: Annotated[Mapping[str, Annotated[int, Field(ge=0)]], Field(max_length=100_000)] = {}
+    hardware: Hardware
+    heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = DEFAULT_HEARTBEAT_S
+    leaving: bool = False
+    """True from the moment a worker is told to end until its last task is done: it takes no further orders."""
+
+
+class Registry(Protocol):
+    """Where announcements are: Redis, or this process's memory in eager mode."""
+
+    def announce(self, announcement: Announcement) -> None:
+        """Put up or refresh an announcement."""
+        ...
+
+    def tell(self, client_id: str) -> None:
+        """Wake whoever waits for clients: ``client_id`` has joined or left."""
+        ...
+
+    def take_down(self, client_id: str, incarnation: str) -> None:
+        """Take down this client's announcement, if it is still this incarnation's."""
+        ...
+
+    def present(self) -> dict[str, Announcement]:
+        """Return all live announcements by client id."""
+        ...
+
+
+class RedisRegistry:
+    """Announcements in Redis, a key each that expires."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    def announce(self, announcement: Announcement) -> None:
+        """Put up or refresh an announcement."""
+        lifetime_ms = int(announcement.heartbeat_s * LIFETIME_HEARTBEATS * 1000)
+        self._client.set(client_key(announcement.client_id), announcement.model_dump_json(), px=lifetime_ms)
+
+    def tell(self, client_id: str) -> None:
+        """Wake whoever waits for clients."""
+        self._client.publish(PRESENCE_CHANNEL, client_id)
+
+    def take_down(self, client_id: str, incarnation: str) -> None:
+        """Take down this client's announcement, if it is still this incarnation's."""
+        self._client.eval(_TAKE_DOWN, 1, client_key(client_id), incarnation)
+        self.tell(client_id)
+
+    def present(self) -> dict[str, Announcement]:
+        """Return all live announcements by client id; what isn't one is passed over."""
+        keys = sorted(self._client.scan_iter(match=f"{CLIENT_KEY_PREFIX}*", count=1000))
+        values = self._client.mget(keys) if keys else []
+        found = {}
+        for key, value in zip(keys, values, strict=True):  # type: ignore[arg-type]  # a client that isn't async
+            announcement = _decode(value)
+            if announcement is not None and client_key(announcement.client_id).encode() == key:
+                found[announcement.client_id] = announcement
+        return found
+
+
+class MemoryRegistry:
+    """Announcements in this process's memory; they don't expire."""
+
+    def __init__(self) -> None:
+        self.announcements: dict[str, Announcement] = {}
+
+    def announce(self, announcement: Announcement) -> None:
+        """Put up or refresh an announcement."""
+        self.announcements[announcement.client_id] = announcement
+
+    def tell(self, client_id: str) -> None:
+        """Do nothing: nobody waits in eager mode."""
+
+    def take_down(self, client_id: str, incarnation: str) -> None:
+        """Take down this client's announcement, if it is still this incarnation's."""
+        current = self.announcements.get(client_id)
+        if current is not None and current.incarnation == incarnation:
+            del self.announcements[client_id]
+
+    def present(self) -> dict[str, Announcement]:
+        """Return all announcements by client id."""
+        return dict(sorted(self.announcements.items()))
+
+
+def _decode(value: bytes | None) -> Announcement | None:
+    if value is None:
+        return None
+    try:
+        return Announcement.model_validate_json(value)
+    except ValidationError:
+        return None

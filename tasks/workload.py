@@ -1,0 +1,182 @@
+"""The workload: what is trained, on which data, and how. It is the user's own part of a federation.
+
+A workload is a class with four duties: initial parameters, data (a client's own, and the orchestrator's held-out),
+local training, evaluation. Its contract is named NumPy arrays, so that it may train with whatever it likes.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tasks.arrays import Arrays
+from tasks.errors import ConfigurationError, LoadError
+from tasks.loading import load
+from tasks.messages import TrainOptions
+
+BUILT_IN = {
+    "digits": "workloads.digits:Digits",
+    "mnist": "workloads.mnist:Mnist",
+}
+"""Workloads that come with the project, and where they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a data set that several clients share is a client's own; ``index`` counts from 0."""
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ConfigurationError(f"part {self.index + 1} of {self.count}: parts are counted from 1 to their number")
+
+    @classmethod
+    def parse(cls, text: str) -> Part:
+        """Read ``2/4``: the second of four parts.
+
+        Raises:
+            ConfigurationError: If ``text`` isn't of this form.
+        """
+        number, slash, count = text.partition("/")
+        if not (slash and number.isdecimal() and count.isdecimal()):
+            raise ConfigurationError(f"part {text!r}: write the number of the part and of all parts, like 2/4")
+        return cls(int(number) - 1, int(count))
+
+    def __str__(self) -> str:
+        """Return the form that :meth:`parse` reads."""
+        return f"{self.index + 1}/{self.count}"
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """Where a client's data is: its folder, if it was given one, and its part of a shared data set."""
+
+    folder: Path | None = None
+    part: Part = Part(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientData:
+    """A client's own data, in whatever form its workload trains on.
+
+    Attributes:
+        train: Examples to train on.
+        test: Examples held out at the client, for federated evaluation; never trained on.
+        num_train: Number of examples in ``train``.
+        labels: Number of training examples of each label, as the client announces them; empty if there are none.
+    """
+
+    train: Any
+    test: Any
+    num_train: int
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What local training returns.
+
+    Attributes:
+        parameters: The trained parameters; names, shapes and dtypes are those that came in.
+        num_examples: Examples in the client's training data; an update weighs as many.
+        num_steps: Optimiser steps done.
+        num_epochs: Passes over the data done.
+        metrics: Whatever is worth recording, like ``train_loss``.
+    """
+
+    parameters: Arrays
+    num_examples: int
+    num_steps: int
+    num_epochs: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How good a model is: mean loss an example, share of examples that are right (0 to 1), number of examples."""
+
+    loss: float
+    accuracy: float
+    num_examples: int
+
+
+class TimeBudget:
+    """How long training may go on. Ask it before each step: ``if budget.is_over(): break``."""
+
+    def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = clock() + timeout_s
+        self._asked_at_end = False
+
+    def is_over(self) -> bool:
+        """Say whether the time is up, and remember having said so."""
+        if self._clock() >= self._end:
+            self._asked_at_end = True
+        return self._asked_at_end
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether training was told to stop."""
+        return self._asked_at_end
+
+
+class Workload(ABC):
+    """Base of every workload; subclass it, or :class:`workloads.torch_workload.TorchWorkload` for PyTorch."""
+
+    splits_data: ClassVar[bool] = True
+    """True if the clients share one data set and each takes its :class:`Part`; False if each has data of its own."""
+
+    @abstractmethod
+    def initial_parameters(self, seed: int) -> Arrays:
+        """Return the parameters that round 1 starts from; equal seeds give equal parameters."""
+
+    @abstractmethod
+    def client_data(self, source: DataSource) -> ClientData:
+        """Load a client's own data.
+
+        Raises:
+            DataMissingError: If it isn't there.
+        """
+
+    @abstractmethod
+    def holdout_data(self, folder: Path | None) -> Any:
+        """Load the orchestrator's held-out examples, which no client has; None if there are none.
+
+        Raises:
+            DataMissingError: If they aren't where they should be.
+        """
+
+    @abstractmethod
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        """Train from ``parameters`` (not to be changed) on ``data`` (``ClientData.train``) until done or out of time."""
+
+    @abstractmethod
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        """Evaluate ``parameters`` on ``data`` (``ClientData.test``, or what :meth:`holdout_data` returned)."""
+
+
+def load_workload(spec: str) -> Workload:
+    """Return a workload by built-in name or ``module:name`` (a class that needs no arguments, or an instance).
+
+    Raises:
+        UnknownNameError: If there is no such name.
+        LoadError: If it can't be imported or isn't a workload.
+    """
+    found = load("workload", spec, BUILT_IN)
+    try:
+        workload = found() if isinstance(found, type) else found
+    except Exception as error:  # whatever the user's class raises while it is made
+        raise LoadError(f"workload {spec!r}: making it failed: {type(error).__name__}: {error}") from error
+    if not isinstance(workload, Workload):
+        raise LoadError(
+            f"workload {spec!r} is {type(workload).__name__}, not a Workload: subclass tasks.workload.Workload"
+        )
+    return workload
