@@ -1,0 +1,166 @@
+"""What ``celery -A worker worker`` finds: a client that joins the federation by itself.
+
+The worker's main process loads the workload and the data, so that every pool process has them from the start; it
+keeps up the heartbeat; the pool process (one, so that soft time limits work) carries out the orders.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from celery import signals
+
+from tasks import broker
+from tasks.app import make_app, transport_options
+from tasks.blobs import RedisChunks
+from tasks.errors import FederationError
+from tasks.lifeline import die_with_parent
+from tasks.loading import add_current_folder
+from tasks.names import away_key, client_key, client_queue
+from tasks.presence import Announcement
+from tasks.workload import DataSource, load_workload
+from worker import compute
+from worker.client import Client, add_client
+from worker.heartbeat import Heartbeat
+from worker.identity import Identity, take_identity
+from worker.seats import wait_for_part
+from worker.settings import ClientSettings
+
+logger = logging.getLogger(__name__)
+
+
+def _fail(error: FederationError) -> None:
+    """End this process with one line that says what is wrong."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _settings() -> ClientSettings:
+    try:
+        return ClientSettings.from_environment()
+    except FederationError as error:
+        _fail(error)
+        raise
+
+
+settings = _settings()
+app = make_app(
+    "worker",
+    settings.broker_url,
+    include=("worker.tasks",),
+    worker_concurrency=1,
+    worker_pool="prefork",
+)
+
+
+@dataclass
+class _Worker:
+    """The one client that this worker process serves."""
+
+    identity: Identity | None = None
+    announcement: Announcement | None = None
+    heartbeat: Heartbeat | None = None
+    pid: int = field(default_factory=os.getpid)
+
+
+_worker = _Worker()
+
+
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]
+def _take_identity(conf: Any, **_: object) -> None:
+    try:
+        _worker.identity = take_identity(settings.state, settings.client_id)
+    except FederationError as error:
+        _fail(error)
+        return
+    conf.broker_transport_options = transport_options(_worker.identity.client_id)
+
+
+@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def _prepare(instance: Any, **_: object) -> None:
+    """Load what the client has, and consume its own queue and no other."""
+    assert _worker.identity is not None
+    try:
+        client = _load_client(_worker.identity)
+    except FederationError as error:
+        _fail(error)
+        return
+    except KeyboardInterrupt:
+        sys.exit(130)
+    add_client(client)
+    _worker.announcement = Announcement(
+        client_id=client.client_id,
+        incarnation=secrets.token_hex(8),
+        workload=settings.workload,
+        num_examples=client.data.num_train,
+        labels=client.data.labels,
+        hardware=compute.hardware(),
+        heartbeat_s=settings.heartbeat_s,
+    )
+    instance.app.amqp.queues.select([client_queue(client.client_id)])
+
+
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator]
+def _start_pool_process(**_: object) -> None:
+    die_with_parent()
+    compute.use_all_threads()
+
+
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
+def _join(**_: object) -> None:
+    assert _worker.announcement is not None
+    _worker.heartbeat = Heartbeat(broker.connect(settings.broker_url, retries=0), _worker.announcement)
+    _worker.heartbeat.start()
+
+
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
+def _begin_to_leave(**_: object) -> None:
+    if _worker.heartbeat is not None:
+        _worker.heartbeat.leave()
+
+
+@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _leave(**_: object) -> None:
+    if _worker.heartbeat is not None:
+        _worker.heartbeat.stop()
+
+
+def _load_client(identity: Identity) -> Client:
+    add_current_folder()
+    workload = load_workload(settings.workload)
+    part = settings.part
+    if part is None and workload.splits_data:
+        with broker.connect(settings.broker_url, retries=0) as client:
+            part = wait_for_part(client, identity.client_id)
+    source = DataSource(settings.data, part) if part is not None else DataSource(settings.data)
+    compute.use_one_thread()
+    data = workload.client_data(source)
+    logger.info("client %s has %d examples of %s", identity.client_id, data.num_train, settings.workload)
+    return Client(
+        client_id=identity.client_id,
+        workload_name=settings.workload,
+        workload=workload,
+        data=data,
+        chunks=RedisChunks(broker.connect(settings.broker_url)),
+        folder=Path(identity.folder),
+        leave=_leave_for,
+    )
+
+
+def _leave_for(seconds: float) -> None:
+    """Stay away for that long, or end this worker if it is 0. Called in a pool process."""
+    if seconds <= 0:
+        os.kill(_worker.pid, signal.SIGTERM)
+        return
+    assert _worker.identity is not None
+    client_id = _worker.identity.client_id
+    with broker.connect(settings.broker_url) as client:
+        client.set(away_key(client_id), 1, px=int(seconds * 1000))
+        client.delete(client_key(client_id))

@@ -1,0 +1,138 @@
+"""The client: its workload and data, and how it carries out each order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks import arrays, blobs
+from tasks.blobs import BlobRef, ChunkStore
+from tasks.messages import (
+    Answer,
+    DisconnectOrder,
+    EvaluateOrder,
+    Order,
+    SetParametersOrder,
+    Status,
+    TrainOrder,
+)
+from tasks.names import update_blob
+from tasks.workload import ClientData, TimeBudget, Workload
+
+logger = logging.getLogger(__name__)
+
+BLOB_TTL_S = 24 * 3600
+MODEL_FILE = "model.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A client and what it has.
+
+    Attributes:
+        client_id: Its id.
+        workload_name: The workload as it was named; orders for another are refused.
+        workload: The workload.
+        data: The client's own data.
+        chunks: Where blobs are.
+        folder: The client's own folder; its model is kept there.
+        leave: Called with a number of seconds: leave, and come back after that many; 0: never.
+    """
+
+    client_id: str
+    workload_name: str
+    workload: Workload
+    data: ClientData
+    chunks: ChunkStore
+    folder: Path
+    leave: Callable[[float], None]
+
+    def train(self, order: TrainOrder) -> Answer:
+        """Train from the order's parameters on the client's own data and put the update into the blob store."""
+        budget = TimeBudget(order.timeout_s)
+        parameters = self._parameters(order, order.parameters)
+        result = self.workload.train(parameters, self.data.train, order.options, seed=order.seed, budget=budget)
+        if result.num_steps == 0:
+            return self._answer(order, Status.FAILED, reason="no step was done in the time that was given")
+        name = update_blob(self.client_id, order.run_id, order.round_number)
+        update = blobs.publish(self.chunks, name, arrays.encode(result.parameters), BLOB_TTL_S)
+        return self._answer(
+            order,
+            Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
+            num_examples=result.num_examples,
+            num_steps=result.num_steps,
+            num_epochs=result.num_epochs,
+            metrics=dict(result.metrics),
+            update=update,
+        )
+
+    def evaluate(self, order: EvaluateOrder) -> Answer:
+        """Evaluate the order's parameters on the examples that the client holds out."""
+        evaluation = self.workload.evaluate(self._parameters(order, order.parameters), self.data.test)
+        metrics = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+        return self._answer(order, Status.EVALUATED, num_examples=evaluation.num_examples, metrics=metrics)
+
+    def set_parameters(self, order: SetParametersOrder) -> Answer:
+        """Keep the order's parameters in the client's folder."""
+        arrays.write_file(self.folder / MODEL_FILE, self._parameters(order, order.parameters))
+        return self._answer(order, Status.DONE)
+
+    def disconnect(self, order: DisconnectOrder) -> Answer:
+        """Leave the federation."""
+        logger.info("client %s was told to leave: %s", self.client_id, order.message)
+        self.leave(order.reconnect_after_s)
+        return self._answer(order, Status.DONE)
+
+    def _parameters(self, order: Order, ref: BlobRef) -> arrays.Arrays:
+        if order.workload != self.workload_name:
+            raise ValueError(
+                f"the run trains the workload {order.workload!r}, client {self.client_id} has "
+                f"{self.workload_name!r}: set CLIENT_WORKLOAD"
+            )
+        return arrays.decode(blobs.fetch(self.chunks, ref))
+
+    def _answer(self, order: Order, status: Status, **rest: object) -> Answer:
+        return Answer.model_validate(
+            {"order_id": order.order_id, "client_id": self.client_id, "status": status, **rest}
+        )
+
+
+def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answer:
+    """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so."""
+    started = time.monotonic()
+    try:
+        answer = act()
+    except Exception as error:  # the boundary: a client's failure is a value
+        logger.exception("client %s failed at order %s", client_id, order_id)
+        reason = f"{type(error).__name__}: {error}"[:2000]
+        answer = Answer(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
+    return answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
+
+
+_clients: dict[str, Client] = {}
+
+
+def add_client(client: Client) -> None:
+    """Make ``client`` one of those that this process serves."""
+    _clients[client.client_id] = client
+
+
+def find_client(client_id: str) -> Client:
+    """Return the client of this id that this process serves.
+
+    Raises:
+        LookupError: If there is none.
+    """
+    try:
+        return _clients[client_id]
+    except KeyError:
+        raise LookupError(f"this worker (process {os.getpid()}) doesn't serve client {client_id!r}") from None
+
+
+def forget_clients() -> None:
+    """Serve no clients any more."""
+    _clients.clear()

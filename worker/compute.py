@@ -1,0 +1,40 @@
+"""What this client computes with, and how many threads it may use."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tasks.presence import Hardware
+
+
+def hardware() -> Hardware:
+    """Return this machine's processors, memory and accelerator, as far as this process may use them."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Hardware(num_cpus=_num_cpus(), memory_bytes=memory_bytes, accelerator=_accelerator())
+
+
+def use_one_thread() -> None:
+    """Keep torch to one thread in a process that will fork: a thread pool doesn't live through a fork."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+def use_all_threads() -> None:
+    """Give torch its threads in a process that trains: ``OMP_NUM_THREADS``, or all processors."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        configured = os.environ.get("OMP_NUM_THREADS", "")
+        torch.set_num_threads(int(configured) if configured.isdecimal() and int(configured) else _num_cpus())
+
+
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _accelerator() -> str:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name(0))[:100]
+    return ""

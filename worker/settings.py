@@ -1,0 +1,82 @@
+"""A client's settings, read once from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.broker import URL_VARIABLE, broker_url, check_url
+from tasks.errors import ConfigurationError, DataMissingError
+from tasks.names import check_client_id
+from tasks.presence import DEFAULT_HEARTBEAT_S
+from tasks.workload import Part
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How a client is set up.
+
+    Attributes:
+        broker_url: ``CELERY_BROKER_URL``: the Redis to join.
+        client_id: ``CLIENT_ID``, or None for one that is made up once and kept in a file.
+        workload: ``CLIENT_WORKLOAD``: a built-in name or ``module:name``.
+        data: ``CLIENT_DATA``: the folder with the client's data, or None for what the workload brings along.
+        part: ``CLIENT_PART``, like ``2/4``, or None to be given one.
+        state: ``CLIENT_STATE``: the folder in which clients keep their ids and models.
+        heartbeat_s: ``CLIENT_HEARTBEAT_S``: seconds between two signs of life.
+    """
+
+    broker_url: str
+    client_id: str | None
+    workload: str
+    data: Path | None
+    part: Part | None
+    state: Path
+    heartbeat_s: float
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ClientSettings:
+        """Read the settings.
+
+        Raises:
+            ConfigurationError: If one is wrong; the message names the variable.
+        """
+        client_id = environment.get("CLIENT_ID") or None
+        part = environment.get("CLIENT_PART") or None
+        url = environment.get(URL_VARIABLE)
+        return cls(
+            broker_url=check_url(url) if url else broker_url(),
+            client_id=check_client_id(client_id) if client_id else None,
+            workload=environment.get("CLIENT_WORKLOAD") or "digits",
+            data=_folder(environment.get("CLIENT_DATA")),
+            part=Part.parse(part) if part else None,
+            state=Path(environment.get("CLIENT_STATE") or default_state_folder(environment)),
+            heartbeat_s=_heartbeat(environment.get("CLIENT_HEARTBEAT_S")),
+        )
+
+
+def default_state_folder(environment: Mapping[str, str]) -> Path:
+    """Return the folder that the XDG base directory specification sets aside for a program's state."""
+    base = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(base) / "celeriac"
+
+
+def _folder(text: str | None) -> Path | None:
+    if not text:
+        return None
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise DataMissingError(f"CLIENT_DATA={text}: there is no such folder")
+    return folder.resolve()
+
+
+def _heartbeat(text: str | None) -> float:
+    try:
+        seconds = float(text) if text else DEFAULT_HEARTBEAT_S
+    except ValueError:
+        seconds = 0.0
+    if not 0.1 <= seconds <= 3600:
+        raise ConfigurationError(f"CLIENT_HEARTBEAT_S={text}: seconds from 0.1 to 3600 are allowed")
+    return seconds

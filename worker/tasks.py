@@ -1,0 +1,58 @@
+"""The Celery tasks of a client: each decodes its order, has the client carry it out, and encodes the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from celery import shared_task
+
+from tasks import names
+from tasks.messages import (
+    Answer,
+    DisconnectOrder,
+    EvaluateOrder,
+    Order,
+    SetParametersOrder,
+    TrainOrder,
+    decode,
+    encode,
+)
+from worker.client import Client, carry_out, find_client
+
+O = TypeVar("O", bound=Order)  # noqa: E741
+
+
+@shared_task(name=names.TRAIN_TASK, bind=True)
+def train(self: Any, message: dict[str, object]) -> dict[str, object]:
+    """Carry out a :class:`TrainOrder`."""
+    return _carry_out(self.request.id, message, TrainOrder, Client.train)
+
+
+@shared_task(name=names.EVALUATE_TASK, bind=True)
+def evaluate(self: Any, message: dict[str, object]) -> dict[str, object]:
+    """Carry out an :class:`EvaluateOrder`."""
+    return _carry_out(self.request.id, message, EvaluateOrder, Client.evaluate)
+
+
+@shared_task(name=names.SET_PARAMETERS_TASK, bind=True)
+def set_parameters(self: Any, message: dict[str, object]) -> dict[str, object]:
+    """Carry out a :class:`SetParametersOrder`."""
+    return _carry_out(self.request.id, message, SetParametersOrder, Client.set_parameters)
+
+
+@shared_task(name=names.DISCONNECT_TASK, bind=True)
+def disconnect(self: Any, message: dict[str, object]) -> dict[str, object]:
+    """Carry out a :class:`DisconnectOrder`."""
+    return _carry_out(self.request.id, message, DisconnectOrder, Client.disconnect)
+
+
+def _carry_out(
+    task_id: str, message: dict[str, object], kind: type[O], method: Callable[[Client, O], Answer]
+) -> dict[str, object]:
+    client_id = str(message.get("client_id"))[:64]
+
+    def act() -> Answer:
+        return method(find_client(client_id), decode(kind, message))
+
+    return encode(carry_out(act, task_id, client_id))
