@@ -1,0 +1,1 @@
+"""The server's side: it selects clients, sends orders, collects and aggregates updates, round by round."""

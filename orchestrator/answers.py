@@ -1,0 +1,72 @@
+"""Reading what a client sent back. Nothing in it is trusted: whatever is wrong becomes a rejected or failed answer.
+
+The raw document is what Celery's backend stores for a task: ``{"status", "result", …}``. It's read as plain JSON;
+letting Celery read it would raise whatever exception a client made up.
+"""
+
+from __future__ import annotations
+
+import json
+
+from tasks.errors import MessageError
+from tasks.messages import Answer, Order, Status, TrainOrder, decode
+from tasks.names import update_blob
+
+MAX_ANSWER_BYTES = 2**20
+
+_ALLOWED = {
+    "TrainOrder": {Status.TRAINED, Status.TIMED_OUT, Status.FAILED},
+    "EvaluateOrder": {Status.EVALUATED, Status.FAILED},
+}
+
+
+def read_answer(raw: bytes | str, order: Order) -> Answer:
+    """Return the answer to ``order`` in a stored result, or one that says why it isn't taken."""
+    try:
+        result = _result(raw)
+        answer = decode(Answer, result)
+        _check(answer, order)
+    except MessageError as error:
+        return _verdict(order, Status.REJECTED, str(error))
+    except _TaskFailedError as error:
+        return _verdict(order, Status.FAILED, str(error))
+    return answer
+
+
+class _TaskFailedError(Exception):
+    """Raised when the task itself ended without an answer: its process was killed, or it isn't known there."""
+
+
+def _result(raw: bytes | str) -> object:
+    if len(raw) > MAX_ANSWER_BYTES:
+        raise MessageError(f"the answer has {len(raw)} bytes: {MAX_ANSWER_BYTES} are allowed")
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise MessageError("the answer is not JSON") from None
+    if not isinstance(document, dict):
+        raise MessageError("the answer is not a JSON object")
+    if document.get("status") != "SUCCESS":
+        failure = document.get("result")
+        kind = failure.get("exc_type") if isinstance(failure, dict) else document.get("status")
+        raise _TaskFailedError(f"the client's worker gave up the order: {str(kind)[:100]}")
+    return document.get("result")
+
+
+def _check(answer: Answer, order: Order) -> None:
+    if answer.order_id != order.order_id or answer.client_id != order.client_id:
+        raise MessageError("the answer is for another order")
+    allowed = _ALLOWED.get(type(order).__name__, {Status.DONE, Status.FAILED})
+    if answer.status not in allowed:
+        raise MessageError(f"status {answer.status}: allowed are {', '.join(sorted(allowed))}")
+    wants_update = isinstance(order, TrainOrder) and answer.status is not Status.FAILED
+    if wants_update != (answer.update is not None):
+        raise MessageError(f"an answer that is {answer.status} {'needs an' if wants_update else 'has no'} update")
+    if answer.update is not None:
+        expected = update_blob(order.client_id, order.run_id, order.round_number)
+        if answer.update.name != expected:
+            raise MessageError(f"the update is said to be at {answer.update.name[:200]!r} instead of {expected!r}")
+
+
+def _verdict(order: Order, status: Status, reason: str) -> Answer:
+    return Answer(order_id=order.order_id, client_id=order.client_id, status=status, reason=reason)

@@ -1,0 +1,47 @@
+"""What ``celery -A orchestrator worker`` finds: a worker for the orchestrator's own tasks.
+
+Any number of them may run, on any machine that shares the run's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any
+
+from celery import signals
+
+from orchestrator import tasks as own_tasks
+from tasks import broker
+from tasks.app import make_app
+from tasks.blobs import RedisChunks
+from tasks.errors import FederationError
+from tasks.lifeline import die_with_parent
+from tasks.loading import add_current_folder
+from tasks.names import ORCHESTRATOR_QUEUE
+from tasks.workload import load_workload
+
+try:
+    _url = broker.broker_url()
+except FederationError as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+app = make_app("orchestrator", _url, include=("orchestrator.tasks",), worker_pool="prefork")
+
+
+@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def _prepare(instance: Any, **_: object) -> None:
+    """Consume the orchestrator's queue and no other; have the workload ready for every pool process."""
+    add_current_folder()
+    if preload := os.environ.get("ORCHESTRATOR_PRELOAD"):
+        with contextlib.suppress(FederationError):  # the run's first task says what is wrong with it
+            load_workload(preload)
+    instance.app.amqp.queues.select([ORCHESTRATOR_QUEUE])
+
+
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator]
+def _start_pool_process(**_: object) -> None:
+    die_with_parent()
+    own_tasks.use_chunks(RedisChunks(broker.connect(_url)))

@@ -1,0 +1,110 @@
+"""The client manager: who is connected, and who takes part in a round."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from orchestrator.selectors import ConnectedClient, Selection, Selector
+from tasks.errors import SelectionError, TooFewClientsError
+from tasks.presence import Announcement
+
+
+class ClientManager:
+    """Knows the connected clients in the order in which they connected, and samples among them.
+
+    Args:
+        present: Returns all live announcements by client id.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self, present: Callable[[], Mapping[str, Announcement]], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._present = present
+        self._clock = clock
+        self._clients: dict[str, Announcement] = {}
+
+    def refresh(self) -> tuple[list[str], list[str]]:
+        """Look who is there; return who came and who went, sorted.
+
+        A client that left and came back between two looks keeps its place.
+        """
+        present = self._present()
+        gone = sorted(set(self._clients) - set(present))
+        came = sorted(set(present) - set(self._clients))
+        for client_id in gone:
+            del self._clients[client_id]
+        self._clients.update({client_id: present[client_id] for client_id in self._clients})
+        self._clients.update({client_id: present[client_id] for client_id in came})
+        return came, gone
+
+    def connected(self) -> list[ConnectedClient]:
+        """Return the clients that take orders, in the order in which they connected, as of the last look."""
+        return [
+            ConnectedClient(client_id, announcement)
+            for client_id, announcement in self._clients.items()
+            if not announcement.leaving
+        ]
+
+    def incarnations(self) -> dict[str, str]:
+        """Return the incarnation of every client that is there, those that are leaving included."""
+        return {client_id: announcement.incarnation for client_id, announcement in self._clients.items()}
+
+    def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> list[ConnectedClient]:
+        """Wait until at least ``minimum`` clients are connected and return all that are.
+
+        Args:
+            minimum: Clients to wait for.
+            timeout_s: Seconds to wait at the most.
+            pause: Returns when something may have changed, or after the seconds it is given.
+
+        Raises:
+            TooFewClientsError: If they don't come in time.
+        """
+        deadline = self._clock() + timeout_s
+        while True:
+            self.refresh()
+            clients = self.connected()
+            if len(clients) >= minimum:
+                return clients
+            left = deadline - self._clock()
+            if left <= 0:
+                raise TooFewClientsError(len(clients), minimum, timeout_s)
+            pause(left)
+
+    def sample(
+        self,
+        selector: Selector,
+        round_number: int,
+        rng: np.random.Generator,
+        *,
+        num: int | None = None,
+        fraction: float = 1.0,
+    ) -> list[str]:
+        """Return a round's cohort, sorted.
+
+        Args:
+            selector: Chooses among the connected clients.
+            round_number: The round that the cohort is for.
+            rng: The selector's source of randomness.
+            num: How many clients are wanted; None for ``ceil(fraction * connected)``.
+            fraction: Share of the connected clients, in (0, 1].
+
+        Raises:
+            TooFewClientsError: If no client is connected.
+            SelectionError: If the selector returns something else than a non-empty subset of them.
+        """
+        clients = self.connected()
+        if not clients:
+            raise TooFewClientsError(0, 1, 0.0)
+        wanted = math.ceil(fraction * len(clients)) if num is None else min(num, len(clients))
+        chosen = list(selector(clients, Selection(round_number, wanted, rng)))
+        unknown = sorted(set(chosen) - {client.client_id for client in clients})
+        if unknown or not chosen or len(set(chosen)) != len(chosen):
+            problem = f"unknown {unknown}" if unknown else f"{len(chosen)} ids, {len(set(chosen))} different ones"
+            raise SelectionError(f"round {round_number}: the selector returned {problem}; a non-empty subset is needed")
+        return sorted(chosen)

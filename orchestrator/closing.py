@@ -1,0 +1,109 @@
+"""The heavy work of a run, done by the orchestrator's own workers: the initial model, and the closing of a round."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.aggregation import WeightedUpdate, weighted_mean
+from orchestrator.algorithms import load_algorithm
+from orchestrator.algorithms.algorithm import UpdateInfo
+from orchestrator.config import RunConfig
+from orchestrator.records import ClosedRound, FilledSlot, SlotRecord
+from orchestrator.run_folder import RunFolder
+from orchestrator.taking_in import update_path
+from tasks import arrays
+from tasks.errors import FederationError
+from tasks.messages import Metrics, Status
+from tasks.seeds import derive_seed
+from tasks.workload import Workload, load_workload
+
+ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
+
+
+class UserCodeError(FederationError):
+    """Raised when the workload's or the algorithm's own code raised something at the orchestrator."""
+
+
+def initialise(folder: RunFolder) -> Metrics:
+    """Write the initial model and return its metrics on the held-out data; done anew each time it is asked for.
+
+    Raises:
+        FederationError: If the workload or its data can't be loaded.
+    """
+    config = folder.config()
+    load_algorithm(config.algorithm)
+    workload = _workload(config.workload)
+    holdout = _holdout(config.workload, config.data)
+    path = folder.checkpoint(0)
+    if not path.exists():
+        arrays.write_file(path, workload.initial_parameters(derive_seed(config.seed, "initial parameters")))
+    return _metrics(workload, holdout, arrays.map_file(path))
+
+
+def close_round(folder: RunFolder, round_number: int, parts: Sequence[FilledSlot]) -> ClosedRound:
+    """Aggregate a round's accepted updates into its checkpoint and evaluate it; with too few, keep the model."""
+    config = folder.config()
+    answers = {part.client_id: part.record for part in sorted(parts, key=lambda part: part.client_id)}
+    accepted = [client_id for client_id, record in answers.items() if record.status in ACCEPTED]
+    path = folder.checkpoint(round_number)
+    if len(accepted) < config.min_updates:
+        reason = f"{len(accepted)} updates were accepted, {config.min_updates} are needed (--min-updates)"
+        digest = _keep_model(folder.checkpoint(round_number - 1), path)
+        return ClosedRound(status="failed", reason=reason, answers=answers, digest=digest)
+    parameters = _aggregate(config, folder, round_number, {client_id: answers[client_id] for client_id in accepted})
+    digest = arrays.write_file(path, parameters)
+    workload, holdout = _workload(config.workload), _holdout(config.workload, config.data)
+    return ClosedRound(
+        status="closed", answers=answers, digest=digest, metrics=_metrics(workload, holdout, parameters)
+    )
+
+
+def _aggregate(
+    config: RunConfig, folder: RunFolder, round_number: int, records: dict[str, SlotRecord]
+) -> arrays.Arrays:
+    algorithm = load_algorithm(config.algorithm)
+    updates = [
+        WeightedUpdate(
+            arrays.map_file(update_path(folder, round_number, client_id)),
+            algorithm.weight(UpdateInfo(client_id, record.num_examples, record.num_steps)),
+        )
+        for client_id, record in records.items()
+    ]
+    return algorithm.step(arrays.map_file(folder.checkpoint(round_number - 1)), weighted_mean(updates))
+
+
+def _keep_model(previous: Path, path: Path) -> str:
+    path.unlink(missing_ok=True)
+    os.link(previous, path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _metrics(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Metrics:
+    """Return ``loss`` and ``accuracy``, those that are finite; a model that diverged has none."""
+    if holdout is None:
+        return {}
+    evaluation = workload.evaluate(parameters, holdout)
+    metrics = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+
+
+@functools.lru_cache(maxsize=1)
+def _workload(spec: str) -> Workload:
+    return load_workload(spec)
+
+
+@functools.lru_cache(maxsize=1)
+def _holdout(spec: str, data: str | None) -> Any:
+    try:
+        return _workload(spec).holdout_data(Path(data) if data else None)
+    except FederationError:
+        raise
+    except Exception as error:  # whatever the user's workload raises
+        raise UserCodeError(f"workload {spec!r}: its held-out data: {type(error).__name__}: {error}") from error

@@ -1,0 +1,90 @@
+"""Collecting answers: the one loop that waits for clients. It ends when every slot is filled, at the deadline latest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from orchestrator.answers import read_answer
+from orchestrator.client_manager import ClientManager
+from orchestrator.slots import Slot, Slots
+from orchestrator.wire import TICK_S, Wire
+from tasks.messages import Answer
+
+GRACE_S = 2.0
+"""Seconds that an answer may take on its way, beyond what the order allows for the work."""
+
+Fill = Callable[[Slot, Answer], None]
+
+
+class Collector:
+    """Waits for the answers to orders, while it looks after clients and own workers.
+
+    Args:
+        wire: How clients are reached.
+        manager: Who is connected.
+        tick: Called between two waits; True if what an own worker was doing is lost.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        manager: ClientManager,
+        tick: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wire = wire
+        self._manager = manager
+        self._tick = tick
+        self._clock = clock
+
+    def collect(self, slots: Slots, timeout_s: float, fill: Fill, refill: Callable[[], None]) -> None:
+        """Fill all of ``slots``.
+
+        Args:
+            slots: The slots; their orders are out.
+            timeout_s: Seconds after which open slots are filled as lost.
+            fill: Called once for each slot, with what fills it.
+            refill: Called when what was done with filled slots is lost and must be done again.
+        """
+        deadline = self._clock() + timeout_s
+        next_tick = self._clock()
+        while open_slots := slots.open():
+            now = self._clock()
+            if now >= next_tick:
+                next_tick = now + TICK_S
+                if self._tick():
+                    refill()
+            by_id = {slot.order.order_id: slot for slot in open_slots}
+            pause = max(0.0, min(deadline, next_tick) - now)
+            for order_id, raw in self._wire.courier.collect(list(by_id), pause).items():
+                self._fill(slots, read_answer(raw, by_id[order_id].order), fill)
+            verdicts = slots.overdue() if self._clock() >= deadline else slots.lost(self._manager.incarnations())
+            for _, answer in verdicts:
+                self._fill(slots, answer, fill)
+
+    def result(self, task_id: str, timeout_s: float, again: Callable[[], str]) -> bytes | str | None:
+        """Return the raw result of a task of the orchestrator's own, or None when ``timeout_s`` have passed.
+
+        Args:
+            task_id: The task.
+            timeout_s: Seconds to wait at the most.
+            again: Called when the task may be lost: sends it again and returns its new id.
+        """
+        deadline = self._clock() + timeout_s
+        next_tick = self._clock()
+        while (now := self._clock()) < deadline:
+            if now >= next_tick:
+                next_tick = now + TICK_S
+                if self._tick():
+                    task_id = again()
+            found = self._wire.courier.collect([task_id], max(0.0, min(deadline, next_tick) - now))
+            if task_id in found:
+                return found[task_id]
+        return None
+
+    def _fill(self, slots: Slots, answer: Answer, fill: Fill) -> None:
+        slot = slots.fill(answer.order_id, answer)
+        if slot is not None:
+            fill(slot, answer)

@@ -1,0 +1,46 @@
+"""A run's configuration: checked once, saved with the run, never changed after."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.messages import TrainOptions
+
+
+class RunConfig(BaseModel):
+    """Everything that a run's result depends on, and how it is carried out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    """Name of the run; unique among the runs on one broker."""
+    workload: str = "digits"
+    """Built-in workload or ``module:name``."""
+    data: str | None = None
+    """Folder with the workload's data for the orchestrator's evaluation; None for what the workload brings along."""
+    algorithm: str = "fedavg"
+    """Built-in algorithm or ``module:name``."""
+    select: str = "random"
+    """Built-in selector or ``module:name``."""
+    num_clients: Annotated[int, Field(ge=1)] = 2
+    """Clients to wait for before the first round."""
+    rounds: Annotated[int, Field(ge=1)] = 10
+    """Rounds of the run."""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the connected clients that a round's cohort takes, rounded up."""
+    min_updates: Annotated[int, Field(ge=1)] = 1
+    """Accepted updates that a round needs; with fewer the model stays as it was."""
+    options: TrainOptions = TrainOptions()
+    """How clients train."""
+    seed: int = 0
+    """Seed of all that is random."""
+    wait_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    """Seconds to wait for enough clients."""
+    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds that a client may train in one round."""
+    evaluate_clients: bool = True
+    """Whether clients evaluate the final model on their own held-out data."""
+    max_failed_rounds: Annotated[int, Field(ge=1)] = 3
+    """Failed rounds in a row after which the run stops."""

@@ -1,0 +1,232 @@
+"""Couriers: how orders go out, how answers come back, and how a chord's slots are filled.
+
+:class:`CeleryCourier` talks to real workers over Redis, :class:`EagerCourier` carries everything out at once in this
+process, through Celery's eager mode.
+
+A chord is fed slot by slot from the orchestrator's side: its size is set, then each slot is filled by a task that is
+sent as the chord's part. Clients are never members of it, so none sees another's answer or can start the body.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from celery import Celery
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tasks.messages import Order, encode
+from tasks.names import ORCHESTRATOR_QUEUE, PRESENCE_CHANNEL, client_queue, result_key
+
+Kwargs = Mapping[str, object]
+
+_RETRY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Chord:
+    """A chord that is fed slot by slot: its id, and the task that is its body."""
+
+    group_id: str
+    body_task: str
+    body_kwargs: Kwargs
+
+    @property
+    def body_id(self) -> str:
+        """Id of the task that is the chord's body."""
+        return f"{self.group_id}/body"
+
+
+class Courier(Protocol):
+    """Carries orders to clients and tasks to the orchestrator's own workers, and brings back what they return."""
+
+    def send(self, task: str, orders: Sequence[Order]) -> None:
+        """Put each order on its client's queue."""
+        ...
+
+    def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
+        """Put a task on the orchestrator's own queue."""
+        ...
+
+    def open_chord(self, chord: Chord, num_slots: int) -> None:
+        """Make a chord of this many slots."""
+        ...
+
+    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
+        """Fill a slot of the chord with a task of the orchestrator's own."""
+        ...
+
+    def collect(self, task_ids: Collection[str], timeout_s: float) -> dict[str, bytes | str]:
+        """Return the raw results of those of the tasks that have ended.
+
+        Waits for the first of them, for something to change among the clients, or for ``timeout_s``.
+        """
+        ...
+
+    def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
+        """Remove what is kept of these tasks and chords."""
+        ...
+
+
+class CeleryCourier:
+    """Carries over Celery and Redis."""
+
+    def __init__(self, app: Celery, client: Redis) -> None:
+        self._app = app
+        self._client = client
+        self._pubsub = client.pubsub(ignore_subscribe_messages=False)
+        self._watched: set[str] = set()
+        self._found: dict[str, bytes] = {}
+
+    def send(self, task: str, orders: Sequence[Order]) -> None:
+        """Put each order on its client's queue; one that nobody takes in its time expires."""
+        with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
+            for order in orders:
+                self._app.send_task(
+                    task,
+                    args=(encode(order),),
+                    task_id=order.order_id,
+                    queue=client_queue(order.client_id),
+                    expires=order.timeout_s,
+                    producer=producer,
+                    retry_policy={"max_retries": 5},
+                )
+
+    def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
+        """Put a task on the orchestrator's own queue."""
+        self._app.send_task(task, kwargs=dict(kwargs), task_id=task_id, queue=ORCHESTRATOR_QUEUE)
+
+    def open_chord(self, chord: Chord, num_slots: int) -> None:
+        """Make a chord of this many slots."""
+        self._app.backend.set_chord_size(chord.group_id, num_slots)
+
+    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
+        """Fill a slot of the chord; a part that is sent again is counted once."""
+        body = self._app.signature(
+            chord.body_task, kwargs=dict(chord.body_kwargs), task_id=chord.body_id, queue=ORCHESTRATOR_QUEUE
+        )
+        self._app.send_task(
+            task,
+            kwargs=dict(kwargs),
+            task_id=f"{chord.group_id}/{index}",
+            queue=ORCHESTRATOR_QUEUE,
+            group_id=chord.group_id,
+            group_index=index,
+            chord=body,
+            ignore_result=True,
+        )
+
+    def collect(self, task_ids: Collection[str], timeout_s: float) -> dict[str, bytes | str]:
+        """Return the raw results of those of the tasks that have ended.
+
+        The backend publishes a result as it stores it. What was published before the subscription, or while the
+        connection was lost, is read from where it is stored, so nothing is missed.
+        """
+        try:
+            self._watch(task_ids)
+            found = self._stored(task_ids)
+            if not found:
+                self._wait(timeout_s)
+                found = self._stored(task_ids)
+        except (RedisError, OSError):
+            self._pubsub.close()
+            self._watched.clear()
+            time.sleep(min(_RETRY_S, timeout_s))
+            return {}
+        return found
+
+    def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
+        """Remove what is kept of these tasks and chords."""
+        backend = self._app.backend
+        keys = [result_key(task_id) for task_id in task_ids]
+        keys += [backend.get_key_for_group(chord.group_id, end) for chord in chords for end in _CHORD_KEYS]
+        channels = [key for key in keys if key in self._watched]
+        if channels:
+            self._pubsub.unsubscribe(*channels)
+            self._watched.difference_update(channels)
+        if keys:
+            self._client.unlink(*keys)
+
+    def _watch(self, task_ids: Collection[str]) -> None:
+        channels = {PRESENCE_CHANNEL, *(result_key(task_id) for task_id in task_ids)} - self._watched
+        if channels:
+            self._pubsub.subscribe(*sorted(channels))
+            self._watched |= channels
+
+    def _stored(self, task_ids: Collection[str]) -> dict[str, bytes | str]:
+        ordered = sorted(task_ids)
+        values: list[Any] = self._client.mget([result_key(task_id) for task_id in ordered]) if ordered else []  # type: ignore[assignment]  # a client that isn't async
+        return {task_id: value for task_id, value in zip(ordered, values, strict=True) if value is not None}
+
+    def _wait(self, timeout_s: float) -> None:
+        """Wait for a message that tells of a result or of a client."""
+        deadline = time.monotonic() + timeout_s
+        while (left := deadline - time.monotonic()) > 0:
+            message = self._pubsub.get_message(timeout=left)
+            if message is not None and message["type"] == "message":
+                return
+
+
+_CHORD_KEYS = (".j", ".t", ".s", ".d", ".c")
+
+
+class EagerCourier:
+    """Carries everything out at once in this process, through Celery's eager mode.
+
+    Eager tasks know nothing of chords, so this counts a chord's slots itself, and takes from each part what it returns.
+    """
+
+    def __init__(self, app: Celery) -> None:
+        if not app.conf.task_always_eager:
+            raise ValueError("an eager courier needs an app with task_always_eager")
+        self._app = app
+        self._results: dict[str, str] = {}
+        self._parts: dict[str, list[object]] = {}
+        self._sizes: dict[str, int] = {}
+
+    def send(self, task: str, orders: Sequence[Order]) -> None:
+        """Have each client carry out its order now."""
+        for order in orders:
+            self._apply(task, order.order_id, args=(encode(order),))
+
+    def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
+        """Carry out a task of the orchestrator's own now."""
+        self._apply(task, task_id, kwargs=dict(kwargs))
+
+    def open_chord(self, chord: Chord, num_slots: int) -> None:
+        """Make a chord of this many slots."""
+        self._sizes[chord.group_id] = num_slots
+        self._parts[chord.group_id] = []
+
+    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
+        """Fill a slot of the chord; when it is the last, carry out the body."""
+        parts = self._parts[chord.group_id]
+        parts.append(self._apply(task, f"{chord.group_id}/{index}", kwargs=dict(kwargs)))
+        if len(parts) == self._sizes[chord.group_id]:
+            self._apply(chord.body_task, chord.body_id, args=(parts,), kwargs=dict(chord.body_kwargs))
+
+    def collect(self, task_ids: Collection[str], timeout_s: float) -> dict[str, bytes | str]:
+        """Return the results; they are all there already."""
+        return {task_id: self._results[task_id] for task_id in task_ids if task_id in self._results}
+
+    def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
+        """Remove what is kept of these tasks and chords."""
+        for task_id in task_ids:
+            self._results.pop(task_id, None)
+        for chord in chords:
+            self._parts.pop(chord.group_id, None)
+            self._sizes.pop(chord.group_id, None)
+
+    def _apply(self, task: str, task_id: str, **arguments: Any) -> object:
+        # Through JSON and back, as over a broker.
+        arguments = json.loads(json.dumps(arguments))
+        signature = self._app.signature(task, args=arguments.get("args", ()), kwargs=arguments.get("kwargs", {}))
+        result: object = signature.apply_async(task_id=task_id).result
+        self._results[task_id] = json.dumps({"status": "SUCCESS", "result": result})
+        return result
+
+

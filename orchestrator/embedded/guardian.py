@@ -1,0 +1,145 @@
+"""The guardian: a small process that starts the others, and ends them when the orchestrator ends, however it ends.
+
+It is run as a script with nothing but the standard library. It reads commands, a JSON object a line, on standard
+input, whose other end only the orchestrator holds, and writes what happens to standard output, likewise::
+
+    {"start": "worker", "command": [...], "environment": {...}, "log": "/path", "last": false}
+    {"ended": "worker", "code": -9}
+
+When standard input ends, as it does when the orchestrator is killed, the guardian terminates what runs, first those
+that are not marked ``last``, kills what doesn't end in time, and removes the folder it was given.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+GRACE_S = 2.0
+"""Seconds between asking a process to end and killing it."""
+_PR_SET_PDEATHSIG = 1
+
+
+class Guardian:
+    """The processes that were started and still run."""
+
+    def __init__(self) -> None:
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.last: set[str] = set()
+
+    def start(self, order: dict[str, object]) -> None:
+        """Start a process, its output going to a log."""
+        name = str(order["start"])
+        with open(str(order["log"]), "ab") as log:
+            self.running[name] = subprocess.Popen(
+                [str(word) for word in order["command"]],  # type: ignore[attr-defined]  # a list out of JSON
+                env=order["environment"],  # type: ignore[arg-type]  # a dict out of JSON
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_guardian,
+            )
+        if order.get("last"):
+            self.last.add(name)
+
+    def reap(self) -> None:
+        """Tell of the processes that have ended."""
+        for name, process in list(self.running.items()):
+            code = process.poll()
+            if code is not None:
+                del self.running[name]
+                _signal_group(process, signal.SIGKILL)
+                _tell({"ended": name, "code": code})
+
+    def end_all(self) -> None:
+        """End every process: first those that use others, then those that are marked as last."""
+        self._end([name for name in self.running if name not in self.last])
+        self._end(list(self.running))
+
+    def _end(self, names: list[str]) -> None:
+        processes = [self.running.pop(name) for name in names]
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+        deadline = time.monotonic() + GRACE_S
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pass
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
+
+def _die_with_guardian() -> None:
+    """Have the kernel kill the new process should the guardian itself be killed (Linux)."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to the session that ``process`` leads, of which it may have left some behind."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _tell(event: dict[str, object]) -> None:
+    try:
+        os.write(sys.stdout.fileno(), (json.dumps(event) + "\n").encode())
+    except OSError:
+        pass  # the orchestrator is gone; standard input will end
+
+
+def main() -> None:
+    """Carry out commands until standard input ends, then end everything."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    folder = tempfile.mkdtemp(prefix="celeriac-")
+    _tell({"folder": folder})
+    try:
+        _serve()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _serve() -> None:
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    guardian = Guardian()
+    selector = selectors.DefaultSelector()
+    selector.register(sys.stdin, selectors.EVENT_READ)
+    selector.register(wake_read, selectors.EVENT_READ)
+    buffer = b""
+    try:
+        while True:
+            ready = {key.fd for key, _ in selector.select(timeout=1.0)}
+            if wake_read in ready:
+                os.read(wake_read, 4096)
+            guardian.reap()
+            if sys.stdin.fileno() in ready:
+                data = os.read(sys.stdin.fileno(), 2**20)
+                if not data:
+                    return
+                buffer += data
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    guardian.start(json.loads(line))
+    finally:
+        guardian.end_all()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The orchestrator's child processes: what is started, and what became of it. The guardian does the work."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.embedded import guardian
+
+CLOSE_TIMEOUT_S = 3 * guardian.GRACE_S
+"""Seconds that the guardian may take to end everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process to start.
+
+    Attributes:
+        name: Its name; no two that run at once have the same.
+        command: Program and arguments.
+        environment: Variables added to this process's own.
+        log: File that its output is appended to.
+        last: Whether it must be ended after the others, as they use it.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    last: bool = False
+
+
+class Processes:
+    """Starts child processes, which end with this one; use as a context manager."""
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._guardian = subprocess.Popen(
+            [sys.executable, "-S", guardian.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+        assert self._guardian.stdout is not None
+        self.folder = Path(json.loads(self._guardian.stdout.readline())["folder"])
+        """A temporary folder that is removed with the processes."""
+        os.set_blocking(self._guardian.stdout.fileno(), False)
+
+    def start(self, process: Process) -> None:
+        """Start a process."""
+        order = {
+            "start": process.name,
+            "command": list(process.command),
+            "environment": {**os.environ, **process.environment},
+            "log": str(process.log.resolve()),
+            "last": process.last,
+        }
+        assert self._guardian.stdin is not None
+        self._guardian.stdin.write((json.dumps(order) + "\n").encode())
+        self._guardian.stdin.flush()
+
+    def ended(self) -> dict[str, int]:
+        """Return the processes that have ended since this was last asked, with their exit codes."""
+        assert self._guardian.stdout is not None
+        try:
+            self._buffer += self._guardian.stdout.read() or b""
+        except BlockingIOError:
+            pass
+        *lines, self._buffer = self._buffer.split(b"\n")
+        return {event["ended"]: event["code"] for event in map(json.loads, lines)}
+
+    def close(self) -> None:
+        """End all processes and remove the temporary folder."""
+        try:
+            self._guardian.communicate(timeout=CLOSE_TIMEOUT_S)
+        except (subprocess.TimeoutExpired, ValueError):
+            self._guardian.kill()
+            self._guardian.wait()
+
+    def __enter__(self) -> Processes:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all processes."""
+        self.close()

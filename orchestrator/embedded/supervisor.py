@@ -1,0 +1,79 @@
+"""Supervision of the processes that the orchestrator started: what ends before its time is started anew, or told of."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from orchestrator.config import RunConfig
+from orchestrator.embedded import workers
+from orchestrator.embedded.processes import Process, Processes
+from orchestrator.run_folder import RunFolder
+from tasks.errors import ConfigurationError, RunFailedError
+
+logger = logging.getLogger(__name__)
+
+MAX_RESTARTS = 5
+
+
+class Supervisor:
+    """Starts the workers of a run and keeps them running.
+
+    Args:
+        processes: Where they are started.
+        config: The run's configuration.
+        folder: The run's folder, for the logs.
+        url: The broker's URL.
+    """
+
+    def __init__(self, processes: Processes, config: RunConfig, folder: RunFolder, url: str) -> None:
+        self._processes = processes
+        self._config = config
+        self._folder = folder
+        self._url = url
+        self._started: dict[str, Process] = {}
+        self._num_restarts: dict[str, int] = {}
+
+    def start_own_worker(self) -> None:
+        """Start the orchestrator's own worker."""
+        self._start(workers.own_worker(self._config, self._folder, self._url))
+
+    def start_clients(self) -> None:
+        """Start a worker for each local client."""
+        for index in range(self._config.num_clients):
+            self._start(workers.client_worker(self._config, self._folder, self._url, index))
+
+    def tend(self) -> bool:
+        """Start anew what has ended; True if that was the orchestrator's own worker.
+
+        Raises:
+            ConfigurationError: If a worker found its settings wrong.
+            RunFailedError: If the embedded server ended, or a worker ends again and again.
+        """
+        own_worker_ended = False
+        for name, code in self._processes.ended().items():
+            process = self._started.get(name)
+            if process is None:
+                raise RunFailedError(f"the embedded server ended with code {code}: see {self._folder.logs}")
+            if code == 0 and workers.is_client(name):
+                continue
+            self._restart(process, code)
+            own_worker_ended |= not workers.is_client(name)
+        return own_worker_ended
+
+    def _restart(self, process: Process, code: int) -> None:
+        last_line = workers.log_tail(process.log)
+        if code == ConfigurationError.exit_code:
+            raise ConfigurationError(f"{process.name}: {re.sub('^error: ', '', last_line)}")
+        num_restarts = self._num_restarts.get(process.name, 0)
+        if num_restarts >= MAX_RESTARTS:
+            raise RunFailedError(
+                f"{process.name} ended {num_restarts + 1} times, last with code {code}: see {process.log}"
+            )
+        self._num_restarts[process.name] = num_restarts + 1
+        logger.warning("%s ended with code %d and is started anew: see %s", process.name, code, process.log)
+        self._start(process)
+
+    def _start(self, process: Process) -> None:
+        self._started[process.name] = process
+        self._processes.start(process)

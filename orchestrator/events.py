@@ -1,0 +1,92 @@
+"""What happens in a run, as it is told to whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.records import RoundRecord, Summary
+from tasks.messages import Metrics, Status
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """The run begins, or goes on after ``rounds_closed`` rounds."""
+
+    run_id: str
+    folder: Path
+    rounds: int
+    rounds_closed: int
+    workload: str
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Fewer clients than needed are connected."""
+
+    num_connected: int
+    num_needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientJoined:
+    """A client has connected."""
+
+    client_id: str
+    num_examples: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLeft:
+    """A client isn't there any more."""
+
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Initialised:
+    """The initial model is there."""
+
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOpened:
+    """The orders of a round are out."""
+
+    round_number: int
+    cohort: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFilled:
+    """A client's slot of the open round was filled."""
+
+    round_number: int
+    client_id: str
+    status: Status
+    reason: str
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class RoundClosed:
+    """A round is closed and on disk."""
+
+    record: RoundRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run has come to an end, good or bad."""
+
+    summary: Summary
+    folder: Path
+
+
+Event = (
+    RunStarted | Waiting | ClientJoined | ClientLeft | Initialised | RoundOpened | SlotFilled | RoundClosed | Ended
+)
+Report = Callable[[Event], None]

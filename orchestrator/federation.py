@@ -1,0 +1,109 @@
+"""Putting a run on the wire: the broker, the workers that the orchestrator starts, and what it keeps up there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from orchestrator.config import RunConfig
+from orchestrator.couriers import CeleryCourier
+from orchestrator.embedded.processes import Processes
+from orchestrator.embedded.server import start_server
+from orchestrator.embedded.supervisor import Supervisor
+from orchestrator.run_folder import RunFolder
+from orchestrator.wire import Wire
+from tasks import broker, federation
+from tasks.app import make_app
+from tasks.blobs import RedisChunks
+from tasks.names import seats_key
+from tasks.presence import RedisRegistry
+
+logger = logging.getLogger(__name__)
+
+_REFRESH_S = federation.LIFETIME_S / 4
+
+
+@contextmanager
+def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) -> Iterator[Wire]:
+    """Bring up what a run needs and take it down in the end.
+
+    Args:
+        config: The run's configuration.
+        folder: The run's folder.
+        broker_url: The broker's URL; None starts a server and local clients.
+
+    Raises:
+        BrokerUnreachableError: If there is no broker.
+        FederationBusyError: If another orchestrator is at work on it.
+    """
+    if broker_url is not None:
+        broker.check_reachable(broker_url)
+    with Processes() as processes:
+        url = broker_url or start_server(processes, folder.logs / "server.log")
+        with broker.connect(url) as client:
+            notice = _Notice(client, config)
+            notice.put_up()
+            supervisor = Supervisor(processes, config, folder, url)
+            try:
+                supervisor.start_own_worker()
+                if broker_url is None:
+                    supervisor.start_clients()
+                yield _wire(url, client, config, notice, supervisor)
+            finally:
+                notice.take_down()
+
+
+def _wire(url: str, client: Redis, config: RunConfig, notice: _Notice, supervisor: Supervisor) -> Wire:
+    app = make_app("orchestrator", url, include=())
+
+    def tend() -> bool:
+        notice.refresh()
+        return supervisor.tend()
+
+    return Wire(
+        courier=CeleryCourier(app, client),
+        registry=RedisRegistry(client),
+        chunks=RedisChunks(client),
+        tend=tend,
+        tidy=lambda: tidy(client, config.run_id),
+    )
+
+
+class _Notice:
+    """The notice that this run is on."""
+
+    def __init__(self, client: Redis, config: RunConfig) -> None:
+        self._client = client
+        self._notice = federation.Notice(run_id=config.run_id, num_parts=config.num_clients)
+        self._refreshed = 0.0
+
+    def put_up(self) -> None:
+        federation.put_up(self._client, self._notice)
+        self._refreshed = time.monotonic()
+
+    def refresh(self) -> None:
+        if time.monotonic() - self._refreshed < _REFRESH_S:
+            return
+        try:
+            self.put_up()
+        except (RedisError, OSError) as error:
+            logger.warning("the broker can't be reached: %s", error)
+
+    def take_down(self) -> None:
+        try:
+            federation.take_down(self._client, self._notice.run_id)
+        except (RedisError, OSError) as error:
+            logger.warning("the run's notice could not be taken down: %s", error)
+
+
+def tidy(client: Redis, run_id: str) -> None:
+    """Remove what a run has left on the broker: blobs, answers that came late, seats."""
+    patterns = (f"fl:blob:{run_id}/*", f"fl:blob:*/{run_id}/*", f"celery-t*-meta-*{run_id}/*", f"{seats_key(run_id)}*")
+    for pattern in patterns:
+        for key in client.scan_iter(match=pattern, count=1000):
+            client.unlink(key)

@@ -1,0 +1,41 @@
+"""The plot of a run: loss and accuracy by round."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.records import RoundRecord
+
+
+def draw(history: Sequence[RoundRecord], path: Path) -> None:
+    """Draw loss and accuracy on the orchestrator's held-out data by round into a PNG file."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import matplotlib  # noqa: PLC0415  # slow to import, and only needed at the end
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axis, name, colour in ((axes[0], "accuracy", "tab:blue"), (axes[1], "loss", "tab:red")):
+        _draw_metric(axis, history, name, colour)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _draw_metric(axis: Any, history: Sequence[RoundRecord], name: str, colour: str) -> None:
+    points = [(record.round_number, record.metrics[name]) for record in history if name in record.metrics]
+    axis.plot([x for x, _ in points], [y for _, y in points], marker="o", markersize=4, color=colour)
+    for record in history:
+        if record.status == "failed":
+            axis.axvline(record.round_number, color="grey", linestyle=":", linewidth=1)
+    if points:
+        last_round, last = points[-1]
+        axis.annotate(f"{last:.4f}", (last_round, last), textcoords="offset points", xytext=(-4, 8), ha="right")
+    axis.set_xlabel("round")
+    axis.set_ylabel(f"{name} on held-out data")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(alpha=0.3)
+    axis.margins(y=0.15)

@@ -1,0 +1,177 @@
+"""Showing a run: a live display on a terminal, log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.events import (
+    ClientJoined,
+    ClientLeft,
+    Ended,
+    Event,
+    Initialised,
+    Report,
+    RoundClosed,
+    RoundOpened,
+    RunStarted,
+    SlotFilled,
+    Waiting,
+)
+from tasks.messages import Metrics
+
+logger = logging.getLogger(__name__)
+
+_SHOWN_CLIENTS = 12
+_SHOWN_ROUNDS = 8
+_STYLES = {"trained": "green", "training": "yellow", "connected": "dim", "timed_out": "yellow"}
+
+
+@contextmanager
+def progress(console: Console) -> Iterator[Report]:
+    """Show a run's events on ``console`` as they are reported: live on a terminal, as log lines elsewhere."""
+    if not console.is_terminal:
+        yield log_event
+        return
+    display = _Display()
+    with Live(display, console=console, refresh_per_second=4) as live:
+
+        def show(event: Event) -> None:
+            log_event(event)
+            display.take(event)
+            live.refresh()
+
+        yield show
+
+
+def log_event(event: Event) -> None:
+    """Log an event as a line."""
+    line = describe(event)
+    if line:
+        logger.info("%s", line)
+
+
+def describe(event: Event) -> str:
+    """Return an event in words; empty for those that are not worth a line."""
+    match event:
+        case RunStarted():
+            since = f", {event.rounds_closed} of them closed already" if event.rounds_closed else ""
+            return f"run {event.run_id}: {event.algorithm} on {event.workload}, {event.rounds} rounds{since}, in {event.folder}"
+        case Waiting():
+            return f"waiting for clients: {event.num_connected} of {event.num_needed} connected"
+        case ClientJoined():
+            return f"client {event.client_id} joined with {event.num_examples} examples"
+        case ClientLeft():
+            return f"client {event.client_id} left"
+        case Initialised():
+            return f"the initial model: {describe_metrics(event.metrics)}"
+        case RoundOpened():
+            return f"round {event.round_number} opened: {len(event.cohort)} clients train"
+        case SlotFilled():
+            return f"round {event.round_number}: client {event.client_id} {event.status.value}" + (
+                f": {event.reason}" if event.reason else ""
+            )
+        case RoundClosed():
+            record = event.record
+            reason = f" ({record.reason})" if record.reason else ""
+            metrics = describe_metrics(record.metrics)
+            return f"round {record.round_number} {record.status}{reason}: {metrics}, {record.duration_s:.2f} s"
+        case Ended():
+            return ""
+
+
+def describe_metrics(metrics: Metrics) -> str:
+    """Return metrics in words."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no held-out data to evaluate on"
+
+
+class _Display:
+    """What the terminal shows: the round, each client's state, and how good the model is."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._title = ""
+        self._rounds = 1
+        self._closed = 0
+        self._note = "starting"
+        self._clients: dict[str, tuple[str, int, str]] = {}
+        self._lines: list[tuple[str, Metrics, str]] = []
+
+    def take(self, event: Event) -> None:
+        """Take an event in."""
+        match event:
+            case RunStarted():
+                self._title = f"{event.algorithm} on {event.workload} · run {event.run_id}"
+                self._rounds, self._closed = event.rounds, event.rounds_closed
+            case Waiting():
+                self._note = f"waiting for clients: {event.num_connected} of {event.num_needed} connected"
+            case ClientJoined():
+                self._clients[event.client_id] = ("connected", event.num_examples, "")
+            case ClientLeft():
+                self._clients.pop(event.client_id, None)
+            case Initialised():
+                self._lines.append(("initial", event.metrics, ""))
+            case RoundOpened():
+                self._note = f"round {event.round_number} of {self._rounds}"
+                for client_id in event.cohort:
+                    self._state(client_id, "training", "")
+            case SlotFilled():
+                loss = event.metrics.get("train_loss")
+                detail = event.reason or (f"train loss {loss:.4f}" if loss is not None else "")
+                self._state(event.client_id, event.status.value, detail)
+            case RoundClosed():
+                self._closed = event.record.round_number
+                self._lines.append(
+                    (str(event.record.round_number), event.record.metrics, f"{event.record.duration_s:.2f} s")
+                )
+                self._note = "saying farewell" if self._closed == self._rounds else self._note
+            case Ended():
+                self._note = event.summary.status
+
+    def _state(self, client_id: str, state: str, detail: str) -> None:
+        _, num_examples, _ = self._clients.get(client_id, ("", 0, ""))
+        self._clients[client_id] = (state, num_examples, detail)
+
+    def __rich__(self) -> Group:
+        """Draw."""
+        elapsed = time.monotonic() - self._started
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            ProgressBar(total=self._rounds, completed=self._closed, width=30),
+            f"{self._closed}/{self._rounds} rounds",
+            f"{elapsed:.0f} s",
+            Text(self._note, style="cyan"),
+        )
+        return Group(Text(self._title, style="bold"), head, self._client_table(), self._round_table())
+
+    def _client_table(self) -> Table:
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        table.add_column("client")
+        table.add_column("examples", justify="right")
+        table.add_column("state")
+        table.add_column("")
+        for client_id, (state, num_examples, detail) in sorted(self._clients.items())[:_SHOWN_CLIENTS]:
+            style = _STYLES.get(state, "red")
+            table.add_row(client_id, str(num_examples), Text(state, style=style), Text(detail[:60], style="dim"))
+        if len(self._clients) > _SHOWN_CLIENTS:
+            table.add_row(f"… and {len(self._clients) - _SHOWN_CLIENTS} more", "", "", "")
+        return table
+
+    def _round_table(self) -> Table:
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        table.add_column("round", justify="right")
+        table.add_column("loss", justify="right")
+        table.add_column("accuracy", justify="right")
+        table.add_column("time", justify="right")
+        for name, metrics, duration in self._lines[-_SHOWN_ROUNDS:]:
+            values = [f"{metrics[key]:.4f}" if key in metrics else "-" for key in ("loss", "accuracy")]
+            table.add_row(name, *values, duration)
+        return table

@@ -1,0 +1,124 @@
+"""What a run writes down: a line a round, the round that is open, a summary at the end."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.blobs import BlobRef
+from tasks.messages import Answer, Metrics, Status
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SlotRecord(_Record):
+    """How one client's slot of a round was filled."""
+
+    status: Status
+    reason: str = ""
+    num_examples: int = 0
+    num_steps: int = 0
+    num_epochs: float = 0.0
+    metrics: Metrics = {}
+    duration_s: float = 0.0
+    """Seconds the client took, by its own clock."""
+    size_bytes: int = 0
+    """Bytes of the update."""
+
+    @classmethod
+    def of(cls, answer: Answer, status: Status | None = None, reason: str | None = None) -> SlotRecord:
+        """Return the record of ``answer``, with another status and reason where the orchestrator decided so."""
+        return cls(
+            status=answer.status if status is None else status,
+            reason=answer.reason if reason is None else reason,
+            num_examples=answer.num_examples,
+            num_steps=answer.num_steps,
+            num_epochs=answer.num_epochs,
+            metrics=answer.metrics,
+            duration_s=answer.duration_s,
+            size_bytes=answer.update.size_bytes if answer.update else 0,
+        )
+
+
+class FilledSlot(_Record):
+    """A slot's record and whose it is: what the chord of a round hands to its body."""
+
+    client_id: str
+    record: SlotRecord
+
+
+class ClosedRound(_Record):
+    """What the body of a round's chord returns."""
+
+    status: Literal["closed", "failed"]
+    reason: str = ""
+    answers: dict[str, SlotRecord]
+    metrics: Metrics = {}
+    digest: str
+    """SHA-256 of the checkpoint file."""
+
+
+class RoundRecord(_Record):
+    """A line of ``history.jsonl``."""
+
+    round_number: int
+    status: Literal["closed", "failed"]
+    reason: str = ""
+    """Why a failed round failed."""
+    cohort: list[str]
+    answers: dict[str, SlotRecord]
+    metrics: Metrics
+    """``loss`` and ``accuracy`` of the round's model on the orchestrator's held-out data; empty if it has none."""
+    client_metrics: Metrics = {}
+    """``loss`` and ``accuracy`` on the clients' held-out data, weighted by examples, where they were asked."""
+    checkpoint: str
+    """The checkpoint's file name."""
+    digest: str
+    """SHA-256 of the checkpoint file."""
+    started_at: str
+    """When the round was opened, in UTC, ISO 8601."""
+    duration_s: float
+    """Seconds from opening to closing."""
+    bytes_down: int
+    """Bytes of the global model that were sent, times the clients that were asked."""
+    bytes_up: int
+    """Bytes of the updates that came back."""
+
+
+class OpenRound(_Record):
+    """The round that is under way, as it is kept on disk so that it can be taken up again."""
+
+    round_number: int
+    cohort: dict[str, str]
+    """Client id -> incarnation of the client when the order was sent."""
+    parameters: BlobRef
+    started_at: str
+
+
+class Final(_Record):
+    """How good the final model is; None where there is nothing to say it by."""
+
+    loss: float | None = None
+    accuracy: float | None = None
+
+
+class Summary(_Record):
+    """``summary.json``: the run in short."""
+
+    run_id: str
+    status: Literal["completed", "interrupted", "failed"]
+    reason: str = ""
+    rounds: int
+    """Rounds that are closed."""
+    final: Final
+    client_metrics: Metrics = {}
+    seed: int
+    workload: str
+    algorithm: str
+    checkpoint: str
+    """The newest checkpoint, relative to the run's folder."""
+    wall_time_s: float
+    """Seconds since this start of the orchestrator."""

@@ -1,0 +1,256 @@
+"""The run: wait for clients, then round after round, then farewell. A plain loop in the orchestrator's process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from pydantic import BaseModel
+
+from orchestrator.client_manager import ClientManager
+from orchestrator.collecting import Collector
+from orchestrator.config import RunConfig
+from orchestrator.events import ClientJoined, ClientLeft, Initialised, Report, RoundClosed, RunStarted, Waiting
+from orchestrator.records import Final, OpenRound, RoundRecord, Summary
+from orchestrator.round import OWN_WORK_TIMEOUT_S, Round, RoundContext, evaluate_at_clients, open_record, own_result, publish_model
+from orchestrator.run_folder import RunFolder
+from orchestrator.selectors import load_selector
+from orchestrator.slots import Slots
+from orchestrator.wire import TICK_S, Wire
+from tasks import names
+from tasks.blobs import BlobRef, discard
+from tasks.errors import FederationError, RunFailedError, SelectionError
+from tasks.messages import DisconnectOrder, Metrics, SetParametersOrder
+from tasks.seeds import generator
+
+logger = logging.getLogger(__name__)
+
+FAREWELL_TIMEOUT_S = 30.0
+"""Seconds that clients have to take the final model, and again to take their leave."""
+
+
+class _Initial(BaseModel):
+    metrics: Metrics
+
+
+class Run:
+    """One run of a federation, new or taken up again.
+
+    Args:
+        config: The run's configuration.
+        folder: The run's folder; what it holds says where to go on.
+        wire: How clients and own workers are reached.
+        report: Is told of everything that happens.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        wire: Wire,
+        report: Report,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._wire = wire
+        self._report = report
+        self._clock = clock
+        self._selector = load_selector(config.select)
+        self._shown: set[str] = set()
+        self._manager = ClientManager(wire.registry.present, clock)
+        collector = Collector(wire, self._manager, self._tick, clock)
+        self._context = RoundContext(config, folder, wire, collector, report, clock)
+
+    def run(self) -> None:
+        """Carry out the rounds that are not closed yet, and bid the clients farewell.
+
+        Raises:
+            FederationError: If the run can't go on.
+        """
+        history = self._folder.history()
+        config = self._config
+        self._report(
+            RunStarted(
+                config.run_id, self._folder.path, config.rounds, len(history), config.workload, config.algorithm
+            )
+        )
+        if len(history) >= config.rounds:
+            return
+        self._prepare()
+        for round_number in range(len(history) + 1, config.rounds + 1):
+            history.append(self._run_round(round_number))
+            self._check_progress(history)
+        self._say_farewell()
+
+    def _tick(self) -> bool:
+        """Look who is there and tend to what has to be; True if what an own worker was doing is lost."""
+        self._manager.refresh()
+        announced = {client.client_id: client.announcement for client in self._manager.connected()}
+        for client_id in sorted(announced.keys() - self._shown):
+            self._report(ClientJoined(client_id, announced[client_id].num_examples))
+        for client_id in sorted(self._shown - announced.keys()):
+            self._report(ClientLeft(client_id))
+        self._shown = set(announced)
+        return self._wire.tend()
+
+    def _prepare(self) -> None:
+        """Wait until enough clients are connected, while the initial model is made."""
+        config, courier = self._config, self._wire.courier
+        task_id = f"{config.run_id}/initialise"
+        kwargs = {"run_dir": str(self._folder.path)}
+
+        def call() -> str:
+            courier.forget([task_id])
+            courier.call(names.INITIALISE_TASK, task_id, kwargs)
+            return task_id
+
+        call()
+        told: list[int] = []
+
+        def pause(left: float) -> None:
+            num_connected = len(self._manager.connected())
+            if told[-1:] != [num_connected]:
+                told.append(num_connected)
+                self._report(Waiting(num_connected, config.num_clients))
+            found = courier.collect([task_id], min(left, TICK_S))
+            if task_id in found:
+                own_result(found[task_id], _Initial, "the run could not be prepared")
+                # The result stays: only the clients are waited for from here on.
+                courier.collect([], min(left, TICK_S))
+            if self._tick():
+                call()
+
+        self._manager.wait_for(config.num_clients, config.wait_timeout_s, pause)
+        self._tick()
+        raw = self._context.collector.result(task_id, OWN_WORK_TIMEOUT_S, call)
+        self._report(Initialised(own_result(raw, _Initial, "the run could not be prepared").metrics))
+        courier.forget([task_id])
+
+    def _run_round(self, round_number: int) -> RoundRecord:
+        opened = self._kept_round(round_number)
+        if opened is None:
+            opened = self._select(round_number)
+            self._folder.discard_updates()
+            current = Round(self._context, opened)
+            current.send_orders()
+            self._folder.save_open_round(opened)
+        else:
+            current = Round(self._context, opened)
+        record = current.run()
+        if round_number == self._config.rounds and self._config.evaluate_clients:
+            record = record.model_copy(update={"client_metrics": self._client_metrics(round_number)})
+        self._folder.close_round(record)
+        current.forget()
+        self._report(RoundClosed(record))
+        return record
+
+    def _select(self, round_number: int) -> OpenRound:
+        """Wait for the clients that a round needs, choose the cohort, and put the model where it can read it."""
+        config = self._config
+        self._manager.wait_for(
+            config.min_updates,
+            config.wait_timeout_s,
+            lambda left: self._pause_between_rounds(min(left, TICK_S)),
+        )
+        rng = generator(config.seed, round_number, "selection")
+        try:
+            cohort = self._manager.sample(self._selector, round_number, rng, fraction=config.fraction)
+        except FederationError:
+            raise
+        except Exception as error:  # whatever the user's selector raises
+            raise SelectionError(f"selector {config.select!r} failed: {type(error).__name__}: {error}") from error
+        incarnations = self._manager.incarnations()
+        parameters = publish_model(self._context, round_number - 1)
+        return open_record(
+            self._context, round_number, {client_id: incarnations[client_id] for client_id in cohort}, parameters
+        )
+
+    def _pause_between_rounds(self, seconds: float) -> None:
+        self._wire.courier.collect([], seconds)
+        self._tick()
+
+    def _kept_round(self, round_number: int) -> OpenRound | None:
+        """Return the open round of a former start, if its orders are still under way."""
+        kept = self._folder.open_round()
+        if kept is None or kept.round_number != round_number:
+            return None
+        incarnations = self._manager.incarnations()
+        if any(incarnations.get(client_id) != incarnation for client_id, incarnation in kept.cohort.items()):
+            return None
+        logger.info("round %d is taken up again with the answers that have come", round_number)
+        return kept
+
+    def _client_metrics(self, round_number: int) -> Metrics:
+        parameters = publish_model(self._context, round_number)
+        try:
+            return evaluate_at_clients(self._context, parameters, round_number, self._connected_incarnations())
+        finally:
+            discard(self._wire.chunks, parameters)
+
+    def _connected_incarnations(self) -> dict[str, str]:
+        return {client.client_id: client.announcement.incarnation for client in self._manager.connected()}
+
+    def _check_progress(self, history: list[RoundRecord]) -> None:
+        recent = history[-self._config.max_failed_rounds :]
+        if len(recent) == self._config.max_failed_rounds and all(record.status == "failed" for record in recent):
+            raise RunFailedError(f"{len(recent)} rounds in a row failed, the last because {recent[-1].reason}")
+
+    def _say_farewell(self) -> None:
+        """Give the clients the final model and disconnect them; those that don't answer are left behind."""
+        incarnations = self._connected_incarnations()
+        if not incarnations:
+            return
+        parameters = publish_model(self._context, self._config.rounds)
+        self._farewell_order("set_parameters", names.SET_PARAMETERS_TASK, incarnations, parameters)
+        self._farewell_order("disconnect", names.DISCONNECT_TASK, incarnations, parameters)
+        discard(self._wire.chunks, parameters)
+
+    def _farewell_order(self, kind: str, task: str, incarnations: dict[str, str], parameters: BlobRef) -> None:
+        config = self._config
+        orders: list[SetParametersOrder | DisconnectOrder] = []
+        for client_id in sorted(incarnations):
+            common = {
+                "order_id": names.order_id(client_id, config.run_id, config.rounds, kind),
+                "run_id": config.run_id,
+                "client_id": client_id,
+                "round_number": config.rounds,
+                "workload": config.workload,
+                "timeout_s": FAREWELL_TIMEOUT_S,
+            }
+            if kind == "set_parameters":
+                orders.append(SetParametersOrder.model_validate({**common, "parameters": parameters}))
+            else:
+                orders.append(DisconnectOrder.model_validate({**common, "message": "the run is completed"}))
+        slots = Slots(orders, incarnations)
+        self._wire.courier.send(task, orders)
+        self._context.collector.collect(
+            slots, FAREWELL_TIMEOUT_S, lambda slot, answer: None, refill=lambda: None
+        )
+        self._wire.courier.forget([order.order_id for order in orders])
+
+
+def summarise(
+    config: RunConfig, folder: RunFolder, status: str, reason: str, wall_time_s: float
+) -> Summary:
+    """Return the summary of a run as its folder shows it."""
+    history = folder.history()
+    last = history[-1] if history else None
+    metrics = last.metrics if last else {}
+    return Summary.model_validate(
+        {
+            "run_id": config.run_id,
+            "status": status,
+            "reason": reason,
+            "rounds": len(history),
+            "final": Final(loss=metrics.get("loss"), accuracy=metrics.get("accuracy")),
+            "client_metrics": last.client_metrics if last else {},
+            "seed": config.seed,
+            "workload": config.workload,
+            "algorithm": config.algorithm,
+            "checkpoint": f"checkpoints/{folder.checkpoint(len(history)).name}",
+            "wall_time_s": round(wall_time_s, 3),
+        }
+    )

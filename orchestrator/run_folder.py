@@ -1,0 +1,166 @@
+"""A run's folder: config, checkpoints, history, summary, and the updates of the round that is open.
+
+Files are replaced whole or appended to by whole lines, so that a run can be killed at any point and taken up again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.config import RunConfig
+from orchestrator.records import OpenRound, RoundRecord, Summary
+from tasks.errors import RunFolderError
+
+R = TypeVar("R", bound=BaseModel)
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> RunFolder:
+        """Make the folder of a new run and save its config.
+
+        Raises:
+            RunFolderError: If the folder exists and isn't empty, or can't be made.
+        """
+        folder = cls(path)
+        try:
+            if path.is_dir() and (path / "config.json").exists():
+                raise RunFolderError(f"{path} holds a run already: go on with it by --resume {path}, or name another")
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise RunFolderError(f"{path} exists and isn't an empty folder: name another with --run-dir")
+            path.mkdir(parents=True, exist_ok=True)
+            _replace(folder.path / "config.json", config.model_dump_json(indent=2) + "\n")
+            folder.logs.mkdir(exist_ok=True)
+            folder.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"the run's folder {path} can't be made: {error}") from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Return the folder of a run that was begun.
+
+        Raises:
+            RunFolderError: If there is none.
+        """
+        if not (path / "config.json").is_file():
+            raise RunFolderError(f"{path} isn't the folder of a run: it has no config.json")
+        folder = cls(path)
+        folder.logs.mkdir(exist_ok=True)
+        folder.checkpoints.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs of this run's processes."""
+        return self.path / "logs"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the global models."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, round_number: int) -> Path:
+        """File of the model that round ``round_number`` ended with; 0 is the initial model."""
+        return self.checkpoints / f"round-{round_number:04d}.safetensors"
+
+    def updates(self, round_number: int) -> Path:
+        """Folder of the updates taken in for a round."""
+        return self.path / "updates" / f"round-{round_number:04d}"
+
+    def config(self) -> RunConfig:
+        """Return the run's config.
+
+        Raises:
+            RunFolderError: If it is damaged.
+        """
+        return self._read(self.path / "config.json", RunConfig)
+
+    def history(self) -> list[RoundRecord]:
+        """Return the records of the closed rounds; a last line that was cut short is not one.
+
+        Raises:
+            RunFolderError: If another line is damaged.
+        """
+        try:
+            text = (self.path / "history.jsonl").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        lines = text[: text.rfind("\n") + 1].splitlines()
+        try:
+            return [RoundRecord.model_validate_json(line) for line in lines]
+        except ValidationError as error:
+            raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: {error.errors()[0]['msg']}") from None
+
+    def close_round(self, record: RoundRecord) -> None:
+        """Append a round's record; from then on the round is closed. Its updates are done with."""
+        path = self.path / "history.jsonl"
+        kept = "".join(f"{closed.model_dump_json()}\n" for closed in self.history()) if _is_cut_short(path) else None
+        if kept is not None:
+            _replace(path, kept)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{record.model_dump_json()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.rmtree(self.updates(record.round_number), ignore_errors=True)
+        (self.path / "open-round.json").unlink(missing_ok=True)
+
+    def save_open_round(self, record: OpenRound) -> None:
+        """Keep what is needed to take the open round up again."""
+        _replace(self.path / "open-round.json", record.model_dump_json())
+
+    def open_round(self) -> OpenRound | None:
+        """Return the round that was open when the orchestrator ended, or None."""
+        path = self.path / "open-round.json"
+        return self._read(path, OpenRound) if path.exists() else None
+
+    def discard_updates(self) -> None:
+        """Remove what was taken in for rounds that are not closed."""
+        shutil.rmtree(self.path / "updates", ignore_errors=True)
+
+    def save_summary(self, summary: Summary) -> None:
+        """Write ``summary.json``."""
+        _replace(self.path / "summary.json", summary.model_dump_json(indent=2) + "\n")
+
+    def summary(self) -> Summary | None:
+        """Return the summary, or None if the run hasn't ended in any way yet."""
+        path = self.path / "summary.json"
+        return self._read(path, Summary) if path.exists() else None
+
+    def _read(self, path: Path, kind: type[R]) -> R:
+        try:
+            return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError) as error:
+            raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write ``record`` to ``path``, whole or not at all."""
+    _replace(path, record.model_dump_json())
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _is_cut_short(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"

@@ -1,0 +1,37 @@
+"""What a selector gets and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks.presence import Announcement
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedClient:
+    """A client that is connected, and what it announced (examples, labels, hardware)."""
+
+    client_id: str
+    announcement: Announcement
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is asked of a selector.
+
+    Attributes:
+        round_number: The round that the cohort is for; the first is 1.
+        num_wanted: How many clients the cohort should have.
+        rng: Generator derived from the run's seed and the round.
+    """
+
+    round_number: int
+    num_wanted: int
+    rng: np.random.Generator
+
+
+Selector = Callable[[Sequence[ConnectedClient], Selection], Sequence[str]]
+"""From the connected clients, in the order in which they connected, to the ids of the cohort."""

@@ -1,0 +1,71 @@
+"""The slots of a round: one for each order that is out. Pure: no clock, no queue.
+
+A slot is filled exactly once: by its answer, by the loss of its client, or by the deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.messages import Answer, Order, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An order that is out, and the incarnation of the client that it was sent to; ``index`` counts from 0."""
+
+    index: int
+    order: Order
+    incarnation: str
+
+
+class Slots:
+    """Which slots are open, and what filled the others."""
+
+    def __init__(self, orders: Sequence[Order], incarnations: Mapping[str, str]) -> None:
+        self._slots = {
+            order.order_id: Slot(index, order, incarnations.get(order.client_id, ""))
+            for index, order in enumerate(orders)
+        }
+        self._answers: dict[str, Answer] = {}
+
+    def __len__(self) -> int:
+        """Number of slots, open and filled."""
+        return len(self._slots)
+
+    def open(self) -> list[Slot]:
+        """Return the slots that are not filled."""
+        return [slot for order_id, slot in self._slots.items() if order_id not in self._answers]
+
+    def filled(self) -> list[tuple[Slot, Answer]]:
+        """Return the slots that are filled, and with what, in the order of the slots."""
+        return [(slot, self._answers[order_id]) for order_id, slot in self._slots.items() if order_id in self._answers]
+
+    def fill(self, order_id: str, answer: Answer) -> Slot | None:
+        """Fill the slot of this order; None if there is none or it is filled already."""
+        if order_id not in self._slots or order_id in self._answers:
+            return None
+        self._answers[order_id] = answer
+        return self._slots[order_id]
+
+    def lost(self, incarnations: Mapping[str, str]) -> list[tuple[Slot, Answer]]:
+        """Return the open slots whose clients are not there any more, each with what to fill it with."""
+        lost = []
+        for slot in self.open():
+            present = incarnations.get(slot.order.client_id)
+            if present is None:
+                lost.append((slot, self._verdict(slot, "the client vanished")))
+            elif present != slot.incarnation:
+                lost.append((slot, self._verdict(slot, "the client was started anew")))
+        return lost
+
+    def overdue(self) -> list[tuple[Slot, Answer]]:
+        """Return all open slots, each with what to fill it with once the deadline has passed."""
+        return [(slot, self._verdict(slot, "no answer by the deadline")) for slot in self.open()]
+
+    @staticmethod
+    def _verdict(slot: Slot, reason: str) -> Answer:
+        return Answer(
+            order_id=slot.order.order_id, client_id=slot.order.client_id, status=Status.LOST, reason=reason
+        )

@@ -1,0 +1,80 @@
+"""Taking an update in: out of Redis, checked, into the run's folder. It is done once, however often it is asked for."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from orchestrator.records import FilledSlot, SlotRecord
+from orchestrator.run_folder import RunFolder, write_record
+from tasks import arrays, blobs
+from tasks.blobs import BlobRef, ChunkStore
+from tasks.errors import ArraysError, BlobError
+from tasks.messages import Answer, Status
+from verification.checks import UpdateRejectedError, check_update
+
+logger = logging.getLogger(__name__)
+
+HEADER_SLACK_BYTES = 2**16
+"""How much longer than the model's an update's encoding may be: another writer may lay out its header otherwise."""
+
+
+def take_in(folder: RunFolder, chunks: ChunkStore, round_number: int, answer: Answer) -> FilledSlot:
+    """Move the answer's update into the run's folder and return the record of its slot.
+
+    The record is kept beside the update: asked for again, it is returned as it was.
+    """
+    updates = folder.updates(round_number)
+    updates.mkdir(parents=True, exist_ok=True)
+    record_path = updates / f"{answer.client_id}.json"
+    record = _kept_record(record_path)
+    if record is None:
+        record = _take_in_update(folder, chunks, round_number, answer)
+        write_record(record_path, record)
+    if answer.update is not None:
+        blobs.discard(chunks, answer.update)
+    return FilledSlot(client_id=answer.client_id, record=record)
+
+
+def update_path(folder: RunFolder, round_number: int, client_id: str) -> Path:
+    """File of an update that was taken in."""
+    return folder.updates(round_number) / f"{client_id}.safetensors"
+
+
+def _take_in_update(folder: RunFolder, chunks: ChunkStore, round_number: int, answer: Answer) -> SlotRecord:
+    if answer.update is None:
+        return SlotRecord.of(answer)
+    path = update_path(folder, round_number, answer.client_id)
+    model = folder.checkpoint(round_number - 1)
+    try:
+        _check_size(answer.update, model.stat().st_size)
+        temporary = path.with_suffix(".tmp")
+        _write_blob(chunks, answer.update, temporary)
+        check_update(arrays.map_file(temporary), arrays.spec_of(arrays.map_file(model)))
+        if answer.num_examples < 1:
+            raise UpdateRejectedError("it claims to be trained on no examples")
+        temporary.replace(path)
+    except (BlobError, ArraysError, UpdateRejectedError) as error:
+        logger.warning("round %d: the update of client %s is rejected: %s", round_number, answer.client_id, error)
+        return SlotRecord.of(answer, Status.REJECTED, str(error))
+    return SlotRecord.of(answer)
+
+
+def _check_size(ref: BlobRef, model_bytes: int) -> None:
+    if ref.size_bytes > model_bytes + HEADER_SLACK_BYTES:
+        raise BlobError(f"the update has {ref.size_bytes} bytes, the model {model_bytes}")
+
+
+def _write_blob(chunks: ChunkStore, ref: BlobRef, path: Path) -> None:
+    with path.open("wb") as file:
+        for chunk in blobs.read(chunks, ref):
+            file.write(chunk)
+
+
+def _kept_record(path: Path) -> SlotRecord | None:
+    try:
+        return SlotRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValidationError):
+        return None

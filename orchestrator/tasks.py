@@ -1,0 +1,60 @@
+"""The Celery tasks of the orchestrator's own workers. What goes wrong is returned as a value: ``{"error", "exit_code"}``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from celery import shared_task
+from pydantic import BaseModel, TypeAdapter
+
+from orchestrator import closing
+from orchestrator.records import FilledSlot
+from orchestrator.run_folder import RunFolder
+from orchestrator.taking_in import take_in
+from tasks import names
+from tasks.blobs import ChunkStore
+from tasks.errors import FederationError
+from tasks.messages import Answer, decode
+
+logger = logging.getLogger(__name__)
+
+_PARTS = TypeAdapter(list[FilledSlot])
+_stores: list[ChunkStore] = []
+
+
+def use_chunks(store: ChunkStore) -> None:
+    """Have the tasks of this process find blobs in ``store``."""
+    _stores[:] = [store]
+
+
+@shared_task(name=names.INITIALISE_TASK)
+def initialise(run_dir: str) -> dict[str, object]:
+    """Write the run's initial model and return its metrics."""
+    return _value(lambda: {"metrics": closing.initialise(RunFolder(Path(run_dir)))})
+
+
+@shared_task(name=names.INGEST_TASK)
+def ingest(run_dir: str, round_number: int, answer: dict[str, object]) -> dict[str, object]:
+    """Take in one answer of a round; a part of the round's chord, so it must not fail."""
+    checked = decode(Answer, answer)
+    return take_in(RunFolder(Path(run_dir)), _stores[0], round_number, checked).model_dump(mode="json")
+
+
+@shared_task(name=names.CLOSE_ROUND_TASK)
+def close_round(parts: list[object], run_dir: str, round_number: int) -> dict[str, object]:
+    """Close a round: the body of its chord."""
+    filled = _PARTS.validate_python(parts)
+    return _value(lambda: closing.close_round(RunFolder(Path(run_dir)), round_number, filled))
+
+
+def _value(work: Callable[[], BaseModel | dict[str, object]]) -> dict[str, object]:
+    try:
+        result = work()
+    except FederationError as error:
+        return {"error": str(error), "exit_code": error.exit_code}
+    except Exception as error:  # the boundary: the orchestrator is told, whatever it was
+        logger.exception("a task of the orchestrator failed")
+        return {"error": f"{type(error).__name__}: {error}", "exit_code": 1}
+    return result.model_dump(mode="json") if isinstance(result, BaseModel) else result

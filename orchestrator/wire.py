@@ -1,0 +1,34 @@
+"""What connects a run to the world: one object that the entry points put together and the run is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.couriers import Courier
+from tasks.blobs import ChunkStore
+from tasks.presence import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a run reaches its clients and its own workers.
+
+    Attributes:
+        courier: Carries orders and answers.
+        registry: Who is there.
+        chunks: Where blobs are.
+        tend: Called at least every ``TICK_S``: keeps up what has to be kept up; True if an own worker had to be
+            started anew, so that what it was doing is lost.
+        tidy: Removes what the run left on the broker, when it is over.
+    """
+
+    courier: Courier
+    registry: Registry
+    chunks: ChunkStore
+    tend: Callable[[], bool]
+    tidy: Callable[[], None]
+
+
+TICK_S = 1.0
+"""Seconds between two looks at clients and own workers, when nothing else happens."""

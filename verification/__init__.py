@@ -1,0 +1,1 @@
+"""How updates are judged. Pure: arrays in, a verdict out."""

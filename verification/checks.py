@@ -1,0 +1,43 @@
+"""What every update must be to be looked at further: of the model's names, shapes and dtypes, and finite."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tasks.arrays import Array, Arrays, Spec, spec_of
+from tasks.errors import FederationError
+
+_BLOCK = 2**18
+
+
+class UpdateRejectedError(FederationError):
+    """Raised when an update can't be aggregated: the message says what is wrong with it."""
+
+
+def check_update(update: Arrays, spec: Spec) -> None:
+    """Check ``update`` against the spec of the global model.
+
+    Raises:
+        UpdateRejectedError: If a name, shape or dtype differs, or a value is not finite.
+    """
+    found = spec_of(update)
+    if found.keys() != spec.keys():
+        missing, extra = sorted(spec.keys() - found.keys()), sorted(found.keys() - spec.keys())
+        raise UpdateRejectedError(f"array names differ from the model's: missing {missing[:5]}, unknown {extra[:5]}")
+    for name, expected in spec.items():
+        if found[name] != expected:
+            raise UpdateRejectedError(
+                f"array {name!r} is {found[name].dtype} {found[name].shape}, "
+                f"the model's is {expected.dtype} {expected.shape}"
+            )
+    for name in spec:
+        if not is_finite(update[name]):
+            raise UpdateRejectedError(f"array {name!r} has values that are NaN or infinite")
+
+
+def is_finite(values: Array) -> bool:
+    """Say whether no element is NaN or infinite; looks at a block at a time, so as not to need memory for all."""
+    if values.dtype.kind != "f":
+        return True
+    flat = values.reshape(-1)
+    return all(bool(np.isfinite(flat[start : start + _BLOCK]).all()) for start in range(0, flat.size, _BLOCK))
