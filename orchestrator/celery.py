@@ -25,13 +25,13 @@ from tasks.workload import load_workload
 try:
     _url = broker.broker_url()
 except FederationError as error:
-    print(f"error: {error}", file=sys.stderr)
+    sys.stderr.write(f"error: {error}\n")
     sys.exit(error.exit_code)
 
 app = make_app("orchestrator", _url, include=("orchestrator.tasks",), worker_pool="prefork")
 
 
-@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+@signals.celeryd_after_setup.connect
 def _prepare(instance: Any, **_: object) -> None:
     """Consume the orchestrator's queue and no other; have the workload ready for every pool process."""
     add_current_folder()
@@ -41,7 +41,7 @@ def _prepare(instance: Any, **_: object) -> None:
     instance.app.amqp.queues.select([ORCHESTRATOR_QUEUE])
 
 
-@signals.worker_process_init.connect  # type: ignore[untyped-decorator]
+@signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
     die_with_parent()
     own_tasks.use_chunks(RedisChunks(broker.connect(_url)))

@@ -59,9 +59,7 @@ def close_round(folder: RunFolder, round_number: int, parts: Sequence[FilledSlot
     parameters = _aggregate(config, folder, round_number, {client_id: answers[client_id] for client_id in accepted})
     digest = arrays.write_file(path, parameters)
     workload, holdout = _workload(config.workload), _holdout(config.workload, config.data)
-    return ClosedRound(
-        status="closed", answers=answers, digest=digest, metrics=_metrics(workload, holdout, parameters)
-    )
+    return ClosedRound(status="closed", answers=answers, digest=digest, metrics=_metrics(workload, holdout, parameters))
 
 
 def _aggregate(

@@ -1,4 +1,4 @@
-"""Collecting answers: the one loop that waits for clients. It ends when every slot is filled, at the deadline latest."""
+"""Collecting answers: the one loop that waits for clients; when the deadline has passed every slot is filled."""
 
 from __future__ import annotations
 
@@ -39,7 +39,13 @@ class Collector:
         self._tick = tick
         self._clock = clock
 
-    def collect(self, slots: Slots, timeout_s: float, fill: Fill, refill: Callable[[], None]) -> None:
+    def collect(
+        self,
+        slots: Slots,
+        timeout_s: float,
+        fill: Fill = lambda _slot, _answer: None,
+        refill: Callable[[], None] = lambda: None,
+    ) -> None:
         """Fill all of ``slots``.
 
         Args:

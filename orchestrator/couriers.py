@@ -78,7 +78,7 @@ class CeleryCourier:
     def __init__(self, app: Celery, client: Redis) -> None:
         self._app = app
         self._client = client
-        self._pubsub = client.pubsub(ignore_subscribe_messages=False)
+        self._pubsub = client.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
         self._watched: set[str] = set()
         self._found: dict[str, bytes] = {}
 
@@ -106,7 +106,7 @@ class CeleryCourier:
 
     def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
         """Fill a slot of the chord; a part that is sent again is counted once."""
-        body = self._app.signature(
+        body: Any = self._app.signature(
             chord.body_task, kwargs=dict(chord.body_kwargs), task_id=chord.body_id, queue=ORCHESTRATOR_QUEUE
         )
         self._app.send_task(
@@ -141,7 +141,7 @@ class CeleryCourier:
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""
-        backend = self._app.backend
+        backend: Any = self._app.backend
         keys = [result_key(task_id) for task_id in task_ids]
         keys += [backend.get_key_for_group(chord.group_id, end) for chord in chords for end in _CHORD_KEYS]
         channels = [key for key in keys if key in self._watched]
@@ -159,7 +159,7 @@ class CeleryCourier:
 
     def _stored(self, task_ids: Collection[str]) -> dict[str, bytes | str]:
         ordered = sorted(task_ids)
-        values: list[Any] = self._client.mget([result_key(task_id) for task_id in ordered]) if ordered else []  # type: ignore[assignment]  # a client that isn't async
+        values: list[Any] = self._client.mget([result_key(task_id) for task_id in ordered]) if ordered else []
         return {task_id: value for task_id, value in zip(ordered, values, strict=True) if value is not None}
 
     def _wait(self, timeout_s: float) -> None:
@@ -228,5 +228,3 @@ class EagerCourier:
         result: object = signature.apply_async(task_id=task_id).result
         self._results[task_id] = json.dumps({"status": "SUCCESS", "result": result})
         return result
-
-

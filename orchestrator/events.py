@@ -86,7 +86,5 @@ class Ended:
     folder: Path
 
 
-Event = (
-    RunStarted | Waiting | ClientJoined | ClientLeft | Initialised | RoundOpened | SlotFilled | RoundClosed | Ended
-)
+Event = RunStarted | Waiting | ClientJoined | ClientLeft | Initialised | RoundOpened | SlotFilled | RoundClosed | Ended
 Report = Callable[[Event], None]

@@ -13,16 +13,16 @@ from orchestrator.records import RoundRecord
 def draw(history: Sequence[RoundRecord], path: Path) -> None:
     """Draw loss and accuracy on the orchestrator's held-out data by round into a PNG file."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    import matplotlib  # noqa: PLC0415  # slow to import, and only needed at the end
+    import matplotlib as mpl  # noqa: PLC0415  # slow to import, and only needed at the end
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    mpl.use("agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     for axis, name, colour in ((axes[0], "accuracy", "tab:blue"), (axes[1], "loss", "tab:red")):
         _draw_metric(axis, history, name, colour)
     figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def _draw_metric(axis: Any, history: Sequence[RoundRecord], name: str, colour: str) -> None:

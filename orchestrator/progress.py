@@ -64,7 +64,8 @@ def describe(event: Event) -> str:
     match event:
         case RunStarted():
             since = f", {event.rounds_closed} of them closed already" if event.rounds_closed else ""
-            return f"run {event.run_id}: {event.algorithm} on {event.workload}, {event.rounds} rounds{since}, in {event.folder}"
+            what = f"{event.algorithm} on {event.workload}"
+            return f"run {event.run_id}: {what}, {event.rounds} rounds{since}, in {event.folder}"
         case Waiting():
             return f"waiting for clients: {event.num_connected} of {event.num_needed} connected"
         case ClientJoined():
@@ -105,7 +106,7 @@ class _Display:
         self._clients: dict[str, tuple[str, int, str]] = {}
         self._lines: list[tuple[str, Metrics, str]] = []
 
-    def take(self, event: Event) -> None:
+    def take(self, event: Event) -> None:  # noqa: C901  # a case an event
         """Take an event in."""
         match event:
             case RunStarted():
@@ -124,17 +125,23 @@ class _Display:
                 for client_id in event.cohort:
                     self._state(client_id, "training", "")
             case SlotFilled():
-                loss = event.metrics.get("train_loss")
-                detail = event.reason or (f"train loss {loss:.4f}" if loss is not None else "")
-                self._state(event.client_id, event.status.value, detail)
+                self._fill(event)
             case RoundClosed():
-                self._closed = event.record.round_number
-                self._lines.append(
-                    (str(event.record.round_number), event.record.metrics, f"{event.record.duration_s:.2f} s")
-                )
-                self._note = "saying farewell" if self._closed == self._rounds else self._note
+                self._close(event)
             case Ended():
                 self._note = event.summary.status
+
+    def _fill(self, event: SlotFilled) -> None:
+        loss = event.metrics.get("train_loss")
+        trained = f"train loss {loss:.4f}" if loss is not None else ""
+        self._state(event.client_id, event.status.value, event.reason or trained)
+
+    def _close(self, event: RoundClosed) -> None:
+        record = event.record
+        self._closed = record.round_number
+        self._lines.append((str(record.round_number), record.metrics, f"{record.duration_s:.2f} s"))
+        if self._closed == self._rounds:
+            self._note = "saying farewell"
 
     def _state(self, client_id: str, state: str, detail: str) -> None:
         _, num_examples, _ = self._clients.get(client_id, ("", 0, ""))

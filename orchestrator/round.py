@@ -141,9 +141,7 @@ class Round:
             )
         self._fill_chord(slot, answer)
         self._context.report(
-            SlotFilled(
-                self._opened.round_number, answer.client_id, answer.status, answer.reason, dict(answer.metrics)
-            )
+            SlotFilled(self._opened.round_number, answer.client_id, answer.status, answer.reason, dict(answer.metrics))
         )
 
     def _fill_chord(self, slot: Slot, answer: Answer) -> None:
@@ -202,7 +200,7 @@ def evaluate_at_clients(
     ]
     slots = Slots(orders, incarnations)
     context.wire.courier.send(names.EVALUATE_TASK, orders)
-    context.collector.collect(slots, config.timeout_s + GRACE_S, lambda slot, answer: None, refill=lambda: None)
+    context.collector.collect(slots, config.timeout_s + GRACE_S)
     context.wire.courier.forget([order.order_id for order in orders])
     return mean_metrics([answer for _, answer in slots.filled() if answer.status is Status.EVALUATED])
 
@@ -218,9 +216,7 @@ def mean_metrics(answers: Sequence[Answer]) -> Metrics:
     }
 
 
-def open_record(
-    context: RoundContext, round_number: int, cohort: Mapping[str, str], parameters: BlobRef
-) -> OpenRound:
+def open_record(round_number: int, cohort: Mapping[str, str], parameters: BlobRef) -> OpenRound:
     """Return the record of a round that opens now."""
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return OpenRound(round_number=round_number, cohort=dict(cohort), parameters=parameters, started_at=started_at)
@@ -247,4 +243,3 @@ def own_result(raw: bytes | str | None, kind: type[T], what: str) -> T:
         return kind.model_validate(result)
     except ValidationError as error:
         raise RunFailedError(f"{what}: {error}") from None
-

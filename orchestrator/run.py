@@ -12,22 +12,27 @@ from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
 from orchestrator.events import ClientJoined, ClientLeft, Initialised, Report, RoundClosed, RunStarted, Waiting
+from orchestrator.farewell import say_farewell
 from orchestrator.records import Final, OpenRound, RoundRecord, Summary
-from orchestrator.round import OWN_WORK_TIMEOUT_S, Round, RoundContext, evaluate_at_clients, open_record, own_result, publish_model
+from orchestrator.round import (
+    OWN_WORK_TIMEOUT_S,
+    Round,
+    RoundContext,
+    evaluate_at_clients,
+    open_record,
+    own_result,
+    publish_model,
+)
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import load_selector
-from orchestrator.slots import Slots
 from orchestrator.wire import TICK_S, Wire
 from tasks import names
-from tasks.blobs import BlobRef, discard
+from tasks.blobs import discard
 from tasks.errors import FederationError, RunFailedError, SelectionError
-from tasks.messages import DisconnectOrder, Metrics, SetParametersOrder
+from tasks.messages import Metrics
 from tasks.seeds import generator
 
 logger = logging.getLogger(__name__)
-
-FAREWELL_TIMEOUT_S = 30.0
-"""Seconds that clients have to take the final model, and again to take their leave."""
 
 
 class _Initial(BaseModel):
@@ -73,9 +78,7 @@ class Run:
         history = self._folder.history()
         config = self._config
         self._report(
-            RunStarted(
-                config.run_id, self._folder.path, config.rounds, len(history), config.workload, config.algorithm
-            )
+            RunStarted(config.run_id, self._folder.path, config.rounds, len(history), config.workload, config.algorithm)
         )
         if len(history) >= config.rounds:
             return
@@ -83,7 +86,7 @@ class Run:
         for round_number in range(len(history) + 1, config.rounds + 1):
             history.append(self._run_round(round_number))
             self._check_progress(history)
-        self._say_farewell()
+        say_farewell(self._context, self._connected_incarnations())
 
     def _tick(self) -> bool:
         """Look who is there and tend to what has to be; True if what an own worker was doing is lost."""
@@ -164,9 +167,7 @@ class Run:
             raise SelectionError(f"selector {config.select!r} failed: {type(error).__name__}: {error}") from error
         incarnations = self._manager.incarnations()
         parameters = publish_model(self._context, round_number - 1)
-        return open_record(
-            self._context, round_number, {client_id: incarnations[client_id] for client_id in cohort}, parameters
-        )
+        return open_record(round_number, {client_id: incarnations[client_id] for client_id in cohort}, parameters)
 
     def _pause_between_rounds(self, seconds: float) -> None:
         self._wire.courier.collect([], seconds)
@@ -198,43 +199,8 @@ class Run:
         if len(recent) == self._config.max_failed_rounds and all(record.status == "failed" for record in recent):
             raise RunFailedError(f"{len(recent)} rounds in a row failed, the last because {recent[-1].reason}")
 
-    def _say_farewell(self) -> None:
-        """Give the clients the final model and disconnect them; those that don't answer are left behind."""
-        incarnations = self._connected_incarnations()
-        if not incarnations:
-            return
-        parameters = publish_model(self._context, self._config.rounds)
-        self._farewell_order("set_parameters", names.SET_PARAMETERS_TASK, incarnations, parameters)
-        self._farewell_order("disconnect", names.DISCONNECT_TASK, incarnations, parameters)
-        discard(self._wire.chunks, parameters)
 
-    def _farewell_order(self, kind: str, task: str, incarnations: dict[str, str], parameters: BlobRef) -> None:
-        config = self._config
-        orders: list[SetParametersOrder | DisconnectOrder] = []
-        for client_id in sorted(incarnations):
-            common = {
-                "order_id": names.order_id(client_id, config.run_id, config.rounds, kind),
-                "run_id": config.run_id,
-                "client_id": client_id,
-                "round_number": config.rounds,
-                "workload": config.workload,
-                "timeout_s": FAREWELL_TIMEOUT_S,
-            }
-            if kind == "set_parameters":
-                orders.append(SetParametersOrder.model_validate({**common, "parameters": parameters}))
-            else:
-                orders.append(DisconnectOrder.model_validate({**common, "message": "the run is completed"}))
-        slots = Slots(orders, incarnations)
-        self._wire.courier.send(task, orders)
-        self._context.collector.collect(
-            slots, FAREWELL_TIMEOUT_S, lambda slot, answer: None, refill=lambda: None
-        )
-        self._wire.courier.forget([order.order_id for order in orders])
-
-
-def summarise(
-    config: RunConfig, folder: RunFolder, status: str, reason: str, wall_time_s: float
-) -> Summary:
+def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wall_time_s: float) -> Summary:
     """Return the summary of a run as its folder shows it."""
     history = folder.history()
     last = history[-1] if history else None

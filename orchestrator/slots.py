@@ -66,6 +66,4 @@ class Slots:
 
     @staticmethod
     def _verdict(slot: Slot, reason: str) -> Answer:
-        return Answer(
-            order_id=slot.order.order_id, client_id=slot.order.client_id, status=Status.LOST, reason=reason
-        )
+        return Answer(order_id=slot.order.order_id, client_id=slot.order.client_id, status=Status.LOST, reason=reason)

@@ -2,87 +2,144 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
-import signal
 import sys
-import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from orchestrator import plot
 from orchestrator.algorithms import ALGORITHMS
 from orchestrator.config import RunConfig
-from orchestrator.events import Ended, Report
-from orchestrator.federation import connect_run
-from orchestrator.progress import progress
 from orchestrator.records import Summary
-from orchestrator.run import Run, summarise
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import SELECTORS, load_selector
+from orchestrator.session import carry_out
 from tasks import broker as brokers
 from tasks.errors import ConfigurationError, DataMissingError, FederationError
 from tasks.loading import check_spec
 from tasks.messages import TrainOptions
 from tasks.workload import BUILT_IN
 
-logger = logging.getLogger(__name__)
-
 _DEFAULTS = RunConfig(run_id="")
 
 
-class Interrupted(BaseException):
-    """Raised in the main thread when a signal asks the orchestrator to end."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.exit_code = 128 + number
-
-
 @click.command(context_settings={"max_content_width": 110, "show_default": True})
-@click.option("--clients", "num_clients", type=click.IntRange(1), default=_DEFAULTS.num_clients, metavar="N",
-              help="Clients to wait for before the first round; without a broker also how many to start here.")  # fmt: skip
-@click.option("--broker", metavar="URL", envvar=brokers.URL_VARIABLE, show_default=False,
-              help=f"Redis to use, like redis://host:6379/0 [env: {brokers.URL_VARIABLE}]. "
-                   "Without it a server and all clients are started here.")  # fmt: skip
-@click.option("--workload", default=_DEFAULTS.workload, metavar="NAME",
-              help=f"What is trained: {', '.join(BUILT_IN)}, or your own as module:name.")  # fmt: skip
-@click.option("--data", type=click.Path(path_type=Path), metavar="DIR",
-              help="Folder with the workload's data, for those that need one.")  # fmt: skip
-@click.option("--algorithm", default=_DEFAULTS.algorithm, metavar="NAME",
-              help=f"How updates become a model: {', '.join(ALGORITHMS)}, or your own as module:name.")  # fmt: skip
+@click.option(
+    "--clients",
+    "num_clients",
+    type=click.IntRange(1),
+    default=_DEFAULTS.num_clients,
+    metavar="N",
+    help="Clients to wait for before the first round; without a broker also how many to start here.",
+)
+@click.option(
+    "--broker",
+    metavar="URL",
+    envvar=brokers.URL_VARIABLE,
+    show_default=False,
+    help=f"Redis to use, like redis://host:6379/0 [env: {brokers.URL_VARIABLE}]. "
+    "Without it a server and all clients are started here.",
+)
+@click.option(
+    "--workload",
+    default=_DEFAULTS.workload,
+    metavar="NAME",
+    help=f"What is trained: {', '.join(BUILT_IN)}, or your own as module:name.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder with the workload's data, for those that need one.",
+)
+@click.option(
+    "--algorithm",
+    default=_DEFAULTS.algorithm,
+    metavar="NAME",
+    help=f"How updates become a model: {', '.join(ALGORITHMS)}, or your own as module:name.",
+)
 @click.option("--rounds", type=click.IntRange(1), default=_DEFAULTS.rounds, metavar="N", help="Rounds to run.")
-@click.option("--fraction", type=click.FloatRange(0, 1, min_open=True), default=_DEFAULTS.fraction, metavar="SHARE",
-              help="Share of the connected clients that takes part in a round, rounded up.")  # fmt: skip
-@click.option("--min-updates", type=click.IntRange(1), default=_DEFAULTS.min_updates, metavar="N",
-              help="Updates that a round needs; with fewer the model stays as it was.")  # fmt: skip
-@click.option("--select", default=_DEFAULTS.select, metavar="NAME",
-              help=f"How a round's clients are chosen: {', '.join(SELECTORS)}, or your own as module:function.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1), default=_DEFAULTS.options.epochs, metavar="N",
-              help="Passes over its data that a client makes in a round.")  # fmt: skip
-@click.option("--batch-size", type=click.IntRange(1), default=_DEFAULTS.options.batch_size, metavar="N",
-              help="Examples in a training step.")  # fmt: skip
-@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=_DEFAULTS.options.learning_rate,
-              metavar="RATE", help="Learning rate of the clients.")  # fmt: skip
+@click.option(
+    "--fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=_DEFAULTS.fraction,
+    metavar="SHARE",
+    help="Share of the connected clients that takes part in a round, rounded up.",
+)
+@click.option(
+    "--min-updates",
+    type=click.IntRange(1),
+    default=_DEFAULTS.min_updates,
+    metavar="N",
+    help="Updates that a round needs; with fewer the model stays as it was.",
+)
+@click.option(
+    "--select",
+    default=_DEFAULTS.select,
+    metavar="NAME",
+    help=f"How a round's clients are chosen: {', '.join(SELECTORS)}, or your own as module:function.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=_DEFAULTS.options.epochs,
+    metavar="N",
+    help="Passes over its data that a client makes in a round.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=_DEFAULTS.options.batch_size,
+    metavar="N",
+    help="Examples in a training step.",
+)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULTS.options.learning_rate,
+    metavar="RATE",
+    help="Learning rate of the clients.",
+)
 @click.option("--seed", type=int, default=_DEFAULTS.seed, metavar="N", help="Seed of all that is random.")
-@click.option("--run-dir", type=click.Path(path_type=Path), metavar="DIR", show_default="runs/<date>-<time>-<id>",
-              help="Folder for the run's checkpoints, history and plot.")  # fmt: skip
-@click.option("--resume", type=click.Path(path_type=Path), metavar="DIR",
-              help="Go on with the run in this folder, with its own settings, after its last closed round.")  # fmt: skip
-@click.option("--wait-timeout", "wait_timeout_s", type=click.FloatRange(0, min_open=True),
-              default=_DEFAULTS.wait_timeout_s, metavar="SECONDS", help="How long to wait for enough clients.")  # fmt: skip
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), default=_DEFAULTS.timeout_s,
-              metavar="SECONDS", help="How long a client may train in a round; then it returns what it has.")  # fmt: skip
-@click.option("--evaluate-clients/--no-evaluate-clients", default=_DEFAULTS.evaluate_clients,
-              help="Have clients evaluate the final model on their own held-out data.")  # fmt: skip
+@click.option(
+    "--run-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    show_default="runs/<date>-<time>-<id>",
+    help="Folder for the run's checkpoints, history and plot.",
+)
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Go on with the run in this folder, with its own settings, after its last closed round.",
+)
+@click.option(
+    "--wait-timeout",
+    "wait_timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULTS.wait_timeout_s,
+    metavar="SECONDS",
+    help="How long to wait for enough clients.",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULTS.timeout_s,
+    metavar="SECONDS",
+    help="How long a client may train in a round; then it returns what it has.",
+)
+@click.option(
+    "--evaluate-clients/--no-evaluate-clients",
+    default=_DEFAULTS.evaluate_clients,
+    help="Have clients evaluate the final model on their own held-out data.",
+)
 @click.pass_context
-def main(context: click.Context, **options: Any) -> None:
+def main(context: click.Context, /, **options: Any) -> None:
     """Train one model over many clients whose data stays with them.
 
     With no options at all: two clients on this machine learn handwritten digits.
@@ -96,43 +153,9 @@ def main(context: click.Context, **options: Any) -> None:
     except FederationError as error:
         _fail(error)
         return
-    sys.exit(carry_out(config, folder, options["broker"]))
-
-
-def carry_out(config: RunConfig, folder: RunFolder, broker_url: str | None) -> int:
-    """Carry out a run, show it, and return the exit code."""
-    started = time.monotonic()
-    console = Console(stderr=True)
-    with _logging(folder, console), progress(console) as report:
-        _handle_signals()
-        summary, exit_code = _run(config, folder, broker_url, report, started)
-        report(Ended(summary, folder.path))
+    summary, exit_code = carry_out(config, folder, options["broker"])
     _say_verdict(summary, folder, exit_code)
-    return exit_code
-
-
-def _run(
-    config: RunConfig, folder: RunFolder, broker_url: str | None, report: Report, started: float
-) -> tuple[Summary, int]:
-    status, reason, exit_code = "completed", "", 0
-    try:
-        if len(folder.history()) < config.rounds:
-            with connect_run(config, folder, broker_url) as wire:
-                Run(config, folder, wire, report).run()
-                wire.tidy()
-        plot.draw(folder.history(), folder.path / "plot.png")
-    except Interrupted as signalled:
-        _ignore_signals()
-        status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code
-    except FederationError as error:
-        status, reason, exit_code = "failed", str(error), error.exit_code
-    except Exception as error:  # the boundary: whatever it was, it is told in one line, and in the log in full
-        logger.debug("the run failed", exc_info=True)
-        status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1
-    _ignore_signals()
-    summary = summarise(config, folder, status, reason, time.monotonic() - started)
-    folder.save_summary(summary)
-    return summary, exit_code
+    sys.exit(exit_code)
 
 
 def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
@@ -155,9 +178,18 @@ def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
 
 
 _SAME_NAME = (
-    "workload", "algorithm", "select", "num_clients", "rounds", "fraction", "min_updates", "seed",
-    "wait_timeout_s", "timeout_s", "evaluate_clients",
-)  # fmt: skip
+    "workload",
+    "algorithm",
+    "select",
+    "num_clients",
+    "rounds",
+    "fraction",
+    "min_updates",
+    "seed",
+    "wait_timeout_s",
+    "timeout_s",
+    "evaluate_clients",
+)
 
 
 def _resumed(context: click.Context, options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
@@ -194,51 +226,6 @@ def _data_folder(folder: Path | None) -> str | None:
 def _fail(error: FederationError) -> None:
     click.echo(f"error: {error}", err=True)
     sys.exit(error.exit_code)
-
-
-class _logging:  # noqa: N801  # used like a function
-    """Logs to the run's folder, and to the console where it isn't a terminal."""
-
-    def __init__(self, folder: RunFolder, console: Console) -> None:
-        plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-        file = logging.FileHandler(folder.logs / "orchestrator.log", encoding="utf-8")
-        file.setLevel(logging.DEBUG)
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-        self._handlers: list[logging.Handler] = [file]
-        if not console.is_terminal:
-            stream = logging.StreamHandler(sys.stderr)
-            stream.setLevel(logging.INFO)
-            stream.setFormatter(plain)
-            self._handlers.append(stream)
-
-    def __enter__(self) -> None:
-        for handler in self._handlers:
-            logging.getLogger().addHandler(handler)
-        logging.getLogger().setLevel(logging.INFO)
-        logging.getLogger("orchestrator").setLevel(logging.DEBUG)
-
-    def __exit__(self, *_: object) -> None:
-        for handler in self._handlers:
-            logging.getLogger().removeHandler(handler)
-            handler.close()
-
-
-def _handle_signals() -> None:
-    def interrupt(number: int, _: object) -> None:
-        _ignore_signals()
-        raise Interrupted(number)
-
-    _set_handlers(interrupt)
-
-
-def _ignore_signals() -> None:
-    """Let nothing interrupt the clean-up, which is bounded."""
-    _set_handlers(signal.SIG_IGN)
-
-
-def _set_handlers(handler: Callable[[int, object], None] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, handler)
 
 
 def _say_verdict(summary: Summary, folder: RunFolder, exit_code: int) -> None:

@@ -1,4 +1,4 @@
-"""The Celery tasks of the orchestrator's own workers. What goes wrong is returned as a value: ``{"error", "exit_code"}``."""
+"""The Celery tasks of the orchestrator's own workers; what goes wrong is a value: ``{"error", "exit_code"}``."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ MAX_HEADER_BYTES = 100_000_000
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
 
-_CODES = {
+_CODES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
@@ -89,7 +89,7 @@ def encode(arrays: Arrays) -> Iterator[memoryview]:
     yield memoryview(encode_header(spec))
     for name, entry in spec.items():
         values = np.ascontiguousarray(arrays[name], dtype=_CODES[entry.dtype])
-        yield memoryview(values.reshape(-1).view(np.uint8))
+        yield values.reshape(-1).view(np.uint8).data
 
 
 def encode_header(spec: Spec) -> bytes:

@@ -48,7 +48,7 @@ def put_up(client: Redis, notice: Notice) -> None:
     if other:
         raise FederationBusyError(
             f"another orchestrator is at work on this broker ({other!r}): "
-            f"wait until it ends, or give this run a Redis database of its own; one that was killed is gone in {LIFETIME_S} s"
+            f"wait until it ends ({LIFETIME_S} s if it was killed), or give this run a Redis database of its own"
         )
 
 

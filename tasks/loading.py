@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from tasks.errors import LoadError, UnknownNameError
@@ -47,7 +47,7 @@ def check_spec(kind: str, spec: str, known: Mapping[str, str]) -> str:
         found = False
     if not found:
         raise LoadError(
-            f"{kind} {spec!r}: there is no module {module!r} in this folder ({os.getcwd()}) or on the Python path"
+            f"{kind} {spec!r}: there is no module {module!r} in this folder ({Path.cwd()}) or on the Python path"
         )
     return spec
 
@@ -63,7 +63,9 @@ def load(kind: str, spec: str, known: Mapping[str, str]) -> object:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module raises while it is imported
-        raise LoadError(f"{kind} {spec!r}: importing {module_name!r} failed: {type(error).__name__}: {error}") from error
+        raise LoadError(
+            f"{kind} {spec!r}: importing {module_name!r} failed: {type(error).__name__}: {error}"
+        ) from error
     try:
         found: object = getattr(module, name)
     except AttributeError:
@@ -76,6 +78,6 @@ def load(kind: str, spec: str, known: Mapping[str, str]) -> object:
 
 def add_current_folder() -> None:
     """Make modules of the folder one stands in importable, as ``python -m`` does."""
-    folder = os.getcwd()
+    folder = str(Path.cwd())
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)

@@ -100,7 +100,7 @@ class RedisRegistry:
         keys = sorted(self._client.scan_iter(match=f"{CLIENT_KEY_PREFIX}*", count=1000))
         values = self._client.mget(keys) if keys else []
         found = {}
-        for key, value in zip(keys, values, strict=True):  # type: ignore[arg-type]  # a client that isn't async
+        for key, value in zip(keys, values, strict=True):
             announcement = _decode(value)
             if announcement is not None and client_key(announcement.client_id).encode() == key:
                 found[announcement.client_id] = announcement
@@ -131,7 +131,7 @@ class MemoryRegistry:
         return dict(sorted(self.announcements.items()))
 
 
-def _decode(value: bytes | None) -> Announcement | None:
+def _decode(value: bytes | str | None) -> Announcement | None:
     if value is None:
         return None
     try:

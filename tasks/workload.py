@@ -156,7 +156,7 @@ class Workload(ABC):
     def train(
         self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
     ) -> TrainResult:
-        """Train from ``parameters`` (not to be changed) on ``data`` (``ClientData.train``) until done or out of time."""
+        """Train from ``parameters`` (not to be changed) on ``ClientData.train`` until done or out of time."""
 
     @abstractmethod
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:

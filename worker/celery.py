@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 def _fail(error: FederationError) -> None:
     """End this process with one line that says what is wrong."""
-    print(f"error: {error}", file=sys.stderr)
+    sys.stderr.write(f"error: {error}\n")
     sys.exit(error.exit_code)
 
 
@@ -73,7 +73,7 @@ class _Worker:
 _worker = _Worker()
 
 
-@signals.celeryd_init.connect  # type: ignore[untyped-decorator]
+@signals.celeryd_init.connect
 def _take_identity(conf: Any, **_: object) -> None:
     try:
         _worker.identity = take_identity(settings.state, settings.client_id)
@@ -83,7 +83,7 @@ def _take_identity(conf: Any, **_: object) -> None:
     conf.broker_transport_options = transport_options(_worker.identity.client_id)
 
 
-@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+@signals.celeryd_after_setup.connect
 def _prepare(instance: Any, **_: object) -> None:
     """Load what the client has, and consume its own queue and no other."""
     assert _worker.identity is not None
@@ -107,26 +107,26 @@ def _prepare(instance: Any, **_: object) -> None:
     instance.app.amqp.queues.select([client_queue(client.client_id)])
 
 
-@signals.worker_process_init.connect  # type: ignore[untyped-decorator]
+@signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
     die_with_parent()
     compute.use_all_threads()
 
 
-@signals.worker_ready.connect  # type: ignore[untyped-decorator]
+@signals.worker_ready.connect
 def _join(**_: object) -> None:
     assert _worker.announcement is not None
     _worker.heartbeat = Heartbeat(broker.connect(settings.broker_url, retries=0), _worker.announcement)
     _worker.heartbeat.start()
 
 
-@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
+@signals.worker_shutting_down.connect
 def _begin_to_leave(**_: object) -> None:
     if _worker.heartbeat is not None:
         _worker.heartbeat.leave()
 
 
-@signals.worker_shutdown.connect  # type: ignore[untyped-decorator]
+@signals.worker_shutdown.connect
 def _leave(**_: object) -> None:
     if _worker.heartbeat is not None:
         _worker.heartbeat.stop()

@@ -65,4 +65,5 @@ class Heartbeat:
         if not self._up:
             self._up = True
             self._registry.tell(announcement.client_id)
-            logger.info("client %s joined with %d examples", announcement.client_id, announcement.num_examples)
+            state = "is leaving" if announcement.leaving else "joined"
+            logger.info("client %s %s, with %d examples", announcement.client_id, state, announcement.num_examples)

@@ -68,7 +68,7 @@ def wait_for_part(client: Redis, client_id: str) -> Part:
 def take_seat(client: Redis, client_id: str, notice: federation.Notice) -> Part:
     """Take this client's seat in the run of ``notice``; with all taken, share one and say so."""
     index = int(
-        client.eval(  # type: ignore[arg-type]  # a client that isn't async
+        client.eval(
             _TAKE, 1, seats_key(notice.run_id), client_id, str(notice.num_parts), str(_HOLD_S), CLIENT_KEY_PREFIX
         )
     )

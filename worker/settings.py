@@ -59,8 +59,8 @@ class ClientSettings:
 
 def default_state_folder(environment: Mapping[str, str]) -> Path:
     """Return the folder that the XDG base directory specification sets aside for a program's state."""
-    base = environment.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(base) / "celeriac"
+    base = environment.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser() / "celeriac"
 
 
 def _folder(text: str | None) -> Path | None:

@@ -16,7 +16,7 @@ def weight(update: UpdateInfo) -> float:
     return float(update.num_examples)
 
 
-def step(parameters: Arrays, mean: Arrays) -> Arrays:
+def step(_parameters: Arrays, mean: Arrays) -> Arrays:
     """Return w_{t+1} = sum_k (n_k / n) w_{t+1}^k, which ``mean`` is."""
     return mean
 

@@ -12,6 +12,7 @@ that are not marked ``last``, kills what doesn't end in time, and removes the fo
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 GRACE_S = 2.0
 """Seconds between asking a process to end and killing it."""
@@ -35,18 +37,18 @@ class Guardian:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.last: set[str] = set()
 
-    def start(self, order: dict[str, object]) -> None:
+    def start(self, order: dict[str, Any]) -> None:
         """Start a process, its output going to a log."""
-        name = str(order["start"])
-        with open(str(order["log"]), "ab") as log:
+        name = order["start"]
+        with open(order["log"], "ab") as log:
             self.running[name] = subprocess.Popen(
-                [str(word) for word in order["command"]],  # type: ignore[attr-defined]  # a list out of JSON
-                env=order["environment"],  # type: ignore[arg-type]  # a dict out of JSON
+                order["command"],
+                env=order["environment"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_guardian,
+                preexec_fn=_die_with_guardian,  # noqa: PLW1509  # this process has one thread
             )
         if order.get("last"):
             self.last.add(name)
@@ -72,10 +74,8 @@ class Guardian:
                 process.terminate()
         deadline = time.monotonic() + GRACE_S
         for process in processes:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
             _signal_group(process, signal.SIGKILL)
             process.wait()
 
@@ -88,17 +88,13 @@ def _die_with_guardian() -> None:
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
     """Send a signal to the session that ``process`` leads, of which it may have left some behind."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _tell(event: dict[str, object]) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the orchestrator is gone; standard input will end
         os.write(sys.stdout.fileno(), (json.dumps(event) + "\n").encode())
-    except OSError:
-        pass  # the orchestrator is gone; standard input will end
 
 
 def main() -> None:

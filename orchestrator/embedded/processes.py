@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -68,10 +69,8 @@ class Processes:
     def ended(self) -> dict[str, int]:
         """Return the processes that have ended since this was last asked, with their exit codes."""
         assert self._guardian.stdout is not None
-        try:
+        with contextlib.suppress(BlockingIOError):
             self._buffer += self._guardian.stdout.read() or b""
-        except BlockingIOError:
-            pass
         *lines, self._buffer = self._buffer.split(b"\n")
         return {event["ended"]: event["code"] for event in map(json.loads, lines)}
 

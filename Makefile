@@ -1,0 +1,50 @@
+# Everything is installed into .venv, with the versions pinned in constraints.txt. Python 3.11 or newer and make suffice.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format setup dev compose-check clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+run: .venv/.installed ## Train handwritten digits over two clients on this machine (ARGS="--rounds 20 ..." adds options)
+	$(BIN)/python -m orchestrator.start --clients 2 $(ARGS)
+
+test: .venv/.dev ## Run all tests (ARGS="-k name ..." adds options)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.dev ## Lint, types, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+compose-check: .venv/.dev ## Run docker-compose.yml for real on the Docker engine that is reachable
+	$(BIN)/python scripts/compose_check.py
+
+setup: .venv/.installed ## Install what a run needs
+
+dev: .venv/.dev ## Install what developing needs, pre-commit hooks included
+	$(BIN)/pre-commit install
+
+clean: ## Remove .venv and caches (runs are kept)
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed: name one with make PYTHON=..."; exit 2; }
+	@echo "setting up .venv: a minute or two, the first time"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/.dev: .venv/.installed
+	@$(PIP) --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,109 @@
+"""A session of the orchestrator's process: signals, logs, and what became of the run, whatever became of it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from orchestrator import plot
+from orchestrator.config import RunConfig
+from orchestrator.events import Ended, Report
+from orchestrator.federation import connect_run
+from orchestrator.progress import progress
+from orchestrator.records import Summary
+from orchestrator.run import Run, summarise
+from orchestrator.run_folder import RunFolder
+from tasks.errors import FederationError
+
+logger = logging.getLogger(__name__)
+
+
+class Interrupted(BaseException):
+    """Raised in the main thread when a signal asks the orchestrator to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def carry_out(config: RunConfig, folder: RunFolder, broker_url: str | None) -> tuple[Summary, int]:
+    """Carry out a run and show it; return its summary and the process's exit code."""
+    started = time.monotonic()
+    console = Console(stderr=True)
+    with _logging(folder, console), progress(console) as report:
+        _handle_signals()
+        summary, exit_code = _run(config, folder, broker_url, report, started)
+        report(Ended(summary, folder.path))
+    return summary, exit_code
+
+
+def _run(
+    config: RunConfig, folder: RunFolder, broker_url: str | None, report: Report, started: float
+) -> tuple[Summary, int]:
+    status, reason, exit_code = "completed", "", 0
+    try:
+        if len(folder.history()) < config.rounds:
+            with connect_run(config, folder, broker_url) as wire:
+                Run(config, folder, wire, report).run()
+                wire.tidy()
+        plot.draw(folder.history(), folder.path / "plot.png")
+    except Interrupted as signalled:
+        _ignore_signals()
+        status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code
+    except FederationError as error:
+        status, reason, exit_code = "failed", str(error), error.exit_code
+    except Exception as error:  # the boundary: whatever it was, it is told in one line, and in the log in full
+        logger.debug("the run failed", exc_info=True)
+        status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1
+    _ignore_signals()
+    summary = summarise(config, folder, status, reason, time.monotonic() - started)
+    folder.save_summary(summary)
+    return summary, exit_code
+
+
+@contextmanager
+def _logging(folder: RunFolder, console: Console) -> Iterator[None]:
+    """Log to the run's folder, and to the console where it isn't a terminal."""
+    file = logging.FileHandler(folder.logs / "orchestrator.log", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handlers: list[logging.Handler] = [file]
+    if not console.is_terminal:
+        stream = logging.StreamHandler(sys.stderr)
+        stream.setLevel(logging.INFO)
+        stream.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers.append(stream)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    logging.getLogger("orchestrator").setLevel(logging.DEBUG)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _handle_signals() -> None:
+    def interrupt(number: int, _: object) -> None:
+        _ignore_signals()
+        raise Interrupted(number)
+
+    _set_handlers(interrupt)
+
+
+def _ignore_signals() -> None:
+    """Let nothing interrupt the clean-up, which is bounded."""
+    _set_handlers(signal.SIG_IGN)
+
+
+def _set_handlers(handler: Callable[[int, object], None] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, handler)
