@@ -1,0 +1,112 @@
+"""A workload without PyTorch: softmax regression in plain NumPy, on points that it makes up itself.
+
+The points lie around six centres on a circle, and a point's class is its centre. Each client draws points of its own;
+nothing is read from disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.arrays import Arrays
+from tasks.messages import TrainOptions
+from tasks.seeds import generator
+from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+
+Floats = npt.NDArray[np.float32]
+Classes = npt.NDArray[np.int64]
+
+NUM_CLASSES = 6
+NUM_TRAIN = 300
+NUM_TEST = 60
+NUM_HELD_OUT = 1_200
+RADIUS = 3.0
+DATA_SEED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """``positions`` is float32, shape ``(n, 2)``; ``classes`` is int64, shape ``(n,)``."""
+
+    positions: Floats
+    classes: Classes
+
+
+class Softmax(Workload):
+    """Softmax regression: ``weights`` of shape ``(2, 6)`` and ``bias`` of shape ``(6,)``, both float32."""
+
+    def initial_parameters(self, seed: int) -> Arrays:
+        """Return small random weights and no bias."""
+        weights = 0.01 * generator(seed, "initial").standard_normal((2, NUM_CLASSES))
+        return {"weights": weights.astype(np.float32), "bias": np.zeros(NUM_CLASSES, np.float32)}
+
+    def client_data(self, source: DataSource) -> ClientData:
+        """Draw the client's own points; other parts draw others."""
+        train = _draw(NUM_TRAIN, f"train {source.part.index}")
+        test = _draw(NUM_TEST, f"test {source.part.index}")
+        classes, counts = np.unique(train.classes, return_counts=True)
+        labels = {str(name): int(count) for name, count in zip(classes, counts, strict=True)}
+        return ClientData(train=train, test=test, num_train=NUM_TRAIN, labels=labels)
+
+    def holdout_data(self, folder: Path | None) -> Points:
+        """Draw the orchestrator's points."""
+        return _draw(NUM_HELD_OUT, "held out")
+
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        """Do gradient steps on shuffled batches until the epochs or the time are over."""
+        weights, bias = parameters["weights"].copy(), parameters["bias"].copy()
+        rate = np.float32(options.learning_rate)
+        num_examples, num_steps, num_seen = len(data.classes), 0, 0
+        for rows in _batches(num_examples, options, seed):
+            if budget.is_over():
+                break
+            positions, classes = data.positions[rows], data.classes[rows]
+            errors = _probabilities(weights, bias, positions)
+            errors[np.arange(len(rows)), classes] -= 1
+            errors /= len(rows)
+            weights -= rate * (positions.T @ errors)
+            bias -= rate * errors.sum(axis=0)
+            num_steps += 1
+            num_seen += len(rows)
+        trained = {"weights": weights, "bias": bias}
+        metrics = {"train_loss": self.evaluate(trained, data).loss}
+        return TrainResult(trained, num_examples, num_steps, num_seen / num_examples, metrics)
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        """Return mean cross entropy and accuracy."""
+        num_examples = len(data.classes)
+        probabilities = _probabilities(parameters["weights"], parameters["bias"], data.positions)
+        of_target = probabilities[np.arange(num_examples), data.classes]
+        loss = -np.log(np.maximum(of_target, np.finfo(np.float32).tiny)).mean()
+        accuracy = (probabilities.argmax(axis=1) == data.classes).mean()
+        return Evaluation(loss=float(loss), accuracy=float(accuracy), num_examples=num_examples)
+
+
+def _draw(num_points: int, purpose: str) -> Points:
+    rng = generator(DATA_SEED, purpose)
+    classes = rng.integers(NUM_CLASSES, size=num_points)
+    angles = 2 * np.pi * classes / NUM_CLASSES
+    centres = RADIUS * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    return Points((centres + 0.7 * rng.standard_normal(centres.shape)).astype(np.float32), classes)
+
+
+def _batches(num_examples: int, options: TrainOptions, seed: int) -> Iterator[Classes]:
+    for epoch in range(options.epochs):
+        order = generator(seed, "shuffle", epoch).permutation(num_examples)
+        yield from np.split(order, range(options.batch_size, num_examples, options.batch_size))
+
+
+def _probabilities(weights: Floats, bias: Floats, positions: Floats) -> Floats:
+    logits = positions @ weights + bias
+    logits -= logits.max(axis=1, keepdims=True)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=1, keepdims=True)
+    return logits

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from tasks.arrays import Arrays
+from tasks.errors import ConfigurationError, DataMissingError
+from tasks.messages import TrainOptions
+from tasks.workload import DataSource, Part, TimeBudget, load_workload
+from workloads.digits import Digits, read_digits
+
+
+def test_digits_read_from_the_packaged_file_are_those_of_scikit_learn() -> None:
+    # Given scikit-learn's own way to load them
+    inputs, targets = load_digits(return_X_y=True)
+    # When they are read from the packaged file
+    digits = read_digits()
+    # Then they are the same, but for pixels scaled from 0 … 16 to -2 … 2
+    assert np.array_equal(digits.inputs, inputs / 4 - 2)
+    assert np.array_equal(digits.targets, targets)
+
+
+def test_reading_digits_does_not_import_scikit_learn() -> None:
+    # Given a fresh interpreter
+    code = "import sys; from workloads.digits import read_digits; read_digits(); print('sklearn' in sys.modules)"
+    # When it reads the digits
+    folder = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    # Then scikit-learn, slow to start, was left alone
+    assert done.stdout.strip() == "False"
+
+
+def test_it_is_found_by_its_built_in_name() -> None:
+    # Given the name, when it is loaded, then it is this workload
+    assert isinstance(load_workload("digits"), Digits)
+
+
+def test_orchestrator_and_clients_share_no_digit_and_leave_none_out() -> None:
+    # Given the orchestrator, and three clients each with an instance of its own
+    held_out = Digits().holdout_data(None)
+    clients = [Digits().client_data(DataSource(part=Part(index, 3))) for index in range(3)]
+    # When everyone's digits are put together
+    inputs = [held_out.inputs, *(data.train.inputs for data in clients), *(data.test.inputs for data in clients)]
+    together = np.concatenate(inputs)
+    # Then they are the data set (whose images are all different), 20 % held out and a tenth of each client's
+    assert len(held_out) == 359
+    assert [(data.num_train, len(data.test)) for data in clients] == [(432, 48), (431, 48), (431, 48)]
+    assert np.array_equal(np.unique(together, axis=0), np.unique(read_digits().inputs, axis=0))
+    assert len(together) == 1_797
+
+
+def test_every_class_is_held_out_and_announced_by_each_of_ten_clients() -> None:
+    # Given what the orchestrator holds out, and ten clients
+    held_out = Digits().holdout_data(None)
+    clients = [Digits().client_data(DataSource(part=Part(index, 10))) for index in range(10)]
+    # Then all ten classes are everywhere, and labels count what is trained on
+    assert all(count >= 20 for count in held_out.labels().values())
+    assert all(list(data.labels) == [str(digit) for digit in range(10)] for data in clients)
+    assert all(sum(data.labels.values()) == data.num_train for data in clients)
+
+
+def test_more_parts_than_digits_are_refused() -> None:
+    # Given 1,438 digits that aren't held out, when they are to be 1,439 parts, then that is an error
+    with pytest.raises(ConfigurationError, match="1438 examples can't be split into 1439 parts"):
+        Digits().client_data(DataSource(part=Part(0, 1_439)))
+
+
+def test_without_scikit_learn_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given that scikit-learn can't be found
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    # When digits are read, then the message says what to do
+    with pytest.raises(DataMissingError, match="pip install scikit-learn"):
+        read_digits()
+
+
+@pytest.mark.parametrize("content", [None, "1,2,3\n", "one,two\n"])
+def test_a_packaged_file_that_is_missing_or_damaged_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
+) -> None:
+    # Given an installation without the file, or with another in its place
+    folder = tmp_path / "datasets" / "data"
+    folder.mkdir(parents=True)
+    if content is not None:
+        (folder / "digits.csv.gz").write_bytes(gzip.compress(content.encode()))
+    spec = ModuleSpec("sklearn", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    # When digits are read, then the message names it
+    with pytest.raises(DataMissingError, match=r"digits\.csv\.gz"):
+        read_digits()
+
+
+def test_federated_averaging_of_two_clients_reaches_95_percent_in_ten_rounds() -> None:
+    # Given two clients, the default options, and FedAvg by hand
+    workload = Digits()
+    clients = [workload.client_data(DataSource(part=Part(index, 2))) for index in range(2)]
+    parameters: Arrays = workload.initial_parameters(seed=1)
+    # When ten rounds are done
+    for round_number in range(1, 11):
+        updates = [
+            workload.train(parameters, data.train, TrainOptions(), seed=round_number, budget=TimeBudget(600.0))
+            for data in clients
+        ]
+        total = sum(update.num_examples for update in updates)
+        parameters = {
+            name: sum(update.parameters[name] * np.float32(update.num_examples / total) for update in updates)
+            for name in parameters
+        }
+    # Then the model is right on the held-out digits
+    assert workload.evaluate(parameters, workload.holdout_data(None)).accuracy >= 0.95

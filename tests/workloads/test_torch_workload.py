@@ -1,0 +1,414 @@
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tasks.arrays import Arrays, map_file, write_file
+from tasks.errors import ArraysError
+from tasks.messages import TrainOptions
+from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget
+from workloads import torch_workload
+from workloads.examples import Examples
+from workloads.torch_workload import TorchWorkload
+
+
+class NoData(TorchWorkload):
+    """A workload whose tests give it data of their own."""
+
+    def client_data(self, source: DataSource) -> ClientData:
+        raise NotImplementedError
+
+    def holdout_data(self, folder: Path | None) -> None:
+        return None
+
+
+class OneWeight(NoData):
+    """Logits are ``(w0 * x, w1 * x)``."""
+
+    def build_model(self) -> nn.Module:
+        return nn.Linear(1, 2, bias=False)
+
+
+class WithDropout(NoData):
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
+
+
+class WithBuffers(NoData):
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def endless() -> TimeBudget:
+    return TimeBudget(math.inf)
+
+
+def budget_of_steps(num_steps: int) -> TimeBudget:
+    """Time that passes by one second each time it is asked for."""
+    return TimeBudget(num_steps + 1, clock=itertools.count().__next__)
+
+
+def random_examples(num_examples: int, seed: int = 0) -> Examples:
+    rng = np.random.default_rng(seed)
+    inputs = rng.standard_normal((num_examples, 3)).astype(np.float32)
+    return Examples(inputs, (inputs.sum(axis=1) > 0).astype(np.int64))
+
+
+def weights(*rows: float) -> Arrays:
+    return {"weight": np.array([[row] for row in rows], dtype=np.float32)}
+
+
+def same(one: Arrays, other: Arrays) -> bool:
+    return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+# Parameters
+
+
+def test_parameters_are_the_state_dict_with_its_names_shapes_and_dtypes() -> None:
+    # Given a model with buffers
+    parameters = WithBuffers().initial_parameters(seed=1)
+    # Then buffers are there too, a count without dimensions included
+    assert {name: (array.dtype.name, array.shape) for name, array in parameters.items()} == {
+        "0.weight": ("float32", (4, 3)),
+        "0.bias": ("float32", (4,)),
+        "1.weight": ("float32", (4,)),
+        "1.bias": ("float32", (4,)),
+        "1.running_mean": ("float32", (4,)),
+        "1.running_var": ("float32", (4,)),
+        "1.num_batches_tracked": ("int64", ()),
+        "2.weight": ("float32", (2, 4)),
+        "2.bias": ("float32", (2,)),
+    }
+
+
+def test_initial_parameters_depend_on_the_seed_alone() -> None:
+    # Given draws from torch in between
+    once = WithDropout().initial_parameters(seed=1)
+    torch.rand(7)
+    again, other = WithDropout().initial_parameters(seed=1), WithDropout().initial_parameters(seed=2)
+    # Then equal seeds give equal parameters, and others give others
+    assert same(once, again)
+    assert not same(once, other)
+
+
+def test_torch_s_own_generator_is_left_as_it_was() -> None:
+    # Given its state
+    before = torch.get_rng_state()
+    # When parameters are made, trained and evaluated
+    workload, data = WithDropout(), random_examples(20)
+    parameters = workload.initial_parameters(seed=1)
+    workload.train(parameters, data, TrainOptions(epochs=1), seed=1, budget=endless())
+    workload.evaluate(parameters, data)
+    # Then it is the same
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({}, r"missing are \['weight'\], not in the model are \[\]"),
+        ({**weights(0, 0), "bias": np.zeros(2, np.float32)}, r"missing are \[\], not in the model are \['bias'\]"),
+        (weights(0, 0, 0), r"'weight' is F32 of shape \(3, 1\), the model's is F32 of shape \(2, 1\)"),
+        ({"weight": np.zeros((2, 1))}, r"'weight' is F64 of shape \(2, 1\)"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(parameters: Arrays, message: str) -> None:
+    # Given other names, shapes or dtypes, when they are trained or evaluated, then the message says what doesn't fit
+    data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
+    with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
+        OneWeight().train(parameters, data, TrainOptions(), seed=1, budget=endless())
+    with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
+        OneWeight().evaluate(parameters, data)
+
+
+def test_a_model_of_a_dtype_that_numpy_lacks_is_refused() -> None:
+    # Given a model in bfloat16
+    class Bfloat(OneWeight):
+        def build_model(self) -> nn.Module:
+            return nn.Linear(1, 2, bias=False, dtype=torch.bfloat16)
+
+    # When its parameters are made, then the message names the first
+    with pytest.raises(ArraysError, match="'weight' of Linear can't be an array"):
+        Bfloat().initial_parameters(seed=1)
+
+
+def test_tied_weights_stay_tied() -> None:
+    # Given a model whose two layers are one matrix
+    class Tied(NoData):
+        def build_model(self) -> nn.Module:
+            model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+            model[1].weight = model[0].weight
+            return model
+
+    # When it trains
+    workload = Tied()
+    parameters = workload.initial_parameters(seed=1)
+    result = workload.train(parameters, random_examples(8), TrainOptions(), seed=1, budget=endless())
+    # Then the two are still equal
+    assert np.array_equal(result.parameters["0.weight"], result.parameters["1.weight"])
+    assert not np.array_equal(result.parameters["0.weight"], parameters["0.weight"])
+
+
+# Training
+
+
+def test_one_step_is_one_of_plain_sgd_on_the_cross_entropy() -> None:
+    # Given weights of zero and one example x = 1 of class 0, so that both classes have probability 1/2
+    data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
+    # When one step of rate 0.1 is done, along the gradient (1/2 - 1, 1/2)
+    options = TrainOptions(epochs=1, learning_rate=0.1)
+    result = OneWeight().train(weights(0, 0), data, options, seed=1, budget=endless())
+    # Then the weights are 0.05 and -0.05, and the loss was ln 2
+    np.testing.assert_allclose(result.parameters["weight"], [[0.05], [-0.05]], rtol=1e-6)
+    assert result.metrics == pytest.approx({"train_loss": math.log(2)})
+    assert (result.num_examples, result.num_steps, result.num_epochs) == (1, 1, 1.0)
+
+
+def test_train_loss_is_that_of_the_last_epoch() -> None:
+    # Given the example and step above, done twice: logits ±0.05 in the second
+    data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
+    options = TrainOptions(epochs=2, learning_rate=0.1)
+    # When both are done
+    result = OneWeight().train(weights(0, 0), data, options, seed=1, budget=endless())
+    # Then the loss is ln(1 + exp(-0.1))
+    assert result.metrics["train_loss"] == pytest.approx(math.log(1 + math.exp(-0.1)))
+
+
+def test_the_last_batch_of_an_epoch_may_be_smaller() -> None:
+    # Given ten examples in batches of four
+    workload = WithDropout()
+    options = TrainOptions(epochs=2, batch_size=4)
+    # When two epochs are done
+    result = workload.train(workload.initial_parameters(1), random_examples(10), options, seed=1, budget=endless())
+    # Then each took three steps
+    assert (result.num_steps, result.num_epochs) == (6, 2.0)
+
+
+def test_read_only_parameters_of_a_memory_map_are_taken_and_left_as_they_were(tmp_path: Path) -> None:
+    # Given parameters in a file
+    workload, data = WithBuffers(), random_examples(8)
+    write_file(tmp_path / "parameters", workload.initial_parameters(seed=1))
+    before = (tmp_path / "parameters").read_bytes()
+    parameters = map_file(tmp_path / "parameters")
+    # When they are trained and evaluated
+    result = workload.train(parameters, data, TrainOptions(), seed=1, budget=endless())
+    workload.evaluate(parameters, data)
+    # Then the file is as it was, and what was trained, buffers included, is memory of its own
+    assert (tmp_path / "parameters").read_bytes() == before
+    assert all(not np.shares_memory(array, parameters[name]) for name, array in result.parameters.items())
+    assert result.parameters["1.num_batches_tracked"] == 5
+
+
+def test_evaluating_leaves_writable_parameters_as_they_were() -> None:
+    # Given writable parameters with buffers that training would change
+    workload = WithBuffers()
+    parameters = workload.initial_parameters(seed=1)
+    before = {name: array.copy() for name, array in parameters.items()}
+    # When they are evaluated
+    workload.evaluate(parameters, random_examples(8))
+    # Then they are the same
+    assert same(parameters, before)
+
+
+def test_training_twice_with_one_seed_is_bit_equal_and_with_another_is_not() -> None:
+    # Given a model with dropout, and draws from torch in between
+    workload, data = WithDropout(), random_examples(50)
+    parameters = workload.initial_parameters(seed=1)
+    once = workload.train(parameters, data, TrainOptions(), seed=1, budget=endless())
+    torch.rand(7)
+    # When it trains again
+    again = workload.train(parameters, data, TrainOptions(), seed=1, budget=endless())
+    other = workload.train(parameters, data, TrainOptions(), seed=2, budget=endless())
+    # Then the seed alone decides
+    assert same(once.parameters, again.parameters)
+    assert once.metrics == again.metrics
+    assert not same(once.parameters, other.parameters)
+
+
+def test_the_result_does_not_depend_on_how_many_threads_the_process_has() -> None:
+    # Given a model wide enough for torch to share its sums between threads
+    class Wide(NoData):
+        def build_model(self) -> nn.Module:
+            return nn.Sequential(nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 10))
+
+    rng = np.random.default_rng(0)
+    data = Examples(rng.random((64, 784), dtype=np.float32), rng.integers(10, size=64))
+    workload = Wide()
+    parameters = workload.initial_parameters(seed=1)
+    before = torch.get_num_threads()
+    results = []
+    # When it trains in a process that uses one thread, and in one that uses two
+    try:
+        for num_threads in (1, 2):
+            torch.set_num_threads(num_threads)
+            results.append(workload.train(parameters, data, TrainOptions(), seed=1, budget=endless()))
+            assert torch.get_num_threads() == num_threads
+    finally:
+        torch.set_num_threads(before)
+    # Then the results are equal to the bit, and the process keeps its number
+    assert same(results[0].parameters, results[1].parameters)
+
+
+def test_dropout_follows_the_seed_even_where_the_order_of_examples_can_not() -> None:
+    # Given a single example
+    workload, data = WithDropout(), random_examples(1)
+    parameters = workload.initial_parameters(seed=1)
+    # When it is trained on with many seeds
+    losses = {
+        workload.train(parameters, data, TrainOptions(epochs=1), seed=seed, budget=endless()).metrics["train_loss"]
+        for seed in range(8)
+    }
+    # Then dropout differs
+    assert len(losses) > 1
+
+
+def test_every_epoch_has_each_example_once_in_an_order_of_its_own() -> None:
+    # Given a workload that notes what it sees
+    seen: list[float] = []
+
+    class Noting(OneWeight):
+        def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            seen.extend(targets.tolist())
+            return outputs.sum()
+
+    data = SimpleNamespace(inputs=np.ones((20, 1), np.float32), targets=np.arange(20))
+    # When two epochs are done
+    Noting().train(weights(0, 0), data, TrainOptions(epochs=2, batch_size=8), seed=1, budget=endless())
+    # Then both have all examples, and their orders differ
+    first, second = seen[:20], seen[20:]
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second != sorted(second)
+
+
+def test_no_step_is_done_when_the_time_is_over_at_once() -> None:
+    # Given no time at all
+    budget = budget_of_steps(0)
+    # When training is tried
+    data = random_examples(8)
+    workload = WithDropout()
+    parameters = workload.initial_parameters(seed=1)
+    result = workload.train(parameters, data, TrainOptions(), seed=1, budget=budget)
+    # Then the parameters come back as they were, with nothing to say of the loss
+    assert same(result.parameters, parameters)
+    assert (result.num_examples, result.num_steps, result.num_epochs, result.metrics) == (8, 0, 0.0, {})
+    assert budget.cut_short
+
+
+def test_what_was_done_when_the_time_is_up_is_returned() -> None:
+    # Given eight examples in batches of two, and time for three of the four steps of an epoch
+    workload, data = WithDropout(), random_examples(8)
+    budget = budget_of_steps(3)
+    # When it trains
+    options = TrainOptions(epochs=5, batch_size=2)
+    result = workload.train(workload.initial_parameters(1), data, options, seed=1, budget=budget)
+    # Then three quarters of an epoch are done
+    assert (result.num_steps, result.num_epochs) == (3, 0.75)
+    assert budget.cut_short
+
+
+def test_time_that_runs_out_after_the_last_step_cuts_nothing_short() -> None:
+    # Given time for exactly the four steps of the one epoch
+    workload, data = WithDropout(), random_examples(8)
+    budget = budget_of_steps(4)
+    # When it trains
+    options = TrainOptions(epochs=1, batch_size=2)
+    result = workload.train(workload.initial_parameters(1), data, options, seed=1, budget=budget)
+    # Then it is complete
+    assert result.num_epochs == 1.0
+    assert not budget.cut_short
+
+
+def test_no_examples_give_no_steps() -> None:
+    # Given no examples, when it trains
+    workload = WithDropout()
+    parameters = workload.initial_parameters(seed=1)
+    result = workload.train(parameters, random_examples(0), TrainOptions(), seed=1, budget=endless())
+    # Then nothing was done
+    assert (result.num_examples, result.num_steps, result.num_epochs) == (0, 0, 0.0)
+    assert same(result.parameters, parameters)
+
+
+def test_loss_and_optimizer_can_be_replaced() -> None:
+    # Given a workload with a loss of w0 + w1 at x = 1, and twice the rate
+    class Own(OneWeight):
+        def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            return outputs.sum()
+
+        def build_optimizer(self, model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+            return torch.optim.SGD(model.parameters(), lr=2 * options.learning_rate)
+
+    data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
+    # When one step of rate 0.25 is done
+    options = TrainOptions(epochs=1, learning_rate=0.25)
+    result = Own().train(weights(1, 2), data, options, seed=1, budget=endless())
+    # Then both weights are less by 0.5
+    assert result.parameters["weight"].tolist() == [[0.5], [1.5]]
+
+
+# Data
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_data_may_be_lists_and_wider_or_narrower_floats_than_the_model(dtype: torch.dtype) -> None:
+    # Given a model of either precision, float inputs in lists and targets of 32 bits
+    class Of(OneWeight):
+        def build_model(self) -> nn.Module:
+            return nn.Linear(1, 2, bias=False, dtype=dtype)
+
+    data = SimpleNamespace(inputs=[[1.0], [2.0]], targets=np.array([0, 1], np.int32))
+    # When it trains and evaluates
+    workload = Of()
+    result = workload.train(workload.initial_parameters(1), data, TrainOptions(), seed=1, budget=endless())
+    # Then it does
+    assert result.num_steps == 5
+    assert workload.evaluate(result.parameters, data).num_examples == 2
+
+
+def test_read_only_data_is_taken() -> None:
+    # Given data that can't be written to
+    workload, data = WithDropout(), random_examples(8)
+    data.inputs.flags.writeable = False
+    data.targets.flags.writeable = False
+    # When it is evaluated, then torch doesn't warn (a warning is an error here)
+    assert workload.evaluate(workload.initial_parameters(1), data).num_examples == 8
+
+
+# Evaluation
+
+
+def test_evaluation_is_mean_loss_and_share_of_right_answers() -> None:
+    # Given logits (x, 0), and examples x = 1 of class 0, x = -1 of class 1, x = 2 of class 1
+    data = Examples(np.array([[1], [-1], [2]], np.float32), np.array([0, 1, 1]))
+    # When they are evaluated
+    evaluation = OneWeight().evaluate(weights(1, 0), data)
+    # Then two are right, and the losses are twice ln(1 + 1/e) and once ln(1 + e^2)
+    assert evaluation.accuracy == pytest.approx(2 / 3)
+    assert evaluation.loss == pytest.approx((2 * math.log(1 + math.exp(-1)) + math.log(1 + math.exp(2))) / 3)
+    assert evaluation.num_examples == 3
+
+
+def test_batches_of_unequal_size_weigh_as_many_examples_as_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given seven examples, evaluated at once
+    workload, data = WithDropout(), random_examples(7)
+    parameters = workload.initial_parameters(seed=1)
+    at_once = workload.evaluate(parameters, data)
+    # When they are evaluated in batches of three
+    monkeypatch.setattr(torch_workload, "EVALUATION_BATCH_SIZE", 3)
+    in_batches = workload.evaluate(parameters, data)
+    # Then the result is the same, and dropout is off
+    assert in_batches.loss == pytest.approx(at_once.loss, rel=1e-5)
+    assert (in_batches.accuracy, in_batches.num_examples) == (at_once.accuracy, 7)
+
+
+def test_no_examples_evaluate_to_zero() -> None:
+    # Given no examples, when they are evaluated, then all numbers are 0
+    workload = WithDropout()
+    assert workload.evaluate(workload.initial_parameters(1), random_examples(0)) == Evaluation(0.0, 0.0, 0)

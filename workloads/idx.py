@@ -1,0 +1,77 @@
+"""IDX files, the format that MNIST and its kin come in, gzipped or not.
+
+Layout (http://yann.lecun.com/exdb/mnist): two zero bytes, a byte for the dtype, a byte for the number of dimensions,
+each dimension as an unsigned 32-bit big-endian integer, then the values, big-endian, last dimension fastest.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import mmap
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from tasks.arrays import Array
+from tasks.errors import DataMissingError
+
+_DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_GZIP_MAGIC = b"\x1f\x8b"
+_MAGIC_BYTES = 4
+
+
+def read_content(path: Path) -> memoryview:
+    """Return the bytes of a file, uncompressed: a read-only memory map of a plain one, a copy of a gzipped one.
+
+    Raises:
+        DataMissingError: If the file can't be read, or is gzipped and damaged.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                return memoryview(b"")
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if content[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
+            return memoryview(content)
+        with content:
+            return memoryview(gzip.decompress(content))
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataMissingError(f"{path} can't be read: {error}") from error
+
+
+def parse(content: memoryview, path: Path) -> Array:
+    """Return the array that the bytes of an IDX file hold, as a read-only view of them.
+
+    Args:
+        content: The uncompressed bytes.
+        path: Where they are from, for messages.
+
+    Raises:
+        DataMissingError: If the header isn't one of IDX, or describes more or fewer bytes than follow it.
+    """
+    magic = bytes(content[:_MAGIC_BYTES])
+    if len(magic) < _MAGIC_BYTES or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
+        raise DataMissingError(f"{path} is no IDX file: it begins with {magic.hex(' ') or 'nothing'}")
+    dtype, num_dimensions = np.dtype(_DTYPES[magic[2]]), magic[3]
+    start = _MAGIC_BYTES + 4 * num_dimensions
+    if len(content) < start:
+        raise DataMissingError(f"{path} ends in its header: {len(content)} of {start} bytes")
+    shape = tuple(int(size) for size in np.frombuffer(content[_MAGIC_BYTES:start], dtype=">u4"))
+    size_bytes = math.prod(shape) * dtype.itemsize
+    if len(content) - start != size_bytes:
+        raise DataMissingError(
+            f"{path} has {len(content) - start} bytes of values: shape {shape} of {dtype.name} needs {size_bytes}"
+        )
+    return np.frombuffer(content[start:], dtype=dtype).reshape(shape)
+
+
+def read_idx(path: Path) -> Array:
+    """Return the array in an IDX file, gzipped or not, read-only; dtypes of several bytes are big-endian.
+
+    Raises:
+        DataMissingError: If the file can't be read or isn't well-formed.
+    """
+    return parse(read_content(path), path)

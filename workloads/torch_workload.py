@@ -1,0 +1,206 @@
+"""Workloads that train with PyTorch: the default loop, on the CPU.
+
+Parameters are the model's ``state_dict``, buffers included, as NumPy arrays under the same names.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from tasks.arrays import Array, Arrays, Spec, spec_of
+from tasks.errors import ArraysError
+from tasks.messages import TrainOptions
+from tasks.seeds import derive_seed, generator
+from tasks.workload import Evaluation, TimeBudget, TrainResult, Workload
+
+EVALUATION_BATCH_SIZE = 1024
+
+
+class TorchWorkload(Workload):
+    """Base of workloads that train a :class:`torch.nn.Module`.
+
+    A subclass gives :meth:`build_model`, ``client_data`` and ``holdout_data``. It may override :meth:`loss` and
+    :meth:`build_optimizer`, or :meth:`train` and :meth:`evaluate` as a whole.
+
+    Data may be :class:`workloads.examples.Examples`, or anything else with ``inputs`` and ``targets``: arrays (or
+    what NumPy makes one of, memory maps included) with one row an example. A batch's floats are given to the model in
+    the dtype of its parameters, whole numbers as int64.
+
+    Equal arguments give bit-equal results on one machine. Whatever a model draws from torch's own generator (initial
+    values, dropout) is seeded too; that generator is one a process, so dropout is reproducible only while no other
+    thread draws from it.
+    """
+
+    num_threads: ClassVar[int] = 1
+    """Threads that torch computes with in training and evaluation. Other numbers sum in another order, so this one is
+    fixed rather than the machine's; small models are fastest with one, and clients share the cores between them."""
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """Return a new model, on the CPU: its values are replaced by the round's parameters."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of a batch, a scalar; by default the cross entropy of logits ``(n, classes)``."""
+        return nn.functional.cross_entropy(outputs, targets)
+
+    def build_optimizer(self, model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+        """Return a new optimiser of the model's parameters; by default plain SGD."""
+        return torch.optim.SGD(model.parameters(), lr=options.learning_rate)
+
+    def initial_parameters(self, seed: int) -> Arrays:
+        """Return the values of a new model, made with torch seeded by ``seed``.
+
+        Raises:
+            ArraysError: If a parameter's dtype is none of NumPy's.
+        """
+        with seeded(derive_seed(seed, "initial")):
+            return arrays_of(self.build_model())
+
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        """Train for ``options.epochs`` passes, each in an order of its own, or until the time is up.
+
+        The last batch of a pass may be smaller. ``train_loss`` is the mean over the steps of the last pass that was
+        begun; without a step there is none.
+
+        Raises:
+            ArraysError: If ``parameters`` don't fit the model.
+        """
+        with _threads(self.num_threads), seeded(derive_seed(seed, "training")):
+            model = self._model_with(parameters).train()
+            optimizer = self.build_optimizer(model, options)
+            losses: list[float] = []
+            num_steps = num_seen = 0
+            for first, rows in _batches(len(data.targets), options, seed):
+                if budget.is_over():
+                    break
+                if first:
+                    losses = []
+                losses.append(self._step(model, optimizer, _batch(model, data, rows)))
+                num_steps += 1
+                num_seen += len(rows)
+        return TrainResult(
+            parameters=arrays_of(model),
+            num_examples=len(data.targets),
+            num_steps=num_steps,
+            num_epochs=num_seen / max(len(data.targets), 1),
+            metrics={"train_loss": sum(losses) / len(losses)} if losses else {},
+        )
+
+    def _step(self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, Tensor]) -> float:
+        inputs, targets = batch
+        optimizer.zero_grad()
+        loss = self.loss(model(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.item()
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        """Return the mean loss, and the share of examples whose largest output is that of their target.
+
+        Raises:
+            ArraysError: If ``parameters`` don't fit the model.
+        """
+        num_examples = len(data.targets)
+        model = self._model_with(parameters).eval()
+        total_loss, num_right = 0.0, 0
+        with _threads(self.num_threads), torch.inference_mode():
+            for start in range(0, num_examples, EVALUATION_BATCH_SIZE):
+                inputs, targets = _batch(model, data, slice(start, start + EVALUATION_BATCH_SIZE))
+                outputs = model(inputs)
+                total_loss += self.loss(outputs, targets).item() * len(targets)
+                num_right += int((outputs.argmax(dim=1) == targets).sum())
+        count = max(num_examples, 1)
+        return Evaluation(loss=total_loss / count, accuracy=num_right / count, num_examples=num_examples)
+
+    def _model_with(self, parameters: Arrays) -> nn.Module:
+        with torch.random.fork_rng(devices=()):
+            model = self.build_model()
+        copy_into(model, parameters)
+        return model
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's CPU generator for a while, then put it back to where it was."""
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def _threads(num_threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def arrays_of(model: nn.Module) -> dict[str, Array]:
+    """Return the ``state_dict`` of a model on the CPU as arrays that share its memory: change one, change both.
+
+    Raises:
+        ArraysError: If an entry is no dense tensor of a dtype that NumPy has.
+    """
+    arrays = {}
+    for name, value in model.state_dict().items():
+        try:
+            arrays[name] = value.numpy()
+        except (AttributeError, TypeError) as error:
+            raise ArraysError(f"parameter {name!r} of {type(model).__name__} can't be an array: {error}") from error
+    return arrays
+
+
+def copy_into(model: nn.Module, parameters: Arrays) -> None:
+    """Copy ``parameters``, which may be read-only, into a model on the CPU.
+
+    Raises:
+        ArraysError: If names, shapes or dtypes aren't those of the model's ``state_dict``.
+    """
+    own = arrays_of(model)
+    expected, given = spec_of(own), spec_of(parameters)
+    if expected != given:
+        raise ArraysError(f"parameters don't fit {type(model).__name__}: {_difference(expected, given)}")
+    for name, array in own.items():
+        array[...] = parameters[name]
+
+
+def _difference(expected: Spec, given: Spec) -> str:
+    missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
+    if missing or unknown:
+        return f"missing are {missing}, not in the model are {unknown}"
+    name = next(name for name in expected if expected[name] != given[name])
+    need, have = expected[name], given[name]
+    return f"{name!r} is {have.dtype} of shape {have.shape}, the model's is {need.dtype} of shape {need.shape}"
+
+
+def _batches(num_examples: int, options: TrainOptions, seed: int) -> Iterator[tuple[bool, npt.NDArray[np.int64]]]:
+    """Yield the rows of each batch of all epochs, and whether it is the first of its epoch."""
+    for epoch in range(options.epochs):
+        order = generator(seed, "shuffle", epoch).permutation(num_examples)
+        for start in range(0, num_examples, options.batch_size):
+            yield start == 0, order[start : start + options.batch_size]
+
+
+def _batch(model: nn.Module, data: Any, rows: npt.NDArray[np.int64] | slice) -> tuple[Tensor, Tensor]:
+    floats = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.get_default_dtype())
+    return _tensor(data.inputs, rows, floats), _tensor(data.targets, rows, floats)
+
+
+def _tensor(values: Any, rows: npt.NDArray[np.int64] | slice, floats: torch.dtype) -> Tensor:
+    batch = np.require(np.asarray(values)[rows], requirements=["C", "W"])  # torch warns of read-only memory
+    tensor = torch.from_numpy(batch)
+    if tensor.is_floating_point():
+        return tensor.to(floats)
+    return tensor if tensor.is_complex() or tensor.dtype == torch.bool else tensor.long()
