@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from tasks import arrays
 from tasks.errors import FederationError
-from tasks.messages import Metrics, Status
+from tasks.messages import Metrics, Status, finite
 from tasks.seeds import derive_seed
 from tasks.workload import Workload, load_workload
 
@@ -88,8 +87,7 @@ def _metrics(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Met
     if holdout is None:
         return {}
     evaluation = workload.evaluate(parameters, holdout)
-    metrics = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+    return finite({"loss": evaluation.loss, "accuracy": evaluation.accuracy})
 
 
 @functools.lru_cache(maxsize=1)

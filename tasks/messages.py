@@ -6,6 +6,8 @@ client's failure is a value: an answer with a status and a reason, never an exce
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -115,6 +117,11 @@ class Answer(_Message):
     """Seconds the client took, by its own clock."""
     update: BlobRef | None = None
     """Where a trained client put its parameters."""
+
+
+def finite(metrics: Mapping[str, float]) -> Metrics:
+    """Return those metrics that are numbers: a model that diverged has a loss that JSON can't hold."""
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
 M = TypeVar("M", bound=BaseModel)

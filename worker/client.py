@@ -19,6 +19,7 @@ from tasks.messages import (
     SetParametersOrder,
     Status,
     TrainOrder,
+    finite,
 )
 from tasks.names import update_blob
 from tasks.workload import ClientData, TimeBudget, Workload
@@ -66,14 +67,14 @@ class Client:
             num_examples=result.num_examples,
             num_steps=result.num_steps,
             num_epochs=result.num_epochs,
-            metrics=dict(result.metrics),
+            metrics=finite(result.metrics),
             update=update,
         )
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
         evaluation = self.workload.evaluate(self._parameters(order, order.parameters), self.data.test)
-        metrics = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+        metrics = finite({"loss": evaluation.loss, "accuracy": evaluation.accuracy})
         return self._answer(order, Status.EVALUATED, num_examples=evaluation.num_examples, metrics=metrics)
 
     def set_parameters(self, order: SetParametersOrder) -> Answer:

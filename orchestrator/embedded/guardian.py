@@ -25,7 +25,7 @@ import tempfile
 import time
 from typing import Any
 
-GRACE_S = 2.0
+GRACE_S = 1.0
 """Seconds between asking a process to end and killing it."""
 _PR_SET_PDEATHSIG = 1
 
