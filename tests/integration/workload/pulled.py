@@ -1,0 +1,59 @@
+"""A workload for tests: each client pulls the model to a point of its own, as slowly as the environment says.
+
+``STEP_S`` is the length of a step in seconds; ``STEP_S_<client id>`` that of one client's. ``MODEL_ELEMENTS`` is the
+number of float32 elements of the model.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.arrays import Arrays
+from tasks.messages import TrainOptions
+from tasks.seeds import generator
+from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+
+
+class Pulled(Workload):
+    """Parameters: one array ``point``; a client's point is its part's number, from 1."""
+
+    def initial_parameters(self, seed: int) -> Arrays:
+        size = int(os.environ.get("MODEL_ELEMENTS", "10"))
+        return {"point": generator(seed, "point").random(size, dtype=np.float32)}
+
+    def client_data(self, source: DataSource) -> ClientData:
+        number = source.part.index + 1
+        return ClientData(train=float(number), test=float(number), num_train=10 * number)
+
+    def holdout_data(self, folder: Path | None) -> float:
+        return 0.0
+
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        point = parameters["point"].copy()
+        noise = generator(seed, "noise")
+        step_s = float(os.environ.get(f"STEP_S_{os.environ['CLIENT_ID']}") or os.environ.get("STEP_S") or 0)
+        steps = 0
+        while steps < options.epochs and not budget.is_over():
+            time.sleep(step_s)
+            point += np.float32(options.learning_rate) * (np.float32(data) - point)
+            point += np.float32(1e-3 * noise.random())
+            steps += 1
+        return TrainResult({"point": point}, int(10 * data), steps, float(steps))
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        loss = float(np.mean((parameters["point"] - np.float32(data)) ** 2))
+        return Evaluation(loss=loss, accuracy=1.0, num_examples=10)
+
+
+class Broken(Pulled):
+    """A workload that can't be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no such thing")
