@@ -6,6 +6,7 @@ in the order they are given, so that one order gives one result to the last bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,9 +31,10 @@ class WeightedUpdate:
 def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
     """Return sum_k(w_k x_k) / sum_k(w_k) of every array: McMahan et al. 2017, Algorithm 1, line 8 (n_k/n weights).
 
-    Sums are taken in float64 and rounded once to the array's own dtype, so for float32 with fewer than 2**29 examples
-    a client the result is the exact mean, correctly rounded but for the float64 sum's own rounding (relative error of
-    at most (K + 1) * 2**-53 for K updates). Integer arrays are rounded to the nearest, halves to even.
+    Sums are taken in float64 and rounded once to the array's own dtype. For float32, float16 and weights below 2**29
+    the products are exact, so for K updates the error is at most K * 2**-53 * sum_k(w_k |x_k|) / sum_k(w_k) before
+    that rounding: the result is the exact mean, correctly rounded, unless that lies as near to the middle between two
+    numbers. Integers are rounded to the nearest, halves to even, and kept within their dtype's range.
 
     Args:
         updates: At least one; all with the same names, shapes and dtypes. Not changed.
@@ -44,10 +46,12 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
         ValueError: If there is no update, or the weights don't sum to more than zero.
     """
     total = float(sum(update.weight for update in updates))
-    if not total > 0:
+    if not 0 < total < math.inf:
         raise ValueError(f"{len(updates)} updates weigh {total} in sum: more than 0 is needed")
+    # A power of two changes no digit, and keeps sums of large values from overflowing.
+    scale = 2.0 ** -math.frexp(total)[1]
     return {
-        name: _mean_array([(update.parameters[name], update.weight) for update in updates], total)
+        name: _mean_array([(update.parameters[name], update.weight * scale) for update in updates], total * scale)
         for name in updates[0].parameters
     }
 
@@ -64,10 +68,20 @@ def _mean_array(weighted: Sequence[tuple[Array, float]], total: float) -> Array:
         length = block.stop - start
         _sum_block([(values[block], weight) for values, weight in flat], sums[:length], scaled[:length])
         sums[:length] /= total
-        if flat_result.dtype.kind != "f":
-            np.rint(sums[:length], out=sums[:length])
-        flat_result[block] = sums[:length]
+        flat_result[block] = sums[:length] if result.dtype.kind == "f" else _whole(sums[:length], result.dtype)
     return result
+
+
+def _whole(sums: npt.NDArray[np.float64], dtype: np.dtype[Any]) -> Array:
+    """Return means of integers or booleans in their own dtype."""
+    rounded = np.rint(sums)
+    if dtype.kind == "b":
+        return rounded.astype(dtype)
+    limits = np.iinfo(dtype)
+    with np.errstate(invalid="ignore"):
+        whole = np.clip(rounded, float(limits.min), float(limits.max)).astype(dtype)
+    whole[rounded >= float(limits.max)] = limits.max  # which as a float may be one more than the dtype holds
+    return whole
 
 
 def _sum_block(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from tasks.blobs import CHUNK_BYTES
 from tasks.errors import MessageError
 from tasks.messages import Answer, Order, Status, TrainOrder, decode
 from tasks.names import update_blob
@@ -66,6 +67,8 @@ def _check(answer: Answer, order: Order) -> None:
         expected = update_blob(order.client_id, order.run_id, order.round_number)
         if answer.update.name != expected:
             raise MessageError(f"the update is said to be at {answer.update.name[:200]!r} instead of {expected!r}")
+        if answer.update.chunk_bytes != CHUNK_BYTES:
+            raise MessageError(f"the update is in chunks of {answer.update.chunk_bytes} bytes instead of {CHUNK_BYTES}")
 
 
 def _verdict(order: Order, status: Status, reason: str) -> Answer:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from orchestrator.selectors import ConnectedClient, Selection, Selector
+from orchestrator.selectors import ConnectedClient, Selection, Selector, cohort_size
 from tasks.errors import SelectionError, TooFewClientsError
 from tasks.presence import Announcement
 
@@ -101,10 +100,18 @@ class ClientManager:
         clients = self.connected()
         if not clients:
             raise TooFewClientsError(0, 1, 0.0)
-        wanted = math.ceil(fraction * len(clients)) if num is None else min(num, len(clients))
-        chosen = list(selector(clients, Selection(round_number, wanted, rng)))
-        unknown = sorted(set(chosen) - {client.client_id for client in clients})
-        if unknown or not chosen or len(set(chosen)) != len(chosen):
-            problem = f"unknown {unknown}" if unknown else f"{len(chosen)} ids, {len(set(chosen))} different ones"
-            raise SelectionError(f"round {round_number}: the selector returned {problem}; a non-empty subset is needed")
-        return sorted(chosen)
+        wanted = cohort_size(fraction, len(clients)) if num is None else min(num, len(clients))
+        if wanted < 1:
+            raise SelectionError(f"round {round_number}: {num} clients are wanted: 1 or more are allowed")
+        return _checked(selector(clients, Selection(round_number, wanted, rng)), clients, round_number)
+
+
+def _checked(chosen: object, clients: Sequence[ConnectedClient], round_number: int) -> list[str]:
+    """Return what a selector returned, sorted, if it is a non-empty subset of the clients' ids."""
+    known = {client.client_id for client in clients}
+    client_ids = list(chosen) if isinstance(chosen, Iterable) else []
+    unknown = [client_id for client_id in client_ids if not (isinstance(client_id, str) and client_id in known)]
+    if unknown or not client_ids or len(set(client_ids)) != len(client_ids):
+        problem = f"unknown {unknown!r:.500}" if unknown else f"{chosen!r:.500}"
+        raise SelectionError(f"round {round_number}: the selector returned {problem}; a non-empty subset is needed")
+    return sorted(client_ids)

@@ -39,8 +39,13 @@ class Collector:
         self._tick = tick
         self._clock = clock
 
+    def send(self, task: str, slots: Slots) -> None:
+        """Send the orders of the open slots."""
+        self._wire.courier.send(task, [slot.order for slot in slots.open()])
+
     def collect(
         self,
+        task: str,
         slots: Slots,
         timeout_s: float,
         fill: Fill = lambda _slot, _answer: None,
@@ -49,6 +54,7 @@ class Collector:
         """Fill all of ``slots``.
 
         Args:
+            task: The task that carries the orders.
             slots: The slots; their orders are out.
             timeout_s: Seconds after which open slots are filled as lost.
             fill: Called once for each slot, with what fills it.
@@ -66,8 +72,11 @@ class Collector:
             pause = max(0.0, min(deadline, next_tick) - now)
             for order_id, raw in self._wire.courier.collect(list(by_id), pause).items():
                 self._fill(slots, read_answer(raw, by_id[order_id].order), fill)
-            verdicts = slots.overdue() if self._clock() >= deadline else slots.lost(self._manager.incarnations())
-            for _, answer in verdicts:
+            present = self._manager.incarnations()
+            if anew := slots.started_anew(present):
+                self._wire.courier.send(task, [slot.order for slot in anew])
+            for slot, answer in slots.overdue() if self._clock() >= deadline else slots.lost(present):
+                self._wire.courier.withdraw(slot.order)
                 self._fill(slots, answer, fill)
 
     def result(self, task_id: str, timeout_s: float, again: Callable[[], str]) -> bytes | str | None:

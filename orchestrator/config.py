@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from orchestrator.selectors.selector import cohort_size
 from tasks.messages import TrainOptions
 
 
@@ -36,11 +37,23 @@ class RunConfig(BaseModel):
     """How clients train."""
     seed: int = 0
     """Seed of all that is random."""
-    wait_timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    wait_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
     """Seconds to wait for enough clients."""
-    timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
     """Seconds that a client may train in one round."""
     evaluate_clients: bool = True
     """Whether clients evaluate the final model on their own held-out data."""
     max_failed_rounds: Annotated[int, Field(ge=1)] = 3
     """Failed rounds in a row after which the run stops."""
+
+    @model_validator(mode="after")
+    def _check_cohort(self) -> Self:
+        """Refuse a run none of whose rounds can have enough updates."""
+        num_clients = max(self.num_clients, self.min_updates)
+        size = cohort_size(self.fraction, num_clients)
+        if size < self.min_updates:
+            raise ValueError(
+                f"a round takes {size} of {num_clients} clients (--fraction {self.fraction:g}) and needs "
+                f"{self.min_updates} updates (--min-updates)"
+            )
+        return self

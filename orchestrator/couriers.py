@@ -48,6 +48,10 @@ class Courier(Protocol):
         """Put each order on its client's queue."""
         ...
 
+    def withdraw(self, order: Order) -> None:
+        """Take an order back that its client hasn't taken from its queue, so that it is never carried out late."""
+        ...
+
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""
         ...
@@ -95,6 +99,10 @@ class CeleryCourier:
                     producer=producer,
                     retry_policy={"max_retries": 5},
                 )
+
+    def withdraw(self, order: Order) -> None:
+        """Empty the client's queue: nobody else sends it orders, and it has no more than one at a time."""
+        self._client.unlink(client_queue(order.client_id))
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""
@@ -192,6 +200,9 @@ class EagerCourier:
         """Have each client carry out its order now."""
         for order in orders:
             self._apply(task, order.order_id, args=(encode(order),))
+
+    def withdraw(self, order: Order) -> None:
+        """Do nothing: every order has been carried out."""
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Carry out a task of the orchestrator's own now."""

@@ -42,7 +42,11 @@ def say_farewell(context: RoundContext, incarnations: Mapping[str, str]) -> None
         names.DISCONNECT_TASK,
         [
             DisconnectOrder.model_validate(
-                {**_common(context, client_id, "disconnect"), "message": "the run is completed"}
+                {
+                    **_common(context, client_id, "disconnect"),
+                    "incarnation": incarnations[client_id],
+                    "message": "the run is completed",
+                }
             )
             for client_id in client_ids
         ],
@@ -63,6 +67,7 @@ def _common(context: RoundContext, client_id: str, kind: str) -> dict[str, objec
 
 
 def _carry_out(context: RoundContext, task: str, orders: Sequence[Order], incarnations: Mapping[str, str]) -> None:
-    context.wire.courier.send(task, orders)
-    context.collector.collect(Slots(orders, incarnations), FAREWELL_TIMEOUT_S)
+    slots = Slots(orders, incarnations)
+    context.collector.send(task, slots)
+    context.collector.collect(task, slots, FAREWELL_TIMEOUT_S)
     context.wire.courier.forget([order.order_id for order in orders])

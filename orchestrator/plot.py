@@ -19,10 +19,12 @@ def draw(history: Sequence[RoundRecord], path: Path) -> None:
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axis, name, colour in ((axes[0], "accuracy", "tab:blue"), (axes[1], "loss", "tab:red")):
-        _draw_metric(axis, history, name, colour)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    try:
+        for axis, name, colour in ((axes[0], "accuracy", "tab:blue"), (axes[1], "loss", "tab:red")):
+            _draw_metric(axis, history, name, colour)
+        figure.savefig(path, dpi=120)
+    finally:
+        plt.close(figure)
 
 
 def _draw_metric(axis: Any, history: Sequence[RoundRecord], name: str, colour: str) -> None:
@@ -33,7 +35,7 @@ def _draw_metric(axis: Any, history: Sequence[RoundRecord], name: str, colour: s
             axis.axvline(record.round_number, color="grey", linestyle=":", linewidth=1)
     if points:
         last_round, last = points[-1]
-        axis.annotate(f"{last:.4f}", (last_round, last), textcoords="offset points", xytext=(-4, 8), ha="right")
+        axis.annotate(f"{last:.4g}", (last_round, last), textcoords="offset points", xytext=(-4, 8), ha="right")
     axis.set_xlabel("round")
     axis.set_ylabel(f"{name} on held-out data")
     axis.xaxis.get_major_locator().set_params(integer=True)

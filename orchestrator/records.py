@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from tasks.blobs import BlobRef
-from tasks.messages import Answer, Metrics, Status
+from tasks.messages import Answer, Metrics, Reason, Status
 
 
 class _Record(BaseModel):
@@ -18,7 +18,7 @@ class SlotRecord(_Record):
     """How one client's slot of a round was filled."""
 
     status: Status
-    reason: str = ""
+    reason: Reason = ""
     num_examples: int = 0
     num_steps: int = 0
     num_epochs: float = 0.0

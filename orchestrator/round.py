@@ -21,6 +21,7 @@ from orchestrator.events import Report, RoundOpened, SlotFilled
 from orchestrator.records import ClosedRound, OpenRound, RoundRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.slots import Slot, Slots
+from orchestrator.taking_in import discard_update, kept_answer
 from orchestrator.wire import Wire
 from tasks import blobs, names
 from tasks.blobs import BlobRef
@@ -75,7 +76,7 @@ class Round:
 
     def send_orders(self) -> None:
         """Put the orders on the clients' queues."""
-        self._context.wire.courier.send(names.TRAIN_TASK, self._orders)
+        self._context.collector.send(names.TRAIN_TASK, self._slots)
 
     def run(self) -> RoundRecord:
         """Collect the answers, have them aggregated, and return the round's record.
@@ -86,8 +87,9 @@ class Round:
         context, opened = self._context, self._opened
         context.report(RoundOpened(opened.round_number, tuple(sorted(opened.cohort))))
         self._open_chord()
+        self._fill_what_was_taken_in()
         context.collector.collect(
-            self._slots, context.config.timeout_s + GRACE_S, self._fill, refill=self._start_chord_anew
+            names.TRAIN_TASK, self._slots, context.config.timeout_s + GRACE_S, self._fill, refill=self._start_chord_anew
         )
         closed = self._closed()
         return self._record(closed)
@@ -98,6 +100,9 @@ class Round:
         task_ids = [order.order_id for order in self._orders] + [chord.body_id for chord in self._chords]
         courier.forget(task_ids, self._chords)
         blobs.discard(chunks, self._opened.parameters)
+        for order in self._orders:  # of those that came late or were rejected unread
+            name = names.update_blob(order.client_id, order.run_id, order.round_number)
+            discard_update(chunks, name, self._opened.parameters.size_bytes)
 
     def _order(self, client_id: str) -> TrainOrder:
         config, opened = self._context.config, self._opened
@@ -112,6 +117,13 @@ class Round:
             options=config.options,
             seed=derive_seed(config.seed, opened.round_number, client_id),
         )
+
+    def _fill_what_was_taken_in(self) -> None:
+        """Fill the slots of a round that is taken up again with what was taken in before."""
+        for slot in self._slots.open():
+            answer = kept_answer(self._context.folder, slot.order)
+            if answer is not None and self._slots.fill(slot.order.order_id, answer):
+                self._fill(slot, answer)
 
     def _open_chord(self) -> None:
         config, opened = self._context.config, self._opened
@@ -199,8 +211,8 @@ def evaluate_at_clients(
         for client_id in sorted(incarnations)
     ]
     slots = Slots(orders, incarnations)
-    context.wire.courier.send(names.EVALUATE_TASK, orders)
-    context.collector.collect(slots, config.timeout_s + GRACE_S)
+    context.collector.send(names.EVALUATE_TASK, slots)
+    context.collector.collect(names.EVALUATE_TASK, slots, config.timeout_s + GRACE_S)
     context.wire.courier.forget([order.order_id for order in orders])
     return mean_metrics([answer for _, answer in slots.filled() if answer.status is Status.EVALUATED])
 

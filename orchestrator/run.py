@@ -80,12 +80,12 @@ class Run:
         self._report(
             RunStarted(config.run_id, self._folder.path, config.rounds, len(history), config.workload, config.algorithm)
         )
-        if len(history) >= config.rounds:
-            return
-        self._prepare()
+        if len(history) < config.rounds:
+            self._prepare()
         for round_number in range(len(history) + 1, config.rounds + 1):
             history.append(self._run_round(round_number))
             self._check_progress(history)
+        self._tick()
         say_farewell(self._context, self._connected_incarnations())
 
     def _tick(self) -> bool:
@@ -133,15 +133,7 @@ class Run:
         courier.forget([task_id])
 
     def _run_round(self, round_number: int) -> RoundRecord:
-        opened = self._kept_round(round_number)
-        if opened is None:
-            opened = self._select(round_number)
-            self._folder.discard_updates()
-            current = Round(self._context, opened)
-            current.send_orders()
-            self._folder.save_open_round(opened)
-        else:
-            current = Round(self._context, opened)
+        current = self._take_up(round_number) or self._open(round_number)
         record = current.run()
         if round_number == self._config.rounds and self._config.evaluate_clients:
             record = record.model_copy(update={"client_metrics": self._client_metrics(round_number)})
@@ -149,6 +141,24 @@ class Run:
         current.forget()
         self._report(RoundClosed(record))
         return record
+
+    def _take_up(self, round_number: int) -> Round | None:
+        """Return the round that was open when a former start of the orchestrator ended, with all that has come in."""
+        kept = self._folder.open_round()
+        if kept is None or kept.round_number != round_number:
+            return None
+        logger.info("round %d is taken up again with the answers that have come", round_number)
+        publish_model(self._context, round_number - 1)
+        return Round(self._context, kept)
+
+    def _open(self, round_number: int) -> Round:
+        """Choose a cohort and send it its orders."""
+        opened = self._select(round_number)
+        self._folder.discard_updates()
+        opening = Round(self._context, opened)
+        opening.send_orders()
+        self._folder.save_open_round(opened)
+        return opening
 
     def _select(self, round_number: int) -> OpenRound:
         """Wait for the clients that a round needs, choose the cohort, and put the model where it can read it."""
@@ -172,17 +182,6 @@ class Run:
     def _pause_between_rounds(self, seconds: float) -> None:
         self._wire.courier.collect([], seconds)
         self._tick()
-
-    def _kept_round(self, round_number: int) -> OpenRound | None:
-        """Return the open round of a former start, if its orders are still under way."""
-        kept = self._folder.open_round()
-        if kept is None or kept.round_number != round_number:
-            return None
-        incarnations = self._manager.incarnations()
-        if any(incarnations.get(client_id) != incarnation for client_id, incarnation in kept.cohort.items()):
-            return None
-        logger.info("round %d is taken up again with the answers that have come", round_number)
-        return kept
 
     def _client_metrics(self, round_number: int) -> Metrics:
         parameters = publish_model(self._context, round_number)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator.config import RunConfig
 from orchestrator.records import OpenRound, RoundRecord, Summary
 from tasks.errors import RunFolderError
+from tasks.files import replace_text
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -39,7 +40,7 @@ class RunFolder:
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
                 raise RunFolderError(f"{path} exists and isn't an empty folder: name another with --run-dir")
             path.mkdir(parents=True, exist_ok=True)
-            _replace(folder.path / "config.json", config.model_dump_json(indent=2) + "\n")
+            replace_text(folder.path / "config.json", config.model_dump_json(indent=2) + "\n")
             folder.logs.mkdir(exist_ok=True)
             folder.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
@@ -93,10 +94,10 @@ class RunFolder:
             RunFolderError: If another line is damaged.
         """
         try:
-            text = (self.path / "history.jsonl").read_text(encoding="utf-8")
+            content = (self.path / "history.jsonl").read_bytes()
         except FileNotFoundError:
             return []
-        lines = text[: text.rfind("\n") + 1].splitlines()
+        *lines, _cut_short = content.split(b"\n")
         try:
             return [RoundRecord.model_validate_json(line) for line in lines]
         except ValidationError as error:
@@ -107,7 +108,7 @@ class RunFolder:
         path = self.path / "history.jsonl"
         kept = "".join(f"{closed.model_dump_json()}\n" for closed in self.history()) if _is_cut_short(path) else None
         if kept is not None:
-            _replace(path, kept)
+            replace_text(path, kept)
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{record.model_dump_json()}\n")
             file.flush()
@@ -117,7 +118,7 @@ class RunFolder:
 
     def save_open_round(self, record: OpenRound) -> None:
         """Keep what is needed to take the open round up again."""
-        _replace(self.path / "open-round.json", record.model_dump_json())
+        replace_text(self.path / "open-round.json", record.model_dump_json())
 
     def open_round(self) -> OpenRound | None:
         """Return the round that was open when the orchestrator ended, or None."""
@@ -130,7 +131,7 @@ class RunFolder:
 
     def save_summary(self, summary: Summary) -> None:
         """Write ``summary.json``."""
-        _replace(self.path / "summary.json", summary.model_dump_json(indent=2) + "\n")
+        replace_text(self.path / "summary.json", summary.model_dump_json(indent=2) + "\n")
 
     def summary(self) -> Summary | None:
         """Return the summary, or None if the run hasn't ended in any way yet."""
@@ -139,23 +140,14 @@ class RunFolder:
 
     def _read(self, path: Path, kind: type[R]) -> R:
         try:
-            return kind.model_validate_json(path.read_text(encoding="utf-8"))
+            return kind.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
 def write_record(path: Path, record: BaseModel) -> None:
     """Write ``record`` to ``path``, whole or not at all."""
-    _replace(path, record.model_dump_json())
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_text(path, record.model_dump_json())
 
 
 def _is_cut_short(path: Path) -> bool:

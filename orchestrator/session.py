@@ -48,7 +48,7 @@ def _run(
 ) -> tuple[Summary, int]:
     status, reason, exit_code = "completed", "", 0
     try:
-        if len(folder.history()) < config.rounds:
+        if _has_work_left(config, folder, broker_url):
             with connect_run(config, folder, broker_url) as wire:
                 Run(config, folder, wire, report).run()
                 wire.tidy()
@@ -89,6 +89,13 @@ def _logging(folder: RunFolder, console: Console) -> Iterator[None]:
         for handler in handlers:
             root.removeHandler(handler)
             handler.close()
+
+
+def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None) -> bool:
+    """Say whether there are rounds to run, or clients on a broker that may not have been said farewell to."""
+    summary = folder.summary()
+    is_completed = summary is not None and summary.status == "completed"
+    return len(folder.history()) < config.rounds or (broker_url is not None and not is_completed)
 
 
 def _handle_signals() -> None:

@@ -6,18 +6,29 @@ A slot is filled exactly once: by its answer, by the loss of its client, or by t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.messages import Answer, Order, Status
+
+MAX_SENT = 3
+"""How often an order is sent at the most, to a client that is started anew again and again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """An order that is out, and the incarnation of the client that it was sent to; ``index`` counts from 0."""
+    """An order that is out.
+
+    Attributes:
+        index: Number of the slot, from 0.
+        order: The order.
+        incarnation: The incarnation of the client that is to answer it.
+        num_sent: How often it was sent.
+    """
 
     index: int
     order: Order
     incarnation: str
+    num_sent: int = 1
 
 
 class Slots:
@@ -49,6 +60,20 @@ class Slots:
         self._answers[order_id] = answer
         return self._slots[order_id]
 
+    def started_anew(self, incarnations: Mapping[str, str]) -> list[Slot]:
+        """Return the open slots whose clients were started anew, and expect their answers from the new start.
+
+        Their orders are to be sent again: a client that holds an order twice carries it out once.
+        """
+        anew = []
+        for slot in self.open():
+            present = incarnations.get(slot.order.client_id, slot.incarnation)
+            if present != slot.incarnation and slot.num_sent < MAX_SENT:
+                again = replace(slot, incarnation=present, num_sent=slot.num_sent + 1)
+                self._slots[slot.order.order_id] = again
+                anew.append(again)
+        return anew
+
     def lost(self, incarnations: Mapping[str, str]) -> list[tuple[Slot, Answer]]:
         """Return the open slots whose clients are not there any more, each with what to fill it with."""
         lost = []
@@ -57,7 +82,7 @@ class Slots:
             if present is None:
                 lost.append((slot, self._verdict(slot, "the client vanished")))
             elif present != slot.incarnation:
-                lost.append((slot, self._verdict(slot, "the client was started anew")))
+                lost.append((slot, self._verdict(slot, f"the client was started anew {slot.num_sent} times")))
         return lost
 
     def overdue(self) -> list[tuple[Slot, Answer]]:

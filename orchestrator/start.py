@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pydantic import ValidationError
 
 from orchestrator.algorithms import ALGORITHMS
 from orchestrator.config import RunConfig
@@ -165,16 +166,25 @@ def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
     load_selector(options["select"])
     _check_broker(options["broker"])
     run_id = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    config = RunConfig(
-        run_id=run_id,
-        data=_data_folder(options["data"]),
-        options=TrainOptions(
-            epochs=options["epochs"], batch_size=options["batch_size"], learning_rate=options["learning_rate"]
-        ),
-        **{name: options[name] for name in _SAME_NAME},
-    )
+    config = _config(run_id, options)
     path: Path = options["run_dir"] or Path("runs") / run_id
     return config, RunFolder.create(path.absolute(), config)
+
+
+def _config(run_id: str, options: dict[str, Any]) -> RunConfig:
+    try:
+        return RunConfig(
+            run_id=run_id,
+            data=_data_folder(options["data"]),
+            options=TrainOptions(
+                epochs=options["epochs"], batch_size=options["batch_size"], learning_rate=options["learning_rate"]
+            ),
+            **{name: options[name] for name in _SAME_NAME},
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "".join(f"--{str(name).removesuffix('_s').replace('_', '-')}: " for name in first["loc"][-1:])
+        raise ConfigurationError(f"{flag}{first['msg'].removeprefix('Value error, ')}") from None
 
 
 _SAME_NAME = (
@@ -202,6 +212,7 @@ def _resumed(context: click.Context, options: dict[str, Any]) -> tuple[RunConfig
         )
     _check_broker(options["broker"])
     folder = RunFolder.open(options["resume"].absolute())
+    folder.history()  # a damaged one is told of before anything starts
     return folder.config(), folder
 
 

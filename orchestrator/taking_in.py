@@ -12,7 +12,7 @@ from orchestrator.run_folder import RunFolder, write_record
 from tasks import arrays, blobs
 from tasks.blobs import BlobRef, ChunkStore
 from tasks.errors import ArraysError, BlobError
-from tasks.messages import Answer, Status
+from tasks.messages import Answer, Order, Status
 from verification.checks import UpdateRejectedError, check_update
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,30 @@ def take_in(folder: RunFolder, chunks: ChunkStore, round_number: int, answer: An
         record = _take_in_update(folder, chunks, round_number, answer)
         write_record(record_path, record)
     if answer.update is not None:
-        blobs.discard(chunks, answer.update)
+        discard_update(chunks, answer.update.name, _max_bytes(folder, round_number))
     return FilledSlot(client_id=answer.client_id, record=record)
+
+
+def kept_answer(folder: RunFolder, order: Order) -> Answer | None:
+    """Return what stands in for the answer to an order whose update has been taken in already, or None."""
+    record = _kept_record(folder.updates(order.round_number) / f"{order.client_id}.json")
+    if record is None:
+        return None
+    return Answer(
+        order_id=order.order_id,
+        client_id=order.client_id,
+        status=record.status,
+        reason=record.reason,
+        num_examples=record.num_examples,
+        num_steps=record.num_steps,
+        metrics=record.metrics,
+    )
+
+
+def discard_update(chunks: ChunkStore, name: str, max_bytes: int) -> None:
+    """Take an update of at most this length out of the blob store, whatever its client says of it."""
+    num_chunks = -(-max_bytes // blobs.CHUNK_BYTES)
+    chunks.delete(blobs.chunk_name(name, index) for index in range(num_chunks))
 
 
 def update_path(folder: RunFolder, round_number: int, client_id: str) -> Path:
@@ -49,7 +71,7 @@ def _take_in_update(folder: RunFolder, chunks: ChunkStore, round_number: int, an
     path = update_path(folder, round_number, answer.client_id)
     model = folder.checkpoint(round_number - 1)
     try:
-        _check_size(answer.update, model.stat().st_size)
+        _check_size(answer.update, _max_bytes(folder, round_number))
         temporary = path.with_suffix(".tmp")
         _write_blob(chunks, answer.update, temporary)
         check_update(arrays.map_file(temporary), arrays.spec_of(arrays.map_file(model)))
@@ -62,9 +84,13 @@ def _take_in_update(folder: RunFolder, chunks: ChunkStore, round_number: int, an
     return SlotRecord.of(answer)
 
 
-def _check_size(ref: BlobRef, model_bytes: int) -> None:
-    if ref.size_bytes > model_bytes + HEADER_SLACK_BYTES:
-        raise BlobError(f"the update has {ref.size_bytes} bytes, the model {model_bytes}")
+def _max_bytes(folder: RunFolder, round_number: int) -> int:
+    return folder.checkpoint(round_number - 1).stat().st_size + HEADER_SLACK_BYTES
+
+
+def _check_size(ref: BlobRef, max_bytes: int) -> None:
+    if ref.size_bytes > max_bytes:
+        raise BlobError(f"the update has {ref.size_bytes} bytes, {max_bytes} are allowed for this model")
 
 
 def _write_blob(chunks: ChunkStore, ref: BlobRef, path: Path) -> None:
@@ -75,6 +101,6 @@ def _write_blob(chunks: ChunkStore, ref: BlobRef, path: Path) -> None:
 
 def _kept_record(path: Path) -> SlotRecord | None:
     try:
-        return SlotRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        return SlotRecord.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None

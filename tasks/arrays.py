@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import ArraysError
+from tasks.files import replacing
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -29,6 +30,8 @@ Arrays = Mapping[str, Array]
 MAX_HEADER_BYTES = 100_000_000
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
+_MAX_DIMENSIONS = 64
+_METADATA = "__metadata__"
 
 _CODES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
@@ -67,8 +70,10 @@ def spec_of(arrays: Arrays) -> Spec:
     """Return names, dtypes and shapes of ``arrays``, sorted by name.
 
     Raises:
-        ArraysError: If a dtype has no safetensors code.
+        ArraysError: If a dtype has no safetensors code, or a name is the format's own.
     """
+    if _METADATA in arrays:
+        raise ArraysError(f"an array can't be named {_METADATA!r}: the format keeps that name for itself")
     return {name: ArraySpec(_code(name, arrays[name].dtype), arrays[name].shape) for name in sorted(arrays)}
 
 
@@ -137,8 +142,8 @@ def decode_header(view: memoryview) -> tuple[Spec, int]:
     if len(view) < _LENGTH_BYTES or length > MAX_HEADER_BYTES or start > len(view):
         raise ArraysError(f"{len(view)} bytes are too few for a header of {length} bytes")
     try:
-        header = json.loads(bytes(view[_LENGTH_BYTES:start]))
-        entries = [_entry(name, value) for name, value in header.items() if name != "__metadata__"]
+        header = json.loads(bytes(view[_LENGTH_BYTES:start]).decode(), object_pairs_hook=_unique)
+        entries = [_entry(name, value) for name, value in header.items() if name != _METADATA]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ArraysError(f"the header is not one of safetensors: {type(error).__name__}: {error}") from None
     entries.sort(key=lambda entry: (entry[2], entry[3]))
@@ -152,13 +157,24 @@ def decode_header(view: memoryview) -> tuple[Spec, int]:
     return {name: spec for name, spec, _, _ in entries}, start
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is given twice")
+    return found
+
+
 def _entry(name: str, value: Mapping[str, Any]) -> tuple[str, ArraySpec, int, int]:
     dtype, shape, (begin, end) = value["dtype"], value["shape"], value["data_offsets"]
-    numbers = [*shape, begin, end]
-    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers):
-        raise ValueError(f"array {name!r}: sizes and offsets are whole numbers from 0")
     if dtype not in _CODES:
         raise ValueError(f"array {name!r} has dtype {dtype!r}: allowed are {', '.join(_CODES)}")
+    if not isinstance(shape, list) or len(shape) > _MAX_DIMENSIONS:
+        raise ValueError(f"array {name!r}: a shape is a list of at most {_MAX_DIMENSIONS} sizes")
+    if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end)):
+        raise ValueError(f"array {name!r}: sizes and offsets are whole numbers from 0")
+    # NumPy's own limit: it holds for the sizes that are not 0, also where there are no elements at all.
+    if math.prod(max(size, 1) for size in shape) * _CODES[dtype].itemsize >= 2**63:
+        raise ValueError(f"array {name!r} is too large")
     return name, ArraySpec(dtype, tuple(shape)), begin, end
 
 
@@ -168,15 +184,11 @@ def write_file(path: Path, arrays: Arrays) -> str:
     Returns:
         SHA-256 of the file, in hexadecimal.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     digest = hashlib.sha256()
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         for piece in encode(arrays):
             file.write(piece)
             digest.update(piece)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
     return digest.hexdigest()
 
 

@@ -37,7 +37,7 @@ class BlobRef(BaseModel):
 
     def chunk_names(self) -> list[str]:
         """Names of the chunks, in order."""
-        return [_chunk_name(self.name, index) for index in range(self.num_chunks)]
+        return [chunk_name(self.name, index) for index in range(self.num_chunks)]
 
 
 class ChunkStore(Protocol):
@@ -105,8 +105,8 @@ def publish(store: ChunkStore, name: str, pieces: Iterable[memoryview], ttl_s: i
     for index, chunk in enumerate(_chunks(pieces, CHUNK_BYTES)):
         digest.update(chunk)
         size_bytes += len(chunk)
-        store.set(_chunk_name(name, index), chunk, ttl_s)
-    return BlobRef(name=name, size_bytes=size_bytes, digest=digest.hexdigest())
+        store.set(chunk_name(name, index), chunk, ttl_s)
+    return BlobRef(name=name, size_bytes=size_bytes, digest=digest.hexdigest(), chunk_bytes=CHUNK_BYTES)
 
 
 def read(store: ChunkStore, ref: BlobRef) -> Iterator[bytes]:
@@ -150,7 +150,8 @@ def discard(store: ChunkStore, ref: BlobRef) -> None:
     store.delete(ref.chunk_names())
 
 
-def _chunk_name(name: str, index: int) -> str:
+def chunk_name(name: str, index: int) -> str:
+    """Name of chunk ``index`` (from 0) of the blob ``name``."""
     return f"{name}:{index}"
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit
 
-from kombu.utils.url import maybe_sanitize_url
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
@@ -37,17 +37,28 @@ def check_url(url: str) -> str:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise ConfigurationError(f"broker {url!r}: {error}") from None
-    if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path):
+        raise ConfigurationError(f"broker {shown(url)!r}: {error}") from None
+    if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path) or url != url.strip():
         raise ConfigurationError(
-            f"broker {url!r}: write redis://HOST:PORT/DB, rediss://… for TLS, or redis+socket:///PATH"
+            f"broker {shown(url)!r}: write redis://HOST:PORT/DB, rediss://… for TLS, or redis+socket:///PATH"
         )
+    if parts.scheme != "redis+socket" and not re.fullmatch(r"/?|/\d+", parts.path):
+        raise ConfigurationError(f"broker {shown(url)!r}: after the port comes the number of a database, like /0")
+    try:
+        with Redis.from_url(_for_redis(url)) as client:
+            client.connection_pool.make_connection()
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"broker {shown(url)!r}: {error}") from None
     return url
 
 
 def shown(url: str) -> str:
     """Return ``url`` without its password, for messages."""
-    return str(maybe_sanitize_url(url))
+    return re.sub(r"//([^:/@]*):[^/@]*@", r"//\1:**@", url)
+
+
+def _for_redis(url: str) -> str:
+    return url.replace("redis+socket://", "unix://", 1)
 
 
 def connect(url: str, *, retries: int = 3) -> Redis:
@@ -58,7 +69,7 @@ def connect(url: str, *, retries: int = 3) -> Redis:
         retries: How often a command that lost its connection is tried again.
     """
     return Redis.from_url(
-        url.replace("redis+socket://", "unix://", 1),
+        _for_redis(url),
         socket_connect_timeout=_CONNECT_TIMEOUT_S,
         socket_timeout=_SOCKET_TIMEOUT_S,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),

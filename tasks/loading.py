@@ -42,14 +42,20 @@ def check_spec(kind: str, spec: str, known: Mapping[str, str]) -> str:
         raise UnknownNameError(kind, spec, nearest_hint(spec, known))
     add_current_folder()
     try:
-        found = importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
+        found = _is_name(module) and importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
         found = False
+    except Exception as error:  # looking for a module imports the package that it is in
+        raise LoadError(f"{kind} {spec!r}: importing its package failed: {type(error).__name__}: {error}") from error
     if not found:
         raise LoadError(
             f"{kind} {spec!r}: there is no module {module!r} in this folder ({Path.cwd()}) or on the Python path"
         )
     return spec
+
+
+def _is_name(module: str) -> bool:
+    return all(part.isidentifier() for part in module.split("."))
 
 
 def load(kind: str, spec: str, known: Mapping[str, str]) -> object:

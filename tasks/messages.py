@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tasks.blobs import BlobRef
 from tasks.errors import MessageError
@@ -19,7 +19,22 @@ from tasks.errors import MessageError
 Metrics = dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(allow_inf_nan=False)]]
 Count = Annotated[int, Field(ge=0, le=10**12)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Reason = Annotated[str, Field(max_length=2_000)]
+MAX_REASON_LENGTH = 2_000
+
+
+def readable(text: object) -> object:
+    """Return a text that can stand in a message, a log or on a terminal: one line, no control characters, not too long.
+
+    What isn't a text is returned as it is, for validation to refuse.
+    """
+    if not isinstance(text, str):
+        return text
+    text = text[: 2 * MAX_REASON_LENGTH].encode("utf-8", "replace").decode()
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON_LENGTH]
+
+
+Reason = Annotated[str, BeforeValidator(readable)]
+"""Why something is as it is, in words; see :func:`readable`."""
 
 
 class Status(StrEnum):
@@ -94,6 +109,8 @@ class SetParametersOrder(Order):
 class DisconnectOrder(Order):
     """Leave the federation."""
 
+    incarnation: str
+    """The incarnation of the client that is meant: a later one of the same id stays."""
     message: str
     reconnect_after_s: Seconds = 0.0
     """Seconds after which to come back; 0: never, the worker ends."""

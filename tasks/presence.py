@@ -1,4 +1,4 @@
-"""Who is there: every client keeps an announcement of itself alive, and takes its own down when it leaves.
+"""Who is there: every client keeps an announcement of itself alive, and says in it when it is leaving.
 
 An announcement is a key that expires unless it is refreshed, so a client that vanishes is gone within
 ``LIFETIME_HEARTBEATS`` heartbeats; a message on a channel tells at once of those that join or leave in good order.
@@ -18,10 +18,11 @@ DEFAULT_HEARTBEAT_S = 2.0
 LIFETIME_HEARTBEATS = 2.5
 """Heartbeats that an announcement outlives its last refreshing by: two may be missed."""
 
-_TAKE_DOWN = """
+_REPLACE_OWN = """
 local value = redis.call('GET', KEYS[1])
-if value and cjson.decode(value).incarnation == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
+if value and cjson.decode(value).incarnation == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
 """
 
 
@@ -38,8 +39,8 @@ class Hardware(BaseModel):
 class Announcement(BaseModel):
     """What a client says of itself.
 
-    ``incarnation`` is new each time its worker starts, so that the end of a former one takes down nothing of the
-    present one.
+    ``incarnation`` is new each time its worker starts, so that the end of a former one changes nothing of the present
+    one's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,8 +67,8 @@ class Registry(Protocol):
         """Wake whoever waits for clients: ``client_id`` has joined or left."""
         ...
 
-    def take_down(self, client_id: str, incarnation: str) -> None:
-        """Take down this client's announcement, if it is still this incarnation's."""
+    def announce_leaving(self, announcement: Announcement) -> None:
+        """Say that a client is leaving, if what it announced is still up; it expires like any announcement."""
         ...
 
     def present(self) -> dict[str, Announcement]:
@@ -83,17 +84,24 @@ class RedisRegistry:
 
     def announce(self, announcement: Announcement) -> None:
         """Put up or refresh an announcement."""
-        lifetime_ms = int(announcement.heartbeat_s * LIFETIME_HEARTBEATS * 1000)
-        self._client.set(client_key(announcement.client_id), announcement.model_dump_json(), px=lifetime_ms)
+        value = announcement.model_dump_json()
+        self._client.set(client_key(announcement.client_id), value, px=_lifetime_ms(announcement))
 
     def tell(self, client_id: str) -> None:
         """Wake whoever waits for clients."""
         self._client.publish(PRESENCE_CHANNEL, client_id)
 
-    def take_down(self, client_id: str, incarnation: str) -> None:
-        """Take down this client's announcement, if it is still this incarnation's."""
-        self._client.eval(_TAKE_DOWN, 1, client_key(client_id), incarnation)
-        self.tell(client_id)
+    def announce_leaving(self, announcement: Announcement) -> None:
+        """Say that a client is leaving, if what it announced is still up."""
+        leaving = announcement.model_copy(update={"leaving": True})
+        self._client.eval(
+            _REPLACE_OWN,
+            1,
+            client_key(leaving.client_id),
+            leaving.incarnation,
+            leaving.model_dump_json(),
+            str(_lifetime_ms(leaving)),
+        )
 
     def present(self) -> dict[str, Announcement]:
         """Return all live announcements by client id; what isn't one is passed over."""
@@ -120,15 +128,19 @@ class MemoryRegistry:
     def tell(self, client_id: str) -> None:
         """Do nothing: nobody waits in eager mode."""
 
-    def take_down(self, client_id: str, incarnation: str) -> None:
-        """Take down this client's announcement, if it is still this incarnation's."""
-        current = self.announcements.get(client_id)
-        if current is not None and current.incarnation == incarnation:
-            del self.announcements[client_id]
+    def announce_leaving(self, announcement: Announcement) -> None:
+        """Say that a client is leaving, if what it announced is still up."""
+        current = self.announcements.get(announcement.client_id)
+        if current is not None and current.incarnation == announcement.incarnation:
+            self.announce(announcement.model_copy(update={"leaving": True}))
 
     def present(self) -> dict[str, Announcement]:
         """Return all announcements by client id."""
         return dict(sorted(self.announcements.items()))
+
+
+def _lifetime_ms(announcement: Announcement) -> int:
+    return int(announcement.heartbeat_s * LIFETIME_HEARTBEATS * 1000)
 
 
 def _decode(value: bytes | str | None) -> Announcement | None:

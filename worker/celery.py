@@ -7,9 +7,7 @@ keeps up the heartbeat; the pool process (one, so that soft time limits work) ca
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +21,11 @@ from tasks.blobs import RedisChunks
 from tasks.errors import FederationError
 from tasks.lifeline import die_with_parent
 from tasks.loading import add_current_folder
-from tasks.names import away_key, client_key, client_queue
+from tasks.names import client_queue
 from tasks.presence import Announcement
 from tasks.workload import DataSource, load_workload
 from worker import compute
+from worker.absence import RedisAbsence
 from worker.client import Client, add_client
 from worker.heartbeat import Heartbeat
 from worker.identity import Identity, take_identity
@@ -67,7 +66,7 @@ class _Worker:
     identity: Identity | None = None
     announcement: Announcement | None = None
     heartbeat: Heartbeat | None = None
-    pid: int = field(default_factory=os.getpid)
+    incarnation: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 _worker = _Worker()
@@ -97,7 +96,7 @@ def _prepare(instance: Any, **_: object) -> None:
     add_client(client)
     _worker.announcement = Announcement(
         client_id=client.client_id,
-        incarnation=secrets.token_hex(8),
+        incarnation=_worker.incarnation,
         workload=settings.workload,
         num_examples=client.data.num_train,
         labels=client.data.labels,
@@ -150,17 +149,13 @@ def _load_client(identity: Identity) -> Client:
         data=data,
         chunks=RedisChunks(broker.connect(settings.broker_url)),
         folder=Path(identity.folder),
+        incarnation=_worker.incarnation,
         leave=_leave_for,
     )
 
 
 def _leave_for(seconds: float) -> None:
-    """Stay away for that long, or end this worker if it is 0. Called in a pool process."""
-    if seconds <= 0:
-        os.kill(_worker.pid, signal.SIGTERM)
-        return
+    """Leave, for that long or for good. Called in a pool process; the main process's heartbeat does the rest."""
     assert _worker.identity is not None
-    client_id = _worker.identity.client_id
     with broker.connect(settings.broker_url) as client:
-        client.set(away_key(client_id), 1, px=int(seconds * 1000))
-        client.delete(client_key(client_id))
+        RedisAbsence(client, _worker.identity.client_id).begin(_worker.incarnation, seconds)

@@ -41,6 +41,7 @@ class Client:
         data: The client's own data.
         chunks: Where blobs are.
         folder: The client's own folder; its model is kept there.
+        incarnation: New each time the client's worker starts.
         leave: Called with a number of seconds: leave, and come back after that many; 0: never.
     """
 
@@ -50,6 +51,7 @@ class Client:
     data: ClientData
     chunks: ChunkStore
     folder: Path
+    incarnation: str
     leave: Callable[[float], None]
 
     def train(self, order: TrainOrder) -> Answer:
@@ -59,17 +61,21 @@ class Client:
         result = self.workload.train(parameters, self.data.train, order.options, seed=order.seed, budget=budget)
         if result.num_steps == 0:
             return self._answer(order, Status.FAILED, reason="no step was done in the time that was given")
-        name = update_blob(self.client_id, order.run_id, order.round_number)
-        update = blobs.publish(self.chunks, name, arrays.encode(result.parameters), BLOB_TTL_S)
-        return self._answer(
+        answer = self._answer(
             order,
             Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
             num_examples=result.num_examples,
             num_steps=result.num_steps,
             num_epochs=result.num_epochs,
             metrics=finite(result.metrics),
-            update=update,
         )
+        name = update_blob(self.client_id, order.run_id, order.round_number)
+        update = blobs.publish(self.chunks, name, arrays.encode(result.parameters), BLOB_TTL_S)
+        return answer.model_copy(update={"update": update})
+
+    def has_update_of(self, answer: Answer) -> bool:
+        """Say whether the update that an answer tells of, if any, is still where it was put."""
+        return answer.update is None or self.chunks.get(answer.update.chunk_names()[0]) is not None
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
@@ -83,7 +89,9 @@ class Client:
         return self._answer(order, Status.DONE)
 
     def disconnect(self, order: DisconnectOrder) -> Answer:
-        """Leave the federation."""
+        """Leave the federation; where it is for good, the worker ends within a heartbeat."""
+        if order.incarnation != self.incarnation:
+            return self._answer(order, Status.DONE, reason="the order is for a former start of this client")
         logger.info("client %s was told to leave: %s", self.client_id, order.message)
         self.leave(order.reconnect_after_s)
         return self._answer(order, Status.DONE)
@@ -103,17 +111,29 @@ class Client:
 
 
 def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answer:
-    """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so."""
+    """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so.
+
+    An order that comes twice is carried out once and answered as before, as long as its update hasn't been taken.
+    """
+    recent = _recent_answers.get(order_id)
+    if recent is not None and client_id in _clients and _clients[client_id].has_update_of(recent):
+        return recent
     started = time.monotonic()
     try:
         answer = act()
     except Exception as error:  # the boundary: a client's failure is a value
         logger.exception("client %s failed at order %s", client_id, order_id)
-        reason = f"{type(error).__name__}: {error}"[:2000]
+        reason = f"{type(error).__name__}: {error}"
         answer = Answer(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
-    return answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
+    answer = answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
+    _recent_answers[order_id] = answer
+    while len(_recent_answers) > _MAX_RECENT_ANSWERS:
+        del _recent_answers[next(iter(_recent_answers))]
+    return answer
 
 
+_MAX_RECENT_ANSWERS = 1000
+_recent_answers: dict[str, Answer] = {}
 _clients: dict[str, Client] = {}
 
 
@@ -135,5 +155,6 @@ def find_client(client_id: str) -> Client:
 
 
 def forget_clients() -> None:
-    """Serve no clients any more."""
+    """Serve no clients any more, and forget what they answered."""
     _clients.clear()
+    _recent_answers.clear()

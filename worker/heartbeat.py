@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import threading
 
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tasks.names import away_key
 from tasks.presence import Announcement, RedisRegistry
+from worker.absence import Absence, RedisAbsence
 
 logger = logging.getLogger(__name__)
 
@@ -18,11 +20,12 @@ class Heartbeat:
     """Keeps a client's announcement up until it is told to stop."""
 
     def __init__(self, client: Redis, announcement: Announcement) -> None:
-        self._client = client
+        self._absence = RedisAbsence(client, announcement.client_id)
         self._registry = RedisRegistry(client)
         self._announcement = announcement
         self._wake = threading.Event()
         self._stopped = False
+        self._leaving = False
         self._up = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -32,38 +35,46 @@ class Heartbeat:
 
     def leave(self) -> None:
         """Let it be known that the client takes no further orders, while its last task ends."""
-        self._announcement = self._announcement.model_copy(update={"leaving": True})
+        self._leaving = True
         self._up = False
         self._wake.set()
 
     def stop(self) -> None:
-        """End the thread and take the announcement down."""
+        """End the thread. The announcement, which says that the client is leaving, expires by itself.
+
+        Until then an order that the client has not begun is kept for it, should it be started again.
+        """
         self._stopped = True
-        self._wake.set()
+        self.leave()
         self._thread.join(timeout=10)
-        try:
-            self._registry.take_down(self._announcement.client_id, self._announcement.incarnation)
-        except (RedisError, OSError) as error:
-            logger.warning("client %s could not take its leave: %s", self._announcement.client_id, error)
 
     def _run(self) -> None:
-        while not self._stopped:
+        while True:
+            last = self._stopped
             try:
                 self._beat()
             except (RedisError, OSError) as error:
                 self._up = False
                 logger.warning("client %s can't reach the broker: %s", self._announcement.client_id, error)
+            if last:
+                return
             self._wake.wait(self._announcement.heartbeat_s)
             self._wake.clear()
 
     def _beat(self) -> None:
-        announcement = self._announcement
-        if self._client.exists(away_key(announcement.client_id)):
+        announcement, leaving = self._announcement, self._leaving
+        absence = Absence.NONE if leaving else self._absence.state(announcement.incarnation)
+        if absence is Absence.FOR_GOOD:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if absence is not Absence.NONE:
             self._up = False
             return
-        self._registry.announce(announcement)
+        if leaving:
+            self._registry.announce_leaving(announcement)
+        else:
+            self._registry.announce(announcement)
         if not self._up:
             self._up = True
             self._registry.tell(announcement.client_id)
-            state = "is leaving" if announcement.leaving else "joined"
+            state = "is leaving" if leaving else "joined"
             logger.info("client %s %s, with %d examples", announcement.client_id, state, announcement.num_examples)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.broker import URL_VARIABLE, broker_url, check_url
+from tasks.broker import DEFAULT_URL, URL_VARIABLE, check_url
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.names import check_client_id
 from tasks.presence import DEFAULT_HEARTBEAT_S
@@ -45,14 +45,13 @@ class ClientSettings:
         """
         client_id = environment.get("CLIENT_ID") or None
         part = environment.get("CLIENT_PART") or None
-        url = environment.get(URL_VARIABLE)
         return cls(
-            broker_url=check_url(url) if url else broker_url(),
+            broker_url=check_url(environment.get(URL_VARIABLE) or DEFAULT_URL),
             client_id=check_client_id(client_id) if client_id else None,
             workload=environment.get("CLIENT_WORKLOAD") or "digits",
             data=_folder(environment.get("CLIENT_DATA")),
             part=Part.parse(part) if part else None,
-            state=Path(environment.get("CLIENT_STATE") or default_state_folder(environment)),
+            state=Path(environment.get("CLIENT_STATE") or default_state_folder(environment)).expanduser(),
             heartbeat_s=_heartbeat(environment.get("CLIENT_HEARTBEAT_S")),
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
@@ -31,6 +33,11 @@ class Selection:
     round_number: int
     num_wanted: int
     rng: np.random.Generator
+
+
+def cohort_size(fraction: float, num_connected: int) -> int:
+    """Return ``ceil(fraction * num_connected)``, ``fraction`` being the decimal number that it's written as."""
+    return math.ceil(Fraction(str(fraction)) * num_connected)
 
 
 Selector = Callable[[Sequence[ConnectedClient], Selection], Sequence[str]]

@@ -1,4 +1,4 @@
-"""Real processes for integration tests: a server, an orchestrator, clients' workers. All of them end with their test."""
+"""Real processes for integration tests: a server, orchestrators, clients' workers. All end with their test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,10 +100,8 @@ class Program:
         except psutil.NoSuchProcess:
             processes = []
         for process in processes:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
         self.process.wait(10)
 
 
@@ -146,7 +144,7 @@ class Field:
             "CLIENT_HEARTBEAT_S": "0.5",
             **environment,
         }
-        return self.start(client_id, "celery", "-A", "worker", "worker", **settings)
+        return self.start(client_id, "celery", "-A", "worker", "worker", "--loglevel", "INFO", **settings)
 
     def end(self) -> None:
         """End what still runs."""

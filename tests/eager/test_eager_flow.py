@@ -1,0 +1,558 @@
+"""The whole flow through Celery's eager mode: one process, no broker, every task called by its name."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from celery import Celery
+
+import orchestrator.tasks
+import worker.tasks
+from orchestrator import closing
+from orchestrator.config import RunConfig
+from orchestrator.couriers import EagerCourier
+from orchestrator.events import (
+    ClientJoined,
+    Ended,
+    Event,
+    Initialised,
+    RoundClosed,
+    RoundOpened,
+    RunStarted,
+    SlotFilled,
+)
+from orchestrator.run import Run
+from orchestrator.run_folder import RunFolder
+from orchestrator.wire import Wire
+from tasks import arrays
+from tasks.app import make_app
+from tasks.arrays import Array
+from tasks.blobs import MemoryChunks
+from tasks.errors import ConfigurationError, RunFailedError, SelectionError, TooFewClientsError
+from tasks.messages import Status, TrainOptions
+from tasks.presence import MemoryRegistry
+from tasks.seeds import derive_seed
+from tasks.workload import TimeBudget, Workload
+from tests.support import PULL, Diverging, Pull, Raising, announcement, points, run_config
+from worker import client
+from worker.client import Client, add_client, forget_clients
+
+EXAMPLES = {"anna": 3, "bert": 5, "carl": 11}
+OPTIONS = TrainOptions(epochs=2, learning_rate=0.1)
+
+
+@pytest.fixture(scope="module")
+def app() -> Celery:
+    app = make_app("eager", "memory://", include=(), task_always_eager=True)
+    app.conf.result_backend = "cache+memory://"
+    app.finalize()
+    return app
+
+
+class Federation:
+    """Three clients with 3, 5 and 11 examples, and whatever a run needs; all of it in this process.
+
+    Args:
+        app: The app that has the tasks of both sides.
+        folder: Where clients and runs have their folders.
+    """
+
+    def __init__(self, app: Celery, folder: Path) -> None:
+        self.app = app
+        self.folder = folder
+        self.registry = MemoryRegistry()
+        self.chunks = MemoryChunks()
+        self.events: list[Event] = []
+        self.on_event: Callable[[Event], None] = lambda _: None
+        for client_id in EXAMPLES:
+            self.join(client_id)
+
+    def join(
+        self, client_id: str, workload: Workload | None = None, name: str = PULL, incarnation: str = "first"
+    ) -> None:
+        """Add a client, or start one anew with another workload."""
+        path = self.folder / "clients" / client_id
+        path.mkdir(parents=True, exist_ok=True)
+        data = points(client_id, EXAMPLES.get(client_id, 4))
+        stay_away: Callable[[float], None] = lambda _: None  # noqa: E731
+        add_client(Client(client_id, name, workload or Pull(), data, self.chunks, path, incarnation, stay_away))
+        self.registry.announce(announcement(client_id, incarnation, num_examples=data.num_train, labels=data.labels))
+
+    def run(self, name: str = "run", clock: Callable[[], float] | None = None, **changes: Any) -> RunFolder:
+        """Carry out a new run."""
+        config = run_config(**{"num_clients": 3, "rounds": 3, "options": OPTIONS, **changes})
+        return self.go_on(RunFolder.create(self.folder / name, config), clock)
+
+    def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
+        """Carry out what a folder's run has left to do."""
+        orchestrator.tasks.use_chunks(self.chunks)
+        wire = Wire(EagerCourier(self.app), self.registry, self.chunks, tend=lambda: False, tidy=lambda: None)
+        clocks = {"clock": clock} if clock else {}
+        Run(folder.config(), folder, wire, self._report, **clocks).run()
+        return folder
+
+    def _report(self, event: Event) -> None:
+        self.events.append(event)
+        self.on_event(event)
+
+
+@pytest.fixture
+def federation(app: Celery, tmp_path: Path) -> Iterator[Federation]:
+    forget_clients()
+    closing._workload.cache_clear()
+    closing._holdout.cache_clear()
+    yield Federation(app, tmp_path)
+    forget_clients()
+
+
+def local_training(parameters: arrays.Arrays, config: RunConfig, round_number: int, client_id: str) -> arrays.Arrays:
+    """What a client returns, straight from its workload."""
+    seed = derive_seed(config.seed, round_number, client_id)
+    data = points(client_id, EXAMPLES[client_id]).train
+    return Pull().train(parameters, data, config.options, seed=seed, budget=TimeBudget(1e9)).parameters
+
+
+def fedavg(config: RunConfig, cohort: list[str]) -> dict[str, Array]:
+    """Federated averaging in a few lines: local training, then sums weighted by examples in float64, rounded once."""
+    model = dict(Pull().initial_parameters(derive_seed(config.seed, "initial parameters")))
+    num_examples = sum(EXAMPLES[client_id] for client_id in cohort)
+    for round_number in range(1, config.rounds + 1):
+        updates = {client_id: local_training(model, config, round_number, client_id) for client_id in cohort}
+        for name, former in model.items():
+            total = np.zeros(former.shape)
+            for client_id, update in sorted(updates.items()):
+                total = total + EXAMPLES[client_id] * update[name].astype(np.float64)
+            mean = total / num_examples
+            model[name] = (mean if name == "point" else np.rint(mean)).astype(former.dtype)
+    return model
+
+
+def model_of(folder: RunFolder, round_number: int) -> dict[str, bytes]:
+    return {name: values.tobytes() for name, values in arrays.map_file(folder.checkpoint(round_number)).items()}
+
+
+def bits(model: arrays.Arrays) -> dict[str, bytes]:
+    return {name: values.tobytes() for name, values in model.items()}
+
+
+def digests(folder: RunFolder) -> list[str]:
+    return [record.digest for record in folder.history()]
+
+
+def statuses(folder: RunFolder) -> list[dict[str, str]]:
+    """Client id -> status, of each round."""
+    return [{name: slot.status.value for name, slot in record.answers.items()} for record in folder.history()]
+
+
+def test_the_app_has_the_tasks_of_both_sides(app: Celery) -> None:
+    # Given the modules of both sides, when the app is asked for tasks, then it has all of them by name
+    assert {worker.tasks.train.name, orchestrator.tasks.ingest.name} == {"worker.train", "orchestrator.ingest"}
+    assert {
+        "worker.train", "worker.evaluate", "worker.set_parameters", "worker.disconnect",
+        "orchestrator.initialise", "orchestrator.ingest", "orchestrator.close_round",
+    } <= set(app.tasks)  # fmt: skip
+
+
+def test_the_final_model_is_federated_averaging_to_the_last_bit(federation: Federation) -> None:
+    # Given three clients with 3, 5 and 11 examples
+    # When three rounds are run
+    folder = federation.run(seed=7)
+    # Then the final checkpoint is what NumPy gives in a few lines, and so is the first round's
+    assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "bert", "carl"]))
+    one_round = folder.config().model_copy(update={"rounds": 1})
+    assert model_of(folder, 1) == bits(fedavg(one_round, ["anna", "bert", "carl"]))
+    # And each client has done two passes over its data each time: (3 * 6 + 5 * 10 + 11 * 22) / 19 = 310 / 19 = 16.3
+    steps = [arrays.map_file(folder.checkpoint(number))["steps"].item() for number in range(4)]
+    assert steps == [0, 16, 32, 48]
+
+
+def test_the_history_says_what_happened_in_every_round(federation: Federation) -> None:
+    # Given a run of three rounds
+    folder = federation.run()
+    model_bytes = folder.checkpoint(0).stat().st_size
+    # When its history is read
+    lines = [json.loads(line) for line in (folder.path / "history.jsonl").read_text().splitlines()]
+    # Then there is a line a round with all that is documented
+    assert [line["round_number"] for line in lines] == [1, 2, 3]
+    for number, line in enumerate(lines, start=1):
+        assert (line["status"], line["reason"]) == ("closed", "")
+        assert line["cohort"] == ["anna", "bert", "carl"]
+        assert line["checkpoint"] == f"round-{number:04d}.safetensors"
+        assert line["digest"] == hashlib.sha256(folder.checkpoint(number).read_bytes()).hexdigest()
+        assert (line["bytes_down"], line["bytes_up"]) == (3 * model_bytes, 3 * model_bytes)
+        assert line["duration_s"] >= 0
+        evaluation = Pull().evaluate(arrays.map_file(folder.checkpoint(number)), points("held out", 8).test)
+        assert line["metrics"] == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    answers = lines[0]["answers"]
+    assert {name: (answer["status"], answer["num_examples"]) for name, answer in answers.items()} == {
+        "anna": ("trained", 3),
+        "bert": ("trained", 5),
+        "carl": ("trained", 11),
+    }
+    assert [(a["num_steps"], a["num_epochs"], a["size_bytes"]) for a in answers.values()] == [
+        (6, 2.0, model_bytes),
+        (10, 2.0, model_bytes),
+        (22, 2.0, model_bytes),
+    ]
+    assert all(list(answer["metrics"]) == ["train_loss"] for answer in answers.values())
+
+
+def test_clients_evaluate_the_final_model_weighted_by_their_examples(federation: Federation) -> None:
+    # Given a run; each client holds out two examples
+    folder = federation.run()
+    # When the last round's line is read, then it has the mean over the clients, and the others have none
+    model = arrays.map_file(folder.checkpoint(3))
+    losses = [Pull().evaluate(model, points(client_id, number).test).loss for client_id, number in EXAMPLES.items()]
+    records = folder.history()
+    assert [record.client_metrics for record in records[:2]] == [{}, {}]
+    assert records[2].client_metrics["loss"] == pytest.approx(sum(losses) / 3, rel=1e-12)
+    # And with the flag that says so, nobody is asked
+    forget_clients()
+    again = Federation(federation.app, federation.folder / "again").run(evaluate_clients=False)
+    assert again.history()[2].client_metrics == {}
+
+
+def test_nothing_is_left_in_the_store_and_clients_have_the_final_model(federation: Federation) -> None:
+    # Given a run
+    folder = federation.run()
+    # When it is over, then all blobs are gone, and updates and the open round as well
+    assert federation.chunks.chunks == {}
+    assert not folder.updates(3).exists()
+    assert folder.open_round() is None
+    # And every client has the final model in its folder
+    for client_id in EXAMPLES:
+        kept = arrays.map_file(federation.folder / "clients" / client_id / "model.safetensors")
+        assert bits(kept) == model_of(folder, 3)
+
+
+def test_what_happens_is_reported_in_order(federation: Federation) -> None:
+    # Given a run of one round
+    federation.run(rounds=1)
+    # When the events are looked at, then there is a beginning, and each thing in its time; the end is the session's
+    kinds = [type(event) for event in federation.events]
+    assert kinds == [RunStarted, *[ClientJoined] * 3, Initialised, RoundOpened, *[SlotFilled] * 3, RoundClosed]
+    assert Ended not in kinds
+    opened = federation.events[5]
+    assert isinstance(opened, RoundOpened)
+    assert opened.cohort == ("anna", "bert", "carl")
+
+
+def fresh_run(federation: Federation, name: str, **changes: Any) -> RunFolder:
+    """A run of another federation of the same clients."""
+    forget_clients()
+    return Federation(federation.app, federation.folder / name).run(**changes)
+
+
+def test_two_runs_with_one_seed_are_equal_and_another_seed_is_not(federation: Federation) -> None:
+    # Given runs with seeds 1, 1, and 2, under different names
+    one, two, other = (
+        fresh_run(federation, name, run_id=name, seed=seed, fraction=0.5)
+        for name, seed in (("one", 1), ("two", 1), ("other", 2))
+    )
+    # When their checkpoints are compared, then the seed alone decides
+    assert digests(one) == digests(two)
+    assert not set(digests(one)) & set(digests(other))
+    assert [record.cohort for record in one.history()] == [record.cohort for record in two.history()]
+
+
+def test_the_order_in_which_clients_connected_makes_no_difference(federation: Federation) -> None:
+    # Given a run, and another in which the clients connected the other way round
+    one = fresh_run(federation, "one")
+    forget_clients()
+    two = Federation(federation.app, federation.folder / "two")
+    two.registry.announcements.clear()
+    for client_id in reversed(EXAMPLES):
+        two.join(client_id)
+    # When both are done, then they are equal
+    assert digests(one) == digests(two.run())
+
+
+def test_a_client_that_raises_is_failed_and_the_rest_is_aggregated(federation: Federation) -> None:
+    # Given a client whose training fails
+    federation.join("bert", Raising())
+    # When three rounds are run
+    folder = federation.run()
+    # Then it is failed in every round, with what it raised, and the model is the other two's
+    assert statuses(folder) == [{"anna": "trained", "bert": "failed", "carl": "trained"}] * 3
+    bert = folder.history()[0].answers["bert"]
+    assert (bert.reason, bert.num_examples, bert.size_bytes) == ("RuntimeError: the disk is full", 0, 0)
+    assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "carl"]))
+    assert federation.chunks.chunks == {}
+
+
+def test_a_client_that_diverges_is_rejected_and_the_rest_is_aggregated(federation: Federation) -> None:
+    # Given a client whose update is NaN
+    federation.join("anna", Diverging())
+    # When three rounds are run, then it is rejected in every round, with the reason
+    folder = federation.run()
+    assert statuses(folder) == [{"anna": "rejected", "bert": "trained", "carl": "trained"}] * 3
+    assert folder.history()[2].answers["anna"].reason == "array 'point' has values that are NaN or infinite"
+    assert model_of(folder, 3) == bits(fedavg(folder.config(), ["bert", "carl"]))
+    assert federation.chunks.chunks == {}
+
+
+def test_a_client_with_another_workload_is_failed_with_what_to_do(federation: Federation) -> None:
+    # Given a client that has something else to train
+    federation.join("carl", name="mnist")
+    # When a round is run, then it is failed, and the reason says how to mend it
+    folder = federation.run(rounds=1)
+    assert folder.history()[0].answers["carl"].reason.endswith("client carl has 'mnist': set CLIENT_WORKLOAD")
+    assert statuses(folder) == [{"anna": "trained", "bert": "trained", "carl": "failed"}]
+
+
+def test_an_order_to_a_client_that_no_worker_serves_is_failed(federation: Federation) -> None:
+    # Given an announcement without a client behind it
+    federation.registry.announce(announcement("ghost"))
+    # When a round is run, then the order fails, and nothing else
+    folder = federation.run(rounds=1)
+    assert statuses(folder)[0]["ghost"] == "failed"
+    assert model_of(folder, 1) == bits(fedavg(folder.config(), ["anna", "bert", "carl"]))
+
+
+def test_too_many_failed_rounds_in_a_row_end_the_run(federation: Federation) -> None:
+    # Given clients all of which fail
+    for client_id in EXAMPLES:
+        federation.join(client_id, Raising())
+    # When ten rounds are to be run
+    with pytest.raises(RunFailedError) as caught:
+        federation.run(rounds=10)
+    # Then three are, and the model is what it was
+    assert str(caught.value) == (
+        "3 rounds in a row failed, the last because 0 updates were accepted, 1 are needed (--min-updates)"
+    )
+    folder = RunFolder.open(federation.folder / "run")
+    assert [record.status for record in folder.history()] == ["failed", "failed", "failed"]
+    assert set(digests(folder)) == {hashlib.sha256(folder.checkpoint(0).read_bytes()).hexdigest()}
+    assert federation.chunks.chunks == {}
+
+
+def test_a_run_that_failed_goes_on_when_the_clients_are_mended(federation: Federation) -> None:
+    # Given a run that ended after two failed rounds
+    federation.join("bert", Raising())
+    federation.join("carl", Raising())
+    with pytest.raises(RunFailedError, match="2 rounds in a row failed"):
+        federation.run(rounds=4, min_updates=2, max_failed_rounds=2)
+    # When one of the clients is mended, and the run goes on
+    federation.join("bert")
+    folder = federation.go_on(RunFolder.open(federation.folder / "run"))
+    # Then the remaining rounds are closed
+    assert [record.status for record in folder.history()] == ["failed", "failed", "closed", "closed"]
+    assert statuses(folder)[3] == {"anna": "trained", "bert": "trained", "carl": "failed"}
+
+
+def test_failed_rounds_that_are_not_in_a_row_dont_end_a_run(federation: Federation) -> None:
+    # Given a client that fails at every second order, alone
+    class EverySecond(Pull):
+        calls = itertools.count(1)
+
+        def train(self, *arguments: Any, **rest: Any) -> Any:
+            if next(self.calls) % 2:
+                raise RuntimeError("no luck")
+            return super().train(*arguments, **rest)
+
+    federation.registry.announcements.clear()
+    federation.join("anna", EverySecond())
+    # When seven rounds are run with two allowed to fail in a row, then all are
+    folder = federation.run(num_clients=1, rounds=7, max_failed_rounds=2)
+    expected = ["failed", "closed", "failed", "closed", "failed", "closed", "failed"]
+    assert [record.status for record in folder.history()] == expected
+
+
+def test_three_hundred_rounds_are_a_plain_loop(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a disk that needn't be waited for, and one client
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    federation.registry.announcements.clear()
+    federation.join("anna")
+    # When 300 rounds are run
+    options = TrainOptions(epochs=1, learning_rate=0.1)
+    folder = federation.run(num_clients=1, rounds=300, options=options)
+    # Then all are closed, with three steps each, and nothing has piled up
+    assert len(folder.history()) == 300
+    assert arrays.map_file(folder.checkpoint(300))["steps"].item() == 900
+    assert federation.chunks.chunks == {}
+
+
+def cut_history(folder: RunFolder, num_rounds: int) -> None:
+    path = folder.path / "history.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:num_rounds]))
+
+
+@pytest.mark.parametrize("num_kept", [0, 1, 4])
+def test_a_run_that_goes_on_from_any_round_ends_with_the_same_model(federation: Federation, num_kept: int) -> None:
+    # Given a run of five rounds, of which the later lines are lost, and clients that were started anew since
+    folder = federation.run(rounds=5, fraction=0.5)
+    expected = digests(folder)
+    cohorts = [record.cohort for record in folder.history()]
+    cut_history(folder, num_kept)
+    forget_clients()
+    for client_id in EXAMPLES:
+        federation.join(client_id)
+    # When it goes on
+    federation.go_on(folder)
+    # Then cohorts and checkpoints are the same, to the last bit
+    assert digests(folder) == expected
+    assert [record.cohort for record in folder.history()] == cohorts
+    assert federation.chunks.chunks == {}
+
+
+def test_a_run_that_goes_on_with_the_same_clients_ends_with_the_same_model(federation: Federation) -> None:
+    # Given a run of which the last two lines are lost, and clients that have been there all the time
+    folder = federation.run(rounds=4)
+    expected = digests(folder)
+    cut_history(folder, 2)
+    # When it goes on
+    federation.go_on(folder)
+    # Then the clients' updates are taken, and the checkpoints are the same
+    assert statuses(folder)[2:] == [{"anna": "trained", "bert": "trained", "carl": "trained"}] * 2
+    assert digests(folder) == expected
+
+
+class OrchestratorKilledError(Exception):
+    """Stands for the end of the orchestrator's process."""
+
+
+def test_a_round_that_was_interrupted_is_taken_up_with_what_has_come_in(federation: Federation) -> None:
+    # Given a run that ended in its second round, when two of three updates were taken in
+    expected = fresh_run(federation, "whole", rounds=3)
+    forget_clients()
+    interrupted = Federation(federation.app, federation.folder / "interrupted")
+
+    def kill(event: Event) -> None:
+        if isinstance(event, SlotFilled) and (event.round_number, event.client_id) == (2, "bert"):
+            raise OrchestratorKilledError
+
+    interrupted.on_event = kill
+    with pytest.raises(OrchestratorKilledError):
+        interrupted.run(rounds=3)
+    folder = RunFolder.open(interrupted.folder / "run")
+    opened = folder.open_round()
+    assert opened is not None
+    assert (opened.round_number, len(folder.history())) == (2, 1)
+    # When it goes on, with clients of which two can do nothing any more in that round, and the third was started anew
+    interrupted.on_event = lambda _: None
+    trained_again: list[str] = []
+
+    class Telling(Pull):
+        def train(self, *arguments: Any, **rest: Any) -> Any:
+            trained_again.append("carl")
+            return super().train(*arguments, **rest)
+
+    interrupted.join("carl", Telling(), incarnation="second")
+    forget_carls_answers()
+    interrupted.go_on(folder)
+    # Then nobody but the third is asked again, and all is as if nothing had happened
+    assert trained_again == ["carl", "carl"]
+    assert digests(folder) == digests(expected)
+    kept, whole = folder.history()[1].answers["anna"], expected.history()[1].answers["anna"]
+    assert kept.model_copy(update={"duration_s": 0.0}) == whole.model_copy(update={"duration_s": 0.0})
+    assert interrupted.chunks.chunks == {}
+
+
+def forget_carls_answers() -> None:
+    """A worker that is started anew doesn't know what it answered before."""
+    for order_id in [order_id for order_id in client._recent_answers if order_id.startswith("carl/")]:
+        del client._recent_answers[order_id]
+
+
+def test_a_run_that_is_complete_does_nothing_more(federation: Federation) -> None:
+    # Given a run that is complete
+    folder = federation.run(rounds=2)
+    federation.events.clear()
+    # When it is to go on, then it is told that it began, clients that are there are said farewell to, and that is all
+    federation.go_on(folder)
+    assert {type(event) for event in federation.events} == {RunStarted, ClientJoined}
+    assert len(folder.history()) == 2
+
+
+def test_a_fraction_of_the_clients_is_selected_in_every_round(federation: Federation) -> None:
+    # Given three clients, when half of them are to train, then ceil(1.5) = 2 do, not always the same
+    folder = federation.run(rounds=8, fraction=0.5, select="random")
+    cohorts = [tuple(record.cohort) for record in folder.history()]
+    assert {len(cohort) for cohort in cohorts} == {2}
+    assert len(set(cohorts)) > 1
+    assert all(list(record.answers) == record.cohort for record in folder.history())
+    model_bytes = folder.checkpoint(0).stat().st_size
+    assert {record.bytes_down for record in folder.history()} == {2 * model_bytes}
+
+
+@pytest.mark.parametrize(
+    ("select", "cohort"), [("connected", ["anna", "bert"]), ("tests.support:select_last", ["bert", "carl"])]
+)
+def test_the_selector_decides_who_trains(federation: Federation, select: str, cohort: list[str]) -> None:
+    # Given a selector by name, or the user's own, when rounds are run, then its cohort is the one
+    folder = federation.run(fraction=0.5, select=select)
+    assert [record.cohort for record in folder.history()] == [cohort] * 3
+    assert model_of(folder, 3) == bits(fedavg(folder.config(), cohort))
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("tests.support:select_stranger", r"round 1: the selector returned unknown \['stranger'\]"),
+        ("tests.support:select_with_error", "selector 'tests.support:select_with_error' failed: ZeroDivisionError"),
+    ],
+)
+def test_a_selector_that_fails_ends_the_run(federation: Federation, select: str, message: str) -> None:
+    # Given a selector that returns a stranger or raises, when a run begins, then that ends it
+    with pytest.raises(SelectionError, match=message):
+        federation.run(select=select)
+
+
+def test_an_algorithm_of_ones_own_is_used(federation: Federation) -> None:
+    # Given an algorithm that weighs all clients the same
+    folder = federation.run(rounds=1, algorithm="tests.support:EQUAL_WEIGHTS")
+    # When a round is run, then the model is the plain mean of the three
+    config = folder.config()
+    model = Pull().initial_parameters(derive_seed(config.seed, "initial parameters"))
+    updates = [local_training(model, config, 1, client_id)["point"].astype(np.float64) for client_id in EXAMPLES]
+    expected = ((updates[0] + updates[1] + updates[2]) / 3).astype(np.float32)
+    assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == expected.tolist()
+
+
+def test_a_run_waits_no_longer_than_it_may_for_enough_clients(federation: Federation) -> None:
+    # Given three clients where four are needed, and a clock that goes on a second each time it is looked at
+    with pytest.raises(TooFewClientsError) as caught:
+        federation.run(num_clients=4, wait_timeout_s=30, clock=itertools.count().__next__)
+    # When the run is begun, then it ends, and says how many there were
+    assert (caught.value.num_connected, caught.value.num_needed) == (3, 4)
+
+
+def test_a_workload_without_held_out_data_is_trained_without_metrics(federation: Federation) -> None:
+    # Given a workload with nothing for the orchestrator to evaluate on
+    name = "tests.support:WithoutHoldout"
+    for client_id in EXAMPLES:
+        federation.join(client_id, name=name)
+    # When it is run, then the model is trained all the same
+    folder = federation.run(workload=name)
+    assert [record.metrics for record in folder.history()] == [{}, {}, {}]
+    assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "bert", "carl"]))
+
+
+def test_a_workload_that_isnt_there_is_the_users_to_mend(federation: Federation) -> None:
+    # Given a run of a workload that can't be found, when it is begun, then the error is the user's own
+    with pytest.raises(ConfigurationError, match="there is no module 'nowhere'"):
+        federation.run(workload="nowhere:Model")
+
+
+def test_an_update_that_was_cut_short_counts_with_what_was_done(federation: Federation) -> None:
+    # Given hardly any time; the workload does a step before it looks at the clock
+    folder = federation.run(rounds=1, timeout_s=1e-3, options=TrainOptions(epochs=100_000))
+    # When a round is run, then all updates are taken in, marked as cut short
+    record = folder.history()[0]
+    assert {slot.status for slot in record.answers.values()} == {Status.TIMED_OUT}
+    assert all(1 <= slot.num_steps < 300_000 for slot in record.answers.values())
+    assert record.status == "closed"
+
+
+def test_an_eager_courier_needs_an_eager_app() -> None:
+    # Given an app that isn't eager, when a courier is made of it, then it is refused
+    with pytest.raises(ValueError, match="task_always_eager"):
+        EagerCourier(make_app("other", "memory://", include=()))

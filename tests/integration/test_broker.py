@@ -1,0 +1,218 @@
+"""A broker that is there already, and clients that are started by hand, in any order."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.integration import harness
+from tests.integration.harness import Field, Program, history, part, present, summary, url, wait_until
+
+ROUNDS = 6
+PACE = {"STEP_S": "0.05"}
+
+
+def start_orchestrator(field: Field, broker: Redis, run_dir: Path, *options: str) -> Program:
+    return field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--min-updates", "2", *options
+    )  # fmt: skip
+
+
+def start_clients(field: Field, broker: Redis, *numbers: int, **environment: str) -> list[Program]:
+    return [field.client(broker, f"client-{number}", **part(number, 2), **PACE, **environment) for number in numbers]
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The final checkpoint of the same run on the embedded default."""
+    folder = tmp_path_factory.mktemp("embedded")
+    field = Field(folder)
+    try:
+        program = field.orchestrator("--run-dir", str(folder / "run"), "--rounds", str(ROUNDS))
+        assert program.wait() == 0, program.output
+    finally:
+        field.end()
+    return harness.checkpoint(folder / "run", ROUNDS)
+
+
+@pytest.mark.parametrize("order", ["orchestrator first", "clients first", "between"])
+def test_the_order_of_starting_makes_no_difference(
+    field: Field, broker: Redis, tmp_path: Path, embedded: bytes, order: str
+) -> None:
+    # Given an orchestrator and two clients that start in some order
+    run_dir = tmp_path / "run"
+    if order == "orchestrator first":
+        orchestrator = start_orchestrator(field, broker, run_dir)
+        clients = start_clients(field, broker, 2, 1)
+    elif order == "clients first":
+        clients = start_clients(field, broker, 1, 2)
+        wait_until(lambda: len(present(broker)) == 2, "both clients are there")
+        orchestrator = start_orchestrator(field, broker, run_dir)
+    else:
+        clients = start_clients(field, broker, 2)
+        orchestrator = start_orchestrator(field, broker, run_dir)
+        clients += start_clients(field, broker, 1)
+
+    # When the run is over
+    assert orchestrator.wait() == 0, orchestrator.output
+
+    # Then it ends with the same model as the embedded default, and the clients have been sent home with it
+    assert harness.checkpoint(run_dir, ROUNDS) == embedded
+    assert [client.wait() for client in clients] == [0, 0]
+    for number in (1, 2):
+        assert (tmp_path / "state" / f"client-{number}" / "model.safetensors").read_bytes() == embedded
+    wait_until(lambda: present(broker) == set(), "nobody is announced any more")
+
+
+def test_a_client_that_is_stopped_and_started_again_between_rounds_comes_back_under_its_id(
+    field: Field, broker: Redis, tmp_path: Path, embedded: bytes
+) -> None:
+    # Given a run under way, which needs both clients
+    run_dir = tmp_path / "run"
+    orchestrator = start_orchestrator(field, broker, run_dir)
+    start_clients(field, broker, 1)
+    (second,) = start_clients(field, broker, 2, CLIENT_HEARTBEAT_S="3")
+    wait_until(lambda: len(history(run_dir)) >= 2, f"two rounds are closed: {orchestrator.output}")
+
+    # When one client is told to end, which it does after its order, and is started again
+    second.send(signal.SIGTERM)
+    assert second.wait() == 0, second.output
+    assert json.loads(broker.get("fl:client:client-1"))["leaving"] is False
+    assert json.loads(broker.get("fl:client:client-2"))["leaving"] is True
+    start_clients(field, broker, 2)
+
+    # Then the run ends with the same model
+    assert orchestrator.wait() == 0, orchestrator.output
+    assert harness.checkpoint(run_dir, ROUNDS) == embedded
+    assert {answer["status"] for record in history(run_dir) for answer in record["answers"].values()} == {"trained"}
+
+
+def test_a_client_that_is_killed_in_a_round_is_lost_and_the_round_goes_on(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given a run in which one client is slow
+    run_dir = tmp_path / "run"
+    orchestrator = field.orchestrator("--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "2")
+    start_clients(field, broker, 1)
+    slow = field.client(broker, "client-2", **part(2, 2), STEP_S="60")
+    wait_until(lambda: "round 1: client client-1 trained" in orchestrator.output, "the fast client has trained")
+
+    # When the slow one is killed
+    slow.end()
+
+    # Then its slot is lost, the round closes with the other's update, and so does the next
+    assert orchestrator.wait() == 0, orchestrator.output
+    first, second = history(run_dir)
+    assert first["answers"]["client-2"]["status"] == "lost"
+    assert first["answers"]["client-2"]["reason"] == "the client vanished"
+    assert first["answers"]["client-1"]["status"] == "trained"
+    assert second["cohort"] == ["client-1"]
+    assert summary(run_dir)["status"] == "completed"
+
+
+def test_clients_without_any_settings_keep_an_id_and_take_a_part_each(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given two workers that know the broker and nothing else, and the built-in digits
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {"CELERY_BROKER_URL": url(broker), "HOME": str(home)}
+    run_dir = tmp_path / "run"
+    for _ in range(2):
+        field.start("client", "celery", "-A", "worker", "worker", cwd=harness.ROOT, **environment)
+
+    # When an orchestrator comes
+    orchestrator = field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "5", workload="digits"
+    )  # fmt: skip
+
+    # Then they have made up ids, kept in files, and learn from disjoint parts: 1,294 of the digits to train on in all
+    assert orchestrator.wait() == 0, orchestrator.output
+    answers = history(run_dir)[0]["answers"]
+    kept = {path.read_text().strip() for path in (home / ".local/state/celeriac/unnamed").glob("*/client_id")}
+    assert set(answers) == kept
+    assert [answer["num_examples"] for answer in answers.values()] == [647, 647]
+    assert summary(run_dir)["final"]["accuracy"] >= 0.9
+
+
+def test_an_orchestrator_that_is_killed_takes_up_its_round_with_the_answers_that_came_meanwhile(
+    field: Field, broker: Redis, tmp_path: Path, embedded: bytes
+) -> None:
+    # Given a run in the middle of a round
+    run_dir = tmp_path / "run"
+    orchestrator = start_orchestrator(field, broker, run_dir)
+    clients = start_clients(field, broker, 1, 2)
+    wait_until(lambda: len(history(run_dir)) == 2, f"two rounds are closed: {orchestrator.output}")
+
+    # When the orchestrator is killed and started again
+    orchestrator.send(signal.SIGKILL)
+    orchestrator.wait()
+    wait_until(lambda: all(program.output.count("train[") > 2 for program in clients), "the third round is under way")
+    resumed = start_orchestrator_again(field, broker, run_dir)
+
+    # Then the run ends with the same model, and no client has trained a round twice
+    assert resumed.wait() == 0, resumed.output
+    assert harness.checkpoint(run_dir, ROUNDS) == embedded
+    for program in clients:
+        assert program.wait() == 0
+        assert program.output.count("worker.train[") == 2 * ROUNDS, program.output  # received and succeeded
+
+
+def start_orchestrator_again(field: Field, broker: Redis, run_dir: Path) -> Program:
+    return field.orchestrator("--broker", url(broker), "--resume", str(run_dir))
+
+
+def test_the_orchestrators_own_worker_may_be_killed_in_a_round(
+    field: Field, broker: Redis, tmp_path: Path, embedded: bytes
+) -> None:
+    # Given a run under way
+    run_dir = tmp_path / "run"
+    orchestrator = start_orchestrator(field, broker, run_dir)
+    start_clients(field, broker, 1, 2)
+    wait_until(lambda: len(history(run_dir)) == 1, f"a round is closed: {orchestrator.output}")
+
+    # When its own worker is killed, pool process and all
+    workers = [p for p in orchestrator.descendants() if "celery" in " ".join(p.cmdline())]
+    assert len(workers) >= 2
+    for worker in workers:
+        worker.kill()
+
+    # Then it is started anew and the run ends with the same model
+    assert orchestrator.wait() == 0, orchestrator.output
+    assert "worker ended with code -9 and is started anew" in orchestrator.output
+    assert harness.checkpoint(run_dir, ROUNDS) == embedded
+
+
+def test_nothing_of_a_run_is_left_on_the_broker(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a run of two clients
+    orchestrator = start_orchestrator(field, broker, tmp_path / "run")
+    clients = start_clients(field, broker, 1, 2)
+
+    # When all have ended
+    assert orchestrator.wait() == 0, orchestrator.output
+    assert [client.wait() for client in clients] == [0, 0]
+
+    # Then all that is left are the names of queues
+    def left() -> set[str]:
+        return {name for key in broker.scan_iter() if not (name := key.decode()).startswith("_kombu.binding")}
+
+    wait_until(lambda: not left(), f"all is gone, but for {left()}")
+
+
+def test_a_second_orchestrator_on_the_same_broker_is_turned_away(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given an orchestrator that waits for clients
+    first = start_orchestrator(field, broker, tmp_path / "first")
+    wait_until(lambda: "waiting for clients" in first.output, "the first is up")
+
+    # When another comes
+    second = start_orchestrator(field, broker, tmp_path / "second")
+
+    # Then it is told so in a line
+    assert second.wait() == 2
+    assert "error: another orchestrator is at work on this broker" in second.output
+    assert "Traceback" not in second.output
+    assert first.process.poll() is None

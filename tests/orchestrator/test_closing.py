@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tests.support
+from orchestrator import closing
+from orchestrator.closing import UserCodeError, close_round, initialise
+from orchestrator.records import FilledSlot, SlotRecord
+from orchestrator.run_folder import RunFolder
+from orchestrator.taking_in import take_in
+from tasks import arrays
+from tasks.blobs import MemoryChunks
+from tasks.errors import DataMissingError, UnknownNameError
+from tasks.messages import Status
+from tasks.seeds import derive_seed
+from tasks.workload import Evaluation
+from tests.support import Pull, points, publish_update, run_config, train_order, trained
+
+
+@pytest.fixture(autouse=True)
+def _fresh_workloads() -> None:
+    """Forget the workload of a former test, which an own worker keeps for its run."""
+    closing._workload.cache_clear()
+    closing._holdout.cache_clear()
+
+
+MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
+
+
+def folder_in(path: Path, **changes: Any) -> RunFolder:
+    folder = RunFolder.create(path / "run", run_config(**changes))
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    return folder
+
+
+def part(folder: RunFolder, client_id: str, point: list[float], num_examples: int) -> FilledSlot:
+    """The slot of a client whose update was taken in for round 1."""
+    chunks, order = MemoryChunks(), train_order(client_id)
+    update = {"point": np.array(point, np.float32), "steps": np.array(num_examples)}
+    answer = trained(order, publish_update(chunks, order, update), num_examples=num_examples)
+    return take_in(folder, chunks, 1, answer)
+
+
+def failed(client_id: str, status: Status = Status.FAILED) -> FilledSlot:
+    return FilledSlot(client_id=client_id, record=SlotRecord(status=status, reason="no luck"))
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
+    # Given updates of clients with 1 and 3 examples, and a client that failed
+    folder = folder_in(tmp_path)
+    parts = [part(folder, "bert", [8, 4, 0], 3), failed("carl"), part(folder, "anna", [0, 4, 4], 1)]
+    # When the round is closed
+    closed = close_round(folder, 1, parts)
+    # Then the checkpoint holds ((0, 4, 4) + 3 (8, 4, 0)) / 4, and (1 + 3 * 3) / 4 = 2.5 rounded to even
+    model = arrays.map_file(folder.checkpoint(1))
+    assert model["point"].tolist() == [6.0, 4.0, 1.0]
+    assert model["steps"].item() == 2
+    # And the record has all the answers, sorted, and what the model is worth
+    assert (closed.status, closed.reason) == ("closed", "")
+    assert [(name, record.status.value) for name, record in closed.answers.items()] == [
+        ("anna", "trained"),
+        ("bert", "trained"),
+        ("carl", "failed"),
+    ]
+    assert closed.digest == sha256(folder.checkpoint(1))
+    evaluation = Pull().evaluate(model, Pull().holdout_data(None))
+    assert closed.metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+
+
+def test_an_update_that_was_cut_short_by_the_clock_counts_too(tmp_path: Path) -> None:
+    # Given the update of a client whose time ran out
+    folder = folder_in(tmp_path)
+    late = part(folder, "anna", [1, 2, 3], 5)
+    late = late.model_copy(update={"record": late.record.model_copy(update={"status": Status.TIMED_OUT})})
+    # When the round is closed, then it is the model
+    assert close_round(folder, 1, [late]).status == "closed"
+    assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_the_order_in_which_answers_came_makes_no_difference(tmp_path: Path) -> None:
+    # Given three updates whose sum depends on the order: 2**53 swallows 1, in a sum of float64
+    folder = folder_in(tmp_path)
+    values = {"anna": 2.0**53, "bert": 1.0, "carl": -(2.0**53)}
+    parts = [part(folder, client_id, [value, 0, 0], 1) for client_id, value in values.items()]
+    # When the round is closed with them in two orders
+    first = close_round(folder, 1, parts)
+    second = close_round(folder, 1, [parts[2], parts[0], parts[1]])
+    # Then they are summed by client: (2**53 + 1) - 2**53 = 0
+    assert first.digest == second.digest
+    assert arrays.map_file(folder.checkpoint(1))["point"][0] == 0.0
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.LOST, Status.REJECTED, Status.LATE])
+def test_too_few_updates_keep_the_model_and_say_why(tmp_path: Path, status: Status) -> None:
+    # Given one update where two are needed
+    folder = folder_in(tmp_path, min_updates=2)
+    parts = [part(folder, "anna", [1, 2, 3], 5), failed("bert", status)]
+    # When the round is closed
+    closed = close_round(folder, 1, parts)
+    # Then it failed, and the model is what it was
+    assert closed.status == "failed"
+    assert closed.reason == "1 updates were accepted, 2 are needed (--min-updates)"
+    assert closed.metrics == {}
+    assert list(closed.answers) == ["anna", "bert"]
+    assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
+    assert closed.digest == sha256(folder.checkpoint(0))
+
+
+def test_a_failed_round_is_closed_again_over_what_was_there(tmp_path: Path) -> None:
+    # Given a round that failed, and one that was closed by a former worker
+    folder = folder_in(tmp_path)
+    accepted = close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    # When it is closed without an update, and then with one again
+    without = close_round(folder, 1, [failed("anna")])
+    again = close_round(folder, 1, [part(folder, "anna", [9, 9, 9], 5)])
+    # Then each time its checkpoint is what was asked for last, and the former round's is untouched
+    assert without.digest == sha256(folder.checkpoint(0))
+    assert again.digest == accepted.digest == sha256(folder.checkpoint(1))
+    assert arrays.map_file(folder.checkpoint(0))["point"].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_an_algorithm_of_ones_own_weighs_in_its_own_way(tmp_path: Path) -> None:
+    # Given an algorithm that gives all clients the same weight, and clients with 1 and 3 examples
+    folder = folder_in(tmp_path, algorithm="tests.support:EQUAL_WEIGHTS")
+    parts = [part(folder, "anna", [0, 4, 4], 1), part(folder, "bert", [8, 4, 0], 3)]
+    # When the round is closed, then the checkpoint is the plain mean
+    close_round(folder, 1, parts)
+    assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [4.0, 4.0, 2.0]
+
+
+def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path) -> None:
+    # Given a new run with seed 5
+    folder = RunFolder.create(tmp_path / "run", run_config(seed=5))
+    # When it is initialised, twice
+    metrics = initialise(folder)
+    stamp = folder.checkpoint(0).stat().st_mtime_ns
+    again = initialise(folder)
+    # Then the model is the workload's for a seed derived from the run's
+    expected = Pull().initial_parameters(derive_seed(5, "initial parameters"))
+    assert arrays.map_file(folder.checkpoint(0))["point"].tolist() == expected["point"].tolist()
+    evaluation = Pull().evaluate(expected, points("held out", 8).test)
+    assert metrics == again == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    assert folder.checkpoint(0).stat().st_mtime_ns == stamp
+
+
+def test_without_held_out_data_there_are_no_metrics(tmp_path: Path) -> None:
+    # Given a workload that has none
+    folder = folder_in(tmp_path, workload="tests.support:WithoutHoldout")
+    # When a run of it is initialised and a round closed, then nothing is made up
+    assert initialise(folder) == {}
+    assert close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)]).metrics == {}
+
+
+def test_metrics_that_are_no_numbers_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a workload whose loss is infinite
+    class Diverged(Pull):
+        def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+            return Evaluation(loss=float("inf"), accuracy=0.25, num_examples=1)
+
+    monkeypatch.setattr(tests.support, "Diverged", Diverged, raising=False)
+    # When it is initialised, then the accuracy is all
+    assert initialise(folder_in(tmp_path, workload="tests.support:Diverged")) == {"accuracy": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (KeyError("x"), UserCodeError, "workload 'tests.support:Broken': its held-out data: KeyError: 'x'"),
+        (DataMissingError("set --data"), DataMissingError, "set --data"),
+    ],
+)
+def test_held_out_data_that_cant_be_loaded_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception], message: str
+) -> None:
+    # Given a workload whose held-out data can't be loaded
+    class Broken(Pull):
+        def holdout_data(self, folder: Path | None) -> Any:
+            raise error
+
+    monkeypatch.setattr(tests.support, "Broken", Broken, raising=False)
+    # When it is initialised, then the message says why
+    with pytest.raises(raised) as caught:
+        initialise(folder_in(tmp_path, workload="tests.support:Broken"))
+    assert str(caught.value) == message
+
+
+def test_an_unknown_algorithm_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    # Given a config with an algorithm that isn't there, when it is initialised, then nothing is written
+    folder = RunFolder.create(tmp_path / "run", run_config(algorithm="fedsgd"))
+    with pytest.raises(UnknownNameError, match="unknown algorithm 'fedsgd'"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.selectors import SELECTORS, ConnectedClient, Selection, load_selector
+from orchestrator.selectors.at_random import select_at_random
+from orchestrator.selectors.connected import select_connected
+from tasks.errors import LoadError, UnknownNameError
+from tests.support import announcement
+
+
+def clients(*client_ids: str) -> list[ConnectedClient]:
+    return [ConnectedClient(client_id, announcement(client_id)) for client_id in client_ids]
+
+
+def selection(num_wanted: int, seed: int = 0) -> Selection:
+    return Selection(1, num_wanted, np.random.default_rng(seed))
+
+
+def test_connected_takes_those_that_have_been_there_longest() -> None:
+    # Given clients in the order in which they connected, when two are chosen, then they are the first
+    there = clients("carl", "anna", "bert")
+    assert select_connected(there, selection(2)) == ["carl", "anna"]
+    assert select_connected(there, selection(9)) == ["carl", "anna", "bert"]
+
+
+@given(num_clients=st.integers(1, 12), num_wanted=st.integers(1, 15), seed=st.integers(0, 2**32), data=st.data())
+def test_random_takes_as_many_as_wanted_whatever_the_order(
+    num_clients: int, num_wanted: int, seed: int, data: st.DataObject
+) -> None:
+    # Given clients in two orders
+    there = clients(*(f"client-{index}" for index in range(num_clients)))
+    shuffled = data.draw(st.permutations(there))
+    # When a seed chooses
+    chosen = select_at_random(there, selection(num_wanted, seed))
+    # Then the order makes no difference, and nobody is chosen twice
+    assert chosen == select_at_random(shuffled, selection(num_wanted, seed))
+    assert len(chosen) == len(set(chosen)) == min(num_wanted, num_clients)
+    assert set(chosen) <= {client.client_id for client in there}
+
+
+def test_random_gives_everybody_the_same_chance() -> None:
+    # Given five clients
+    there = clients("anna", "bert", "carl", "dora", "emil")
+    rng = np.random.default_rng(1)
+    # When two are chosen 2000 times
+    counts = Counter(name for _ in range(2000) for name in select_at_random(there, Selection(1, 2, rng)))
+    # Then each is chosen about 800 times; the standard deviation is sqrt(2000 * 0.4 * 0.6) = 22
+    assert sum(counts.values()) == 4000
+    assert all(abs(count - 800) < 5 * 22 for count in counts.values())
+
+
+def test_other_seeds_choose_others() -> None:
+    # Given ten clients, when 20 seeds choose three each, then there are many cohorts
+    there = clients(*(f"client-{index}" for index in range(10)))
+    cohorts = {tuple(select_at_random(there, selection(3, seed))) for seed in range(20)}
+    assert len(cohorts) >= 15
+
+
+def test_selectors_are_found_by_name_or_are_the_users_own() -> None:
+    # Given the registry, when names are looked for, then these are there
+    assert sorted(SELECTORS) == ["connected", "random"]
+    assert load_selector("connected") is select_connected
+    assert load_selector("random") is select_at_random
+    assert load_selector("orchestrator.selectors.connected:select_connected") is select_connected
+
+
+def test_an_unknown_selector_is_refused_with_the_nearest_one() -> None:
+    # Given a slip, when it is looked for, then the message guesses
+    with pytest.raises(UnknownNameError, match=r"unknown selector 'randon': did you mean 'random'\?"):
+        load_selector("randon")
+
+
+def test_what_cant_be_called_is_no_selector() -> None:
+    # Given a module's text, when it is loaded as a selector, then it is refused
+    with pytest.raises(LoadError, match=r"selector 'tests\.support:PULL' is str, not a function"):
+        load_selector("tests.support:PULL")

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import logging
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from orchestrator.config import RunConfig
+from orchestrator.run_folder import RunFolder
+from orchestrator.start import main
+from tests.support import round_record, run_config
+
+
+@pytest.fixture(autouse=True)
+def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in; whatever the command makes is in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def _own_process() -> Iterator[None]:
+    """Put back what the command changes in its process."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    levels = {name: logging.getLogger(name).level for name in (None, "orchestrator")}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def refused(*arguments: str | Path, environment: dict[str, str | None] | None = None) -> str:
+    """Run the command with flags that are wrong; return what it says, without click's usage lines."""
+    before = sorted(Path.cwd().rglob("*"))
+    environment = {"CELERY_BROKER_URL": None, **(environment or {})}
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], env=environment)
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert sorted(Path.cwd().rglob("*")) == before, "nothing is made of a run that can't be"
+    return result.stderr
+
+
+def one_line(text: str) -> str:
+    """The message of our own errors: one line that starts with ``error: ``."""
+    assert re.fullmatch(r"error: [^\n]+\n", text), text
+    return text.removeprefix("error: ").rstrip()
+
+
+def test_an_unknown_algorithm_is_refused_with_the_nearest_one() -> None:
+    # Given a slip, when the command is given it, then it guesses, and lists what there is
+    assert one_line(refused("--algorithm", "fedagv")) == (
+        "unknown algorithm 'fedagv': did you mean 'fedavg'? known are fedavg, or your own as module:name"
+    )
+
+
+def test_an_unknown_selector_is_refused_with_the_nearest_one() -> None:
+    # Given a slip, when the command is given it, then it guesses, and lists what there is
+    assert one_line(refused("--select", "conected")) == (
+        "unknown selector 'conected': did you mean 'connected'? known are connected, random, or your own as module:name"
+    )
+
+
+def test_an_unknown_workload_is_refused_with_the_nearest_one() -> None:
+    # Given a slip, when the command is given it, then it guesses, and lists what there is
+    assert one_line(refused("--workload", "digit")) == (
+        "unknown workload 'digit': did you mean 'digits'? known are digits, mnist, or your own as module:name"
+    )
+
+
+def test_a_workload_whose_module_isnt_there_is_told_with_the_folder(cwd: Path) -> None:
+    # Given a module that isn't there, when the command is given it, then it says where it looked
+    assert one_line(refused("--workload", "nowhere:Model")) == (
+        f"workload 'nowhere:Model': there is no module 'nowhere' in this folder ({cwd}) or on the Python path"
+    )
+
+
+def test_a_run_folder_that_holds_a_run_is_refused_with_how_to_go_on(cwd: Path) -> None:
+    # Given a run
+    RunFolder.create(cwd / "one", run_config())
+    # When another is to be made in its folder, then the message says what to do
+    assert one_line(refused("--run-dir", "one")) == (
+        f"{cwd / 'one'} holds a run already: go on with it by --resume {cwd / 'one'}, or name another"
+    )
+
+
+def test_a_run_folder_with_something_else_is_refused(cwd: Path) -> None:
+    # Given a folder of something else, when a run is to be made in it, then the message says what to do
+    (cwd / "letters").mkdir()
+    (cwd / "letters" / "to_anna.txt").write_text("dear Anna")
+    assert one_line(refused("--run-dir", "letters")) == (
+        f"{cwd / 'letters'} exists and isn't an empty folder: name another with --run-dir"
+    )
+
+
+def test_what_is_no_run_cant_be_resumed(cwd: Path) -> None:
+    # Given no folder, when it is to be resumed, then the message says what is missing
+    assert one_line(refused("--resume", "nowhere")) == (
+        f"{cwd / 'nowhere'} isn't the folder of a run: it has no config.json"
+    )
+
+
+def test_a_run_is_resumed_with_its_own_settings_alone(cwd: Path) -> None:
+    # Given a run
+    RunFolder.create(cwd / "one", run_config())
+    # When it is to be resumed with other settings, then the message names the flags that are too much
+    assert one_line(refused("--resume", "one", "--rounds", "20", "--clients", "3", "--no-evaluate-clients")) == (
+        "--resume goes on with the run's own settings: leave out --rounds, --clients, --evaluate-clients"
+    )
+    assert "leave out --run-dir" in one_line(refused("--resume", "one", "--run-dir", "two"))
+
+
+def test_a_run_whose_config_is_damaged_cant_be_resumed(cwd: Path) -> None:
+    # Given a run with half a config, when it is to be resumed, then the message names the file
+    folder = RunFolder.create(cwd / "one", run_config())
+    (folder.path / "config.json").write_text('{"run_id": "one"')
+    assert one_line(refused("--resume", "one")).startswith(f"{cwd / 'one' / 'config.json'} is damaged: ")
+
+
+@pytest.mark.usefixtures("_own_process")
+def test_a_run_whose_history_is_damaged_cant_be_resumed(cwd: Path) -> None:
+    # Given a run with a line in its history that is none
+    folder = RunFolder.create(cwd / "one", run_config())
+    (folder.path / "history.jsonl").write_text("{}\n" + round_record(2).model_dump_json() + "\n")
+    # When it is to be resumed
+    result = CliRunner().invoke(main, ["--resume", "one"], env={"CELERY_BROKER_URL": None})
+    # Then the message names the file, and there is no traceback
+    assert isinstance(result.exception, SystemExit), repr(result.exception)
+    assert result.exit_code == 2
+    assert "history.jsonl is damaged" in result.stderr
+
+
+def test_a_data_folder_that_isnt_there_is_refused() -> None:
+    # Given no folder, when the command is given it, then the message says so
+    assert one_line(refused("--data", "nowhere")) == "--data nowhere: there is no such folder"
+
+
+def test_a_broker_that_doesnt_answer_is_refused_with_advice() -> None:
+    # Given a port where nobody listens, named by the flag or by the variable
+    url = "redis://:secret@127.0.0.1:1"
+    by_flag, by_variable = refused("--broker", url), refused(environment={"CELERY_BROKER_URL": url})
+    # When the command is given it, then the message says where, without the password, and what to do
+    assert by_flag == by_variable
+    assert re.fullmatch(
+        r"no Redis answers at redis://:\*\*@127.0.0.1:1/? \(.*\): start one there, or name another with --broker URL"
+        r" or CELERY_BROKER_URL",
+        one_line(by_flag),
+    )
+
+
+def test_a_run_isnt_resumed_on_a_broker_that_doesnt_answer(cwd: Path) -> None:
+    # Given a run, when it is to be resumed on such a broker, then the broker is what is wrong
+    RunFolder.create(cwd / "one", run_config())
+    message = one_line(refused("--resume", "one", "--broker", "redis://127.0.0.1:1"))
+    assert message.startswith("no Redis answers at redis://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://host", "redis://", "redis://host:port", "redis://[::1", "x"])
+def test_a_broker_url_that_isnt_one_is_refused(url: str) -> None:
+    # Given something else than the URL of a Redis, when the command is given it, then the message repeats it
+    assert one_line(refused("--broker", url)).startswith(f"broker {url!r}: ")
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0?socket_timeout=soon", "redis://127.0.0.1:1/0?colour=red"])
+def test_a_broker_url_with_settings_that_redis_hasnt_is_refused(url: str) -> None:
+    # Given a URL with a query that means nothing, when the command is given it, then that is a wrong flag
+    one_line(refused("--broker", url))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["--clients", "0"], "0 is not in the range x>=1"),
+        (["--clients", "two"], "'two' is not a valid integer range"),
+        (["--rounds", "0"], "0 is not in the range x>=1"),
+        (["--rounds", "-3"], "-3 is not in the range x>=1"),
+        (["--fraction", "0"], "0.0 is not in the range 0<x<=1"),
+        (["--fraction", "1.5"], "1.5 is not in the range 0<x<=1"),
+        (["--min-updates", "0"], "0 is not in the range x>=1"),
+        (["--epochs", "0"], "0 is not in the range x>=1"),
+        (["--batch-size", "0"], "0 is not in the range x>=1"),
+        (["--learning-rate", "0"], "0.0 is not in the range x>0"),
+        (["--wait-timeout", "0"], "0.0 is not in the range x>0"),
+        (["--timeout", "-1"], "-1.0 is not in the range x>0"),
+        (["--seed", "1.5"], "'1.5' is not a valid integer"),
+        (["--seed"], "requires an argument"),
+        (["--round", "3"], "--rounds"),
+        (["extra"], "unexpected extra argument"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_the_range(arguments: list[str], allowed: str) -> None:
+    # Given a value that a flag can't have, when the command is given it, then it says what is allowed
+    message = refused(*arguments)
+    assert allowed in message
+    assert arguments[0] in message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--fraction", "nan"],
+        ["--learning-rate", "nan"],
+        ["--learning-rate", "inf"],
+        ["--timeout", "nan"],
+        ["--wait-timeout", "nan"],
+        ["--epochs", "100001"],
+    ],
+    ids=" ".join,
+)
+def test_a_value_that_the_config_refuses_is_a_wrong_flag(arguments: list[str]) -> None:
+    # Given a value that is a number, but none that a run can have, when the command is given it
+    # Then the message names the flag
+    assert arguments[0] in refused(*arguments)
+
+
+def test_help_lists_every_flag_with_its_default() -> None:
+    # Given the command, when help is asked for, then all flags are there
+    result = CliRunner().invoke(main, ["--help"], env={"CELERY_BROKER_URL": None}, terminal_width=110)
+    assert result.exit_code == 0
+    flags = re.findall(r"--[a-z-]+", result.stdout)
+    settings = {name for name in RunConfig.model_fields if name not in {"run_id", "options", "max_failed_rounds"}}
+    names = {parameter.name: parameter.opts[0] for parameter in main.params}
+    assert all(names[setting] in flags for setting in settings)
+    assert {"--broker", "--run-dir", "--resume", "--epochs", "--batch-size", "--learning-rate"} <= set(flags)
+    assert "[default: 10;" in " ".join(result.stdout.split())

@@ -1,0 +1,171 @@
+"""What several test modules share: messages and announcements with every field filled in, and a tiny workload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.algorithms.algorithm import Algorithm
+from orchestrator.config import RunConfig
+from orchestrator.records import RoundRecord, SlotRecord
+from orchestrator.selectors.selector import ConnectedClient, Selection
+from tasks.arrays import Arrays, encode
+from tasks.blobs import BlobRef, ChunkStore, publish
+from tasks.messages import Answer, EvaluateOrder, Order, Status, TrainOptions, TrainOrder
+from tasks.names import order_id, update_blob
+from tasks.presence import Announcement, Hardware
+from tasks.seeds import generator
+from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+
+PULL = "tests.support:Pull"
+DIGEST = "0" * 64
+HARDWARE = Hardware(num_cpus=2, memory_bytes=2**30)
+
+
+class Pull(Workload):
+    """Pulls a point of float32 towards each of the client's own points in turn: w + rate * (x - w).
+
+    Beside the point it counts the steps that went into it, in an int64 array without dimensions.
+    """
+
+    def initial_parameters(self, seed: int) -> Arrays:
+        point = generator(seed, "point").standard_normal(3)
+        return {"point": point.astype(np.float32), "steps": np.array(0)}
+
+    def client_data(self, source: DataSource) -> ClientData:
+        return points("client", 4)
+
+    def holdout_data(self, folder: Path | None) -> Any:
+        return points("held out", 8).test
+
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        point, num_steps = parameters["point"].copy(), 0
+        for index in generator(seed, "shuffle").permutation(np.tile(np.arange(len(data)), options.epochs)):
+            point += np.float32(options.learning_rate) * (data[index] - point)
+            num_steps += 1
+            if num_steps < options.epochs * len(data) and budget.is_over():
+                break
+        trained = {"point": point, "steps": np.array(parameters["steps"] + num_steps)}
+        metrics = {"train_loss": self.evaluate(trained, data).loss}
+        return TrainResult(trained, len(data), num_steps, num_steps / len(data), metrics)
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        distances = np.abs(data - parameters["point"]).mean(axis=1, dtype=np.float64)
+        return Evaluation(
+            loss=float(distances.mean()), accuracy=float((distances < 1).mean()), num_examples=len(distances)
+        )
+
+
+class Raising(Pull):
+    """Fails at training."""
+
+    def train(self, *_: Any, **__: Any) -> TrainResult:
+        raise RuntimeError("the disk is full")
+
+
+class Diverging(Pull):
+    """Ends up where no number is."""
+
+    def train(self, parameters: Arrays, data: Any, options: TrainOptions, **rest: Any) -> TrainResult:
+        result = super().train(parameters, data, options, **rest)
+        broken = {**result.parameters, "point": np.full(3, np.nan, np.float32)}
+        return TrainResult(broken, result.num_examples, result.num_steps, result.num_epochs, {})
+
+
+class WithoutHoldout(Pull):
+    """Has nothing to evaluate the global model on."""
+
+    def holdout_data(self, folder: Path | None) -> Any:
+        return None
+
+
+EQUAL_WEIGHTS = Algorithm(name="equal", weight=lambda _: 1.0, step=lambda _, mean: mean)
+
+
+def select_last(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
+    """Choose the clients that connected last."""
+    return [client.client_id for client in clients[-selection.num_wanted :]]
+
+
+def select_stranger(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
+    """Choose somebody who isn't there."""
+    return ["stranger"]
+
+
+def select_with_error(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
+    """Choose nobody, and fail at it."""
+    raise ZeroDivisionError("no luck")
+
+
+def points(name: str, number: int) -> ClientData:
+    """Points around a centre that ``name`` alone decides."""
+    rng = generator(11, name)
+    drawn = (rng.standard_normal(3) + rng.standard_normal((number + 2, 3))).astype(np.float32)
+    return ClientData(train=drawn[:number], test=drawn[number:], num_train=number, labels={"point": number})
+
+
+def announcement(client_id: str, incarnation: str = "first", **changes: Any) -> Announcement:
+    values = {"workload": PULL, "num_examples": 5, "hardware": HARDWARE, **changes}
+    return Announcement.model_validate({"client_id": client_id, "incarnation": incarnation, **values})
+
+
+def blob_ref(name: str = "fl:blob:run/0", **changes: Any) -> BlobRef:
+    return BlobRef.model_validate({"name": name, "size_bytes": 100, "digest": DIGEST, **changes})
+
+
+def train_order(client_id: str = "anna", round_number: int = 1, **changes: Any) -> TrainOrder:
+    values = {"parameters": blob_ref(), "options": TrainOptions(), "seed": 7}
+    return TrainOrder.model_validate({**_common(client_id, round_number, "train"), **values, **changes})
+
+
+def evaluate_order(client_id: str = "anna", round_number: int = 1, **changes: Any) -> EvaluateOrder:
+    common = _common(client_id, round_number, "evaluate")
+    return EvaluateOrder.model_validate({**common, "parameters": blob_ref(), **changes})
+
+
+def _common(client_id: str, round_number: int, kind: str) -> dict[str, object]:
+    return {
+        "order_id": order_id(client_id, "run", round_number, kind),
+        "run_id": "run",
+        "client_id": client_id,
+        "round_number": round_number,
+        "workload": PULL,
+        "timeout_s": 60.0,
+    }
+
+
+def trained(order: Order, update: BlobRef | None = None, **changes: Any) -> Answer:
+    """The answer of a client that trained, its update at the right name."""
+    name = update_blob(order.client_id, order.run_id, order.round_number)
+    values = {"status": Status.TRAINED, "num_examples": 5, "num_steps": 10, "update": update or blob_ref(name)}
+    return Answer.model_validate({"order_id": order.order_id, "client_id": order.client_id, **values, **changes})
+
+
+def publish_update(chunks: ChunkStore, order: Order, parameters: Arrays) -> BlobRef:
+    """Put parameters where the client's update is to be."""
+    return publish(chunks, update_blob(order.client_id, order.run_id, order.round_number), encode(parameters), 60)
+
+
+def run_config(**changes: Any) -> RunConfig:
+    return RunConfig.model_validate({"run_id": "run", "workload": PULL, **changes})
+
+
+def round_record(round_number: int = 1, **changes: Any) -> RoundRecord:
+    values = {
+        "status": "closed",
+        "cohort": ["anna"],
+        "answers": {"anna": SlotRecord(status=Status.TRAINED, num_examples=5)},
+        "metrics": {"loss": 0.5, "accuracy": 0.75},
+        "checkpoint": f"round-{round_number:04d}.safetensors",
+        "digest": DIGEST,
+        "started_at": "2026-01-02T03:04:05.678+00:00",
+        "duration_s": 1.5,
+        "bytes_down": 100,
+        "bytes_up": 200,
+    }
+    return RoundRecord.model_validate({"round_number": round_number, **values, **changes})

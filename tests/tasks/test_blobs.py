@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks import blobs
+from tasks.blobs import BlobRef, MemoryChunks
+from tasks.errors import BlobError
+from tests.support import blob_ref
+
+CHUNK = 2**16
+"""The smallest chunk that a reference allows."""
+
+
+def views(*pieces: bytes) -> list[memoryview]:
+    return [memoryview(piece) for piece in pieces]
+
+
+def content(size_bytes: int) -> bytes:
+    return (bytes(range(251)) * (size_bytes // 251 + 1))[:size_bytes]
+
+
+def stored(data: bytes) -> tuple[MemoryChunks, BlobRef]:
+    """Data in chunks of ``CHUNK`` bytes, put there by hand."""
+    store = MemoryChunks()
+    for index, begin in enumerate(range(0, len(data), CHUNK)):
+        store.chunks[f"b:{index}"] = data[begin : begin + CHUNK]
+    digest = hashlib.sha256(data).hexdigest()
+    return store, BlobRef(name="b", size_bytes=len(data), digest=digest, chunk_bytes=CHUNK)
+
+
+@given(pieces=st.lists(st.binary(max_size=20), max_size=8), size=st.integers(1, 9))
+def test_chunks_are_the_pieces_laid_end_to_end_and_all_but_the_last_are_full(pieces: list[bytes], size: int) -> None:
+    # Given pieces of any length
+    # When they are cut into chunks
+    chunks = [bytes(chunk) for chunk in blobs._chunks(views(*pieces), size)]
+    # Then nothing is lost, and no chunk is empty or longer than it may be
+    assert b"".join(chunks) == b"".join(pieces)
+    assert all(len(chunk) == size for chunk in chunks[:-1])
+    assert all(1 <= len(chunk) <= size for chunk in chunks)
+
+
+def test_pieces_of_five_three_and_two_bytes_are_chunks_of_four_four_and_two() -> None:
+    # Given three pieces, when they are cut every four bytes, then a chunk may hold the end of one and another's start
+    chunks = [bytes(chunk) for chunk in blobs._chunks(views(b"abcde", b"fgh", b"ij"), 4)]
+    assert chunks == [b"abcd", b"efgh", b"ij"]
+
+
+def test_what_lies_within_a_piece_isnt_copied() -> None:
+    # Given a piece of ten bytes
+    values = np.arange(10, dtype=np.uint8)
+    # When it is cut every four
+    chunks = list(blobs._chunks([values.data], 4))
+    # Then the full chunks are its own memory
+    shared = [np.shares_memory(np.frombuffer(chunk, np.uint8), values) for chunk in chunks]
+    assert shared == [True, True, False]
+
+
+def test_pieces_that_are_no_bytes_are_taken_as_bytes() -> None:
+    # Given the memory of two float32 numbers, when it is cut every four bytes, then there is a chunk for each
+    values = np.array([1, 2], np.float32)
+    assert [bytes(chunk) for chunk in blobs._chunks([values.data], 4)] == [b"\0\0\x80\x3f", b"\0\0\0\x40"]
+
+
+@given(pieces=st.lists(st.binary(max_size=50), min_size=1, max_size=5).filter(any))
+def test_what_is_published_is_fetched(pieces: list[bytes]) -> None:
+    # Given pieces with at least a byte
+    store = MemoryChunks()
+    # When they are published
+    ref = blobs.publish(store, "b", views(*pieces), 60)
+    # Then the reference is right, and what is fetched is the same
+    data = b"".join(pieces)
+    assert ref == BlobRef(name="b", size_bytes=len(data), digest=hashlib.sha256(data).hexdigest())
+    assert blobs.fetch(store, ref) == data
+
+
+@settings(max_examples=40)
+@given(
+    size_bytes=st.sampled_from([1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1, 5 * CHUNK])
+    | st.integers(1, 5 * CHUNK)
+)
+def test_blobs_of_any_number_of_chunks_are_fetched(size_bytes: int) -> None:
+    # Given a blob in small chunks
+    store, ref = stored(content(size_bytes))
+    # When it is fetched, then it is whole
+    assert ref.num_chunks == len(store.chunks)
+    assert blobs.fetch(store, ref) == content(size_bytes)
+
+
+def test_a_blob_of_one_byte_more_than_two_chunks_is_three_chunks_of_8_mib_and_one_byte() -> None:
+    # Given pieces that end within chunks
+    data = content(16 * 2**20 + 1)
+    store = MemoryChunks()
+    # When they are published
+    ref = blobs.publish(store, "fl:blob:run/3", views(data[:7], data[7 : 9 * 2**20], data[9 * 2**20 :]), 60)
+    # Then
+    assert {name: len(chunk) for name, chunk in store.chunks.items()} == {
+        "fl:blob:run/3:0": 8_388_608,
+        "fl:blob:run/3:1": 8_388_608,
+        "fl:blob:run/3:2": 1,
+    }
+    assert ref.chunk_names() == list(store.chunks)
+    assert blobs.fetch(store, ref) == data
+
+
+def test_a_missing_chunk_is_told_by_its_number() -> None:
+    # Given a blob of three chunks, the second of which is gone
+    store, ref = stored(content(2 * CHUNK + 5))
+    store.delete(["b:1"])
+    # When it is fetched, then the message says so
+    with pytest.raises(BlobError, match="blob 'b': chunk 2 of 3 is missing"):
+        blobs.fetch(store, ref)
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, CHUNK - 1, CHUNK + 1, 2 * CHUNK])
+def test_a_chunk_of_another_length_is_refused(num_bytes: int) -> None:
+    # Given a blob whose first chunk is too short or too long
+    store, ref = stored(content(2 * CHUNK))
+    store.chunks["b:0"] = content(num_bytes)
+    # When it is fetched, then both lengths are told
+    with pytest.raises(BlobError, match=f"chunk 1 has {num_bytes} bytes instead of 65536"):
+        blobs.fetch(store, ref)
+
+
+@pytest.mark.parametrize("num_bytes", [4, 6])
+def test_a_last_chunk_of_another_length_is_refused(num_bytes: int) -> None:
+    # Given a blob of a chunk and five bytes, of which there are fewer or more
+    store, ref = stored(content(CHUNK + 5))
+    store.chunks["b:1"] = content(num_bytes)
+    # When it is fetched, then both lengths are told
+    with pytest.raises(BlobError, match=f"chunk 2 has {num_bytes} bytes instead of 5"):
+        blobs.fetch(store, ref)
+
+
+@settings(max_examples=25)
+@given(position=st.integers(0, 2 * CHUNK + 4), bit=st.integers(0, 7))
+def test_a_flipped_bit_anywhere_is_noticed(position: int, bit: int) -> None:
+    # Given a blob with one bit that is not as it was
+    store, ref = stored(content(2 * CHUNK + 5))
+    damaged = bytearray(store.chunks[f"b:{position // CHUNK}"])
+    damaged[position % CHUNK] ^= 1 << bit
+    store.chunks[f"b:{position // CHUNK}"] = bytes(damaged)
+    # When it is fetched, then the digest tells
+    with pytest.raises(BlobError, match="don't match their digest"):
+        blobs.fetch(store, ref)
+
+
+def test_a_discarded_blob_leaves_nothing_behind_and_others_alone() -> None:
+    # Given two blobs
+    store, ref = stored(content(3 * CHUNK))
+    other = blobs.publish(store, "other", views(b"abc"), 60)
+    # When one is discarded, twice
+    blobs.discard(store, ref)
+    blobs.discard(store, ref)
+    # Then the other is all that there is
+    assert store.chunks == {"other:0": b"abc"}
+    blobs.discard(store, other)
+    assert store.chunks == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ""},
+        {"name": "x" * 513},
+        {"size_bytes": 0},
+        {"size_bytes": -1},
+        {"size_bytes": 2**40 + 1},
+        {"size_bytes": 1.0},
+        {"size_bytes": "1"},
+        {"size_bytes": True},
+        {"digest": "0" * 63},
+        {"digest": "0" * 65},
+        {"digest": "0" * 64 + "\n"},
+        {"digest": "A" * 64},
+        {"chunk_bytes": 0},
+        {"chunk_bytes": 2**16 - 1},
+        {"chunk_bytes": 2**28 + 1},
+        {"more": 1},
+    ],
+)
+def test_a_reference_with_anything_out_of_range_is_refused(change: dict[str, object]) -> None:
+    # Given a reference with one value that it can't have, when it is made, then it is refused
+    with pytest.raises(ValidationError, match="1 validation error"):
+        blob_ref(**change)

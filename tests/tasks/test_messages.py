@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks.errors import MessageError
+from tasks.messages import (
+    Answer,
+    DisconnectOrder,
+    Order,
+    SetParametersOrder,
+    Status,
+    TrainOptions,
+    TrainOrder,
+    decode,
+    encode,
+)
+from tests.support import DIGEST, blob_ref, evaluate_order, train_order, trained
+
+COMMON = {
+    "order_id": "anna/run/2/train",
+    "run_id": "run",
+    "client_id": "anna",
+    "round_number": 2,
+    "workload": "digits",
+    "timeout_s": 60.0,
+}
+ORDERS = [
+    train_order(),
+    evaluate_order(),
+    SetParametersOrder.model_validate({**COMMON, "parameters": blob_ref()}),
+    DisconnectOrder.model_validate(
+        {**COMMON, "incarnation": "first", "message": "the run is completed", "reconnect_after_s": 5.0}
+    ),
+]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: type(order).__name__)
+def test_orders_come_out_of_json_as_they_went_in(order: Order) -> None:
+    # Given an order of each kind, when it goes through JSON and back, then it is the same
+    assert decode(type(order), json.loads(json.dumps(encode(order)))) == order
+
+
+@given(
+    status=st.sampled_from(Status),
+    num_examples=st.integers(0, 10**12),
+    num_steps=st.integers(0, 10**12),
+    num_epochs=st.floats(0, allow_infinity=False),
+    reason=st.text(st.characters(exclude_categories=["Cs"]), max_size=50),
+    metrics=st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=9),
+        st.floats(allow_nan=False, allow_infinity=False),
+        max_size=3,
+    ),
+)
+def test_answers_come_out_of_json_as_they_went_in(**values: object) -> None:
+    # Given any answer, when it goes through JSON and back, then it is the same
+    answer = Answer.model_validate({"order_id": "anna/run/1/train", "client_id": "anna", **values})
+    assert decode(Answer, json.loads(json.dumps(encode(answer)))) == answer
+
+
+def test_a_trained_answer_is_this_json() -> None:
+    # Given the answer of a client that trained
+    answer = trained(train_order(), reason="all of it", metrics={"train_loss": 0.25})
+    # When it is encoded, then it is plain JSON with the reference to the update
+    assert encode(answer) == {
+        "order_id": "anna/run/1/train",
+        "client_id": "anna",
+        "status": "trained",
+        "reason": "all of it",
+        "num_examples": 5,
+        "num_steps": 10,
+        "num_epochs": 0.0,
+        "metrics": {"train_loss": 0.25},
+        "duration_s": 0.0,
+        "update": {"name": "fl:blob:anna/run/1", "size_bytes": 100, "digest": DIGEST, "chunk_bytes": 8388608},
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"order_id": None}, "order_id"),
+        ({"order_id": "x" * 301}, "order_id"),
+        ({"client_id": "x" * 65}, "client_id"),
+        ({"status": "splendid"}, "status"),
+        ({"reason": 5}, "reason"),
+        ({"num_examples": -1}, "num_examples"),
+        ({"num_examples": 10**13}, "num_examples"),
+        ({"num_examples": 1.5}, "num_examples"),
+        ({"num_steps": -1}, "num_steps"),
+        ({"num_epochs": -0.5}, "num_epochs"),
+        ({"num_epochs": math.inf}, "num_epochs"),
+        ({"metrics": {"loss": math.nan}}, "metrics.loss"),
+        ({"metrics": {"loss": "bad"}}, "metrics.loss"),
+        ({"metrics": [1]}, "metrics"),
+        ({"duration_s": -1}, "duration_s"),
+        ({"update": "fl:blob:anna/run/1"}, "update"),
+        ({"update": {"name": "x", "size_bytes": 1, "digest": "0"}}, "update.digest"),
+        ({"weights": [1, 2]}, "weights"),
+    ],
+)
+def test_an_answer_with_one_thing_wrong_says_where(change: dict[str, object], where: str) -> None:
+    # Given an answer with one wrong value
+    message = {"order_id": "o", "client_id": "anna", "status": "trained", **change}
+    # When it is decoded, then the message names the field
+    with pytest.raises(MessageError, match=f"^Answer: {where}"):
+        decode(Answer, message)
+
+
+@pytest.mark.parametrize("message", [None, [], "trained", 1, {}, [{"status": "trained"}]])
+def test_what_is_no_answer_at_all_is_refused(message: object) -> None:
+    # Given something else than an answer, when it is decoded, then it is refused
+    with pytest.raises(MessageError, match=r"^Answer: "):
+        decode(Answer, message)
+
+
+def test_the_message_about_a_message_is_short() -> None:
+    # Given an answer with a field whose name has ten thousand letters, when it is decoded, then 500 are enough
+    with pytest.raises(MessageError) as caught:
+        decode(Answer, {"order_id": "o", "client_id": "anna", "status": "trained", "x" * 10_000: 1})
+    assert len(str(caught.value)) == 500
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, math.inf, math.nan])
+def test_an_order_gives_a_client_some_time_but_not_forever(timeout_s: float) -> None:
+    # Given a timeout that is none, when an order is made with it, then it is refused
+    with pytest.raises(ValidationError, match="timeout_s"):
+        train_order(timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epochs": 0},
+        {"epochs": 100_001},
+        {"batch_size": 0},
+        {"learning_rate": 0},
+        {"learning_rate": -0.1},
+        {"learning_rate": math.nan},
+        {"learning_rate": math.inf},
+        {"momentum": 0.9},
+    ],
+)
+def test_options_out_of_range_are_refused(change: dict[str, object]) -> None:
+    # Given one option that is out of range, when the options are made, then they are refused
+    with pytest.raises(ValidationError, match="1 validation error"):
+        TrainOptions.model_validate(change)
+
+
+def test_messages_cant_be_changed() -> None:
+    # Given an order, when its seed is to be changed, then that fails
+    order = train_order()
+    with pytest.raises(ValidationError, match="frozen"):
+        order.seed = 8  # type: ignore[misc]
+
+
+def test_an_order_of_one_kind_isnt_taken_for_another() -> None:
+    # Given an order to evaluate, when it is decoded as one to train, then what is missing is named
+    with pytest.raises(MessageError, match="TrainOrder: options: Field required"):
+        decode(TrainOrder, encode(evaluate_order()))

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tests.support
+from tasks.errors import ConfigurationError, LoadError, UnknownNameError
+from tasks.workload import BUILT_IN, DataSource, Part, TimeBudget, Workload, load_workload
+from tests.support import PULL, Pull
+
+
+@given(count=st.integers(1, 10**6), data=st.data())
+def test_a_part_is_read_as_it_is_written(count: int, data: st.DataObject) -> None:
+    # Given a part
+    part = Part(data.draw(st.integers(0, count - 1)), count)
+    # When it is written and read, then it is the same
+    assert Part.parse(str(part)) == part
+
+
+def test_the_second_of_four_parts_has_index_one() -> None:
+    # Given the text, when it is read, then parts are counted from 1 and indices from 0
+    assert Part.parse("2/4") == Part(index=1, count=4)
+    assert str(Part(1, 4)) == "2/4"
+
+
+@pytest.mark.parametrize("text", ["", "/", "2", "2/", "/4", "a/b", "-1/4", "1.0/4", "1/4/4", "²/4", "1 of 4"])
+def test_a_part_of_another_form_is_refused(text: str) -> None:
+    # Given something else, when it is read, then the message says how to write it
+    with pytest.raises(ConfigurationError, match=r"write the number of the part and of all parts, like 2/4"):
+        Part.parse(text)
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1/0", "0/0"])
+def test_a_part_that_there_isnt_is_refused_as_it_was_written(text: str) -> None:
+    # Given a number that is none of the parts, when it is read, then the message repeats it
+    number, count = text.split("/")
+    with pytest.raises(ConfigurationError, match=f"part {number} of {count}: parts are counted from 1"):
+        Part.parse(text)
+
+
+def test_a_source_is_the_whole_data_set_unless_told_otherwise() -> None:
+    # Given nothing, when a source is made, then it is all of what the workload brings along
+    assert DataSource() == DataSource(folder=None, part=Part(0, 1))
+
+
+def test_a_budget_is_over_when_its_time_is_up() -> None:
+    # Given a clock that shows 100, 101, … each time it is looked at, and a budget of three seconds
+    budget = TimeBudget(3, clock=itertools.count(100).__next__)
+    # When it is asked four times, then from 103 on it is over
+    assert [budget.is_over() for _ in range(4)] == [False, False, True, True]
+
+
+def test_a_budget_that_nobody_asked_at_its_end_cut_nothing_short() -> None:
+    # Given a budget of three seconds
+    now = [0.0]
+    budget = TimeBudget(3, clock=lambda: now[0])
+    # When it is asked at 2.9 s and not after, then nothing was cut short although its time is up
+    now[0] = 2.9
+    assert not budget.is_over()
+    now[0] = 4.0
+    assert not budget.cut_short
+    # And when it is asked, then it was
+    assert budget.is_over()
+    assert budget.cut_short
+
+
+def test_a_budget_that_is_over_stays_over() -> None:
+    # Given a budget that was over
+    now = [5.0]
+    budget = TimeBudget(0, clock=lambda: now[0])
+    assert budget.is_over()
+    # When the clock goes back, then it is over still
+    now[0] = 0.0
+    assert budget.is_over()
+
+
+def test_a_workload_is_made_from_its_class_or_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a class, and an instance of it
+    instance = Pull()
+    monkeypatch.setattr(tests.support, "INSTANCE", instance, raising=False)
+    # When each is loaded, then it is a workload
+    assert type(load_workload(PULL)) is Pull
+    assert load_workload("tests.support:INSTANCE") is instance
+
+
+def test_the_built_in_workloads_are_these() -> None:
+    # Given the registry, when it is read, then digits is there, which needs nothing
+    assert sorted(BUILT_IN) == ["digits", "mnist"]
+    assert isinstance(load_workload("digits"), Workload)
+
+
+def test_an_unknown_workload_is_refused_with_the_nearest_one() -> None:
+    # Given a slip, when it is loaded, then the message guesses
+    with pytest.raises(UnknownNameError, match=r"unknown workload 'mnst': did you mean 'mnist'\?"):
+        load_workload("mnst")
+
+
+@pytest.mark.parametrize(("name", "kind"), [("PULL", "str"), ("announcement", "function"), ("Path", "PosixPath")])
+def test_what_is_no_workload_is_refused(name: str, kind: str) -> None:
+    # Given something else than a workload, when it is loaded, then the message says what to do
+    with pytest.raises(LoadError, match=f"is {kind}, not a Workload: subclass tasks.workload.Workload"):
+        load_workload(f"tests.support:{name}")
+
+
+def test_a_workload_with_duties_left_undone_is_refused() -> None:
+    # Given the base class itself, when it is loaded, then making it fails, and the message says why
+    with pytest.raises(LoadError, match="making it failed: TypeError: Can't instantiate abstract class Workload"):
+        load_workload("tasks.workload:Workload")
+
+
+def test_a_workload_that_raises_while_it_is_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a class that fails
+    class Broken(Pull):
+        def __init__(self) -> None:
+            raise OSError("no such device")
+
+    monkeypatch.setattr(tests.support, "Broken", Broken, raising=False)
+    # When it is loaded, then the message says why
+    with pytest.raises(LoadError, match="making it failed: OSError: no such device"):
+        load_workload("tests.support:Broken")

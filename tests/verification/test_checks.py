@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tasks.arrays import Array, Arrays, spec_of
+from tasks.errors import ArraysError
+from verification.checks import UpdateRejectedError, check_update, is_finite
+
+MODEL = {"bias": np.zeros(2, np.float32), "count": np.array(0), "weights": np.zeros((2, 3), np.float64)}
+SPEC = spec_of(MODEL)
+
+
+def changed(**arrays: Array) -> dict[str, Array]:
+    return {**MODEL, **arrays}
+
+
+def test_an_update_like_the_model_passes_whatever_its_order_and_byte_order() -> None:
+    # Given an update with the model's names, shapes and dtypes, in another order, one of them big-endian
+    update = {"weights": np.ones((2, 3), ">f8"), "count": np.array(-3), "bias": np.array([1, -1], np.float32)}
+    # When it is checked, then nothing is raised
+    check_update(update, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        ({}, r"missing \['bias', 'count', 'weights'\], unknown \[\]"),
+        ({**MODEL, "more": np.zeros(1)}, r"missing \[\], unknown \['more'\]"),
+        (
+            {"bias": MODEL["bias"], "counts": MODEL["count"], "weights": MODEL["weights"]},
+            r"missing \['count'\], unknown",
+        ),
+    ],
+)
+def test_an_update_with_other_names_is_rejected_with_them(update: Arrays, message: str) -> None:
+    # Given an update that lacks an array or has one too many, when it is checked, then they are named
+    with pytest.raises(UpdateRejectedError, match=f"array names differ from the model's: {message}"):
+        check_update(update, SPEC)
+
+
+def test_five_names_are_enough_for_a_message() -> None:
+    # Given an update with a thousand arrays of no use, when it is checked, then the message names the first five
+    update = {**MODEL, **{f"x{index:04d}": np.zeros(1) for index in range(1000)}}
+    with pytest.raises(UpdateRejectedError, match=r"unknown \['x0000', 'x0001', 'x0002', 'x0003', 'x0004'\]$"):
+        check_update(update, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("bias", np.zeros(3, np.float32), r"array 'bias' is F32 \(3,\), the model's is F32 \(2,\)"),
+        ("bias", np.zeros((1, 2), np.float32), r"array 'bias' is F32 \(1, 2\), the model's is F32 \(2,\)"),
+        ("bias", np.zeros(2, np.float64), r"array 'bias' is F64 \(2,\), the model's is F32 \(2,\)"),
+        ("count", np.zeros(1, np.int64), r"array 'count' is I64 \(1,\), the model's is I64 \(\)"),
+        ("count", np.array(0, np.uint64), r"array 'count' is U64 \(\), the model's is I64 \(\)"),
+        ("weights", np.zeros((3, 2)), r"array 'weights' is F64 \(3, 2\), the model's is F64 \(2, 3\)"),
+    ],
+)
+def test_an_array_of_another_shape_or_dtype_is_rejected(name: str, values: Array, message: str) -> None:
+    # Given an update with one array that is otherwise, when it is checked, then both are told
+    with pytest.raises(UpdateRejectedError, match=message):
+        check_update(changed(**{name: values}), SPEC)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("position", [0, 5])
+def test_one_value_that_is_no_number_is_enough(bad: float, position: int) -> None:
+    # Given an update with a NaN or an infinity at one place
+    weights = np.zeros((2, 3))
+    weights.flat[position] = bad
+    # When it is checked, then the array is named
+    with pytest.raises(UpdateRejectedError, match="array 'weights' has values that are NaN or infinite"):
+        check_update(changed(weights=weights), SPEC)
+
+
+def test_an_array_of_text_is_an_arrays_error() -> None:
+    # Given an array that no encoding has, when it is checked, then the error is that of arrays
+    with pytest.raises(ArraysError, match="array 'bias' has dtype"):
+        check_update(changed(bias=np.array(["a", "b"])), SPEC)
+
+
+@pytest.mark.parametrize("position", [0, 2**18 - 1, 2**18, 2**19 - 1, 2**19, 2**19 + 6])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_every_block_of_a_long_array_is_looked_at(position: int, dtype: type) -> None:
+    # Given an array of two blocks of 2**18 elements and seven more, with one NaN
+    values = np.zeros(2**19 + 7, dtype)
+    assert is_finite(values)
+    values[position] = np.nan
+    # When it is looked at, then the NaN is found
+    assert not is_finite(values)
+
+
+@pytest.mark.parametrize("values", [np.zeros((0, 3)), np.array(1.5), np.array([True]), np.array([2**63 - 1])])
+def test_empty_arrays_single_numbers_and_whole_numbers_are_finite(values: Array) -> None:
+    # Given arrays without a NaN, when they are looked at, then they are finite
+    assert is_finite(values)
+
+
+def test_the_largest_number_is_finite_and_not_contiguous_is_looked_at_too() -> None:
+    # Given the largest float32, and every second element of an array
+    largest = np.full(4, np.finfo(np.float32).max)
+    holes = np.array([0.0, np.nan, 0.0, np.nan])
+    # When they are looked at, then only what is in the array counts
+    assert is_finite(largest)
+    assert is_finite(holes[::2])
+    assert not is_finite(holes[1::2])

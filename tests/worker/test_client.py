@@ -1,0 +1,359 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks import arrays, blobs
+from tasks.arrays import Arrays
+from tasks.blobs import BlobRef, MemoryChunks
+from tasks.messages import Answer, DisconnectOrder, EvaluateOrder, SetParametersOrder, Status, TrainOptions, TrainOrder
+from tasks.workload import ClientData, Evaluation, TrainResult, Workload
+from tests.support import PULL, Diverging, Pull, Raising, evaluate_order, train_order
+from worker.client import Client, add_client, carry_out, find_client, forget_clients
+
+MODEL = {"point": np.array([1, 2, 3], np.float32), "steps": np.array(10)}
+TRAIN = np.array([[3, 2, 1], [5, 2, 1]], np.float32)
+TEST = np.array([[1, 2, 6], [1, 2, 3], [4, 2, 3]], np.float32)
+
+
+@pytest.fixture
+def chunks() -> MemoryChunks:
+    return MemoryChunks()
+
+
+@pytest.fixture(autouse=True)
+def _no_clients() -> Iterator[None]:
+    """Serve nobody, and remember no answers, before and after."""
+    forget_clients()
+    yield
+    forget_clients()
+
+
+@pytest.fixture
+def left() -> list[float]:
+    """The seconds that the client was told to stay away for."""
+    return []
+
+
+@pytest.fixture
+def client(chunks: MemoryChunks, tmp_path: Path, left: list[float]) -> Client:
+    return client_with(Pull(), chunks, tmp_path, left)
+
+
+def client_with(workload: Workload, chunks: MemoryChunks, folder: Path, left: list[float]) -> Client:
+    data = ClientData(train=TRAIN, test=TEST, num_train=2)
+    return Client("anna", PULL, workload, data, chunks, folder, "second", left.append)
+
+
+def published(chunks: MemoryChunks, parameters: Arrays = MODEL) -> BlobRef:
+    return blobs.publish(chunks, "fl:blob:run/0", arrays.encode(parameters), 60)
+
+
+def to_train(chunks: MemoryChunks, **changes: Any) -> TrainOrder:
+    options = TrainOptions(epochs=1, learning_rate=0.5)
+    return train_order(**{"parameters": published(chunks), "options": options, **changes})
+
+
+def reason(act: Any) -> str:
+    """Carry out what must fail, as the tasks do, for the first time; return the reason that is given."""
+    forget_clients()
+    answer = carry_out(act, "anna/run/1/train", "anna")
+    assert (answer.order_id, answer.client_id) == ("anna/run/1/train", "anna")
+    assert (answer.status, answer.update) == (Status.FAILED, None)
+    return answer.reason
+
+
+def test_training_puts_an_update_into_the_store_and_says_what_was_done(client: Client, chunks: MemoryChunks) -> None:
+    # Given an order to pull (1, 2, 3) towards (3, 2, 1) and (5, 2, 1) with rate 1/2, in whatever order
+    order = to_train(chunks)
+    # When it is carried out
+    answer = client.train(order)
+    # Then it is at (3.5, 2, 1.5) or, the other way round, at (3, 2, 1.5), after two steps
+    assert (answer.order_id, answer.client_id, answer.status) == (order.order_id, "anna", Status.TRAINED)
+    assert (answer.num_examples, answer.num_steps, answer.num_epochs) == (2, 2, 1.0)
+    assert answer.update is not None
+    assert answer.update.name == "fl:blob:anna/run/1"
+    update = arrays.decode(blobs.fetch(chunks, answer.update))
+    assert update["point"].tolist() in ([3.5, 2.0, 1.5], [3.0, 2.0, 1.5])
+    assert update["steps"].item() == 12
+    # And the loss is the mean distance to the examples: at (3.5, 2, 1.5), (0.5 + 0.5)/3 and (1.5 + 0.5)/3
+    expected = 0.5 if update["point"][0] == 3.5 else (0.5 / 3 + 2.5 / 3) / 2
+    assert answer.metrics == {"train_loss": pytest.approx(expected)}
+
+
+def test_one_seed_gives_one_update_and_others_give_others(client: Client, chunks: MemoryChunks) -> None:
+    # Given orders with equal and other seeds
+    digests = []
+    for seed in (1, 1, 2, 3, 4, 5, 6):
+        # When they are carried out
+        answer = client.train(to_train(chunks, seed=seed))
+        assert answer.update is not None
+        digests.append(answer.update.digest)
+    # Then equal seeds give equal updates, and the others give both of the two that there are
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 2
+
+
+def test_the_orders_parameters_stay_as_they_are(client: Client, chunks: MemoryChunks) -> None:
+    # Given a model in the store, when it is trained from, then it is there still, for the others
+    order = to_train(chunks)
+    client.train(order)
+    assert arrays.decode(blobs.fetch(chunks, order.parameters))["point"].tolist() == [1.0, 2.0, 3.0]
+
+
+def test_a_client_that_had_no_time_for_a_step_fails(chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given a workload that looks at the clock before its first step, and hardly any time
+    class Asking(Pull):
+        def train(self, parameters: Arrays, data: Any, options: TrainOptions, **rest: Any) -> TrainResult:
+            assert rest["budget"].is_over()
+            return TrainResult(parameters, 2, 0, 0.0)
+
+    client = client_with(Asking(), chunks, tmp_path, [])
+    order = to_train(chunks, timeout_s=1e-9)
+    # When it is to train
+    answer = client.train(order)
+    # Then there is no update
+    assert (answer.status, answer.update) == (Status.FAILED, None)
+    assert answer.reason == "no step was done in the time that was given"
+    assert len(chunks.chunks) == 1
+
+
+def test_a_client_whose_time_ran_out_returns_what_it_has(client: Client, chunks: MemoryChunks) -> None:
+    # Given an order of 5 epochs with time for hardly anything; the workload does a step before it asks
+    order = to_train(chunks, timeout_s=1e-9, options=TrainOptions(epochs=5, learning_rate=0.5))
+    # When it is carried out
+    answer = client.train(order)
+    # Then the update holds the one step of ten
+    assert answer.status is Status.TIMED_OUT
+    assert (answer.num_steps, answer.num_epochs) == (1, 0.5)
+    assert answer.update is not None
+    assert arrays.decode(blobs.fetch(chunks, answer.update))["steps"].item() == 11
+
+
+def test_a_client_that_was_done_when_its_time_ran_out_is_trained(client: Client, chunks: MemoryChunks) -> None:
+    # Given an order of one step: a single example would do; two examples and time enough do as well
+    answer = client.train(to_train(chunks, timeout_s=1e9))
+    # When nobody was told to stop, then nothing was cut short
+    assert answer.status is Status.TRAINED
+
+
+def test_evaluating_uses_what_the_client_holds_out(client: Client, chunks: MemoryChunks) -> None:
+    # Given held-out points at distances 3/3, 0 and 3/3 from the model's, of which one is nearer than 1
+    answer = client.evaluate(evaluate_order(parameters=published(chunks)))
+    # When it is evaluated, then loss and accuracy are 2/3 and 1/3 on three examples
+    assert answer.status is Status.EVALUATED
+    assert answer.num_examples == 3
+    assert answer.metrics == {"loss": pytest.approx(2 / 3), "accuracy": pytest.approx(1 / 3)}
+    assert answer.update is None
+
+
+def test_set_parameters_are_kept_in_the_clients_folder(client: Client, chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given an order to keep a model
+    common = evaluate_order(parameters=published(chunks)).model_dump()
+    answer = client.set_parameters(SetParametersOrder.model_validate(common))
+    # When it is carried out, then the model is a file there
+    assert answer.status is Status.DONE
+    assert arrays.map_file(tmp_path / "model.safetensors")["point"].tolist() == [1.0, 2.0, 3.0]
+
+
+def to_disconnect(**changes: Any) -> DisconnectOrder:
+    common = train_order().model_dump(exclude={"parameters", "options", "seed"})
+    return DisconnectOrder.model_validate({**common, "incarnation": "second", "message": "bye", **changes})
+
+
+@pytest.mark.parametrize(("seconds", "away"), [(0.0, [0.0]), (2.5, [2.5])])
+def test_a_client_stays_away_for_as_long_as_it_is_told_to(
+    client: Client, left: list[float], seconds: float, away: list[float]
+) -> None:
+    # Given an order to leave, for good or for a while
+    order = to_disconnect(reconnect_after_s=seconds)
+    # When it is carried out, then the client says so, and leaves for that long
+    assert client.disconnect(order).status is Status.DONE
+    assert left == away
+
+
+def test_an_order_to_leave_for_a_former_start_is_none_for_this_one(client: Client, left: list[float]) -> None:
+    # Given an order to leave that was meant for the client before it was started anew
+    order = to_disconnect(incarnation="first", reconnect_after_s=2.5)
+    # When it is carried out, then the client stays
+    answer = client.disconnect(order)
+    assert (answer.status, answer.reason) == (Status.DONE, "the order is for a former start of this client")
+    assert left == []
+
+
+@pytest.mark.parametrize("method", [Client.train, Client.evaluate, Client.set_parameters])
+def test_an_order_of_another_workload_is_a_failed_answer(client: Client, chunks: MemoryChunks, method: Any) -> None:
+    # Given an order of a run that trains something else
+    order = to_train(chunks, workload="mnist")
+    # When it is carried out, then both are named, with what to do
+    assert reason(lambda: method(client, order)) == (
+        f"ValueError: the run trains the workload 'mnist', client anna has '{PULL}': set CLIENT_WORKLOAD"
+    )
+    assert len(chunks.chunks) == 1
+
+
+def test_whatever_the_workload_raises_is_a_failed_answer(chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given a workload that fails, when it is to train, then the answer says how
+    client = client_with(Raising(), chunks, tmp_path, [])
+    assert reason(lambda: client.train(to_train(chunks))) == "RuntimeError: the disk is full"
+
+
+def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client, chunks: MemoryChunks) -> None:
+    # Given orders whose parameters are no arrays, and then are gone
+    order = to_train(chunks, parameters=blobs.publish(chunks, "fl:blob:run/1", [memoryview(b"nonsense")], 60))
+    assert reason(lambda: client.train(order)).startswith("ArraysError: ")
+    chunks.chunks.clear()
+    # When they are carried out, then the answers say so
+    assert reason(lambda: client.train(order)) == "BlobError: blob 'fl:blob:run/1': chunk 1 of 1 is missing"
+
+
+def test_arrays_that_have_no_encoding_are_a_failed_answer(chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given a workload that returns text
+    class Wordy(Pull):
+        def train(self, *_: Any, **__: Any) -> TrainResult:
+            return TrainResult({"point": np.array(["text"])}, 2, 1, 1.0)
+
+    client = client_with(Wordy(), chunks, tmp_path, [])
+    # When it is to train, then the answer names the array, and nothing of it is in the store
+    assert reason(lambda: client.train(to_train(chunks))).startswith("ArraysError: array 'point' has dtype <U4")
+    assert len(chunks.chunks) == 1
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_is_left_out(chunks: MemoryChunks, tmp_path: Path, loss: float) -> None:
+    # Given a workload whose loss is no number, which no answer can hold
+    class Lossy(Pull):
+        def train(self, parameters: Arrays, *_: Any, **__: Any) -> TrainResult:
+            return TrainResult(parameters, 2, 1, 1.0, {"train_loss": loss, "norm": 2.0})
+
+        def evaluate(self, *_: Any) -> Evaluation:
+            return Evaluation(loss=loss, accuracy=0.5, num_examples=3)
+
+    client = client_with(Lossy(), chunks, tmp_path, [])
+    # When it trains and evaluates, then the other metrics are there
+    answer = client.train(to_train(chunks))
+    assert (answer.status, answer.metrics) == (Status.TRAINED, {"norm": 2.0})
+    assert client.evaluate(evaluate_order(parameters=published(chunks))).metrics == {"accuracy": 0.5}
+
+
+def test_an_update_is_in_the_store_if_and_only_if_the_answer_points_to_it(chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given a workload that says it did fewer than no steps, which no answer can hold
+    class Odd(Pull):
+        def train(self, parameters: Arrays, *_: Any, **__: Any) -> TrainResult:
+            return TrainResult(parameters, 2, -1, 1.0)
+
+    client = client_with(Odd(), chunks, tmp_path, [])
+    # When it trains, then it fails and leaves no update
+    assert "num_steps" in reason(lambda: client.train(to_train(chunks)))
+    assert list(chunks.chunks) == ["fl:blob:run/0:0"]
+
+
+def test_an_order_that_comes_twice_is_carried_out_once(client: Client, chunks: MemoryChunks) -> None:
+    # Given an order that was carried out
+    add_client(client)
+    orders: list[TrainOrder] = []
+
+    def act() -> Answer:
+        orders.append(to_train(chunks))
+        return client.train(orders[-1])
+
+    first = carry_out(act, "anna/run/1/train", "anna")
+    # When it comes again, then it is answered as before, and that of another round is carried out
+    assert carry_out(act, "anna/run/1/train", "anna") == first
+    assert len(orders) == 1
+    carry_out(act, "anna/run/2/train", "anna")
+    assert len(orders) == 2
+
+
+def test_an_order_that_comes_again_after_its_update_was_taken_is_carried_out_again(
+    client: Client, chunks: MemoryChunks
+) -> None:
+    # Given an order that was carried out, and whose update is not there any more
+    add_client(client)
+    order = to_train(chunks)
+    first = carry_out(lambda: client.train(order), order.order_id, "anna")
+    assert first.update is not None
+    chunks.delete(first.update.chunk_names())
+    # When it comes again, then there is an update again, the same
+    second = carry_out(lambda: client.train(order), order.order_id, "anna")
+    assert second.update == first.update
+    assert client.has_update_of(second)
+
+
+def test_an_update_that_is_no_number_is_sent_all_the_same(chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given a workload that diverges, when it trains, then it is the orchestrator that judges
+    client = client_with(Diverging(), chunks, tmp_path, [])
+    assert client.train(to_train(chunks)).status is Status.TRAINED
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("x" * 5000), "ValueError: " + "x" * 1988),
+        (KeyError(), "KeyError:"),
+        (RecursionError("too deep"), "RecursionError: too deep"),
+    ],
+)
+def test_the_reason_of_a_failure_is_kept_short(error: Exception, expected: str) -> None:
+    # Given something that raises
+    def act() -> Answer:
+        raise error
+
+    # When it is carried out, then the reason has 2000 letters at most
+    assert reason(act) == expected
+
+
+def test_a_failure_in_letters_that_utf8_hasnt_is_a_failed_answer() -> None:
+    # Given an error that names a file whose name is no UTF-8
+    def act() -> Answer:
+        raise OSError("no such file: caf\udce9")
+
+    # When it is carried out, then there is an answer all the same
+    assert reason(act).startswith("OSError: no such file: caf")
+
+
+def test_a_signal_to_end_isnt_an_answer() -> None:
+    # Given something that is interrupted
+    def act() -> Answer:
+        raise KeyboardInterrupt
+
+    # When it is carried out, then it ends
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(act, "anna/run/1/train", "anna")
+
+
+def test_an_answer_says_how_long_it_took() -> None:
+    # Given an answer, when it is carried out, then the time is in it, in whole microseconds
+    done = Answer(order_id="o", client_id="anna", status=Status.DONE, duration_s=1e9)
+    answer = carry_out(lambda: done, "o", "anna")
+    assert 0 <= answer.duration_s < 1e9
+    assert answer.duration_s == round(answer.duration_s, 6)
+
+
+def test_clients_that_this_process_serves_are_found_by_id(client: Client) -> None:
+    # Given a client of this process
+    forget_clients()
+    add_client(client)
+    # When it is looked for, then it is found, and others aren't
+    assert find_client("anna") is client
+    with pytest.raises(LookupError, match="doesn't serve client 'bert'"):
+        find_client("bert")
+    forget_clients()
+    with pytest.raises(LookupError, match="doesn't serve client 'anna'"):
+        find_client("anna")
+
+
+def test_an_evaluation_without_examples_is_an_answer(chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given a workload that holds nothing out
+    class Empty(Pull):
+        def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+            return Evaluation(loss=0.0, accuracy=0.0, num_examples=0)
+
+    client = client_with(Empty(), chunks, tmp_path, [])
+    # When it is to evaluate, then it says that it has none
+    answer = client.evaluate(EvaluateOrder.model_validate(evaluate_order(parameters=published(chunks)).model_dump()))
+    assert (answer.status, answer.num_examples) == (Status.EVALUATED, 0)

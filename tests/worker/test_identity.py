@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import ConfigurationError
+from tasks.names import check_client_id
+from worker.identity import Identity, take_identity
+
+
+@contextmanager
+def taken(state: Path, client_id: str | None) -> Iterator[Identity]:
+    """An identity, as long as its worker lives."""
+    identity = take_identity(state, client_id)
+    try:
+        yield identity
+    finally:
+        identity.lock.close()
+
+
+def test_a_named_client_has_a_folder_of_its_name(tmp_path: Path) -> None:
+    # Given a folder for state that isn't there yet
+    with taken(tmp_path / "deep" / "state", "anna") as identity:
+        # When an identity is taken, then it has a folder, and a file that says whose
+        assert (identity.client_id, identity.folder) == ("anna", tmp_path / "deep" / "state" / "anna")
+        assert (identity.folder / "client_id").read_text() == "anna\n"
+
+
+def test_a_second_worker_with_the_same_id_is_refused(tmp_path: Path) -> None:
+    # Given a worker with an id
+    with taken(tmp_path, "anna"):
+        # When another asks for it, then the message names it
+        with pytest.raises(ConfigurationError, match="CLIENT_ID=anna: a worker with this id is running here"):
+            take_identity(tmp_path, "anna")
+        # And other ids are free
+        with taken(tmp_path, "bert") as other:
+            assert other.client_id == "bert"
+
+
+def test_an_id_is_free_again_when_its_worker_has_ended(tmp_path: Path) -> None:
+    # Given a worker that ended, with a model in its folder
+    with taken(tmp_path, "anna") as identity:
+        (identity.folder / "model.safetensors").write_bytes(b"model")
+    # When another asks for its id, then it has it, and what is in the folder
+    with taken(tmp_path, "anna") as again:
+        assert (again.folder / "model.safetensors").read_bytes() == b"model"
+        assert (again.folder / "client_id").read_text() == "anna\n"
+
+
+def test_an_unnamed_client_makes_up_an_id_and_finds_it_again(tmp_path: Path) -> None:
+    # Given a worker that was asked for no id
+    with taken(tmp_path, None) as first:
+        assert first.client_id.startswith("client-")
+        assert check_client_id(first.client_id) == first.client_id
+    # When it comes back, then it is the same client
+    with taken(tmp_path, None) as again:
+        assert (again.client_id, again.folder) == (first.client_id, first.folder)
+
+
+def test_unnamed_clients_at_once_have_ids_of_their_own_and_take_the_first_that_is_free(tmp_path: Path) -> None:
+    # Given three workers at once
+    with taken(tmp_path, None) as one, taken(tmp_path, None) as two, taken(tmp_path, None) as three:
+        ids = sorted({one.client_id, two.client_id, three.client_id})
+        assert len(ids) == 3
+    # When they come back one after the other, then they take the ids in order, and a fourth makes one up
+    with taken(tmp_path, None) as one, taken(tmp_path, None) as two:
+        assert [one.client_id, two.client_id] == ids[:2]
+        with taken(tmp_path, None) as three, taken(tmp_path, None) as four:
+            assert three.client_id == ids[2]
+            assert four.client_id not in ids
+            one.lock.close()
+            with taken(tmp_path, None) as again:
+                assert again.client_id == ids[0]
+
+
+def test_a_named_client_isnt_taken_for_an_unnamed_one(tmp_path: Path) -> None:
+    # Given a named client that ended
+    with taken(tmp_path, "anna"):
+        pass
+    # When an unnamed one comes, then it has another id
+    with taken(tmp_path, None) as unnamed:
+        assert unnamed.client_id != "anna"
+
+
+@pytest.mark.parametrize("client_id", ["anna", None])
+def test_a_folder_that_cant_be_made_is_told_with_the_variable(tmp_path: Path, client_id: str | None) -> None:
+    # Given a file where the folder would have to be
+    (tmp_path / "file").write_text("")
+    # When an identity is taken, then the message says which variable names it
+    with pytest.raises(ConfigurationError, match="set CLIENT_STATE"):
+        take_identity(tmp_path / "file", client_id)
+
+
+def test_others_can_read_the_id_and_not_write_it(tmp_path: Path) -> None:
+    # Given an identity, when its file is looked at, then nobody but its owner may write to it
+    with taken(tmp_path, "anna") as identity:
+        mode = (identity.folder / "client_id").stat().st_mode
+        assert not mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -1,0 +1,53 @@
+"""A client's absence: that it was told to leave, kept in Redis for its heartbeat to find.
+
+The order is carried out by a pool process, and the heartbeat runs in the worker's main process. A pool process that
+ended its worker itself would do so before its answer is taken, and the worker would wait for that in vain.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from redis import Redis
+
+from tasks.names import away_key, client_key
+
+_FOR_GOOD_TTL_S = 60
+
+
+class Absence(Enum):
+    """Whether a client is to stay away."""
+
+    NONE = "none"
+    FOR_NOW = "for now"
+    FOR_GOOD = "for good"
+
+
+class RedisAbsence:
+    """The absence of one client."""
+
+    def __init__(self, client: Redis, client_id: str) -> None:
+        self._client = client
+        self._client_id = client_id
+        self._key = away_key(client_id)
+
+    def begin(self, incarnation: str, seconds: float) -> None:
+        """Take the client's announcement down, and keep it down for that many seconds; 0: for good.
+
+        For good means for this incarnation: when its worker is started anew, it is welcome again.
+        """
+        if seconds > 0:
+            self._client.set(self._key, "", px=max(1, int(seconds * 1000)))
+        else:
+            self._client.set(self._key, incarnation, ex=_FOR_GOOD_TTL_S)
+        self._client.delete(client_key(self._client_id))
+
+    def state(self, incarnation: str) -> Absence:
+        """Say whether this incarnation of the client is to stay away; that it is for good is said once."""
+        value = self._client.get(self._key)
+        if value == b"":
+            return Absence.FOR_NOW
+        if value != incarnation.encode():
+            return Absence.NONE
+        self._client.delete(self._key)
+        return Absence.FOR_GOOD
