@@ -14,6 +14,9 @@ from tasks.messages import Answer
 GRACE_S = 2.0
 """Seconds that an answer may take on its way, beyond what the order allows for the work."""
 
+RETRY_S = 30.0
+"""Seconds after which a task of the orchestrator's own is sent again; each time twice as many."""
+
 Fill = Callable[[Slot, Answer], None]
 
 
@@ -85,18 +88,21 @@ class Collector:
         Args:
             task_id: The task.
             timeout_s: Seconds to wait at the most.
-            again: Called when the task may be lost: sends it again and returns its new id.
+            again: Called when the task may be lost, with a worker that ended: sends it again and returns its new id.
+                Whichever of them ends first counts, for they all return the same.
         """
-        deadline = self._clock() + timeout_s
-        next_tick = self._clock()
-        while (now := self._clock()) < deadline:
+        started = next_tick = self._clock()
+        next_retry = started + RETRY_S
+        task_ids = [task_id]
+        while (now := self._clock()) < started + timeout_s:
             if now >= next_tick:
                 next_tick = now + TICK_S
-                if self._tick():
-                    task_id = again()
-            found = self._wire.courier.collect([task_id], max(0.0, min(deadline, next_tick) - now))
-            if task_id in found:
-                return found[task_id]
+                if self._tick() or now >= next_retry:
+                    next_retry = now + 2 * (next_retry - started)
+                    task_ids.append(again())
+            found = self._wire.courier.collect(task_ids, max(0.0, min(started + timeout_s, next_tick) - now))
+            if found:
+                return next(iter(found.values()))
         return None
 
     def _fill(self, slots: Slots, answer: Answer, fill: Fill) -> None:

@@ -19,12 +19,14 @@ from celery import Celery
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tasks.broker import OUTAGE_RETRIES
 from tasks.messages import Order, encode
 from tasks.names import ORCHESTRATOR_QUEUE, PRESENCE_CHANNEL, client_queue, result_key
 
 Kwargs = Mapping[str, object]
 
 _RETRY_S = 0.5
+_RETRY_POLICY = {"max_retries": OUTAGE_RETRIES, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class CeleryCourier:
                     queue=client_queue(order.client_id),
                     expires=order.timeout_s,
                     producer=producer,
-                    retry_policy={"max_retries": 5},
+                    retry_policy=_RETRY_POLICY,
                 )
 
     def withdraw(self, order: Order) -> None:
@@ -106,7 +108,9 @@ class CeleryCourier:
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""
-        self._app.send_task(task, kwargs=dict(kwargs), task_id=task_id, queue=ORCHESTRATOR_QUEUE)
+        self._app.send_task(
+            task, kwargs=dict(kwargs), task_id=task_id, queue=ORCHESTRATOR_QUEUE, retry_policy=_RETRY_POLICY
+        )
 
     def open_chord(self, chord: Chord, num_slots: int) -> None:
         """Make a chord of this many slots."""
@@ -126,6 +130,7 @@ class CeleryCourier:
             group_index=index,
             chord=body,
             ignore_result=True,
+            retry_policy=_RETRY_POLICY,
         )
 
     def collect(self, task_ids: Collection[str], timeout_s: float) -> dict[str, bytes | str]:

@@ -20,7 +20,6 @@ from orchestrator.wire import Wire
 from tasks import broker, federation
 from tasks.app import make_app
 from tasks.blobs import RedisChunks
-from tasks.names import seats_key
 from tasks.presence import RedisRegistry
 
 logger = logging.getLogger(__name__)
@@ -102,8 +101,8 @@ class _Notice:
 
 
 def tidy(client: Redis, run_id: str) -> None:
-    """Remove what a run has left on the broker: blobs, answers that came late, seats."""
-    patterns = (f"fl:blob:{run_id}/*", f"fl:blob:*/{run_id}/*", f"celery-t*-meta-*{run_id}/*", f"{seats_key(run_id)}*")
+    """Remove what a run has left on the broker: blobs, answers that came late."""
+    patterns = (f"fl:blob:{run_id}/*", f"fl:blob:*/{run_id}/*", f"celery-t*-meta-*{run_id}/*")
     for pattern in patterns:
         for key in client.scan_iter(match=pattern, count=1000):
             client.unlink(key)

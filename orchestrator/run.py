@@ -70,7 +70,7 @@ class Run:
         self._context = RoundContext(config, folder, wire, collector, report, clock)
 
     def run(self) -> None:
-        """Carry out the rounds that are not closed yet, and bid the clients farewell.
+        """Carry out the rounds that are not closed yet.
 
         Raises:
             FederationError: If the run can't go on.
@@ -85,6 +85,9 @@ class Run:
         for round_number in range(len(history) + 1, config.rounds + 1):
             history.append(self._run_round(round_number))
             self._check_progress(history)
+
+    def say_farewell(self) -> None:
+        """Give the clients that are connected the final model, and disconnect them."""
         self._tick()
         say_farewell(self._context, self._connected_incarnations())
 

@@ -50,9 +50,13 @@ def _run(
     try:
         if _has_work_left(config, folder, broker_url):
             with connect_run(config, folder, broker_url) as wire:
-                Run(config, folder, wire, report).run()
+                run = Run(config, folder, wire, report)
+                run.run()
+                _draw_plot(folder)
+                run.say_farewell()  # last: workers end after it, and whoever waits for the first to end waits for this
                 wire.tidy()
-        plot.draw(folder.history(), folder.path / "plot.png")
+        else:
+            _draw_plot(folder)
     except Interrupted as signalled:
         _ignore_signals()
         status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code
@@ -65,6 +69,14 @@ def _run(
     summary = summarise(config, folder, status, reason, time.monotonic() - started)
     folder.save_summary(summary)
     return summary, exit_code
+
+
+def _draw_plot(folder: RunFolder) -> None:
+    """Draw the run's plot; that it can't be drawn is no reason for a run to fail."""
+    try:
+        plot.draw(folder.history(), folder.path / "plot.png")
+    except Exception:
+        logger.warning("the plot could not be drawn", exc_info=True)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import SELECTORS, load_selector
 from orchestrator.session import carry_out
 from tasks import broker as brokers
+from tasks import federation
 from tasks.errors import ConfigurationError, DataMissingError, FederationError
 from tasks.loading import check_spec
 from tasks.messages import TrainOptions
@@ -164,8 +165,8 @@ def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
     check_spec("workload", options["workload"], BUILT_IN)
     check_spec("algorithm", options["algorithm"], ALGORITHMS)
     load_selector(options["select"])
-    _check_broker(options["broker"])
     run_id = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    _check_broker(options["broker"], run_id)
     config = _config(run_id, options)
     path: Path = options["run_dir"] or Path("runs") / run_id
     return config, RunFolder.create(path.absolute(), config)
@@ -210,20 +211,25 @@ def _resumed(context: click.Context, options: dict[str, Any]) -> tuple[RunConfig
         raise ConfigurationError(
             f"--resume goes on with the run's own settings: leave out {', '.join(flags[name] for name in given)}"
         )
-    _check_broker(options["broker"])
     folder = RunFolder.open(options["resume"].absolute())
     folder.history()  # a damaged one is told of before anything starts
-    return folder.config(), folder
+    config = folder.config()
+    _check_broker(options["broker"], config.run_id)
+    return config, folder
 
 
 def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
-def _check_broker(url: str | None) -> None:
-    if url is not None:
-        brokers.check_url(url)
-        brokers.check_reachable(url)
+def _check_broker(url: str | None, run_id: str) -> None:
+    """Check that there is a broker at ``url``, if one is named, with no other run on it."""
+    if url is None:
+        return
+    brokers.check_url(url)
+    brokers.check_reachable(url)
+    with brokers.connect(url) as client:
+        federation.check_free(client, run_id)
 
 
 def _data_folder(folder: Path | None) -> str | None:

@@ -20,6 +20,8 @@ URL_VARIABLE = "CELERY_BROKER_URL"
 _SCHEMES = ("redis", "rediss", "redis+socket")
 _CONNECT_TIMEOUT_S = 5.0
 _SOCKET_TIMEOUT_S = 60.0
+OUTAGE_RETRIES = 60
+"""How often a command is tried again, about once a second, while the broker is away."""
 
 
 def broker_url() -> str:
@@ -61,7 +63,7 @@ def _for_redis(url: str) -> str:
     return url.replace("redis+socket://", "unix://", 1)
 
 
-def connect(url: str, *, retries: int = 3) -> Redis:
+def connect(url: str, *, retries: int = OUTAGE_RETRIES) -> Redis:
     """Return a client for the Redis at ``url``; it connects when first used.
 
     Args:

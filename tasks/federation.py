@@ -46,9 +46,20 @@ def put_up(client: Redis, notice: Notice) -> None:
     """
     other = client.eval(_PUT_UP, 1, FEDERATION_KEY, notice.run_id, notice.model_dump_json(), str(LIFETIME_S))
     if other:
+        check_free(client, notice.run_id)
+
+
+def check_free(client: Redis, run_id: str) -> None:
+    """Check that no other run's notice is up.
+
+    Raises:
+        FederationBusyError: If there is one.
+    """
+    notice = read(client)
+    if notice is not None and notice.run_id != run_id:
         raise FederationBusyError(
-            f"another orchestrator is at work on this broker ({other!r}): "
-            f"wait until it ends ({LIFETIME_S} s if it was killed), or give this run a Redis database of its own"
+            f"another orchestrator is at work on this broker, with run {notice.run_id}: wait until it ends "
+            f"({LIFETIME_S} s if it was killed), or give this run a Redis database of its own"
         )
 
 

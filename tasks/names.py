@@ -54,9 +54,12 @@ def away_key(client_id: str) -> str:
     return f"fl:away:{client_id}"
 
 
-def seats_key(run_id: str) -> str:
-    """Hash of a run's seats (part number -> client id), for clients that share one data set."""
-    return f"fl:seats:{run_id}"
+def seats_key(num_parts: int) -> str:
+    """Hash of seats (part number from 0 -> client id), for clients that share one data set in so many parts.
+
+    It outlives a run, as a client that stays connected keeps its part.
+    """
+    return f"fl:seats:{num_parts}"
 
 
 def order_id(client_id: str, run_id: str, round_number: int, kind: str) -> str:

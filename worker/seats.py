@@ -69,7 +69,7 @@ def take_seat(client: Redis, client_id: str, notice: federation.Notice) -> Part:
     """Take this client's seat in the run of ``notice``; with all taken, share one and say so."""
     index = int(
         client.eval(
-            _TAKE, 1, seats_key(notice.run_id), client_id, str(notice.num_parts), str(_HOLD_S), CLIENT_KEY_PREFIX
+            _TAKE, 1, seats_key(notice.num_parts), client_id, str(notice.num_parts), str(_HOLD_S), CLIENT_KEY_PREFIX
         )
     )
     if index < 0:

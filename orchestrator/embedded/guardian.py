@@ -3,11 +3,11 @@
 It is run as a script with nothing but the standard library. It reads commands, a JSON object a line, on standard
 input, whose other end only the orchestrator holds, and writes what happens to standard output, likewise::
 
-    {"start": "worker", "command": [...], "environment": {...}, "log": "/path", "last": false}
+    {"start": "worker", "command": [...], "environment": {...}, "log": "/path", "last": false, "grace_s": 1.0}
     {"ended": "worker", "code": -9}
 
 When standard input ends, as it does when the orchestrator is killed, the guardian terminates what runs, first those
-that are not marked ``last``, kills what doesn't end in time, and removes the folder it was given.
+that are not marked ``last``, kills what doesn't end within its ``grace_s``, and removes the folder it was given.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ import tempfile
 import time
 from typing import Any
 
-GRACE_S = 1.0
-"""Seconds between asking a process to end and killing it."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -36,6 +34,7 @@ class Guardian:
     def __init__(self) -> None:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.last: set[str] = set()
+        self.grace_s: dict[str, float] = {}
 
     def start(self, order: dict[str, Any]) -> None:
         """Start a process, its output going to a log."""
@@ -50,7 +49,8 @@ class Guardian:
                 start_new_session=True,
                 preexec_fn=_die_with_guardian,  # noqa: PLW1509  # this process has one thread
             )
-        if order.get("last"):
+        self.grace_s[name] = order["grace_s"]
+        if order["last"]:
             self.last.add(name)
 
     def reap(self) -> None:
@@ -68,12 +68,12 @@ class Guardian:
         self._end(list(self.running))
 
     def _end(self, names: list[str]) -> None:
-        processes = [self.running.pop(name) for name in names]
-        for process in processes:
+        started = time.monotonic()
+        processes = [(self.running.pop(name), started + self.grace_s[name]) for name in names]
+        for process, deadline in processes:
             if process.poll() is None:
-                process.terminate()
-        deadline = time.monotonic() + GRACE_S
-        for process in processes:
+                process.send_signal(signal.SIGTERM if deadline > started else signal.SIGKILL)
+        for process, deadline in sorted(processes, key=lambda entry: entry[1]):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, deadline - time.monotonic()))
             _signal_group(process, signal.SIGKILL)

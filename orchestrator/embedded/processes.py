@@ -13,7 +13,9 @@ from pathlib import Path
 
 from orchestrator.embedded import guardian
 
-CLOSE_TIMEOUT_S = 3 * guardian.GRACE_S
+GRACE_S = 1.0
+"""Seconds between asking a process to end and killing it."""
+CLOSE_TIMEOUT_S = 5 * GRACE_S
 """Seconds that the guardian may take to end everything."""
 
 
@@ -27,6 +29,7 @@ class Process:
         environment: Variables added to this process's own.
         log: File that its output is appended to.
         last: Whether it must be ended after the others, as they use it.
+        grace_s: Seconds between asking it to end and killing it; 0: it is killed at once.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Process:
     environment: Mapping[str, str]
     log: Path
     last: bool = False
+    grace_s: float = GRACE_S
 
 
 class Processes:
@@ -61,6 +65,7 @@ class Processes:
             "environment": {**os.environ, **process.environment},
             "log": str(process.log.resolve()),
             "last": process.last,
+            "grace_s": process.grace_s,
         }
         assert self._guardian.stdin is not None
         self._guardian.stdin.write((json.dumps(order) + "\n").encode())

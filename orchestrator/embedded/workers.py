@@ -17,13 +17,18 @@ _PATHS = os.pathsep.join(path for path in sys.path if path)
 
 
 def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
-    """Return the orchestrator's own worker."""
+    """Return the orchestrator's own worker.
+
+    It is killed without notice: all it does can be done again, and while it ends it would still take tasks, those of
+    the orchestrator's next start among them.
+    """
     environment = {URL_VARIABLE: url, "ORCHESTRATOR_PRELOAD": config.workload, "PYTHONPATH": _PATHS}
     return Process(
         name="worker",
         command=_celery("orchestrator", "orchestrator", "--concurrency", "1"),
         environment=environment,
         log=folder.logs / "worker.log",
+        grace_s=0.0,
     )
 
 

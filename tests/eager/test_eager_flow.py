@@ -95,7 +95,9 @@ class Federation:
         orchestrator.tasks.use_chunks(self.chunks)
         wire = Wire(EagerCourier(self.app), self.registry, self.chunks, tend=lambda: False, tidy=lambda: None)
         clocks = {"clock": clock} if clock else {}
-        Run(folder.config(), folder, wire, self._report, **clocks).run()
+        run = Run(folder.config(), folder, wire, self._report, **clocks)
+        run.run()
+        run.say_farewell()
         return folder
 
     def _report(self, event: Event) -> None:

@@ -1,0 +1,361 @@
+"""Carry out ``docker-compose.yml`` for real, on whatever Docker engine is reachable, and say whether it keeps its word.
+
+Builds the image and trains with four clients; then, in a longer run, kills a client and brings it back, takes
+everything down in the middle and brings it up again. All of it happens in a Compose project of its own, which is
+removed in the end with its volumes and images; nothing else on the engine is touched.
+
+Exit codes: 0 all is well, 1 something is wrong, 2 no engine is reachable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+NUM_CLIENTS = 4
+SHORT_RUN = {"ROUNDS": "10", "EPOCHS": "5"}
+LONG_RUN = {"ROUNDS": "12", "EPOCHS": "400"}
+DOWN_LIMIT_S = 15.0
+BUILD_LIMIT_S = 1800.0
+RUN_LIMIT_S = 600.0
+COMMAND_LIMIT_S = 120.0
+
+_JOINED = re.compile(r"client (\S+) joined, with \d+ examples")
+_PRINT_PARTS = f"""
+import json
+from tasks.workload import DataSource, Part, load_workload
+workload = load_workload("digits")
+sources = [DataSource(part=Part(index, {NUM_CLIENTS})) for index in range({NUM_CLIENTS})]
+print(json.dumps([workload.client_data(source).num_train for source in sources]))
+"""
+
+Record = dict[str, Any]
+
+
+class CheckError(Exception):
+    """Raised when something isn't as it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The Compose project under test.
+
+    Attributes:
+        docker: The program.
+        name: The project's name.
+        environment: Of every command; it holds none of the caller's values for the compose file.
+    """
+
+    docker: str
+    name: str
+    environment: dict[str, str]
+
+    @property
+    def orchestrator(self) -> str:
+        """Name of the orchestrator's container."""
+        return f"{self.name}-orchestrator-1"
+
+    def worker(self, number: int) -> str:
+        """Return the name of a worker's container; they are counted from 1."""
+        return f"{self.name}-worker-{number}"
+
+    def call(self, *arguments: str, limit_s: float = COMMAND_LIMIT_S) -> str:
+        """Run ``docker`` with ``arguments`` and return what it writes to standard output.
+
+        Raises:
+            CheckError: If it fails, or takes longer than ``limit_s``.
+        """
+        shown = f"docker {' '.join(arguments)}"[:200]
+        try:
+            done = subprocess.run(
+                [self.docker, *arguments],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=limit_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise CheckError(f"{shown}: not done within {limit_s:g} s") from None
+        if done.returncode != 0:
+            raise CheckError(f"{shown}: exit code {done.returncode}\n{_tail(done.stdout + done.stderr)}")
+        return done.stdout
+
+    def compose(self, *arguments: str, limit_s: float = COMMAND_LIMIT_S) -> str:
+        """Run ``docker compose`` on this project; see :meth:`call`."""
+        file = str(ROOT / "docker-compose.yml")
+        project = ("--project-name", self.name, "--file", file, "--env-file", os.devnull)
+        return self.call("compose", *project, *arguments, limit_s=limit_s)
+
+    def with_settings(self, settings: dict[str, str]) -> Project:
+        """Return the same project with other values for the compose file."""
+        return Project(self.docker, self.name, {**self.environment, **settings})
+
+    def up(self) -> None:
+        """Start whatever doesn't run, as an operator does."""
+        self.compose("up", "--detach", "--build", "--scale", f"worker={NUM_CLIENTS}", limit_s=BUILD_LIMIT_S)
+
+    def state(self, container: str) -> tuple[str, int]:
+        """Return a container's status (``running``, ``exited``, …) and its last exit code."""
+        status, code = self.call("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", container).split()
+        return status, int(code)
+
+    def joined(self, number: int) -> list[str]:
+        """Return the ids under which the client in a worker's container has joined, the oldest first."""
+        return _JOINED.findall(self.compose("logs", "--no-log-prefix", "--index", str(number), "worker"))
+
+    def redis(self, *arguments: str) -> list[str]:
+        """Run a command on the project's Redis and return the words of its reply."""
+        return self.compose("exec", "--no-TTY", "redis", "redis-cli", *arguments).split()
+
+    def runs(self) -> dict[str, Record]:
+        """Return the runs in the volume by folder name: ``config``, ``summary`` (None: none yet) and ``history``."""
+        with tempfile.TemporaryDirectory(prefix="compose-check-") as folder:
+            self.compose("cp", "orchestrator:/runs", folder)
+            return {path.parent.name: _read_run(path.parent) for path in Path(folder).rglob("config.json")}
+
+
+def main() -> int:
+    """Carry out the check and return the exit code."""
+    project = _find_engine()
+    if project is None:
+        _say("no Docker engine with Compose v2 is reachable: start one, or point DOCKER_HOST to it")
+        return 2
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    _say(f"Compose project {project.name}, removed in the end with its volumes and images")
+    try:
+        with _removed_in_the_end(project):
+            figures = _check_short_run(project.with_settings(SHORT_RUN))
+            figures += _check_long_run(project.with_settings(LONG_RUN))
+    except CheckError as error:
+        _say(f"WRONG: {error}")
+        return 1
+    _say(f"all is well: {', '.join(figures)}")
+    return 0
+
+
+def _interrupt(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
+def _find_engine() -> Project | None:
+    """Return a project of a new name on the reachable engine, or None."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return None
+    mentioned = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text(encoding="utf-8")))
+    environment = {
+        name: value for name, value in os.environ.items() if name not in mentioned and not name.startswith("COMPOSE_")
+    }
+    project = Project(docker, f"compose-check-{os.getpid()}", environment)
+    try:
+        project.call("version", limit_s=20)
+        project.call("compose", "version", limit_s=20)
+    except CheckError:
+        return None
+    return project
+
+
+@contextmanager
+def _removed_in_the_end(project: Project) -> Iterator[None]:
+    """Remove all that the project made; tell the last lines of its logs first if the check failed."""
+    try:
+        yield
+    except CheckError:
+        with contextlib.suppress(CheckError):
+            logs = project.compose("logs", "--no-color", "--tail", "5")
+            _say("the last lines of the logs:\n" + "\n".join(line[:200] for line in logs.splitlines()))
+        raise
+    finally:
+        project.compose("down", "--volumes", "--remove-orphans", "--rmi", "local", "--timeout", "5")
+
+
+def _check_short_run(project: Project) -> list[str]:
+    """Build, train with four clients, and look at what is in the volume; return the figures."""
+    _say("building the image")
+    build_s = _timed(lambda: project.compose("build", limit_s=BUILD_LIMIT_S))
+    _say(f"built in {build_s:.1f} s; training: {SHORT_RUN['ROUNDS']} rounds, {NUM_CLIENTS} clients")
+    train_s = _timed(lambda: _train(project))
+    folder, run = _only_run(project)
+    _expect_completed(run, int(SHORT_RUN["ROUNDS"]))
+    first = run["history"][0]
+    _expect(len(first["answers"]) == NUM_CLIENTS, f"round 1 has the clients {sorted(first['answers'])}")
+    parts = json.loads(project.compose("run", "--rm", "--no-deps", "--no-TTY", "worker", "python", "-c", _PRINT_PARTS))
+    counts = [answer["num_examples"] for answer in first["answers"].values()]
+    _expect(sorted(counts) == sorted(parts), f"clients trained on {counts} examples, the parts have {parts}")
+    accuracy = run["summary"]["final"]["accuracy"]
+    _say(f"trained in {train_s:.1f} s: /runs/{folder} completed, accuracy {accuracy:.4f}")
+    _say(f"round 1: {_shown_counts(first)}, together the whole training set of {sum(parts)}")
+    _wait_until("the clients have left", lambda: _all_workers_are(project, "exited"))
+    return [f"build {build_s:.1f} s", f"{SHORT_RUN['ROUNDS']} rounds {train_s:.1f} s", f"accuracy {accuracy:.4f}"]
+
+
+def _train(project: Project) -> None:
+    project.up()
+    _wait_for_success(project)
+
+
+def _check_long_run(project: Project) -> list[str]:
+    """Kill a client and bring it back, take all down and up again in the middle of a run; return the figures."""
+    earlier = set(project.runs())
+    _say(f"a second up: a new run of {LONG_RUN['ROUNDS']} longer rounds")
+    project.up()
+    run_id = _wait_for_first_round(project, earlier)
+    client_id, seats, back_s = _kill_and_bring_back(project)
+    _say("taking everything down in the middle of the run")
+    down_s = _timed_down(project)
+    _say(f"down in {down_s:.1f} s; bringing it up again: the run goes on")
+    _train(project)
+    folder, run = _only_run(project, earlier)
+    _expect_completed(run, int(LONG_RUN["ROUNDS"]))
+    _expect(run["config"]["run_id"] == run_id, f"the run that completed is {run['config']['run_id']}, not {run_id}")
+    last = run["history"][-1]
+    _expect(
+        {name for name, answer in last["answers"].items() if answer["status"] == "trained"} == set(seats.values()),
+        f"in the last round {_shown_counts(last)}; expected are all of {sorted(seats.values())}",
+    )
+    _say(f"/runs/{folder} completed; last round: {_shown_counts(last)}, {client_id} among them")
+    idle_s = _timed_down(project)
+    _say(f"down after the run in {idle_s:.1f} s")
+    return [f"killed client back in {back_s:.1f} s", f"down {down_s:.1f} s amid a run and {idle_s:.1f} s after it"]
+
+
+def _wait_for_first_round(project: Project, earlier: Collection[str]) -> str:
+    """Wait until a run that is none of ``earlier`` has closed its first round; return its id."""
+
+    def first_round() -> str | None:
+        _expect_running(project)
+        new = [run for name, run in project.runs().items() if name not in earlier]
+        return new[0]["config"]["run_id"] if new and new[0]["history"] else None
+
+    return str(_wait_until("round 1 is closed", first_round))
+
+
+def _kill_and_bring_back(project: Project) -> tuple[str, dict[str, str], float]:
+    """Kill one client; return its id, who has which part of the data, and how long it took until it was back."""
+    number, container = NUM_CLIENTS, project.worker(NUM_CLIENTS)
+    seats = _seats(project)
+    _expect(
+        len(set(seats.values())) == len(seats) == NUM_CLIENTS, f"the parts of the data are not one a client: {seats}"
+    )
+    before = project.joined(number)
+    client_id = before[-1]
+    _say(f"each client has a part of its own; killing {client_id} (SIGKILL to {container})")
+    project.call("kill", "--signal", "SIGKILL", container)
+    _wait_until("the client is dead", lambda: project.state(container) == ("exited", 137))
+    _expect_running(project)
+    started = time.monotonic()
+    project.up()
+    after = _wait_until("the client is back", lambda: project.joined(number)[len(before) :])
+    back_s = time.monotonic() - started
+    _expect_running(project)
+    _expect(after[0] == client_id, f"the client that was {client_id} came back as {after[0]}")
+    _expect(_seats(project) == seats, f"parts were {seats}, are {_seats(project)}")
+    _say(f"{client_id} is back under its id and with its part after {back_s:.1f} s")
+    return client_id, seats, back_s
+
+
+def _seats(project: Project) -> dict[str, str]:
+    words = project.redis("HGETALL", f"fl:seats:{NUM_CLIENTS}")
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _timed_down(project: Project) -> float:
+    seconds = _timed(lambda: project.compose("down"))
+    _expect(seconds < DOWN_LIMIT_S, f"down took {seconds:.1f} s, {DOWN_LIMIT_S:g} s are allowed")
+    return seconds
+
+
+def _wait_for_success(project: Project) -> None:
+    """Wait until the orchestrator has ended, with exit code 0."""
+    _wait_until("the orchestrator has ended", lambda: project.state(project.orchestrator)[0] == "exited", RUN_LIMIT_S)
+    code = project.state(project.orchestrator)[1]
+    _expect(code == 0, f"the orchestrator ended with exit code {code}")
+
+
+def _all_workers_are(project: Project, status: str) -> bool:
+    return all(project.state(project.worker(number + 1))[0] == status for number in range(NUM_CLIENTS))
+
+
+def _expect_running(project: Project) -> None:
+    status, code = project.state(project.orchestrator)
+    _expect(status == "running", f"the orchestrator is {status} (exit code {code}) in the middle of the run")
+
+
+def _only_run(project: Project, earlier: Collection[str] = ()) -> tuple[str, Record]:
+    """Return the one run that is none of ``earlier``, and its folder's name."""
+    new = {name: run for name, run in project.runs().items() if name not in earlier}
+    _expect(len(new) == 1, f"there should be one new run in the volume, there are {sorted(new)}")
+    return next(iter(new.items()))
+
+
+def _expect_completed(run: Record, rounds: int) -> None:
+    summary = run["summary"]
+    _expect(summary is not None and summary["status"] == "completed", f"the summary says {summary}")
+    numbers = [record["round_number"] for record in run["history"]]
+    _expect(numbers == list(range(1, rounds + 1)), f"the history has the rounds {numbers}, not 1 to {rounds}")
+
+
+def _read_run(folder: Path) -> Record:
+    summary, history = folder / "summary.json", folder / "history.jsonl"
+    lines = history.read_text(encoding="utf-8").splitlines() if history.exists() else []
+    return {
+        "config": json.loads((folder / "config.json").read_text(encoding="utf-8")),
+        "summary": json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else None,
+        "history": [json.loads(line) for line in lines],
+    }
+
+
+def _shown_counts(record: Record) -> str:
+    answers = sorted(record["answers"].items())
+    return ", ".join(f"{name} {answer['status']} on {answer['num_examples']}" for name, answer in answers)
+
+
+def _wait_until(what: str, condition: Callable[[], Any], limit_s: float = COMMAND_LIMIT_S) -> Any:
+    """Ask twice a second until the answer is true, and return it."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if answer := condition():
+            return answer
+        time.sleep(0.5)
+    raise CheckError(f"waited {limit_s:g} s, and still not: {what}")
+
+
+def _expect(fact: bool, otherwise: str) -> None:
+    if not fact:
+        raise CheckError(otherwise)
+
+
+def _timed(act: Callable[[], object]) -> float:
+    started = time.monotonic()
+    act()
+    return time.monotonic() - started
+
+
+def _tail(text: str, num_lines: int = 30) -> str:
+    return "\n".join(text.splitlines()[-num_lines:])
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"compose-check: {text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
