@@ -92,6 +92,7 @@ class Round:
             names.TRAIN_TASK, self._slots, context.config.timeout_s + GRACE_S, self._fill, refill=self._start_chord_anew
         )
         closed = self._closed()
+        blobs.discard(context.wire.chunks, opened.parameters)
         return self._record(closed)
 
     def forget(self) -> None:
@@ -99,7 +100,6 @@ class Round:
         courier, chunks = self._context.wire.courier, self._context.wire.chunks
         task_ids = [order.order_id for order in self._orders] + [chord.body_id for chord in self._chords]
         courier.forget(task_ids, self._chords)
-        blobs.discard(chunks, self._opened.parameters)
         for order in self._orders:  # of those that came late or were rejected unread
             name = names.update_blob(order.client_id, order.run_id, order.round_number)
             discard_update(chunks, name, self._opened.parameters.size_bytes)

@@ -1,0 +1,94 @@
+"""Large models: what lies in Redis while a run goes on, and what is left after it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis import Redis
+
+from tests.integration import harness
+from tests.integration.harness import Field, history, part, url
+
+MB = 10**6
+
+
+class Watch:
+    """Samples what lies in a server."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self.most_models = 0
+        self.most_updates = 0
+        self.peak_bytes = 0
+
+    def sample(self) -> None:
+        names = {key.decode().rsplit(":", 1)[0].removeprefix("fl:blob:") for key in self._client.scan_iter("fl:blob:*")}
+        updates = {name for name in names if name.startswith("client-")}
+        self.most_updates = max(self.most_updates, len(updates))
+        self.most_models = max(self.most_models, len(names - updates))
+        self.peak_bytes = max(self.peak_bytes, self._client.info("memory")["used_memory"])
+
+
+@contextmanager
+def watched(broker: Redis) -> Iterator[Watch]:
+    """Sample a server's content all the while."""
+    watch, stop = Watch(Redis(unix_socket_path=broker.connection_pool.connection_kwargs["path"])), threading.Event()
+
+    def run() -> None:
+        while not stop.wait(0.005):
+            watch.sample()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_redis_holds_the_global_model_once_and_is_empty_after_the_run(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given 40 MB of parameters and two clients
+    size = {"MODEL_ELEMENTS": str(10 * MB)}
+    before = broker.info("memory")["used_memory"]
+    run_dir = tmp_path / "run"
+    for number in (1, 2):
+        field.client(broker, f"client-{number}", **part(number, 2), **size)
+
+    # When they train three rounds
+    with watched(broker) as watch:
+        program = field.orchestrator("--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "3", **size)
+        assert program.wait() == 0, program.output
+
+    # Then the model was there once at a time, with no more than the two updates beside it
+    assert watch.most_models == 1
+    assert 1 <= watch.most_updates <= 2
+    assert 40 * MB < watch.peak_bytes - before < 3 * 42 * MB + 20 * MB
+
+    # And afterwards there is (nearly) nothing
+    assert not list(broker.scan_iter("fl:blob:*"))
+    assert broker.info("memory")["used_memory"] - before < 2 * MB
+    assert all(record["bytes_up"] > 80 * MB for record in history(run_dir))
+
+
+def test_an_array_of_600_mb_passes(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given one array larger than a value of Redis may be, which is 512 MB
+    size = {"MODEL_ELEMENTS": str(150 * MB)}
+    run_dir = tmp_path / "run"
+    field.client(broker, "client-1", **part(1, 1), **size)
+
+    # When a client trains it
+    program = field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "1", "--clients", "1", "--epochs", "1",
+        "--no-evaluate-clients", **size,
+    )  # fmt: skip
+
+    # Then it is trained, and on disk
+    assert program.wait(110) == 0, program.output
+    assert history(run_dir)[0]["answers"]["client-1"]["status"] == "trained"
+    assert len(harness.checkpoint(run_dir, 1)) > 600 * MB

