@@ -15,6 +15,11 @@ from tests.integration.harness import Field, history, summary, wait_until
 ROUNDS = 8
 
 
+def uses_torch(pid: int) -> bool:
+    """Whether a process has loaded torch's library."""
+    return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
+
+
 def finish(field: Field, run_dir: Path, *options: str, **environment: str) -> None:
     program = field.orchestrator("--run-dir", str(run_dir), "--no-evaluate-clients", *options, **environment)
     assert program.wait() == 0, program.output
@@ -26,10 +31,17 @@ def test_digits_are_learned_with_the_defaults(field: Field, tmp_path: Path) -> N
 
     # When it runs
     program = field.start("orchestrator", "orchestrator.start", "--run-dir", str(run_dir))
+    wait_until(lambda: history(run_dir), "a round is closed")
+    with_torch = [process for process in program.descendants() if uses_torch(process.pid)]
+    orchestrator_uses_torch = uses_torch(program.process.pid)
     code = program.wait()
 
-    # Then the digits are learned, and the folder holds all that is promised
+    # Then the digits are learned, by workers that use torch, while the orchestrator's process doesn't
     assert code == 0, program.output
+    assert len(with_torch) >= 3
+    assert not orchestrator_uses_torch
+
+    # And the folder holds all that is promised
     result = summary(run_dir)
     assert result["status"] == "completed"
     assert result["rounds"] == 10

@@ -71,6 +71,6 @@ def test_the_numpy_example_trains(field: Field, tmp_path: Path) -> None:
         "--run-dir", str(tmp_path / "run"), cwd=harness.ROOT / "examples" / "numpy_softmax",
     )  # fmt: skip
 
-    # Then it learns, and no process of it has loaded torch
+    # Then it learns
     assert program.wait() == 0, program.output
     assert summary(tmp_path / "run")["final"]["accuracy"] >= 0.9
