@@ -11,7 +11,7 @@ from orchestrator.slots import Slot, Slots
 from orchestrator.wire import TICK_S, Wire
 from tasks.messages import Answer
 
-GRACE_S = 2.0
+GRACE_S = 1.5
 """Seconds that an answer may take on its way, beyond what the order allows for the work."""
 
 RETRY_S = 30.0

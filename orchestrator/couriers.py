@@ -25,6 +25,8 @@ from tasks.names import ORCHESTRATOR_QUEUE, PRESENCE_CHANNEL, client_queue, resu
 
 Kwargs = Mapping[str, object]
 
+HARD_LIMIT_S = 1.0
+"""Seconds after an order's timeout at which the process that carries it out is killed, as the last resort."""
 _RETRY_S = 0.5
 _RETRY_POLICY = {"max_retries": OUTAGE_RETRIES, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 1.0}
 
@@ -89,7 +91,11 @@ class CeleryCourier:
         self._found: dict[str, bytes] = {}
 
     def send(self, task: str, orders: Sequence[Order]) -> None:
-        """Put each order on its client's queue; one that nobody takes in its time expires."""
+        """Put each order on its client's queue, its timeout as the soft limit of its task.
+
+        That an order's time may be over before it is taken is for the client to see, by the broker's clock: Celery's
+        ``expires`` would go by the client's own.
+        """
         with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
             for order in orders:
                 self._app.send_task(
@@ -97,7 +103,8 @@ class CeleryCourier:
                     args=(encode(order),),
                     task_id=order.order_id,
                     queue=client_queue(order.client_id),
-                    expires=order.timeout_s,
+                    soft_time_limit=order.timeout_s,  # type: ignore[arg-type]  # parts of a second are fine
+                    time_limit=order.timeout_s + HARD_LIMIT_S,  # type: ignore[arg-type]
                     producer=producer,
                     retry_policy=_RETRY_POLICY,
                 )

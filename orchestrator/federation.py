@@ -68,6 +68,7 @@ def _wire(url: str, client: Redis, config: RunConfig, notice: _Notice, superviso
         courier=CeleryCourier(app, client),
         registry=RedisRegistry(client),
         chunks=RedisChunks(client),
+        broker_time=lambda: broker.time_of(client),
         tend=tend,
         tidy=lambda: tidy(client, config.run_id),
     )

@@ -2,60 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import mmap
 import secrets
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-from orchestrator.collecting import GRACE_S, Collector
-from orchestrator.config import RunConfig
+from orchestrator.collecting import GRACE_S
+from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
 from orchestrator.couriers import Chord
-from orchestrator.events import Report, RoundOpened, SlotFilled
+from orchestrator.events import RoundOpened, SlotFilled
 from orchestrator.records import ClosedRound, OpenRound, RoundRecord
-from orchestrator.run_folder import RunFolder
 from orchestrator.slots import Slot, Slots
 from orchestrator.taking_in import discard_update, kept_answer
-from orchestrator.wire import Wire
 from tasks import blobs, names
 from tasks.blobs import BlobRef
-from tasks.errors import ConfigurationError, RunFailedError
-from tasks.messages import Answer, EvaluateOrder, Metrics, Status, TrainOrder, encode
+from tasks.messages import Answer, Status, TrainOrder, encode
 from tasks.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
-
-BLOB_TTL_S = 24 * 3600
-OWN_WORK_TIMEOUT_S = 1800.0
-"""Seconds that the orchestrator's own workers may take to close a round before the run is given up."""
-
-T = TypeVar("T", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class RoundContext:
-    """What a round needs of the run it belongs to."""
-
-    config: RunConfig
-    folder: RunFolder
-    wire: Wire
-    collector: Collector
-    report: Report
-    clock: Callable[[], float] = time.monotonic
-
-
-def publish_model(context: RoundContext, after_round: int) -> BlobRef:
-    """Put the model that round ``after_round`` ended with where clients can read it."""
-    name = names.global_blob(context.config.run_id, after_round)
-    with context.folder.checkpoint(after_round).open("rb") as file:
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    return blobs.publish(context.wire.chunks, name, [view], BLOB_TTL_S)
 
 
 class Round:
@@ -66,7 +30,7 @@ class Round:
         opened: Which round, its cohort, and the model that it starts from.
     """
 
-    def __init__(self, context: RoundContext, opened: OpenRound) -> None:
+    def __init__(self, context: RunContext, opened: OpenRound) -> None:
         self._context = context
         self._opened = opened
         self._orders = [self._order(client_id) for client_id in sorted(opened.cohort)]
@@ -105,17 +69,15 @@ class Round:
             discard_update(chunks, name, self._opened.parameters.size_bytes)
 
     def _order(self, client_id: str) -> TrainOrder:
-        config, opened = self._context.config, self._opened
-        return TrainOrder(
-            order_id=names.order_id(client_id, config.run_id, opened.round_number, "train"),
-            run_id=config.run_id,
-            client_id=client_id,
-            round_number=opened.round_number,
-            workload=config.workload,
-            timeout_s=config.timeout_s,
+        context, opened = self._context, self._opened
+        return context.order(
+            TrainOrder,
+            client_id,
+            opened.round_number,
+            context.config.timeout_s,
             parameters=opened.parameters,
-            options=config.options,
-            seed=derive_seed(config.seed, opened.round_number, client_id),
+            options=context.config.options,
+            seed=derive_seed(context.config.seed, opened.round_number, client_id),
         )
 
     def _fill_what_was_taken_in(self) -> None:
@@ -190,68 +152,7 @@ class Round:
         )
 
 
-def evaluate_at_clients(
-    context: RoundContext, parameters: BlobRef, round_number: int, incarnations: Mapping[str, str]
-) -> Metrics:
-    """Have clients evaluate a model on their own held-out data; return the means weighted by examples.
-
-    Clients that fail or vanish are left out; with none, the result is empty.
-    """
-    config = context.config
-    orders = [
-        EvaluateOrder(
-            order_id=names.order_id(client_id, config.run_id, round_number, "evaluate"),
-            run_id=config.run_id,
-            client_id=client_id,
-            round_number=round_number,
-            workload=config.workload,
-            timeout_s=config.timeout_s,
-            parameters=parameters,
-        )
-        for client_id in sorted(incarnations)
-    ]
-    slots = Slots(orders, incarnations)
-    context.collector.send(names.EVALUATE_TASK, slots)
-    context.collector.collect(names.EVALUATE_TASK, slots, config.timeout_s + GRACE_S)
-    context.wire.courier.forget([order.order_id for order in orders])
-    return mean_metrics([answer for _, answer in slots.filled() if answer.status is Status.EVALUATED])
-
-
-def mean_metrics(answers: Sequence[Answer]) -> Metrics:
-    """Return sum_k(n_k m_k) / sum_k(n_k) of each metric that all the answers have, n_k being their examples."""
-    total = sum(answer.num_examples for answer in answers)
-    if total == 0:
-        return {}
-    shared = set.intersection(*(set(answer.metrics) for answer in answers))
-    return {
-        name: sum(answer.num_examples * answer.metrics[name] for answer in answers) / total for name in sorted(shared)
-    }
-
-
 def open_record(round_number: int, cohort: Mapping[str, str], parameters: BlobRef) -> OpenRound:
     """Return the record of a round that opens now."""
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     return OpenRound(round_number=round_number, cohort=dict(cohort), parameters=parameters, started_at=started_at)
-
-
-def own_result(raw: bytes | str | None, kind: type[T], what: str) -> T:
-    """Return what a task of the orchestrator's own returned; ``raw`` is None if it didn't in time.
-
-    Raises:
-        ConfigurationError: If the task found the input wrong.
-        RunFailedError: If it failed otherwise, or didn't end in time.
-    """
-    if raw is None:
-        raise RunFailedError(f"{what}: the orchestrator's own worker didn't answer within {OWN_WORK_TIMEOUT_S:g} s")
-    document = json.loads(raw)
-    result = document.get("result")
-    if document.get("status") != "SUCCESS":
-        raise RunFailedError(f"{what}: {result}")
-    if isinstance(result, dict) and "error" in result:
-        if result.get("exit_code") == ConfigurationError.exit_code:
-            raise ConfigurationError(str(result["error"]))
-        raise RunFailedError(f"{what}: {result['error']}")
-    try:
-        return kind.model_validate(result)
-    except ValidationError as error:
-        raise RunFailedError(f"{what}: {error}") from None

@@ -11,23 +11,16 @@ from pydantic import BaseModel
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
+from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
 from orchestrator.events import ClientJoined, ClientLeft, Initialised, Report, RoundClosed, RunStarted, Waiting
 from orchestrator.farewell import say_farewell
+from orchestrator.federated_evaluation import evaluate_at_clients
 from orchestrator.records import Final, OpenRound, RoundRecord, Summary
-from orchestrator.round import (
-    OWN_WORK_TIMEOUT_S,
-    Round,
-    RoundContext,
-    evaluate_at_clients,
-    open_record,
-    own_result,
-    publish_model,
-)
+from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import load_selector
 from orchestrator.wire import TICK_S, Wire
 from tasks import names
-from tasks.blobs import discard
 from tasks.errors import FederationError, RunFailedError, SelectionError
 from tasks.messages import Metrics
 from tasks.seeds import generator
@@ -67,7 +60,7 @@ class Run:
         self._shown: set[str] = set()
         self._manager = ClientManager(wire.registry.present, clock)
         collector = Collector(wire, self._manager, self._tick, clock)
-        self._context = RoundContext(config, folder, wire, collector, report, clock)
+        self._context = RunContext(config, folder, wire, collector, report, clock)
 
     def run(self) -> None:
         """Carry out the rounds that are not closed yet.
@@ -139,7 +132,8 @@ class Run:
         current = self._take_up(round_number) or self._open(round_number)
         record = current.run()
         if round_number == self._config.rounds and self._config.evaluate_clients:
-            record = record.model_copy(update={"client_metrics": self._client_metrics(round_number)})
+            metrics = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
+            record = record.model_copy(update={"client_metrics": metrics})
         self._folder.close_round(record)
         current.forget()
         self._report(RoundClosed(record))
@@ -151,7 +145,7 @@ class Run:
         if kept is None or kept.round_number != round_number:
             return None
         logger.info("round %d is taken up again with the answers that have come", round_number)
-        publish_model(self._context, round_number - 1)
+        self._context.publish_model(round_number - 1)
         return Round(self._context, kept)
 
     def _open(self, round_number: int) -> Round:
@@ -179,19 +173,12 @@ class Run:
         except Exception as error:  # whatever the user's selector raises
             raise SelectionError(f"selector {config.select!r} failed: {type(error).__name__}: {error}") from error
         incarnations = self._manager.incarnations()
-        parameters = publish_model(self._context, round_number - 1)
+        parameters = self._context.publish_model(round_number - 1)
         return open_record(round_number, {client_id: incarnations[client_id] for client_id in cohort}, parameters)
 
     def _pause_between_rounds(self, seconds: float) -> None:
         self._wire.courier.collect([], seconds)
         self._tick()
-
-    def _client_metrics(self, round_number: int) -> Metrics:
-        parameters = publish_model(self._context, round_number)
-        try:
-            return evaluate_at_clients(self._context, parameters, round_number, self._connected_incarnations())
-        finally:
-            discard(self._wire.chunks, parameters)
 
     def _connected_incarnations(self) -> dict[str, str]:
         return {client.client_id: client.announcement.incarnation for client in self._manager.connected()}

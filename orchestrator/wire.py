@@ -18,6 +18,7 @@ class Wire:
         courier: Carries orders and answers.
         registry: Who is there.
         chunks: Where blobs are.
+        broker_time: Returns the seconds since 1970 by the broker's clock.
         tend: Called at least every ``TICK_S``: keeps up what has to be kept up; True if an own worker had to be
             started anew, so that what it was doing is lost.
         tidy: Removes what the run left on the broker, when it is over.
@@ -26,6 +27,7 @@ class Wire:
     courier: Courier
     registry: Registry
     chunks: ChunkStore
+    broker_time: Callable[[], float]
     tend: Callable[[], bool]
     tidy: Callable[[], None]
 

@@ -79,6 +79,12 @@ def connect(url: str, *, retries: int = OUTAGE_RETRIES) -> Redis:
     )
 
 
+def time_of(client: Redis) -> float:
+    """Return the seconds since 1970 by the broker's clock, the one clock that all sides share."""
+    seconds, microseconds = client.time()
+    return float(seconds) + float(microseconds) / 1e6
+
+
 def check_reachable(url: str) -> None:
     """Ask the Redis at ``url`` for a sign of life.
 

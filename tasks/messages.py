@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -75,6 +75,9 @@ class TrainOptions(_Message):
 class Order(_Message):
     """What every order says."""
 
+    name: ClassVar[str]
+    """Kind of the order, as it stands in order ids."""
+
     order_id: str
     run_id: str
     client_id: str
@@ -83,10 +86,14 @@ class Order(_Message):
     """Name of the workload that the run trains, to be compared with the client's own."""
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """Seconds the client may take, from when it begins; then it returns what it has."""
+    deadline: Annotated[float, Field(allow_inf_nan=False)]
+    """When its time is over wherever it is, waiting in a queue included: seconds since 1970 by the broker's clock."""
 
 
 class TrainOrder(Order):
     """Train from the given parameters and send the update."""
+
+    name = "train"
 
     parameters: BlobRef
     options: TrainOptions
@@ -97,17 +104,23 @@ class TrainOrder(Order):
 class EvaluateOrder(Order):
     """Evaluate the given parameters on the client's own held-out examples."""
 
+    name = "evaluate"
+
     parameters: BlobRef
 
 
 class SetParametersOrder(Order):
     """Keep the given parameters as the client's model."""
 
+    name = "set_parameters"
+
     parameters: BlobRef
 
 
 class DisconnectOrder(Order):
     """Leave the federation."""
+
+    name = "disconnect"
 
     incarnation: str
     """The incarnation of the client that is meant: a later one of the same id stays."""

@@ -112,18 +112,23 @@ class TimeBudget:
     def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._end = clock() + timeout_s
-        self._asked_at_end = False
+        self._expired = False
+        self._cut_short = False
+
+    def expire(self) -> None:
+        """End the time now. May be called from a signal handler."""
+        self._expired = True
 
     def is_over(self) -> bool:
         """Say whether the time is up, and remember having said so."""
-        if self._clock() >= self._end:
-            self._asked_at_end = True
-        return self._asked_at_end
+        if self._expired or self._clock() >= self._end:
+            self._cut_short = True
+        return self._cut_short
 
     @property
     def cut_short(self) -> bool:
         """Whether training was told to stop."""
-        return self._asked_at_end
+        return self._cut_short
 
 
 class Workload(ABC):

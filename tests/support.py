@@ -136,6 +136,7 @@ def _common(client_id: str, round_number: int, kind: str) -> dict[str, object]:
         "round_number": round_number,
         "workload": PULL,
         "timeout_s": 60.0,
+        "deadline": 1e12,
     }
 
 

@@ -6,6 +6,7 @@ keeps up the heartbeat; the pool process (one, so that soft time limits work) ca
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 import sys
@@ -141,16 +142,18 @@ def _load_client(identity: Identity) -> Client:
     source = DataSource(settings.data, part) if part is not None else DataSource(settings.data)
     compute.use_one_thread()
     data = workload.client_data(source)
+    connection = broker.connect(settings.broker_url)
     logger.info("client %s has %d examples of %s", identity.client_id, data.num_train, settings.workload)
     return Client(
         client_id=identity.client_id,
         workload_name=settings.workload,
         workload=workload,
         data=data,
-        chunks=RedisChunks(broker.connect(settings.broker_url)),
+        chunks=RedisChunks(connection),
         folder=Path(identity.folder),
         incarnation=_worker.incarnation,
         leave=_leave_for,
+        broker_time=functools.partial(broker.time_of, connection),
     )
 
 

@@ -23,6 +23,7 @@ from tasks.messages import (
 )
 from tasks.names import update_blob
 from tasks.workload import ClientData, TimeBudget, Workload
+from worker.soft_limit import soft_limit
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Client:
         folder: The client's own folder; its model is kept there.
         incarnation: New each time the client's worker starts.
         leave: Called with a number of seconds: leave, and come back after that many; 0: never.
+        broker_time: Returns the seconds since 1970 by the broker's clock, which all sides share.
     """
 
     client_id: str
@@ -53,12 +55,20 @@ class Client:
     folder: Path
     incarnation: str
     leave: Callable[[float], None]
+    broker_time: Callable[[], float] = time.time
 
     def train(self, order: TrainOrder) -> Answer:
         """Train from the order's parameters on the client's own data and put the update into the blob store."""
-        budget = TimeBudget(order.timeout_s)
+        time_left_s = min(order.timeout_s, order.deadline - self.broker_time())
+        if time_left_s <= 0:
+            return self._answer(order, Status.FAILED, reason="the order's time was over before it was taken up")
+        started = time.monotonic()
         parameters = self._parameters(order, order.parameters)
-        result = self.workload.train(parameters, self.data.train, order.options, seed=order.seed, budget=budget)
+        # The update takes about as long to send as the model took to fetch.
+        fetch_s = time.monotonic() - started
+        budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
+        with soft_limit(budget):
+            result = self.workload.train(parameters, self.data.train, order.options, seed=order.seed, budget=budget)
         if result.num_steps == 0:
             return self._answer(order, Status.FAILED, reason="no step was done in the time that was given")
         answer = self._answer(

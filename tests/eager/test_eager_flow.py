@@ -93,7 +93,15 @@ class Federation:
     def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
         """Carry out what a folder's run has left to do."""
         orchestrator.tasks.use_chunks(self.chunks)
-        wire = Wire(EagerCourier(self.app), self.registry, self.chunks, tend=lambda: False, tidy=lambda: None)
+        wire = Wire(
+            EagerCourier(self.app),
+            self.registry,
+            self.chunks,
+            # Eager orders are carried out one after the other: none is late for having waited for the others.
+            broker_time=lambda: 1e12,
+            tend=lambda: False,
+            tidy=lambda: None,
+        )
         clocks = {"clock": clock} if clock else {}
         run = Run(folder.config(), folder, wire, self._report, **clocks)
         run.run()

@@ -134,7 +134,7 @@ class Field:
         chosen = () if "--resume" in options else ("--workload", workload)
         return self.start("orchestrator", "orchestrator.start", *chosen, *options, **environment)
 
-    def client(self, broker: Redis, client_id: str, **environment: str) -> Program:
+    def client(self, broker: Redis, client_id: str, *options: str, **environment: str) -> Program:
         """Start a client's worker."""
         settings = {
             "CELERY_BROKER_URL": url(broker),
@@ -144,7 +144,7 @@ class Field:
             "CLIENT_HEARTBEAT_S": "0.5",
             **environment,
         }
-        return self.start(client_id, "celery", "-A", "worker", "worker", "--loglevel", "INFO", **settings)
+        return self.start(client_id, "celery", "-A", "worker", "worker", "--loglevel", "INFO", *options, **settings)
 
     def end(self) -> None:
         """End what still runs."""

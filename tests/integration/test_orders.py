@@ -28,6 +28,7 @@ def disconnect(broker: Redis, incarnation: str, reconnect_after_s: float, number
         round_number=number,
         workload="pulled:Pulled",
         timeout_s=30,
+        deadline=1e12,
         incarnation=incarnation,
         message="see you",
         reconnect_after_s=reconnect_after_s,

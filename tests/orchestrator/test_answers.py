@@ -22,7 +22,7 @@ from tasks.messages import (
 from tests.support import blob_ref, evaluate_order, train_order, trained
 
 ORDER = train_order("anna")
-_COMMON = ORDER.model_dump(include={"run_id", "client_id", "round_number", "workload", "timeout_s"})
+_COMMON = ORDER.model_dump(include={"run_id", "client_id", "round_number", "workload", "timeout_s", "deadline"})
 SET_PARAMETERS = SetParametersOrder.model_validate({**_COMMON, "order_id": "anna/run/1/set", "parameters": blob_ref()})
 DISCONNECT = DisconnectOrder.model_validate(
     {**_COMMON, "order_id": "anna/run/1/disconnect", "incarnation": "first", "message": "bye"}

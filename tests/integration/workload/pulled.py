@@ -1,11 +1,13 @@
 """A workload for tests: each client pulls the model to a point of its own, as slowly as the environment says.
 
-``STEP_S`` is the length of a step in seconds; ``STEP_S_<client id>`` that of one client's. ``MODEL_ELEMENTS`` is the
-number of float32 elements of the model.
+``STEP_S`` is the length of a step in seconds; ``STEP_S_<client id>`` that of one client's. ``STUCK`` names a file: who
+finds it removes it and spends a minute or more in one call to C. ``MODEL_ELEMENTS`` is the number of float32
+elements of the model.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -39,6 +41,10 @@ class Pulled(Workload):
         point = parameters["point"].copy()
         noise = generator(seed, "noise")
         step_s = float(os.environ.get(f"STEP_S_{os.environ['CLIENT_ID']}") or os.environ.get("STEP_S") or 0)
+        stuck = os.environ.get("STUCK", "")
+        if Path(stuck).is_file():
+            Path(stuck).unlink()
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000_000)
         steps = 0
         while steps < options.epochs and not budget.is_over():
             time.sleep(step_s)

@@ -1,0 +1,94 @@
+"""What the parts of a run share, and what each of them does with it: make orders, publish the model, read results."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.collecting import Collector
+from orchestrator.config import RunConfig
+from orchestrator.events import Report
+from orchestrator.run_folder import RunFolder
+from orchestrator.wire import Wire
+from tasks import blobs, names
+from tasks.blobs import BlobRef
+from tasks.errors import ConfigurationError, RunFailedError
+from tasks.messages import Order
+
+BLOB_TTL_S = 24 * 3600
+OWN_WORK_TIMEOUT_S = 1800.0
+"""Seconds that the orchestrator's own workers may take for a task before the run is given up."""
+
+T = TypeVar("T", bound=BaseModel)
+O = TypeVar("O", bound=Order)  # noqa: E741
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """A run's configuration, folder, and ways to clients and own workers."""
+
+    config: RunConfig
+    folder: RunFolder
+    wire: Wire
+    collector: Collector
+    report: Report
+    clock: Callable[[], float] = time.monotonic
+
+    def publish_model(self, after_round: int) -> BlobRef:
+        """Put the model that round ``after_round`` ended with where clients can read it."""
+        with self.folder.checkpoint(after_round).open("rb") as file:
+            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return blobs.publish(self.wire.chunks, names.global_blob(self.config.run_id, after_round), [view], BLOB_TTL_S)
+
+    def order(self, kind: type[O], client_id: str, round_number: int, timeout_s: float, **rest: object) -> O:
+        """Return an order of this run to a client, whose time begins now.
+
+        Args:
+            kind: Class of the order.
+            client_id: Whom it is for.
+            round_number: The round that it belongs to.
+            timeout_s: Seconds the client has.
+            rest: What orders of this kind have beside.
+        """
+        config = self.config
+        return kind.model_validate(
+            {
+                "order_id": names.order_id(client_id, config.run_id, round_number, kind.name),
+                "run_id": config.run_id,
+                "client_id": client_id,
+                "round_number": round_number,
+                "workload": config.workload,
+                "timeout_s": timeout_s,
+                "deadline": self.wire.broker_time() + timeout_s,
+                **rest,
+            }
+        )
+
+
+def own_result(raw: bytes | str | None, kind: type[T], what: str) -> T:
+    """Return what a task of the orchestrator's own returned; ``raw`` is None if it didn't in time.
+
+    Raises:
+        ConfigurationError: If the task found the input wrong.
+        RunFailedError: If it failed otherwise, or didn't end in time.
+    """
+    if raw is None:
+        raise RunFailedError(f"{what}: the orchestrator's own worker didn't answer within {OWN_WORK_TIMEOUT_S:g} s")
+    document = json.loads(raw)
+    result = document.get("result")
+    if document.get("status") != "SUCCESS":
+        raise RunFailedError(f"{what}: {result}")
+    if isinstance(result, dict) and "error" in result:
+        if result.get("exit_code") == ConfigurationError.exit_code:
+            raise ConfigurationError(str(result["error"]))
+        raise RunFailedError(f"{what}: {result['error']}")
+    try:
+        return kind.model_validate(result)
+    except ValidationError as error:
+        raise RunFailedError(f"{what}: {error}") from None

@@ -1,0 +1,75 @@
+"""Timeouts: a round closes on time with every piece of work that was done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis import Redis
+
+from tests.integration import harness
+from tests.integration.harness import Field, Program, history, part, url
+
+TIMEOUT_S = 2.0
+
+
+def run(field: Field, broker: Redis, run_dir: Path, *options: str, rounds: int) -> Program:
+    return field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(rounds), "--timeout", str(TIMEOUT_S),
+        "--no-evaluate-clients", *options,
+    )  # fmt: skip
+
+
+def test_a_straggler_contributes_what_it_did_to_every_round(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a client that is more than ten times slower than the other, of which a pass of five steps takes 0.1 s
+    run_dir = tmp_path / "run"
+    field.client(broker, "client-1", **part(1, 2), STEP_S="0.02")
+    field.client(broker, "client-2", **part(2, 2), STEP_S="0.6")
+
+    # When there is a timeout that it can't keep
+    program = run(field, broker, run_dir, rounds=10)
+    assert program.wait() == 0, program.output
+
+    # Then each round closed on time with what it had done by then: three steps of 0.6 s, and the fourth that was begun
+    records = history(run_dir)
+    assert len(records) == 10
+    for record in records:
+        slow = record["answers"]["client-2"]
+        assert slow["status"] == "timed_out"
+        assert 3 <= slow["num_steps"] <= 4
+        assert record["answers"]["client-1"]["status"] == "trained"
+        assert record["duration_s"] <= TIMEOUT_S + 2
+
+
+def test_the_same_holds_for_a_pool_without_soft_limits(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a slow client whose worker runs the solo pool
+    run_dir = tmp_path / "run"
+    field.client(broker, "client-1", "--pool", "solo", **part(1, 1), STEP_S="0.6")
+
+    # When there is a timeout that it can't keep
+    program = run(field, broker, run_dir, "--clients", "1", rounds=2)
+    assert program.wait() == 0, program.output
+
+    # Then it contributes what it did
+    assert [record["answers"]["client-1"]["status"] for record in history(run_dir)] == ["timed_out"] * 2
+    assert all(3 <= record["answers"]["client-1"]["num_steps"] <= 4 for record in history(run_dir))
+
+
+def test_a_step_inside_one_long_call_is_ended_by_the_hard_limit(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a client that spends a minute in one call to C, which no soft limit ends
+    run_dir, stuck = tmp_path / "run", tmp_path / "stuck"
+    stuck.touch()
+    field.client(broker, "client-1", **part(1, 2))
+    field.client(broker, "client-2", **part(2, 2), STUCK=str(stuck))
+
+    # When the time is over
+    program = run(field, broker, run_dir, rounds=2)
+    assert program.wait() == 0, program.output
+
+    # Then its process was ended and the slot says why, and it is free for the next round
+    first, second = history(run_dir)
+    assert first["answers"]["client-2"]["status"] == "failed"
+    assert "TimeLimitExceeded" in first["answers"]["client-2"]["reason"]
+    assert first["status"] == "closed"
+    assert first["duration_s"] <= TIMEOUT_S + 2
+    assert second["answers"]["client-2"]["status"] == "trained"
+    assert harness.summary(run_dir)["status"] == "completed"
