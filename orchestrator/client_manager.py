@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from orchestrator.selectors import ConnectedClient, Selection, Selector, cohort_size
-from tasks.errors import SelectionError, TooFewClientsError
+from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
 from tasks.presence import Announcement
+
+logger = logging.getLogger(__name__)
+
+OUTAGE_HEARTBEATS = 3.0
+"""Heartbeats that clients have, after the broker was away, to announce themselves again."""
 
 
 class ClientManager:
@@ -26,27 +33,42 @@ class ClientManager:
         self._present = present
         self._clock = clock
         self._clients: dict[str, Announcement] = {}
+        self._members: set[str] | None = None
+        self._hold_until = -math.inf
 
     def refresh(self) -> tuple[list[str], list[str]]:
         """Look who is there; return who came and who went, sorted.
 
-        A client that left and came back between two looks keeps its place.
+        A client that left and came back between two looks keeps its place. While the broker is away, and until clients
+        have had the time to announce themselves to it again, nobody is gone.
         """
-        present = self._present()
-        gone = sorted(set(self._clients) - set(present))
-        came = sorted(set(present) - set(self._clients))
-        for client_id in gone:
-            del self._clients[client_id]
-        self._clients.update({client_id: present[client_id] for client_id in self._clients})
-        self._clients.update({client_id: present[client_id] for client_id in came})
+        try:
+            present = dict(self._present())
+        except BrokerUnreachableError as error:
+            logger.warning("%s", error)
+            self._hold_until = self._clock() + self._longest_absence_s()
+            return [], []
+        if self._clock() < self._hold_until:
+            present = {**self._clients, **present}
+        kept = {client_id: present[client_id] for client_id in self._clients if client_id in present}
+        came, gone = sorted(present.keys() - kept.keys()), sorted(self._clients.keys() - kept.keys())
+        self._clients = {**kept, **{client_id: present[client_id] for client_id in came}}
         return came, gone
+
+    def _longest_absence_s(self) -> float:
+        heartbeats = [announcement.heartbeat_s for announcement in self._clients.values()]
+        return OUTAGE_HEARTBEATS * max(heartbeats, default=0.0)
+
+    def close(self) -> None:
+        """Take in no client from now on that isn't connected."""
+        self._members = set(self._clients)
 
     def connected(self) -> list[ConnectedClient]:
         """Return the clients that take orders, in the order in which they connected, as of the last look."""
         return [
             ConnectedClient(client_id, announcement)
             for client_id, announcement in self._clients.items()
-            if not announcement.leaving
+            if not announcement.leaving and (self._members is None or client_id in self._members)
         ]
 
     def incarnations(self) -> dict[str, str]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from orchestrator.answers import read_answer
 from orchestrator.client_manager import ClientManager
 from orchestrator.slots import Slot, Slots
 from orchestrator.wire import TICK_S, Wire
-from tasks.messages import Answer
+from tasks.messages import Answer, Order
+
+logger = logging.getLogger(__name__)
 
 GRACE_S = 1.5
 """Seconds that an answer may take on its way, beyond what the order allows for the work."""
 
+MAX_OUTSTANDING = 1000
+"""Orders whose late answers are looked out for."""
 RETRY_S = 30.0
 """Seconds after which a task of the orchestrator's own is sent again; each time twice as many."""
 
@@ -41,6 +46,24 @@ class Collector:
         self._manager = manager
         self._tick = tick
         self._clock = clock
+        self._outstanding: dict[str, Order] = {}
+        self._late: list[Answer] = []
+
+    def expect_late(self, orders: Iterable[Order]) -> None:
+        """Look out for answers to orders whose slots were filled without; only the newest ``MAX_OUTSTANDING``."""
+        self._outstanding.update({order.order_id: order for order in orders})
+        for order_id in list(self._outstanding)[:-MAX_OUTSTANDING]:
+            del self._outstanding[order_id]
+
+    def late(self) -> list[Answer]:
+        """Return the answers that have come late since this was last asked."""
+        late, self._late = self._late, []
+        return late
+
+    def _take_late(self, answer: Answer) -> None:
+        logger.warning("client %s: its answer to %s came late", answer.client_id, answer.order_id)
+        self._late.append(answer)
+        self._wire.courier.forget([answer.order_id])
 
     def send(self, task: str, slots: Slots) -> None:
         """Send the orders of the open slots."""
@@ -53,6 +76,7 @@ class Collector:
         timeout_s: float,
         fill: Fill = lambda _slot, _answer: None,
         refill: Callable[[], None] = lambda: None,
+        admit: Callable[[float], None] = lambda _left_s: None,
     ) -> None:
         """Fill all of ``slots``.
 
@@ -62,19 +86,24 @@ class Collector:
             timeout_s: Seconds after which open slots are filled as lost.
             fill: Called once for each slot, with what fills it.
             refill: Called when what was done with filled slots is lost and must be done again.
+            admit: Called with the seconds that are left, to add slots for clients that have come.
         """
         deadline = self._clock() + timeout_s
         next_tick = self._clock()
-        while open_slots := slots.open():
+        while slots.open():
             now = self._clock()
             if now >= next_tick:
                 next_tick = now + TICK_S
                 if self._tick():
                     refill()
-            by_id = {slot.order.order_id: slot for slot in open_slots}
+                admit(deadline - now)
+            by_id = {slot.order.order_id: slot.order for slot in slots.open()}
             pause = max(0.0, min(deadline, next_tick) - now)
-            for order_id, raw in self._wire.courier.collect(list(by_id), pause).items():
-                self._fill(slots, read_answer(raw, by_id[order_id].order), fill)
+            for order_id, raw in self._wire.courier.collect([*by_id, *self._outstanding], pause).items():
+                if order_id in by_id:
+                    self._fill(slots, read_answer(raw, by_id[order_id]), fill)
+                else:
+                    self._take_late(read_answer(raw, self._outstanding.pop(order_id)))
             present = self._manager.incarnations()
             if anew := slots.started_anew(present):
                 self._wire.courier.send(task, [slot.order for slot in anew])

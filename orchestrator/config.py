@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -33,6 +33,8 @@ class RunConfig(BaseModel):
     """Share of the connected clients that a round's cohort takes, rounded up."""
     min_updates: Annotated[int, Field(ge=1)] = 1
     """Accepted updates that a round needs; with fewer the model stays as it was."""
+    accept: Literal["live", "next", "closed"] = "live"
+    """Whether a client that joins later takes part at once in the round that is open, from the next on, or never."""
     options: TrainOptions = TrainOptions()
     """How clients train."""
     seed: int = 0

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
 from orchestrator.events import Report
@@ -31,11 +32,12 @@ O = TypeVar("O", bound=Order)  # noqa: E741
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """A run's configuration, folder, and ways to clients and own workers."""
+    """A run's configuration, folder, clients, and ways to them and to its own workers."""
 
     config: RunConfig
     folder: RunFolder
     wire: Wire
+    manager: ClientManager
     collector: Collector
     report: Report
     clock: Callable[[], float] = time.monotonic

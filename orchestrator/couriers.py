@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from celery import Celery
-from redis import Redis
 from redis.exceptions import RedisError
 
-from tasks.broker import OUTAGE_RETRIES
+from tasks.broker import OUTAGE_RETRIES, connect, persist
 from tasks.messages import Order, encode
 from tasks.names import ORCHESTRATOR_QUEUE, PRESENCE_CHANNEL, client_queue, result_key
 
@@ -64,6 +63,10 @@ class Courier(Protocol):
         """Make a chord of this many slots."""
         ...
 
+    def add_slot(self, chord: Chord) -> None:
+        """Give the chord a slot more. Only while another is not filled: a chord whose slots are all filled is over."""
+        ...
+
     def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
         """Fill a slot of the chord with a task of the orchestrator's own."""
         ...
@@ -83,10 +86,12 @@ class Courier(Protocol):
 class CeleryCourier:
     """Carries over Celery and Redis."""
 
-    def __init__(self, app: Celery, client: Redis) -> None:
+    def __init__(self, app: Celery, url: str) -> None:
         self._app = app
-        self._client = client
-        self._pubsub = client.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
+        self._client = connect(url)
+        # What waits does not try again by itself: there is more to look after meanwhile.
+        self._waiting = connect(url, retries=0)
+        self._pubsub = self._waiting.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
         self._watched: set[str] = set()
         self._found: dict[str, bytes] = {}
 
@@ -121,7 +126,11 @@ class CeleryCourier:
 
     def open_chord(self, chord: Chord, num_slots: int) -> None:
         """Make a chord of this many slots."""
-        self._app.backend.set_chord_size(chord.group_id, num_slots)
+        persist(lambda: self._app.backend.set_chord_size(chord.group_id, num_slots))
+
+    def add_slot(self, chord: Chord) -> None:
+        """Give the chord a slot more."""
+        persist(lambda: self._app.backend.add_to_chord(chord.group_id, None))
 
     def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
         """Fill a slot of the chord; a part that is sent again is counted once."""
@@ -179,7 +188,7 @@ class CeleryCourier:
 
     def _stored(self, task_ids: Collection[str]) -> dict[str, bytes | str]:
         ordered = sorted(task_ids)
-        values: list[Any] = self._client.mget([result_key(task_id) for task_id in ordered]) if ordered else []
+        values: list[Any] = self._waiting.mget([result_key(task_id) for task_id in ordered]) if ordered else []
         return {task_id: value for task_id, value in zip(ordered, values, strict=True) if value is not None}
 
     def _wait(self, timeout_s: float) -> None:
@@ -224,6 +233,10 @@ class EagerCourier:
         """Make a chord of this many slots."""
         self._sizes[chord.group_id] = num_slots
         self._parts[chord.group_id] = []
+
+    def add_slot(self, chord: Chord) -> None:
+        """Give the chord a slot more."""
+        self._sizes[chord.group_id] += 1
 
     def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
         """Fill a slot of the chord; when it is the last, carry out the body."""

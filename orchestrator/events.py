@@ -61,6 +61,14 @@ class RoundOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinedLive:
+    """A client joined a round that was open already."""
+
+    round_number: int
+    client_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class SlotFilled:
     """A client's slot of the open round was filled."""
 
@@ -86,5 +94,16 @@ class Ended:
     folder: Path
 
 
-Event = RunStarted | Waiting | ClientJoined | ClientLeft | Initialised | RoundOpened | SlotFilled | RoundClosed | Ended
+Event = (
+    RunStarted
+    | Waiting
+    | ClientJoined
+    | ClientLeft
+    | Initialised
+    | RoundOpened
+    | JoinedLive
+    | SlotFilled
+    | RoundClosed
+    | Ended
+)
 Report = Callable[[Event], None]

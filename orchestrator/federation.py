@@ -45,7 +45,7 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
     with Processes() as processes:
         url = broker_url or start_server(processes, folder.logs / "server.log")
         with broker.connect(url) as client:
-            notice = _Notice(client, config)
+            notice = _Notice(url, config)
             notice.put_up()
             supervisor = Supervisor(processes, config, folder, url)
             try:
@@ -59,14 +59,16 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
 
 def _wire(url: str, client: Redis, config: RunConfig, notice: _Notice, supervisor: Supervisor) -> Wire:
     app = make_app("orchestrator", url, include=())
+    # Those who look at the broker at every tick look again at the next, rather than wait for it.
+    quick = broker.connect(url, retries=0)
 
     def tend() -> bool:
         notice.refresh()
         return supervisor.tend()
 
     return Wire(
-        courier=CeleryCourier(app, client),
-        registry=RedisRegistry(client),
+        courier=CeleryCourier(app, url),
+        registry=RedisRegistry(quick),
         chunks=RedisChunks(client),
         broker_time=lambda: broker.time_of(client),
         tend=tend,
@@ -77,8 +79,8 @@ def _wire(url: str, client: Redis, config: RunConfig, notice: _Notice, superviso
 class _Notice:
     """The notice that this run is on."""
 
-    def __init__(self, client: Redis, config: RunConfig) -> None:
-        self._client = client
+    def __init__(self, url: str, config: RunConfig) -> None:
+        self._client = broker.connect(url, retries=0)
         self._notice = federation.Notice(run_id=config.run_id, num_parts=config.num_clients)
         self._refreshed = 0.0
 

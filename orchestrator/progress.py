@@ -19,6 +19,7 @@ from orchestrator.events import (
     Ended,
     Event,
     Initialised,
+    JoinedLive,
     Report,
     RoundClosed,
     RoundOpened,
@@ -59,7 +60,7 @@ def log_event(event: Event) -> None:
         logger.info("%s", line)
 
 
-def describe(event: Event) -> str:
+def describe(event: Event) -> str:  # noqa: C901  # a case an event
     """Return an event in words; empty for those that are not worth a line."""
     match event:
         case RunStarted():
@@ -76,6 +77,8 @@ def describe(event: Event) -> str:
             return f"the initial model: {describe_metrics(event.metrics)}"
         case RoundOpened():
             return f"round {event.round_number} opened: {len(event.cohort)} clients train"
+        case JoinedLive():
+            return f"round {event.round_number}: client {event.client_id} joined it live"
         case SlotFilled():
             return f"round {event.round_number}: client {event.client_id} {event.status.value}" + (
                 f": {event.reason}" if event.reason else ""
@@ -124,6 +127,8 @@ class _Display:
                 self._note = f"round {event.round_number} of {self._rounds}"
                 for client_id in event.cohort:
                     self._state(client_id, "training", "")
+            case JoinedLive():
+                self._state(event.client_id, "training", "joined live")
             case SlotFilled():
                 self._fill(event)
             case RoundClosed():

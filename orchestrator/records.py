@@ -61,6 +61,15 @@ class ClosedRound(_Record):
     """SHA-256 of the checkpoint file."""
 
 
+class LateAnswer(_Record):
+    """An answer that came late and was not counted."""
+
+    client_id: str
+    order_id: str
+    status: Status
+    """What it would have been."""
+
+
 class RoundRecord(_Record):
     """A line of ``history.jsonl``."""
 
@@ -86,6 +95,8 @@ class RoundRecord(_Record):
     """Bytes of the global model that were sent, times the clients that were asked."""
     bytes_up: int
     """Bytes of the updates that came back."""
+    late: list[LateAnswer] = []
+    """Answers to orders of earlier rounds, or of this one, that came when their slots were filled."""
 
 
 class OpenRound(_Record):

@@ -10,16 +10,20 @@ from datetime import UTC, datetime
 from orchestrator.collecting import GRACE_S
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
 from orchestrator.couriers import Chord
-from orchestrator.events import RoundOpened, SlotFilled
-from orchestrator.records import ClosedRound, OpenRound, RoundRecord
+from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
+from orchestrator.records import ClosedRound, LateAnswer, OpenRound, RoundRecord
 from orchestrator.slots import Slot, Slots
 from orchestrator.taking_in import discard_update, kept_answer
 from tasks import blobs, names
 from tasks.blobs import BlobRef
-from tasks.messages import Answer, Status, TrainOrder, encode
+from tasks.messages import Answer, Order, Status, TrainOrder, encode
 from tasks.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
+
+
+MIN_LEFT_SHARE = 0.1
+"""Share of the timeout that must be left for a client to join a round that is open."""
 
 
 class Round:
@@ -33,8 +37,9 @@ class Round:
     def __init__(self, context: RunContext, opened: OpenRound) -> None:
         self._context = context
         self._opened = opened
-        self._orders = [self._order(client_id) for client_id in sorted(opened.cohort)]
-        self._slots = Slots(self._orders, opened.cohort)
+        orders = [self._order(client_id, context.config.timeout_s) for client_id in sorted(opened.cohort)]
+        self._slots = Slots(orders, opened.cohort)
+        self._connected_before = {client.client_id for client in context.manager.connected()}
         self._chords: list[Chord] = []
         self._started = context.clock()
 
@@ -53,8 +58,14 @@ class Round:
         self._open_chord()
         self._fill_what_was_taken_in()
         context.collector.collect(
-            names.TRAIN_TASK, self._slots, context.config.timeout_s + GRACE_S, self._fill, refill=self._start_chord_anew
+            names.TRAIN_TASK,
+            self._slots,
+            context.config.timeout_s + GRACE_S,
+            self._fill,
+            refill=self._start_chord_anew,
+            admit=self._admit,
         )
+        context.collector.expect_late(self._unanswered())
         closed = self._closed()
         blobs.discard(context.wire.chunks, opened.parameters)
         return self._record(closed)
@@ -62,23 +73,46 @@ class Round:
     def forget(self) -> None:
         """Remove what the round has left on the broker."""
         courier, chunks = self._context.wire.courier, self._context.wire.chunks
-        task_ids = [order.order_id for order in self._orders] + [chord.body_id for chord in self._chords]
+        task_ids = [order.order_id for order in self._slots.orders()] + [chord.body_id for chord in self._chords]
         courier.forget(task_ids, self._chords)
-        for order in self._orders:  # of those that came late or were rejected unread
+        for order in self._slots.orders():  # of those that came late or were rejected unread
             name = names.update_blob(order.client_id, order.run_id, order.round_number)
             discard_update(chunks, name, self._opened.parameters.size_bytes)
 
-    def _order(self, client_id: str) -> TrainOrder:
+    def _order(self, client_id: str, timeout_s: float) -> TrainOrder:
         context, opened = self._context, self._opened
         return context.order(
             TrainOrder,
             client_id,
             opened.round_number,
-            context.config.timeout_s,
+            timeout_s,
             parameters=opened.parameters,
             options=context.config.options,
             seed=derive_seed(context.config.seed, opened.round_number, client_id),
         )
+
+    def _admit(self, left_s: float) -> None:
+        """Take clients that have joined since the round was opened into it, if there is time enough."""
+        context = self._context
+        timeout_s = left_s - GRACE_S
+        if context.config.accept != "live" or timeout_s < MIN_LEFT_SHARE * context.config.timeout_s:
+            return
+        known = self._connected_before | {order.client_id for order in self._slots.orders()}
+        newcomers = [client for client in context.manager.connected() if client.client_id not in known]
+        if not newcomers:
+            return
+        for newcomer in newcomers:
+            context.report(JoinedLive(self._opened.round_number, newcomer.client_id))
+            context.wire.courier.add_slot(self._chords[-1])
+            self._slots.add(self._order(newcomer.client_id, timeout_s), newcomer.announcement.incarnation)
+        incarnations = {client.client_id: client.announcement.incarnation for client in newcomers}
+        self._opened = self._opened.model_copy(update={"cohort": {**self._opened.cohort, **incarnations}})
+        new = [slot.order for slot in self._slots.open() if slot.order.client_id in incarnations]
+        context.wire.courier.send(names.TRAIN_TASK, new)
+        context.folder.save_open_round(self._opened)
+
+    def _unanswered(self) -> list[Order]:
+        return [slot.order for slot, answer in self._slots.filled() if answer.status is Status.LOST]
 
     def _fill_what_was_taken_in(self) -> None:
         """Fill the slots of a round that is taken up again with what was taken in before."""
@@ -149,6 +183,10 @@ class Round:
             duration_s=round(context.clock() - self._started, 6),
             bytes_down=opened.parameters.size_bytes * len(opened.cohort),
             bytes_up=sum(answer.size_bytes for answer in closed.answers.values()),
+            late=[
+                LateAnswer(client_id=answer.client_id, order_id=answer.order_id, status=answer.status)
+                for answer in context.collector.late()
+            ],
         )
 
 

@@ -60,7 +60,7 @@ class Run:
         self._shown: set[str] = set()
         self._manager = ClientManager(wire.registry.present, clock)
         collector = Collector(wire, self._manager, self._tick, clock)
-        self._context = RunContext(config, folder, wire, collector, report, clock)
+        self._context = RunContext(config, folder, wire, self._manager, collector, report, clock)
 
     def run(self) -> None:
         """Carry out the rounds that are not closed yet.
@@ -124,6 +124,8 @@ class Run:
 
         self._manager.wait_for(config.num_clients, config.wait_timeout_s, pause)
         self._tick()
+        if config.accept == "closed":
+            self._manager.close()
         raw = self._context.collector.result(task_id, OWN_WORK_TIMEOUT_S, call)
         self._report(Initialised(own_result(raw, _Initial, "the run could not be prepared").metrics))
         courier.forget([task_id])

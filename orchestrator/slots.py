@@ -35,15 +35,24 @@ class Slots:
     """Which slots are open, and what filled the others."""
 
     def __init__(self, orders: Sequence[Order], incarnations: Mapping[str, str]) -> None:
-        self._slots = {
-            order.order_id: Slot(index, order, incarnations.get(order.client_id, ""))
-            for index, order in enumerate(orders)
-        }
+        self._slots: dict[str, Slot] = {}
         self._answers: dict[str, Answer] = {}
+        for order in orders:
+            self.add(order, incarnations.get(order.client_id, ""))
+
+    def add(self, order: Order, incarnation: str) -> Slot:
+        """Add an open slot for an order that is to go out."""
+        slot = Slot(len(self._slots), order, incarnation)
+        self._slots[order.order_id] = slot
+        return slot
 
     def __len__(self) -> int:
         """Number of slots, open and filled."""
         return len(self._slots)
+
+    def orders(self) -> list[Order]:
+        """Return all orders, in the order of the slots."""
+        return [slot.order for slot in self._slots.values()]
 
     def open(self) -> list[Slot]:
         """Return the slots that are not filled."""

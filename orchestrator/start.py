@@ -91,6 +91,12 @@ _DEFAULTS = RunConfig(run_id="")
     help=f"How a round's clients are chosen: {', '.join(SELECTORS)}, or your own as module:function.",
 )
 @click.option(
+    "--accept",
+    type=click.Choice(["live", "next", "closed"]),
+    default=_DEFAULTS.accept,
+    help="Whether clients that join later take part at once, from the next round on, or never.",
+)
+@click.option(
     "--epochs",
     type=click.IntRange(1),
     default=_DEFAULTS.options.epochs,
@@ -206,6 +212,7 @@ _SAME_NAME = (
     "wait_timeout_s",
     "timeout_s",
     "evaluate_clients",
+    "accept",
 )
 
 

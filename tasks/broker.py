@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from collections.abc import Callable
+from typing import TypeVar
 from urllib.parse import urlsplit
 
+from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
@@ -16,6 +20,8 @@ from tasks.errors import BrokerUnreachableError, ConfigurationError
 DEFAULT_URL = "redis://localhost:6379/0"
 URL_VARIABLE = "CELERY_BROKER_URL"
 """The variable that Celery itself reads, so that there is one place to say it."""
+
+T = TypeVar("T")
 
 _SCHEMES = ("redis", "rediss", "redis+socket")
 _CONNECT_TIMEOUT_S = 5.0
@@ -77,6 +83,20 @@ def connect(url: str, *, retries: int = OUTAGE_RETRIES) -> Redis:
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
         health_check_interval=30,
     )
+
+
+def persist(action: Callable[[], T]) -> T:
+    """Do ``action``, and as long as the broker is away try again, about once a second, ``OUTAGE_RETRIES`` times.
+
+    Raises:
+        RedisError: If the broker is still away then; or ``OSError``, or kombu's ``OperationalError``.
+    """
+    for _ in range(OUTAGE_RETRIES):
+        try:
+            return action()
+        except (RedisError, OSError, OperationalError):
+            time.sleep(1)
+    return action()
 
 
 def time_of(client: Redis) -> float:

@@ -11,7 +11,9 @@ from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
+from redis.exceptions import RedisError
 
+from tasks.errors import BrokerUnreachableError
 from tasks.names import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, client_key
 
 DEFAULT_HEARTBEAT_S = 2.0
@@ -104,9 +106,16 @@ class RedisRegistry:
         )
 
     def present(self) -> dict[str, Announcement]:
-        """Return all live announcements by client id; what isn't one is passed over."""
-        keys = sorted(self._client.scan_iter(match=f"{CLIENT_KEY_PREFIX}*", count=1000))
-        values = self._client.mget(keys) if keys else []
+        """Return all live announcements by client id; what isn't one is passed over.
+
+        Raises:
+            BrokerUnreachableError: If the broker is away.
+        """
+        try:
+            keys = sorted(self._client.scan_iter(match=f"{CLIENT_KEY_PREFIX}*", count=1000))
+            values = self._client.mget(keys) if keys else []
+        except (RedisError, OSError) as error:
+            raise BrokerUnreachableError(f"the broker is away: {error}") from None
         found = {}
         for key, value in zip(keys, values, strict=True):
             announcement = _decode(value)

@@ -22,5 +22,5 @@ def field(tmp_path: Path) -> Iterator[harness.Field]:
 @pytest.fixture
 def broker() -> Iterator[Redis]:
     """A real server of the test's own."""
-    with harness.server() as client:
-        yield client
+    with harness.server() as server:
+        yield server.client

@@ -36,28 +36,50 @@ def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATI
     raise AssertionError(f"not within {patience_s:g} s: {what}")
 
 
-@contextmanager
-def server() -> Iterator[Redis]:
-    """A real server of its own, on a unix socket; ``url(client)`` is its URL."""
-    folder = Path(tempfile.mkdtemp(prefix="fl-test-"))
-    socket = folder / "s"
-    options = ["--port", "0", "--unixsocket", str(socket), "--dir", str(folder), "--save", ""]
-    process = subprocess.Popen([str(get_binary_path()), *options], stdout=subprocess.DEVNULL)
-    client = Redis(unix_socket_path=str(socket))
+class Server:
+    """A real server of its own, on a unix socket, that can be killed and started again.
 
-    def answers() -> bool:
+    Args:
+        folder: Where its socket and its append-only file are; a short path.
+        appendonly: Whether it remembers what it held when it is started again.
+    """
+
+    def __init__(self, folder: Path, *, appendonly: bool) -> None:
+        self.socket = folder / "s"
+        self._command = [
+            str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(folder),
+            "--save", "", "--appendonly", "yes" if appendonly else "no",
+        ]  # fmt: skip
+        self.client = Redis(unix_socket_path=str(self.socket))
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        wait_until(self._answers, "the server answers")
+
+    def kill(self) -> None:
+        """Kill it without notice."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def _answers(self) -> bool:
         try:
-            return bool(client.ping())
+            return bool(self.client.ping())
         except RedisError:
             return False
 
+
+@contextmanager
+def server(*, appendonly: bool = False) -> Iterator[Server]:
+    """A server that ends with the block, and its folder."""
+    folder = Path(tempfile.mkdtemp(prefix="fl-test-"))
+    started = Server(folder, appendonly=appendonly)
     try:
-        wait_until(answers, "the server answers")
-        yield client
+        yield started
     finally:
-        client.close()
-        process.terminate()
-        process.wait(10)
+        started.client.close()
+        started.kill()
         shutil.rmtree(folder)
 
 

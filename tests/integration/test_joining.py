@@ -1,0 +1,92 @@
+"""Clients that come while a run is on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests.integration import harness
+from tests.integration.harness import Field, Program, history, part, url, wait_until
+
+
+def start(field: Field, broker: Redis, run_dir: Path, accept: str) -> Program:
+    """Start a run of three rounds with one client, a round of which takes some five seconds."""
+    field.client(broker, "client-1", **part(1, 2), STEP_S="1")
+    program = field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "3", "--clients", "1", "--accept", accept,
+        "--no-evaluate-clients",
+    )  # fmt: skip
+    wait_until(lambda: "round 1 opened" in program.output, "the first round is open")
+    return program
+
+
+@pytest.mark.parametrize(
+    ("accept", "cohorts"),
+    [
+        ("live", [["client-1", "client-2"]] * 3),
+        ("next", [["client-1"], ["client-1", "client-2"], ["client-1", "client-2"]]),
+        ("closed", [["client-1"]] * 3),
+    ],
+)
+def test_a_client_that_comes_while_a_round_is_open(
+    field: Field, broker: Redis, tmp_path: Path, accept: str, cohorts: list[list[str]]
+) -> None:
+    # Given a round that is open
+    run_dir = tmp_path / "run"
+    program = start(field, broker, run_dir, accept)
+
+    # When another client is started
+    field.client(broker, "client-2", **part(2, 2))
+
+    # Then it is in that round's cohort, or from the next on, or never, as the policy says
+    assert program.wait() == 0, program.output
+    records = history(run_dir)
+    assert [record["cohort"] for record in records] == cohorts
+    assert [sorted(record["answers"]) for record in records] == cohorts
+    assert all(answer["status"] == "trained" for record in records for answer in record["answers"].values())
+
+
+def test_the_update_of_a_client_that_joined_live_is_in_the_average(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a run in which a second client joins the first round live, and one in which both are there from the start
+    live, both = tmp_path / "live", tmp_path / "both"
+    program = start(field, broker, live, "live")
+    field.client(broker, "client-2", **part(2, 2))
+    assert program.wait() == 0, program.output
+    reference = field.orchestrator("--run-dir", str(both), "--rounds", "3", "--no-evaluate-clients")
+    assert reference.wait() == 0, reference.output
+
+    # Then the models are the same
+    assert harness.checkpoint(live, 1) == harness.checkpoint(both, 1)
+    assert harness.checkpoint(live, 3) == harness.checkpoint(both, 3)
+
+
+def test_a_client_that_is_frozen_is_lost_and_comes_back_and_its_late_answer_is_not_counted(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given a round in which one client trains
+    run_dir = tmp_path / "run"
+    field.client(broker, "client-1", **part(1, 2), STEP_S="0.6")
+    frozen = field.client(broker, "client-2", **part(2, 2), STEP_S="0.6")
+    program = field.orchestrator("--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "4")
+    wait_until(lambda: "train[" in frozen.output, "it trains")
+
+    # When the machine that it's on is cut off: neither its worker nor its pool process moves
+    processes = [frozen.process.pid, *(process.pid for process in frozen.descendants())]
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: "client client-2 lost: the client vanished" in program.output, "its slot is filled as lost")
+    wait_until(lambda: history(run_dir), "the round is closed")
+    for pid in processes:
+        os.kill(pid, signal.SIGCONT)
+
+    # Then the round was closed without it, its late answer is recorded and not counted, and it is in a later round
+    assert program.wait() == 0, program.output
+    records = history(run_dir)
+    assert records[0]["answers"]["client-2"]["status"] == "lost"
+    late = [entry for record in records for entry in record["late"]]
+    assert [(entry["client_id"], entry["order_id"].split("/")[-2:]) for entry in late] == [("client-2", ["1", "train"])]
+    assert records[-1]["answers"]["client-2"]["status"] == "trained"
