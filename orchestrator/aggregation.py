@@ -56,6 +56,21 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
     }
 
 
+def move(start: Arrays, end: Arrays, scale: float) -> dict[str, Array]:
+    """Return ``start + scale * (end - start)`` of every array, taken in float64 and rounded once.
+
+    Arrays that are not of floats are those of ``end``: counters can't be moved beyond it.
+    """
+    moved = {}
+    for name, target in end.items():
+        if target.dtype.kind != "f" or scale == 1.0:
+            moved[name] = target
+            continue
+        origin = start[name].astype(np.float64)
+        moved[name] = (origin + scale * (target.astype(np.float64) - origin)).astype(target.dtype)
+    return moved
+
+
 def _mean_array(weighted: Sequence[tuple[Array, float]], total: float) -> Array:
     first = weighted[0][0]
     result = np.empty(first.shape, first.dtype)

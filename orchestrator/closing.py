@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.aggregation import WeightedUpdate, weighted_mean
+from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
 from orchestrator.algorithms import load_algorithm
 from orchestrator.algorithms.algorithm import UpdateInfo
 from orchestrator.config import RunConfig
 from orchestrator.records import ClosedRound, FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
+from orchestrator.weighting import WEIGHTINGS
 from tasks import arrays
 from tasks.errors import FederationError
 from tasks.messages import Metrics, Status, finite
@@ -65,14 +66,14 @@ def _aggregate(
     config: RunConfig, folder: RunFolder, round_number: int, records: dict[str, SlotRecord]
 ) -> arrays.Arrays:
     algorithm = load_algorithm(config.algorithm)
+    infos = [UpdateInfo(client_id, record.num_examples, record.num_steps) for client_id, record in records.items()]
+    weighting = WEIGHTINGS[config.weighting](infos, [algorithm.weight(info) for info in infos])
     updates = [
-        WeightedUpdate(
-            arrays.map_file(update_path(folder, round_number, client_id)),
-            algorithm.weight(UpdateInfo(client_id, record.num_examples, record.num_steps)),
-        )
-        for client_id, record in records.items()
+        WeightedUpdate(arrays.map_file(update_path(folder, round_number, client_id)), weight)
+        for client_id, weight in zip(records, weighting.weights, strict=True)
     ]
-    return algorithm.step(arrays.map_file(folder.checkpoint(round_number - 1)), weighted_mean(updates))
+    model = arrays.map_file(folder.checkpoint(round_number - 1))
+    return algorithm.step(model, move(model, weighted_mean(updates), weighting.scale))
 
 
 def _keep_model(previous: Path, path: Path) -> str:

@@ -35,6 +35,8 @@ class RunConfig(BaseModel):
     """Accepted updates that a round needs; with fewer the model stays as it was."""
     accept: Literal["live", "next", "closed"] = "live"
     """Whether a client that joins later takes part at once in the round that is open, from the next on, or never."""
+    weighting: Literal["examples", "steps"] = "examples"
+    """How partial work counts: see :mod:`orchestrator.weighting`."""
     options: TrainOptions = TrainOptions()
     """How clients train."""
     seed: int = 0

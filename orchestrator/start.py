@@ -24,6 +24,7 @@ from orchestrator.records import Summary
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import SELECTORS, load_selector
 from orchestrator.session import carry_out
+from orchestrator.weighting import WEIGHTINGS
 from tasks import broker as brokers
 from tasks import federation
 from tasks.errors import ConfigurationError, DataMissingError, FederationError
@@ -95,6 +96,12 @@ _DEFAULTS = RunConfig(run_id="")
     type=click.Choice(["live", "next", "closed"]),
     default=_DEFAULTS.accept,
     help="Whether clients that join later take part at once, from the next round on, or never.",
+)
+@click.option(
+    "--weighting",
+    type=click.Choice(list(WEIGHTINGS)),
+    default=_DEFAULTS.weighting,
+    help="Whether an update that was cut short counts by its examples alone, or normalised by its steps (FedNova).",
 )
 @click.option(
     "--epochs",
@@ -213,6 +220,7 @@ _SAME_NAME = (
     "timeout_s",
     "evaluate_clients",
     "accept",
+    "weighting",
 )
 
 
