@@ -10,7 +10,7 @@ import json
 
 from tasks.blobs import CHUNK_BYTES
 from tasks.errors import MessageError
-from tasks.messages import Answer, Order, Status, TrainOrder, decode
+from tasks.messages import MAX_COUNT, Answer, Order, Status, TrainOrder, decode
 from tasks.names import update_blob
 
 MAX_ANSWER_BYTES = 2**20
@@ -21,12 +21,20 @@ _ALLOWED = {
 }
 
 
-def read_answer(raw: bytes | str, order: Order) -> Answer:
-    """Return the answer to ``order`` in a stored result, or one that says why it isn't taken."""
+def read_answer(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -> Answer:
+    """Return the answer to ``order`` in a stored result, or one that says why it isn't taken.
+
+    Args:
+        raw: What is stored.
+        order: The order.
+        max_examples: Examples that the client announced; it can't have trained on more.
+    """
     try:
         result = _result(raw)
         answer = decode(Answer, result)
         _check(answer, order)
+        if isinstance(order, TrainOrder) and answer.num_examples > max_examples:
+            raise MessageError(f"it claims {answer.num_examples} examples, the client announced {max_examples}")
     except MessageError as error:
         return _verdict(order, Status.REJECTED, str(error))
     except _TaskFailedError as error:

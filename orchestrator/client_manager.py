@@ -11,6 +11,7 @@ import numpy as np
 
 from orchestrator.selectors import ConnectedClient, Selection, Selector, cohort_size
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
+from tasks.messages import MAX_COUNT
 from tasks.presence import Announcement
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class ClientManager:
         self._present = present
         self._clock = clock
         self._clients: dict[str, Announcement] = {}
+        self._num_examples: dict[str, int] = {}
         self._members: set[str] | None = None
         self._hold_until = -math.inf
 
@@ -53,6 +55,7 @@ class ClientManager:
         kept = {client_id: present[client_id] for client_id in self._clients if client_id in present}
         came, gone = sorted(present.keys() - kept.keys()), sorted(self._clients.keys() - kept.keys())
         self._clients = {**kept, **{client_id: present[client_id] for client_id in came}}
+        self._num_examples.update({client_id: said.num_examples for client_id, said in self._clients.items()})
         return came, gone
 
     def _longest_absence_s(self) -> float:
@@ -74,6 +77,10 @@ class ClientManager:
     def incarnations(self) -> dict[str, str]:
         """Return the incarnation of every client that is there, those that are leaving included."""
         return {client_id: announcement.incarnation for client_id, announcement in self._clients.items()}
+
+    def num_examples(self, client_id: str) -> int:
+        """Return how many examples a client announced when it was last seen; any number for one that never was."""
+        return self._num_examples.get(client_id, MAX_COUNT)
 
     def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> list[ConnectedClient]:
         """Wait until at least ``minimum`` clients are connected and return all that are.

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from orchestrator.answers import read_answer
+from orchestrator.answers import MAX_ANSWER_BYTES, read_answer
 from orchestrator.client_manager import ClientManager
 from orchestrator.slots import Slot, Slots
 from orchestrator.wire import TICK_S, Wire
@@ -60,6 +60,9 @@ class Collector:
         late, self._late = self._late, []
         return late
 
+    def _read(self, raw: bytes | str, order: Order) -> Answer:
+        return read_answer(raw, order, self._manager.num_examples(order.client_id))
+
     def _take_late(self, answer: Answer) -> None:
         logger.warning("client %s: its answer to %s came late", answer.client_id, answer.order_id)
         self._late.append(answer)
@@ -99,9 +102,10 @@ class Collector:
                 admit(deadline - now)
             by_id = {slot.order.order_id: slot.order for slot in slots.open()}
             pause = max(0.0, min(deadline, next_tick) - now)
-            for order_id, raw in self._wire.courier.collect([*by_id, *self._outstanding], pause).items():
+            task_ids = [*by_id, *self._outstanding]
+            for order_id, raw in self._wire.courier.collect(task_ids, pause, MAX_ANSWER_BYTES).items():
                 if order_id in by_id:
-                    self._fill(slots, read_answer(raw, by_id[order_id]), fill)
+                    self._fill(slots, self._read(raw, by_id[order_id]), fill)
                 else:
                     self._take_late(read_answer(raw, self._outstanding.pop(order_id)))
             present = self._manager.incarnations()

@@ -24,6 +24,8 @@ from tasks.names import ORCHESTRATOR_QUEUE, PRESENCE_CHANNEL, client_queue, resu
 
 Kwargs = Mapping[str, object]
 
+MAX_RESULT_BYTES = 2**29
+"""Redis holds no longer values than this."""
 HARD_LIMIT_S = 1.0
 """Seconds after an order's timeout at which the process that carries it out is killed, as the last resort."""
 _RETRY_S = 0.5
@@ -71,10 +73,13 @@ class Courier(Protocol):
         """Fill a slot of the chord with a task of the orchestrator's own."""
         ...
 
-    def collect(self, task_ids: Collection[str], timeout_s: float) -> dict[str, bytes | str]:
+    def collect(
+        self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
+    ) -> dict[str, bytes | str]:
         """Return the raw results of those of the tasks that have ended.
 
-        Waits for the first of them, for something to change among the clients, or for ``timeout_s``.
+        Waits for the first of them, for something to change among the clients, or for ``timeout_s``. Of a result that
+        is longer than ``max_bytes``, no more is read than says so.
         """
         ...
 
@@ -149,7 +154,9 @@ class CeleryCourier:
             retry_policy=_RETRY_POLICY,
         )
 
-    def collect(self, task_ids: Collection[str], timeout_s: float) -> dict[str, bytes | str]:
+    def collect(
+        self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
+    ) -> dict[str, bytes | str]:
         """Return the raw results of those of the tasks that have ended.
 
         The backend publishes a result as it stores it. What was published before the subscription, or while the
@@ -157,10 +164,10 @@ class CeleryCourier:
         """
         try:
             self._watch(task_ids)
-            found = self._stored(task_ids)
+            found = self._stored(task_ids, max_bytes)
             if not found:
                 self._wait(timeout_s)
-                found = self._stored(task_ids)
+                found = self._stored(task_ids, max_bytes)
         except (RedisError, OSError):
             self._pubsub.close()
             self._watched.clear()
@@ -186,10 +193,13 @@ class CeleryCourier:
             self._pubsub.subscribe(*sorted(channels))
             self._watched |= channels
 
-    def _stored(self, task_ids: Collection[str]) -> dict[str, bytes | str]:
+    def _stored(self, task_ids: Collection[str], max_bytes: int) -> dict[str, bytes | str]:
         ordered = sorted(task_ids)
-        values: list[Any] = self._waiting.mget([result_key(task_id) for task_id in ordered]) if ordered else []
-        return {task_id: value for task_id, value in zip(ordered, values, strict=True) if value is not None}
+        with self._waiting.pipeline(transaction=False) as pipe:
+            for task_id in ordered:
+                pipe.getrange(result_key(task_id), 0, max_bytes)
+            values: list[bytes] = pipe.execute()
+        return {task_id: value for task_id, value in zip(ordered, values, strict=True) if value}
 
     def _wait(self, timeout_s: float) -> None:
         """Wait for a message that tells of a result or of a client."""
@@ -245,7 +255,9 @@ class EagerCourier:
         if len(parts) == self._sizes[chord.group_id]:
             self._apply(chord.body_task, chord.body_id, args=(parts,), kwargs=dict(chord.body_kwargs))
 
-    def collect(self, task_ids: Collection[str], timeout_s: float) -> dict[str, bytes | str]:
+    def collect(
+        self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
+    ) -> dict[str, bytes | str]:
         """Return the results; they are all there already."""
         return {task_id: self._results[task_id] for task_id in task_ids if task_id in self._results}
 

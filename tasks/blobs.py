@@ -47,8 +47,8 @@ class ChunkStore(Protocol):
         """Keep ``chunk`` under ``name`` for ``ttl_s`` seconds."""
         ...
 
-    def get(self, name: str) -> bytes | None:
-        """Return the chunk kept under ``name``, or None."""
+    def get(self, name: str, max_bytes: int) -> bytes | None:
+        """Return the chunk kept under ``name``, or None; of one that is longer, no more than ``max_bytes`` and one."""
         ...
 
     def delete(self, names: Iterable[str]) -> None:
@@ -66,10 +66,10 @@ class RedisChunks:
         """Keep ``chunk`` under ``name`` for ``ttl_s`` seconds."""
         self._client.set(name, chunk, ex=ttl_s)
 
-    def get(self, name: str) -> bytes | None:
-        """Return the chunk kept under ``name``, or None."""
-        value: bytes | None = self._client.get(name)  # type: ignore[assignment]  # a client without decoding
-        return value
+    def get(self, name: str, max_bytes: int) -> bytes | None:
+        """Return the chunk kept under ``name``, or None; of one that is longer, no more than ``max_bytes`` and one."""
+        value: bytes = self._client.getrange(name, 0, max_bytes)  # type: ignore[assignment]  # no decoding
+        return value or None
 
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names."""
@@ -88,9 +88,10 @@ class MemoryChunks:
         """Keep a copy of ``chunk`` under ``name``."""
         self.chunks[name] = bytes(chunk)
 
-    def get(self, name: str) -> bytes | None:
-        """Return the chunk kept under ``name``, or None."""
-        return self.chunks.get(name)
+    def get(self, name: str, max_bytes: int) -> bytes | None:
+        """Return the chunk kept under ``name``, or None; of one that is longer, no more than ``max_bytes`` and one."""
+        chunk = self.chunks.get(name)
+        return chunk[: max_bytes + 1] if chunk else None
 
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names."""
@@ -118,12 +119,13 @@ def read(store: ChunkStore, ref: BlobRef) -> Iterator[bytes]:
     digest = hashlib.sha256()
     left = ref.size_bytes
     for index, name in enumerate(ref.chunk_names()):
-        chunk = store.get(name)
         expected = min(ref.chunk_bytes, left)
+        chunk = store.get(name, expected)
         if chunk is None:
             raise BlobError(f"blob {ref.name!r}: chunk {index + 1} of {ref.num_chunks} is missing")
         if len(chunk) != expected:
-            raise BlobError(f"blob {ref.name!r}: chunk {index + 1} has {len(chunk)} bytes instead of {expected}")
+            length = f"{len(chunk)} bytes" if len(chunk) < expected else "more bytes"
+            raise BlobError(f"blob {ref.name!r}: chunk {index + 1} has {length} instead of {expected}")
         digest.update(chunk)
         left -= expected
         yield chunk

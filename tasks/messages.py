@@ -17,7 +17,8 @@ from tasks.blobs import BlobRef
 from tasks.errors import MessageError
 
 Metrics = dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(allow_inf_nan=False)]]
-Count = Annotated[int, Field(ge=0, le=10**12)]
+MAX_COUNT = 10**12
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MAX_REASON_LENGTH = 2_000
 

@@ -85,7 +85,7 @@ class Client:
 
     def has_update_of(self, answer: Answer) -> bool:
         """Say whether the update that an answer tells of, if any, is still where it was put."""
-        return answer.update is None or self.chunks.get(answer.update.chunk_names()[0]) is not None
+        return answer.update is None or self.chunks.get(answer.update.chunk_names()[0], 1) is not None
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""

@@ -117,23 +117,26 @@ def test_a_missing_chunk_is_told_by_its_number() -> None:
         blobs.fetch(store, ref)
 
 
-@pytest.mark.parametrize("num_bytes", [0, 1, CHUNK - 1, CHUNK + 1, 2 * CHUNK])
-def test_a_chunk_of_another_length_is_refused(num_bytes: int) -> None:
+@pytest.mark.parametrize(
+    ("num_bytes", "length"),
+    [(1, "1 bytes"), (CHUNK - 1, "65535 bytes"), (CHUNK + 1, "more bytes"), (2 * CHUNK, "more bytes")],
+)
+def test_a_chunk_of_another_length_is_refused(num_bytes: int, length: str) -> None:
     # Given a blob whose first chunk is too short or too long
     store, ref = stored(content(2 * CHUNK))
     store.chunks["b:0"] = content(num_bytes)
-    # When it is fetched, then both lengths are told
-    with pytest.raises(BlobError, match=f"chunk 1 has {num_bytes} bytes instead of 65536"):
+    # When it is fetched, then the message says so
+    with pytest.raises(BlobError, match=f"chunk 1 has {length} instead of 65536"):
         blobs.fetch(store, ref)
 
 
-@pytest.mark.parametrize("num_bytes", [4, 6])
-def test_a_last_chunk_of_another_length_is_refused(num_bytes: int) -> None:
+@pytest.mark.parametrize(("num_bytes", "length"), [(4, "4 bytes"), (6, "more bytes")])
+def test_a_last_chunk_of_another_length_is_refused(num_bytes: int, length: str) -> None:
     # Given a blob of a chunk and five bytes, of which there are fewer or more
     store, ref = stored(content(CHUNK + 5))
     store.chunks["b:1"] = content(num_bytes)
-    # When it is fetched, then both lengths are told
-    with pytest.raises(BlobError, match=f"chunk 2 has {num_bytes} bytes instead of 5"):
+    # When it is fetched, then the message says so
+    with pytest.raises(BlobError, match=f"chunk 2 has {length} instead of 5"):
         blobs.fetch(store, ref)
 
 
