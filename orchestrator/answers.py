@@ -38,12 +38,21 @@ def read_answer(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -
     except MessageError as error:
         return _verdict(order, Status.REJECTED, str(error))
     except _TaskFailedError as error:
-        return _verdict(order, Status.FAILED, str(error))
+        status = Status.LOST if error.kind == _POOL_PROCESS_KILLED else Status.FAILED
+        return _verdict(order, status, f"the client's worker gave up the order: {error.kind}")
     return answer
+
+
+_POOL_PROCESS_KILLED = "WorkerLostError"
+"""What billiard calls it when a pool process is gone."""
 
 
 class _TaskFailedError(Exception):
     """Raised when the task itself ended without an answer: its process was killed, or it isn't known there."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
 
 
 def _result(raw: bytes | str) -> object:
@@ -58,7 +67,7 @@ def _result(raw: bytes | str) -> object:
     if document.get("status") != "SUCCESS":
         failure = document.get("result")
         kind = failure.get("exc_type") if isinstance(failure, dict) else document.get("status")
-        raise _TaskFailedError(f"the client's worker gave up the order: {str(kind)[:100]}")
+        raise _TaskFailedError(str(kind)[:100])
     return document.get("result")
 
 

@@ -144,7 +144,7 @@ def test_a_result_that_isnt_there_is_rejected() -> None:
             {"status": "FAILURE", "result": {"exc_type": "SystemExit", "exc_message": ["1"], "exc_module": "builtins"}},
             "SystemExit",
         ),
-        ({"status": "FAILURE", "result": {"exc_type": "WorkerLostError"}}, "WorkerLostError"),
+        ({"status": "FAILURE", "result": {"exc_type": "TimeLimitExceeded"}}, "TimeLimitExceeded"),
         ({"status": "FAILURE", "result": {"exc_type": ["os", {"system": "true"}]}}, "['os', {'system': 'true'}]"),
         ({"status": "FAILURE", "result": {}}, "None"),
         ({"status": "FAILURE", "result": "text"}, "FAILURE"),
@@ -267,3 +267,10 @@ def test_any_change_to_a_good_answer_is_still_an_answer_to_the_order(
     # Given a good answer with other values here and there, when it is read, then nothing is raised
     result = {**encode(trained(ORDER)), **change}
     verdict(json.dumps({"status": "SUCCESS", "result": result, **document}))
+
+
+def test_an_order_whose_pool_process_was_killed_is_lost() -> None:
+    # Given what Celery stores when a pool process is gone
+    document = {"status": "FAILURE", "result": {"exc_type": "WorkerLostError"}}
+    # When it is read, then the slot is lost, as with any process that is killed
+    assert verdict(json.dumps(document)) == ("lost", "the client's worker gave up the order: WorkerLostError")
