@@ -18,6 +18,7 @@ MAX_ANSWER_BYTES = 2**20
 _ALLOWED = {
     "TrainOrder": {Status.TRAINED, Status.TIMED_OUT, Status.FAILED},
     "EvaluateOrder": {Status.EVALUATED, Status.FAILED},
+    "VerifyOrder": {Status.SCORED, Status.FAILED},
 }
 
 

@@ -13,17 +13,19 @@ from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
 from orchestrator.algorithms import load_algorithm
 from orchestrator.algorithms.algorithm import UpdateInfo
 from orchestrator.config import RunConfig
-from orchestrator.records import ClosedRound, FilledSlot, SlotRecord
+from orchestrator.judging import ACCEPTED, Case, judge
+from orchestrator.records import ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.weighting import WEIGHTINGS
-from tasks import arrays
+from tasks import arrays, blobs, names
+from tasks.blobs import ChunkStore
 from tasks.errors import FederationError
-from tasks.messages import Metrics, Status, finite
+from tasks.messages import Metrics, finite
 from tasks.seeds import derive_seed
 from tasks.workload import Workload, load_workload
 
-ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
+_NO_SCORES = PeerScores()
 
 
 class UserCodeError(FederationError):
@@ -46,10 +48,17 @@ def initialise(folder: RunFolder) -> Metrics:
     return _metrics(workload, holdout, arrays.map_file(path))
 
 
-def close_round(folder: RunFolder, round_number: int, parts: Sequence[FilledSlot]) -> ClosedRound:
-    """Aggregate a round's accepted updates into its checkpoint and evaluate it; with too few, keep the model."""
+def close_round(
+    folder: RunFolder, round_number: int, parts: Sequence[FilledSlot], peers: PeerScores = _NO_SCORES
+) -> ClosedRound:
+    """Judge a round's updates, aggregate those that are accepted, and evaluate the model; with too few, keep it."""
     config = folder.config()
-    answers = {part.client_id: part.record for part in sorted(parts, key=lambda part: part.client_id)}
+    workload, holdout = _workload(config.workload), _holdout(config.workload, config.data)
+    answers = judge(
+        Case(folder, config, round_number, workload, holdout),
+        {part.client_id: part.record for part in sorted(parts, key=lambda part: part.client_id)},
+        peers,
+    )
     accepted = [client_id for client_id, record in answers.items() if record.status in ACCEPTED]
     path = folder.checkpoint(round_number)
     if len(accepted) < config.min_updates:
@@ -58,8 +67,19 @@ def close_round(folder: RunFolder, round_number: int, parts: Sequence[FilledSlot
         return ClosedRound(status="failed", reason=reason, answers=answers, digest=digest)
     parameters = _aggregate(config, folder, round_number, {client_id: answers[client_id] for client_id in accepted})
     digest = arrays.write_file(path, parameters)
-    workload, holdout = _workload(config.workload), _holdout(config.workload, config.data)
     return ClosedRound(status="closed", answers=answers, digest=digest, metrics=_metrics(workload, holdout, parameters))
+
+
+def hand_out(folder: RunFolder, chunks: ChunkStore, round_number: int, parts: Sequence[FilledSlot]) -> HandedOut:
+    """Put a round's updates where other clients can read them; their names don't tell whose they are."""
+    run_id = folder.config().run_id
+    accepted = sorted(part.client_id for part in parts if part.record.status in ACCEPTED)
+    updates = {}
+    for number, client_id in enumerate(accepted):
+        view = memoryview(update_path(folder, round_number, client_id).read_bytes())
+        name = names.handed_out_blob(run_id, round_number, number)
+        updates[client_id] = blobs.publish(chunks, name, [view], blobs.TTL_S)
+    return HandedOut(parts=list(parts), updates=updates)
 
 
 def _aggregate(

@@ -8,6 +8,15 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.selectors.selector import cohort_size
 from tasks.messages import TrainOptions
+from verification.thresholds import (
+    DEFAULT_THRESHOLDS,
+    check_threshold,
+    default_threshold,
+    load_threshold,
+)
+
+PEERS = "peers"
+"""The scorer that asks the clients; the others are asked of the orchestrator."""
 
 
 class RunConfig(BaseModel):
@@ -37,6 +46,12 @@ class RunConfig(BaseModel):
     """Whether a client that joins later takes part at once in the round that is open, from the next on, or never."""
     weighting: Literal["examples", "steps"] = "examples"
     """How partial work counts: see :mod:`orchestrator.weighting`."""
+    verify: tuple[str, ...] = ()
+    """Scorers that judge each update before it is aggregated: built-in names, or ``module:function``."""
+    threshold: tuple[str, ...] = ()
+    """A threshold for each scorer, or one for all; none: each scorer's default."""
+    num_hostile: Annotated[int, Field(ge=0)] = 0
+    """How many clients of a cohort may be hostile, for the scorers that want to know."""
     options: TrainOptions = TrainOptions()
     """How clients train."""
     seed: int = 0
@@ -49,6 +64,33 @@ class RunConfig(BaseModel):
     """Whether clients evaluate the final model on their own held-out data."""
     max_failed_rounds: Annotated[int, Field(ge=1)] = 3
     """Failed rounds in a row after which the run stops."""
+
+    @property
+    def asks_peers(self) -> bool:
+        """Whether clients score each other's updates."""
+        return PEERS in self.verify
+
+    def scorers(self) -> list[tuple[str, str]]:
+        """Return each scorer with its threshold as it is written."""
+        if not self.threshold:
+            return [(scorer, DEFAULT_THRESHOLDS.get(scorer, "")) for scorer in self.verify]
+        texts = self.threshold * len(self.verify) if len(self.threshold) == 1 else self.threshold
+        return list(zip(self.verify, texts, strict=True))
+
+    @model_validator(mode="after")
+    def _check_scorers(self) -> Self:
+        """Refuse thresholds that are not one for all or one for each scorer, or make no sense for it."""
+        if len(self.threshold) not in (0, 1, len(self.verify)):
+            raise ValueError(
+                f"{len(self.threshold)} thresholds (--threshold) for {len(self.verify)} scorers (--verify): "
+                "give one for all, or one for each"
+            )
+        for scorer, text in self.scorers():
+            threshold = load_threshold(text) if text else default_threshold(scorer)
+            check_threshold(scorer, threshold)
+            if scorer == PEERS and threshold.needs_global:
+                raise ValueError("peers score updates alone: a threshold relative to the global model is not for them")
+        return self
 
     @model_validator(mode="after")
     def _check_cohort(self) -> Self:

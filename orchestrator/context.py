@@ -22,7 +22,6 @@ from tasks.blobs import BlobRef
 from tasks.errors import ConfigurationError, RunFailedError
 from tasks.messages import Order
 
-BLOB_TTL_S = 24 * 3600
 OWN_WORK_TIMEOUT_S = 1800.0
 """Seconds that the orchestrator's own workers may take for a task before the run is given up."""
 
@@ -46,7 +45,7 @@ class RunContext:
         """Put the model that round ``after_round`` ended with where clients can read it."""
         with self.folder.checkpoint(after_round).open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return blobs.publish(self.wire.chunks, names.global_blob(self.config.run_id, after_round), [view], BLOB_TTL_S)
+        return blobs.publish(self.wire.chunks, names.global_blob(self.config.run_id, after_round), [view], blobs.TTL_S)
 
     def order(self, kind: type[O], client_id: str, round_number: int, timeout_s: float, **rest: object) -> O:
         """Return an order of this run to a client, whose time begins now.
@@ -59,9 +58,10 @@ class RunContext:
             rest: What orders of this kind have beside.
         """
         config = self.config
+        suffix = f"-{rest['attempt']}" if "attempt" in rest else ""
         return kind.model_validate(
             {
-                "order_id": names.order_id(client_id, config.run_id, round_number, kind.name),
+                "order_id": names.order_id(client_id, config.run_id, round_number, kind.name + suffix),
                 "run_id": config.run_id,
                 "client_id": client_id,
                 "round_number": round_number,

@@ -27,6 +27,10 @@ class SlotRecord(_Record):
     """Seconds the client took, by its own clock."""
     size_bytes: int = 0
     """Bytes of the update."""
+    scores: dict[str, float] = {}
+    """The update's score by each scorer that was asked."""
+    scored_by: dict[str, str] = {}
+    """Who gave a score: the id of a client, or ``orchestrator``."""
 
     @classmethod
     def of(cls, answer: Answer, status: Status | None = None, reason: str | None = None) -> SlotRecord:
@@ -48,6 +52,23 @@ class FilledSlot(_Record):
 
     client_id: str
     record: SlotRecord
+
+
+class HandedOut(_Record):
+    """The updates of a round that are handed out to be scored by clients, and the parts of its chord."""
+
+    parts: list[FilledSlot]
+    updates: dict[str, BlobRef]
+    """Whose update -> where it is."""
+
+
+class PeerScores(_Record):
+    """What clients said of each other's updates."""
+
+    scores: dict[str, float] = {}
+    """Whose update -> its score; who is missing was not scored."""
+    scored_by: dict[str, str] = {}
+    """Whose update -> the client that was asked to score it."""
 
 
 class ClosedRound(_Record):

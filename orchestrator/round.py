@@ -11,7 +11,8 @@ from orchestrator.collecting import GRACE_S
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
 from orchestrator.couriers import Chord
 from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
-from orchestrator.records import ClosedRound, LateAnswer, OpenRound, RoundRecord
+from orchestrator.peers import ask_peers
+from orchestrator.records import ClosedRound, HandedOut, LateAnswer, OpenRound, PeerScores, RoundRecord
 from orchestrator.slots import Slot, Slots
 from orchestrator.taking_in import discard_update, kept_answer
 from tasks import blobs, names
@@ -41,6 +42,7 @@ class Round:
         self._slots = Slots(orders, opened.cohort)
         self._connected_before = {client.client_id for client in context.manager.connected()}
         self._chords: list[Chord] = []
+        self._called: list[str] = []
         self._started = context.clock()
 
     def send_orders(self) -> None:
@@ -74,6 +76,7 @@ class Round:
         """Remove what the round has left on the broker."""
         courier, chunks = self._context.wire.courier, self._context.wire.chunks
         task_ids = [order.order_id for order in self._slots.orders()] + [chord.body_id for chord in self._chords]
+        task_ids += self._called
         courier.forget(task_ids, self._chords)
         for order in self._slots.orders():  # of those that came late or were rejected unread
             name = names.update_blob(order.client_id, order.run_id, order.round_number)
@@ -125,7 +128,7 @@ class Round:
         config, opened = self._context.config, self._opened
         chord = Chord(
             group_id=f"{config.run_id}/{opened.round_number}/{secrets.token_hex(4)}",
-            body_task=names.CLOSE_ROUND_TASK,
+            body_task=names.HAND_OUT_TASK if config.asks_peers else names.CLOSE_ROUND_TASK,
             body_kwargs={"run_dir": str(self._context.folder.path), "round_number": opened.round_number},
         )
         self._chords.append(chord)
@@ -165,8 +168,32 @@ class Round:
             self._start_chord_anew()
             return self._chords[-1].body_id
 
-        raw = self._context.collector.result(self._chords[-1].body_id, OWN_WORK_TIMEOUT_S, again)
-        return own_result(raw, ClosedRound, f"round {self._opened.round_number} could not be closed")
+        context, opened = self._context, self._opened
+        what = f"round {opened.round_number} could not be closed"
+        raw = context.collector.result(self._chords[-1].body_id, OWN_WORK_TIMEOUT_S, again)
+        if not context.config.asks_peers:
+            return own_result(raw, ClosedRound, what)
+        handed_out = own_result(raw, HandedOut, what)
+        peers = ask_peers(context, opened.round_number, handed_out)
+        return own_result(self._call_to_close(handed_out, peers), ClosedRound, what)
+
+    def _call_to_close(self, handed_out: HandedOut, peers: PeerScores) -> bytes | str | None:
+        """Have an own worker close the round when the clients have scored; return the raw result."""
+        context, opened = self._context, self._opened
+        kwargs = {
+            "parts": [encode(part) for part in handed_out.parts],
+            "run_dir": str(context.folder.path),
+            "round_number": opened.round_number,
+            "peers": encode(peers),
+        }
+
+        def call() -> str:
+            task_id = f"{context.config.run_id}/{opened.round_number}/{secrets.token_hex(4)}/close"
+            self._called.append(task_id)
+            context.wire.courier.call(names.CLOSE_ROUND_TASK, task_id, kwargs)
+            return task_id
+
+        return context.collector.result(call(), OWN_WORK_TIMEOUT_S, call)
 
     def _record(self, closed: ClosedRound) -> RoundRecord:
         context, opened = self._context, self._opened

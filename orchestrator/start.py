@@ -19,7 +19,7 @@ import click
 from pydantic import ValidationError
 
 from orchestrator.algorithms import ALGORITHMS
-from orchestrator.config import RunConfig
+from orchestrator.config import PEERS, RunConfig
 from orchestrator.records import Summary
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import SELECTORS, load_selector
@@ -31,6 +31,7 @@ from tasks.errors import ConfigurationError, DataMissingError, FederationError
 from tasks.loading import check_spec
 from tasks.messages import TrainOptions
 from tasks.workload import BUILT_IN
+from verification import SCORERS
 
 _DEFAULTS = RunConfig(run_id="")
 
@@ -96,6 +97,31 @@ _DEFAULTS = RunConfig(run_id="")
     type=click.Choice(["live", "next", "closed"]),
     default=_DEFAULTS.accept,
     help="Whether clients that join later take part at once, from the next round on, or never.",
+)
+@click.option(
+    "--verify",
+    callback=lambda _context, _parameter, value: _names(value),
+    metavar="NAME[,NAME…]",
+    default="",
+    show_default="none",
+    help=f"How updates are judged before they are aggregated: {', '.join([PEERS, *SCORERS])}, or your own as "
+    "module:function. Malformed updates are always rejected.",
+)
+@click.option(
+    "--threshold",
+    callback=lambda _context, _parameter, value: _names(value),
+    metavar="T[,T…]",
+    default="",
+    show_default="each scorer's own",
+    help="The least score that is kept, for all scorers or one each: a number, global-0.05 (relative to the current "
+    "model's), or mad:3 (no outlier by median and MAD).",
+)
+@click.option(
+    "--num-hostile",
+    type=click.IntRange(0),
+    default=_DEFAULTS.num_hostile,
+    metavar="N",
+    help="How many clients of a cohort may be hostile, for scorers that want to know.",
 )
 @click.option(
     "--weighting",
@@ -184,6 +210,8 @@ def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
     check_spec("workload", options["workload"], BUILT_IN)
     check_spec("algorithm", options["algorithm"], ALGORITHMS)
     load_selector(options["select"])
+    for scorer in options["verify"]:
+        check_spec("scorer", scorer, {**SCORERS, PEERS: PEERS})
     run_id = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     _check_broker(options["broker"], run_id)
     config = _config(run_id, options)
@@ -221,6 +249,9 @@ _SAME_NAME = (
     "evaluate_clients",
     "accept",
     "weighting",
+    "verify",
+    "threshold",
+    "num_hostile",
 )
 
 
@@ -237,6 +268,10 @@ def _resumed(context: click.Context, options: dict[str, Any]) -> tuple[RunConfig
     config = folder.config()
     _check_broker(options["broker"], config.run_id)
     return config, folder
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def _is_given(context: click.Context, name: str) -> bool:

@@ -10,7 +10,7 @@ from celery import shared_task
 from pydantic import BaseModel, TypeAdapter
 
 from orchestrator import closing
-from orchestrator.records import FilledSlot
+from orchestrator.records import FilledSlot, PeerScores
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import names
@@ -42,11 +42,21 @@ def ingest(run_dir: str, round_number: int, answer: dict[str, object]) -> dict[s
     return take_in(RunFolder(Path(run_dir)), _stores[0], round_number, checked).model_dump(mode="json")
 
 
-@shared_task(name=names.CLOSE_ROUND_TASK)
-def close_round(parts: list[object], run_dir: str, round_number: int) -> dict[str, object]:
-    """Close a round: the body of its chord."""
+@shared_task(name=names.HAND_OUT_TASK)
+def hand_out(parts: list[object], run_dir: str, round_number: int) -> dict[str, object]:
+    """Hand a round's updates out to be scored by clients: the body of its chord where they verify each other."""
     filled = _PARTS.validate_python(parts)
-    return _value(lambda: closing.close_round(RunFolder(Path(run_dir)), round_number, filled))
+    return _value(lambda: closing.hand_out(RunFolder(Path(run_dir)), _stores[0], round_number, filled))
+
+
+@shared_task(name=names.CLOSE_ROUND_TASK)
+def close_round(
+    parts: list[object], run_dir: str, round_number: int, peers: dict[str, object] | None = None
+) -> dict[str, object]:
+    """Close a round: the body of its chord, or what comes after the clients have scored."""
+    filled = _PARTS.validate_python(parts)
+    scores = PeerScores.model_validate(peers or {})
+    return _value(lambda: closing.close_round(RunFolder(Path(run_dir)), round_number, filled, scores))
 
 
 def _value(work: Callable[[], BaseModel | dict[str, object]]) -> dict[str, object]:

@@ -18,6 +18,8 @@ from tasks.errors import BlobError
 
 CHUNK_BYTES = 8 * 2**20
 MAX_BLOB_BYTES = 2**40
+TTL_S = 24 * 3600
+"""Seconds that a blob is kept at the most, should nobody take it out."""
 
 
 class BlobRef(BaseModel):

@@ -47,6 +47,8 @@ class Status(StrEnum):
     """Time ran out; the update holds the steps that were done."""
     EVALUATED = "evaluated"
     """The client evaluated the model on its own held-out data."""
+    SCORED = "scored"
+    """The client scored another's update; ``metrics["score"]`` is the score."""
     DONE = "done"
     """The client did what an order without a result told it to."""
     FAILED = "failed"
@@ -108,6 +110,16 @@ class EvaluateOrder(Order):
     name = "evaluate"
 
     parameters: BlobRef
+
+
+class VerifyOrder(Order):
+    """Score another client's update on one's own examples."""
+
+    name = "verify"
+
+    parameters: BlobRef
+    attempt: Annotated[int, Field(ge=1, le=10)] = 1
+    """Which time this is that a client is asked in this round: each is an order of its own."""
 
 
 class SetParametersOrder(Order):

@@ -11,12 +11,14 @@ from tasks.errors import ConfigurationError
 
 TRAIN_TASK = "worker.train"
 EVALUATE_TASK = "worker.evaluate"
+VERIFY_TASK = "worker.verify"
 SET_PARAMETERS_TASK = "worker.set_parameters"
 DISCONNECT_TASK = "worker.disconnect"
 
 ORCHESTRATOR_QUEUE = "orchestrator"
 INITIALISE_TASK = "orchestrator.initialise"
 INGEST_TASK = "orchestrator.ingest"
+HAND_OUT_TASK = "orchestrator.hand_out"
 CLOSE_ROUND_TASK = "orchestrator.close_round"
 
 FEDERATION_KEY = "fl:federation"
@@ -75,6 +77,11 @@ def result_key(task_id: str) -> str:
 def global_blob(run_id: str, round_number: int) -> str:
     """Name of the blob with the model that round ``round_number`` starts from."""
     return f"fl:blob:{run_id}/{round_number}"
+
+
+def handed_out_blob(run_id: str, round_number: int, number: int) -> str:
+    """Name of the blob with an update that is handed out for another client to score; it doesn't tell whose it is."""
+    return f"fl:blob:{run_id}/{round_number}/update/{number}"
 
 
 def update_blob(client_id: str, run_id: str, round_number: int) -> str:

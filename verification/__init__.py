@@ -1,1 +1,42 @@
-"""How updates are judged. Pure: arrays in, a verdict out."""
+"""How updates are judged. Pure: arrays in, a verdict out. Scorers are a file each."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from tasks.errors import LoadError
+from tasks.loading import load
+from verification.scorer import Candidate, Scorer, ScoringContext, ScoringError, checked_scores, score_of_global
+
+SCORERS = {
+    "cosine": "verification.cosine:score_cosine",
+    "fltrust": "verification.fltrust:score_fltrust",
+    "holdout": "verification.holdout:score_holdout",
+    "krum": "verification.krum:score_krum",
+    "norm": "verification.norm:score_norm",
+}
+"""Names at ``--verify``, and where each is; ``peers`` is not among them: it asks the clients."""
+
+__all__ = [
+    "SCORERS",
+    "Candidate",
+    "Scorer",
+    "ScoringContext",
+    "ScoringError",
+    "checked_scores",
+    "load_scorer",
+    "score_of_global",
+]
+
+
+def load_scorer(spec: str) -> Scorer:
+    """Return a scorer by name or ``module:function``.
+
+    Raises:
+        UnknownNameError: If there is no such name.
+        LoadError: If it can't be imported or can't be called.
+    """
+    found = load("scorer", spec, SCORERS)
+    if not callable(found):
+        raise LoadError(f"scorer {spec!r} is {type(found).__name__}, not a function")
+    return cast(Scorer, found)

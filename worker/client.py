@@ -19,6 +19,7 @@ from tasks.messages import (
     SetParametersOrder,
     Status,
     TrainOrder,
+    VerifyOrder,
     finite,
 )
 from tasks.names import update_blob
@@ -27,7 +28,6 @@ from worker.soft_limit import soft_limit
 
 logger = logging.getLogger(__name__)
 
-BLOB_TTL_S = 24 * 3600
 MODEL_FILE = "model.safetensors"
 
 
@@ -80,7 +80,7 @@ class Client:
             metrics=finite(result.metrics),
         )
         name = update_blob(self.client_id, order.run_id, order.round_number)
-        update = blobs.publish(self.chunks, name, arrays.encode(result.parameters), BLOB_TTL_S)
+        update = blobs.publish(self.chunks, name, arrays.encode(result.parameters), blobs.TTL_S)
         return answer.model_copy(update={"update": update})
 
     def has_update_of(self, answer: Answer) -> bool:
@@ -92,6 +92,15 @@ class Client:
         evaluation = self.workload.evaluate(self._parameters(order, order.parameters), self.data.test)
         metrics = finite({"loss": evaluation.loss, "accuracy": evaluation.accuracy})
         return self._answer(order, Status.EVALUATED, num_examples=evaluation.num_examples, metrics=metrics)
+
+    def verify(self, order: VerifyOrder) -> Answer:
+        """Score another client's update: its accuracy on this client's own training examples.
+
+        They are more than those that the client holds out, and as new to the update's trainer.
+        """
+        evaluation = self.workload.evaluate(self._parameters(order, order.parameters), self.data.train)
+        metrics = finite({"score": evaluation.accuracy})
+        return self._answer(order, Status.SCORED, num_examples=evaluation.num_examples, metrics=metrics)
 
     def set_parameters(self, order: SetParametersOrder) -> Answer:
         """Keep the order's parameters in the client's folder."""

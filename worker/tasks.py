@@ -15,6 +15,7 @@ from tasks.messages import (
     Order,
     SetParametersOrder,
     TrainOrder,
+    VerifyOrder,
     decode,
     encode,
 )
@@ -33,6 +34,12 @@ def train(self: Any, message: dict[str, object]) -> dict[str, object]:
 def evaluate(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out an :class:`EvaluateOrder`."""
     return _carry_out(self.request.id, message, EvaluateOrder, Client.evaluate)
+
+
+@shared_task(name=names.VERIFY_TASK, bind=True)
+def verify(self: Any, message: dict[str, object]) -> dict[str, object]:
+    """Carry out a :class:`VerifyOrder`."""
+    return _carry_out(self.request.id, message, VerifyOrder, Client.verify)
 
 
 @shared_task(name=names.SET_PARAMETERS_TASK, bind=True)

@@ -1,0 +1,127 @@
+"""Judging updates before they are aggregated: scorers, thresholds, and what the record says of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.config import PEERS, RunConfig
+from orchestrator.records import PeerScores, SlotRecord
+from orchestrator.run_folder import RunFolder
+from orchestrator.taking_in import update_path
+from tasks import arrays
+from tasks.messages import Status
+from tasks.seeds import derive_seed, generator
+from tasks.workload import TimeBudget, Workload
+from verification import Candidate, ScoringContext, checked_scores, load_scorer, score_of_global
+from verification.thresholds import kept, load_threshold
+
+logger = logging.getLogger(__name__)
+
+ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
+ORCHESTRATOR = "orchestrator"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A round whose updates are to be judged."""
+
+    folder: RunFolder
+    config: RunConfig
+    round_number: int
+    workload: Workload
+    holdout: Any
+
+
+def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> dict[str, SlotRecord]:
+    """Return the records, with scores, and those rejected whose score is below a threshold.
+
+    Every scorer sees all updates that were taken in; one that any of them rejects is rejected.
+    """
+    candidates = _candidates(case, records)
+    judged = dict(records)
+    for scorer, threshold in case.config.scorers():
+        if candidates:
+            judged = _apply(case, scorer, threshold, candidates, judged, peers)
+    return judged
+
+
+def _apply(
+    case: Case,
+    scorer: str,
+    threshold_text: str,
+    candidates: Sequence[Candidate],
+    judged: Mapping[str, SlotRecord],
+    peers: PeerScores,
+) -> dict[str, SlotRecord]:
+    if scorer == PEERS and len(candidates) == 1:
+        logger.info("round %d: there is nobody to score the one update: it is taken in", case.round_number)
+        return dict(judged)
+    context, threshold = _context(case), load_threshold(threshold_text)
+    if scorer == PEERS:
+        scores, scored_by = peers.scores, peers.scored_by
+        global_score = None
+    else:
+        function = load_scorer(scorer)
+        scores = checked_scores(function(candidates, context), candidates)
+        scored_by = dict.fromkeys(scores, ORCHESTRATOR)
+        global_score = score_of_global(function, context) if threshold.needs_global else None
+    accepted = kept(scores, threshold, global_score)
+    return {
+        client_id: _verdict(
+            record, scorer, threshold_text, scores.get(client_id), scored_by.get(client_id), client_id in accepted
+        )
+        for client_id, record in judged.items()
+    }
+
+
+def _context(case: Case) -> ScoringContext:
+    config, workload, holdout = case.config, case.workload, case.holdout
+    model = arrays.map_file(case.folder.checkpoint(case.round_number - 1))
+    seed = derive_seed(config.seed, case.round_number, "root data")
+
+    def evaluate(parameters: arrays.Arrays) -> float:
+        return workload.evaluate(parameters, holdout).accuracy
+
+    def train_root() -> arrays.Arrays:
+        budget = TimeBudget(config.timeout_s)
+        return workload.train(model, holdout, config.options, seed=seed, budget=budget).parameters
+
+    return ScoringContext(
+        global_parameters=model,
+        evaluate=None if holdout is None else evaluate,
+        train_root=None if holdout is None else train_root,
+        num_hostile=config.num_hostile,
+        rng=generator(config.seed, case.round_number, "scoring"),
+    )
+
+
+def _verdict(
+    record: SlotRecord, scorer: str, threshold: str, score: float | None, scored_by: str | None, accepted: bool
+) -> SlotRecord:
+    """Return one update's record with what a scorer says of it."""
+    if not record.size_bytes or record.status not in (*ACCEPTED, Status.REJECTED):
+        return record
+    changes: dict[str, Any] = {}
+    if score is not None and scored_by is not None:
+        changes["scores"] = {**record.scores, scorer: score}
+        changes["scored_by"] = {**record.scored_by, scorer: scored_by}
+    if record.status in ACCEPTED and not accepted:
+        told = "nobody scored it" if score is None else f"{score:.6g} is not within the threshold {threshold}"
+        changes.update(status=Status.REJECTED, reason=f"{scorer}: {told}")
+    return record.model_copy(update=changes)
+
+
+def _candidates(case: Case, records: Mapping[str, SlotRecord]) -> list[Candidate]:
+    return [
+        Candidate(
+            client_id,
+            arrays.map_file(update_path(case.folder, case.round_number, client_id)),
+            record.num_examples,
+            record.num_steps,
+        )
+        for client_id, record in records.items()
+        if record.status in ACCEPTED
+    ]

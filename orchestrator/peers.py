@@ -1,0 +1,71 @@
+"""The peers' verification: clients score each other's updates on their own data.
+
+A derangement says who scores whose, so that no update returns to its trainer, and what is handed out doesn't tell whose
+it is. An update whose verifier fails or vanishes is given to another, once; one that nobody scored then is not taken.
+With a single update there is nobody to ask, and it is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.collecting import GRACE_S
+from orchestrator.context import RunContext
+from orchestrator.records import HandedOut, PeerScores
+from orchestrator.slots import Slots
+from tasks import blobs, names
+from tasks.messages import Status, VerifyOrder
+from tasks.seeds import generator
+from verification.derangement import PeerScore, derangement, scores_of_clients
+
+
+def ask_peers(context: RunContext, round_number: int, handed_out: HandedOut) -> PeerScores:
+    """Have the clients whose updates were handed out score each other's, and take what was handed out back."""
+    rng = generator(context.config.seed, round_number, "peers")
+    assignment = derangement(handed_out.updates, rng)
+    scores = _ask(context, round_number, handed_out, assignment, attempt=1)
+    scored_by = {client_id: verifier for verifier, client_id in assignment.items()}
+    unscored = sorted(handed_out.updates.keys() - scores.keys())
+    verifiers = sorted(scored_by[client_id] for client_id in scores)
+    again = _others(unscored, verifiers)
+    if again:
+        scores |= _ask(context, round_number, handed_out, again, attempt=2)
+        scored_by |= {client_id: verifier for verifier, client_id in again.items()}
+    for ref in handed_out.updates.values():
+        blobs.discard(context.wire.chunks, ref)
+    return PeerScores(scores=scores, scored_by=scored_by)
+
+
+def _others(unscored: list[str], verifiers: list[str]) -> dict[str, str]:
+    """Return who of those that do answer scores what wasn't scored: one each, nobody its own."""
+    free = list(verifiers)
+    assignment = {}
+    for client_id in unscored:
+        verifier = next((candidate for candidate in free if candidate != client_id), None)
+        if verifier is not None:
+            free.remove(verifier)
+            assignment[verifier] = client_id
+    return assignment
+
+
+def _ask(
+    context: RunContext, round_number: int, handed_out: HandedOut, assignment: Mapping[str, str], attempt: int
+) -> dict[str, float]:
+    timeout_s = context.config.timeout_s
+    incarnations = context.manager.incarnations()
+    orders = [
+        context.order(
+            VerifyOrder, verifier, round_number, timeout_s, parameters=handed_out.updates[client_id], attempt=attempt
+        )
+        for verifier, client_id in assignment.items()
+    ]
+    slots = Slots(orders, incarnations)
+    context.collector.send(names.VERIFY_TASK, slots)
+    context.collector.collect(names.VERIFY_TASK, slots, timeout_s + GRACE_S)
+    context.wire.courier.forget([order.order_id for order in orders])
+    sent = [
+        PeerScore(answer.client_id, assignment[answer.client_id], answer.metrics["score"])
+        for _, answer in slots.filled()
+        if answer.status is Status.SCORED and "score" in answer.metrics
+    ]
+    return scores_of_clients(assignment, sent)

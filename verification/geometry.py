@@ -1,0 +1,154 @@
+"""Lengths, distances and angles of updates' deltas.
+
+A delta is an update's parameters minus the global model's, all arrays of floats laid end to end in the order of their
+names. Arrays of integers and booleans (counters) are left out: they are not trained, and their steps say nothing about
+a direction.
+
+All is taken in float64 over blocks of ``BLOCK`` elements, so that memory is that of one block of every update and of a
+K x K matrix for K updates, however large the model. Arrays that are not contiguous are copied whole, one at a time.
+
+Elements of a delta beyond ±1e120, which only float64 models can have, count as ±1e120: so squares and their sums stay
+finite, and one update with huge parameters leaves the other updates' numbers alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.arrays import Array, Arrays
+
+BLOCK = 2**14
+"""Elements of each update that are looked at a time: of ten updates they take 1.3 MB in float64."""
+
+Floats = npt.NDArray[np.float64]
+
+_LARGEST = 1e120
+_NO_DISTANCE = 1e-12
+_NO_CENTRE = 1e-12
+
+
+def delta_blocks(updates: Sequence[Arrays], origin: Arrays) -> Iterator[Floats]:
+    """Yield the deltas of ``updates`` from ``origin``, a block at a time.
+
+    Args:
+        updates: Parameters with the names and shapes of ``origin``. Not changed.
+        origin: The global model. Not changed.
+
+    Yields:
+        Shape (number of updates, up to ``BLOCK``). Each overwrites the one before.
+    """
+    deltas = np.empty((len(updates), BLOCK))
+    for name in sorted(name for name, values in origin.items() if values.dtype.kind == "f"):
+        start = origin[name].reshape(-1)
+        flat = [update[name].reshape(-1) for update in updates]
+        for begin in range(0, start.size, BLOCK):
+            block = slice(begin, min(begin + BLOCK, start.size))
+            part = deltas[:, : block.stop - begin]
+            for row, values in zip(part, flat, strict=True):
+                _subtract(values[block], start[block], row)
+            yield part
+
+
+def _subtract(values: Array, start: Array, delta: Floats) -> None:
+    """Put ``values - start`` into ``delta``."""
+    if values.dtype.itemsize < delta.dtype.itemsize:
+        np.subtract(values, start, out=delta, dtype=np.float64)
+        return
+    with np.errstate(over="ignore"):  # what overflows is clipped
+        np.subtract(values, start, out=delta, dtype=np.float64)
+    np.clip(delta, -_LARGEST, _LARGEST, out=delta)
+
+
+def lengths(updates: Sequence[Arrays], origin: Arrays) -> Floats:
+    """Return the L2 norm of every delta: shape (K,)."""
+    squares = np.zeros(len(updates))
+    for deltas in delta_blocks(updates, origin):
+        squares += np.vecdot(deltas, deltas)
+    return np.sqrt(squares)
+
+
+def squared_distances(updates: Sequence[Arrays], origin: Arrays) -> Floats:
+    """Return the squared L2 distance of every two updates: symmetric, shape (K, K), zeros on the diagonal.
+
+    They come from the deltas' Gram matrix G, |a - b|² = G_aa + G_bb - 2 G_ab, which needs one matrix product a block
+    but loses what is small beside the deltas themselves: squared distances below 1e-12 of G_aa + G_bb are 0.
+    """
+    gram = np.zeros((len(updates), len(updates)))
+    for deltas in delta_blocks(updates, origin):
+        gram += deltas @ deltas.T
+    squares = np.diag(gram)
+    sums = squares[:, None] + squares
+    distances = sums - (gram + gram.T)
+    distances[distances < _NO_DISTANCE * sums] = 0.0
+    np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+def cosines(updates: Sequence[Arrays], reference: Arrays, origin: Arrays) -> Floats:
+    """Return the cosine of the angle between every delta and that of ``reference``: shape (K,), -1 to 1.
+
+    It is 0 where either delta is zero and so has no direction.
+    """
+    dots, squares, reference_square = np.zeros(len(updates)), np.zeros(len(updates)), 0.0
+    for deltas in delta_blocks([*updates, reference], origin):
+        others, towards = deltas[:-1], deltas[-1]
+        dots += np.vecdot(others, towards)
+        squares += np.vecdot(others, others)
+        reference_square += float(np.vecdot(towards, towards))
+    return _quotients(dots, np.sqrt(squares) * np.sqrt(reference_square))
+
+
+def cosines_with_others(updates: Sequence[Arrays], origin: Arrays) -> Floats:
+    """Return the cosine of the angle between every delta and the centre of the others' directions: shape (K,), -1 to 1.
+
+    The centre for a delta is the coordinate-wise median of all other deltas, each scaled to length 1 (see
+    :mod:`verification.cosine`). Deltas that are zero have no direction: they are in no median, and their cosine is 0.
+    It is 0 too where the centre is zero, as that of two opposite directions, or where there are no others.
+    """
+    each = lengths(updates, origin)
+    moved = each > 0
+    cosines = np.zeros(len(updates))
+    if moved.sum() > 1:
+        cosines[moved] = _cosines_with_others(
+            [u for u, m in zip(updates, moved, strict=True) if m], each[moved], origin
+        )
+    return cosines
+
+
+def _cosines_with_others(updates: Sequence[Arrays], each: Floats, origin: Arrays) -> Floats:
+    dots, squares = np.zeros(len(updates)), np.zeros(len(updates))
+    for deltas in delta_blocks(updates, origin):
+        directions = deltas / each[:, None]
+        centres = medians_of_others(directions)
+        dots += np.vecdot(directions, centres)
+        squares += np.vecdot(centres, centres)
+    centre_lengths = np.sqrt(squares)
+    return _quotients(dots, np.where(centre_lengths > _NO_CENTRE, centre_lengths, 0.0))
+
+
+def medians_of_others(rows: Floats) -> Floats:
+    """Return for each row the column-wise median of all other rows: shape (K, n) like ``rows``; K is at least 2.
+
+    Without a row the median moves at most to the next value, so three order statistics tell all K medians.
+    """
+    half = (len(rows) - 1) // 2
+    places = [half, half + 1] if len(rows) % 2 == 0 else [half - 1, half, half + 1]
+    ranked = np.partition(rows, places, axis=0)[places]
+    low, high = ranked[0], ranked[-1]
+    medians: Floats
+    if len(places) == 2:
+        medians = np.where(rows <= low, high, low)
+    else:
+        middle = ranked[1]
+        inner = np.where(rows > middle, low + middle, low + high)
+        medians = np.where(rows < middle, middle + high, inner) / 2
+    return medians
+
+
+def _quotients(dots: Floats, scales: Floats) -> Floats:
+    """Return ``dots / scales`` within -1 and 1, and 0 where a scale is 0."""
+    quotients = np.divide(dots, scales, out=np.zeros_like(dots), where=scales > 0)
+    return np.clip(quotients, -1.0, 1.0, out=quotients)

@@ -1,0 +1,25 @@
+"""Scoring by accuracy on data that the orchestrator holds out: finds what makes the model worse, whatever it is.
+
+Xie, Koyejo, Gupta 2019, "Zeno: Distributed Stochastic Gradient Descent with Suspicion-based Fault-tolerance"
+(https://arxiv.org/abs/1805.10032), scores an update by how far it lowers the loss on a few samples of the server's
+(Definition 2, without the term for its length). Here it is the accuracy of the client's whole model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from verification.scorer import Candidate, ScoringContext, ScoringError
+
+
+def score_holdout(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:
+    """Return the accuracy, 0 to 1, of every client's parameters on the held-out data.
+
+    One evaluation a candidate, and none depends on another: the candidates may be scored in parts.
+
+    Raises:
+        ScoringError: If the orchestrator has no held-out data.
+    """
+    if context.evaluate is None:
+        raise ScoringError("holdout needs held-out data of the orchestrator: the workload has none")
+    return {candidate.client_id: float(context.evaluate(candidate.parameters)) for candidate in candidates}

@@ -1,0 +1,44 @@
+"""Scoring by the distance to the nearest updates: finds those that are far from most others, whatever makes them so.
+
+Blanchard, El Mhamdi, Guerraoui, Stainer 2017, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
+Descent" (NIPS 2017), section 4: with n updates of which f are hostile, s(i) = sum of |V_i - V_j|² over the n - f - 2
+updates V_j that are nearest to V_i. Krum takes the one with the least s, Multi-Krum the m best; here the threshold
+says how many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from verification.geometry import squared_distances
+from verification.scorer import Candidate, ScoringContext, ScoringError
+
+
+def most_hostile(num_updates: int) -> int:
+    """Return the largest f with 2f + 2 < n: how many hostile among ``num_updates`` Krum can stand; 0 at the least."""
+    return max(0, (num_updates - 3) // 2)
+
+
+def score_krum(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:
+    """Return minus the sum of squared distances to the n - f - 2 nearest, f being ``context.num_hostile``.
+
+    Raises:
+        ScoringError: If n < 2f + 3. Krum promises nothing then (Proposition 4.2 asks for 2f + 2 < n): f updates that
+            are alike could be each other's nearest. Scoring with a smaller f would let hostile clients choose it by
+            keeping others from answering; a caller who wants that passes :func:`most_hostile`.
+    """
+    num_hostile = context.num_hostile
+    if len(candidates) < 2 * num_hostile + 3:
+        raise ScoringError(
+            f"krum has {len(candidates)} updates of which {num_hostile} may be hostile: "
+            f"at least {2 * num_hostile + 3} are needed"
+        )
+    # In one order, so that another order of the candidates gives the same to the last bit.
+    ordered = sorted(candidates, key=lambda candidate: candidate.client_id)
+    distances = squared_distances([candidate.parameters for candidate in ordered], context.global_parameters)
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.sort(distances, axis=1)[:, : len(ordered) - num_hostile - 2]
+    sums = nearest.sum(axis=1)
+    return {candidate.client_id: -float(total) for candidate, total in zip(ordered, sums, strict=True)}

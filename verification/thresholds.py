@@ -1,0 +1,261 @@
+"""Which scores are enough: the least that is kept, as a number or relative to something.
+
+===================================  =================================================================
+``0.9``                              scores of at least 0.9
+``global``, ``-0.02``, ``*0.9``      at least the global model's own score, that less 0.02, nine tenths of it
+``median``, ``-0.02``, ``*0.9``      likewise with the median of the round's scores
+``mad:3``                            no outlier below: at least median - 3 * 1.4826 * MAD of the round's scores
+``mad2:3``                           no outlier at all: above the median that far at most, too
+``best:70%``                         the best seven of ten, rounded up
+``module:function``                  the user's own
+===================================  =================================================================
+
+MAD is the median of the scores' distances to their median; 1.4826 times it is the standard deviation of normally
+distributed scores (Rousseeuw, Croux 1993, "Alternatives to the Median Absolute Deviation"). If it is 0, as more than
+half of the scores are equal, the spread is 0: those that are equal to the median are kept, and all below are not. Of
+one or two scores none is an outlier.
+
+A score that misses a limit by no more than a billionth of it is kept: so rounding decides nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tasks.errors import ConfigurationError, LoadError
+from tasks.loading import load
+from verification.scorer import ScoringError
+
+OwnRule = Callable[[Mapping[str, float], float | None], Collection[str]]
+"""A user's threshold: from scores by client and the global model's score (None if it has none) to who is kept."""
+
+DEFAULT_THRESHOLDS = {
+    "cosine": "0.1",
+    "fltrust": "0.1",
+    "holdout": "median*0.95",
+    "krum": "median*1.2",
+    "norm": "mad:3",
+    "peers": "median*0.9",
+}
+"""What each scorer's threshold is if none is given; for some ten clients of which up to three are hostile.
+
+- cosine, fltrust: a flipped sign is below 0, and pure noise among d parameters is around 0 with a standard deviation of
+  d**-0.5: 0.1 is three of them for 900 parameters, and more for more. It needs no majority. MAD doesn't do here: with
+  three of ten far off, the spread of the honest ones, times three, reaches down to 0.
+- holdout, peers: within 5 (peers, who have less data and other data each: 10) per cent of the median accuracy. Not
+  relative to the global model: one client's model alone is often worse than the mean of ten, so that honest updates
+  would be dropped, and the first round's global model is as bad as noise.
+- krum: squared distances up to 1.2 times the median's, which is a tenth in distance. Hostile updates that are no longer
+  than honest ones, as those with a flipped sign, stand out by little more. ``best:70%`` is Multi-Krum with m = n - f,
+  which drops three of ten also where all are honest.
+- norm: lengths of honest deltas are alike while hostile ones are some times longer, so an outlier is one by far.
+"""
+
+WITHOUT_GLOBAL_SCORE = frozenset({"cosine", "fltrust", "krum", "norm", "peers"})
+"""Scorers that look at what changed in the global model, or aren't asked about it: it has no score."""
+
+ALLOWED = (
+    "a number (0.9), global or median by itself, less or times a number (global-0.02, median*0.9), "
+    "mad:3, mad2:3, best:70%, or your own as module:function"
+)
+
+_KINDS = ("mad", "mad2", "best")
+_NORMAL = 1.4826
+_ROUNDING = 1e-9
+_ALL_PERCENT = 100
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_ABSOLUTE = re.compile(rf"[+-]?{_NUMBER}(?:[eE][+-]?\d+)?")
+_RELATIVE = re.compile(rf"(global|median)(?:\s*([-+*])\s*{_NUMBER})?")
+_OUTLIERS = re.compile(rf"(mad2?):{_NUMBER}")
+_BEST = re.compile(rf"best:{_NUMBER}%")
+
+
+@dataclass(frozen=True, slots=True)
+class Absolute:
+    """Keeps scores of at least ``limit``."""
+
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Relative:
+    """Keeps scores of at least ``factor * reference + offset``; ``reference`` is ``global`` or ``median``."""
+
+    reference: str
+    factor: float
+    offset: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outliers:
+    """Keeps scores down to ``width`` robust standard deviations below the median; above it too if ``two_sided``."""
+
+    width: float
+    two_sided: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """Keeps the best ``share`` of the scores, 0 to 1, rounded up, and all that are equal to the last of them."""
+
+    share: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Keeps whom the user's function says."""
+
+    function: OwnRule
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The least score that is kept: ``rule`` as ``text`` says it. Its ``str`` is that text."""
+
+    text: str
+    rule: Absolute | Relative | Outliers | Best | Own
+
+    @property
+    def needs_global(self) -> bool:
+        """Whether the global model has to be scored too (:func:`verification.scorer.score_of_global`)."""
+        return isinstance(self.rule, Relative) and self.rule.reference == "global"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_threshold(text: str) -> Threshold:
+    """Return the threshold that ``text`` says; see the module for the forms. Imports nothing of the user's.
+
+    Raises:
+        ConfigurationError: If it is none: the message says what is allowed. That includes ``module:function``, which
+            :func:`load_threshold` takes.
+    """
+    stripped = text.strip()
+    return Threshold(stripped, _rule(stripped))
+
+
+def _rule(text: str) -> Absolute | Relative | Outliers | Best:
+    if _ABSOLUTE.fullmatch(text) and math.isfinite(float(text)):
+        return Absolute(float(text))
+    if match := _RELATIVE.fullmatch(text):
+        return _relative(*match.groups())
+    if (match := _OUTLIERS.fullmatch(text)) and float(match[2]) > 0:
+        return Outliers(float(match[2]), two_sided=match[1] == "mad2")
+    if (match := _BEST.fullmatch(text)) and 0 < Fraction(match[1]) <= _ALL_PERCENT:
+        return Best(Fraction(match[1]) / _ALL_PERCENT)
+    raise ConfigurationError(f"threshold {text!r}: allowed are {ALLOWED}")
+
+
+def _relative(reference: str, operator: str | None, number: str | None) -> Relative:
+    value = float(number or 0)
+    if operator == "*":
+        return Relative(reference, value, 0.0)
+    return Relative(reference, 1.0, -value if operator == "-" else value)
+
+
+def load_threshold(text: str) -> Threshold:
+    """Return the threshold that ``text`` says, one of the user's own as ``module:function`` included.
+
+    Raises:
+        ConfigurationError: If it is none, or the user's own can't be imported or called.
+    """
+    stripped = text.strip()
+    module, colon, name = stripped.partition(":")
+    if not (colon and module not in _KINDS and name.isidentifier()):
+        return parse_threshold(text)
+    found = load("threshold", stripped, {})
+    if not callable(found):
+        raise LoadError(f"threshold {stripped!r} is {type(found).__name__}, not a function")
+    return Threshold(stripped, Own(cast(OwnRule, found)))
+
+
+def default_threshold(scorer: str) -> Threshold:
+    """Return the threshold of a scorer for which none was given.
+
+    Raises:
+        ConfigurationError: If the scorer is the user's own: nobody knows what its numbers mean.
+    """
+    if scorer not in DEFAULT_THRESHOLDS:
+        raise ConfigurationError(f"scorer {scorer!r} needs a --threshold: {ALLOWED}")
+    return parse_threshold(DEFAULT_THRESHOLDS[scorer])
+
+
+def check_threshold(scorer: str, threshold: Threshold) -> None:
+    """Check that a threshold makes sense for a scorer.
+
+    Raises:
+        ConfigurationError: If it is relative to the global model and the scorer gives that no score.
+    """
+    if threshold.needs_global and scorer in WITHOUT_GLOBAL_SCORE:
+        raise ConfigurationError(
+            f"threshold {str(threshold)!r} can't be used with scorer {scorer!r}, which gives the global model no score: "
+            f"allowed are all others, as {DEFAULT_THRESHOLDS[scorer]}"
+        )
+
+
+def kept(scores: Mapping[str, float], threshold: Threshold, global_score: float | None = None) -> set[str]:
+    """Return whose scores are enough.
+
+    Args:
+        scores: Finite scores by client; who isn't scored isn't among them, and isn't kept.
+        threshold: What is enough.
+        global_score: The score of the model that the round started from; None if it has none.
+
+    Raises:
+        ScoringError: If the threshold needs the global model's score and there is none, or the user's own threshold
+            keeps somebody without a score.
+    """
+    if not scores:
+        return set()
+    if isinstance(threshold.rule, Own):
+        return _checked(threshold, threshold.rule.function(scores, global_score), scores)
+    low, high = _limits(np.array(list(scores.values()), np.float64), threshold.rule, global_score)
+    return {client_id for client_id, score in scores.items() if low <= score <= high}
+
+
+def _checked(threshold: Threshold, found: object, scores: Mapping[str, float]) -> set[str]:
+    if not isinstance(found, Collection) or isinstance(found, str) or not all(each in scores for each in found):
+        raise ScoringError(f"threshold {str(threshold)!r} kept {found!r}: some of {sorted(scores)} are allowed")
+    return set(found)
+
+
+def _limits(
+    scores: npt.NDArray[np.float64],
+    rule: Absolute | Relative | Outliers | Best,
+    global_score: float | None,
+) -> tuple[float, float]:
+    """Return the least and the largest score that is kept."""
+    match rule:
+        case Absolute(limit):
+            return _below(limit, limit), math.inf
+        case Relative(reference, factor, offset):
+            origin = float(np.median(scores)) if reference == "median" else _needed(global_score)
+            limit = factor * origin + offset
+            return _below(limit, origin), math.inf
+        case Outliers(width, two_sided):
+            middle = float(np.median(scores))
+            spread = width * _NORMAL * float(np.median(np.abs(scores - middle)))
+            high = -_below(-middle - spread, middle) if two_sided else math.inf
+            return _below(middle - spread, middle), high
+        case Best(share):
+            return float(np.sort(scores)[-math.ceil(share * len(scores))]), math.inf
+
+
+def _below(limit: float, origin: float) -> float:
+    """Return ``limit`` less what rounding may have added to it on its way from ``origin``."""
+    return limit - _ROUNDING * max(abs(limit), abs(origin))
+
+
+def _needed(global_score: float | None) -> float:
+    if global_score is None:
+        raise ScoringError("the threshold is relative to the global model's score, and there is none")
+    return global_score
