@@ -4,8 +4,8 @@ A delta is an update's parameters minus the global model's, all arrays of floats
 names. Arrays of integers and booleans (counters) are left out: they are not trained, and their steps say nothing about
 a direction.
 
-All is taken in float64 over blocks of ``BLOCK`` elements, so that memory is that of one block of every update and of a
-K x K matrix for K updates, however large the model. Arrays that are not contiguous are copied whole, one at a time.
+All is taken in float64 over blocks of ``BLOCK`` elements, so that memory is that of a few blocks of every update and
+of a K x K matrix for K updates, however large the model. Arrays that are not contiguous are copied whole.
 
 Elements of a delta beyond ±1e120, which only float64 models can have, count as ±1e120: so squares and their sums stay
 finite, and one update with huge parameters leaves the other updates' numbers alone.

@@ -2,7 +2,7 @@
 
 Xie, Koyejo, Gupta 2019, "Zeno: Distributed Stochastic Gradient Descent with Suspicion-based Fault-tolerance"
 (https://arxiv.org/abs/1805.10032), scores an update by how far it lowers the loss on a few samples of the server's
-(Definition 2, without the term for its length). Here it is the accuracy of the client's whole model.
+(the stochastic descendant score). Here it is the accuracy of the client's whole model, and its length doesn't matter.
 """
 
 from __future__ import annotations

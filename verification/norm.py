@@ -1,7 +1,8 @@
 """Scoring by the length of the delta: finds updates that were scaled up or are made of large noise.
 
 Sun, Kairouz, Suresh, McMahan 2019, "Can You Really Backdoor Federated Learning?" (https://arxiv.org/abs/1911.07963),
-section 4: an update that is to outvote many others has to be long, so its norm is bounded by a threshold M.
+norm thresholding: an update that is to outvote many others has to be long, so the server bounds |x_k - x| by M. The
+paper scales down what is longer; here it is dropped.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 ===================================  =================================================================
 ``0.9``                              scores of at least 0.9
 ``global``, ``-0.02``, ``*0.9``      at least the global model's own score, that less 0.02, nine tenths of it
-``median``, ``-0.02``, ``*0.9``      likewise with the median of the round's scores
+``median``, ``-0.02``, ``*0.9``      likewise with the median of the round's scores; where scores are
+                                     negative (norm, krum), ``median*2`` is twice as far off
 ``mad:3``                            no outlier below: at least median - 3 * 1.4826 * MAD of the round's scores
 ``mad2:3``                           no outlier at all: above the median that far at most, too
 ``best:70%``                         the best seven of ten, rounded up
@@ -71,8 +72,8 @@ _KINDS = ("mad", "mad2", "best")
 _NORMAL = 1.4826
 _ROUNDING = 1e-9
 _ALL_PERCENT = 100
-_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
-_ABSOLUTE = re.compile(rf"[+-]?{_NUMBER}(?:[eE][+-]?\d+)?")
+_NUMBER = r"([0-9]{1,15}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})"
+_ABSOLUTE = re.compile(rf"[+-]?{_NUMBER}(?:[eE][+-]?[0-9]+)?")
 _RELATIVE = re.compile(rf"(global|median)(?:\s*([-+*])\s*{_NUMBER})?")
 _OUTLIERS = re.compile(rf"(mad2?):{_NUMBER}")
 _BEST = re.compile(rf"best:{_NUMBER}%")
@@ -197,8 +198,8 @@ def check_threshold(scorer: str, threshold: Threshold) -> None:
     """
     if threshold.needs_global and scorer in WITHOUT_GLOBAL_SCORE:
         raise ConfigurationError(
-            f"threshold {str(threshold)!r} can't be used with scorer {scorer!r}, which gives the global model no score: "
-            f"allowed are all others, as {DEFAULT_THRESHOLDS[scorer]}"
+            f"threshold {str(threshold)!r} is relative to the global model's score, and scorer {scorer!r} "
+            f"gives it none: allowed are all others, as {DEFAULT_THRESHOLDS[scorer]}"
         )
 
 

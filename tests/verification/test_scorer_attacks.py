@@ -1,0 +1,68 @@
+"""Which scorer sees which attack, with default thresholds: ten clients, three of them hostile."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.verification.cohort import HOSTILE, Attack, attacked_cohort, dropped_by, noise, nothing, scaled, sign_flip
+from verification import SCORERS, load_scorer
+
+SEEN: list[tuple[str, Attack]] = [
+    ("norm", noise),
+    ("norm", scaled),
+    ("cosine", sign_flip),
+    ("cosine", noise),
+    ("krum", sign_flip),
+    ("krum", noise),
+    ("krum", scaled),
+    ("fltrust", sign_flip),
+    ("fltrust", noise),
+    ("holdout", sign_flip),
+    ("holdout", noise),
+    ("holdout", scaled),
+]
+UNSEEN: list[tuple[str, Attack]] = [("norm", sign_flip), ("cosine", scaled), ("fltrust", scaled)]
+
+
+@pytest.mark.parametrize(("scorer", "attack"), SEEN)
+def test_exactly_the_hostile_are_dropped(scorer: str, attack: Attack) -> None:
+    # Given three hostile clients of ten, when updates are scored, then exactly those are dropped
+    assert dropped_by(scorer, attack) == set(HOSTILE)
+
+
+@pytest.mark.parametrize(("scorer", "attack"), UNSEEN)
+def test_what_a_scorer_doesnt_look_at_it_cant_see(scorer: str, attack: Attack) -> None:
+    # Given an attack that leaves lengths as they are, or angles, when updates are scored, then all are kept
+    assert dropped_by(scorer, attack) == set()
+
+
+@pytest.mark.parametrize("attack", [sign_flip, noise, scaled])
+def test_a_length_and_an_angle_together_see_all_three(attack: Attack) -> None:
+    # Given each attack, when both scorers have their say, then exactly the hostile are dropped
+    for angle in ("cosine", "fltrust"):
+        assert dropped_by("norm", attack) | dropped_by(angle, attack) == set(HOSTILE)
+
+
+@pytest.mark.parametrize("scorer", sorted(SCORERS))
+def test_where_nobody_is_hostile_nobody_is_dropped(scorer: str) -> None:
+    # Given ten honest clients, when they are scored, then all are kept
+    assert dropped_by(scorer, nothing) == set()
+
+
+@pytest.mark.parametrize("scorer", sorted(SCORERS))
+def test_another_order_of_clients_gives_each_the_same_score(scorer: str) -> None:
+    # Given an attacked cohort in two orders, when both are scored, then the scores are equal to the last bit
+    clients, about = attacked_cohort(sign_flip)
+    score = load_scorer(scorer)
+    assert score(clients[::-1], about) == score(clients, about)
+
+
+@pytest.mark.parametrize("scorer", sorted(SCORERS))
+def test_scorers_change_nothing(scorer: str) -> None:
+    # Given a cohort whose arrays are read-only
+    clients, about = attacked_cohort(scaled)
+    for parameters in (about.global_parameters, *(each.parameters for each in clients)):
+        for values in parameters.values():
+            values.flags.writeable = False
+    # When it is scored, then nothing is written to, and everybody has a score
+    assert sorted(load_scorer(scorer)(clients, about)) == sorted(each.client_id for each in clients)
