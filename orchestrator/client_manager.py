@@ -26,13 +26,18 @@ class ClientManager:
     Args:
         present: Returns all live announcements by client id.
         clock: Seconds that only go up.
+        workload: The workload that clients must have; None: any.
     """
 
     def __init__(
-        self, present: Callable[[], Mapping[str, Announcement]], clock: Callable[[], float] = time.monotonic
+        self,
+        present: Callable[[], Mapping[str, Announcement]],
+        clock: Callable[[], float] = time.monotonic,
+        workload: str | None = None,
     ) -> None:
         self._present = present
         self._clock = clock
+        self._workload = workload
         self._clients: dict[str, Announcement] = {}
         self._num_examples: dict[str, int] = {}
         self._members: set[str] | None = None
@@ -52,6 +57,14 @@ class ClientManager:
             return [], []
         if self._clock() < self._hold_until:
             present = {**self._clients, **present}
+        for client_id in present.keys() - self._num_examples.keys():
+            if self._workload not in (None, present[client_id].workload):
+                logger.warning(
+                    "client %s is passed over: it has the workload %s, the run trains %s",
+                    client_id,
+                    present[client_id].workload,
+                    self._workload,
+                )
         kept = {client_id: present[client_id] for client_id in self._clients if client_id in present}
         came, gone = sorted(present.keys() - kept.keys()), sorted(self._clients.keys() - kept.keys())
         self._clients = {**kept, **{client_id: present[client_id] for client_id in came}}
@@ -71,8 +84,13 @@ class ClientManager:
         return [
             ConnectedClient(client_id, announcement)
             for client_id, announcement in self._clients.items()
-            if not announcement.leaving and (self._members is None or client_id in self._members)
+            if self._is_welcome(announcement)
         ]
+
+    def _is_welcome(self, announcement: Announcement) -> bool:
+        if announcement.leaving or self._workload not in (None, announcement.workload):
+            return False
+        return self._members is None or announcement.client_id in self._members
 
     def incarnations(self) -> dict[str, str]:
         """Return the incarnation of every client that is there, those that are leaving included."""

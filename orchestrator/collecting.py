@@ -19,8 +19,9 @@ GRACE_S = 1.5
 
 MAX_OUTSTANDING = 1000
 """Orders whose late answers are looked out for."""
-RETRY_S = 30.0
-"""Seconds after which a task of the orchestrator's own is sent again; each time twice as many."""
+RETRY_S = 300.0
+"""Seconds after which a task of the orchestrator's own is taken for lost with a worker that isn't supervised here, and
+sent again; each time twice as many. One that was only slow is done twice then, which changes nothing."""
 
 Fill = Callable[[Slot, Answer], None]
 

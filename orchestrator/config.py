@@ -26,6 +26,8 @@ class RunConfig(BaseModel):
 
     run_id: str
     """Name of the run; unique among the runs on one broker."""
+    local: bool = True
+    """Whether server and clients are started with the run; else it uses a broker that is there."""
     workload: str = "digits"
     """Built-in workload or ``module:name``."""
     data: str | None = None
@@ -58,7 +60,7 @@ class RunConfig(BaseModel):
     """Seed of all that is random."""
     wait_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
     """Seconds to wait for enough clients."""
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3600.0
+    timeout_s: Annotated[float, Field(gt=0, le=12 * 3600, allow_inf_nan=False)] = 3600.0
     """Seconds that a client may train in one round."""
     evaluate_clients: bool = True
     """Whether clients evaluate the final model on their own held-out data."""

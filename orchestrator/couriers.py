@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from celery import Celery
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tasks.broker import OUTAGE_RETRIES, connect, persist
 from tasks.messages import Order, encode
@@ -98,7 +98,6 @@ class CeleryCourier:
         self._waiting = connect(url, retries=0)
         self._pubsub = self._waiting.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
         self._watched: set[str] = set()
-        self._found: dict[str, bytes] = {}
 
     def send(self, task: str, orders: Sequence[Order]) -> None:
         """Put each order on its client's queue, its timeout as the soft limit of its task.
@@ -198,7 +197,10 @@ class CeleryCourier:
         with self._waiting.pipeline(transaction=False) as pipe:
             for task_id in ordered:
                 pipe.getrange(result_key(task_id), 0, max_bytes)
-            values: list[bytes] = pipe.execute()
+            values = [
+                _NO_STRING if isinstance(value, ResponseError) else value
+                for value in pipe.execute(raise_on_error=False)
+            ]
         return {task_id: value for task_id, value in zip(ordered, values, strict=True) if value}
 
     def _wait(self, timeout_s: float) -> None:
@@ -210,6 +212,8 @@ class CeleryCourier:
                 return
 
 
+_NO_STRING = b"something else than a string"
+"""Stands for what a client stored that isn't a string: it's no answer."""
 _CHORD_KEYS = (".j", ".t", ".s", ".d", ".c")
 
 

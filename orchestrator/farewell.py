@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from orchestrator.context import RunContext
 from orchestrator.slots import Slots
 from tasks import names
 from tasks.blobs import discard
-from tasks.messages import DisconnectOrder, Order, SetParametersOrder
+from tasks.messages import DisconnectOrder, Order, SetParametersOrder, Status
+
+logger = logging.getLogger(__name__)
 
 FAREWELL_TIMEOUT_S = 30.0
 """Seconds that clients have to take the final model, and again to take their leave."""
@@ -50,3 +53,6 @@ def _carry_out(context: RunContext, task: str, orders: Sequence[Order], incarnat
     context.collector.send(task, slots)
     context.collector.collect(task, slots, FAREWELL_TIMEOUT_S)
     context.wire.courier.forget([order.order_id for order in orders])
+    for _, answer in slots.filled():
+        if answer.status is not Status.DONE:
+            logger.warning("client %s: %s: %s", answer.client_id, answer.status.value, answer.reason)

@@ -60,11 +60,12 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
 def _wire(url: str, client: Redis, config: RunConfig, notice: _Notice, supervisor: Supervisor) -> Wire:
     app = make_app("orchestrator", url, include=())
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
-    quick = broker.connect(url, retries=0)
+    quick = broker.connect_quickly(url)
 
     def tend() -> bool:
+        own_worker_ended = supervisor.tend()
         notice.refresh()
-        return supervisor.tend()
+        return own_worker_ended
 
     return Wire(
         courier=CeleryCourier(app, url),
@@ -80,7 +81,7 @@ class _Notice:
     """The notice that this run is on."""
 
     def __init__(self, url: str, config: RunConfig) -> None:
-        self._client = broker.connect(url, retries=0)
+        self._client = broker.connect_quickly(url)
         self._notice = federation.Notice(run_id=config.run_id, num_parts=config.num_clients)
         self._refreshed = 0.0
 

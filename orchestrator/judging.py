@@ -15,7 +15,7 @@ from tasks import arrays
 from tasks.messages import Status
 from tasks.seeds import derive_seed, generator
 from tasks.workload import TimeBudget, Workload
-from verification import Candidate, ScoringContext, checked_scores, load_scorer, score_of_global
+from verification import Candidate, ScoringContext, ScoringError, checked_scores, load_scorer, score_of_global
 from verification.thresholds import kept, load_threshold
 
 logger = logging.getLogger(__name__)
@@ -64,17 +64,28 @@ def _apply(
         scores, scored_by = peers.scores, peers.scored_by
         global_score = None
     else:
-        function = load_scorer(scorer)
-        scores = checked_scores(function(candidates, context), candidates)
+        try:
+            function = load_scorer(scorer)
+            scores = checked_scores(function(candidates, context), candidates)
+            global_score = score_of_global(function, context) if threshold.needs_global else None
+        except Exception as error:  # too few updates for it, or whatever the user's own raises
+            logger.warning("round %d: %s could not score: %s", case.round_number, scorer, error)
+            return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}
         scored_by = dict.fromkeys(scores, ORCHESTRATOR)
-        global_score = score_of_global(function, context) if threshold.needs_global else None
     accepted = kept(scores, threshold, global_score)
-    return {
-        client_id: _verdict(
-            record, scorer, threshold_text, scores.get(client_id), scored_by.get(client_id), client_id in accepted
-        )
-        for client_id, record in judged.items()
-    }
+    verdicts = {}
+    for client_id, record in judged.items():
+        score, by = scores.get(client_id), scored_by.get(client_id)
+        verdicts[client_id] = _verdict(record, scorer, threshold_text, score, by, client_id in accepted)
+    return verdicts
+
+
+def _unscored(record: SlotRecord, scorer: str, error: Exception) -> SlotRecord:
+    """Return an update's record when a scorer couldn't score: nothing is taken in that was to be judged and wasn't."""
+    if record.status not in ACCEPTED:
+        return record
+    kind = "" if isinstance(error, ScoringError) else f"{type(error).__name__}: "
+    return record.model_copy(update={"status": Status.REJECTED, "reason": f"{scorer} could not score: {kind}{error}"})
 
 
 def _context(case: Case) -> ScoringContext:

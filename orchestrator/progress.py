@@ -27,7 +27,7 @@ from orchestrator.events import (
     SlotFilled,
     Waiting,
 )
-from tasks.messages import Metrics
+from tasks.messages import Metrics, Status
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,8 @@ def log_event(event: Event) -> None:
     """Log an event as a line."""
     line = describe(event)
     if line:
-        logger.info("%s", line)
+        expected = not isinstance(event, SlotFilled) or event.status is Status.TRAINED
+        logger.log(logging.INFO if expected else logging.WARNING, "%s", line)
 
 
 def describe(event: Event) -> str:  # noqa: C901  # a case an event

@@ -87,8 +87,9 @@ class LateAnswer(_Record):
 
     client_id: str
     order_id: str
-    status: Status
-    """What it would have been."""
+    status: Status = Status.LATE
+    answered: Status
+    """What its status would have been in time."""
 
 
 class RoundRecord(_Record):
@@ -145,6 +146,8 @@ class Summary(_Record):
     reason: str = ""
     rounds: int
     """Rounds that are closed."""
+    rounds_failed: int = 0
+    """Those of them that had too few accepted updates, and left the model as it was."""
     final: Final
     client_metrics: Metrics = {}
     seed: int

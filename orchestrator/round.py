@@ -142,14 +142,6 @@ class Round:
             self._fill_chord(slot, answer)
 
     def _fill(self, slot: Slot, answer: Answer) -> None:
-        if answer.status is not Status.TRAINED:
-            logger.warning(
-                "round %d: client %s: %s: %s",
-                self._opened.round_number,
-                answer.client_id,
-                answer.status.value,
-                answer.reason,
-            )
         self._fill_chord(slot, answer)
         self._context.report(
             SlotFilled(self._opened.round_number, answer.client_id, answer.status, answer.reason, dict(answer.metrics))
@@ -211,7 +203,7 @@ class Round:
             bytes_down=opened.parameters.size_bytes * len(opened.cohort),
             bytes_up=sum(answer.size_bytes for answer in closed.answers.values()),
             late=[
-                LateAnswer(client_id=answer.client_id, order_id=answer.order_id, status=answer.status)
+                LateAnswer(client_id=answer.client_id, order_id=answer.order_id, answered=answer.status)
                 for answer in context.collector.late()
             ],
         )

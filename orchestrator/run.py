@@ -18,7 +18,7 @@ from orchestrator.federated_evaluation import evaluate_at_clients
 from orchestrator.records import Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder
-from orchestrator.selectors import load_selector
+from orchestrator.selectors import clients_needed, load_selector
 from orchestrator.wire import TICK_S, Wire
 from tasks import names
 from tasks.errors import FederationError, RunFailedError, SelectionError
@@ -58,7 +58,7 @@ class Run:
         self._clock = clock
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
-        self._manager = ClientManager(wire.registry.present, clock)
+        self._manager = ClientManager(wire.registry.present, clock, workload=config.workload)
         collector = Collector(wire, self._manager, self._tick, clock)
         self._context = RunContext(config, folder, wire, self._manager, collector, report, clock)
 
@@ -86,6 +86,7 @@ class Run:
 
     def _tick(self) -> bool:
         """Look who is there and tend to what has to be; True if what an own worker was doing is lost."""
+        is_lost = self._wire.tend()
         self._manager.refresh()
         announced = {client.client_id: client.announcement for client in self._manager.connected()}
         for client_id in sorted(announced.keys() - self._shown):
@@ -93,7 +94,7 @@ class Run:
         for client_id in sorted(self._shown - announced.keys()):
             self._report(ClientLeft(client_id))
         self._shown = set(announced)
-        return self._wire.tend()
+        return is_lost
 
     def _prepare(self) -> None:
         """Wait until enough clients are connected, while the initial model is made."""
@@ -163,7 +164,7 @@ class Run:
         """Wait for the clients that a round needs, choose the cohort, and put the model where it can read it."""
         config = self._config
         self._manager.wait_for(
-            config.min_updates,
+            clients_needed(config.fraction, config.min_updates),
             config.wait_timeout_s,
             lambda left: self._pause_between_rounds(min(left, TICK_S)),
         )
@@ -202,6 +203,7 @@ def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wa
             "status": status,
             "reason": reason,
             "rounds": len(history),
+            "rounds_failed": sum(record.status == "failed" for record in history),
             "final": Final(loss=metrics.get("loss"), accuracy=metrics.get("accuracy")),
             "client_metrics": last.client_metrics if last else {},
             "seed": config.seed,

@@ -5,6 +5,7 @@ Files are replaced whole or appended to by whole lines, so that a run can be kil
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -35,6 +36,8 @@ class RunFolder:
         """
         folder = cls(path)
         try:
+            if folder._was_never_begun():
+                shutil.rmtree(path)
             if path.is_dir() and (path / "config.json").exists():
                 raise RunFolderError(f"{path} holds a run already: go on with it by --resume {path}, or name another")
             if path.exists() and (not path.is_dir() or any(path.iterdir())):
@@ -57,8 +60,11 @@ class RunFolder:
         if not (path / "config.json").is_file():
             raise RunFolderError(f"{path} isn't the folder of a run: it has no config.json")
         folder = cls(path)
-        folder.logs.mkdir(exist_ok=True)
-        folder.checkpoints.mkdir(exist_ok=True)
+        try:
+            folder.logs.mkdir(exist_ok=True)
+            folder.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{path} is damaged: {error}") from None
         return folder
 
     @property
@@ -97,11 +103,34 @@ class RunFolder:
             content = (self.path / "history.jsonl").read_bytes()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: {error}") from None
         *lines, _cut_short = content.split(b"\n")
         try:
-            return [RoundRecord.model_validate_json(line) for line in lines]
+            records = [RoundRecord.model_validate_json(line) for line in lines]
         except ValidationError as error:
             raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: {error.errors()[0]['msg']}") from None
+        if [record.round_number for record in records] != list(range(1, len(records) + 1)):
+            raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: its rounds are not numbered from 1 on")
+        return records
+
+    def check_checkpoint(self) -> None:
+        """Check that the newest checkpoint is the one that the history tells of.
+
+        Raises:
+            RunFolderError: If it is missing or has been changed.
+        """
+        history = self.history()
+        if not history:
+            return
+        path = self.checkpoint(len(history))
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise RunFolderError(f"the checkpoint {path} can't be read: {error}") from None
+        if digest != history[-1].digest:
+            raise RunFolderError(f"the checkpoint {path} is damaged: it isn't the one that was written")
 
     def close_round(self, record: RoundRecord) -> None:
         """Append a round's record; from then on the round is closed. Its updates are done with."""
@@ -113,7 +142,7 @@ class RunFolder:
             file.write(f"{record.model_dump_json()}\n")
             file.flush()
             os.fsync(file.fileno())
-        shutil.rmtree(self.updates(record.round_number), ignore_errors=True)
+        shutil.rmtree(self.path / "updates", ignore_errors=True)
         (self.path / "open-round.json").unlink(missing_ok=True)
 
     def save_open_round(self, record: OpenRound) -> None:
@@ -134,9 +163,17 @@ class RunFolder:
         replace_text(self.path / "summary.json", summary.model_dump_json(indent=2) + "\n")
 
     def summary(self) -> Summary | None:
-        """Return the summary, or None if the run hasn't ended in any way yet."""
-        path = self.path / "summary.json"
-        return self._read(path, Summary) if path.exists() else None
+        """Return the summary, or None if the run hasn't ended in any way yet, or the file is damaged."""
+        try:
+            return self._read(self.path / "summary.json", Summary)
+        except RunFolderError:
+            return None
+
+    def _was_never_begun(self) -> bool:
+        """Say whether this is the folder of a run that found its settings wrong, and did nothing."""
+        ended = self.summary()
+        has_models = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        return ended is not None and ended.status == "failed" and ended.rounds == 0 and not has_models
 
     def _read(self, path: Path, kind: type[R]) -> R:
         try:

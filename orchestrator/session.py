@@ -112,7 +112,6 @@ def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None)
 
 def _handle_signals() -> None:
     def interrupt(number: int, _: object) -> None:
-        _ignore_signals()
         raise Interrupted(number)
 
     _set_handlers(interrupt)

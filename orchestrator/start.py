@@ -33,6 +33,8 @@ from tasks.messages import TrainOptions
 from tasks.workload import BUILT_IN
 from verification import SCORERS
 
+EMBEDDED = "embedded"
+"""What ``--broker`` says to have a server and clients started here although the environment names a broker."""
 _DEFAULTS = RunConfig(run_id="")
 
 
@@ -51,7 +53,7 @@ _DEFAULTS = RunConfig(run_id="")
     envvar=brokers.URL_VARIABLE,
     show_default=False,
     help=f"Redis to use, like redis://host:6379/0 [env: {brokers.URL_VARIABLE}]. "
-    "Without it a server and all clients are started here.",
+    f"Without it, or with {EMBEDDED!r}, a server and all clients are started here.",
 )
 @click.option(
     "--workload",
@@ -195,13 +197,15 @@ def main(context: click.Context, /, **options: Any) -> None:
 
         CELERY_BROKER_URL=redis://host:6379/0 celery -A worker worker
     """
+    if options["broker"] == EMBEDDED:
+        options["broker"] = None
     try:
         config, folder = _resumed(context, options) if options["resume"] else _new(options)
     except FederationError as error:
         _fail(error)
         return
     summary, exit_code = carry_out(config, folder, options["broker"])
-    _say_verdict(summary, folder, exit_code)
+    _say_verdict(config, summary, folder, exit_code)
     sys.exit(exit_code)
 
 
@@ -223,6 +227,7 @@ def _config(run_id: str, options: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig(
             run_id=run_id,
+            local=options["broker"] is None,
             data=_data_folder(options["data"]),
             options=TrainOptions(
                 epochs=options["epochs"], batch_size=options["batch_size"], learning_rate=options["learning_rate"]
@@ -266,6 +271,10 @@ def _resumed(context: click.Context, options: dict[str, Any]) -> tuple[RunConfig
     folder = RunFolder.open(options["resume"].absolute())
     folder.history()  # a damaged one is told of before anything starts
     config = folder.config()
+    if config.local != (options["broker"] is None):
+        had, needed = ("none", "leave --broker out") if config.local else ("a broker", "name it with --broker URL")
+        raise ConfigurationError(f"the run in {_shown(folder.path)} was begun with {had}: {needed}")
+    folder.check_checkpoint()
     _check_broker(options["broker"], config.run_id)
     return config, folder
 
@@ -301,11 +310,12 @@ def _fail(error: FederationError) -> None:
     sys.exit(error.exit_code)
 
 
-def _say_verdict(summary: Summary, folder: RunFolder, exit_code: int) -> None:
+def _say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_code: int) -> None:
     final = summary.final
     if summary.status == "completed":
         accuracy = f"accuracy {final.accuracy:.4f}" if final.accuracy is not None else "no held-out data to evaluate on"
-        click.echo(f"completed: {summary.rounds} rounds in {summary.wall_time_s:.1f} s, {accuracy}")
+        failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
+        click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {accuracy}")
         if summary.client_metrics:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in summary.client_metrics.items())
             click.echo(f"on the clients' own held-out data: {shown}")
@@ -316,7 +326,8 @@ def _say_verdict(summary: Summary, folder: RunFolder, exit_code: int) -> None:
     else:
         click.echo(f"interrupted ({summary.reason}) with {summary.rounds} rounds closed", err=True)
     if exit_code != ConfigurationError.exit_code or summary.rounds:
-        click.echo(f"go on with: python -m orchestrator.start --resume {_shown(folder.path)}", err=True)
+        broker = "" if config.local else " --broker URL"
+        click.echo(f"go on with: python -m orchestrator.start --resume {_shown(folder.path)}{broker}", err=True)
 
 
 def _shown(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -69,16 +70,17 @@ def _take_in_update(folder: RunFolder, chunks: ChunkStore, round_number: int, an
     if answer.update is None:
         return SlotRecord.of(answer)
     path = update_path(folder, round_number, answer.client_id)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     model = folder.checkpoint(round_number - 1)
     try:
         _check_size(answer.update, _max_bytes(folder, round_number))
-        temporary = path.with_suffix(".tmp")
         _write_blob(chunks, answer.update, temporary)
         check_update(arrays.map_file(temporary), arrays.spec_of(arrays.map_file(model)))
         if answer.num_examples < 1:
             raise UpdateRejectedError("it claims to be trained on no examples")
         temporary.replace(path)
     except (BlobError, ArraysError, UpdateRejectedError) as error:
+        temporary.unlink(missing_ok=True)
         logger.warning("round %d: the update of client %s is rejected: %s", round_number, answer.client_id, error)
         return SlotRecord.of(answer, Status.REJECTED, str(error))
     return SlotRecord.of(answer)

@@ -10,7 +10,7 @@ from celery import shared_task
 from pydantic import BaseModel, TypeAdapter
 
 from orchestrator import closing
-from orchestrator.records import FilledSlot, PeerScores
+from orchestrator.records import FilledSlot, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import names
@@ -38,8 +38,10 @@ def initialise(run_dir: str) -> dict[str, object]:
 @shared_task(name=names.INGEST_TASK)
 def ingest(run_dir: str, round_number: int, answer: dict[str, object]) -> dict[str, object]:
     """Take in one answer of a round; a part of the round's chord, so it must not fail."""
-    checked = decode(Answer, answer)
-    return take_in(RunFolder(Path(run_dir)), _stores[0], round_number, checked).model_dump(mode="json")
+    checked, folder = decode(Answer, answer), RunFolder(Path(run_dir))
+    if not _is_open(folder, round_number):
+        return FilledSlot(client_id=checked.client_id, record=SlotRecord.of(checked)).model_dump(mode="json")
+    return take_in(folder, _stores[0], round_number, checked).model_dump(mode="json")
 
 
 @shared_task(name=names.HAND_OUT_TASK)
@@ -55,8 +57,16 @@ def close_round(
 ) -> dict[str, object]:
     """Close a round: the body of its chord, or what comes after the clients have scored."""
     filled = _PARTS.validate_python(parts)
-    scores = PeerScores.model_validate(peers or {})
-    return _value(lambda: closing.close_round(RunFolder(Path(run_dir)), round_number, filled, scores))
+    scores, folder = PeerScores.model_validate(peers or {}), RunFolder(Path(run_dir))
+    if not _is_open(folder, round_number):
+        return {"error": f"round {round_number} is closed already", "exit_code": 1}
+    return _value(lambda: closing.close_round(folder, round_number, filled, scores))
+
+
+def _is_open(folder: RunFolder, round_number: int) -> bool:
+    """Say whether a round is still open: a task that was sent twice may come when all is done."""
+    opened = folder.open_round()
+    return opened is not None and opened.round_number == round_number
 
 
 def _value(work: Callable[[], BaseModel | dict[str, object]]) -> dict[str, object]:

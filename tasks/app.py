@@ -5,11 +5,14 @@ Each side makes its own with :func:`make_app`; no app is made by importing this 
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from celery import Celery
 from celery.apps.worker import Worker
 from kombu.utils.objects import cached_property
+
+from tasks.broker import URL_VARIABLE
 
 
 class QuietWorker(Worker):
@@ -39,6 +42,7 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         include: Modules with the bodies of the tasks, imported when a worker starts.
         extra: Further Celery settings.
     """
+    _settle_url(url)
     app = FederationApp(name, include=list(include), set_as_current=False)
     app.conf.update(
         broker_url=url,
@@ -69,6 +73,13 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         **extra,
     )
     return app
+
+
+def _settle_url(url: str) -> None:
+    """Have this process and its children use this broker: Celery puts its own variables above an app's settings."""
+    for variable in ("CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"):
+        os.environ.pop(variable, None)
+    os.environ[URL_VARIABLE] = url
 
 
 def transport_options(owner: str) -> dict[str, object]:

@@ -13,6 +13,7 @@ from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from tasks.errors import BlobError
 
@@ -70,7 +71,10 @@ class RedisChunks:
 
     def get(self, name: str, max_bytes: int) -> bytes | None:
         """Return the chunk kept under ``name``, or None; of one that is longer, no more than ``max_bytes`` and one."""
-        value: bytes = self._client.getrange(name, 0, max_bytes)  # type: ignore[assignment]  # no decoding
+        try:
+            value: bytes = self._client.getrange(name, 0, max_bytes)  # type: ignore[assignment]  # no decoding
+        except ResponseError as error:  # whoever put it there put something else than a string
+            raise BlobError(f"chunk {name!r} can't be read: {error}") from None
         return value or None
 
     def delete(self, names: Iterable[str]) -> None:

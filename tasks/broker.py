@@ -26,6 +26,7 @@ T = TypeVar("T")
 _SCHEMES = ("redis", "rediss", "redis+socket")
 _CONNECT_TIMEOUT_S = 5.0
 _SOCKET_TIMEOUT_S = 60.0
+_QUICK_TIMEOUT_S = 2.0
 OUTAGE_RETRIES = 60
 """How often a command is tried again, about once a second, while the broker is away."""
 
@@ -82,6 +83,13 @@ def connect(url: str, *, retries: int = OUTAGE_RETRIES) -> Redis:
         socket_timeout=_SOCKET_TIMEOUT_S,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
         health_check_interval=30,
+    )
+
+
+def connect_quickly(url: str) -> Redis:
+    """Return a client that gives up at once, or after ``_QUICK_TIMEOUT_S``, for those who will ask again anyway."""
+    return Redis.from_url(
+        _for_redis(url), socket_connect_timeout=_QUICK_TIMEOUT_S, socket_timeout=_QUICK_TIMEOUT_S, retry=None
     )
 
 

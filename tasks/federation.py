@@ -11,20 +11,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
 
 from tasks.errors import FederationBusyError
-from tasks.names import FEDERATION_KEY, PRESENCE_CHANNEL
+from tasks.names import FEDERATION_KEY
 
 LIFETIME_S = 10
 """Seconds that a notice outlives its last refreshing by."""
 
 _PUT_UP = """
 local value = redis.call('GET', KEYS[1])
-if value and cjson.decode(value).run_id ~= ARGV[1] then return value end
+local known, notice = pcall(cjson.decode, value)
+if value and known and type(notice) == 'table' and notice.run_id ~= ARGV[1] then return value end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return false
 """
 _TAKE_DOWN = """
 local value = redis.call('GET', KEYS[1])
-if value and cjson.decode(value).run_id == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+local known, notice = pcall(cjson.decode, value)
+if value and known and type(notice) == 'table' and notice.run_id == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
 
@@ -66,11 +68,6 @@ def check_free(client: Redis, run_id: str) -> None:
 def take_down(client: Redis, run_id: str) -> None:
     """Take this run's notice down."""
     client.eval(_TAKE_DOWN, 1, FEDERATION_KEY, run_id)
-
-
-def announce_change(client: Redis) -> None:
-    """Wake clients that wait for an orchestrator."""
-    client.publish(PRESENCE_CHANNEL, "")
 
 
 def read(client: Redis) -> Notice | None:

@@ -22,7 +22,8 @@ LIFETIME_HEARTBEATS = 2.5
 
 _REPLACE_OWN = """
 local value = redis.call('GET', KEYS[1])
-if value and cjson.decode(value).incarnation == ARGV[1] then
+local known, said = pcall(cjson.decode, value)
+if value and known and type(said) == 'table' and said.incarnation == ARGV[1] then
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 """

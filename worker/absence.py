@@ -12,7 +12,7 @@ from redis import Redis
 
 from tasks.names import away_key, client_key
 
-_FOR_GOOD_TTL_S = 60
+_FOR_GOOD_TTL_S = 24 * 3600
 
 
 class Absence(Enum):

@@ -25,6 +25,7 @@ import tempfile
 import time
 from typing import Any
 
+MAX_FOLDER_LENGTH = 70
 _PR_SET_PDEATHSIG = 1
 
 
@@ -101,7 +102,9 @@ def main() -> None:
     """Carry out commands until standard input ends, then end everything."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    folder = tempfile.mkdtemp(prefix="celeriac-")
+    # The path of a unix socket may be 107 bytes long.
+    short = len(tempfile.gettempdir()) <= MAX_FOLDER_LENGTH
+    folder = tempfile.mkdtemp(prefix="celeriac-", dir=None if short else "/tmp")  # noqa: S108
     _tell({"folder": folder})
     try:
         _serve()

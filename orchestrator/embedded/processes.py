@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.embedded import guardian
+from tasks.errors import RunFailedError
 
 GRACE_S = 1.0
 """Seconds between asking a process to end and killing it."""
@@ -62,7 +63,7 @@ class Processes:
         order = {
             "start": process.name,
             "command": list(process.command),
-            "environment": {**os.environ, **process.environment},
+            "environment": {**os.environ, **process.environment, "TMPDIR": str(self.folder)},
             "log": str(process.log.resolve()),
             "last": process.last,
             "grace_s": process.grace_s,
@@ -74,8 +75,10 @@ class Processes:
     def ended(self) -> dict[str, int]:
         """Return the processes that have ended since this was last asked, with their exit codes."""
         assert self._guardian.stdout is not None
-        with contextlib.suppress(BlockingIOError):
-            self._buffer += self._guardian.stdout.read() or b""
+        read = self._guardian.stdout.read()
+        if read == b"":
+            raise RunFailedError("the guardian of this run's processes was killed, and they with it")
+        self._buffer += read or b""
         *lines, self._buffer = self._buffer.split(b"\n")
         return {event["ended"]: event["code"] for event in map(json.loads, lines)}
 
@@ -86,6 +89,7 @@ class Processes:
         except (subprocess.TimeoutExpired, ValueError):
             self._guardian.kill()
             self._guardian.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)  # which the guardian has done, unless it was killed
 
     def __enter__(self) -> Processes:
         """Return itself."""

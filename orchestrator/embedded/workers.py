@@ -75,10 +75,10 @@ def _threads(num_clients: int) -> int:
     return max(1, (os.cpu_count() or 1) // num_clients)
 
 
-def log_tail(path: Path, num_lines: int = 1) -> str:
-    """Return the last lines of a log that say something."""
+def last_line(path: Path) -> str:
+    """Return the last line of a log that says something."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:
         return ""
-    return " ".join([line for line in lines if line][-num_lines:])
+    return next((line for line in reversed(lines) if line), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from orchestrator.selectors.selector import ConnectedClient, Selection, Selector, cohort_size
+from orchestrator.selectors.selector import ConnectedClient, Selection, Selector, clients_needed, cohort_size
 from tasks.errors import LoadError
 from tasks.loading import load
 
@@ -14,7 +14,7 @@ SELECTORS = {
 }
 """Names at ``--select``, and where each is."""
 
-__all__ = ["SELECTORS", "ConnectedClient", "Selection", "Selector", "cohort_size", "load_selector"]
+__all__ = ["SELECTORS", "ConnectedClient", "Selection", "Selector", "clients_needed", "cohort_size", "load_selector"]
 
 
 def load_selector(spec: str) -> Selector:

@@ -40,5 +40,10 @@ def cohort_size(fraction: float, num_connected: int) -> int:
     return math.ceil(Fraction(str(fraction)) * num_connected)
 
 
+def clients_needed(fraction: float, size: int) -> int:
+    """Return the least number of connected clients of which ``fraction`` makes a cohort of ``size`` or more."""
+    return math.floor((size - 1) / Fraction(str(fraction))) + 1
+
+
 Selector = Callable[[Sequence[ConnectedClient], Selection], Sequence[str]]
 """From the connected clients, in the order in which they connected, to the ids of the cohort."""

@@ -75,15 +75,21 @@ class Federation:
             self.join(client_id)
 
     def join(
-        self, client_id: str, workload: Workload | None = None, name: str = PULL, incarnation: str = "first"
+        self,
+        client_id: str,
+        workload: Workload | None = None,
+        name: str = PULL,
+        incarnation: str = "first",
+        announced: str | None = None,
     ) -> None:
-        """Add a client, or start one anew with another workload."""
+        """Add a client, or start one anew with another workload; ``announced`` is the one that it says it has."""
         path = self.folder / "clients" / client_id
         path.mkdir(parents=True, exist_ok=True)
         data = points(client_id, EXAMPLES.get(client_id, 4))
         stay_away: Callable[[float], None] = lambda _: None  # noqa: E731
         add_client(Client(client_id, name, workload or Pull(), data, self.chunks, path, incarnation, stay_away))
-        self.registry.announce(announcement(client_id, incarnation, num_examples=data.num_train, labels=data.labels))
+        said = {"num_examples": data.num_train, "labels": data.labels, "workload": announced or name}
+        self.registry.announce(announcement(client_id, incarnation, **said))
 
     def run(self, name: str = "run", clock: Callable[[], float] | None = None, **changes: Any) -> RunFolder:
         """Carry out a new run."""
@@ -309,12 +315,20 @@ def test_a_client_that_diverges_is_rejected_and_the_rest_is_aggregated(federatio
 
 
 def test_a_client_with_another_workload_is_failed_with_what_to_do(federation: Federation) -> None:
-    # Given a client that has something else to train
-    federation.join("carl", name="mnist")
+    # Given a client that has something else to train than it says
+    federation.join("carl", name="mnist", announced=PULL)
     # When a round is run, then it is failed, and the reason says how to mend it
     folder = federation.run(rounds=1)
     assert folder.history()[0].answers["carl"].reason.endswith("client carl has 'mnist': set CLIENT_WORKLOAD")
     assert statuses(folder) == [{"anna": "trained", "bert": "trained", "carl": "failed"}]
+
+
+def test_a_client_that_says_it_has_another_workload_is_passed_over(federation: Federation) -> None:
+    # Given a client that has something else to train, and says so
+    federation.join("dora", name="mnist")
+    # When a round is run, then it isn't asked
+    folder = federation.run(rounds=1)
+    assert folder.history()[0].cohort == ["anna", "bert", "carl"]
 
 
 def test_an_order_to_a_client_that_no_worker_serves_is_failed(federation: Federation) -> None:

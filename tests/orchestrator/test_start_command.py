@@ -157,9 +157,20 @@ def test_a_broker_that_doesnt_answer_is_refused_with_advice() -> None:
 
 def test_a_run_isnt_resumed_on_a_broker_that_doesnt_answer(cwd: Path) -> None:
     # Given a run, when it is to be resumed on such a broker, then the broker is what is wrong
-    RunFolder.create(cwd / "one", run_config())
+    RunFolder.create(cwd / "one", run_config(local=False))
     message = one_line(refused("--resume", "one", "--broker", "redis://127.0.0.1:1"))
     assert message.startswith("no Redis answers at redis://127.0.0.1:1")
+
+
+def test_a_run_goes_on_where_it_was_begun(cwd: Path) -> None:
+    # Given a run that was begun on a broker, and one with clients of its own
+    RunFolder.create(cwd / "broker", run_config(local=False))
+    RunFolder.create(cwd / "local", run_config(local=True))
+    # When they are to be resumed the other way, then they are refused
+    told = "the run in {} was begun with {}"
+    assert one_line(refused("--resume", "broker")).startswith(told.format("broker", "a broker: name it with --broker"))
+    message = one_line(refused("--resume", "local", "--broker", "redis://127.0.0.1:1"))
+    assert message.startswith(told.format("local", "none: leave --broker out"))
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://host", "redis://", "redis://host:port", "redis://[::1", "x"])
@@ -225,7 +236,9 @@ def test_help_lists_every_flag_with_its_default() -> None:
     result = CliRunner().invoke(main, ["--help"], env={"CELERY_BROKER_URL": None}, terminal_width=110)
     assert result.exit_code == 0
     flags = re.findall(r"--[a-z-]+", result.stdout)
-    settings = {name for name in RunConfig.model_fields if name not in {"run_id", "options", "max_failed_rounds"}}
+    settings = {
+        name for name in RunConfig.model_fields if name not in {"run_id", "local", "options", "max_failed_rounds"}
+    }
     names = {parameter.name: parameter.opts[0] for parameter in main.params}
     assert all(names[setting] in flags for setting in settings)
     assert {"--broker", "--run-dir", "--resume", "--epochs", "--batch-size", "--learning-rate"} <= set(flags)
