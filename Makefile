@@ -10,11 +10,11 @@ ARGS ?=
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-run: .venv/.installed ## Train handwritten digits over two clients on this machine (ARGS="--rounds 20 ..." adds options)
+run: .venv/.installed ## Train digits over two clients on this machine (ARGS="--rounds 20" adds options)
 	$(BIN)/python -m orchestrator.start --clients 2 $(ARGS)
 
-test: .venv/.dev ## Run all tests (ARGS="-k name ..." adds options)
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/.dev ## Run all tests (ARGS="-k name" adds options)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 check: .venv/.dev ## Lint, types, layers
 	$(BIN)/ruff check .

@@ -82,7 +82,7 @@ def _draw_plot(folder: RunFolder) -> None:
 @contextmanager
 def _logging(folder: RunFolder, console: Console) -> Iterator[None]:
     """Log to the run's folder, and to the console where it isn't a terminal."""
-    file = logging.FileHandler(folder.logs / "orchestrator.log", encoding="utf-8")
+    file = logging.FileHandler(folder.logs / "orchestrator.log", encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     handlers: list[logging.Handler] = [file]
     if not console.is_terminal:

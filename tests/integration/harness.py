@@ -199,8 +199,3 @@ def present(broker: Redis) -> set[str]:
 def part(number: int, count: int) -> Mapping[str, str]:
     """The environment of a client that has part ``number`` of ``count``."""
     return {"CLIENT_PART": f"{number}/{count}"}
-
-
-def temporary_folders() -> set[str]:
-    """Temporary folders of orchestrators on this machine."""
-    return {path.name for path in Path(tempfile.gettempdir()).glob("celeriac-*")}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -87,6 +90,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return harness.checkpoint(folder / "run", ROUNDS)
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """An empty folder for temporary files, with a path that is short enough for a socket's."""
+    folder = Path(tempfile.mkdtemp(prefix="fl-"))
+    yield folder
+    shutil.rmtree(folder)
+
+
 def moment_reached(run_dir: Path, moment: str) -> bool:
     if moment == "start":
         return (run_dir / "config.json").exists()
@@ -98,14 +109,14 @@ def moment_reached(run_dir: Path, moment: str) -> bool:
 @pytest.mark.parametrize("moment", ["start", "round", "end"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_is_left_of_an_orchestrator_that_is_killed_and_it_can_go_on(
-    field: Field, tmp_path: Path, undisturbed: bytes, number: signal.Signals, moment: str
+    field: Field, tmp_path: Path, temporary: Path, undisturbed: bytes, number: signal.Signals, moment: str
 ) -> None:
     # Given a run whose rounds take a while
     run_dir = tmp_path / "run"
-    folders = harness.temporary_folders()
     program = field.orchestrator(
-        "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--no-evaluate-clients", STEP_S="0.05"
-    )
+        "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--no-evaluate-clients", STEP_S="0.05",
+        TMPDIR=str(temporary),
+    )  # fmt: skip
     wait_until(lambda: moment_reached(run_dir, moment), f"the run is at its {moment}:\n{program.output}")
     descendants = program.descendants()
 
@@ -119,7 +130,7 @@ def test_nothing_is_left_of_an_orchestrator_that_is_killed_and_it_can_go_on(
         assert "go on with: python -m orchestrator.start --resume" in program.output
     _, alive = psutil.wait_procs(descendants, timeout=5)
     assert alive == []
-    wait_until(lambda: harness.temporary_folders() <= folders, "the temporary folder is gone", 5)
+    wait_until(lambda: not list(temporary.iterdir()), "its temporary folders are gone", 5)
 
     # And taken up again it ends as if nothing had been
     resumed = field.orchestrator("--resume", str(run_dir))

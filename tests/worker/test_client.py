@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -307,7 +308,10 @@ def test_the_reason_of_a_failure_is_kept_short(error: Exception, expected: str) 
     assert reason(act) == expected
 
 
-def test_a_failure_in_letters_that_utf8_hasnt_is_a_failed_answer() -> None:
+def test_a_failure_in_letters_that_utf8_hasnt_is_a_failed_answer(caplog: pytest.LogCaptureFixture) -> None:
+    # What is captured of the log may be sent between processes, as UTF-8.
+    caplog.set_level(logging.CRITICAL, logger="worker.client")
+
     # Given an error that names a file whose name is no UTF-8
     def act() -> Answer:
         raise OSError("no such file: caf\udce9")
