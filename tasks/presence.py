@@ -62,8 +62,8 @@ class Announcement(BaseModel):
 class Registry(Protocol):
     """Where announcements are: Redis, or this process's memory in eager mode."""
 
-    def announce(self, announcement: Announcement) -> None:
-        """Put up or refresh an announcement."""
+    def announce(self, announcement: Announcement) -> Announcement | None:
+        """Put up or refresh an announcement, and return the one of this client that was there."""
         ...
 
     def tell(self, client_id: str) -> None:
@@ -85,10 +85,10 @@ class RedisRegistry:
     def __init__(self, client: Redis) -> None:
         self._client = client
 
-    def announce(self, announcement: Announcement) -> None:
-        """Put up or refresh an announcement."""
-        value = announcement.model_dump_json()
-        self._client.set(client_key(announcement.client_id), value, px=_lifetime_ms(announcement))
+    def announce(self, announcement: Announcement) -> Announcement | None:
+        """Put up or refresh an announcement, and return the one of this client that was there."""
+        key, value = client_key(announcement.client_id), announcement.model_dump_json()
+        return _decode(self._client.set(key, value, px=_lifetime_ms(announcement), get=True))  # type: ignore[arg-type]
 
     def tell(self, client_id: str) -> None:
         """Wake whoever waits for clients."""
@@ -131,9 +131,11 @@ class MemoryRegistry:
     def __init__(self) -> None:
         self.announcements: dict[str, Announcement] = {}
 
-    def announce(self, announcement: Announcement) -> None:
-        """Put up or refresh an announcement."""
+    def announce(self, announcement: Announcement) -> Announcement | None:
+        """Put up or refresh an announcement, and return the one of this client that was there."""
+        former = self.announcements.get(announcement.client_id)
         self.announcements[announcement.client_id] = announcement
+        return former
 
     def tell(self, client_id: str) -> None:
         """Do nothing: nobody waits in eager mode."""

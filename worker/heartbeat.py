@@ -15,6 +15,9 @@ from worker.absence import Absence, RedisAbsence
 
 logger = logging.getLogger(__name__)
 
+MAX_OTHERS = 2
+"""Heartbeats in a row that find another worker's announcement in place of one's own."""
+
 
 class Heartbeat:
     """Keeps a client's announcement up until it is told to stop."""
@@ -26,6 +29,7 @@ class Heartbeat:
         self._wake = threading.Event()
         self._stopped = False
         self._leaving = False
+        self._num_others = 0
         self._up = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -61,6 +65,18 @@ class Heartbeat:
             self._wake.wait(self._announcement.heartbeat_s)
             self._wake.clear()
 
+    def _look_out_for_another(self, found: Announcement | None) -> None:
+        """End this worker if another one goes by the same id: of the two, the one whose incarnation sorts last."""
+        mine = self._announcement.incarnation
+        is_another = self._up and found is not None and found.incarnation != mine and not found.leaving
+        self._num_others = self._num_others + 1 if is_another else 0
+        if found is not None and self._num_others >= MAX_OTHERS and mine > found.incarnation:
+            logger.error(
+                "another worker goes by the id of client %s, and this one ends: set CLIENT_ID to one of its own",
+                self._announcement.client_id,
+            )
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def _beat(self) -> None:
         announcement, leaving = self._announcement, self._leaving
         absence = Absence.NONE if leaving else self._absence.state(announcement.incarnation)
@@ -72,7 +88,7 @@ class Heartbeat:
         if leaving:
             self._registry.announce_leaving(announcement)
         else:
-            self._registry.announce(announcement)
+            self._look_out_for_another(self._registry.announce(announcement))
         if not self._up:
             self._up = True
             self._registry.tell(announcement.client_id)

@@ -63,6 +63,21 @@ def test_a_clients_wrong_setting(field: Field, broker: Redis, variable: str, val
     check_told(program, 2, word)
 
 
+def test_two_workers_with_one_id_on_machines_of_their_own(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given two workers that go by one id, and know nothing of each other's folders
+    programs = [
+        field.client(broker, "client-1", CLIENT_PART="1/2", CLIENT_STATE=str(tmp_path / name)) for name in ("a", "b")
+    ]
+
+    # When both announce themselves
+    ended = wait_until(lambda: [p for p in programs if p.process.poll() is not None], "one of them ends")
+
+    # Then that one says why, and the other goes on
+    assert len(ended) == 1
+    assert "another worker goes by the id of client client-1" in ended[0].output
+    assert harness.present(broker) == {"client-1"}
+
+
 def test_a_second_worker_with_the_same_id(field: Field, broker: Redis) -> None:
     # Given a client that is there
     field.client(broker, "client-1", CLIENT_PART="1/2")
