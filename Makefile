@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check clean
+.PHONY: help run test check format setup dev compose-check attacks soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,12 @@ format: .venv/.dev ## Format the code
 
 compose-check: .venv/.dev ## Run docker-compose.yml for real on the Docker engine that is reachable
 	$(BIN)/python scripts/compose_check.py
+
+attacks: .venv/.dev ## Every attack against every scorer, on digits: the table of docs/verification.md (some minutes)
+	$(BIN)/python -m benchmarks.attacks $(ARGS)
+
+soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 setup: .venv/.installed ## Install what a run needs
 

@@ -173,12 +173,9 @@ def elsewhere(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("threshold", "reason"),
-    [("0.5", "0 is not within the threshold 0.5"), ("my_scorer:keep", "0 is not within the threshold my_scorer:keep")],
-)
+@pytest.mark.parametrize("threshold", ["0.5", "my_scorer:keep"])
 def test_a_scorer_a_selector_and_a_threshold_of_ones_own_are_used(
-    field: Field, elsewhere: Path, threshold: str, reason: str
+    field: Field, elsewhere: Path, threshold: str
 ) -> None:
     # Given the scorer and the threshold of the docs in a folder outside the repo, and four clients, the last hostile
 
@@ -194,6 +191,9 @@ def test_a_scorer_a_selector_and_a_threshold_of_ones_own_are_used(
     assert program.wait() == 0, program.output
     for record in history(elsewhere / "run"):
         assert by_client(record, "status") == {"client-2": "trained", "client-3": "trained", "client-4": "rejected"}
-        assert record["answers"]["client-4"]["reason"] == f"my_scorer:score: {reason}"
-        assert record["answers"]["client-4"]["scored_by"] == {"my_scorer:score": "orchestrator"}
-        assert set(record["answers"]["client-2"]["scores"]) == {"my_scorer:score"}
+        hostile = record["answers"]["client-4"]
+        assert hostile["reason"].startswith("my_scorer:score: -0.")
+        assert hostile["reason"].endswith(f" is not within the threshold {threshold}")
+        assert hostile["scored_by"] == {"my_scorer:score": "orchestrator"}
+        # Accuracy 0.92; sent are ten elements of 0.92 instead of those of a random start, or of the last mean
+        assert 0.85 < record["answers"]["client-2"]["scores"]["my_scorer:score"] <= 0.92

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,10 +33,3 @@ class Judged(Pulled):
             time.sleep(float(os.environ.get("VERIFY_S", "0")))
         accuracy = max(0.0, float(parameters["point"].mean(dtype=np.float64)))
         return Evaluation(loss=1 - accuracy, accuracy=accuracy, num_examples=10)
-
-
-class WithoutHoldout(Judged):
-    """The orchestrator has no data."""
-
-    def holdout_data(self, folder: Path | None) -> Any:
-        return None

@@ -1,0 +1,379 @@
+"""All scorers against all attacks: ten clients on the digits, three of them hostile. ``python -m benchmarks.attacks``.
+
+The hostile are workloads that wrap an honest one. The federation is the real one, orders, checks, judging and
+aggregation, through Celery's eager mode: all of it in one process, so that a run of ten rounds takes a second or two.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import click
+import numpy as np
+from celery import Celery
+
+import orchestrator.tasks
+import worker.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
+from orchestrator.config import RunConfig
+from orchestrator.couriers import EagerCourier
+from orchestrator.records import RoundRecord
+from orchestrator.run import Run
+from orchestrator.run_folder import RunFolder
+from orchestrator.wire import Wire
+from tasks import arrays
+from tasks.app import make_app
+from tasks.arrays import Array, Arrays
+from tasks.blobs import MemoryChunks
+from tasks.messages import Status, TrainOptions
+from tasks.presence import Announcement, Hardware, MemoryRegistry
+from tasks.seeds import generator
+from tasks.workload import ClientData, DataSource, Evaluation, Part, TimeBudget, TrainResult, Workload
+from worker.client import Client, add_client, forget_clients
+from workloads.digits import NUM_CLASSES, Digits
+from workloads.examples import Examples
+
+NUM_CLIENTS = 10
+NUM_HOSTILE = 3
+ROUNDS = 10
+SEEDS = (1, 2, 3, 4, 5)
+ROWS = (
+    ("peers", ""),
+    ("holdout", ""),
+    ("holdout", "median*0.99"),
+    ("norm", ""),
+    ("cosine", ""),
+    ("krum", ""),
+    ("krum", "best:70%"),
+    ("fltrust", ""),
+    ("norm,fltrust", ""),
+)
+"""Scorers and thresholds, as at ``--verify`` and ``--threshold``; without a threshold each has its default."""
+POINT = 0.01
+"""How far below the run without the hostile is still as good."""
+RESULTS = Path(__file__).parent / "results" / "attacks.md"
+DOCS = Path(__file__).parents[1] / "docs" / "verification.md"
+BEGIN, END = "<!-- attacks: begin -->", "<!-- attacks: end -->"
+
+
+class Hostile(Workload):
+    """A client that does what an honest one does; attacks override what they falsify.
+
+    Args:
+        honest: The workload that it is said to train.
+    """
+
+    def __init__(self, honest: Workload) -> None:
+        self.honest = honest
+
+    def initial_parameters(self, seed: int) -> Arrays:
+        """Return the honest workload's."""
+        return self.honest.initial_parameters(seed)
+
+    def client_data(self, source: DataSource) -> ClientData:
+        """Return the honest workload's."""
+        return self.honest.client_data(source)
+
+    def holdout_data(self, folder: Path | None) -> Any:
+        """Return the honest workload's."""
+        return self.honest.holdout_data(folder)
+
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        """Train honestly, and falsify each array of floats of the result."""
+        result = self.honest.train(parameters, data, options, seed=seed, budget=budget)
+        rng = generator(seed, "attack")
+        falsified = {
+            name: self.falsify(parameters[name], trained, rng).astype(trained.dtype)
+            for name, trained in sorted(result.parameters.items())
+        }
+        return replace(result, parameters=falsified)
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        """Evaluate honestly."""
+        return self.honest.evaluate(parameters, data)
+
+    def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
+        """Return what is sent in place of ``trained``, one array of the update; ``start`` is the global model's."""
+        return trained
+
+
+class SignFlip(Hostile):
+    """Goes in the opposite direction, ``BOOST`` times as far as it should."""
+
+    BOOST = 3.0
+
+    def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
+        """Return start - BOOST * (trained - start)."""
+        flipped: Array = start - self.BOOST * (trained - start)
+        return flipped
+
+
+class WeakSignFlip(SignFlip):
+    """Goes in the opposite direction, as far as it should: no longer than an honest update."""
+
+    BOOST = 1.0
+
+
+class Noise(Hostile):
+    """Sends the global model with Gaussian noise of standard deviation ``DEVIATION`` on it."""
+
+    DEVIATION = 0.5
+
+    def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
+        """Return start + noise."""
+        noisy: Array = start + self.DEVIATION * rng.standard_normal(start.shape)
+        return noisy
+
+
+class Scaled(Hostile):
+    """Goes ``FACTOR`` times as far as it should, to have the say of as many."""
+
+    FACTOR = 10.0
+
+    def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
+        """Return start + FACTOR * (trained - start)."""
+        scaled: Array = start + self.FACTOR * (trained - start)
+        return scaled
+
+
+class LabelFlip(Hostile):
+    """Trains on labels 9 - y, honestly otherwise; so it judges other clients' updates by these labels, too."""
+
+    def client_data(self, source: DataSource) -> ClientData:
+        """Return the honest workload's, with all labels turned round."""
+        data = self.honest.client_data(source)
+        return replace(data, train=Examples(data.train.inputs, NUM_CLASSES - 1 - data.train.targets))
+
+
+ATTACKS: Mapping[str, type[Hostile]] = {
+    "sign flip": SignFlip,
+    "noise": Noise,
+    "label flip": LabelFlip,
+    "scaled": Scaled,
+    "weak sign flip": WeakSignFlip,
+}
+"""The last is the hardest to see."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One federation.
+
+    Attributes:
+        attack: A name of ``ATTACKS``; empty if all clients are honest.
+        scorer: As at ``--verify``; empty for none.
+        seed: The run's seed; it says which clients are hostile, too.
+        is_without_hostile: Whether those who would be hostile are left out.
+        threshold: As at ``--threshold``; empty for the scorer's default.
+    """
+
+    attack: str
+    scorer: str
+    seed: int
+    is_without_hostile: bool = False
+    threshold: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a trial.
+
+    Attributes:
+        accuracy: Of the final model on the orchestrator's held-out digits, 0 to 1.
+        hostile_rejected: Share of the hostile updates of all rounds that were rejected; 0 if there were none.
+        honest_rejected: Likewise of the honest.
+        digest: SHA-256 of the final checkpoint.
+    """
+
+    accuracy: float
+    hostile_rejected: float
+    honest_rejected: float
+    digest: str
+
+
+def hostile_ids(seed: int) -> set[str]:
+    """Return which clients are hostile under a seed."""
+    drawn = generator(seed, "hostile").choice(NUM_CLIENTS, NUM_HOSTILE, replace=False)
+    return {client_id(int(index)) for index in drawn}
+
+
+def client_id(index: int) -> str:
+    """Return the id of the client with part ``index`` of the digits."""
+    return f"client-{index + 1:02d}"
+
+
+def run_trial(trial: Trial) -> Outcome:
+    """Carry out a trial."""
+    with tempfile.TemporaryDirectory() as path:
+        folder = RunFolder.create(Path(path) / "run", _config(trial))
+        _carry_out(trial, folder, Path(path) / "clients")
+        return _outcome(folder, set() if trial.is_without_hostile else hostile_ids(trial.seed))
+
+
+def _config(trial: Trial) -> RunConfig:
+    return RunConfig(
+        run_id="attacks",
+        num_clients=NUM_CLIENTS - NUM_HOSTILE * trial.is_without_hostile,
+        rounds=ROUNDS,
+        verify=_names(trial.scorer),
+        threshold=_names(trial.threshold),
+        num_hostile=NUM_HOSTILE,
+        seed=trial.seed,
+        evaluate_clients=False,
+        max_failed_rounds=ROUNDS + 1,
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
+def _carry_out(trial: Trial, folder: RunFolder, clients: Path) -> None:
+    registry, chunks = MemoryRegistry(), MemoryChunks()
+    forget_clients()
+    hostile = hostile_ids(trial.seed)
+    for index in range(NUM_CLIENTS):
+        if client_id(index) not in hostile:
+            _join(Digits(), index, registry, chunks, clients)
+        elif not trial.is_without_hostile:
+            workload = ATTACKS[trial.attack](Digits()) if trial.attack else Digits()
+            _join(workload, index, registry, chunks, clients)
+    orchestrator.tasks.use_chunks(chunks)
+    wire = Wire(EagerCourier(_app()), registry, chunks, broker_time=lambda: 1e12, tend=lambda: False, tidy=lambda: None)
+    Run(folder.config(), folder, wire, report=lambda _: None).run()
+    forget_clients()
+
+
+def _join(workload: Workload, index: int, registry: MemoryRegistry, chunks: MemoryChunks, folder: Path) -> None:
+    name = client_id(index)
+    data = workload.client_data(DataSource(part=Part(index, NUM_CLIENTS)))
+    add_client(Client(name, "digits", workload, data, chunks, folder / name, "first", leave=lambda _: None))
+    registry.announce(
+        Announcement(
+            client_id=name,
+            incarnation="first",
+            workload="digits",
+            num_examples=data.num_train,
+            hardware=Hardware(num_cpus=1, memory_bytes=2**30),
+        )
+    )
+
+
+@cache
+def _app() -> Celery:
+    app = make_app("attacks", "memory://", include=(), task_always_eager=True)
+    app.conf.update(result_backend="cache+memory://")
+    app.finalize()
+    return app
+
+
+def _outcome(folder: RunFolder, hostile: set[str]) -> Outcome:
+    history = folder.history()
+    workload = Digits()
+    model = arrays.map_file(folder.checkpoint(ROUNDS))
+    return Outcome(
+        accuracy=workload.evaluate(model, workload.holdout_data(None)).accuracy,
+        hostile_rejected=_share_rejected(history, lambda name: name in hostile),
+        honest_rejected=_share_rejected(history, lambda name: name not in hostile),
+        digest=history[-1].digest,
+    )
+
+
+def _share_rejected(history: Sequence[RoundRecord], is_meant: Callable[[str], bool]) -> float:
+    rejected = [
+        slot.status is Status.REJECTED for record in history for name, slot in record.answers.items() if is_meant(name)
+    ]
+    return mean(rejected) if rejected else 0.0
+
+
+def run_all(trials: Iterable[Trial], processes: int) -> dict[Trial, Outcome]:
+    """Carry out trials, some at a time in processes of their own."""
+    listed = list(trials)
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_be_quiet) as pool:
+        return dict(zip(listed, pool.map(run_trial, listed), strict=True))
+
+
+def _be_quiet() -> None:
+    logging.disable(logging.WARNING)
+
+
+def all_trials(seeds: Sequence[int]) -> list[Trial]:
+    """Return the trials of the table."""
+    reference = [Trial("", "", seed, is_without_hostile=True) for seed in seeds]
+    return reference + [
+        Trial(attack, scorer, seed, threshold=threshold)
+        for attack in ("", *ATTACKS)
+        for scorer, threshold in (("", ""), *ROWS)
+        for seed in seeds
+    ]
+
+
+def table(outcomes: Mapping[Trial, Outcome], seeds: Sequence[int]) -> str:
+    """Return the outcomes as a Markdown table: a row a scorer, a column an attack."""
+    reference = mean(outcomes[Trial("", "", seed, is_without_hostile=True)].accuracy for seed in seeds)
+    attacks = ("", *ATTACKS)
+    lines = [
+        f"| `--verify` | {' | '.join(attack or 'all honest' for attack in attacks)} |",
+        f"|---|{'---|' * len(attacks)}",
+        f"| without them | {' | '.join([f'{reference:.3f}'] * len(attacks))} |",
+    ]
+    for scorer, threshold in (("", ""), *ROWS):
+        cells = [
+            _cell([outcomes[Trial(attack, scorer, seed, threshold=threshold)] for seed in seeds], reference)
+            for attack in attacks
+        ]
+        lines.append(f"| {_named(scorer, threshold)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _named(scorer: str, threshold: str) -> str:
+    if not scorer:
+        return "nothing"
+    return f"`{scorer}` `--threshold {threshold}`" if threshold else f"`{scorer}`"
+
+
+def _cell(outcomes: Sequence[Outcome], reference: float) -> str:
+    accuracy = mean(outcome.accuracy for outcome in outcomes)
+    text = f"**{accuracy:.3f}**" if accuracy >= reference - POINT else f"{accuracy:.3f}"
+    hostile = mean(outcome.hostile_rejected for outcome in outcomes)
+    honest = mean(outcome.honest_rejected for outcome in outcomes)
+    return f"{text} {hostile:.0%} / {honest:.0%}"
+
+
+def paste(text: str, path: Path) -> None:
+    """Put ``text`` between the markers of a page."""
+    page = path.read_text(encoding="utf-8")
+    before, _, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise click.ClickException(f"{path} has no lines {BEGIN} and {END}")
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--seeds", default=len(SEEDS), type=click.IntRange(1), help="Runs of each kind, with seeds from 1.")
+@click.option("--processes", default=2, type=click.IntRange(1), help="Runs at a time.")
+@click.option("--docs", is_flag=True, help="Paste the table into docs/verification.md too.")
+def main(seeds: int, processes: int, docs: bool) -> None:
+    """Run every attack against every scorer and write the table to benchmarks/results/attacks.md."""
+    chosen = range(1, seeds + 1)
+    text = table(run_all(all_trials(chosen), processes), chosen)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(f"{text}\n", encoding="utf-8")
+    if docs:
+        paste(text, DOCS)
+    click.echo(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,338 @@
+"""Clients that come, leave, freeze and die by a seeded plan: real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # it has no types
+
+from tasks.lifeline import die_with_parent
+from tests.integration.harness import ROOT, WORKLOADS, Program
+
+STOP_TIMEOUT_S = 45.0
+"""Seconds that a client may take to end when it is asked to: its pool process may wait 30 of them (billiard's
+``_ensure_messages_consumed``) where the request comes in the moment that it is handed an order."""
+SLOW_STOP_S = 10.0
+"""Seconds after which that is worth a remark."""
+START_TIMEOUT_S = 30.0
+"""Seconds that a client may take to join."""
+SETTLE_S = 2.0
+"""Seconds after which a client that joined, was thawed, or lost its pool process is reckoned upon again."""
+STEP_S = 0.02
+SLOW_STEP_S = 0.5
+"""Seconds of a step of a slow client: five of them are more than the timeout."""
+
+
+class Kind(StrEnum):
+    """What happens to a client."""
+
+    NOTHING = "nothing"
+    START = "start"
+    STOP = "stop"
+    KILL = "kill"
+    FREEZE = "freeze"
+    KILL_CHILD = "kill pool process"
+
+
+_WEIGHTS = {
+    Kind.NOTHING: 3.0,
+    Kind.START: 4.0,
+    Kind.STOP: 1.0,
+    Kind.KILL: 1.0,
+    Kind.FREEZE: 1.5,
+    Kind.KILL_CHILD: 1.5,
+}
+_SLOW_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happens after a round was closed.
+
+    Attributes:
+        kind: What.
+        preference: Client ids; it happens to the first that it can happen to.
+        delay_s: Seconds after the round was closed.
+        freeze_s: Seconds that a client is frozen.
+        step_s: Seconds of a training step of a client that is started.
+    """
+
+    kind: Kind
+    preference: tuple[str, ...]
+    delay_s: float
+    freeze_s: float
+    step_s: float
+
+
+def plan(seed: int, rounds: int, client_ids: Sequence[str]) -> list[Event]:
+    """Return an event for each of so many rounds; the same for the same seed."""
+    rng = random.Random(seed)  # noqa: S311  # no secret
+    return [
+        Event(
+            kind=rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0],
+            preference=tuple(rng.sample(list(client_ids), len(client_ids))),
+            delay_s=rng.uniform(0.0, 0.3),
+            freeze_s=rng.uniform(0.1, 3.0),
+            step_s=SLOW_STEP_S if rng.random() < _SLOW_SHARE else STEP_S,
+        )
+        for _ in range(rounds)
+    ]
+
+
+class State(StrEnum):
+    """What a client is doing."""
+
+    OFF = "off"
+    STARTING = "starting"
+    UP = "up"
+    FROZEN = "frozen"
+    STOPPING = "stopping"
+
+
+@dataclass
+class Client:
+    """A client id, the process that has it now, and what that is doing."""
+
+    client_id: str
+    part: str
+    program: Program | None = None
+    state: State = State.OFF
+    is_slow: bool = False
+    until: float = 0.0
+    """When the state must be over; of a client that is up, when it is reckoned upon."""
+
+    def is_steady(self) -> bool:
+        """Say whether it can be relied upon to train the next round."""
+        return self.state is State.UP and time.monotonic() >= self.until
+
+
+@dataclass
+class Crowd:
+    """The clients, and what befalls them.
+
+    Attributes:
+        folder: For their logs and their state.
+        broker_url: The broker's URL.
+        heartbeat_s: Their heartbeat.
+        client_ids: All that there ever are.
+        counts: Kind of event -> how often it happened.
+        problems: What went wrong with them that was not asked for.
+        remarks: What is to be looked at.
+    """
+
+    folder: Path
+    broker_url: str
+    heartbeat_s: float
+    client_ids: Sequence[str]
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+    _due: list[tuple[float, Event]] = field(default_factory=list)
+    _num_started: int = 0
+
+    def __post_init__(self) -> None:
+        count = len(self.client_ids)
+        self._clients = {name: Client(name, f"{i + 1}/{count}") for i, name in enumerate(self.client_ids)}
+
+    def begin(self, num: int) -> None:
+        """Start the first ``num`` clients."""
+        for client_id in self.client_ids[:num]:
+            self._start(self._clients[client_id], STEP_S)
+
+    def schedule(self, event: Event) -> None:
+        """Have an event happen when it is due."""
+        self._due.append((time.monotonic() + event.delay_s, event))
+
+    def tend(self) -> None:
+        """Carry out what is due, and see what became of the clients."""
+        for client in self._clients.values():
+            self._look_after(client)
+        now = time.monotonic()
+        due = [event for at, event in self._due if at <= now]
+        self._due = [(at, event) for at, event in self._due if at > now]
+        for event in due:
+            self._happen(event)
+
+    def num_running(self) -> int:
+        """Return how many clients run, those that are frozen included."""
+        return sum(client.state is not State.OFF for client in self._clients.values())
+
+    def calm(self) -> list[Client]:
+        """Let nothing more happen, thaw who is frozen, and return those that can be relied upon."""
+        self._due.clear()
+        for client in self._clients.values():
+            if client.state is State.FROZEN:
+                self._thaw(client)
+        return [client for client in self._clients.values() if client.is_steady()]
+
+    def end(self) -> None:
+        """Kill all that still run."""
+        for client in self._clients.values():
+            if client.program is not None:
+                end(client.program)
+
+    def logs(self) -> list[Path]:
+        """Return the logs of all clients that ever ran."""
+        return sorted(self.folder.glob("soak-client-*.log"))
+
+    def _happen(self, event: Event) -> None:
+        action = self._actions()[event.kind]
+        if action is None:
+            return
+        client = next((client for client in self._preferred(event) if self._can_happen(event.kind, client)), None)
+        if client is None:
+            self.counts["passed over"] += 1
+            return
+        action(client, event)
+        self.counts[event.kind] += 1
+        self._write_down(f"{event.kind.value} {client.client_id}")
+
+    def _preferred(self, event: Event) -> list[Client]:
+        """Return the clients by the event's preference, slow ones first: they make every round long."""
+        return sorted(
+            (self._clients[client_id] for client_id in event.preference), key=lambda client: not client.is_slow
+        )
+
+    def _write_down(self, line: str) -> None:
+        now = datetime.now().isoformat(sep=" ", timespec="milliseconds")
+        with (self.folder / "events.log").open("a", encoding="utf-8") as file:
+            file.write(f"{now} {line}\n")
+
+    def _actions(self) -> dict[Kind, Callable[[Client, Event], None] | None]:
+        return {
+            Kind.NOTHING: None,
+            Kind.START: lambda client, event: self._start(client, event.step_s),
+            Kind.STOP: lambda client, _: self._stop(client),
+            Kind.KILL: lambda client, _: self._kill(client),
+            Kind.FREEZE: lambda client, event: self._freeze(client, event.freeze_s),
+            Kind.KILL_CHILD: lambda client, _: self._kill_child(client),
+        }
+
+    def _can_happen(self, kind: Kind, client: Client) -> bool:
+        """Say whether an event can happen to a client: it leaves another that can be relied upon."""
+        if kind is Kind.START:
+            return client.state is State.OFF
+        others = any(other.is_steady() for other in self._clients.values() if other is not client)
+        return client.state is State.UP and others
+
+    def _start(self, client: Client, step_s: float) -> None:
+        self._num_started += 1
+        client.program = launch(
+            self.folder / f"soak-{client.client_id}-{self._num_started:04d}.log",
+            *("celery", "-A", "worker", "worker", "--loglevel", "INFO", "--hostname", f"{client.client_id}@%h"),
+            CELERY_BROKER_URL=self.broker_url,
+            CLIENT_ID=client.client_id,
+            CLIENT_PART=client.part,
+            CLIENT_WORKLOAD="pulled:Pulled",
+            CLIENT_STATE=str(self.folder / "state"),
+            CLIENT_HEARTBEAT_S=str(self.heartbeat_s),
+            STEP_S=str(step_s),
+        )
+        client.is_slow = step_s == SLOW_STEP_S
+        client.state, client.until = State.STARTING, time.monotonic() + START_TIMEOUT_S
+
+    def _stop(self, client: Client) -> None:
+        assert client.program is not None
+        client.program.send(signal.SIGTERM)
+        client.state, client.until = State.STOPPING, time.monotonic() + STOP_TIMEOUT_S
+
+    def _kill(self, client: Client) -> None:
+        assert client.program is not None
+        end(client.program)
+        client.state = State.OFF
+
+    def _freeze(self, client: Client, seconds: float) -> None:
+        assert client.program is not None
+        os.killpg(client.program.process.pid, signal.SIGSTOP)
+        client.state, client.until = State.FROZEN, time.monotonic() + seconds
+
+    def _thaw(self, client: Client) -> None:
+        assert client.program is not None
+        os.killpg(client.program.process.pid, signal.SIGCONT)
+        self._write_down(f"thaw {client.client_id}")
+        client.state, client.until = State.UP, time.monotonic() + SETTLE_S
+
+    def _kill_child(self, client: Client) -> None:
+        assert client.program is not None
+        with suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(client.program.process.pid).children()[:1]:
+                child.kill()
+        client.until = time.monotonic() + SETTLE_S
+
+    def _look_after(self, client: Client) -> None:
+        if client.program is None or client.state is State.OFF:
+            return
+        code = client.program.process.poll()
+        if code is not None:
+            self._take_down(client, code)
+        elif client.state is State.STARTING and "joined, with" in client.program.output:
+            client.state, client.until = State.UP, time.monotonic() + SETTLE_S
+        elif time.monotonic() > client.until:
+            self._out_of_time(client)
+
+    def _take_down(self, client: Client, code: int) -> None:
+        """See off a client that has ended."""
+        assert client.program is not None
+        took_s = time.monotonic() - (client.until - STOP_TIMEOUT_S)
+        if client.state is not State.STOPPING or code != 0:
+            self._complain(client, f"ended with code {code} while it was {client.state.value}")
+        elif took_s > SLOW_STOP_S:
+            self.remarks.append(f"{client.client_id} took {took_s:.0f} s to end: {client.program.log}")
+        end(client.program)
+        client.state = State.OFF
+
+    def _out_of_time(self, client: Client) -> None:
+        if client.state is State.FROZEN:
+            self._thaw(client)
+        elif client.state in (State.STARTING, State.STOPPING):
+            self._complain(client, f"hangs: it is {client.state.value} for too long")
+            self._kill(client)
+
+    def _complain(self, client: Client, what: str) -> None:
+        assert client.program is not None
+        self.problems.append(f"{client.client_id} {what}: {client.program.log}")
+
+
+def launch(log: Path, *command: str, **environment: str) -> Program:
+    """Start a Python module's command in a session of its own; the kernel kills it should this process be killed."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("CLIENT_", "CELERY_", "STEP_S"))}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            cwd=WORKLOADS,
+            env={**clean, "PYTHONPATH": str(ROOT), **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509  # this process has one thread
+        )
+    return Program(process, log)
+
+
+def end(program: Program) -> None:
+    """Kill a program and all it has started."""
+    with suppress(ProcessLookupError):
+        os.killpg(program.process.pid, signal.SIGKILL)
+    program.end()
+
+
+@contextmanager
+def ending(program: Program) -> Iterator[Program]:
+    """End a program with the block."""
+    try:
+        yield program
+    finally:
+        end(program)

@@ -1,0 +1,48 @@
+"""The table of attacks in short: ten clients on the digits, three of them hostile; one seed, a few scorers."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.attacks import POINT, Outcome, Trial, run_trial
+
+SEED = 1
+JUDGES = ("holdout", "krum", "norm,fltrust")
+"""fltrust alone looks at directions, which scaling leaves as they are; lengths are what norm looks at."""
+
+
+@pytest.fixture(scope="module")
+def without_them() -> Outcome:
+    """The run of the seven honest clients alone."""
+    return run_trial(Trial("", "", SEED, is_without_hostile=True))
+
+
+@pytest.mark.parametrize("attack", ["sign flip", "noise", "label flip", "scaled"])
+def test_an_attack_spoils_the_model_unless_updates_are_verified(attack: str, without_them: Outcome) -> None:
+    # Given seven honest clients and three that are hostile
+
+    # When nothing is verified, then the final model is more than a point worse than without the three
+    unverified = run_trial(Trial(attack, "", SEED))
+    assert unverified.accuracy < without_them.accuracy - POINT
+    assert (unverified.hostile_rejected, unverified.honest_rejected) == (0, 0)
+
+    for scorer in JUDGES:
+        # When updates are verified, then it is within a point of the run without them
+        verified = run_trial(Trial(attack, scorer, SEED))
+        assert verified.accuracy >= without_them.accuracy - POINT, (scorer, verified)
+
+        # And hostile updates are dropped while most honest ones are taken
+        assert verified.hostile_rejected >= 0.9, (scorer, verified)
+        assert verified.honest_rejected <= 0.25, (scorer, verified)
+
+
+def test_where_the_hostile_alone_are_dropped_the_model_is_that_of_the_honest_to_the_last_bit(
+    without_them: Outcome,
+) -> None:
+    # Given scaled updates, which are a good deal longer than all honest ones
+    # When the seven shortest are taken
+    verified = run_trial(Trial("scaled", "norm", SEED, threshold="best:70%"))
+
+    # Then these are the honest ones in all rounds, and the three have left no trace
+    assert (verified.hostile_rejected, verified.honest_rejected) == (1, 0)
+    assert verified.digest == without_them.digest
