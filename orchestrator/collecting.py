@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 from orchestrator.answers import MAX_ANSWER_BYTES, read_answer
 from orchestrator.client_manager import ClientManager
 from orchestrator.slots import Slot, Slots
+from orchestrator.taking_in import HEADER_SLACK_BYTES, discard_update
 from orchestrator.wire import TICK_S, Wire
-from tasks.messages import Answer, Order
+from tasks.messages import Answer, Order, TrainOrder
+from tasks.names import update_blob
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +55,10 @@ class Collector:
     def expect_late(self, orders: Iterable[Order]) -> None:
         """Look out for answers to orders whose slots were filled without; only the newest ``MAX_OUTSTANDING``."""
         self._outstanding.update({order.order_id: order for order in orders})
-        for order_id in list(self._outstanding)[:-MAX_OUTSTANDING]:
+        given_up = list(self._outstanding)[:-MAX_OUTSTANDING]
+        for order_id in given_up:
             del self._outstanding[order_id]
+        self._wire.courier.forget(given_up)
 
     def late(self) -> list[Answer]:
         """Return the answers that have come late since this was last asked."""
@@ -64,10 +68,14 @@ class Collector:
     def _read(self, raw: bytes | str, order: Order) -> Answer:
         return read_answer(raw, order, self._manager.num_examples(order.client_id))
 
-    def _take_late(self, answer: Answer) -> None:
+    def _take_late(self, raw: bytes | str, order: Order) -> None:
+        answer = read_answer(raw, order)
         logger.warning("client %s: its answer to %s came late", answer.client_id, answer.order_id)
         self._late.append(answer)
-        self._wire.courier.forget([answer.order_id])
+        self._wire.courier.forget([order.order_id])
+        if isinstance(order, TrainOrder):
+            name = update_blob(order.client_id, order.run_id, order.round_number)
+            discard_update(self._wire.chunks, name, order.parameters.size_bytes + HEADER_SLACK_BYTES)
 
     def send(self, task: str, slots: Slots) -> None:
         """Send the orders of the open slots."""
@@ -102,13 +110,15 @@ class Collector:
                     refill()
                 admit(deadline - now)
             by_id = {slot.order.order_id: slot.order for slot in slots.open()}
-            pause = max(0.0, min(deadline, next_tick) - now)
+            # What a client that has just vanished may have stored is read before its slot is given up.
+            is_urgent = bool(slots.lost(self._manager.incarnations()))
+            pause = 0.0 if is_urgent else max(0.0, min(deadline, next_tick) - now)
             task_ids = [*by_id, *self._outstanding]
             for order_id, raw in self._wire.courier.collect(task_ids, pause, MAX_ANSWER_BYTES).items():
                 if order_id in by_id:
                     self._fill(slots, self._read(raw, by_id[order_id]), fill)
                 else:
-                    self._take_late(read_answer(raw, self._outstanding.pop(order_id)))
+                    self._take_late(raw, self._outstanding.pop(order_id))
             present = self._manager.incarnations()
             if anew := slots.started_anew(present):
                 self._wire.courier.send(task, [slot.order for slot in anew])

@@ -16,7 +16,7 @@ from tasks.messages import Status
 from tasks.seeds import derive_seed, generator
 from tasks.workload import TimeBudget, Workload
 from verification import Candidate, ScoringContext, ScoringError, checked_scores, load_scorer, score_of_global
-from verification.thresholds import kept, load_threshold
+from verification.thresholds import Threshold, kept, load_threshold
 
 logger = logging.getLogger(__name__)
 
@@ -59,25 +59,30 @@ def _apply(
     if scorer == PEERS and len(candidates) == 1:
         logger.info("round %d: there is nobody to score the one update: it is taken in", case.round_number)
         return dict(judged)
-    context, threshold = _context(case), load_threshold(threshold_text)
-    if scorer == PEERS:
-        scores, scored_by = peers.scores, peers.scored_by
-        global_score = None
-    else:
-        try:
-            function = load_scorer(scorer)
-            scores = checked_scores(function(candidates, context), candidates)
-            global_score = score_of_global(function, context) if threshold.needs_global else None
-        except Exception as error:  # too few updates for it, or whatever the user's own raises
-            logger.warning("round %d: %s could not score: %s", case.round_number, scorer, error)
-            return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}
-        scored_by = dict.fromkeys(scores, ORCHESTRATOR)
-    accepted = kept(scores, threshold, global_score)
+    threshold = load_threshold(threshold_text)
+    try:
+        scores, scored_by, global_score = _scores(case, scorer, threshold, candidates, peers)
+        accepted = kept(scores, threshold, global_score)
+    except Exception as error:  # too few updates for it, or whatever the user's own raises
+        logger.warning("round %d: %s could not score: %s", case.round_number, scorer, error)
+        return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}
     verdicts = {}
     for client_id, record in judged.items():
         score, by = scores.get(client_id), scored_by.get(client_id)
         verdicts[client_id] = _verdict(record, scorer, threshold_text, score, by, client_id in accepted)
     return verdicts
+
+
+def _scores(
+    case: Case, scorer: str, threshold: Threshold, candidates: Sequence[Candidate], peers: PeerScores
+) -> tuple[Mapping[str, float], Mapping[str, str], float | None]:
+    """Return the scores, who gave them, and the global model's score where the threshold needs it."""
+    if scorer == PEERS:
+        return peers.scores, peers.scored_by, None
+    function, context = load_scorer(scorer), _context(case)
+    scores = checked_scores(function(candidates, context), candidates)
+    global_score = score_of_global(function, context) if threshold.needs_global else None
+    return scores, dict.fromkeys(scores, ORCHESTRATOR), global_score
 
 
 def _unscored(record: SlotRecord, scorer: str, error: Exception) -> SlotRecord:

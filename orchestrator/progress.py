@@ -59,6 +59,11 @@ def log_event(event: Event) -> None:
     if line:
         expected = not isinstance(event, SlotFilled) or event.status is Status.TRAINED
         logger.log(logging.INFO if expected else logging.WARNING, "%s", line)
+    if isinstance(event, RoundClosed):
+        for client_id, answer in event.record.answers.items():
+            if answer.status is Status.REJECTED:
+                number = event.record.round_number
+                logger.warning("round %d: the update of client %s is rejected: %s", number, client_id, answer.reason)
 
 
 def describe(event: Event) -> str:  # noqa: C901  # a case an event
@@ -145,6 +150,9 @@ class _Display:
     def _close(self, event: RoundClosed) -> None:
         record = event.record
         self._closed = record.round_number
+        for client_id, answer in record.answers.items():
+            if answer.status is Status.REJECTED:
+                self._state(client_id, answer.status.value, answer.reason)
         self._lines.append((str(record.round_number), record.metrics, f"{record.duration_s:.2f} s"))
         if self._closed == self._rounds:
             self._note = "saying farewell"

@@ -78,6 +78,7 @@ class Run:
         for round_number in range(len(history) + 1, config.rounds + 1):
             history.append(self._run_round(round_number))
             self._check_progress(history)
+            del history[: -config.max_failed_rounds]  # on disk there is all of it
 
     def say_farewell(self) -> None:
         """Give the clients that are connected the final model, and disconnect them."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import billiard.pool
 from celery import signals
 
 from tasks import broker
@@ -56,7 +57,7 @@ app = make_app(
     settings.broker_url,
     include=("worker.tasks",),
     worker_concurrency=1,
-    worker_pool="prefork",
+    worker_pool="worker.pool:TaskPool",
 )
 
 
@@ -110,6 +111,9 @@ def _prepare(instance: Any, **_: object) -> None:
 @signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
     die_with_parent()
+    # A process that ends makes sure that its last answer was taken. When its worker is told to end just as an order
+    # comes in, that can't be, and it would wait for half a minute (tenths of a second).
+    billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 20
     compute.use_all_threads()
 
 
