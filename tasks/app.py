@@ -52,8 +52,10 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         accept_content=["json"],
         # A worker takes one order at a time and acknowledges it at once: nothing is redelivered while it trains,
         # and a lost connection doesn't end a worker that holds an order (celery 5.7).
+        # That it takes one at a time is for worker_disable_prefetch alone to see to. A prefetch count would count an
+        # order whose acknowledgement an outage swallowed for ever, and the worker would never take another.
         task_acks_late=False,
-        worker_prefetch_multiplier=1,
+        worker_prefetch_multiplier=0,
         worker_disable_prefetch=True,
         # Outages end: a worker tries for as long as it takes, and keeps a result until it is stored.
         broker_connection_retry_on_startup=True,
