@@ -68,7 +68,8 @@ def test_redis_holds_the_global_model_once_and_is_empty_after_the_run(
     # Then the model was there once at a time, with no more than the two updates beside it
     assert watch.most_models == 1
     assert 1 <= watch.most_updates <= 2
-    assert 40 * MB < watch.peak_bytes - before < 3 * 42 * MB + 20 * MB
+    # Beside the three there are chunks of 8 MiB on their way, in buffers of the server's for each connection.
+    assert 40 * MB < watch.peak_bytes - before < 3 * 40 * MB + 5 * 8 * 2**20
 
     # And afterwards there is (nearly) nothing
     assert not list(broker.scan_iter("fl:blob:*"))
