@@ -146,7 +146,7 @@ def test_an_orchestrator_that_is_killed_takes_up_its_round_with_the_answers_that
     run_dir = tmp_path / "run"
     orchestrator = start_orchestrator(field, broker, run_dir)
     clients = start_clients(field, broker, 1, 2)
-    wait_until(lambda: len(history(run_dir)) == 2, f"two rounds are closed: {orchestrator.output}")
+    wait_until(lambda: "round 3 opened" in orchestrator.output, "the third round is open")
 
     # When the orchestrator is killed and started again
     orchestrator.send(signal.SIGKILL)
