@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator import judging
 from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
 from orchestrator.algorithms import load_algorithm
 from orchestrator.algorithms.algorithm import UpdateInfo
@@ -24,6 +26,8 @@ from tasks.errors import FederationError
 from tasks.messages import Metrics, finite
 from tasks.seeds import derive_seed
 from tasks.workload import Workload, load_workload
+
+logger = logging.getLogger(__name__)
 
 _NO_SCORES = PeerScores()
 
@@ -46,6 +50,22 @@ def initialise(folder: RunFolder) -> Metrics:
     if not path.exists():
         arrays.write_file(path, workload.initial_parameters(derive_seed(config.seed, "initial parameters")))
     return _metrics(workload, holdout, arrays.map_file(path))
+
+
+def score_as_it_comes(folder: RunFolder, round_number: int, client_id: str, record: SlotRecord) -> SlotRecord:
+    """Return the record of an update that has just been taken in, with the scores that need no other update.
+
+    Taking in must not fail: what can't be scored now is scored, or told, when the round is closed.
+    """
+    try:
+        config = folder.config()
+        if not config.verify:
+            return record
+        workload, holdout = _workload(config.workload), _holdout(config.workload, config.data)
+        return judging.score_as_it_comes(Case(folder, config, round_number, workload, holdout), client_id, record)
+    except Exception:  # whatever the user's workload raises
+        logger.exception("round %d: the update of %s could not be scored as it came", round_number, client_id)
+        return record
 
 
 def close_round(

@@ -15,7 +15,15 @@ from tasks import arrays
 from tasks.messages import Status
 from tasks.seeds import derive_seed, generator
 from tasks.workload import TimeBudget, Workload
-from verification import Candidate, ScoringContext, ScoringError, checked_scores, load_scorer, score_of_global
+from verification import (
+    Candidate,
+    ScoringContext,
+    ScoringError,
+    checked_scores,
+    load_scorer,
+    score_of_global,
+    scores_alone,
+)
 from verification.thresholds import Threshold, kept, load_threshold
 
 logger = logging.getLogger(__name__)
@@ -33,6 +41,26 @@ class Case:
     round_number: int
     workload: Workload
     holdout: Any
+
+
+def score_as_it_comes(case: Case, client_id: str, record: SlotRecord) -> SlotRecord:
+    """Return the record of an update that has just been taken in, with what scorers say that look at it alone.
+
+    Where one of them can't score it, that is for :func:`judge` to find again and to tell.
+    """
+    if record.status not in ACCEPTED:
+        return record
+    candidate = _candidate(case, client_id, record)
+    for spec in case.config.verify:
+        if spec == PEERS or not scores_alone(function := load_scorer(spec)):
+            continue
+        try:
+            scores = checked_scores(function([candidate], _context(case)), [candidate])
+        except Exception as error:  # whatever the user's own raises
+            logger.info("round %d: %s could not score %s yet: %s", case.round_number, spec, client_id, error)
+            continue
+        record = _scored(record, spec, scores.get(client_id), ORCHESTRATOR)
+    return record
 
 
 def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> dict[str, SlotRecord]:
@@ -61,7 +89,7 @@ def _apply(
         return dict(judged)
     threshold = load_threshold(threshold_text)
     try:
-        scores, scored_by, global_score = _scores(case, scorer, threshold, candidates, peers)
+        scores, scored_by, global_score = _scores(case, scorer, threshold, candidates, judged, peers)
         accepted = kept(scores, threshold, global_score)
     except Exception as error:  # too few updates for it, or whatever the user's own raises
         logger.warning("round %d: %s could not score: %s", case.round_number, scorer, error)
@@ -74,13 +102,21 @@ def _apply(
 
 
 def _scores(
-    case: Case, scorer: str, threshold: Threshold, candidates: Sequence[Candidate], peers: PeerScores
+    case: Case,
+    scorer: str,
+    threshold: Threshold,
+    candidates: Sequence[Candidate],
+    records: Mapping[str, SlotRecord],
+    peers: PeerScores,
 ) -> tuple[Mapping[str, float], Mapping[str, str], float | None]:
     """Return the scores, who gave them, and the global model's score where the threshold needs it."""
     if scorer == PEERS:
         return peers.scores, peers.scored_by, None
     function, context = load_scorer(scorer), _context(case)
-    scores = checked_scores(function(candidates, context), candidates)
+    scores = {c.client_id: records[c.client_id].scores[scorer] for c in candidates if _has_score(records, c, scorer)}
+    rest = [candidate for candidate in candidates if candidate.client_id not in scores]
+    if rest:
+        scores |= checked_scores(function(rest, context), rest)
     global_score = score_of_global(function, context) if threshold.needs_global else None
     return scores, dict.fromkeys(scores, ORCHESTRATOR), global_score
 
@@ -120,24 +156,32 @@ def _verdict(
     """Return one update's record with what a scorer says of it."""
     if not record.size_bytes or record.status not in (*ACCEPTED, Status.REJECTED):
         return record
-    changes: dict[str, Any] = {}
-    if score is not None and scored_by is not None:
-        changes["scores"] = {**record.scores, scorer: score}
-        changes["scored_by"] = {**record.scored_by, scorer: scored_by}
-    if record.status in ACCEPTED and not accepted:
-        told = "nobody scored it" if score is None else f"{score:.6g} is not within the threshold {threshold}"
-        changes.update(status=Status.REJECTED, reason=f"{scorer}: {told}")
-    return record.model_copy(update=changes)
+    record = _scored(record, scorer, score, scored_by)
+    if record.status not in ACCEPTED or accepted:
+        return record
+    told = "nobody scored it" if score is None else f"{score:.6g} is not within the threshold {threshold}"
+    return record.model_copy(update={"status": Status.REJECTED, "reason": f"{scorer}: {told}"})
+
+
+def _has_score(records: Mapping[str, SlotRecord], candidate: Candidate, scorer: str) -> bool:
+    return scorer in records[candidate.client_id].scores
+
+
+def _scored(record: SlotRecord, scorer: str, score: float | None, scored_by: str | None) -> SlotRecord:
+    if score is None or scored_by is None:
+        return record
+    return record.model_copy(
+        update={
+            "scores": {**record.scores, scorer: score},
+            "scored_by": {**record.scored_by, scorer: scored_by},
+        }
+    )
 
 
 def _candidates(case: Case, records: Mapping[str, SlotRecord]) -> list[Candidate]:
-    return [
-        Candidate(
-            client_id,
-            arrays.map_file(update_path(case.folder, case.round_number, client_id)),
-            record.num_examples,
-            record.num_steps,
-        )
-        for client_id, record in records.items()
-        if record.status in ACCEPTED
-    ]
+    return [_candidate(case, client_id, record) for client_id, record in records.items() if record.status in ACCEPTED]
+
+
+def _candidate(case: Case, client_id: str, record: SlotRecord) -> Candidate:
+    parameters = arrays.map_file(update_path(case.folder, case.round_number, client_id))
+    return Candidate(client_id, parameters, record.num_examples, record.num_steps)

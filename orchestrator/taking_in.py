@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -22,17 +23,30 @@ HEADER_SLACK_BYTES = 2**16
 """How much longer than the model's an update's encoding may be: another writer may lay out its header otherwise."""
 
 
-def take_in(folder: RunFolder, chunks: ChunkStore, round_number: int, answer: Answer) -> FilledSlot:
+def take_in(
+    folder: RunFolder,
+    chunks: ChunkStore,
+    round_number: int,
+    answer: Answer,
+    score: Callable[[SlotRecord], SlotRecord] = lambda record: record,
+) -> FilledSlot:
     """Move the answer's update into the run's folder and return the record of its slot.
 
     The record is kept beside the update: asked for again, it is returned as it was.
+
+    Args:
+        folder: The run's folder.
+        chunks: Where the update is.
+        round_number: The round that is open.
+        answer: The client's answer.
+        score: From the record of an update that is in the folder to that with the first scores.
     """
     updates = folder.updates(round_number)
     updates.mkdir(parents=True, exist_ok=True)
     record_path = updates / f"{answer.client_id}.json"
     record = _kept_record(record_path)
     if record is None:
-        record = _take_in_update(folder, chunks, round_number, answer)
+        record = score(_take_in_update(folder, chunks, round_number, answer))
         write_record(record_path, record)
     if answer.update is not None:
         discard_update(chunks, answer.update.name, _max_bytes(folder, round_number))

@@ -41,7 +41,11 @@ def ingest(run_dir: str, round_number: int, answer: dict[str, object]) -> dict[s
     checked, folder = decode(Answer, answer), RunFolder(Path(run_dir))
     if not _is_open(folder, round_number):
         return FilledSlot(client_id=checked.client_id, record=SlotRecord.of(checked)).model_dump(mode="json")
-    return take_in(folder, _stores[0], round_number, checked).model_dump(mode="json")
+
+    def score(record: SlotRecord) -> SlotRecord:
+        return closing.score_as_it_comes(folder, round_number, checked.client_id, record)
+
+    return take_in(folder, _stores[0], round_number, checked, score).model_dump(mode="json")
 
 
 @shared_task(name=names.HAND_OUT_TASK)

@@ -6,7 +6,16 @@ from typing import cast
 
 from tasks.errors import LoadError
 from tasks.loading import load
-from verification.scorer import Candidate, Scorer, ScoringContext, ScoringError, checked_scores, score_of_global
+from verification.scorer import (
+    Candidate,
+    Scorer,
+    ScoringContext,
+    ScoringError,
+    alone,
+    checked_scores,
+    score_of_global,
+    scores_alone,
+)
 
 SCORERS = {
     "cosine": "verification.cosine:score_cosine",
@@ -23,9 +32,11 @@ __all__ = [
     "Scorer",
     "ScoringContext",
     "ScoringError",
+    "alone",
     "checked_scores",
     "load_scorer",
     "score_of_global",
+    "scores_alone",
 ]
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verification.scorer import Candidate, ScoringContext, ScoringError
+from verification.scorer import Candidate, ScoringContext, ScoringError, alone
 
 
+@alone
 def score_holdout(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:
     """Return the accuracy, 0 to 1, of every client's parameters on the held-out data.
 
-    One evaluation a candidate, and none depends on another: the candidates may be scored in parts.
+    One evaluation a candidate, and none depends on another.
 
     Raises:
         ScoringError: If the orchestrator has no held-out data.

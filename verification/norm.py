@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from verification.geometry import lengths
-from verification.scorer import Candidate, ScoringContext
+from verification.scorer import Candidate, ScoringContext, alone
 
 
+@alone
 def score_norm(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:
     """Return -|x_k - x|, the delta's L2 norm with a minus, for every client k; x is the global model.
 

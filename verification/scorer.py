@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
+from typing import TypeVar
 
 import numpy as np
 
@@ -66,6 +67,23 @@ The order of the candidates makes no difference to a score. A client that is lef
 infinite, counts as not scored, and what is not scored is not taken. Infinities are no scores because no median or
 difference can be taken of them; a scorer that wants an update out for good leaves it out.
 """
+
+F = TypeVar("F", bound=Scorer)
+_ALONE = "scores_alone"
+
+
+def alone(scorer: F) -> F:
+    """Mark a scorer whose score of an update depends on no other update, nor on chance; to be used as a decorator.
+
+    Its scores are taken as the updates come in, by all the orchestrator's workers at once, each update by itself.
+    """
+    setattr(scorer, _ALONE, True)
+    return scorer
+
+
+def scores_alone(scorer: Scorer) -> bool:
+    """Say whether a scorer is marked as one that scores each update by itself."""
+    return getattr(scorer, _ALONE, False) is True
 
 
 def checked_scores(scores: object, candidates: Sequence[Candidate]) -> dict[str, float]:

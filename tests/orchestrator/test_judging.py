@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator import closing
+from orchestrator.closing import close_round, score_as_it_comes
+from orchestrator.records import FilledSlot, SlotRecord
+from orchestrator.run_folder import RunFolder
+from orchestrator.taking_in import take_in
+from tasks import arrays
+from tasks.blobs import MemoryChunks
+from tasks.messages import Status
+from tests.support import publish_update, run_config, train_order, trained
+from verification import Candidate, ScoringContext, alone
+
+MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
+seen: list[list[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    closing._workload.cache_clear()
+    closing._holdout.cache_clear()
+    seen.clear()
+
+
+@alone
+def first_element(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
+    seen.append([candidate.client_id for candidate in candidates])
+    return {candidate.client_id: float(candidate.parameters["point"][0]) for candidate in candidates}
+
+
+def among_others(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
+    seen.append([candidate.client_id for candidate in candidates])
+    return {candidate.client_id: float(len(candidates)) for candidate in candidates}
+
+
+@alone
+def raising(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
+    raise ZeroDivisionError("no luck")
+
+
+def folder_in(path: Path, **changes: Any) -> RunFolder:
+    folder = RunFolder.create(path / "run", run_config(**changes))
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    return folder
+
+
+def come(folder: RunFolder, client_id: str, first: float) -> FilledSlot:
+    """An update that is taken in as it comes."""
+    chunks, order = MemoryChunks(), train_order(client_id)
+    update = {"point": np.array([first, 0, 0], np.float32), "steps": np.array(1)}
+    answer = trained(order, publish_update(chunks, order, update))
+    return take_in(folder, chunks, 1, answer, lambda record: score_as_it_comes(folder, 1, client_id, record))
+
+
+@pytest.mark.parametrize("name", ["first_element", "among_others"])
+def test_a_scorer_that_looks_at_each_update_alone_is_asked_as_they_come_and_others_at_the_end(
+    tmp_path: Path, name: str
+) -> None:
+    # Given a run whose updates are scored
+    spec = f"{__name__}:{name}"
+    folder = folder_in(tmp_path, verify=(spec,), threshold=("1.5",))
+
+    # When two updates come in
+    parts = [come(folder, "anna", 1.0), come(folder, "bert", 2.0)]
+
+    # Then they have been scored if the scorer needs no other update, each by itself
+    is_alone = name == "first_element"
+    assert seen == ([["anna"], ["bert"]] if is_alone else [])
+    assert [part.record.scores for part in parts] == ([{spec: 1.0}, {spec: 2.0}] if is_alone else [{}, {}])
+
+    # And when the round is closed, no update is scored twice, and the threshold decides
+    closed = close_round(folder, 1, parts)
+    assert seen == ([["anna"], ["bert"]] if is_alone else [["anna", "bert"]])
+    statuses = {client_id: record.status for client_id, record in closed.answers.items()}
+    assert statuses == {"anna": Status.REJECTED if is_alone else Status.TRAINED, "bert": Status.TRAINED}
+    assert closed.answers["bert"].scores == {spec: 2.0}
+    assert closed.answers["bert"].scored_by == {spec: "orchestrator"}
+
+
+def test_a_scorer_that_fails_as_an_update_comes_in_is_told_when_the_round_is_closed(tmp_path: Path) -> None:
+    # Given a scorer that raises
+    folder = folder_in(tmp_path, verify=(f"{__name__}:raising",), threshold=("0",))
+
+    # When an update comes in, then it is taken in all the same
+    part = come(folder, "anna", 1.0)
+    assert part.record.status is Status.TRAINED
+
+    # And rejected with the reason when the round is closed
+    closed = close_round(folder, 1, [part])
+    assert closed.status == "failed"
+    assert closed.answers["anna"].reason.endswith("could not score: ZeroDivisionError: no luck")
+
+
+def test_what_was_not_taken_in_is_not_scored(tmp_path: Path) -> None:
+    # Given a client that failed
+    folder = folder_in(tmp_path, verify=(f"{__name__}:first_element",), threshold=("0",))
+    failed = SlotRecord(status=Status.FAILED, reason="no luck")
+
+    # Then there is nothing to be scored
+    assert score_as_it_comes(folder, 1, "anna", failed) == failed
+    assert seen == []
