@@ -10,17 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from algorithms import load_algorithm
 from orchestrator import judging
-from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
-from orchestrator.algorithms import load_algorithm
-from orchestrator.algorithms.algorithm import UpdateInfo
-from orchestrator.config import RunConfig
 from orchestrator.judging import ACCEPTED, Case, judge
 from orchestrator.records import ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
-from orchestrator.weighting import WEIGHTINGS
-from tasks import arrays, blobs, names
+from orchestrator.updating import next_model
+from tasks import arrays, blobs, names, sets
 from tasks.blobs import ChunkStore
 from tasks.errors import FederationError
 from tasks.messages import Metrics, finite
@@ -48,7 +45,9 @@ def initialise(folder: RunFolder) -> Metrics:
     holdout = _holdout(config.workload, config.data)
     path = folder.checkpoint(0)
     if not path.exists():
-        arrays.write_file(path, workload.initial_parameters(derive_seed(config.seed, "initial parameters")))
+        parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
+        sets.check_names(parameters)
+        arrays.write_file(path, parameters)
     return _metrics(workload, holdout, arrays.map_file(path))
 
 
@@ -83,11 +82,12 @@ def close_round(
     path = folder.checkpoint(round_number)
     if len(accepted) < config.min_updates:
         reason = f"{len(accepted)} updates were accepted, {config.min_updates} are needed (--min-updates)"
-        digest = _keep_model(folder.checkpoint(round_number - 1), path)
-        return ClosedRound(status="failed", reason=reason, answers=answers, digest=digest)
-    parameters = _aggregate(config, folder, round_number, {client_id: answers[client_id] for client_id in accepted})
+        return _failed(folder, round_number, answers, reason)
+    parameters, state = next_model(folder, round_number, {client_id: answers[client_id] for client_id in accepted})
+    state_digest = arrays.write_file(folder.state(round_number), sets.join({}, state)) if state else ""
     digest = arrays.write_file(path, parameters)
-    return ClosedRound(status="closed", answers=answers, digest=digest, metrics=_metrics(workload, holdout, parameters))
+    metrics = _metrics(workload, holdout, parameters)
+    return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, metrics=metrics)
 
 
 def hand_out(folder: RunFolder, chunks: ChunkStore, round_number: int, parts: Sequence[FilledSlot]) -> HandedOut:
@@ -96,27 +96,21 @@ def hand_out(folder: RunFolder, chunks: ChunkStore, round_number: int, parts: Se
     accepted = sorted(part.client_id for part in parts if part.record.status in ACCEPTED)
     updates = {}
     for number, client_id in enumerate(accepted):
-        view = memoryview(update_path(folder, round_number, client_id).read_bytes())
+        parameters, _ = sets.split(arrays.map_file(update_path(folder, round_number, client_id)))
         name = names.handed_out_blob(run_id, round_number, number)
-        updates[client_id] = blobs.publish(chunks, name, [view], blobs.TTL_S)
+        updates[client_id] = blobs.publish(chunks, name, arrays.encode(parameters), blobs.TTL_S)
     return HandedOut(parts=list(parts), updates=updates)
 
 
-def _aggregate(
-    config: RunConfig, folder: RunFolder, round_number: int, records: dict[str, SlotRecord]
-) -> arrays.Arrays:
-    algorithm = load_algorithm(config.algorithm)
-    infos = [UpdateInfo(client_id, record.num_examples, record.num_steps) for client_id, record in records.items()]
-    weighting = WEIGHTINGS[config.weighting](infos, [algorithm.weight(info) for info in infos])
-    updates = [
-        WeightedUpdate(arrays.map_file(update_path(folder, round_number, client_id)), weight)
-        for client_id, weight in zip(records, weighting.weights, strict=True)
-    ]
-    model = arrays.map_file(folder.checkpoint(round_number - 1))
-    return algorithm.step(model, move(model, weighted_mean(updates), weighting.scale))
+def _failed(folder: RunFolder, round_number: int, answers: dict[str, SlotRecord], reason: str) -> ClosedRound:
+    """Keep the model, and the algorithm's state, as they were."""
+    digest = _keep(folder.checkpoint(round_number - 1), folder.checkpoint(round_number))
+    former = folder.state(round_number - 1)
+    state_digest = _keep(former, folder.state(round_number)) if former.exists() else ""
+    return ClosedRound(status="failed", reason=reason, answers=answers, digest=digest, state_digest=state_digest)
 
 
-def _keep_model(previous: Path, path: Path) -> str:
+def _keep(previous: Path, path: Path) -> str:
     path.unlink(missing_ok=True)
     os.link(previous, path)
     with path.open("rb") as file:

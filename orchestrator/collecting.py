@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from orchestrator.answers import MAX_ANSWER_BYTES, read_answer
 from orchestrator.client_manager import ClientManager
 from orchestrator.slots import Slot, Slots
-from orchestrator.taking_in import HEADER_SLACK_BYTES, discard_update
+from orchestrator.taking_in import discard_update
 from orchestrator.wire import TICK_S, Wire
 from tasks.messages import Answer, Order, TrainOrder
 from tasks.names import update_blob
@@ -75,7 +75,7 @@ class Collector:
         self._wire.courier.forget([order.order_id])
         if isinstance(order, TrainOrder):
             name = update_blob(order.client_id, order.run_id, order.round_number)
-            discard_update(self._wire.chunks, name, order.parameters.size_bytes + HEADER_SLACK_BYTES)
+            discard_update(self._wire.chunks, name, order.parameters.size_bytes)
 
     def send(self, task: str, slots: Slots) -> None:
         """Send the orders of the open slots."""

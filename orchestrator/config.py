@@ -34,6 +34,8 @@ class RunConfig(BaseModel):
     """Folder with the workload's data for the orchestrator's evaluation; None for what the workload brings along."""
     algorithm: str = "fedavg"
     """Built-in algorithm or ``module:name``."""
+    settings: dict[str, float] = {}
+    """The algorithm's own hyperparameters, where they aren't its defaults."""
     select: str = "random"
     """Built-in selector or ``module:name``."""
     num_clients: Annotated[int, Field(ge=1)] = 2
@@ -92,6 +94,13 @@ class RunConfig(BaseModel):
             check_threshold(scorer, threshold)
             if scorer == PEERS and threshold.needs_global:
                 raise ValueError("peers score updates alone: a threshold relative to the global model is not for them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_weighting(self) -> Self:
+        """Refuse to normalise by steps twice."""
+        if self.algorithm == "fednova" and self.weighting == "steps":
+            raise ValueError("fednova normalises by steps itself: leave out --weighting steps")
         return self
 
     @model_validator(mode="after")

@@ -6,18 +6,19 @@ import json
 import mmap
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from algorithms import Algorithm, Settings, train_plainly
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
 from orchestrator.events import Report
 from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
-from tasks import blobs, names
+from tasks import arrays, blobs, names, sets
 from tasks.blobs import BlobRef
 from tasks.errors import ConfigurationError, RunFailedError
 from tasks.messages import Order
@@ -39,13 +40,32 @@ class RunContext:
     manager: ClientManager
     collector: Collector
     report: Report
+    algorithm: Algorithm
+    settings: Settings
     clock: Callable[[], float] = time.monotonic
+    accepted_rounds: dict[str, int] = field(default_factory=dict)
+    """The last round whose update of a client was accepted, by client id; kept up by the run."""
+
+    @property
+    def algorithm_of_clients(self) -> str:
+        """The algorithm whose part clients carry out: FedAvg's, where the run's own has no other."""
+        return "fedavg" if self.algorithm.local is train_plainly else self.config.algorithm
 
     def publish_model(self, after_round: int) -> BlobRef:
         """Put the model that round ``after_round`` ended with where clients can read it."""
         with self.folder.checkpoint(after_round).open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return blobs.publish(self.wire.chunks, names.global_blob(self.config.run_id, after_round), [view], blobs.TTL_S)
+
+    def publish_broadcast(self, after_round: int) -> BlobRef | None:
+        """Put what the algorithm sends along with the model beside it; return None if there is nothing."""
+        path = self.folder.state(after_round)
+        if not self.algorithm.broadcast or not path.exists():
+            return None
+        state = sets.split(arrays.map_file(path))[1]
+        chosen = sets.join({}, {kind: state[kind] for kind in self.algorithm.broadcast if kind in state})
+        name = names.broadcast_blob(self.config.run_id, after_round)
+        return blobs.publish(self.wire.chunks, name, arrays.encode(chosen), blobs.TTL_S) if chosen else None
 
     def order(self, kind: type[O], client_id: str, round_number: int, timeout_s: float, **rest: object) -> O:
         """Return an order of this run to a client, whose time begins now.

@@ -11,7 +11,7 @@ from orchestrator.config import PEERS, RunConfig
 from orchestrator.records import PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
-from tasks import arrays
+from tasks import arrays, sets
 from tasks.messages import Status
 from tasks.seeds import derive_seed, generator
 from tasks.workload import TimeBudget, Workload
@@ -183,5 +183,5 @@ def _candidates(case: Case, records: Mapping[str, SlotRecord]) -> list[Candidate
 
 
 def _candidate(case: Case, client_id: str, record: SlotRecord) -> Candidate:
-    parameters = arrays.map_file(update_path(case.folder, case.round_number, client_id))
+    parameters, _ = sets.split(arrays.map_file(update_path(case.folder, case.round_number, client_id)))
     return Candidate(client_id, parameters, record.num_examples, record.num_steps)

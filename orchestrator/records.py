@@ -80,6 +80,8 @@ class ClosedRound(_Record):
     metrics: Metrics = {}
     digest: str
     """SHA-256 of the checkpoint file."""
+    state_digest: str = ""
+    """SHA-256 of the file with the algorithm's state beside it; empty if it has none."""
 
 
 class LateAnswer(_Record):
@@ -109,6 +111,8 @@ class RoundRecord(_Record):
     """The checkpoint's file name."""
     digest: str
     """SHA-256 of the checkpoint file."""
+    state_digest: str = ""
+    """SHA-256 of the file with the algorithm's state beside it; empty if it has none."""
     started_at: str
     """When the round was opened, in UTC, ISO 8601."""
     duration_s: float
@@ -128,7 +132,14 @@ class OpenRound(_Record):
     cohort: dict[str, str]
     """Client id -> incarnation of the client when the order was sent."""
     parameters: BlobRef
+    broadcast: BlobRef | None = None
+    """What the algorithm sends along with the model."""
     started_at: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that go out to each client."""
+        return self.parameters.size_bytes + (self.broadcast.size_bytes if self.broadcast else 0)
 
 
 class Final(_Record):

@@ -69,7 +69,9 @@ class Round:
         )
         context.collector.expect_late(self._unanswered())
         closed = self._closed()
-        blobs.discard(context.wire.chunks, opened.parameters)
+        for sent in (opened.parameters, opened.broadcast):
+            if sent is not None:
+                blobs.discard(context.wire.chunks, sent)
         return self._record(closed)
 
     def forget(self) -> None:
@@ -92,6 +94,10 @@ class Round:
             parameters=opened.parameters,
             options=context.config.options,
             seed=derive_seed(context.config.seed, opened.round_number, client_id),
+            algorithm=context.algorithm_of_clients,
+            settings=context.settings,
+            broadcast=opened.broadcast,
+            accepted_round=context.accepted_rounds.get(client_id, 0),
         )
 
     def _admit(self, left_s: float) -> None:
@@ -198,9 +204,10 @@ class Round:
             metrics=closed.metrics,
             checkpoint=context.folder.checkpoint(opened.round_number).name,
             digest=closed.digest,
+            state_digest=closed.state_digest,
             started_at=opened.started_at,
             duration_s=round(context.clock() - self._started, 6),
-            bytes_down=opened.parameters.size_bytes * len(opened.cohort),
+            bytes_down=opened.size_bytes * len(opened.cohort),
             bytes_up=sum(answer.size_bytes for answer in closed.answers.values()),
             late=[
                 LateAnswer(client_id=answer.client_id, order_id=answer.order_id, answered=answer.status)
@@ -209,7 +216,15 @@ class Round:
         )
 
 
-def open_record(round_number: int, cohort: Mapping[str, str], parameters: BlobRef) -> OpenRound:
+def open_record(
+    round_number: int, cohort: Mapping[str, str], parameters: BlobRef, broadcast: BlobRef | None
+) -> OpenRound:
     """Return the record of a round that opens now."""
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    return OpenRound(round_number=round_number, cohort=dict(cohort), parameters=parameters, started_at=started_at)
+    return OpenRound(
+        round_number=round_number,
+        cohort=dict(cohort),
+        parameters=parameters,
+        broadcast=broadcast,
+        started_at=started_at,
+    )

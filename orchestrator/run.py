@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from pydantic import BaseModel
 
+from algorithms import load_algorithm, settings_of
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
@@ -15,6 +16,7 @@ from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
 from orchestrator.events import ClientJoined, ClientLeft, Initialised, Report, RoundClosed, RunStarted, Waiting
 from orchestrator.farewell import say_farewell
 from orchestrator.federated_evaluation import evaluate_at_clients
+from orchestrator.judging import ACCEPTED
 from orchestrator.records import Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder
@@ -60,7 +62,9 @@ class Run:
         self._shown: set[str] = set()
         self._manager = ClientManager(wire.registry.present, clock, workload=config.workload)
         collector = Collector(wire, self._manager, self._tick, clock)
-        self._context = RunContext(config, folder, wire, self._manager, collector, report, clock)
+        algorithm = load_algorithm(config.algorithm)
+        settings = settings_of(algorithm, config.settings)
+        self._context = RunContext(config, folder, wire, self._manager, collector, report, algorithm, settings, clock)
 
     def run(self) -> None:
         """Carry out the rounds that are not closed yet.
@@ -70,6 +74,8 @@ class Run:
         """
         history = self._folder.history()
         config = self._config
+        for record in history:
+            self._note_accepted(record)
         self._report(
             RunStarted(config.run_id, self._folder.path, config.rounds, len(history), config.workload, config.algorithm)
         )
@@ -139,9 +145,17 @@ class Run:
             metrics = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
             record = record.model_copy(update={"client_metrics": metrics})
         self._folder.close_round(record)
+        self._note_accepted(record)
         current.forget()
         self._report(RoundClosed(record))
         return record
+
+    def _note_accepted(self, record: RoundRecord) -> None:
+        """Note whose updates went into a round's model; of a failed round none did."""
+        if record.status == "closed":
+            for client_id, answer in record.answers.items():
+                if answer.status in ACCEPTED:
+                    self._context.accepted_rounds[client_id] = record.round_number
 
     def _take_up(self, round_number: int) -> Round | None:
         """Return the round that was open when a former start of the orchestrator ended, with all that has come in."""
@@ -150,6 +164,7 @@ class Run:
             return None
         logger.info("round %d is taken up again with the answers that have come", round_number)
         self._context.publish_model(round_number - 1)
+        self._context.publish_broadcast(round_number - 1)
         return Round(self._context, kept)
 
     def _open(self, round_number: int) -> Round:
@@ -178,7 +193,9 @@ class Run:
             raise SelectionError(f"selector {config.select!r} failed: {type(error).__name__}: {error}") from error
         incarnations = self._manager.incarnations()
         parameters = self._context.publish_model(round_number - 1)
-        return open_record(round_number, {client_id: incarnations[client_id] for client_id in cohort}, parameters)
+        broadcast = self._context.publish_broadcast(round_number - 1)
+        members = {client_id: incarnations[client_id] for client_id in cohort}
+        return open_record(round_number, members, parameters, broadcast)
 
     def _pause_between_rounds(self, seconds: float) -> None:
         self._wire.courier.collect([], seconds)

@@ -81,6 +81,10 @@ class RunFolder:
         """File of the model that round ``round_number`` ended with; 0 is the initial model."""
         return self.checkpoints / f"round-{round_number:04d}.safetensors"
 
+    def state(self, round_number: int) -> Path:
+        """File of the algorithm's state after round ``round_number``, a part of its checkpoint; may be missing."""
+        return self.checkpoints / f"round-{round_number:04d}.state.safetensors"
+
     def updates(self, round_number: int) -> Path:
         """Folder of the updates taken in for a round."""
         return self.path / "updates" / f"round-{round_number:04d}"
@@ -123,14 +127,9 @@ class RunFolder:
         history = self.history()
         if not history:
             return
-        path = self.checkpoint(len(history))
-        try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise RunFolderError(f"the checkpoint {path} can't be read: {error}") from None
-        if digest != history[-1].digest:
-            raise RunFolderError(f"the checkpoint {path} is damaged: it isn't the one that was written")
+        _check_digest(self.checkpoint(len(history)), history[-1].digest)
+        if history[-1].state_digest:
+            _check_digest(self.state(len(history)), history[-1].state_digest)
 
     def close_round(self, record: RoundRecord) -> None:
         """Append a round's record; from then on the round is closed. Its updates are done with."""
@@ -180,6 +179,16 @@ class RunFolder:
             return kind.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def _check_digest(path: Path, digest: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RunFolderError(f"the checkpoint {path} can't be read: {error}") from None
+    if found != digest:
+        raise RunFolderError(f"the checkpoint {path} is damaged: it isn't the one that was written")
 
 
 def write_record(path: Path, record: BaseModel) -> None:

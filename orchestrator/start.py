@@ -18,7 +18,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from orchestrator.algorithms import ALGORITHMS
+from algorithms import ALGORITHMS, load_algorithm, settings_of
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.records import Summary
 from orchestrator.run_folder import RunFolder
@@ -72,6 +72,15 @@ _DEFAULTS = RunConfig(run_id="")
     default=_DEFAULTS.algorithm,
     metavar="NAME",
     help=f"How updates become a model: {', '.join(ALGORITHMS)}, or your own as module:name.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    callback=lambda _context, _parameter, values: _settings(values),
+    metavar="NAME=VALUE",
+    show_default="the algorithm's own",
+    help="A hyperparameter of the algorithm, like mu=0.01 for fedprox; may be given more than once.",
 )
 @click.option("--rounds", type=click.IntRange(1), default=_DEFAULTS.rounds, metavar="N", help="Rounds to run.")
 @click.option(
@@ -212,7 +221,7 @@ def main(context: click.Context, /, **options: Any) -> None:
 def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
     """Check the options and make the folder of a new run."""
     check_spec("workload", options["workload"], BUILT_IN)
-    check_spec("algorithm", options["algorithm"], ALGORITHMS)
+    settings_of(load_algorithm(options["algorithm"]), options["settings"])
     load_selector(options["select"])
     for scorer in options["verify"]:
         check_spec("scorer", scorer, {**SCORERS, PEERS: PEERS})
@@ -243,6 +252,7 @@ def _config(run_id: str, options: dict[str, Any]) -> RunConfig:
 _SAME_NAME = (
     "workload",
     "algorithm",
+    "settings",
     "select",
     "num_clients",
     "rounds",
@@ -277,6 +287,18 @@ def _resumed(context: click.Context, options: dict[str, Any]) -> tuple[RunConfig
     folder.check_checkpoint()
     _check_broker(options["broker"], config.run_id)
     return config, folder
+
+
+def _settings(values: tuple[str, ...]) -> dict[str, float]:
+    """Return what ``--set`` says."""
+    settings = {}
+    for text in values:
+        name, _, value = text.partition("=")
+        try:
+            settings[name.strip()] = float(value)
+        except ValueError:
+            raise click.BadParameter(f"{text!r}: write a name and a number, like mu=0.01") from None
+    return settings
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from algorithms import MAX_SENT, load_algorithm
 from orchestrator.records import FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder, write_record
-from tasks import arrays, blobs
+from tasks import arrays, blobs, sets
 from tasks.blobs import BlobRef, ChunkStore
 from tasks.errors import ArraysError, BlobError
 from tasks.messages import Answer, Order, Status
@@ -49,7 +50,7 @@ def take_in(
         record = score(_take_in_update(folder, chunks, round_number, answer))
         write_record(record_path, record)
     if answer.update is not None:
-        discard_update(chunks, answer.update.name, _max_bytes(folder, round_number))
+        discard_update(chunks, answer.update.name, folder.checkpoint(round_number - 1).stat().st_size)
     return FilledSlot(client_id=answer.client_id, record=record)
 
 
@@ -69,9 +70,9 @@ def kept_answer(folder: RunFolder, order: Order) -> Answer | None:
     )
 
 
-def discard_update(chunks: ChunkStore, name: str, max_bytes: int) -> None:
-    """Take an update of at most this length out of the blob store, whatever its client says of it."""
-    num_chunks = -(-max_bytes // blobs.CHUNK_BYTES)
+def discard_update(chunks: ChunkStore, name: str, model_bytes: int) -> None:
+    """Take an update out of the blob store, whatever its client says of its length, for a model of this one."""
+    num_chunks = -(-_most_bytes(model_bytes, MAX_SENT) // blobs.CHUNK_BYTES)
     chunks.delete(blobs.chunk_name(name, index) for index in range(num_chunks))
 
 
@@ -86,10 +87,12 @@ def _take_in_update(folder: RunFolder, chunks: ChunkStore, round_number: int, an
     path = update_path(folder, round_number, answer.client_id)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     model = folder.checkpoint(round_number - 1)
+    sent = load_algorithm(folder.config().algorithm).sent
     try:
-        _check_size(answer.update, _max_bytes(folder, round_number))
+        _check_size(answer.update, _most_bytes(model.stat().st_size, len(sent)))
         _write_blob(chunks, answer.update, temporary)
-        check_update(arrays.map_file(temporary), arrays.spec_of(arrays.map_file(model)))
+        spec = sets.spec_with(arrays.spec_of(arrays.map_file(model)), sent)
+        check_update(arrays.map_file(temporary), spec)
         if answer.num_examples < 1:
             raise UpdateRejectedError("it claims to be trained on no examples")
         temporary.replace(path)
@@ -100,8 +103,9 @@ def _take_in_update(folder: RunFolder, chunks: ChunkStore, round_number: int, an
     return SlotRecord.of(answer)
 
 
-def _max_bytes(folder: RunFolder, round_number: int) -> int:
-    return folder.checkpoint(round_number - 1).stat().st_size + HEADER_SLACK_BYTES
+def _most_bytes(model_bytes: int, num_sets: int) -> int:
+    """Return how long an update may be that has this many sets of arrays beside the parameters."""
+    return model_bytes * (1 + num_sets) + HEADER_SLACK_BYTES
 
 
 def _check_size(ref: BlobRef, max_bytes: int) -> None:

@@ -102,6 +102,14 @@ class TrainOrder(Order):
     options: TrainOptions
     seed: int
     """Seeds whatever is random in this client's training of this round."""
+    algorithm: str = "fedavg"
+    """The algorithm whose client's part is to be carried out."""
+    settings: dict[str, float] = {}
+    """The algorithm's hyperparameters."""
+    broadcast: BlobRef | None = None
+    """What the algorithm sends along with the model."""
+    accepted_round: Annotated[int, Field(ge=0)] = 0
+    """The last round whose update of this client was accepted; 0: none yet."""
 
 
 class EvaluateOrder(Order):

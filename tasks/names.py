@@ -79,6 +79,11 @@ def global_blob(run_id: str, round_number: int) -> str:
     return f"fl:blob:{run_id}/{round_number}"
 
 
+def broadcast_blob(run_id: str, after_round: int) -> str:
+    """Name of the blob with what an algorithm sends along with the model that round ``after_round`` ended with."""
+    return f"fl:blob:{run_id}/{after_round}/broadcast"
+
+
 def handed_out_blob(run_id: str, round_number: int, number: int) -> str:
     """Name of the blob with an update that is handed out for another client to score; it doesn't tell whose it is."""
     return f"fl:blob:{run_id}/{round_number}/update/{number}"

@@ -106,6 +106,33 @@ class Evaluation:
     num_examples: int
 
 
+@dataclass(frozen=True, slots=True)
+class Gradients:
+    """The mean loss over some examples, and its gradients by the parameters that are trained."""
+
+    loss: float
+    arrays: Arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A training step that is about to be done.
+
+    Attributes:
+        parameters: The model's parameters before the step. Not to be changed.
+        gradients: Those of the batch's mean loss at ``parameters``, for each parameter that is trained.
+        gradients_at: Returns the same batch's gradients at other parameters.
+    """
+
+    parameters: Arrays
+    gradients: Arrays
+    gradients_at: Callable[[Arrays], Arrays]
+
+
+Direction = Callable[[Step], Arrays]
+"""From a step to what the optimiser takes in place of its gradients; an algorithm's way to change each step."""
+
+
 class TimeBudget:
     """How long training may go on. Ask it before each step: ``if budget.is_over(): break``."""
 
@@ -166,6 +193,49 @@ class Workload(ABC):
     @abstractmethod
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
         """Evaluate ``parameters`` on ``data`` (``ClientData.test``, or what :meth:`holdout_data` returned)."""
+
+    def train_along(
+        self,
+        parameters: Arrays,
+        data: Any,
+        options: TrainOptions,
+        *,
+        seed: int,
+        budget: TimeBudget,
+        direction: Direction,
+    ) -> TrainResult:
+        """Train as :meth:`train` does, but have each step go along ``direction``.
+
+        For algorithms that change the clients' steps (FedProx, SCAFFOLD, …); the others do without.
+
+        Raises:
+            ConfigurationError: If this workload can't.
+        """
+        raise ConfigurationError(_cannot(self, "train_along", "changes the clients' training steps"))
+
+    def gradients(self, parameters: Arrays, data: Any) -> Gradients:
+        """Return the mean loss at ``parameters`` over all of ``ClientData.train``, and its gradients.
+
+        For algorithms that ask for it (Mime, MimeLite).
+
+        Raises:
+            ConfigurationError: If this workload can't.
+        """
+        raise ConfigurationError(_cannot(self, "gradients", "asks clients for their gradients"))
+
+
+def _cannot(workload: Workload, method: str, what: str) -> str:
+    return f"the algorithm {what}, and workload {type(workload).__name__} has no {method}(): see docs/algorithms.md"
+
+
+def can_train_along(workload: Workload) -> bool:
+    """Say whether ``train_along`` is this workload's own, and not that of a base whose ``train`` it has replaced."""
+    for kind in type(workload).__mro__:
+        if "train_along" in vars(kind):
+            return kind is not Workload
+        if "train" in vars(kind):
+            return False
+    return False
 
 
 def load_workload(spec: str) -> Workload:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.algorithms.algorithm import Algorithm
+from algorithms import Algorithm, equally
 from orchestrator.config import RunConfig
 from orchestrator.records import RoundRecord, SlotRecord
 from orchestrator.selectors.selector import ConnectedClient, Selection
@@ -84,7 +84,7 @@ class WithoutHoldout(Pull):
         return None
 
 
-EQUAL_WEIGHTS = Algorithm(name="equal", weight=lambda _: 1.0, step=lambda _, mean: mean)
+EQUAL_WEIGHTS = Algorithm(name="equal", weigh=equally)
 
 
 def select_last(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:

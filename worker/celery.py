@@ -158,6 +158,7 @@ def _load_client(identity: Identity) -> Client:
         incarnation=_worker.incarnation,
         leave=_leave_for,
         broker_time=functools.partial(broker.time_of, connection),
+        algorithm=settings.algorithm,
     )
 
 

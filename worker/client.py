@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import arrays, blobs
+from tasks import arrays, blobs, sets
 from tasks.blobs import BlobRef, ChunkStore
 from tasks.messages import (
     Answer,
@@ -24,6 +24,8 @@ from tasks.messages import (
 )
 from tasks.names import update_blob
 from tasks.workload import ClientData, TimeBudget, Workload
+from worker.local_state import LocalState
+from worker.local_training import Received, train_locally
 from worker.soft_limit import soft_limit
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Client:
         incarnation: New each time the client's worker starts.
         leave: Called with a number of seconds: leave, and come back after that many; 0: never.
         broker_time: Returns the seconds since 1970 by the broker's clock, which all sides share.
+        algorithm: The algorithm that isn't built in and may be carried out here all the same.
     """
 
     client_id: str
@@ -56,6 +59,7 @@ class Client:
     incarnation: str
     leave: Callable[[float], None]
     broker_time: Callable[[], float] = time.time
+    algorithm: str | None = None
 
     def train(self, order: TrainOrder) -> Answer:
         """Train from the order's parameters on the client's own data and put the update into the blob store."""
@@ -64,11 +68,15 @@ class Client:
             return self._answer(order, Status.FAILED, reason="the order's time was over before it was taken up")
         started = time.monotonic()
         parameters = self._parameters(order, order.parameters)
+        sent_along = sets.split(self._parameters(order, order.broadcast))[1] if order.broadcast else {}
+        local_state = LocalState(self.folder, order.run_id)
         # The update takes about as long to send as the model took to fetch.
         fetch_s = time.monotonic() - started
         budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
         with soft_limit(budget):
-            result = self.workload.train(parameters, self.data.train, order.options, seed=order.seed, budget=budget)
+            received = Received(parameters, sent_along, local_state.load(order.accepted_round))
+            local = train_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
+        result = local.trained
         if result.num_steps == 0:
             return self._answer(order, Status.FAILED, reason="no step was done in the time that was given")
         answer = self._answer(
@@ -77,10 +85,11 @@ class Client:
             num_examples=result.num_examples,
             num_steps=result.num_steps,
             num_epochs=result.num_epochs,
-            metrics=finite(result.metrics),
+            metrics=finite({**result.metrics, **local.metrics}),
         )
+        local_state.save(order.round_number, local.state)
         name = update_blob(self.client_id, order.run_id, order.round_number)
-        update = blobs.publish(self.chunks, name, arrays.encode(result.parameters), blobs.TTL_S)
+        update = blobs.publish(self.chunks, name, arrays.encode(sets.join(result.parameters, local.sent)), blobs.TTL_S)
         return answer.model_copy(update={"update": update})
 
     def has_update_of(self, answer: Answer) -> bool:

@@ -22,6 +22,8 @@ class ClientSettings:
         broker_url: ``CELERY_BROKER_URL``: the Redis to join.
         client_id: ``CLIENT_ID``, or None for one that is made up once and kept in a file.
         workload: ``CLIENT_WORKLOAD``: a built-in name or ``module:name``.
+        algorithm: ``CLIENT_ALGORITHM``: an algorithm that isn't built in, as ``module:name``, whose client's part a run
+            may ask for; None for built-in ones alone.
         data: ``CLIENT_DATA``: the folder with the client's data, or None for what the workload brings along.
         part: ``CLIENT_PART``, like ``2/4``, or None to be given one.
         state: ``CLIENT_STATE``: the folder in which clients keep their ids and models.
@@ -31,6 +33,7 @@ class ClientSettings:
     broker_url: str
     client_id: str | None
     workload: str
+    algorithm: str | None
     data: Path | None
     part: Part | None
     state: Path
@@ -49,6 +52,7 @@ class ClientSettings:
             broker_url=check_url(environment.get(URL_VARIABLE) or DEFAULT_URL),
             client_id=check_client_id(client_id) if client_id else None,
             workload=environment.get("CLIENT_WORKLOAD") or "digits",
+            algorithm=environment.get("CLIENT_ALGORITHM") or None,
             data=_folder(environment.get("CLIENT_DATA")),
             part=Part.parse(part) if part else None,
             state=Path(environment.get("CLIENT_STATE") or default_state_folder(environment)).expanduser(),

@@ -19,7 +19,7 @@ from tasks.arrays import Array, Arrays, Spec, spec_of
 from tasks.errors import ArraysError
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
-from tasks.workload import Evaluation, TimeBudget, TrainResult, Workload
+from tasks.workload import Direction, Evaluation, Gradients, Step, TimeBudget, TrainResult, Workload
 
 EVALUATION_BATCH_SIZE = 1024
 
@@ -75,9 +75,34 @@ class TorchWorkload(Workload):
         Raises:
             ArraysError: If ``parameters`` don't fit the model.
         """
+        return self._train(parameters, data, options, seed, budget, None)
+
+    def train_along(
+        self,
+        parameters: Arrays,
+        data: Any,
+        options: TrainOptions,
+        *,
+        seed: int,
+        budget: TimeBudget,
+        direction: Direction,
+    ) -> TrainResult:
+        """Train as :meth:`train` does; the optimiser takes what ``direction`` returns in place of the gradients."""
+        return self._train(parameters, data, options, seed, budget, direction)
+
+    def _train(
+        self,
+        parameters: Arrays,
+        data: Any,
+        options: TrainOptions,
+        seed: int,
+        budget: TimeBudget,
+        direction: Direction | None,
+    ) -> TrainResult:
         with _threads(self.num_threads), seeded(derive_seed(seed, "training")):
             model = self._model_with(parameters).train()
             optimizer = self.build_optimizer(model, options)
+            turn = _Turn(self, model, direction) if direction is not None else None
             losses: list[float] = []
             num_steps = num_seen = 0
             for first, rows in _batches(len(data.targets), options, seed):
@@ -85,7 +110,7 @@ class TorchWorkload(Workload):
                     break
                 if first:
                     losses = []
-                losses.append(self._step(model, optimizer, _batch(model, data, rows)))
+                losses.append(self._step(model, optimizer, _batch(model, data, rows), turn))
                 num_steps += 1
                 num_seen += len(rows)
         return TrainResult(
@@ -96,13 +121,38 @@ class TorchWorkload(Workload):
             metrics={"train_loss": sum(losses) / len(losses)} if losses else {},
         )
 
-    def _step(self, model: nn.Module, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, Tensor]) -> float:
+    def _step(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batch: tuple[Tensor, Tensor],
+        turn: _Turn | None,
+    ) -> float:
         inputs, targets = batch
         optimizer.zero_grad()
         loss = self.loss(model(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]
+        if turn is not None:
+            turn.apply(batch)
         optimizer.step()
         return loss.item()
+
+    def gradients(self, parameters: Arrays, data: Any) -> Gradients:
+        """Return the mean loss over all of ``data`` and its gradients, the model being in training mode.
+
+        Raises:
+            ArraysError: If ``parameters`` don't fit the model.
+        """
+        num_examples = len(data.targets)
+        total = 0.0
+        with _threads(self.num_threads), seeded(0):
+            model = self._model_with(parameters).train()
+            for start in range(0, num_examples, EVALUATION_BATCH_SIZE):
+                inputs, targets = _batch(model, data, slice(start, start + EVALUATION_BATCH_SIZE))
+                loss = self.loss(model(inputs), targets) * (len(targets) / num_examples)
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.item()
+        return Gradients(total, gradients_of(model))
 
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
         """Return the mean loss, and the share of examples whose largest output is that of their target.
@@ -127,6 +177,45 @@ class TorchWorkload(Workload):
             model = self.build_model()
         copy_into(model, parameters)
         return model
+
+
+class _Turn:
+    """Turns the gradients of each step into the direction that an algorithm asks for.
+
+    Args:
+        workload: Gives the loss, and models.
+        model: The model that is trained.
+        direction: The algorithm's.
+    """
+
+    def __init__(self, workload: TorchWorkload, model: nn.Module, direction: Direction) -> None:
+        self._workload = workload
+        self._model = model
+        self._direction = direction
+        self._parameters = arrays_of(model)
+        self._other: nn.Module | None = None
+        self._other_parameters: Arrays | None = None
+
+    def apply(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Replace the model's gradients, which are those of ``batch``."""
+        gradients = gradients_of(self._model)
+        turned = self._direction(Step(self._parameters, gradients, lambda at: self._gradients_at(at, batch)))
+        for name, gradient in gradients.items():
+            gradient[...] = turned[name]
+
+    def _gradients_at(self, parameters: Arrays, batch: tuple[Tensor, Tensor]) -> Arrays:
+        inputs, targets = batch
+        if self._other is None or self._other_parameters is not parameters:
+            self._other = self._workload._model_with(parameters).train()
+            self._other_parameters = parameters
+        self._other.zero_grad()
+        self._workload.loss(self._other(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        return gradients_of(self._other)
+
+
+def gradients_of(model: nn.Module) -> dict[str, Array]:
+    """Return the gradients of a model's parameters, of those that have one, as arrays that share their memory."""
+    return {name: value.grad.numpy() for name, value in model.named_parameters() if value.grad is not None}
 
 
 @contextmanager

@@ -40,6 +40,7 @@ def client_worker(config: RunConfig, folder: RunFolder, url: str, index: int) ->
         "CLIENT_ID": client_id,
         "CLIENT_PART": str(Part(index, config.num_clients)),
         "CLIENT_WORKLOAD": config.workload,
+        "CLIENT_ALGORITHM": config.algorithm,
         "CLIENT_DATA": config.data or "",
         "CLIENT_STATE": str(folder.path.resolve() / "clients"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),

@@ -57,7 +57,8 @@ def one_line(text: str) -> str:
 def test_an_unknown_algorithm_is_refused_with_the_nearest_one() -> None:
     # Given a slip, when the command is given it, then it guesses, and lists what there is
     assert one_line(refused("--algorithm", "fedagv")) == (
-        "unknown algorithm 'fedagv': did you mean 'fedavg'? known are fedavg, or your own as module:name"
+        "unknown algorithm 'fedagv': did you mean 'fedavg'? known are fedadagrad, fedadam, fedavg, fedavgm, "
+        "feddyn, fednova, fedprox, fedyogi, mime, mimelite, qfedavg, scaffold, or your own as module:name"
     )
 
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from algorithms import UpdateInfo, Weights
 from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
-from orchestrator.algorithms.algorithm import UpdateInfo
-from orchestrator.weighting import Weights, by_examples, by_steps
+from orchestrator.weighting import by_examples, by_steps
 
 
 def info(num_examples: int, num_steps: int) -> UpdateInfo:
@@ -18,7 +18,7 @@ def info(num_examples: int, num_steps: int) -> UpdateInfo:
 
 def test_by_examples_steps_make_no_difference() -> None:
     # Given a client that did a tenth of the other's steps, when weighed by examples, then it counts all the same
-    assert by_examples([info(30, 1), info(10, 10)], [30.0, 10.0]) == Weights([30.0, 10.0], 1.0)
+    assert by_examples([info(30, 1), info(10, 10)], Weights([30.0, 10.0])) == Weights([30.0, 10.0], 1.0)
 
 
 def test_by_steps_the_model_moves_as_fednova_says() -> None:
@@ -28,7 +28,7 @@ def test_by_steps_the_model_moves_as_fednova_says() -> None:
     ends = [{"x": np.array([2.0], np.float32)}, {"x": np.array([6.0], np.float32)}]
 
     # When they are normalised by their steps
-    weights = by_steps(updates, [30.0, 10.0])
+    weights = by_steps(updates, Weights([30.0, 10.0]))
     mean = weighted_mean([WeightedUpdate(end, weight) for end, weight in zip(ends, weights.weights, strict=True)])
     moved = move(start, mean, weights.scale)
 
@@ -50,7 +50,7 @@ def test_with_equal_steps_it_is_fedavg(clients: list[tuple[int, float]], num_ste
     # When weighed both ways
     results = []
     for weighting in (by_examples, by_steps):
-        weights = weighting(updates, examples)
+        weights = weighting(updates, Weights(examples))
         mean = weighted_mean([WeightedUpdate(end, weight) for end, weight in zip(ends, weights.weights, strict=True)])
         results.append(move(start, mean, weights.scale)["x"])
 

@@ -11,7 +11,16 @@ import pytest
 from tasks import arrays, blobs
 from tasks.arrays import Arrays
 from tasks.blobs import BlobRef, MemoryChunks
-from tasks.messages import Answer, DisconnectOrder, EvaluateOrder, SetParametersOrder, Status, TrainOptions, TrainOrder
+from tasks.messages import (
+    Answer,
+    DisconnectOrder,
+    EvaluateOrder,
+    Order,
+    SetParametersOrder,
+    Status,
+    TrainOptions,
+    TrainOrder,
+)
 from tasks.workload import ClientData, Evaluation, TrainResult, Workload
 from tests.support import PULL, Diverging, Pull, Raising, evaluate_order, train_order
 from worker.client import Client, add_client, carry_out, find_client, forget_clients
@@ -162,7 +171,7 @@ def test_set_parameters_are_kept_in_the_clients_folder(client: Client, chunks: M
 
 
 def to_disconnect(**changes: Any) -> DisconnectOrder:
-    common = train_order().model_dump(exclude={"parameters", "options", "seed"})
+    common = train_order().model_dump(exclude=set(TrainOrder.model_fields) - set(Order.model_fields))
     return DisconnectOrder.model_validate({**common, "incarnation": "second", "message": "bye", **changes})
 
 

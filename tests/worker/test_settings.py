@@ -21,6 +21,7 @@ def test_without_settings_a_client_has_the_defaults() -> None:
         broker_url="redis://host",
         client_id=None,
         workload="digits",
+        algorithm=None,
         data=None,
         part=None,
         state=Path("/state/celeriac"),
@@ -35,6 +36,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
             "CELERY_BROKER_URL": "rediss://:secret@host:1/2",
             "CLIENT_ID": "anna",
             "CLIENT_WORKLOAD": "own.module:Model",
+            "CLIENT_ALGORITHM": "own.module:Rule",
             "CLIENT_DATA": str(tmp_path),
             "CLIENT_PART": "2/4",
             "CLIENT_STATE": "/somewhere",
@@ -47,6 +49,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         broker_url="rediss://:secret@host:1/2",
         client_id="anna",
         workload="own.module:Model",
+        algorithm="own.module:Rule",
         data=tmp_path.resolve(),
         part=Part(1, 4),
         state=Path("/somewhere"),
@@ -56,7 +59,15 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
 
 def test_an_empty_variable_is_like_none() -> None:
     # Given variables that are set to nothing, as in a compose file, when they are read, then the defaults hold
-    names = ["CLIENT_ID", "CLIENT_WORKLOAD", "CLIENT_DATA", "CLIENT_PART", "CLIENT_STATE", "CLIENT_HEARTBEAT_S"]
+    names = [
+        "CLIENT_ID",
+        "CLIENT_WORKLOAD",
+        "CLIENT_ALGORITHM",
+        "CLIENT_DATA",
+        "CLIENT_PART",
+        "CLIENT_STATE",
+        "CLIENT_HEARTBEAT_S",
+    ]
     assert settings(XDG_STATE_HOME="/s", **dict.fromkeys(names, "")) == settings(XDG_STATE_HOME="/s")
 
 

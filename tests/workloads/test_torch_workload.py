@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from tasks.arrays import Arrays, map_file, write_file
 from tasks.errors import ArraysError
 from tasks.messages import TrainOptions
-from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget
+from tasks.workload import ClientData, DataSource, Evaluation, Part, Step, TimeBudget
 from workloads import torch_workload
+from workloads.digits import Digits
 from workloads.examples import Examples
 from workloads.torch_workload import TorchWorkload
 
@@ -412,3 +413,48 @@ def test_no_examples_evaluate_to_zero() -> None:
     # Given no examples, when they are evaluated, then all numbers are 0
     workload = WithDropout()
     assert workload.evaluate(workload.initial_parameters(1), random_examples(0)) == Evaluation(0.0, 0.0, 0)
+
+
+def test_along_its_own_gradients_training_is_the_same_to_the_last_bit() -> None:
+    # Given a workload and some data
+    workload = Digits()
+    data = workload.client_data(DataSource(part=Part(0, 20))).train
+    start = workload.initial_parameters(1)
+    options = TrainOptions(epochs=2, batch_size=16)
+
+    # When it trains plainly, and along a direction that changes nothing
+    plain = workload.train(start, data, options, seed=5, budget=TimeBudget(60))
+    along = workload.train_along(
+        start, data, options, seed=5, budget=TimeBudget(60), direction=lambda step: dict(step.gradients)
+    )
+
+    # Then it ends at the same place
+    assert {name: value.tobytes() for name, value in plain.parameters.items()} == {
+        name: value.tobytes() for name, value in along.parameters.items()
+    }
+    assert plain.metrics == along.metrics
+
+
+def test_a_step_knows_its_gradients_here_and_elsewhere() -> None:
+    # Given training in one batch of all examples
+    workload = Digits()
+    data = workload.client_data(DataSource(part=Part(0, 20))).train
+    start, elsewhere = workload.initial_parameters(1), workload.initial_parameters(2)
+    options = TrainOptions(epochs=1, batch_size=len(data), learning_rate=0.5)
+    seen = []
+
+    def direction(step: Step) -> Arrays:
+        found = (step.gradients, step.gradients_at(elsewhere), step.gradients_at(start))
+        seen.extend({name: value.copy() for name, value in gradients.items()} for gradients in found)
+        return {name: 0 * value for name, value in step.gradients.items()}
+
+    # When a step is done along nothing
+    result = workload.train_along(start, data, options, seed=5, budget=TimeBudget(60), direction=direction)
+
+    # Then the model has not moved, and the gradients are those over all examples, at either place
+    assert all((result.parameters[name] == start[name]).all() for name in start)
+    for found, at in zip(seen, (start, elsewhere, start), strict=True):
+        expected = workload.gradients(at, data)
+        assert expected.loss == pytest.approx(workload.evaluate(at, data).loss, rel=1e-5)
+        for name, gradient in expected.arrays.items():
+            np.testing.assert_allclose(found[name], gradient, rtol=1e-3, atol=1e-6)

@@ -1,0 +1,46 @@
+"""q-FedAvg: clients that are served badly count more, so that accuracy is spread evenly.
+
+Li, Sanjabi, Beirami, Smith: Fair Resource Allocation in Federated Learning, ICLR 2020
+(https://arxiv.org/abs/1905.10497), Algorithm 2, with w the global model, F_k client k's loss at w, L = 1 / eta_l:
+
+    dw_k = L (w - w_k)
+    D_k = F_k^q dw_k,    h_k = q F_k^(q-1) |dw_k|² + L F_k^q
+    w <- w - sum_k D_k / sum_k h_k
+
+which is a step of ``scale = L sum_k F_k^q / sum_k h_k`` towards the mean of the w_k weighted by F_k^q. The paper draws
+clients by their share of the examples; where they are drawn otherwise that share belongs into the sums, so D_k and h_k
+are multiplied by n_k here. With q = 0 it is FedAvg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from algorithms.algorithm import Algorithm, LocalResult, LocalTask, Settings, UpdateInfo, Weights
+from tasks.messages import TrainOptions
+
+LOSS = "start_loss"
+LEAST_LOSS = 1e-10
+"""Stands for a loss of nothing, or one that a client didn't send: powers of zero are nothing to divide by."""
+
+
+def local(task: LocalTask) -> LocalResult:
+    """Train as in FedAvg, and send F_k(w)."""
+    loss = task.loss()
+    return LocalResult(task.train(None), metrics={LOSS: loss})
+
+
+def weigh(updates: Sequence[UpdateInfo], options: TrainOptions, settings: Settings) -> Weights:
+    """Return n_k F_k^q, and the scale."""
+    q, lipschitz = settings["q"], 1 / options.learning_rate
+    weights, denominator = [], 0.0
+    for update in updates:
+        loss = max(update.metrics.get(LOSS, 0.0), LEAST_LOSS)
+        weight = update.num_examples * loss**q
+        square = lipschitz**2 * update.squared_distance() if q else 0.0
+        denominator += update.num_examples * q * loss ** (q - 1) * square + lipschitz * weight
+        weights.append(weight)
+    return Weights(weights, scale=lipschitz * sum(weights) / denominator)
+
+
+QFEDAVG = Algorithm(name="qfedavg", local=local, weigh=weigh, settings={"q": 1.0})

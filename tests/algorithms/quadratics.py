@@ -1,0 +1,162 @@
+"""A federation small enough to be transcribed: client k's loss is |A_k (w - b_k)|² / 2, and a step takes its gradient.
+
+Everything is float64, so that a transcription of a paper's algorithm agrees to the last digits but few. The clients'
+part of an algorithm runs against :class:`Quadratic`; the orchestrator's against :func:`run_round`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, UpdateInfo, settings_of
+from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
+from tasks import sets
+from tasks.arrays import Array, Arrays
+from tasks.messages import TrainOptions
+from tasks.workload import Direction, Gradients, Step, TrainResult
+
+Vector = Array
+RATE = 0.1
+OPTIONS = TrainOptions(epochs=1, batch_size=1, learning_rate=RATE)
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """One client. Step j of its training sees the gradient with ``noise[j]`` added, as a batch of its own would.
+
+    Attributes:
+        matrix: A_k, shape (d, d).
+        optimum: b_k, shape (d,).
+        num_examples: n_k.
+        num_steps: Steps it does in a round.
+    """
+
+    matrix: Vector
+    optimum: Vector
+    num_examples: int
+    num_steps: int
+
+    def loss(self, w: Vector) -> float:
+        residual = self.matrix @ (w - self.optimum)
+        return float(residual @ residual) / 2
+
+    def gradient(self, w: Vector) -> Vector:
+        return self.matrix.T @ self.matrix @ (w - self.optimum)
+
+    def batch_gradient(self, w: Vector, number: int) -> Vector:
+        """The gradient that step ``number`` sees: of a loss that is steeper in some steps than in others."""
+        return (1 + 0.25 * (-1) ** number) * self.gradient(w)
+
+    def task(self, x: Arrays, broadcast: State, state: State, algorithm: Algorithm, **settings: float) -> LocalTask:
+        """What the algorithm's client's part gets."""
+
+        def train(direction: Direction | None) -> TrainResult:
+            w = x["w"].copy()
+            for number in range(self.num_steps):
+                gradients = {"w": self.batch_gradient(w, number)}
+                if direction is not None:
+                    at = lambda other: {"w": self.batch_gradient(other["w"], number)}  # noqa: B023, E731
+                    gradients = dict(direction(Step({"w": w}, gradients, at)))
+                w = w - RATE * gradients["w"]
+            return TrainResult({**x, "w": w}, self.num_examples, self.num_steps, 1.0)
+
+        return LocalTask(
+            parameters=x,
+            broadcast=broadcast,
+            state=state,
+            options=OPTIONS,
+            settings=settings_of(algorithm, settings),
+            train=train,
+            gradients=lambda: Gradients(self.loss(x["w"]), {"w": self.gradient(x["w"])}),
+            loss=lambda: self.loss(x["w"]),
+        )
+
+
+@dataclass
+class Federation:
+    """Clients, and what is kept from round to round.
+
+    Attributes:
+        algorithm: What is run.
+        clients: All clients.
+        start: w before the first round.
+        settings: As at ``--set``.
+    """
+
+    algorithm: Algorithm
+    clients: Sequence[Quadratic]
+    start: Vector
+    settings: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.model: Arrays = {"w": self.start, "count": np.array(0)}
+        self.state: State = {}
+        self.kept: list[State] = [{} for _ in self.clients]
+
+    @property
+    def w(self) -> Vector:
+        return self.model["w"]
+
+    def round(self, cohort: Sequence[int], accepted: Callable[[int], bool] = lambda _: True) -> Vector:
+        """Carry out a round with these clients; return the new w."""
+        broadcast = {kind: self.state[kind] for kind in self.algorithm.broadcast if kind in self.state}
+        results: dict[int, LocalResult] = {}
+        for k in cohort:
+            task = self.clients[k].task(self.model, broadcast, self.kept[k], self.algorithm, **self.settings)
+            result = self.algorithm.local(task)
+            if accepted(k):
+                results[k] = result
+                self.kept[k] = result.state
+        self.model, self.state = self._step(results)
+        return self.w
+
+    def _step(self, results: dict[int, LocalResult]) -> tuple[Arrays, State]:
+        settings = settings_of(self.algorithm, self.settings)
+        infos = [self._info(k, result) for k, result in results.items()]
+        weights = self.algorithm.weigh(infos, OPTIONS, settings)
+        updates = [sets.join(result.trained.parameters, result.sent) for result in results.values()]
+        mean = weighted_mean([WeightedUpdate(u, v) for u, v in zip(updates, weights.weights, strict=True)])
+        aggregate, sent = sets.split(mean)
+        target = move(self.model, aggregate, weights.scale)
+        server = ServerRound(self.model, target, sent, self.state, len(results), len(self.clients), settings)
+        return self.algorithm.step(server)
+
+    def _info(self, k: int, result: LocalResult) -> UpdateInfo:
+        change = result.trained.parameters["w"] - self.w
+        return UpdateInfo(
+            str(k),
+            result.trained.num_examples,
+            result.trained.num_steps,
+            result.metrics,
+            lambda: float(change @ change),
+        )
+
+
+def clients(
+    number: int = 5, dimensions: int = 3, seed: int = 3, num_steps: Sequence[int] = (4, 2, 5, 3, 4)
+) -> list[Quadratic]:
+    """Clients that differ in everything."""
+    rng = np.random.default_rng(seed)
+    return [
+        Quadratic(
+            matrix=np.eye(dimensions) + 0.4 * rng.standard_normal((dimensions, dimensions)),
+            optimum=rng.standard_normal(dimensions),
+            num_examples=int(rng.integers(1, 50)),
+            num_steps=num_steps[k % len(num_steps)],
+        )
+        for k in range(number)
+    ]
+
+
+ROUNDS = ((0, 1, 2, 3, 4), (1, 3), (0, 2, 4), (3,), (0, 1, 2, 3, 4), (1, 2))
+"""The cohorts of six rounds."""
+
+
+def sgd(client: Quadratic, w: Vector, direction: Callable[[Vector, Vector, int], Vector]) -> Vector:
+    """A transcription's inner loop: ``direction`` gets w, its gradient and the step's number."""
+    for number in range(client.num_steps):
+        w = w - RATE * direction(w, client.batch_gradient(w, number), number)
+    return w

@@ -1,0 +1,138 @@
+"""What holds for every algorithm, and how they reduce to each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from algorithms import ALGORITHMS, load_algorithm
+from tests.algorithms.quadratics import ROUNDS, Federation, Quadratic, Vector, clients
+
+START = np.array([2.0, -1.0, 0.5])
+SAME_STEPS = (3,)
+NAMES = sorted(ALGORITHMS)
+
+
+def path(name: str, some: list[Quadratic] | None = None, **changes: float) -> list[Vector]:
+    """Where the model is after each of six rounds."""
+    federation = Federation(load_algorithm(name), some or clients(), START, changes)
+    return [federation.round(cohort) for cohort in ROUNDS]
+
+
+def assert_same(one: list[Vector], other: list[Vector], rtol: float = 1e-12) -> None:
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-12)
+
+
+def test_fedprox_without_mu_is_fedavg_to_the_last_bit() -> None:
+    for a, b in zip(path("fedprox", mu=0.0), path("fedavg"), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_fedavgm_without_momentum_and_with_rate_1_is_fedavg_to_the_last_bit() -> None:
+    for a, b in zip(path("fedavgm", momentum=0.0, server_learning_rate=1.0), path("fedavg"), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_fednova_with_equal_steps_is_fedavg() -> None:
+    same = clients(num_steps=SAME_STEPS)
+    assert_same(path("fednova", same), path("fedavg", same))
+
+
+def test_qfedavg_with_q_0_is_fedavg() -> None:
+    assert_same(path("qfedavg", q=0.0), path("fedavg"))
+
+
+def test_mimelite_without_momentum_is_fedavg_with_equal_weights() -> None:
+    equal = [replace(client, num_examples=7) for client in clients()]
+    assert_same(path("mimelite", equal, momentum=0.0), path("fedavg", equal))
+
+
+@pytest.mark.parametrize("name", ["scaffold", "feddyn"])
+def test_the_first_round_knows_no_correction_yet(name: str) -> None:
+    # Given clients with as many examples each, all of them in the first round
+    equal = [replace(client, num_examples=7) for client in clients()]
+
+    # Then SCAFFOLD's first round is FedAvg's; FedDyn's is FedProx's with mu = alpha, less h / alpha = x - mean
+    first = path(name, equal)[0]
+    if name == "scaffold":
+        np.testing.assert_allclose(first, path("fedavg", equal)[0], rtol=1e-12)
+    else:
+        prox = path("fedprox", equal, mu=0.1)[0]
+        np.testing.assert_allclose(first, prox + (prox - START), rtol=1e-6)
+
+
+def test_mimes_first_round_is_mimelites_a_step_of_one_less_beta() -> None:
+    # Given equal clients that do one step: from x, they end at x - eta (1 - beta) g
+    one_step = [replace(client, num_examples=7, num_steps=1) for client in clients()]
+    first = path("mime", one_step, momentum=0.9)[0]
+    assert first.tobytes() == path("mimelite", one_step, momentum=0.9)[0].tobytes()
+    fedavg = path("fedavg", one_step)[0]
+    np.testing.assert_allclose(first - START, 0.1 * (fedavg - START), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_the_clients_makes_no_difference(name: str) -> None:
+    # Given the same cohorts in another order
+    one, other = (Federation(load_algorithm(name), clients(), START) for _ in range(2))
+    for cohort in ROUNDS:
+        # When they carry out a round, then the model is the same but for rounding
+        np.testing.assert_allclose(one.round(cohort), other.round(cohort[::-1]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=15, deadline=None)
+@given(number=st.integers(1, 4), seed=st.integers(0, 1000))
+def test_clients_that_are_all_equal_are_as_one(name: str, number: int, seed: int) -> None:
+    # Given several clients that have the same data, and one alone
+    [single] = clients(1, seed=seed)
+    one = Federation(load_algorithm(name), [single], START)
+    many = Federation(load_algorithm(name), [single] * number, START)
+
+    # When all take part in four rounds, then they go the same way
+    for _ in range(4):
+        np.testing.assert_allclose(many.round(range(number)), one.round([0]), rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_client_at_its_optimum_stays_there(name: str) -> None:
+    # Given a client whose loss is least where the model is
+    federation = Federation(load_algorithm(name), [Quadratic(np.eye(3), START, 5, 3)], START)
+    # Then nothing moves
+    for _ in range(3):
+        np.testing.assert_allclose(federation.round([0]), START, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rejected_update_leaves_no_trace(name: str) -> None:
+    # Given a client whose updates are rejected, and a federation in which it isn't in the cohort
+    with_it, without = (Federation(load_algorithm(name), clients(), START) for _ in range(2))
+    for _ in range(2):
+        with_it.round([0, 1, 2], accepted=lambda k: k != 2)
+        without.round([0, 1])
+
+    # When it is accepted again, then all is as if it had not been there
+    assert with_it.round([0, 1, 2]).tobytes() == without.round([0, 1, 2]).tobytes()
+
+
+@pytest.mark.parametrize("name", ["scaffold", "feddyn"])
+def test_where_clients_differ_it_ends_near_the_optimum_of_all_and_fedavg_does_not(name: str) -> None:
+    # Given equal weights and clients whose optima differ, each of which does many steps
+    some = [replace(client, num_examples=7, num_steps=20) for client in clients()]
+    hessian = sum(client.matrix.T @ client.matrix for client in some)
+    optimum = np.linalg.solve(hessian, sum(client.gradient(np.zeros(3)) for client in some) * -1)
+
+    # When all take part in many rounds
+    ends = {}
+    for algorithm in ("fedavg", name):
+        federation = Federation(load_algorithm(algorithm), some, START)
+        for _ in range(300):
+            federation.round(range(5))
+        ends[algorithm] = np.linalg.norm(federation.w - optimum)
+
+    # Then it is at the optimum but for the batches' noise, and FedAvg has stopped far from it
+    assert ends[name] < 0.05 * ends["fedavg"], ends

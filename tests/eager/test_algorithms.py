@@ -1,0 +1,204 @@
+"""Every algorithm through the whole flow in Celery's eager mode: state, control variates, resuming, rejection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from celery import Celery
+
+import orchestrator.tasks
+import worker.tasks  # noqa: F401  (the app has the tasks of both sides)
+from algorithms import ALGORITHMS, LocalResult
+from orchestrator.couriers import EagerCourier
+from orchestrator.events import Event, RoundClosed
+from orchestrator.run import Run
+from orchestrator.run_folder import RunFolder
+from orchestrator.wire import Wire
+from tasks import arrays, sets
+from tasks.app import make_app
+from tasks.blobs import MemoryChunks
+from tasks.messages import Status, TrainOptions
+from tasks.presence import MemoryRegistry
+from tasks.workload import DataSource, Part, TrainResult
+from tests.support import announcement, run_config
+from worker.client import Client, add_client, forget_clients
+from worker.local_training import train_locally
+from workloads.digits import Digits
+
+NAMES = sorted(ALGORITHMS)
+HAVE_STATE = {"fedadagrad", "fedadam", "fedavgm", "feddyn", "fedyogi", "mime", "mimelite", "scaffold"}
+KEEP_AT_CLIENTS = {"feddyn", "scaffold"}
+CLIENTS = ("anna", "bert", "carl")
+ROUNDS = 4
+
+
+class StoppedError(Exception):
+    """Raised in the place of a kill."""
+
+
+class Hostile(Digits):
+    """Sends NaN in every second round that it trains."""
+
+    def __init__(self) -> None:
+        self.num_trained = 0
+
+    def _train(self, *arguments: Any) -> TrainResult:
+        result = super()._train(*arguments)
+        self.num_trained += 1
+        if self.num_trained % 2 == 0:
+            result.parameters["2.bias"][0] = np.nan
+        return result
+
+
+@pytest.fixture(scope="module")
+def app() -> Celery:
+    app = make_app("eager", "memory://", include=(), task_always_eager=True)
+    app.conf.result_backend = "cache+memory://"
+    app.finalize()
+    return app
+
+
+class Federation:
+    """Three clients with a part of the digits each, in this process."""
+
+    def __init__(self, app: Celery, folder: Path, workloads: dict[str, Digits] | None = None) -> None:
+        self.app = app
+        self.folder = folder
+        self.workloads = workloads or {}
+        self.chunks = MemoryChunks()
+        self.registry = MemoryRegistry()
+        self.start_clients()
+
+    def start_clients(self) -> None:
+        """Start all clients, or start them anew: what they know is in their folders."""
+        forget_clients()
+        orchestrator.tasks.use_chunks(self.chunks)
+        for index, client_id in enumerate(CLIENTS):
+            workload = self.workloads.get(client_id) or Digits()
+            data = workload.client_data(DataSource(part=Part(index, len(CLIENTS))))
+            folder = self.folder / client_id
+            folder.mkdir(parents=True, exist_ok=True)
+            add_client(Client(client_id, "digits", workload, data, self.chunks, folder, "first", lambda _: None))
+            said = {"num_examples": data.num_train, "labels": data.labels, "workload": "digits"}
+            self.registry.announce(announcement(client_id, **said))
+
+    def begin(self, name: str, algorithm: str, **changes: Any) -> RunFolder:
+        options = TrainOptions(epochs=1)
+        config = run_config(
+            workload="digits", algorithm=algorithm, num_clients=3, rounds=ROUNDS, options=options,
+            evaluate_clients=False, **changes,
+        )  # fmt: skip
+        return RunFolder.create(self.folder / name, config)
+
+    def go_on(self, folder: RunFolder, on_event: Callable[[Event], None] = lambda _: None) -> RunFolder:
+        wire = Wire(
+            EagerCourier(self.app), self.registry, self.chunks, broker_time=lambda: 1e12,
+            tend=lambda: False, tidy=lambda: None,
+        )  # fmt: skip
+        Run(folder.config(), folder, wire, on_event).run()
+        return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_learns_and_a_run_that_was_interrupted_ends_where_an_undisturbed_one_does(
+    app: Celery, tmp_path: Path, name: str
+) -> None:
+    # Given a run without a disturbance
+    undisturbed = Federation(app, tmp_path / "one")
+    whole = undisturbed.go_on(undisturbed.begin("run", name))
+
+    # Then the model has become better, and nothing is left of what was sent
+    history = whole.history()
+    assert [record.status for record in history] == ["closed"] * ROUNDS
+    assert history[-1].metrics["accuracy"] > max(0.3, history[0].metrics["accuracy"] - 0.05)
+    assert not undisturbed.chunks.chunks
+
+    # And the state is beside the checkpoint, of its names
+    assert whole.state(ROUNDS).exists() == bool(history[-1].state_digest) == (name in HAVE_STATE)
+
+    # When another stops after two rounds, and orchestrator and clients are started again
+    federation = Federation(app, tmp_path / "two")
+    folder = federation.begin("run", name)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, RoundClosed) and event.record.round_number == 2:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        federation.go_on(folder, stop)
+    federation.start_clients()
+    federation.go_on(folder)
+
+    # Then it ends at the same model, with the same state, to the last bit
+    assert folder.checkpoint(ROUNDS).read_bytes() == whole.checkpoint(ROUNDS).read_bytes()
+    assert folder.history()[-1].state_digest == history[-1].state_digest
+    folder.check_checkpoint()
+
+
+@pytest.mark.parametrize("name", sorted(KEEP_AT_CLIENTS))
+def test_what_a_client_keeps_is_that_of_its_last_accepted_update(app: Celery, tmp_path: Path, name: str) -> None:
+    # Given a client whose updates of rounds 2 and 4 are no numbers
+    federation = Federation(app, tmp_path, {"carl": Hostile()})
+    folder = federation.go_on(federation.begin("run", name))
+    statuses = [record.answers["carl"].status for record in folder.history()]
+    assert statuses == [Status.TRAINED, Status.REJECTED, Status.TRAINED, Status.REJECTED]
+
+    # Then it has what round 3 made of what it had after round 1, and that of round 4, which the next order would drop
+    kept = {path.name for path in (tmp_path / "carl" / "runs" / "run").iterdir()}
+    assert kept == {"after-round-0003.safetensors", "after-round-0004.safetensors"}
+
+    # And nothing of the rejected updates is in the orchestrator's state
+    state = arrays.map_file(folder.state(ROUNDS))
+    assert all(np.isfinite(values).all() for values in state.values())
+
+
+def test_scaffolds_common_variate_is_the_mean_of_the_clients(app: Celery, tmp_path: Path) -> None:
+    # Given a run in which all clients take part in all rounds
+    federation = Federation(app, tmp_path)
+    folder = federation.go_on(federation.begin("run", "scaffold"))
+
+    # Then c is the mean of the c_i that the clients keep, as the paper says of full participation
+    common = sets.split(arrays.map_file(folder.state(ROUNDS)))[1]["c"]
+    files = [tmp_path / client_id / "runs" / "run" / f"after-round-{ROUNDS:04d}.safetensors" for client_id in CLIENTS]
+    own = [sets.split(arrays.map_file(file))[1]["c"] for file in files]
+    for name, values in common.items():
+        np.testing.assert_allclose(values, np.mean([each[name] for each in own], axis=0), rtol=1e-4, atol=1e-6)
+    assert any(np.abs(values).max() > 0 for values in common.values())
+
+
+def test_a_failed_round_keeps_model_and_state(app: Celery, tmp_path: Path) -> None:
+    # Given a run in which round 2 has too few updates
+    federation = Federation(app, tmp_path, {"carl": Hostile()})
+    folder = federation.go_on(federation.begin("run", "fedadam", min_updates=3))
+    history = folder.history()
+    assert [record.status for record in history] == ["closed", "failed", "closed", "failed"]
+
+    # Then both are what they were
+    assert history[1].digest == history[0].digest
+    assert history[1].state_digest == history[0].state_digest != history[2].state_digest
+    assert folder.state(2).read_bytes() == folder.state(1).read_bytes()
+
+
+def test_an_update_without_what_the_algorithm_sends_is_rejected(
+    app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a client that sends no control variate
+    ignorant = Digits()
+    federation = Federation(app, tmp_path, {"carl": ignorant})
+
+    def train(workload: Digits, *rest: Any) -> LocalResult:
+        result = train_locally(workload, *rest)
+        return replace(result, sent={}) if workload is ignorant else result
+
+    monkeypatch.setattr("worker.client.train_locally", train)
+
+    # When it takes part, then its updates are rejected, and those of the others count
+    last = federation.go_on(federation.begin("run", "scaffold")).history()[-1]
+    assert last.answers["carl"].status is Status.REJECTED
+    assert "missing ['@c/" in last.answers["carl"].reason
+    assert last.status == "closed"

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from algorithms import Algorithm, LocalResult
+from algorithms.fedavg import FEDAVG
+from tasks.errors import ConfigurationError
+from tasks.workload import TimeBudget, TrainResult, Workload, can_train_along
+from tests.support import Pull, points, train_order
+from worker.local_training import Received, find_algorithm, train_locally
+from workloads.digits import Digits
+
+OWN = Algorithm(name="own", local=lambda task: LocalResult(task.train(lambda step: step.gradients)))
+
+
+class LoopOfItsOwn(Digits):
+    """Replaces the loop that train_along belongs to."""
+
+    def train(self, *_: Any, **__: Any) -> TrainResult:
+        raise NotImplementedError
+
+
+def train(algorithm: str, workload: Workload) -> LocalResult:
+    order = train_order(algorithm=algorithm, settings={"mu": 0.1, "momentum": 0.9, "alpha": 0.1})
+    received = Received(workload.initial_parameters(1), {}, {})
+    data = points("anna", 3).train
+    return train_locally(workload, data, order, received, TimeBudget(60), f"{__name__}:OWN")
+
+
+def test_a_built_in_algorithm_is_always_allowed_and_another_only_if_the_operator_says_so() -> None:
+    # Given an algorithm that isn't built in
+    spec = f"{__name__}:OWN"
+    # When an order names it, then it isn't even imported unless this client's operator has named it too
+    assert find_algorithm("fedavg", None) is FEDAVG
+    for allowed in (None, "another:ONE"):
+        with pytest.raises(ConfigurationError, match=f"is not allowed here: set CLIENT_ALGORITHM={spec}"):
+            find_algorithm(spec, allowed)
+    assert find_algorithm(spec, spec).name == "own"
+
+
+@pytest.mark.parametrize("algorithm", ["fedprox", "scaffold", "feddyn", f"{__name__}:OWN"])
+def test_a_workload_without_train_along_cant_have_its_steps_changed(algorithm: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"changes the clients' training steps.*no train_along\(\)"):
+        train(algorithm, Pull())
+
+
+def test_a_workload_without_gradients_cant_be_asked_for_them() -> None:
+    with pytest.raises(ConfigurationError, match=r"asks clients for their gradients.*Pull has no gradients\(\)"):
+        train("mimelite", Pull())
+
+
+def test_algorithms_that_leave_the_steps_alone_train_whatever_trains() -> None:
+    assert train("fedavg", Pull()).trained.num_steps > 0
+    assert train("qfedavg", Pull()).metrics["start_loss"] > 0
+
+
+def test_a_loop_that_was_replaced_isnt_gone_round() -> None:
+    # Given a subclass that overrides train() alone: the base's train_along() isn't what its author meant
+    assert can_train_along(Digits())
+    assert not can_train_along(LoopOfItsOwn())
+    assert not can_train_along(Pull())

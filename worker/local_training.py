@@ -1,0 +1,86 @@
+"""Local training as the run's algorithm wants it: its client's part, put together with this client's workload."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from algorithms import ALGORITHMS, Algorithm, LocalResult, LocalTask, load_algorithm
+from tasks.arrays import Arrays
+from tasks.errors import ConfigurationError
+from tasks.messages import TrainOrder
+from tasks.sets import Sets
+from tasks.workload import Direction, TimeBudget, TrainResult, Workload, can_train_along
+
+VARIABLE = "CLIENT_ALGORITHM"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What an order refers to.
+
+    Attributes:
+        parameters: The global model.
+        broadcast: What the algorithm sent along with it.
+        state: What this client kept after the last of its updates that was accepted.
+    """
+
+    parameters: Arrays
+    broadcast: Sets
+    state: Sets
+
+
+def train_locally(
+    workload: Workload, data: Any, order: TrainOrder, received: Received, budget: TimeBudget, allowed: str | None
+) -> LocalResult:
+    """Carry out the client's part of the order's algorithm.
+
+    Args:
+        workload: What is trained.
+        data: The client's training data.
+        order: The order.
+        received: What it refers to.
+        budget: The time that the client has.
+        allowed: The algorithm that isn't built in and may be carried out here all the same.
+
+    Raises:
+        ConfigurationError: If the algorithm isn't allowed here, or asks for what the workload can't do.
+    """
+    algorithm = find_algorithm(order.algorithm, allowed)
+    parameters = received.parameters
+
+    def train(direction: Direction | None) -> TrainResult:
+        if direction is None:
+            return workload.train(parameters, data, order.options, seed=order.seed, budget=budget)
+        if not can_train_along(workload):
+            raise ConfigurationError(
+                f"algorithm {order.algorithm!r} changes the clients' training steps, and workload "
+                f"{order.workload!r} has no train_along() to its train(): see docs/algorithms.md"
+            )
+        return workload.train_along(
+            parameters, data, order.options, seed=order.seed, budget=budget, direction=direction
+        )
+
+    return algorithm.local(
+        LocalTask(
+            parameters=parameters,
+            broadcast=received.broadcast,
+            state=received.state,
+            options=order.options,
+            settings=order.settings,
+            train=train,
+            gradients=lambda: workload.gradients(parameters, data),
+            loss=lambda: workload.evaluate(parameters, data).loss,
+        )
+    )
+
+
+def find_algorithm(spec: str, allowed: str | None) -> Algorithm:
+    """Return the algorithm that an order names: a built-in one, or the one that this client's operator has allowed.
+
+    Raises:
+        ConfigurationError: If it is neither; code isn't imported because an order says so.
+    """
+    if spec not in ALGORITHMS and spec != allowed:
+        raise ConfigurationError(f"the run's algorithm {spec!r} is not allowed here: set {VARIABLE}={spec}")
+    return load_algorithm(spec)
