@@ -17,7 +17,17 @@ import numpy.typing as npt
 from tasks.arrays import Arrays
 from tasks.messages import TrainOptions
 from tasks.seeds import generator
-from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+from tasks.workload import (
+    ClientData,
+    DataSource,
+    Direction,
+    Evaluation,
+    Gradients,
+    Step,
+    TimeBudget,
+    TrainResult,
+    Workload,
+)
 
 Floats = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.int64]
@@ -62,23 +72,38 @@ class Softmax(Workload):
         self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
     ) -> TrainResult:
         """Do gradient steps on shuffled batches until the epochs or the time are over."""
-        weights, bias = parameters["weights"].copy(), parameters["bias"].copy()
+        return self.train_along(
+            parameters, data, options, seed=seed, budget=budget, direction=lambda step: step.gradients
+        )
+
+    def train_along(
+        self,
+        parameters: Arrays,
+        data: Any,
+        options: TrainOptions,
+        *,
+        seed: int,
+        budget: TimeBudget,
+        direction: Direction,
+    ) -> TrainResult:
+        """Do the same with steps along ``direction``, for algorithms that change them."""
+        trained = {name: values.copy() for name, values in parameters.items()}
         rate = np.float32(options.learning_rate)
         num_examples, num_steps, num_seen = len(data.classes), 0, 0
         for rows in _batches(num_examples, options, seed):
             if budget.is_over():
                 break
-            positions, classes = data.positions[rows], data.classes[rows]
-            errors = _probabilities(weights, bias, positions)
-            errors[np.arange(len(rows)), classes] -= 1
-            errors /= len(rows)
-            weights -= rate * (positions.T @ errors)
-            bias -= rate * errors.sum(axis=0)
+            batch = Points(data.positions[rows], data.classes[rows])
+            turned = direction(Step(trained, _gradients(trained, batch), lambda at, b=batch: _gradients(at, b)))
+            trained = {name: values - rate * turned[name] for name, values in trained.items()}
             num_steps += 1
             num_seen += len(rows)
-        trained = {"weights": weights, "bias": bias}
         metrics = {"train_loss": self.evaluate(trained, data).loss}
         return TrainResult(trained, num_examples, num_steps, num_seen / num_examples, metrics)
+
+    def gradients(self, parameters: Arrays, data: Any) -> Gradients:
+        """Return loss and gradients over all of the client's points."""
+        return Gradients(self.evaluate(parameters, data).loss, _gradients(parameters, data))
 
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
         """Return mean cross entropy and accuracy."""
@@ -102,6 +127,14 @@ def _batches(num_examples: int, options: TrainOptions, seed: int) -> Iterator[Cl
     for epoch in range(options.epochs):
         order = generator(seed, "shuffle", epoch).permutation(num_examples)
         yield from np.split(order, range(options.batch_size, num_examples, options.batch_size))
+
+
+def _gradients(parameters: Arrays, batch: Points) -> dict[str, Floats]:
+    """Return the gradients of the batch's mean cross entropy."""
+    errors = _probabilities(parameters["weights"], parameters["bias"], batch.positions)
+    errors[np.arange(len(batch.classes)), batch.classes] -= 1
+    errors /= len(batch.classes)
+    return {"weights": batch.positions.T @ errors, "bias": errors.sum(axis=0)}
 
 
 def _probabilities(weights: Floats, bias: Floats, positions: Floats) -> Floats:

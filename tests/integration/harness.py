@@ -151,12 +151,16 @@ class Field:
         self._programs.append(program)
         return program
 
-    def orchestrator(self, *options: str, workload: str = "pulled:Pulled", **environment: str) -> Program:
+    def orchestrator(
+        self, *options: str, workload: str = "pulled:Pulled", cwd: Path | None = None, **environment: str
+    ) -> Program:
         """Start an orchestrator."""
         chosen = () if "--resume" in options else ("--workload", workload)
-        return self.start("orchestrator", "orchestrator.start", *chosen, *options, **environment)
+        return self.start("orchestrator", "orchestrator.start", *chosen, *options, cwd=cwd, **environment)
 
-    def client(self, broker: Redis, client_id: str, *options: str, **environment: str) -> Program:
+    def client(
+        self, broker: Redis, client_id: str, *options: str, cwd: Path | None = None, **environment: str
+    ) -> Program:
         """Start a client's worker."""
         settings = {
             "CELERY_BROKER_URL": url(broker),
@@ -166,7 +170,9 @@ class Field:
             "CLIENT_HEARTBEAT_S": "0.5",
             **environment,
         }
-        return self.start(client_id, "celery", "-A", "worker", "worker", "--loglevel", "INFO", *options, **settings)
+        return self.start(
+            client_id, "celery", "-A", "worker", "worker", "--loglevel", "INFO", *options, cwd=cwd, **settings
+        )
 
     def end(self) -> None:
         """End what still runs."""

@@ -62,12 +62,58 @@ def test_a_client_elsewhere_is_told_the_workload_in_its_environment(field: Field
     assert [len(record["cohort"]) for record in history(study / "run")] == [2, 2, 2]
 
 
-def test_the_numpy_example_trains(field: Field, tmp_path: Path) -> None:
+def test_an_algorithm_of_ones_own_after_its_page_alone_trains(field: Field, tmp_path: Path) -> None:
+    # Given what docs/algorithms.md says to put into a folder outside the repo
+    page = (harness.ROOT / "docs" / "algorithms.md").read_text()
+    [block] = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "my_algorithm.py").write_text(block)
+
+    # When the page's command is run there
+    program = field.start(
+        "orchestrator", "orchestrator.start", "--clients", "3", "--algorithm", "my_algorithm:CLIPPED",
+        "--set", "clip=0.5", "--rounds", "4", "--run-dir", "run", cwd=tmp_path,
+    )  # fmt: skip
+
+    # Then clients and orchestrator carry it out
+    assert program.wait() == 0, program.output
+    records = history(tmp_path / "run")
+    assert [{answer["status"] for answer in record["answers"].values()} for record in records] == [{"trained"}] * 4
+    assert records[-1]["metrics"]["accuracy"] > records[0]["metrics"]["accuracy"]
+    assert records[-1]["state_digest"]
+
+
+def test_a_client_elsewhere_carries_out_no_algorithm_that_its_operator_has_not_named(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given two clients with the file in their folder, of which one was told that it may carry it out
+    page = (harness.ROOT / "docs" / "algorithms.md").read_text()
+    (tmp_path / "my_algorithm.py").write_text(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[0])
+    spec = "my_algorithm:CLIPPED"
+    field.client(broker, "client-1", CLIENT_WORKLOAD="digits", CLIENT_ALGORITHM=spec, cwd=tmp_path)
+    field.client(broker, "client-2", CLIENT_WORKLOAD="digits", cwd=tmp_path)
+
+    # When a run asks for it
+    program = field.orchestrator(
+        "--broker", url(broker), "--algorithm", spec, "--rounds", "1", "--run-dir", str(tmp_path / "run"),
+        workload="digits", cwd=tmp_path,
+    )  # fmt: skip
+
+    # Then the one trains, and the other says what is to be set
+    assert program.wait() == 0, program.output
+    answers = history(tmp_path / "run")[0]["answers"]
+    assert answers["client-1"]["status"] == "trained"
+    assert answers["client-2"]["status"] == "failed"
+    assert f"set CLIENT_ALGORITHM={spec}" in answers["client-2"]["reason"]
+
+
+@pytest.mark.parametrize("algorithm", ["fedavg", "scaffold", "mime"])
+def test_the_numpy_example_trains(field: Field, tmp_path: Path, algorithm: str) -> None:
     # Given the example that is not torch
 
     # When it is run from its folder
     program = field.start(
         "orchestrator", "orchestrator.start", "--workload", "softmax:Softmax", "--rounds", "3",
+        "--algorithm", algorithm, "--learning-rate", "0.5",
         "--run-dir", str(tmp_path / "run"), cwd=harness.ROOT / "examples" / "numpy_softmax",
     )  # fmt: skip
 
