@@ -30,6 +30,7 @@ from tasks import federation
 from tasks.errors import ConfigurationError, DataMissingError, FederationError
 from tasks.loading import check_spec
 from tasks.messages import TrainOptions
+from tasks.spec import WorkloadSpec
 from tasks.workload import BUILT_IN
 from verification import SCORERS
 
@@ -58,8 +59,20 @@ _DEFAULTS = RunConfig(run_id="")
 @click.option(
     "--workload",
     default=_DEFAULTS.workload,
+    metavar="NAME[,KEY=VALUE…]",
+    help=f"What is trained: {', '.join(BUILT_IN)}, or your own as module:name; with parameters, if it has any.",
+)
+@click.option(
+    "--net",
     metavar="NAME",
-    help=f"What is trained: {', '.join(BUILT_IN)}, or your own as module:name.",
+    show_default="the workload's own",
+    help="Short for the parameter net in --workload: what model is trained, like 2nn or cnn.",
+)
+@click.option(
+    "--split",
+    metavar="NAME[:PARAMETER]",
+    show_default="the workload's own",
+    help="Short for the parameter split in --workload: how data is shared out among the clients, like dirichlet:0.1.",
 )
 @click.option(
     "--data",
@@ -220,16 +233,26 @@ def main(context: click.Context, /, **options: Any) -> None:
 
 def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
     """Check the options and make the folder of a new run."""
-    check_spec("workload", options["workload"], BUILT_IN)
+    workload = _workload(options)
+    check_spec("workload", workload.name, BUILT_IN)
     settings_of(load_algorithm(options["algorithm"]), options["settings"])
     load_selector(options["select"])
     for scorer in options["verify"]:
         check_spec("scorer", scorer, {**SCORERS, PEERS: PEERS})
     run_id = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     _check_broker(options["broker"], run_id)
-    config = _config(run_id, options)
+    config = _config(run_id, {**options, "workload": str(workload)})
     path: Path = options["run_dir"] or Path("runs") / run_id
     return config, RunFolder.create(path.absolute(), config)
+
+
+def _workload(options: dict[str, Any]) -> WorkloadSpec:
+    """Return the workload's spec, with the parameters that have flags of their own."""
+    spec = WorkloadSpec.parse(options["workload"])
+    for key in ("net", "split"):
+        if options[key] is not None:
+            spec = spec.with_parameter(key, options[key])
+    return spec
 
 
 def _config(run_id: str, options: dict[str, Any]) -> RunConfig:

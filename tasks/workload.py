@@ -6,6 +6,7 @@ local training, evaluation. Its contract is named NumPy arrays, so that it may t
 
 from __future__ import annotations
 
+import inspect
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, LoadError
 from tasks.loading import load
 from tasks.messages import TrainOptions
+from tasks.spec import WorkloadSpec
 
 BUILT_IN = {
     "digits": "workloads.digits:Digits",
@@ -239,15 +241,23 @@ def can_train_along(workload: Workload) -> bool:
 
 
 def load_workload(spec: str) -> Workload:
-    """Return a workload by built-in name or ``module:name`` (a class that needs no arguments, or an instance).
+    """Return a workload by its spec, ``NAME[,KEY=VALUE...]``.
+
+    The name is a built-in one, or ``module:name`` of a class or an instance. A class is called with the parameters as
+    keyword arguments, strings all of them; an instance takes none.
 
     Raises:
         UnknownNameError: If there is no such name.
         LoadError: If it can't be imported or isn't a workload.
+        ConfigurationError: If it has no such parameter, or finds a value wrong.
     """
-    found = load("workload", spec, BUILT_IN)
+    parsed = WorkloadSpec.parse(spec)
+    found = load("workload", parsed.name, BUILT_IN)
+    _check_parameters(parsed, found)
     try:
-        workload = found() if isinstance(found, type) else found
+        workload = found(**parsed.arguments()) if isinstance(found, type) else found
+    except ConfigurationError:
+        raise
     except Exception as error:  # whatever the user's class raises while it is made
         raise LoadError(f"workload {spec!r}: making it failed: {type(error).__name__}: {error}") from error
     if not isinstance(workload, Workload):
@@ -255,3 +265,18 @@ def load_workload(spec: str) -> Workload:
             f"workload {spec!r} is {type(workload).__name__}, not a Workload: subclass tasks.workload.Workload"
         )
     return workload
+
+
+def _check_parameters(spec: WorkloadSpec, found: object) -> None:
+    """Refuse parameters that the workload's class doesn't take."""
+    if not spec.parameters:
+        return
+    parameters = inspect.signature(found).parameters.values() if isinstance(found, type) else ()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    allowed = [parameter.name.replace("_", "-") for parameter in parameters if parameter.kind in by_name]
+    wrong = [key for key in spec.parameters if key not in allowed]
+    if wrong:
+        known = f"it has {', '.join(allowed)}" if allowed else "it has none"
+        raise ConfigurationError(f"workload {spec.name!r} has no parameter {wrong[0]!r}: {known}")

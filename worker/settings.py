@@ -11,6 +11,7 @@ from tasks.broker import DEFAULT_URL, URL_VARIABLE, check_url
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.names import check_client_id
 from tasks.presence import DEFAULT_HEARTBEAT_S
+from tasks.spec import canonical
 from tasks.workload import Part
 
 
@@ -21,7 +22,7 @@ class ClientSettings:
     Attributes:
         broker_url: ``CELERY_BROKER_URL``: the Redis to join.
         client_id: ``CLIENT_ID``, or None for one that is made up once and kept in a file.
-        workload: ``CLIENT_WORKLOAD``: a built-in name or ``module:name``.
+        workload: ``CLIENT_WORKLOAD``: its spec, ``NAME[,KEY=VALUE...]``, in the one way to write it.
         algorithm: ``CLIENT_ALGORITHM``: an algorithm that isn't built in, as ``module:name``, whose client's part a run
             may ask for; None for built-in ones alone.
         data: ``CLIENT_DATA``: the folder with the client's data, or None for what the workload brings along.
@@ -51,7 +52,7 @@ class ClientSettings:
         return cls(
             broker_url=check_url(environment.get(URL_VARIABLE) or DEFAULT_URL),
             client_id=check_client_id(client_id) if client_id else None,
-            workload=environment.get("CLIENT_WORKLOAD") or "digits",
+            workload=canonical(environment.get("CLIENT_WORKLOAD") or "digits"),
             algorithm=environment.get("CLIENT_ALGORITHM") or None,
             data=_folder(environment.get("CLIENT_DATA")),
             part=Part.parse(part) if part else None,

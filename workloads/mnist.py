@@ -1,11 +1,8 @@
-"""MNIST: 70,000 handwritten digits of 28x28 pixels, in the four original IDX files, from a folder of the user's.
-
-The model is the "2NN" of McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data"
-(2017), section 3: two hidden layers of 200 units with ReLU, 199,210 parameters.
-"""
+"""MNIST: 70,000 handwritten digits of 28x28 pixels, in the four original IDX files, from a folder of the user's."""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import shlex
 from collections.abc import Mapping
@@ -14,30 +11,26 @@ from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
-from torch import nn
 
 from tasks.arrays import Array
 from tasks.errors import DataMissingError
-from tasks.workload import ClientData, DataSource
-from workloads.examples import Examples
+from workloads.examples import Examples, Indices
 from workloads.idx import parse, read_content
-from workloads.splits import client_split
-from workloads.torch_workload import TorchWorkload
+from workloads.image_workload import ImageWorkload
+from workloads.nets import ImageShape
+from workloads.splits import Labels
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"
 TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
-IMAGE_SIZE = 28
-NUM_CLASSES = 10
 MAX_PIXEL = 255
 SPLIT_SEED = 60_000
-"""Not the run's seed: whoever takes part, in whichever run, has to agree on who has which images."""
+"""Of the clients' parts unless ``split-seed`` says otherwise."""
 
 
-class Mnist(TorchWorkload):
-    """Two hidden layers of 200 on MNIST, whose training images are shared out iid among the clients.
+class Mnist(ImageWorkload):
+    """MNIST, inputs ``(n, 28, 28)``; by default the 2NN of McMahan et al. and iid parts of the training images.
 
     The 10,000 test images are the orchestrator's; each client holds out 10 % of its own. Files may be gzipped.
     """
@@ -52,28 +45,25 @@ class Mnist(TorchWorkload):
     )
     """SHA-256 of each file's uncompressed content."""
 
-    def build_model(self) -> nn.Module:
-        """Return the model: inputs ``(n, 28, 28)``, logits ``(n, 10)``."""
-        return nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(IMAGE_SIZE**2, 200),
-            nn.ReLU(),
-            nn.Linear(200, 200),
-            nn.ReLU(),
-            nn.Linear(200, NUM_CLASSES),
-        )
+    image_shape: ClassVar[ImageShape] = (1, 28, 28)
+    default_net: ClassVar[str] = "2nn"
+    default_split_seed: ClassVar[int] = SPLIT_SEED
 
-    def client_data(self, source: DataSource) -> ClientData:
-        """Return the client's part of the training images in ``source.folder``.
+    def shared_labels(self, folder: Path | None) -> Labels:
+        """Return the classes of the training images in ``folder``.
 
         Raises:
             DataMissingError: If the files aren't there or aren't the original ones.
-            ConfigurationError: If there are more parts than images.
         """
-        images, labels = self._read(source.folder, TRAIN_IMAGES), self._read(source.folder, TRAIN_LABELS)
-        train_rows, test_rows = client_split(len(labels), source.part, SPLIT_SEED)
-        train = _examples(images, labels, train_rows)
-        return ClientData(train, _examples(images, labels, test_rows), len(train), train.labels())
+        return self._read(folder, TRAIN_LABELS).astype(np.int64)
+
+    def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
+        """Return training images in ``folder``.
+
+        Raises:
+            DataMissingError: If the files aren't there or aren't the original ones.
+        """
+        return _examples(self._read(folder, TRAIN_IMAGES), self._read(folder, TRAIN_LABELS), rows)
 
     def holdout_data(self, folder: Path | None) -> Examples:
         """Return the test images in ``folder``.
@@ -85,14 +75,24 @@ class Mnist(TorchWorkload):
 
     def _read(self, folder: Path | None, name: str) -> Array:
         path = _find(folder, name)
-        content = read_content(path)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != self.digests[name]:
-            raise DataMissingError(
-                f"{path} is not MNIST's original {name}: its content has SHA-256 {digest}, not {self.digests[name]}. "
-                f"{_how_to_get(path.parent)}"
-            )
-        return parse(content, path)
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataMissingError(f"{path} can't be read: {error}") from error
+        return _read_original(path.absolute(), name, self.digests[name], (status.st_mtime_ns, status.st_size))
+
+
+@functools.lru_cache(maxsize=8)
+def _read_original(path: Path, name: str, original: str, _version: tuple[int, int]) -> Array:
+    """Read a file and check its digest, once a process as long as the file stays as it is."""
+    content = read_content(path)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != original:
+        raise DataMissingError(
+            f"{path} is not MNIST's original {name}: its content has SHA-256 {digest}, not {original}. "
+            f"{_how_to_get(path.parent)}"
+        )
+    return parse(content, path)
 
 
 def _find(folder: Path | None, name: str) -> Path:
@@ -115,7 +115,7 @@ def _how_to_get(folder: Path) -> str:
     )
 
 
-def _examples(images: Array, labels: Array, rows: npt.NDArray[np.int64] | slice) -> Examples:
+def _examples(images: Array, labels: Array, rows: Indices | slice) -> Examples:
     inputs = images[rows].astype(np.float32)
     inputs /= MAX_PIXEL
     return Examples(inputs, labels[rows].astype(np.int64))

@@ -45,6 +45,7 @@ class Hostile(Digits):
     """Sends NaN in every second round that it trains."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.num_trained = 0
 
     def _train(self, *arguments: Any) -> TrainResult:

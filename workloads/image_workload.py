@@ -1,0 +1,72 @@
+"""Base of the built-in workloads: labelled images that clients share, a net by name, a split by name."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from torch import nn
+
+from tasks.errors import ConfigurationError
+from tasks.workload import ClientData, DataSource
+from workloads.examples import Examples, Indices
+from workloads.nets import ImageShape, load_net
+from workloads.splits import Labels, client_split, load_split
+from workloads.torch_workload import TorchWorkload
+
+NUM_CLASSES = 10
+
+
+class ImageWorkload(TorchWorkload):
+    """Trains a net on a client's part of a data set; subclasses say which data set.
+
+    Args:
+        net: What is trained: a name in :data:`workloads.nets.NETS` or ``module:function``; None: the default.
+        split: Who gets what: ``NAME[:PARAMETER]`` of :data:`workloads.splits.SPLITS` or ``module:name[:PARAMETER]``.
+        split_seed: Seed of the split, a whole number from 0; None: the workload's own, a constant. It is not the
+            run's seed: whoever takes part, in whichever run, has to agree on who has what.
+
+    Raises:
+        ConfigurationError: If an argument is wrong, or the net doesn't take images of this size.
+    """
+
+    image_shape: ClassVar[ImageShape]
+    default_net: ClassVar[str]
+    default_split_seed: ClassVar[int]
+
+    def __init__(self, net: str | None = None, split: str = "iid", split_seed: str | None = None) -> None:
+        self._net = load_net(net or self.default_net, self.image_shape, NUM_CLASSES)
+        load_split(split)
+        self._split = split
+        self._split_seed = self.default_split_seed if split_seed is None else _seed(split_seed)
+
+    @abstractmethod
+    def shared_labels(self, folder: Path | None) -> Labels:
+        """Return the class of every example that clients share, int64, shape ``(n,)``."""
+
+    @abstractmethod
+    def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
+        """Return those of the examples that clients share that are at ``rows`` of :meth:`shared_labels`."""
+
+    def build_model(self) -> nn.Module:
+        """Return a new model: it takes images and returns logits ``(n, 10)``."""
+        return self._net(self.image_shape, NUM_CLASSES)
+
+    def client_data(self, source: DataSource) -> ClientData:
+        """Return the client's part of the examples that clients share, a tenth of it to test on.
+
+        Raises:
+            DataMissingError: If the data isn't where it should be or isn't what it should be.
+            ConfigurationError: If the split can't be made of so many examples.
+        """
+        labels = self.shared_labels(source.folder)
+        train_rows, test_rows = client_split(labels, source.part, self._split_seed, self._split)
+        train = self.shared_examples(source.folder, train_rows)
+        return ClientData(train, self.shared_examples(source.folder, test_rows), len(train), train.labels())
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
+        raise ConfigurationError(f"split-seed={text}: whole numbers from 0 to {2**63 - 1} are allowed")
+    return int(text)

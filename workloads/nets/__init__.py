@@ -1,0 +1,42 @@
+"""Nets of the built-in image workloads, a file each: functions that return a model for images of any size."""
+
+from __future__ import annotations
+
+import functools
+from typing import cast
+
+import torch
+
+from tasks.errors import LoadError
+from tasks.loading import load
+from workloads.nets.net import ImageShape, Net
+
+NETS = {
+    "2nn": "workloads.nets.two_nn:two_nn",
+    "cnn": "workloads.nets.cnn:cnn",
+    "lenet5": "workloads.nets.lenet5:lenet5",
+    "linear": "workloads.nets.linear:linear",
+    "mlp": "workloads.nets.mlp:mlp",
+    "resnet18": "workloads.nets.resnet18:resnet18",
+}
+"""Names at ``net=``, and where each is."""
+
+__all__ = ["NETS", "ImageShape", "Net", "load_net"]
+
+
+@functools.cache
+def load_net(spec: str, image_shape: ImageShape, num_classes: int) -> Net:
+    """Return a net by name or ``module:function``, one that can be made for images of this shape.
+
+    Raises:
+        UnknownNameError: If there is no such name.
+        LoadError: If it can't be imported or can't be called.
+        ConfigurationError: If it doesn't take such images.
+    """
+    found = load("net", spec, NETS)
+    if not callable(found):
+        raise LoadError(f"net {spec!r} is {type(found).__name__}, not a function")
+    net = cast(Net, found)
+    with torch.random.fork_rng(devices=()):
+        net(image_shape, num_classes)
+    return net

@@ -1,0 +1,131 @@
+"""The command ``python -m workloads.show_split``: draws who gets how many examples of each label, and tells it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+import numpy as np
+import numpy.typing as npt
+
+from tasks.errors import FederationError
+from tasks.spec import WorkloadSpec
+from tasks.workload import DataSource, Part, load_workload
+
+MAX_ROWS = 20
+"""Clients that the table lists one by one."""
+MAX_LABELS = 20
+"""Labels with a colour and a column of their own; with more, the rest are put together."""
+REST = "others"
+
+Counts = npt.NDArray[np.int64]
+"""Training examples, shape ``(clients, labels)``."""
+
+
+@click.command(context_settings={"max_content_width": 110, "show_default": True})
+@click.option("--workload", default="digits", metavar="NAME[,KEY=VALUE…]", help="The workload, as at the orchestrator.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Folder with the workload's data.")
+@click.option("--split", metavar="NAME[:PARAMETER]", help="Short for the parameter split in --workload.")
+@click.option("--clients", "num_clients", default=10, type=click.IntRange(1), metavar="N", help="Number of clients.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), default="split.png", metavar="FILE", help="The image.")
+def main(workload: str, data: Path | None, split: str | None, num_clients: int, output: Path) -> None:
+    """Draw how many training examples of each label every client has, and print a table of it."""
+    try:
+        spec = WorkloadSpec.parse(workload)
+        if split is not None:
+            spec = spec.with_parameter("split", split)
+        labels, counts = count_labels(str(spec), data, num_clients)
+    except FederationError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    draw(labels, counts, f"{spec}, {num_clients} clients", output)
+    click.echo(table(labels, counts))
+    click.echo(f"drawn: {output}")
+
+
+def count_labels(spec: str, folder: Path | None, num_clients: int) -> tuple[list[str], Counts]:
+    """Return all labels in order, and how many training examples of each every client has.
+
+    Raises:
+        ConfigurationError: If there is no such workload, its data isn't there, or it can't be split so.
+    """
+    workload = load_workload(spec)
+    clients = [workload.client_data(DataSource(folder, Part(i, num_clients))).labels for i in range(num_clients)]
+    labels = sorted({label for client in clients for label in client}, key=lambda label: (len(label), label))
+    counts = np.array([[client.get(label, 0) for label in labels] for client in clients], dtype=np.int64)
+    return _put_rest_together(labels, counts)
+
+
+def _put_rest_together(labels: list[str], counts: Counts) -> tuple[list[str], Counts]:
+    if len(labels) <= MAX_LABELS:
+        return labels, counts
+    kept = MAX_LABELS - 1
+    rest = counts[:, kept:].sum(axis=1, keepdims=True)
+    return [*labels[:kept], REST], np.hstack([counts[:, :kept], rest])
+
+
+def table(labels: Sequence[str], counts: Counts) -> str:
+    """Return a table with a row a client, at most the first twenty of them, and a line about all."""
+    rows = [["client", *labels, "all"]]
+    rows += [[str(i + 1), *map(str, row), str(row.sum())] for i, row in enumerate(counts[:MAX_ROWS])]
+    if len(counts) > MAX_ROWS:
+        rows.append(["…", *["" for _ in labels], ""])
+    rows.append(["all", *map(str, counts.sum(axis=0)), str(counts.sum())])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    sizes, present = counts.sum(axis=1).tolist(), (counts > 0).sum(axis=1).tolist()
+    return "\n".join([*lines, "", _range("training examples", sizes), _range("labels", present)])
+
+
+def _range(what: str, values: Sequence[int]) -> str:
+    return f"{what} a client: {min(values)} to {max(values)}, median {median(values):g}"
+
+
+def draw(labels: Sequence[str], counts: Counts, title: str, path: Path) -> None:
+    """Draw a bar a client into an image file, in it a piece a label."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    import matplotlib as mpl  # noqa: PLC0415  # slow to import
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    width = float(np.clip(4 + 0.25 * len(counts), 7, 16))
+    figure, axis = plt.subplots(figsize=(width, 4.5), layout="constrained")
+    try:
+        _draw_bars(axis, labels, counts, mpl.colormaps["tab10" if len(labels) <= 10 else "tab20"])
+        axis.set_title(title)
+        figure.legend(*_from_top(axis), title="label", loc="outside right center", frameon=False)
+        figure.savefig(path, dpi=120)
+    finally:
+        plt.close(figure)
+
+
+def _draw_bars(axis: Any, labels: Sequence[str], counts: Counts, colours: Any) -> None:
+    numbers = np.arange(1, len(counts) + 1)
+    bottom = np.zeros(len(counts), dtype=np.int64)
+    bar_width = 0.85
+    for index, label in enumerate(labels):
+        axis.bar(numbers, counts[:, index], bar_width, bottom=bottom, label=label, color=colours(index), linewidth=0)
+        bottom += counts[:, index]
+    axis.set_xlabel("client")
+    axis.set_ylabel("training examples")
+    axis.set_xlim(0.4, len(counts) + 0.6)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.grid(axis="y", alpha=0.3)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _from_top(axis: Any) -> tuple[list[Any], list[str]]:
+    """Return the legend's entries in the order in which a bar's pieces lie on each other, the top one first."""
+    handles, labels = axis.get_legend_handles_labels()
+    return handles[::-1], labels[::-1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Splits, a file each: who gets which examples of a data set that several share.
+
+Pure functions of labels, number of parts and seed: every process that calls them with equal arguments gets equal
+parts, so that clients agree without a word.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from tasks.errors import ConfigurationError, LoadError
+from tasks.loading import load
+from tasks.workload import Part
+from workloads.examples import Indices
+from workloads.splits.holding_out import CLIENT_TEST_SHARE, hold_out
+from workloads.splits.split import Labels, Split
+
+SPLITS = {
+    "dirichlet": "workloads.splits.dirichlet:dirichlet",
+    "iid": "workloads.splits.iid:iid",
+    "niid": "workloads.splits.niid:niid",
+    "quantity": "workloads.splits.quantity:quantity",
+    "shards": "workloads.splits.shards:shards",
+}
+"""Names at ``split=``, and where each is: a function of the text after the name's colon that returns a split."""
+
+__all__ = ["SPLITS", "Labels", "Split", "client_split", "hold_out", "load_split"]
+
+
+def load_split(spec: str) -> Split:
+    """Return a split by ``NAME[:PARAMETER]`` or ``module:name[:PARAMETER]``.
+
+    Raises:
+        UnknownNameError: If there is no such name.
+        LoadError: If it can't be imported or can't be called.
+        ConfigurationError: If its parameter is wrong.
+    """
+    name, _, parameter = spec.partition(":")
+    if name not in SPLITS:
+        module, _, rest = spec.partition(":")
+        own, _, parameter = rest.partition(":")
+        name = f"{module}:{own}" if own else module
+    found = load("split", name, SPLITS)
+    if not callable(found):
+        raise LoadError(f"split {spec!r} is {type(found).__name__}, not a function")
+    split: Split = found(parameter)
+    return split
+
+
+def client_split(labels: Labels, part: Part, seed: int, split: str = "iid") -> tuple[Indices, Indices]:
+    """Return the indices that one client trains on and tests on: its part of the split, less a tenth to test on.
+
+    The split is made once a process and kept, so that many clients in one process each only take their rows.
+
+    Raises:
+        ConfigurationError: If the split can't be made of so many examples, or isn't one.
+    """
+    own = _parts(split, labels.astype(np.int64).tobytes(), part.count, seed)[part.index]
+    return hold_out(own, CLIENT_TEST_SHARE, seed)
+
+
+@functools.lru_cache(maxsize=4)
+def _parts(split: str, labels: bytes, num_parts: int, seed: int) -> list[Indices]:
+    classes = np.frombuffer(labels, dtype=np.int64)
+    parts = load_split(split)(classes, num_parts, seed)
+    _check(split, parts, len(classes), num_parts)
+    return parts
+
+
+def _check(split: str, parts: Sequence[Indices], num_examples: int, num_parts: int) -> None:
+    """Refuse parts, of the user's own split maybe, that don't have every example exactly once."""
+    if len(parts) != num_parts or not all(len(part) for part in parts):
+        raise ConfigurationError(f"split {split!r} made {len(parts)} parts: {num_parts} are needed, none of them empty")
+    if not np.array_equal(np.sort(np.concatenate(parts)), np.arange(num_examples)):
+        raise ConfigurationError(f"split {split!r}: each of the {num_examples} examples has to be in exactly one part")

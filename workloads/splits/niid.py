@@ -1,0 +1,34 @@
+"""Levels of skew: a whole number stands for a split, as in frameworks that know one dial from iid to most skewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tasks.errors import ConfigurationError
+from workloads.splits.dirichlet import dirichlet
+from workloads.splits.iid import iid
+from workloads.splits.shards import shards
+from workloads.splits.split import Split
+
+LEVELS: tuple[tuple[Callable[[str], Split], str], ...] = (
+    (iid, ""),
+    (dirichlet, "1"),
+    (dirichlet, "0.5"),
+    (dirichlet, "0.1"),
+    (shards, "2"),
+    (shards, "1"),
+)
+"""The split of each level and its parameter, from 0 on: every level is more skewed than the one before."""
+
+
+def niid(parameter: str) -> Split:
+    """Return the split that ``niid:LEVEL`` stands for; there is no default.
+
+    Raises:
+        ConfigurationError: If there is no such level.
+    """
+    levels = {str(level): split for level, split in enumerate(LEVELS)}
+    if parameter not in levels:
+        raise ConfigurationError(f"split 'niid:{parameter}': write niid:LEVEL with a level of {', '.join(levels)}")
+    make, its_parameter = levels[parameter]
+    return make(its_parameter)
