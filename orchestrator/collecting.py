@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 
 from orchestrator.answers import MAX_ANSWER_BYTES, read_answer
@@ -51,6 +52,7 @@ class Collector:
         self._clock = clock
         self._outstanding: dict[str, Order] = {}
         self._late: list[Answer] = []
+        self._over: deque[str] = deque(maxlen=MAX_OUTSTANDING)
 
     def expect_late(self, orders: Iterable[Order]) -> None:
         """Look out for answers to orders whose slots were filled without; only the newest ``MAX_OUTSTANDING``."""
@@ -59,6 +61,15 @@ class Collector:
         for order_id in given_up:
             del self._outstanding[order_id]
         self._wire.courier.forget(given_up)
+
+    def over(self, order_ids: Iterable[str]) -> list[str]:
+        """Note that the round of these orders is over, and return them and others that lately were.
+
+        A client's worker that ended just as it took an order gets it again when it is started. What it stores then
+        nobody waits for: it is to be forgotten with the next round that closes.
+        """
+        self._over.extend(order_ids)
+        return [order_id for order_id in self._over if order_id not in self._outstanding]
 
     def late(self) -> list[Answer]:
         """Return the answers that have come late since this was last asked."""

@@ -77,8 +77,8 @@ class Round:
     def forget(self) -> None:
         """Remove what the round has left on the broker."""
         courier, chunks = self._context.wire.courier, self._context.wire.chunks
-        task_ids = [order.order_id for order in self._slots.orders()] + [chord.body_id for chord in self._chords]
-        task_ids += self._called
+        task_ids = self._context.collector.over(order.order_id for order in self._slots.orders())
+        task_ids += [chord.body_id for chord in self._chords] + self._called
         courier.forget(task_ids, self._chords)
         for order in self._slots.orders():  # of those that came late or were rejected unread
             name = names.update_blob(order.client_id, order.run_id, order.round_number)

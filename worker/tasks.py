@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from celery import shared_task
+from celery.exceptions import Ignore
 
 from tasks import names
 from tasks.messages import (
@@ -54,10 +55,25 @@ def disconnect(self: Any, message: dict[str, object]) -> dict[str, object]:
     return _carry_out(self.request.id, message, DisconnectOrder, Client.disconnect)
 
 
+STALE_S = 2.0
+"""Seconds after an order's deadline at which its slot is surely filled: by then nobody waits for an answer."""
+
+
+def _is_stale(client_id: str, deadline: object) -> bool:
+    """Say whether an order came so late, by a worker that was away, that its round has been closed without it."""
+    try:
+        client = find_client(client_id)
+    except LookupError:
+        return False
+    return isinstance(deadline, int | float) and client.broker_time() > deadline + STALE_S
+
+
 def _carry_out(
     task_id: str, message: dict[str, object], kind: type[O], method: Callable[[Client, O], Answer]
 ) -> dict[str, object]:
     client_id = str(message.get("client_id"))[:64]
+    if _is_stale(client_id, message.get("deadline")):
+        raise Ignore  # nobody waits for the answer, and what is stored would stay
 
     def act() -> Answer:
         return method(find_client(client_id), decode(kind, message))

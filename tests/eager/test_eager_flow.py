@@ -37,6 +37,7 @@ from tasks.arrays import Array
 from tasks.blobs import MemoryChunks
 from tasks.errors import ConfigurationError, RunFailedError, SelectionError, TooFewClientsError
 from tasks.messages import Status, TrainOptions
+from tasks.names import TRAIN_TASK
 from tasks.presence import MemoryRegistry
 from tasks.seeds import derive_seed
 from tasks.workload import TimeBudget, Workload
@@ -69,6 +70,7 @@ class Federation:
         self.folder = folder
         self.registry = MemoryRegistry()
         self.chunks = MemoryChunks()
+        self.courier: type[EagerCourier] = EagerCourier
         self.events: list[Event] = []
         self.on_event: Callable[[Event], None] = lambda _: None
         for client_id in EXAMPLES:
@@ -100,7 +102,7 @@ class Federation:
         """Carry out what a folder's run has left to do."""
         orchestrator.tasks.use_chunks(self.chunks)
         wire = Wire(
-            EagerCourier(self.app),
+            self.courier(self.app),
             self.registry,
             self.chunks,
             # Eager orders are carried out one after the other: none is late for having waited for the others.
@@ -580,3 +582,27 @@ def test_an_eager_courier_needs_an_eager_app() -> None:
     # Given an app that isn't eager, when a courier is made of it, then it is refused
     with pytest.raises(ValueError, match="task_always_eager"):
         EagerCourier(make_app("other", "memory://", include=()))
+
+
+def test_an_answer_that_is_stored_again_when_its_round_is_over_is_forgotten(federation: Federation) -> None:
+    # Given a client whose worker gets its order of round 1 again, and answers, when round 2 is open
+    couriers: list[EagerCourier] = []
+
+    class Noting(EagerCourier):
+        def __init__(self, app: Celery) -> None:
+            super().__init__(app)
+            couriers.append(self)
+
+        def send(self, task: str, orders: Any) -> None:
+            super().send(task, orders)
+            for order in orders:
+                if task == TRAIN_TASK and order.round_number == 2:
+                    first = order.order_id.replace("/2/", "/1/")
+                    self._results[first] = self._results[order.order_id]
+
+    # When the run is over
+    federation.courier = Noting
+    federation.run(rounds=2)
+
+    # Then neither it nor any other answer to a train order is left
+    assert [order_id for order_id in couriers[0]._results if order_id.endswith("/train")] == []

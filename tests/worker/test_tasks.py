@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery.exceptions import Ignore
+
+import worker.tasks
+from tasks.blobs import MemoryChunks
+from tasks.messages import encode
+from tests.support import PULL, Pull, points, train_order
+from worker.client import Client, add_client, forget_clients
+from worker.tasks import STALE_S
+
+NOW = 1000.0
+
+
+@pytest.fixture(autouse=True)
+def _anna(tmp_path: Path) -> Iterator[None]:
+    """A client at whose broker it is 1000 seconds after 1970."""
+    data = points("anna", 3)
+    leave = lambda _: None  # noqa: E731
+    add_client(Client("anna", PULL, Pull(), data, MemoryChunks(), tmp_path, "first", leave, lambda: NOW))
+    yield
+    forget_clients()
+
+
+def test_an_order_whose_round_must_be_over_stores_no_answer() -> None:
+    # Given an order that a worker got when it was started long after, when it is taken up, then nothing is stored
+    with pytest.raises(Ignore):
+        worker.tasks.train(encode(train_order("anna", deadline=NOW - STALE_S - 0.1)))
+
+
+def test_an_order_whose_time_has_just_run_out_is_answered_as_failed() -> None:
+    # Given an order whose slot may be open still, when it is taken up, then its client says that it came too late
+    answer = worker.tasks.train(encode(train_order("anna", deadline=NOW - STALE_S + 0.1)))
+    assert answer["status"] == "failed"
+    assert answer["reason"] == "the order's time was over before it was taken up"
+
+
+def test_an_order_that_says_no_deadline_or_no_client_is_answered_with_what_is_wrong() -> None:
+    message = encode(train_order("anna"))
+    for change, reason in (({"deadline": "soon"}, "deadline"), ({"client_id": "bert"}, "doesn't serve client 'bert'")):
+        worker.tasks.train.push_request(id="an order")
+        answer = worker.tasks.train({**message, **change})
+        worker.tasks.train.pop_request()
+        assert answer["status"] == "failed"
+        assert reason in str(answer["reason"])
