@@ -1,10 +1,11 @@
-"""The command ``python -m workloads.show_split``: draws who gets how many examples of each label, and tells it."""
+"""The command ``python -m workloads.show_split``: draws who gets how many examples of each label."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +14,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from tasks.errors import FederationError
+from tasks.errors import ConfigurationError, FederationError
 from tasks.spec import WorkloadSpec
 from tasks.workload import DataSource, Part, load_workload
 
@@ -22,6 +23,8 @@ MAX_ROWS = 20
 MAX_LABELS = 20
 """Labels with a colour and a column of their own; with more, the rest are put together."""
 REST = "others"
+MAX_TICKS = 25
+"""Numbers at the axis of clients, but for the first."""
 
 Counts = npt.NDArray[np.int64]
 """Training examples, shape ``(clients, labels)``."""
@@ -40,10 +43,10 @@ def main(workload: str, data: Path | None, split: str | None, num_clients: int, 
         if split is not None:
             spec = spec.with_parameter("split", split)
         labels, counts = count_labels(str(spec), data, num_clients)
+        draw(labels, counts, f"{spec}, {num_clients} clients", output)
     except FederationError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    draw(labels, counts, f"{spec}, {num_clients} clients", output)
     click.echo(table(labels, counts))
     click.echo(f"drawn: {output}")
 
@@ -74,7 +77,7 @@ def table(labels: Sequence[str], counts: Counts) -> str:
     rows = [["client", *labels, "all"]]
     rows += [[str(i + 1), *map(str, row), str(row.sum())] for i, row in enumerate(counts[:MAX_ROWS])]
     if len(counts) > MAX_ROWS:
-        rows.append(["…", *["" for _ in labels], ""])
+        rows.append(["…"] * len(rows[0]))
     rows.append(["all", *map(str, counts.sum(axis=0)), str(counts.sum())])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
@@ -87,7 +90,11 @@ def _range(what: str, values: Sequence[int]) -> str:
 
 
 def draw(labels: Sequence[str], counts: Counts, title: str, path: Path) -> None:
-    """Draw a bar a client into an image file, in it a piece a label."""
+    """Draw a bar a client into an image file, in it a piece a label: above in examples, below as shares.
+
+    Raises:
+        ConfigurationError: If the file can't be written, or its name ends like no kind of image.
+    """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib as mpl  # noqa: PLC0415  # slow to import
 
@@ -95,30 +102,45 @@ def draw(labels: Sequence[str], counts: Counts, title: str, path: Path) -> None:
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
     width = float(np.clip(4 + 0.25 * len(counts), 7, 16))
-    figure, axis = plt.subplots(figsize=(width, 4.5), layout="constrained")
+    figure, (above, below) = plt.subplots(2, 1, figsize=(width, 7), sharex=True, layout="constrained")
     try:
-        _draw_bars(axis, labels, counts, mpl.colormaps["tab10" if len(labels) <= 10 else "tab20"])
-        axis.set_title(title)
-        figure.legend(*_from_top(axis), title="label", loc="outside right center", frameon=False)
+        colours = mpl.colormaps["tab10" if len(labels) <= 10 else "tab20"]
+        _draw_bars(above, labels, counts, colours)
+        _draw_bars(below, labels, counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), colours)
+        _name_axes(above, below, len(counts))
+        figure.suptitle(title)
+        figure.legend(*_from_top(above), title="label", loc="outside right center", frameon=False)
         figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"-o {path}: the image can't be written: {error}") from None
     finally:
         plt.close(figure)
 
 
-def _draw_bars(axis: Any, labels: Sequence[str], counts: Counts, colours: Any) -> None:
-    numbers = np.arange(1, len(counts) + 1)
-    bottom = np.zeros(len(counts), dtype=np.int64)
-    bar_width = 0.85
+def _draw_bars(axis: Any, labels: Sequence[str], heights: npt.NDArray[Any], colours: Any) -> None:
+    numbers = np.arange(1, len(heights) + 1)
+    tops = heights.cumsum(axis=1)
     for index, label in enumerate(labels):
-        axis.bar(numbers, counts[:, index], bar_width, bottom=bottom, label=label, color=colours(index), linewidth=0)
-        bottom += counts[:, index]
-    axis.set_xlabel("client")
-    axis.set_ylabel("training examples")
-    axis.set_xlim(0.4, len(counts) + 0.6)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+        bottom = tops[:, index] - heights[:, index]
+        axis.bar(numbers, heights[:, index], 0.85, bottom=bottom, label=label, color=colours(index), linewidth=0)
+    axis.set_ylim(0, 1.04 * tops.max())
     axis.grid(axis="y", alpha=0.3)
     axis.set_axisbelow(True)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _name_axes(above: Any, below: Any, num_clients: int) -> None:
+    above.set_ylabel("training examples")
+    above.yaxis.get_major_locator().set_params(integer=True)
+    below.set_ylabel("share by label")
+    below.set_xlabel("client")
+    below.set_xlim(0.4, num_clients + 0.6)
+    step = next(step for step in _tick_steps() if num_clients <= MAX_TICKS * step)
+    below.set_xticks([1, *range(step, num_clients + 1, step)] if step > 1 else range(1, num_clients + 1))
+
+
+def _tick_steps() -> Iterator[int]:
+    return (factor * 10**power for power in itertools.count() for factor in (1, 2, 5))
 
 
 def _from_top(axis: Any) -> tuple[list[Any], list[str]]:

@@ -121,3 +121,73 @@ def test_a_workload_that_raises_while_it_is_made_is_refused(monkeypatch: pytest.
     # When it is loaded, then the message says why
     with pytest.raises(LoadError, match="making it failed: OSError: no such device"):
         load_workload("tests.support:Broken")
+
+
+class WithDepth(Pull):
+    def __init__(self, depth: str, *, num_heads: str = "1") -> None:
+        self.depth, self.num_heads = depth, num_heads
+
+
+class WithAny(Pull):
+    def __init__(self, **parameters: str) -> None:
+        self.parameters = parameters
+
+
+@pytest.fixture
+def _own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes and an instance of the user's own, in a module that is found by name."""
+    for name, value in {"WithDepth": WithDepth, "WithAny": WithAny, "INSTANCE": Pull()}.items():
+        monkeypatch.setattr(tests.support, name, value, raising=False)
+
+
+@pytest.mark.usefixtures("_own")
+def test_a_class_is_called_with_the_parameters_as_strings() -> None:
+    # Given a class with parameters
+    # When it is loaded with some, then it has them, and its own default for the other
+    workload = load_workload("tests.support:WithDepth,depth=3")
+    assert isinstance(workload, WithDepth)
+    assert (workload.depth, workload.num_heads) == ("3", "1")
+    # And hyphens are underscores
+    other = load_workload("tests.support:WithDepth,depth=3,num-heads=8")
+    assert isinstance(other, WithDepth)
+    assert other.num_heads == "8"
+
+
+@pytest.mark.usefixtures("_own")
+def test_a_class_that_takes_any_parameter_gets_them_all() -> None:
+    # Given a class with **parameters, when it is loaded, then it has all
+    workload = load_workload("tests.support:WithAny,a=1,b-c=2")
+    assert isinstance(workload, WithAny)
+    assert workload.parameters == {"a": "1", "b_c": "2"}
+
+
+@pytest.mark.usefixtures("_own")
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("mnist,nett=cnn", "workload 'mnist' has no parameter 'nett': it has net, split, split-seed"),
+        (
+            "tests.support:WithDepth,deep=3",
+            "WithDepth' has no parameter 'deep': it has depth, num-heads",
+        ),
+        ("tests.support:Pull,depth=3", "workload 'tests.support:Pull' has no parameter 'depth': it has none"),
+        ("tests.support:INSTANCE,depth=3", "'tests.support:INSTANCE' has no parameter 'depth': it has none"),
+        ("tests.support:WithDepth", "making it failed: TypeError: .* missing 1 required positional argument: 'depth'"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_with_those_there_are(spec: str, message: str) -> None:
+    # Given a key that the workload hasn't, or one too few, when it is loaded, then the message lists what there is
+    with pytest.raises(ConfigurationError, match=message):
+        load_workload(spec)
+
+
+def test_what_a_workload_says_of_a_wrong_value_is_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a class that finds a value wrong
+    class Picky(Pull):
+        def __init__(self, depth: str) -> None:
+            raise ConfigurationError(f"depth={depth}: 1 to 9 are allowed")
+
+    monkeypatch.setattr(tests.support, "Picky", Picky, raising=False)
+    # When it is loaded with that, then its message stands alone
+    with pytest.raises(ConfigurationError, match=r"^depth=10: 1 to 9 are allowed$"):
+        load_workload("tests.support:Picky,depth=10")

@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from torch import nn
 
-from tasks.arrays import Arrays
+from tasks.arrays import Arrays, spec_of
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.messages import TrainOptions
+from tasks.seeds import derive_seed, generator
 from tasks.workload import DataSource, Part, TimeBudget, load_workload
 from workloads.digits import Digits, read_digits
+from workloads.splits import hold_out
+from workloads.torch_workload import seeded
 
 
 def test_digits_read_from_the_packaged_file_are_those_of_scikit_learn() -> None:
@@ -115,3 +119,70 @@ def test_federated_averaging_of_two_clients_reaches_95_percent_in_ten_rounds() -
         }
     # Then the model is right on the held-out digits
     assert workload.evaluate(parameters, workload.holdout_data(None)).accuracy >= 0.95
+
+
+def test_without_parameters_it_is_the_perceptron_with_iid_parts_bit_for_bit() -> None:
+    # Given the model of two layers as such, and iid parts of the digits that aren't held out
+    with seeded(derive_seed(3, "initial")):
+        model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    expected = {name: value.numpy() for name, value in model.state_dict().items()}
+    shared, _ = hold_out(np.arange(1_797), 0.2, 1_797)
+    order = generator(1_797, "parts").permutation(1_438)
+    train, test = hold_out(np.sort(np.array_split(order, 4)[2]), 0.1, 1_797)
+    # When the workload makes them, named with its defaults or without
+    for spec in ("digits", "digits,net=mlp,split=iid,split-seed=1797"):
+        workload = load_workload(spec)
+        parameters = workload.initial_parameters(seed=3)
+        data = workload.client_data(DataSource(part=Part(2, 4)))
+        # Then names and bits are the same
+        assert {name: array.tobytes() for name, array in parameters.items()} == {
+            name: array.tobytes() for name, array in expected.items()
+        }
+        assert np.array_equal(data.train.inputs, read_digits().inputs[shared[train]])
+        assert np.array_equal(data.test.targets, read_digits().targets[shared[test]])
+
+
+def test_another_split_or_seed_changes_parts_but_not_what_is_held_out() -> None:
+    # Given digits in three ways
+    workloads = [load_workload(spec) for spec in ("digits", "digits,split-seed=1", "digits,split=shards:1")]
+    # When two parts are made of them
+    parts = [[each.client_data(DataSource(part=Part(index, 2))) for index in range(2)] for each in workloads]
+    # Then clients have other digits, and the orchestrator the same
+    first = [part[0].train.inputs.tobytes() for part in parts]
+    assert len(set(first)) == 3
+    assert len({each.holdout_data(None).inputs.tobytes() for each in workloads}) == 1
+    # And a shard is half of the labels, all of whose digits are at one client, but for those at the cut
+    labels = [set(part.labels) for part in parts[2]]
+    assert len(labels[0] & labels[1]) <= 1
+    assert sum(part.num_train + len(part.test) for part in parts[2]) == 1_438
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("net=cn", "unknown net 'cn': did you mean 'cnn'"),
+        ("net=lenet5", "net 'lenet5' takes images of 12x12 pixels or more, these have 8x8"),
+        ("split=dirichle", "unknown split 'dirichle': did you mean 'dirichlet'"),
+        ("split=shards:0", "write shards:N"),
+        ("split-seed=-1", r"split-seed=-1: whole numbers from 0 to 9223372036854775807 are allowed"),
+        ("split-seed=9223372036854775808", "split-seed="),
+        ("split-seed=one", "split-seed=one: whole numbers"),
+    ],
+)
+def test_a_value_that_is_wrong_is_refused_when_the_workload_is_made(parameter: str, message: str) -> None:
+    # Given a wrong value, when the workload is loaded, then the message says what is allowed
+    with pytest.raises(ConfigurationError, match=message):
+        load_workload(f"digits,{parameter}")
+
+
+@pytest.mark.parametrize("net", ["linear", "2nn", "cnn", "resnet18"])
+def test_a_client_trains_each_net_that_takes_digits(net: str) -> None:
+    # Given a client with one of forty parts
+    workload = load_workload(f"digits,net={net}")
+    data = workload.client_data(DataSource(part=Part(0, 40)))
+    parameters = workload.initial_parameters(seed=1)
+    # When it trains for one epoch, then parameters move, and are such as came in
+    options = TrainOptions(epochs=1, batch_size=16)
+    result = workload.train(parameters, data.train, options, seed=1, budget=TimeBudget(600.0))
+    assert spec_of(result.parameters) == spec_of(parameters)
+    assert any(not np.array_equal(result.parameters[name], parameters[name]) for name in parameters)

@@ -30,7 +30,7 @@ def dirichlet(parameter: str) -> Split:
 
 
 def dirichlet_parts(labels: Labels, num_parts: int, seed: int, alpha: float = DEFAULT_ALPHA) -> list[Indices]:
-    """Share out each class by p ~ Dir(alpha); then no part is left with fewer than ten examples.
+    """Share out each class by p ~ Dir(alpha); then parts that have too few are topped up.
 
     The papers draw anew until the smallest part has ten, which for a small alpha never comes to be; here a part that
     has too few takes what it lacks from the largest: :func:`workloads.splits.split.top_up`.

@@ -27,7 +27,7 @@ def quantity(parameter: str) -> Split:
 
 
 def quantity_parts(labels: Labels, num_parts: int, seed: int, alpha: float = DEFAULT_ALPHA) -> list[Indices]:
-    """Share out all examples, shuffled, by q ~ Dir(alpha); then no part is left with fewer than ten examples.
+    """Share out all examples, shuffled, by q ~ Dir(alpha); then parts that have too few are topped up.
 
     Args:
         labels: int64, shape ``(n,)``; how many they are is all that counts.

@@ -87,15 +87,17 @@ def cut(examples: Indices, shares: npt.NDArray[np.float64]) -> list[Indices]:
 
 
 def top_up(parts: Sequence[Indices], rng: np.random.Generator) -> list[Indices]:
-    """Give every part at least :data:`MIN_EXAMPLES`, or an equal share of all where these don't suffice.
+    """Give every part at least :data:`MIN_EXAMPLES`, or a quarter of an equal share, or one, where that is less.
 
-    In the order of parts, one that has too few takes what it lacks, an example at a time and at random, from
-    whichever part is largest then (the first of equals). All others stay as they were drawn.
+    A minimum near the average would leave little of the skew. In the order of parts, one that has too few takes what it
+    lacks, an example at a time and at random, from whichever part is largest then (the first of equals). All others
+    stay as they were drawn.
 
     Returns:
         Ascending int64 indices of each part.
     """
-    least = min(MIN_EXAMPLES, sum(len(part) for part in parts) // len(parts))
+    average = sum(len(part) for part in parts) // len(parts)
+    least = min(MIN_EXAMPLES, max(average // 4, 1))
     shuffled = [rng.permutation(part).tolist() for part in parts]
     for part in shuffled:
         while len(part) < least:
