@@ -12,7 +12,7 @@ from tasks.errors import ConfigurationError
 from tasks.workload import ClientData, DataSource
 from workloads.examples import Examples, Indices
 from workloads.nets import ImageShape, load_net
-from workloads.splits import Labels, client_split, load_split
+from workloads.splits import CLIENT_TEST_SHARE, Labels, client_split, load_split
 from workloads.torch_workload import TorchWorkload
 
 NUM_CLASSES = 10
@@ -26,6 +26,7 @@ class ImageWorkload(TorchWorkload):
         split: Who gets what: ``NAME[:PARAMETER]`` of :data:`workloads.splits.SPLITS` or ``module:name[:PARAMETER]``.
         split_seed: Seed of the split, a whole number from 0; None: the workload's own, a constant. It is not the
             run's seed: whoever takes part, in whichever run, has to agree on who has what.
+        test_share: Share of its part that each client tests on and doesn't train on, from 0 to under 1.
 
     Raises:
         ConfigurationError: If an argument is wrong, or the net doesn't take images of this size.
@@ -35,11 +36,18 @@ class ImageWorkload(TorchWorkload):
     default_net: ClassVar[str]
     default_split_seed: ClassVar[int]
 
-    def __init__(self, net: str | None = None, split: str = "iid", split_seed: str | None = None) -> None:
+    def __init__(
+        self,
+        net: str | None = None,
+        split: str = "iid",
+        split_seed: str | None = None,
+        test_share: str = str(CLIENT_TEST_SHARE),
+    ) -> None:
         self._net = load_net(net or self.default_net, self.image_shape, NUM_CLASSES)
         load_split(split)
         self._split = split
         self._split_seed = self.default_split_seed if split_seed is None else _seed(split_seed)
+        self._test_share = _share(test_share)
 
     @abstractmethod
     def shared_labels(self, folder: Path | None) -> Labels:
@@ -54,16 +62,26 @@ class ImageWorkload(TorchWorkload):
         return self._net(self.image_shape, NUM_CLASSES)
 
     def client_data(self, source: DataSource) -> ClientData:
-        """Return the client's part of the examples that clients share, a tenth of it to test on.
+        """Return the client's part of the examples that clients share, a share of it to test on.
 
         Raises:
             DataMissingError: If the data isn't where it should be or isn't what it should be.
             ConfigurationError: If the split can't be made of so many examples.
         """
         labels = self.shared_labels(source.folder)
-        train_rows, test_rows = client_split(labels, source.part, self._split_seed, self._split)
+        train_rows, test_rows = client_split(labels, source.part, self._split_seed, self._split, self._test_share)
         train = self.shared_examples(source.folder, train_rows)
         return ClientData(train, self.shared_examples(source.folder, test_rows), len(train), train.labels())
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise ConfigurationError(f"test-share={text}: numbers from 0 to under 1 are allowed")
+    return share
 
 
 def _seed(text: str) -> int:

@@ -27,7 +27,7 @@ SPLITS = {
 }
 """Names at ``split=``, and where each is: a function of the text after the name's colon that returns a split."""
 
-__all__ = ["SPLITS", "Labels", "Split", "client_split", "hold_out", "load_split"]
+__all__ = ["CLIENT_TEST_SHARE", "SPLITS", "Labels", "Split", "client_split", "hold_out", "load_split"]
 
 
 def load_split(spec: str) -> Split:
@@ -50,16 +50,19 @@ def load_split(spec: str) -> Split:
     return split
 
 
-def client_split(labels: Labels, part: Part, seed: int, split: str = "iid") -> tuple[Indices, Indices]:
-    """Return the indices that one client trains on and tests on: its part of the split, less a tenth to test on.
+def client_split(
+    labels: Labels, part: Part, seed: int, split: str = "iid", test_share: float = CLIENT_TEST_SHARE
+) -> tuple[Indices, Indices]:
+    """Return the indices that one client trains on and tests on: its part of the split, less a share to test on.
 
-    The split is made once a process and kept, so that many clients in one process each only take their rows.
+    The split is made once a process and kept, so that many clients in one process each only take their rows. With a
+    share of 0 the client trains on all of its part and tests on nothing.
 
     Raises:
         ConfigurationError: If the split can't be made of so many examples, or isn't one.
     """
     own = _parts(split, labels.astype(np.int64).tobytes(), part.count, seed)[part.index]
-    return hold_out(own, CLIENT_TEST_SHARE, seed)
+    return hold_out(own, test_share, seed) if test_share else (own, own[:0])
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,0 +1,142 @@
+"""One federation on MNIST over 100 clients: what :mod:`benchmarks.mnist` compares."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from benchmarks.simulation import Simulation
+from orchestrator.config import RunConfig
+from tasks.messages import TrainOptions
+from workloads.mnist import Mnist
+
+NUM_CLIENTS = 100
+FRACTION = 0.1
+RESULTS = Path(__file__).parent / "results" / "mnist.json"
+WHOLE_PART = 1_000_000
+"""A batch size that stands for all of a client's examples: B = infinity in the paper."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One federation.
+
+    Attributes:
+        algorithm: At ``--algorithm``.
+        net: ``2nn`` or ``cnn``.
+        split: Who has what.
+        epochs: E.
+        batch_size: B.
+        learning_rate: Of the clients.
+        rounds: The budget.
+        target: Accuracy on the test images at which the run may stop; 0: it goes on.
+        settings: At ``--set``, as pairs.
+        seed: The run's.
+    """
+
+    algorithm: str
+    net: str
+    split: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    rounds: int
+    target: float = 0.0
+    settings: tuple[tuple[str, float], ...] = ()
+    seed: int = 0
+
+    def __str__(self) -> str:
+        """Return it in short."""
+        settings = "".join(f" {name}={value:g}" for name, value in self.settings)
+        batch_size = "all" if self.batch_size == WHOLE_PART else self.batch_size
+        return (
+            f"{self.algorithm}{settings} {self.net} {self.split} E={self.epochs} B={batch_size} "
+            f"lr={self.learning_rate:g} seed={self.seed}"
+        )
+
+    @property
+    def key(self) -> str:
+        """What this trial is kept under."""
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a trial: the accuracy after each round, and seconds in all."""
+
+    accuracies: list[float]
+    wall_time_s: float
+
+    def __str__(self) -> str:
+        """Return the best accuracy, and when."""
+        best = max(self.accuracies, default=0.0)
+        return f"best {best:.4f} in {len(self.accuracies)} rounds, {self.wall_time_s:.0f} s"
+
+    def rounds_to(self, target: float) -> int | None:
+        """Return the first round after which the accuracy was ``target`` or more, or None."""
+        return next((number for number, found in enumerate(self.accuracies, 1) if found >= target), None)
+
+
+def run_trial(trial: Trial, data: str) -> Outcome:
+    """Carry out a trial with MNIST's files in the folder ``data``."""
+    started = time.monotonic()
+    config = RunConfig(
+        run_id="mnist",
+        workload="mnist",
+        data=data,
+        algorithm=trial.algorithm,
+        settings=dict(trial.settings),
+        num_clients=NUM_CLIENTS,
+        fraction=FRACTION,
+        rounds=trial.rounds,
+        options=TrainOptions(epochs=trial.epochs, batch_size=trial.batch_size, learning_rate=trial.learning_rate),
+        seed=trial.seed,
+        evaluate_clients=False,
+        max_failed_rounds=3,
+    )
+    workload = Mnist(net=trial.net, split=trial.split, test_share="0")  # as in the paper: all 600 images are trained on
+    target = trial.target or 2.0
+    history = Simulation(config, workload, lambda record: record.metrics.get("accuracy", 0.0) >= target).run()
+    accuracies = [record.metrics.get("accuracy", 0.0) for record in history]
+    return Outcome(accuracies, round(time.monotonic() - started, 1))
+
+
+def load_outcomes(path: Path = RESULTS) -> dict[str, Outcome]:
+    """Return the trials that have been run, by their keys."""
+    if not path.exists():
+        return {}
+    return {key: Outcome(**value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+
+
+def run_missing(
+    trials: Iterable[Trial], data: str, processes: int, tell: Callable[[str], None], path: Path = RESULTS
+) -> dict[str, Outcome]:
+    """Carry out those trials that have not been, some at a time, keep each in a file, and return all."""
+    outcomes = load_outcomes(path)
+    missing = [trial for trial in dict.fromkeys(trials) if trial.key not in outcomes]
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_be_quiet, max_tasks_per_child=1
+    ) as pool:
+        futures = {pool.submit(run_trial, trial, data): trial for trial in missing}
+        for number, future in enumerate(as_completed(futures), 1):
+            outcomes[futures[future].key] = future.result()
+            _save(outcomes, path)
+            tell(f"{number}/{len(missing)} {futures[future]}: {future.result()}")
+    return outcomes
+
+
+def _save(outcomes: dict[str, Outcome], path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({key: asdict(outcome) for key, outcome in outcomes.items()}), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _be_quiet() -> None:
+    logging.disable(logging.WARNING)
