@@ -13,8 +13,8 @@ from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
 from orchestrator.algorithms import load_algorithm
 from orchestrator.algorithms.algorithm import UpdateInfo
 from orchestrator.config import RunConfig
-from orchestrator.judging import ACCEPTED, Case, judge
-from orchestrator.records import ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
+from orchestrator.judging import Case, judge
+from orchestrator.records import ACCEPTED, ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.weighting import WEIGHTINGS

@@ -16,6 +16,7 @@ from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
 from orchestrator.events import Report
 from orchestrator.run_folder import RunFolder
+from orchestrator.selectors import ConnectedClient
 from orchestrator.wire import Wire
 from tasks import blobs, names
 from tasks.blobs import BlobRef
@@ -40,6 +41,8 @@ class RunContext:
     collector: Collector
     report: Report
     clock: Callable[[], float] = time.monotonic
+    fits: Callable[[ConnectedClient], bool] = lambda _: True
+    """Whether a client may join a round that is open."""
 
     def publish_model(self, after_round: int) -> BlobRef:
         """Put the model that round ``after_round`` ended with where clients can read it."""
