@@ -6,16 +6,18 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
-from orchestrator.selectors import ConnectedClient, Selection, Selector, cohort_size
+from orchestrator.selectors import ConnectedClient, Feedback, Selection, Selector, cohort_size
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
 from tasks.messages import MAX_COUNT
 from tasks.presence import Announcement
 
 logger = logging.getLogger(__name__)
 
+NO_FEEDBACK: Mapping[str, Feedback] = MappingProxyType({})
 OUTAGE_HEARTBEATS = 3.0
 """Heartbeats that clients have, after the broker was away, to announce themselves again."""
 
@@ -130,6 +132,8 @@ class ClientManager:
         *,
         num: int | None = None,
         fraction: float = 1.0,
+        num_needed: int = 1,
+        feedback: Mapping[str, Feedback] = NO_FEEDBACK,
     ) -> list[str]:
         """Return a round's cohort, sorted.
 
@@ -139,9 +143,12 @@ class ClientManager:
             rng: The selector's source of randomness.
             num: How many clients are wanted; None for ``ceil(fraction * connected)``.
             fraction: Share of the connected clients, in (0, 1].
+            num_needed: How few clients are no use.
+            feedback: How clients did before, by client id.
 
         Raises:
             TooFewClientsError: If no client is connected.
+            TooFewFitError: If too few of them are what the selector looks for.
             SelectionError: If the selector returns something else than a non-empty subset of them.
         """
         clients = self.connected()
@@ -150,7 +157,8 @@ class ClientManager:
         wanted = cohort_size(fraction, len(clients)) if num is None else min(num, len(clients))
         if wanted < 1:
             raise SelectionError(f"round {round_number}: {num} clients are wanted: 1 or more are allowed")
-        return _checked(selector(clients, Selection(round_number, wanted, rng)), clients, round_number)
+        selection = Selection(round_number, wanted, rng, feedback, num_needed)
+        return _checked(selector(clients, selection), clients, round_number)
 
 
 def _checked(chosen: object, clients: Sequence[ConnectedClient], round_number: int) -> list[str]:

@@ -12,8 +12,8 @@ from typing import Any
 
 from algorithms import load_algorithm
 from orchestrator import judging
-from orchestrator.judging import ACCEPTED, Case, judge
-from orchestrator.records import ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
+from orchestrator.judging import Case, judge
+from orchestrator.records import ACCEPTED, ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model

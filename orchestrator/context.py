@@ -17,6 +17,7 @@ from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
 from orchestrator.events import Report
 from orchestrator.run_folder import RunFolder
+from orchestrator.selectors import ConnectedClient
 from orchestrator.wire import Wire
 from tasks import arrays, blobs, names, sets
 from tasks.blobs import BlobRef
@@ -43,6 +44,8 @@ class RunContext:
     algorithm: Algorithm
     settings: Settings
     clock: Callable[[], float] = time.monotonic
+    fits: Callable[[ConnectedClient], bool] = lambda _: True
+    """Whether a client may join a round that is open."""
     accepted_rounds: dict[str, int] = field(default_factory=dict)
     """The last round whose update of a client was accepted, by client id; kept up by the run."""
 

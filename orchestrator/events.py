@@ -24,10 +24,11 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Fewer clients than needed are connected."""
+    """Fewer clients than needed are connected; with a reason: enough are, but not those that the selector wants."""
 
     num_connected: int
     num_needed: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config import PEERS, RunConfig
-from orchestrator.records import PeerScores, SlotRecord
+from orchestrator.records import ACCEPTED, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from tasks import arrays, sets
@@ -28,7 +28,6 @@ from verification.thresholds import Threshold, kept, load_threshold
 
 logger = logging.getLogger(__name__)
 
-ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
 ORCHESTRATOR = "orchestrator"
 
 

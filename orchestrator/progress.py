@@ -74,7 +74,7 @@ def describe(event: Event) -> str:  # noqa: C901  # a case an event
             what = f"{event.algorithm} on {event.workload}"
             return f"run {event.run_id}: {what}, {event.rounds} rounds{since}, in {event.folder}"
         case Waiting():
-            return f"waiting for clients: {event.num_connected} of {event.num_needed} connected"
+            return _waiting(event)
         case ClientJoined():
             return f"client {event.client_id} joined with {event.num_examples} examples"
         case ClientLeft():
@@ -96,6 +96,10 @@ def describe(event: Event) -> str:  # noqa: C901  # a case an event
             return f"round {record.round_number} {record.status}{reason}: {metrics}, {record.duration_s:.2f} s"
         case Ended():
             return ""
+
+
+def _waiting(event: Waiting) -> str:
+    return f"waiting for clients: {event.reason or f'{event.num_connected} of {event.num_needed} connected'}"
 
 
 def describe_metrics(metrics: Metrics) -> str:
@@ -122,7 +126,7 @@ class _Display:
                 self._title = f"{event.algorithm} on {event.workload} · run {event.run_id}"
                 self._rounds, self._closed = event.rounds, event.rounds_closed
             case Waiting():
-                self._note = f"waiting for clients: {event.num_connected} of {event.num_needed} connected"
+                self._note = _waiting(event)
             case ClientJoined():
                 self._clients[event.client_id] = ("connected", event.num_examples, "")
             case ClientLeft():

@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from tasks.blobs import BlobRef
 from tasks.messages import Answer, Metrics, Reason, Status
 
+ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
+"""How the slot of a client was filled whose update goes into the model."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -107,7 +107,9 @@ class Round:
         if context.config.accept != "live" or timeout_s < MIN_LEFT_SHARE * context.config.timeout_s:
             return
         known = self._connected_before | {order.client_id for order in self._slots.orders()}
-        newcomers = [client for client in context.manager.connected() if client.client_id not in known]
+        newcomers = [
+            client for client in context.manager.connected() if client.client_id not in known and context.fits(client)
+        ]
         if not newcomers:
             return
         for newcomer in newcomers:

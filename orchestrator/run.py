@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 
 from pydantic import BaseModel
 
@@ -16,14 +17,14 @@ from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
 from orchestrator.events import ClientJoined, ClientLeft, Initialised, Report, RoundClosed, RunStarted, Waiting
 from orchestrator.farewell import say_farewell
 from orchestrator.federated_evaluation import evaluate_at_clients
-from orchestrator.judging import ACCEPTED
-from orchestrator.records import Final, OpenRound, RoundRecord, Summary
+from orchestrator.feedback import FeedbackBook
+from orchestrator.records import ACCEPTED, Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder
-from orchestrator.selectors import clients_needed, load_selector
+from orchestrator.selectors import clients_needed, fits, load_selector
 from orchestrator.wire import TICK_S, Wire
 from tasks import names
-from tasks.errors import FederationError, RunFailedError, SelectionError
+from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
 from tasks.messages import Metrics
 from tasks.seeds import generator
 
@@ -61,10 +62,20 @@ class Run:
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
         self._manager = ClientManager(wire.registry.present, clock, workload=config.workload)
-        collector = Collector(wire, self._manager, self._tick, clock)
         algorithm = load_algorithm(config.algorithm)
-        settings = settings_of(algorithm, config.settings)
-        self._context = RunContext(config, folder, wire, self._manager, collector, report, algorithm, settings, clock)
+        self._context = RunContext(
+            config=config,
+            folder=folder,
+            wire=wire,
+            manager=self._manager,
+            collector=Collector(wire, self._manager, self._tick, clock),
+            report=report,
+            algorithm=algorithm,
+            settings=settings_of(algorithm, config.settings),
+            clock=clock,
+            fits=partial(fits, self._selector),
+        )
+        self._feedback = FeedbackBook()
 
     def run(self) -> None:
         """Carry out the rounds that are not closed yet.
@@ -73,6 +84,7 @@ class Run:
             FederationError: If the run can't go on.
         """
         history = self._folder.history()
+        self._feedback = FeedbackBook(history)
         config = self._config
         for record in history:
             self._note_accepted(record)
@@ -83,6 +95,7 @@ class Run:
             self._prepare()
         for round_number in range(len(history) + 1, config.rounds + 1):
             history.append(self._run_round(round_number))
+            self._feedback.add(history[-1])
             self._check_progress(history)
             del history[: -config.max_failed_rounds]  # on disk there is all of it
 
@@ -178,27 +191,49 @@ class Run:
 
     def _select(self, round_number: int) -> OpenRound:
         """Wait for the clients that a round needs, choose the cohort, and put the model where it can read it."""
-        config = self._config
-        self._manager.wait_for(
-            clients_needed(config.fraction, config.min_updates),
-            config.wait_timeout_s,
-            lambda left: self._pause_between_rounds(min(left, TICK_S)),
-        )
-        rng = generator(config.seed, round_number, "selection")
-        try:
-            cohort = self._manager.sample(self._selector, round_number, rng, fraction=config.fraction)
-        except FederationError:
-            raise
-        except Exception as error:  # whatever the user's selector raises
-            raise SelectionError(f"selector {config.select!r} failed: {type(error).__name__}: {error}") from error
+        cohort = self._wait_for_cohort(round_number)
         incarnations = self._manager.incarnations()
         parameters = self._context.publish_model(round_number - 1)
         broadcast = self._context.publish_broadcast(round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
         return open_record(round_number, members, parameters, broadcast)
 
-    def _pause_between_rounds(self, seconds: float) -> None:
-        self._wire.courier.collect([], seconds)
+    def _wait_for_cohort(self, round_number: int) -> list[str]:
+        """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""
+        wait_s, clock = self._config.wait_timeout_s, self._clock
+        num_clients = clients_needed(self._config.fraction, self._config.min_updates)
+        deadline, told = clock() + wait_s, ""
+        while True:
+            self._manager.wait_for(num_clients, wait_s, self._pause_between_rounds)
+            try:
+                return self._sample(round_number)
+            except TooFewFitError as error:
+                left = deadline - clock()
+                if left <= 0:
+                    raise SelectionError(f"{error}: no more came within {wait_s:g} s (--wait-timeout)") from None
+                if told != str(error):
+                    told = str(error)
+                    self._report(Waiting(error.num_fit, error.num_needed, told))
+                self._pause_between_rounds(left)
+
+    def _sample(self, round_number: int) -> list[str]:
+        config = self._config
+        try:
+            return self._manager.sample(
+                self._selector,
+                round_number,
+                generator(config.seed, round_number, "selection"),
+                fraction=config.fraction,
+                num_needed=config.min_updates,
+                feedback=self._feedback.by_client,
+            )
+        except FederationError:
+            raise
+        except Exception as error:  # whatever the user's selector raises
+            raise SelectionError(f"selector {config.select!r} failed: {type(error).__name__}: {error}") from error
+
+    def _pause_between_rounds(self, left: float) -> None:
+        self._wire.courier.collect([], min(left, TICK_S))
         self._tick()
 
     def _connected_incarnations(self) -> dict[str, str]:

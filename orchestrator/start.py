@@ -22,7 +22,7 @@ from algorithms import ALGORITHMS, load_algorithm, settings_of
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.records import Summary
 from orchestrator.run_folder import RunFolder
-from orchestrator.selectors import SELECTORS, load_selector
+from orchestrator.selectors import FORMS, SELECTORS, load_selector
 from orchestrator.session import carry_out
 from orchestrator.weighting import WEIGHTINGS
 from tasks import broker as brokers
@@ -114,7 +114,8 @@ _DEFAULTS = RunConfig(run_id="")
     "--select",
     default=_DEFAULTS.select,
     metavar="NAME",
-    help=f"How a round's clients are chosen: {', '.join(SELECTORS)}, or your own as module:function.",
+    help=f"How a round's clients are chosen: {', '.join(FORMS.get(name, name) for name in SELECTORS)}, or your own as "
+    "module:function. CONDITIONS are like labels=3+7,min-examples=100,min-cpus=4,min-memory-gb=8.",
 )
 @click.option(
     "--accept",

@@ -64,6 +64,15 @@ class SelectionError(FederationError):
     """Raised when a selector returns something else than a non-empty subset of the connected clients."""
 
 
+class TooFewFitError(SelectionError):
+    """Raised by a selector when too few of the connected clients are what it looks for; others may yet come."""
+
+    def __init__(self, num_fit: int, num_connected: int, wanted: str, num_needed: int) -> None:
+        super().__init__(f"{num_fit} of {num_connected} connected clients fit {wanted!r}, {num_needed} are needed")
+        self.num_fit = num_fit
+        self.num_needed = num_needed
+
+
 class ArraysError(FederationError):
     """Raised when named arrays can't be encoded, or bytes aren't a well-formed set of named arrays."""
 

@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
-from orchestrator.selectors.selector import ConnectedClient, Selection, Selector, clients_needed, cohort_size
-from tasks.errors import LoadError
+from orchestrator.feedback import Feedback
+from orchestrator.selectors.selector import ConnectedClient, Selection, Selector, clients_needed, cohort_size, fits
+from tasks.errors import ConfigurationError, LoadError
 from tasks.loading import load
 
 SELECTORS = {
     "connected": "orchestrator.selectors.connected:select_connected",
     "random": "orchestrator.selectors.at_random:select_at_random",
+    "where": "orchestrator.selectors.where:where",
+    "power-of-choice": "orchestrator.selectors.power_of_choice:power_of_choice",
+    "oort": "orchestrator.selectors.oort:select_oort",
 }
 """Names at ``--select``, and where each is."""
 
-__all__ = ["SELECTORS", "ConnectedClient", "Selection", "Selector", "clients_needed", "cohort_size", "load_selector"]
+FORMS = {"where": "where:CONDITIONS", "power-of-choice": "power-of-choice[:D]"}
+"""Those that take a parameter after a colon, and how they're written: each is a function from the text after the colon,
+empty if there is none, to the selector."""
+
+__all__ = [
+    "FORMS",
+    "SELECTORS",
+    "ConnectedClient",
+    "Feedback",
+    "Selection",
+    "Selector",
+    "clients_needed",
+    "cohort_size",
+    "fits",
+    "load_selector",
+]
 
 
 def load_selector(spec: str) -> Selector:
-    """Return a selector by name or ``module:function``.
+    """Return a selector by name, ``name:parameter``, or ``module:function``; built-in names come before modules.
 
     Raises:
         UnknownNameError: If there is no such name.
+        ConfigurationError: If its parameter makes no sense, or it takes none.
         LoadError: If it can't be imported or can't be called.
     """
+    name, colon, parameter = spec.partition(":")
+    if name in FORMS:
+        make = cast(Callable[[str], Selector], load("selector", name, SELECTORS))
+        return make(parameter)
+    if name in SELECTORS and colon:
+        raise ConfigurationError(f"selector {spec!r}: {name} takes nothing after a colon")
     found = load("selector", spec, SELECTORS)
     if not callable(found):
         raise LoadError(f"selector {spec!r} is {type(found).__name__}, not a function")

@@ -49,6 +49,7 @@ FAILED = round_record(4, status="failed", reason="0 updates", metrics={}, durati
             "run run: fedavg on digits, 10 rounds, 4 of them closed already, in /runs/run",
         ),
         (Waiting(1, 3), "waiting for clients: 1 of 3 connected"),
+        (Waiting(1, 2, "1 of 3 fit"), "waiting for clients: 1 of 3 fit"),
         (ClientJoined("anna", 70), "client anna joined with 70 examples"),
         (ClientLeft("anna"), "client anna left"),
         (Initialised({"loss": 2.30259, "accuracy": 0.1}), "the initial model: loss 2.3026, accuracy 0.1000"),

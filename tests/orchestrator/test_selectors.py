@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 from orchestrator.selectors import SELECTORS, ConnectedClient, Selection, load_selector
 from orchestrator.selectors.at_random import select_at_random
 from orchestrator.selectors.connected import select_connected
-from tasks.errors import LoadError, UnknownNameError
+from orchestrator.selectors.drawing import draw
+from orchestrator.selectors.oort import select_oort
+from orchestrator.selectors.power_of_choice import PowerOfChoice
+from orchestrator.selectors.where import Where
+from tasks.errors import ConfigurationError, LoadError, UnknownNameError
+from tests.orchestrator.selecting import draws
 from tests.support import announcement
 
 
@@ -64,9 +69,13 @@ def test_other_seeds_choose_others() -> None:
 
 def test_selectors_are_found_by_name_or_are_the_users_own() -> None:
     # Given the registry, when names are looked for, then these are there
-    assert sorted(SELECTORS) == ["connected", "random"]
+    assert sorted(SELECTORS) == ["connected", "oort", "power-of-choice", "random", "where"]
     assert load_selector("connected") is select_connected
     assert load_selector("random") is select_at_random
+    assert load_selector("oort") is select_oort
+    assert load_selector("power-of-choice") == PowerOfChoice(None)
+    assert load_selector("power-of-choice:20") == PowerOfChoice(20)
+    assert isinstance(load_selector("where:min-cpus=4"), Where)
     assert load_selector("orchestrator.selectors.connected:select_connected") is select_connected
 
 
@@ -80,3 +89,35 @@ def test_what_cant_be_called_is_no_selector() -> None:
     # Given a module's text, when it is loaded as a selector, then it is refused
     with pytest.raises(LoadError, match=r"selector 'tests\.support:PULL' is str, not a function"):
         load_selector("tests.support:PULL")
+
+
+@pytest.mark.parametrize("spec", ["random:choice", "connected:", "oort:5"])
+def test_a_built_in_name_comes_before_a_module_and_takes_no_parameter(spec: str) -> None:
+    # Given the name of a selector that is a module's name, too, when it is loaded, then it isn't the module's
+    with pytest.raises(ConfigurationError, match=r"takes nothing after a colon$"):
+        load_selector(spec)
+
+
+def test_a_draw_by_weight_has_the_chances_of_one_drawn_after_the_other() -> None:
+    # Given weights, one of which is 0
+    weights = [1.0, 2.0, 0.0, 5.0]
+    rng = np.random.default_rng(3)
+    # When two are drawn 4000 times
+    counts = Counter(tuple(draw(rng, weights, 2)) for _ in range(4000))
+    # Then each pair, in its order, is drawn as often as it should be, and the one with weight 0 never
+    expected = draws(weights, 2)
+    assert set(counts) == set(expected)
+    for pair, chance in expected.items():
+        assert abs(counts[pair] - 4000 * chance) < 5 * (4000 * chance * (1 - chance)) ** 0.5
+
+
+def test_who_has_no_weight_is_drawn_last_each_as_likely_as_the_others() -> None:
+    # Given two of four without weight
+    rng = np.random.default_rng(4)
+    # When more are drawn than have one, 1000 times
+    drawn = [draw(rng, [0.0, 1.0, 0.0, 1e300], 3) for _ in range(1000)]
+    # Then those with weight come first, and each of the others in half of the draws: 500, with deviation 16
+    assert all(set(indices[:2]) == {1, 3} for indices in drawn)
+    assert abs(sum(indices[2] == 0 for indices in drawn) - 500) < 5 * 16
+    assert sorted(draw(rng, [1.0, 1.0], 5)) == [0, 1]
+    assert draw(rng, [], 5) == []

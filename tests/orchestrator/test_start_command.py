@@ -67,8 +67,25 @@ def test_an_unknown_algorithm_is_refused_with_the_nearest_one() -> None:
 def test_an_unknown_selector_is_refused_with_the_nearest_one() -> None:
     # Given a slip, when the command is given it, then it guesses, and lists what there is
     assert one_line(refused("--select", "conected")) == (
-        "unknown selector 'conected': did you mean 'connected'? known are connected, random, or your own as module:name"
+        "unknown selector 'conected': did you mean 'connected'? known are connected, oort, power-of-choice, random, "
+        "where, or your own as module:name"
     )
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        (
+            "where:lables=3",
+            "selector 'where:lables=3': unknown condition 'lables': did you mean 'labels'? allowed are ",
+        ),
+        ("power-of-choice:all", "selector 'power-of-choice:all': after the colon stands how many candidates are drawn"),
+        ("random:5", "selector 'random:5': random takes nothing after a colon"),
+    ],
+)
+def test_a_selectors_parameter_that_makes_no_sense_is_refused(select: str, message: str) -> None:
+    # Given a selector that takes no such parameter, when the command is given it, then one line says what is wrong
+    assert one_line(refused("--select", select)).startswith(message)
 
 
 def test_an_unknown_workload_is_refused_with_the_nearest_one() -> None:
