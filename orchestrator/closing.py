@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
+from orchestrator.aggregation import WeightedUpdate, move
+from orchestrator.aggregators import AggregatorContext, TooFewUpdatesError, load_aggregator
 from orchestrator.algorithms import load_algorithm
 from orchestrator.algorithms.algorithm import UpdateInfo
 from orchestrator.config import RunConfig
@@ -40,6 +41,7 @@ def initialise(folder: RunFolder) -> Metrics:
     """
     config = folder.config()
     load_algorithm(config.algorithm)
+    load_aggregator(config.aggregator)
     workload = _workload(config.workload)
     holdout = _holdout(config.workload, config.data)
     path = folder.checkpoint(0)
@@ -60,13 +62,14 @@ def close_round(
         peers,
     )
     accepted = [client_id for client_id, record in answers.items() if record.status in ACCEPTED]
-    path = folder.checkpoint(round_number)
     if len(accepted) < config.min_updates:
         reason = f"{len(accepted)} updates were accepted, {config.min_updates} are needed (--min-updates)"
-        digest = _keep_model(folder.checkpoint(round_number - 1), path)
-        return ClosedRound(status="failed", reason=reason, answers=answers, digest=digest)
-    parameters = _aggregate(config, folder, round_number, {client_id: answers[client_id] for client_id in accepted})
-    digest = arrays.write_file(path, parameters)
+        return _failed(folder, round_number, answers, reason)
+    try:
+        parameters = _aggregate(config, folder, round_number, {client_id: answers[client_id] for client_id in accepted})
+    except TooFewUpdatesError as error:
+        return _failed(folder, round_number, answers, str(error))
+    digest = arrays.write_file(folder.checkpoint(round_number), parameters)
     return ClosedRound(status="closed", answers=answers, digest=digest, metrics=_metrics(workload, holdout, parameters))
 
 
@@ -93,7 +96,15 @@ def _aggregate(
         for client_id, weight in zip(records, weighting.weights, strict=True)
     ]
     model = arrays.map_file(folder.checkpoint(round_number - 1))
-    return algorithm.step(model, move(model, weighted_mean(updates), weighting.scale))
+    context = AggregatorContext(model, config.num_hostile or None, config.trim)
+    aggregated = load_aggregator(config.aggregator)(updates, context)
+    return algorithm.step(model, move(model, aggregated, weighting.scale))
+
+
+def _failed(folder: RunFolder, round_number: int, answers: dict[str, SlotRecord], reason: str) -> ClosedRound:
+    """Close a round that has no new model with the one that it started from."""
+    digest = _keep_model(folder.checkpoint(round_number - 1), folder.checkpoint(round_number))
+    return ClosedRound(status="failed", reason=reason, answers=answers, digest=digest)
 
 
 def _keep_model(previous: Path, path: Path) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
+from orchestrator.aggregators import AGGREGATORS
 from orchestrator.algorithms import ALGORITHMS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.records import Summary
@@ -73,6 +74,20 @@ _DEFAULTS = RunConfig(run_id="")
     metavar="NAME",
     help=f"How updates become a model: {', '.join(ALGORITHMS)}, or your own as module:name.",
 )
+@click.option(
+    "--aggregator",
+    default=_DEFAULTS.aggregator,
+    metavar="NAME",
+    help=f"How updates become one: {', '.join(AGGREGATORS)}, or your own as module:function. All but mean stand some "
+    "that are hostile.",
+)
+@click.option(
+    "--trim",
+    type=click.FloatRange(0, 0.5, max_open=True),
+    default=_DEFAULTS.trim,
+    metavar="SHARE",
+    help="Share of the values that trimmed_mean cuts off at each end, rounded down.",
+)
 @click.option("--rounds", type=click.IntRange(1), default=_DEFAULTS.rounds, metavar="N", help="Rounds to run.")
 @click.option(
     "--fraction",
@@ -123,7 +138,8 @@ _DEFAULTS = RunConfig(run_id="")
     type=click.IntRange(0),
     default=_DEFAULTS.num_hostile,
     metavar="N",
-    help="How many clients of a cohort may be hostile, for scorers that want to know.",
+    help="How many clients of a cohort may be hostile, for scorers and aggregators that want to know; with 0 an "
+    "aggregator stands as many as it can.",
 )
 @click.option(
     "--weighting",
@@ -213,6 +229,7 @@ def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
     """Check the options and make the folder of a new run."""
     check_spec("workload", options["workload"], BUILT_IN)
     check_spec("algorithm", options["algorithm"], ALGORITHMS)
+    check_spec("aggregator", options["aggregator"], AGGREGATORS)
     load_selector(options["select"])
     for scorer in options["verify"]:
         check_spec("scorer", scorer, {**SCORERS, PEERS: PEERS})
@@ -243,6 +260,8 @@ def _config(run_id: str, options: dict[str, Any]) -> RunConfig:
 _SAME_NAME = (
     "workload",
     "algorithm",
+    "aggregator",
+    "trim",
     "select",
     "num_clients",
     "rounds",

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
+from orchestrator.aggregation import WeightedUpdate, move
+from orchestrator.aggregators.mean import weighted_mean
 from orchestrator.algorithms.algorithm import UpdateInfo
 from orchestrator.weighting import Weights, by_examples, by_steps
 

@@ -9,12 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aggregation import BLOCK, WeightedUpdate, weighted_mean
-from orchestrator.algorithms import load_algorithm
-from orchestrator.algorithms.algorithm import UpdateInfo
-from orchestrator.algorithms.fedavg import FEDAVG
+from orchestrator.aggregators import WeightedUpdate
+from orchestrator.aggregators.mean import BLOCK, weighted_mean
 from tasks.arrays import Array
-from tasks.errors import LoadError, UnknownNameError
 
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-6)
 WEIGHTS = st.integers(1, 10**6).map(float)
@@ -250,21 +247,3 @@ def test_an_update_without_one_of_the_arrays_has_no_mean() -> None:
     # Given an update that lacks an array of the first, when they are averaged, then its name is told
     with pytest.raises(KeyError, match="w"):
         weighted_mean([*updates_of((np.array([1.0]), 1.0)), WeightedUpdate({"v": np.array([1.0])}, 1.0)])
-
-
-def test_fedavg_weighs_by_examples_and_takes_the_mean_as_it_is() -> None:
-    # Given an update of 7 examples and 90 steps, a model and a mean
-    info, model, mean = UpdateInfo("anna", 7, 90), {"w": np.array([1.0])}, {"w": np.array([2.0])}
-    # When FedAvg is asked, then examples count, and the mean is the new model
-    assert load_algorithm("fedavg") is FEDAVG
-    assert FEDAVG.weight(info) == 7.0
-    assert FEDAVG.step(model, mean) is mean
-
-
-def test_algorithms_are_found_by_name() -> None:
-    # Given a slip and something that is no algorithm, when they are loaded, then the messages say what is allowed
-    with pytest.raises(UnknownNameError, match=r"unknown algorithm 'fedavgg': did you mean 'fedavg'\?"):
-        load_algorithm("fedavgg")
-    with pytest.raises(LoadError, match=r"is function, not an orchestrator\.algorithms\.Algorithm"):
-        load_algorithm("orchestrator.algorithms.fedavg:step")
-    assert load_algorithm("tests.support:EQUAL_WEIGHTS").name == "equal"
