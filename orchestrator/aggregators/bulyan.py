@@ -25,7 +25,8 @@ def aggregate_bulyan(updates: Sequence[WeightedUpdate], context: AggregatorConte
     The updates are chosen one after the other, each by Krum among those that are left (section 4, steps 1 to 3). With
     4f + 3 updates or more, f of them hostile, every value is near honest ones. Six updates or fewer allow for nobody
     hostile: it is their plain mean. Weights don't count, as in the paper: how many examples a client has is its own
-    claim. The order of the updates makes a difference only where Krum's does.
+    claim. The order of the updates makes a difference as with Krum, so with one or two hostile always: then the last
+    are chosen by their nearest neighbour alone, and of the nearest pair both have the same.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 4f + 3 updates.

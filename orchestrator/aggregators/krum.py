@@ -23,8 +23,9 @@ def aggregate_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext
 
     With 2f + 3 updates or more, f of them hostile, it is an honest one, or one that is as near to the honest as these
     are to each other. Weights don't count, as in the paper: how many examples a client has is its own claim. Of equal
-    sums the first is taken, so the order of the updates makes a difference where two are equally near; of two or three
-    updates two always are. Arrays of integers and booleans are the median of all: see :func:`combine`.
+    sums the first is taken (the paper's smallest identifier), so the order of the updates makes a difference where two
+    are equally near; of two or three updates two always are. Arrays of integers and booleans are the median of all:
+    see :func:`combine`.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.

@@ -61,6 +61,21 @@ def test_an_unknown_algorithm_is_refused_with_the_nearest_one() -> None:
     )
 
 
+def test_an_unknown_aggregator_is_refused_with_the_nearest_one() -> None:
+    # Given a slip, when the command is given it, then it guesses, and lists what there is
+    assert one_line(refused("--aggregator", "medain")) == (
+        "unknown aggregator 'medain': did you mean 'median'? known are bulyan, centered_clipping, geometric_median, "
+        "krum, mean, median, multi_krum, trimmed_mean, or your own as module:name"
+    )
+
+
+@pytest.mark.parametrize("share", ["0.5", "-0.1"])
+def test_half_of_the_values_or_more_cant_be_cut_off(share: str) -> None:
+    # Given a share that leaves nothing, when the command is given it, then it says what is allowed
+    message = refused("--aggregator", "trimmed_mean", "--trim", share)
+    assert f"'--trim': {share} is not in the range 0<=x<0.5." in message
+
+
 def test_an_unknown_selector_is_refused_with_the_nearest_one() -> None:
     # Given a slip, when the command is given it, then it guesses, and lists what there is
     assert one_line(refused("--select", "conected")) == (
