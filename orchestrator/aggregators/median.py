@@ -30,10 +30,10 @@ def aggregate_median(updates: Sequence[WeightedUpdate], context: AggregatorConte
 
 def median_of_rows(rows: Array) -> Array:
     """Return the median of every column: shape (n,), of the dtype of ``rows``, the middle between two rounded once."""
-    half = len(rows) // 2
+    ranked, half = np.sort(rows, axis=0), len(rows) // 2
     if len(rows) % 2:
-        middle: Array = np.partition(rows, half, axis=0)[half]
+        middle: Array = ranked[half]
         return middle
-    low, high = np.partition(rows, [half - 1, half], axis=0)[half - 1 : half + 1]
+    low, high = ranked[half - 1 : half + 1]
     between = rounded(mean_of_rows(np.stack([low, high]), (1.0, 1.0)), rows.dtype)
     return np.where(low == high, low, between)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,20 @@ def test_several_blocks_are_aggregated_like_one(name: str, dtype: Any) -> None:
     rtol = 1e-6 if name in ("geometric_median", "centered_clipping") and dtype != np.float16 else 0
     rtol = max(rtol, 1e-13 if dtype == np.float64 else 0)
     np.testing.assert_allclose(aggregated.reshape(repeats, 1000), np.tile(expected, (repeats, 1)), rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_is_that_of_one_model_and_of_blocks(name: str) -> None:
+    # Given twelve clients with arrays of 2**20 elements of float32, 4 MiB each
+    updates = updates_of(*random_rows(12, 2**20), dtype=np.float32)
+    context = context_of(updates)
+    # When they are aggregated
+    tracemalloc.start()
+    load_aggregator(name)(updates, context)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Then no more is taken than the result, and eight blocks of float64 of each update
+    assert peak_bytes < 4 * 2**20 + 8 * 8 * BLOCK * len(updates)
 
 
 @pytest.mark.parametrize("name", NAMES)
