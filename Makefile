@@ -29,7 +29,7 @@ format: .venv/.dev ## Format the code
 compose-check: .venv/.dev ## Run docker-compose.yml for real on the Docker engine that is reachable
 	$(BIN)/python scripts/compose_check.py
 
-attacks: .venv/.dev ## Every attack against every scorer, on digits: the table of docs/verification.md (some minutes)
+attacks: .venv/.dev ## Every attack against every scorer and aggregator, on digits: the tables of docs (some minutes)
 	$(BIN)/python -m benchmarks.attacks $(ARGS)
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)

@@ -1,4 +1,6 @@
-"""All scorers against all attacks: ten clients on the digits, three of them hostile. ``python -m benchmarks.attacks``.
+"""All scorers and aggregators against all attacks: ten clients on the digits, three of them hostile.
+
+``python -m benchmarks.attacks``.
 
 The hostile are workloads that wrap an honest one. The federation is the real one, orders, checks, judging and
 aggregation, through Celery's eager mode: all of it in one process, so that a run of ten rounds takes a second or two.
@@ -23,6 +25,7 @@ from celery import Celery
 
 import orchestrator.tasks
 import worker.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
+from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import RunConfig
 from orchestrator.couriers import EagerCourier
 from orchestrator.records import RoundRecord
@@ -59,9 +62,10 @@ ROWS = (
 """Scorers and thresholds, as at ``--verify`` and ``--threshold``; without a threshold each has its default."""
 POINT = 0.01
 """How far below the run without the hostile is still as good."""
-RESULTS = Path(__file__).parent / "results" / "attacks.md"
-DOCS = Path(__file__).parents[1] / "docs" / "verification.md"
-BEGIN, END = "<!-- attacks: begin -->", "<!-- attacks: end -->"
+MOST_OF_TEN = {"bulyan": 1}
+"""How many hostile of ten updates an aggregator can stand, where that is fewer than there are."""
+RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 class Hostile(Workload):
@@ -175,6 +179,7 @@ class Trial:
         seed: The run's seed; it says which clients are hostile, too.
         is_without_hostile: Whether those who would be hostile are left out.
         threshold: As at ``--threshold``; empty for the scorer's default.
+        aggregator: As at ``--aggregator``.
     """
 
     attack: str
@@ -182,6 +187,7 @@ class Trial:
     seed: int
     is_without_hostile: bool = False
     threshold: str = ""
+    aggregator: str = "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +233,8 @@ def _config(trial: Trial) -> RunConfig:
         rounds=ROUNDS,
         verify=_names(trial.scorer),
         threshold=_names(trial.threshold),
-        num_hostile=NUM_HOSTILE,
+        aggregator=trial.aggregator,
+        num_hostile=MOST_OF_TEN.get(trial.aggregator, NUM_HOSTILE),
         seed=trial.seed,
         evaluate_clients=False,
         max_failed_rounds=ROUNDS + 1,
@@ -307,33 +314,23 @@ def _be_quiet() -> None:
     logging.disable(logging.WARNING)
 
 
-def all_trials(seeds: Sequence[int]) -> list[Trial]:
-    """Return the trials of the table."""
-    reference = [Trial("", "", seed, is_without_hostile=True) for seed in seeds]
-    return reference + [
-        Trial(attack, scorer, seed, threshold=threshold)
-        for attack in ("", *ATTACKS)
-        for scorer, threshold in (("", ""), *ROWS)
-        for seed in seeds
-    ]
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of outcomes: a row a way to stand attacks, a column an attack.
 
+    Attributes:
+        name: Of the markers of its place, and of its file of results.
+        heading: Over the rows' names.
+        rows: A row's name, and its trial, to be filled in with attack and seed.
+        page: The page of docs that it is on.
+        tells_rejected: Whether cells have the shares that were rejected.
+    """
 
-def table(outcomes: Mapping[Trial, Outcome], seeds: Sequence[int]) -> str:
-    """Return the outcomes as a Markdown table: a row a scorer, a column an attack."""
-    reference = mean(outcomes[Trial("", "", seed, is_without_hostile=True)].accuracy for seed in seeds)
-    attacks = ("", *ATTACKS)
-    lines = [
-        f"| `--verify` | {' | '.join(attack or 'all honest' for attack in attacks)} |",
-        f"|---|{'---|' * len(attacks)}",
-        f"| without them | {' | '.join([f'{reference:.3f}'] * len(attacks))} |",
-    ]
-    for scorer, threshold in (("", ""), *ROWS):
-        cells = [
-            _cell([outcomes[Trial(attack, scorer, seed, threshold=threshold)] for seed in seeds], reference)
-            for attack in attacks
-        ]
-        lines.append(f"| {_named(scorer, threshold)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    name: str
+    heading: str
+    rows: Mapping[str, Trial]
+    page: str
+    tells_rejected: bool
 
 
 def _named(scorer: str, threshold: str) -> str:
@@ -342,37 +339,102 @@ def _named(scorer: str, threshold: str) -> str:
     return f"`{scorer}` `--threshold {threshold}`" if threshold else f"`{scorer}`"
 
 
-def _cell(outcomes: Sequence[Outcome], reference: float) -> str:
+def _aggregator_named(aggregator: str) -> str:
+    if aggregator not in MOST_OF_TEN:
+        return f"`{aggregator}`"
+    return f"`{aggregator}` `--num-hostile {MOST_OF_TEN[aggregator]}`, for 3 it needs 15 updates"
+
+
+TABLES = {
+    "scorers": Table(
+        "attacks",
+        "`--verify`",
+        {
+            _named(scorer, threshold): Trial("", scorer, 0, threshold=threshold)
+            for scorer, threshold in (("", ""), *ROWS)
+        },
+        "verification.md",
+        tells_rejected=True,
+    ),
+    "aggregators": Table(
+        "aggregators",
+        "`--aggregator`",
+        {_aggregator_named(name): Trial("", "", 0, aggregator=name) for name in AGGREGATORS},
+        "aggregators.md",
+        tells_rejected=False,
+    ),
+}
+"""By name at ``--only``."""
+
+
+def all_trials(tables: Iterable[Table], seeds: Sequence[int]) -> list[Trial]:
+    """Return the trials of tables, each once."""
+    trials = [Trial("", "", seed, is_without_hostile=True) for seed in seeds]
+    for table in tables:
+        trials += [
+            replace(row, attack=attack, seed=seed)
+            for attack in ("", *ATTACKS)
+            for row in table.rows.values()
+            for seed in seeds
+        ]
+    return list(dict.fromkeys(trials))
+
+
+def written(table: Table, outcomes: Mapping[Trial, Outcome], seeds: Sequence[int]) -> str:
+    """Return a table in Markdown."""
+    reference = mean(outcomes[Trial("", "", seed, is_without_hostile=True)].accuracy for seed in seeds)
+    attacks = ("", *ATTACKS)
+    lines = [
+        f"| {table.heading} | {' | '.join(attack or 'all honest' for attack in attacks)} |",
+        f"|---|{'---|' * len(attacks)}",
+        f"| without them | {' | '.join([f'{reference:.3f}'] * len(attacks))} |",
+    ]
+    for name, row in table.rows.items():
+        cells = [
+            _cell([outcomes[replace(row, attack=attack, seed=seed)] for seed in seeds], reference, table.tells_rejected)
+            for attack in attacks
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(outcomes: Sequence[Outcome], reference: float, tells_rejected: bool) -> str:
     accuracy = mean(outcome.accuracy for outcome in outcomes)
     text = f"**{accuracy:.3f}**" if accuracy >= reference - POINT else f"{accuracy:.3f}"
+    if not tells_rejected:
+        return text
     hostile = mean(outcome.hostile_rejected for outcome in outcomes)
     honest = mean(outcome.honest_rejected for outcome in outcomes)
     return f"{text} {hostile:.0%} / {honest:.0%}"
 
 
-def paste(text: str, path: Path) -> None:
-    """Put ``text`` between the markers of a page."""
+def paste(text: str, path: Path, name: str) -> None:
+    """Put ``text`` between the markers ``name`` of a page."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     page = path.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise click.ClickException(f"{path} has no lines {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+    before, _, rest = page.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise click.ClickException(f"{path} has no lines {begin} and {end}")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 @click.command(context_settings={"show_default": True})
 @click.option("--seeds", default=len(SEEDS), type=click.IntRange(1), help="Runs of each kind, with seeds from 1.")
 @click.option("--processes", default=2, type=click.IntRange(1), help="Runs at a time.")
-@click.option("--docs", is_flag=True, help="Paste the table into docs/verification.md too.")
-def main(seeds: int, processes: int, docs: bool) -> None:
-    """Run every attack against every scorer and write the table to benchmarks/results/attacks.md."""
-    chosen = range(1, seeds + 1)
-    text = table(run_all(all_trials(chosen), processes), chosen)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(f"{text}\n", encoding="utf-8")
-    if docs:
-        paste(text, DOCS)
-    click.echo(text)
+@click.option("--only", type=click.Choice(list(TABLES)), show_default="both", help="Which of the tables to make.")
+@click.option("--docs", is_flag=True, help="Paste the tables into docs/verification.md and docs/aggregators.md too.")
+def main(seeds: int, processes: int, only: str | None, docs: bool) -> None:
+    """Run every attack against every scorer and every aggregator, and write tables to benchmarks/results/."""
+    chosen, tables = range(1, seeds + 1), [TABLES[name] for name in ([only] if only else TABLES)]
+    outcomes = run_all(all_trials(tables, chosen), processes)
+    RESULTS.mkdir(exist_ok=True)
+    for table in tables:
+        text = written(table, outcomes, chosen)
+        (RESULTS / f"{table.name}.md").write_text(f"{text}\n", encoding="utf-8")
+        if docs:
+            paste(text, DOCS / table.page, table.name)
+        click.echo(text)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 from algorithms import load_algorithm
 from orchestrator import judging
+from orchestrator.aggregators import TooFewUpdatesError, load_aggregator
 from orchestrator.judging import Case, judge
 from orchestrator.records import ACCEPTED, ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
@@ -41,6 +42,7 @@ def initialise(folder: RunFolder) -> Metrics:
     """
     config = folder.config()
     load_algorithm(config.algorithm)
+    load_aggregator(config.aggregator)
     workload = _workload(config.workload)
     holdout = _holdout(config.workload, config.data)
     path = folder.checkpoint(0)
@@ -79,13 +81,15 @@ def close_round(
         peers,
     )
     accepted = [client_id for client_id, record in answers.items() if record.status in ACCEPTED]
-    path = folder.checkpoint(round_number)
     if len(accepted) < config.min_updates:
         reason = f"{len(accepted)} updates were accepted, {config.min_updates} are needed (--min-updates)"
         return _failed(folder, round_number, answers, reason)
-    parameters, state = next_model(folder, round_number, {client_id: answers[client_id] for client_id in accepted})
+    try:
+        parameters, state = next_model(folder, round_number, {client_id: answers[client_id] for client_id in accepted})
+    except TooFewUpdatesError as error:
+        return _failed(folder, round_number, answers, str(error))
     state_digest = arrays.write_file(folder.state(round_number), sets.join({}, state)) if state else ""
-    digest = arrays.write_file(path, parameters)
+    digest = arrays.write_file(folder.checkpoint(round_number), parameters)
     metrics = _metrics(workload, holdout, parameters)
     return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, metrics=metrics)
 

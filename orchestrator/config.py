@@ -36,6 +36,10 @@ class RunConfig(BaseModel):
     """Built-in algorithm or ``module:name``."""
     settings: dict[str, float] = {}
     """The algorithm's own hyperparameters, where they aren't its defaults."""
+    aggregator: str = "mean"
+    """Built-in aggregator or ``module:function``."""
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
+    """Share of the values that ``trimmed_mean`` cuts off at each end; of seven updates 0.2 is one."""
     select: str = "random"
     """Built-in selector or ``module:name``."""
     num_clients: Annotated[int, Field(ge=1)] = 2
@@ -55,7 +59,10 @@ class RunConfig(BaseModel):
     threshold: tuple[str, ...] = ()
     """A threshold for each scorer, or one for all; none: each scorer's default."""
     num_hostile: Annotated[int, Field(ge=0)] = 0
-    """How many clients of a cohort may be hostile, for the scorers that want to know."""
+    """How many clients of a cohort may be hostile, for the scorers and aggregators that want to know.
+
+    0 says nothing to an aggregator: it stands as many as it can.
+    """
     options: TrainOptions = TrainOptions()
     """How clients train."""
     seed: int = 0

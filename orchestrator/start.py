@@ -19,6 +19,7 @@ import click
 from pydantic import ValidationError
 
 from algorithms import ALGORITHMS, load_algorithm, settings_of
+from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.records import Summary
 from orchestrator.run_folder import RunFolder
@@ -95,6 +96,20 @@ _DEFAULTS = RunConfig(run_id="")
     show_default="the algorithm's own",
     help="A hyperparameter of the algorithm, like mu=0.01 for fedprox; may be given more than once.",
 )
+@click.option(
+    "--aggregator",
+    default=_DEFAULTS.aggregator,
+    metavar="NAME",
+    help=f"How updates become one: {', '.join(AGGREGATORS)}, or your own as module:function. All but mean stand some "
+    "that are hostile.",
+)
+@click.option(
+    "--trim",
+    type=click.FloatRange(0, 0.5, max_open=True),
+    default=_DEFAULTS.trim,
+    metavar="SHARE",
+    help="Share of the values that trimmed_mean cuts off at each end, rounded down.",
+)
 @click.option("--rounds", type=click.IntRange(1), default=_DEFAULTS.rounds, metavar="N", help="Rounds to run.")
 @click.option(
     "--fraction",
@@ -146,7 +161,8 @@ _DEFAULTS = RunConfig(run_id="")
     type=click.IntRange(0),
     default=_DEFAULTS.num_hostile,
     metavar="N",
-    help="How many clients of a cohort may be hostile, for scorers that want to know.",
+    help="How many clients of a cohort may be hostile, for scorers and aggregators that want to know; with 0 an "
+    "aggregator stands as many as it can.",
 )
 @click.option(
     "--weighting",
@@ -237,6 +253,7 @@ def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
     workload = _workload(options)
     check_spec("workload", workload.name, BUILT_IN)
     settings_of(load_algorithm(options["algorithm"]), options["settings"])
+    check_spec("aggregator", options["aggregator"], AGGREGATORS)
     load_selector(options["select"])
     for scorer in options["verify"]:
         check_spec("scorer", scorer, {**SCORERS, PEERS: PEERS})
@@ -277,6 +294,8 @@ _SAME_NAME = (
     "workload",
     "algorithm",
     "settings",
+    "aggregator",
+    "trim",
     "select",
     "num_clients",
     "rounds",

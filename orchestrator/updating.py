@@ -6,7 +6,8 @@ import functools
 from collections.abc import Mapping
 
 from algorithms import ServerRound, State, UpdateInfo, load_algorithm, settings_of
-from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
+from orchestrator.aggregation import WeightedUpdate, move
+from orchestrator.aggregators import AggregatorContext, load_aggregator
 from orchestrator.records import SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
@@ -23,6 +24,9 @@ def next_model(folder: RunFolder, round_number: int, accepted: Mapping[str, Slot
         folder: The run's folder; it has the updates.
         round_number: The round.
         accepted: The records of the updates that count, by client id, sorted.
+
+    Raises:
+        TooFewUpdatesError: If the aggregator needs more updates.
     """
     config = folder.config()
     algorithm = load_algorithm(config.algorithm)
@@ -36,7 +40,8 @@ def next_model(folder: RunFolder, round_number: int, accepted: Mapping[str, Slot
     weighted = [
         WeightedUpdate(update, weight) for update, weight in zip(updates.values(), weights.weights, strict=True)
     ]
-    aggregate, sent = sets.split(weighted_mean(weighted))
+    context = AggregatorContext(model, config.num_hostile or None, config.trim)
+    aggregate, sent = sets.split(load_aggregator(config.aggregator)(weighted, context))
     return algorithm.step(
         ServerRound(
             parameters=model,

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from algorithms import Algorithm, equally
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate
 from orchestrator.config import RunConfig
 from orchestrator.records import RoundRecord, SlotRecord
 from orchestrator.selectors.selector import ConnectedClient, Selection
-from tasks.arrays import Arrays, encode
+from tasks.arrays import Array, Arrays, encode
 from tasks.blobs import BlobRef, ChunkStore, publish
 from tasks.messages import Answer, EvaluateOrder, Order, Status, TrainOptions, TrainOrder
 from tasks.names import order_id, update_blob
@@ -100,6 +101,11 @@ def select_stranger(clients: Sequence[ConnectedClient], selection: Selection) ->
 def select_with_error(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
     """Choose nobody, and fail at it."""
     raise ZeroDivisionError("no luck")
+
+
+def aggregate_first(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
+    """Take the first update as it is."""
+    return dict(updates[0].parameters)
 
 
 def points(name: str, number: int) -> ClientData:

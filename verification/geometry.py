@@ -25,7 +25,9 @@ BLOCK = 2**14
 
 Floats = npt.NDArray[np.float64]
 
-_LARGEST = 1e120
+LARGEST = 1e120
+"""Elements of a delta count as within plus and minus this."""
+
 _NO_DISTANCE = 1e-12
 _NO_CENTRE = 1e-12
 
@@ -59,7 +61,7 @@ def _subtract(values: Array, start: Array, delta: Floats) -> None:
         return
     with np.errstate(over="ignore"):  # what overflows is clipped
         np.subtract(values, start, out=delta, dtype=np.float64)
-    np.clip(delta, -_LARGEST, _LARGEST, out=delta)
+    np.clip(delta, -LARGEST, LARGEST, out=delta)
 
 
 def lengths(updates: Sequence[Arrays], origin: Arrays) -> Floats:
@@ -70,21 +72,40 @@ def lengths(updates: Sequence[Arrays], origin: Arrays) -> Floats:
     return np.sqrt(squares)
 
 
+def dot_products(updates: Sequence[Arrays], origin: Arrays) -> Floats:
+    """Return the dot product of every two deltas: shape (K, K)."""
+    gram = np.zeros((len(updates), len(updates)))
+    for deltas in delta_blocks(updates, origin):
+        gram += deltas @ deltas.T
+    return gram
+
+
 def squared_distances(updates: Sequence[Arrays], origin: Arrays) -> Floats:
     """Return the squared L2 distance of every two updates: symmetric, shape (K, K), zeros on the diagonal.
 
     They come from the deltas' Gram matrix G, |a - b|² = G_aa + G_bb - 2 G_ab, which needs one matrix product a block
     but loses what is small beside the deltas themselves: squared distances below 1e-12 of G_aa + G_bb are 0.
     """
-    gram = np.zeros((len(updates), len(updates)))
-    for deltas in delta_blocks(updates, origin):
-        gram += deltas @ deltas.T
+    gram = dot_products(updates, origin)
     squares = np.diag(gram)
     sums = squares[:, None] + squares
     distances = sums - (gram + gram.T)
     distances[distances < _NO_DISTANCE * sums] = 0.0
     np.fill_diagonal(distances, 0.0)
     return distances
+
+
+def sums_of_nearest(distances: Floats, num_nearest: int) -> Floats:
+    """Return for every update the sum of its ``num_nearest`` least distances to others: shape (K,).
+
+    Args:
+        distances: Of every two updates: shape (K, K). Not changed.
+        num_nearest: From 0. Where there are fewer others the sum is infinite.
+    """
+    to_others = distances.copy()
+    np.fill_diagonal(to_others, np.inf)
+    sums: Floats = np.sort(to_others, axis=1)[:, :num_nearest].sum(axis=1)
+    return sums
 
 
 def cosines(updates: Sequence[Arrays], reference: Arrays, origin: Arrays) -> Floats:

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from verification.geometry import squared_distances
+from verification.geometry import squared_distances, sums_of_nearest
 from verification.scorer import Candidate, ScoringContext, ScoringError
 
 
@@ -38,7 +36,5 @@ def score_krum(candidates: Sequence[Candidate], context: ScoringContext) -> dict
     # In one order, so that another order of the candidates gives the same to the last bit.
     ordered = sorted(candidates, key=lambda candidate: candidate.client_id)
     distances = squared_distances([candidate.parameters for candidate in ordered], context.global_parameters)
-    np.fill_diagonal(distances, np.inf)
-    nearest = np.sort(distances, axis=1)[:, : len(ordered) - num_hostile - 2]
-    sums = nearest.sum(axis=1)
+    sums = sums_of_nearest(distances, len(ordered) - num_hostile - 2)
     return {candidate.client_id: -float(total) for candidate, total in zip(ordered, sums, strict=True)}

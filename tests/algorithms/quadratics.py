@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, UpdateInfo, settings_of
-from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
+from orchestrator.aggregation import WeightedUpdate, move
+from orchestrator.aggregators.mean import weighted_mean
 from tasks import sets
 from tasks.arrays import Array, Arrays
 from tasks.messages import TrainOptions

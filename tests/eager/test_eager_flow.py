@@ -391,6 +391,29 @@ def test_failed_rounds_that_are_not_in_a_row_dont_end_a_run(federation: Federati
     assert [record.status for record in folder.history()] == expected
 
 
+def test_a_round_with_too_few_updates_for_the_aggregator_fails_and_the_run_goes_on(federation: Federation) -> None:
+    # Given a median that is to stand one hostile update, which needs three, and a client that fails in the first round
+    class First(Pull):
+        calls = itertools.count(1)
+
+        def train(self, *arguments: Any, **rest: Any) -> Any:
+            if next(self.calls) == 1:
+                raise RuntimeError("no luck")
+            return super().train(*arguments, **rest)
+
+    federation.join("carl", First())
+    # When two rounds are run
+    folder = federation.run(rounds=2, aggregator="median", num_hostile=1)
+    # Then the first failed, and kept the model; the second has the median of three
+    failed, closed = folder.history()
+    assert (failed.status, closed.status) == ("failed", "closed")
+    assert failed.reason == "median has 2 updates of which 1 may be hostile (--num-hostile): at least 3 are needed"
+    assert model_of(folder, 1) == model_of(folder, 0)
+    model, config = arrays.map_file(folder.checkpoint(1)), folder.config()
+    updates = [local_training(model, config, 2, client_id)["point"] for client_id in EXAMPLES]
+    assert arrays.map_file(folder.checkpoint(2))["point"].tolist() == np.median(updates, axis=0).tolist()
+
+
 def test_three_hundred_rounds_are_a_plain_loop(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a disk that needn't be waited for, and one client
     monkeypatch.setattr("os.fsync", lambda _: None)

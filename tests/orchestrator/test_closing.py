@@ -15,7 +15,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import arrays
 from tasks.blobs import MemoryChunks
-from tasks.errors import DataMissingError, UnknownNameError
+from tasks.errors import DataMissingError, LoadError, UnknownNameError
 from tasks.messages import Status
 from tasks.seeds import derive_seed
 from tasks.workload import Evaluation
@@ -137,6 +137,43 @@ def test_an_algorithm_of_ones_own_weighs_in_its_own_way(tmp_path: Path) -> None:
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [4.0, 4.0, 2.0]
 
 
+@pytest.mark.parametrize(
+    ("aggregator", "changes", "point"),
+    [
+        ("median", {}, [3.0, 2.0, 0.0]),
+        ("trimmed_mean", {"trim": 0.4}, [3.0, 2.0, 0.0]),
+        ("trimmed_mean", {"trim": 0.1, "num_hostile": 1}, [3.0, 2.0, 0.0]),
+        ("trimmed_mean", {"trim": 0.1}, [22.0, 0.4, 0.0]),
+        ("multi_krum", {"num_hostile": 1}, [2.5, 2.5, 0.0]),
+        ("tests.support:aggregate_first", {}, [1.0, 4.0, 0.0]),
+    ],
+)
+def test_the_aggregator_is_the_one_that_was_asked_for(
+    tmp_path: Path, aggregator: str, changes: dict[str, Any], point: list[float]
+) -> None:
+    # Given five clients, of which one is far off
+    folder = folder_in(tmp_path, aggregator=aggregator, **changes)
+    points = {"anna": [1, 4, 0], "bert": [2, 3, 0], "carl": [3, 2, 0], "dora": [4, 1, 0], "emil": [100, -8, 0]}
+    # When the round is closed
+    closed = close_round(folder, 1, [part(folder, client_id, values, 5) for client_id, values in points.items()])
+    # Then the model is what the aggregator makes of them
+    assert closed.status == "closed"
+    assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == pytest.approx(point)
+
+
+def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path: Path) -> None:
+    # Given an aggregator that needs seven updates to stand two hostile ones, and two updates
+    folder = folder_in(tmp_path, aggregator="krum", num_hostile=2)
+    parts = [part(folder, "anna", [1, 2, 3], 5), part(folder, "bert", [1, 2, 3], 5), failed("carl")]
+    # When the round is closed
+    closed = close_round(folder, 1, parts)
+    # Then it failed, and the model is what it was
+    assert closed.status == "failed"
+    assert closed.reason == ("krum has 2 updates of which 2 may be hostile (--num-hostile): at least 7 are needed")
+    assert (closed.metrics, list(closed.answers)) == ({}, ["anna", "bert", "carl"])
+    assert closed.digest == sha256(folder.checkpoint(1)) == sha256(folder.checkpoint(0))
+
+
 def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path) -> None:
     # Given a new run with seed 5
     folder = RunFolder.create(tmp_path / "run", run_config(seed=5))
@@ -197,5 +234,13 @@ def test_an_unknown_algorithm_is_told_before_anything_is_made(tmp_path: Path) ->
     # Given a config with an algorithm that isn't there, when it is initialised, then nothing is written
     folder = RunFolder.create(tmp_path / "run", run_config(algorithm="fedsgd"))
     with pytest.raises(UnknownNameError, match="unknown algorithm 'fedsgd'"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
+
+
+def test_an_aggregator_that_cant_be_loaded_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    # Given a config with an aggregator that is none, when it is initialised, then nothing is written
+    folder = RunFolder.create(tmp_path / "run", run_config(aggregator="tests.support:PULL"))
+    with pytest.raises(LoadError, match=r"aggregator 'tests\.support:PULL' is str, not a function"):
         initialise(folder)
     assert not folder.checkpoint(0).exists()

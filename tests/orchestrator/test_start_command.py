@@ -64,6 +64,21 @@ def test_an_unknown_algorithm_is_refused_with_the_nearest_one() -> None:
     )
 
 
+def test_an_unknown_aggregator_is_refused_with_the_nearest_one() -> None:
+    # Given a slip, when the command is given it, then it guesses, and lists what there is
+    assert one_line(refused("--aggregator", "medain")) == (
+        "unknown aggregator 'medain': did you mean 'median'? known are bulyan, centered_clipping, geometric_median, "
+        "krum, mean, median, multi_krum, trimmed_mean, or your own as module:name"
+    )
+
+
+@pytest.mark.parametrize("share", ["0.5", "-0.1"])
+def test_half_of_the_values_or_more_cant_be_cut_off(share: str) -> None:
+    # Given a share that leaves nothing, when the command is given it, then it says what is allowed
+    message = refused("--aggregator", "trimmed_mean", "--trim", share)
+    assert f"'--trim': {share} is not in the range 0<=x<0.5." in message
+
+
 def test_an_unknown_selector_is_refused_with_the_nearest_one() -> None:
     # Given a slip, when the command is given it, then it guesses, and lists what there is
     assert one_line(refused("--select", "conected")) == (
@@ -178,7 +193,7 @@ def test_a_run_is_resumed_with_its_own_settings_alone(cwd: Path) -> None:
         "--resume goes on with the run's own settings: leave out --rounds, --clients, --evaluate-clients"
     )
     assert "leave out --run-dir" in one_line(refused("--resume", "one", "--run-dir", "two"))
-    assert "leave out --net, --split" in one_line(refused("--resume", "one", "--split", "iid", "--net", "cnn"))
+    assert "leave out --split, --net" in one_line(refused("--resume", "one", "--split", "iid", "--net", "cnn"))
 
 
 def test_a_run_whose_config_is_damaged_cant_be_resumed(cwd: Path) -> None:

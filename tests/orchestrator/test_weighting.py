@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algorithms import UpdateInfo, Weights
-from orchestrator.aggregation import WeightedUpdate, move, weighted_mean
+from orchestrator.aggregation import WeightedUpdate, move
+from orchestrator.aggregators.mean import weighted_mean
 from orchestrator.weighting import by_examples, by_steps
 
 

@@ -14,9 +14,11 @@ from verification.geometry import (
     cosines,
     cosines_with_others,
     delta_blocks,
+    dot_products,
     lengths,
     medians_of_others,
     squared_distances,
+    sums_of_nearest,
 )
 
 ORIGIN = {"w": np.array([1.0, 1.0])}
@@ -35,6 +37,20 @@ def test_lengths_distances_and_cosines_of_a_right_triangle() -> None:
     assert squared_distances(updates, ORIGIN).tolist() == [[0, 16, 9], [16, 0, 25], [9, 25, 0]]
     # And the cosines with (6, 0) are 3/5, 1 and 0
     assert cosines(updates, at(6, 0), ORIGIN).tolist() == pytest.approx([0.6, 1.0, 0.0])
+
+
+def test_dot_products_and_sums_of_the_nearest_of_a_right_triangle() -> None:
+    # Given the same deltas
+    updates = [at(3, 4), at(3, 0), at(0, 4)]
+    # Then (3, 4)·(3, 0) is 9, (3, 4)·(0, 4) is 16, and the other two are at a right angle
+    assert dot_products(updates, ORIGIN).tolist() == [[25, 9, 16], [9, 9, 0], [16, 0, 16]]
+    # And the nearest are at 9, 16 and 9, the nearest two at 16 + 9, 16 + 25 and 9 + 25; there are no three
+    distances = squared_distances(updates, ORIGIN)
+    assert sums_of_nearest(distances, 0).tolist() == [0.0, 0.0, 0.0]
+    assert sums_of_nearest(distances, 1).tolist() == [9.0, 16.0, 9.0]
+    assert sums_of_nearest(distances, 2).tolist() == [25.0, 41.0, 34.0]
+    assert sums_of_nearest(distances, 3).tolist() == [np.inf] * 3
+    assert np.diag(distances).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_what_has_no_direction_has_the_cosine_0() -> None:

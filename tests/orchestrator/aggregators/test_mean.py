@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.aggregation import BLOCK, WeightedUpdate, weighted_mean
+from orchestrator.aggregators import WeightedUpdate
+from orchestrator.aggregators.mean import BLOCK, weighted_mean
 from tasks.arrays import Array
 
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-6)

@@ -1,0 +1,43 @@
+"""Aggregators, a file each: pure functions from a round's updates to one set of parameters."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from orchestrator.aggregators.aggregator import Aggregator, AggregatorContext, TooFewUpdatesError, WeightedUpdate
+from tasks.errors import LoadError
+from tasks.loading import load
+
+AGGREGATORS = {
+    "mean": "orchestrator.aggregators.mean:aggregate_mean",
+    "median": "orchestrator.aggregators.median:aggregate_median",
+    "trimmed_mean": "orchestrator.aggregators.trimmed_mean:aggregate_trimmed_mean",
+    "geometric_median": "orchestrator.aggregators.geometric_median:aggregate_geometric_median",
+    "krum": "orchestrator.aggregators.krum:aggregate_krum",
+    "multi_krum": "orchestrator.aggregators.krum:aggregate_multi_krum",
+    "bulyan": "orchestrator.aggregators.bulyan:aggregate_bulyan",
+    "centered_clipping": "orchestrator.aggregators.centered_clipping:aggregate_centered_clipping",
+}
+"""Names at ``--aggregator``, and where each is."""
+
+__all__ = [
+    "AGGREGATORS",
+    "Aggregator",
+    "AggregatorContext",
+    "TooFewUpdatesError",
+    "WeightedUpdate",
+    "load_aggregator",
+]
+
+
+def load_aggregator(spec: str) -> Aggregator:
+    """Return an aggregator by name or ``module:function``.
+
+    Raises:
+        UnknownNameError: If there is no such name.
+        LoadError: If it can't be imported or can't be called.
+    """
+    found = load("aggregator", spec, AGGREGATORS)
+    if not callable(found):
+        raise LoadError(f"aggregator {spec!r} is {type(found).__name__}, not a function")
+    return cast(Aggregator, found)

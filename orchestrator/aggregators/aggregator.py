@@ -1,0 +1,66 @@
+"""What an aggregator gets and returns, and how many hostile updates it has to stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from orchestrator.aggregation import WeightedUpdate
+from tasks.arrays import Array, Arrays
+from tasks.errors import FederationError
+
+__all__ = ["Aggregator", "AggregatorContext", "TooFewUpdatesError", "WeightedUpdate", "num_to_stand"]
+
+
+class TooFewUpdatesError(FederationError):
+    """Raised when among so few updates an aggregator can't stand as many hostile ones as it is asked to."""
+
+    def __init__(self, aggregator: str, num_updates: int, num_hostile: int, num_needed: int) -> None:
+        super().__init__(
+            f"{aggregator} has {num_updates} updates of which {num_hostile} may be hostile (--num-hostile): "
+            f"at least {num_needed} are needed"
+        )
+        self.aggregator = aggregator
+        self.num_updates = num_updates
+        self.num_hostile = num_hostile
+        self.num_needed = num_needed
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorContext:
+    """What an aggregator may use beside the updates.
+
+    Attributes:
+        origin: The model that the round started from, with the updates' names, shapes and dtypes. Names that begin
+            with ``@`` may be missing: those of the updates start from zeros. Not to be changed.
+        num_hostile: How many of the updates may be hostile; None for as many as the aggregator can stand among them.
+        trim: Share of the values that ``trimmed_mean`` cuts off at each end, from 0 to less than 0.5.
+    """
+
+    origin: Arrays
+    num_hostile: int | None
+    trim: float
+
+
+Aggregator = Callable[[Sequence[WeightedUpdate], AggregatorContext], dict[str, Array]]
+"""From a round's updates, sorted by client id, to new arrays of the same names, shapes and dtypes.
+
+There is at least one update. All have the same names, shapes and dtypes, and are finite. They are possibly read-only
+memory maps: an aggregator changes nothing in them, and reads them a block at a time. It raises
+:class:`TooFewUpdatesError` if it can't stand ``num_hostile`` of them; the round fails then, and the run goes on.
+"""
+
+
+def num_to_stand(aggregator: str, num_updates: int, context: AggregatorContext, each: int, beside: int) -> int:
+    """Return how many hostile updates an aggregator has to stand, which needs ``each * num_hostile + beside`` updates.
+
+    That is ``context.num_hostile``, or the most that so many updates allow; 0 is allowed with any number of updates.
+
+    Raises:
+        TooFewUpdatesError: If there are fewer updates than ``context.num_hostile`` needs.
+    """
+    most = max(0, (num_updates - beside) // each)
+    asked = context.num_hostile
+    if asked is not None and asked > most:
+        raise TooFewUpdatesError(aggregator, num_updates, asked, each * asked + beside)
+    return most if asked is None else asked

@@ -1,0 +1,64 @@
+"""Bulyan: updates chosen by Krum, and of these at each place the mean of the values nearest to their median.
+
+El Mhamdi, Guerraoui, Rouault: The Hidden Vulnerability of Distributed Learning in Byzantium, ICML 2018
+(https://arxiv.org/abs/1802.07927), section 4. Krum alone lets a hostile update that is near in all other places be
+far off in one; Bulyan leaves that no place to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators.blocks import Floats, mean_of_rows, reduce_blocks
+from orchestrator.aggregators.combining import origin_of
+from orchestrator.aggregators.krum import by_nearness
+from tasks.arrays import Array
+from verification.geometry import squared_distances
+
+
+def aggregate_bulyan(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
+    """Return at each place the mean of the theta - 2f values nearest to the median of theta = n - 2f chosen updates.
+
+    The updates are chosen one after the other, each by Krum among those that are left (section 4, steps 1 to 3). With
+    4f + 3 updates or more, f of them hostile, every value is near honest ones. Six updates or fewer allow for nobody
+    hostile: it is their plain mean. Weights don't count, as in the paper: how many examples a client has is its own
+    claim. The order of the updates makes a difference as with Krum, so with one or two hostile always: then the last
+    are chosen by their nearest neighbour alone, and of the nearest pair both have the same.
+
+    Raises:
+        TooFewUpdatesError: If there are fewer than 4f + 3 updates.
+    """
+    num_hostile = num_to_stand("bulyan", len(updates), context, each=4, beside=3)
+    parameters = [update.parameters for update in updates]
+    chosen = _choose(squared_distances(parameters, origin_of(updates, context)), num_hostile)
+    num_kept = len(chosen) - 2 * num_hostile
+    return reduce_blocks(
+        [parameters[index] for index in chosen], updates[0].parameters, lambda rows: _mean_near_median(rows, num_kept)
+    )
+
+
+def _choose(distances: Floats, num_hostile: int) -> list[int]:
+    """Return the indices of n - 2f updates in ascending order."""
+    left = list(range(len(distances)))
+    while len(left) > 2 * num_hostile:
+        among = distances[np.ix_(left, left)]
+        left.pop(by_nearness(among, num_hostile)[0])
+    return sorted(set(range(len(distances))) - set(left))
+
+
+def _mean_near_median(rows: Array, num_kept: int) -> Floats:
+    """Return the mean of the ``num_kept`` values of each column that are nearest to its median.
+
+    Of an even number of values the median is the middle between the middle two, which minimises the sum of distances
+    like either of them. Of two values that are equally near the smaller is taken.
+    """
+    ranked = np.sort(rows, axis=0)
+    low, high = ranked[(len(rows) - 1) // 2], ranked[len(rows) // 2]
+    median = mean_of_rows(np.stack([low, high]), (1.0, 1.0))
+    with np.errstate(over="ignore"):  # what is infinitely far is the farthest
+        far = np.abs(ranked - median)
+    nearest = np.sort(np.argsort(far, axis=0, kind="stable")[:num_kept], axis=0)
+    return mean_of_rows(np.take_along_axis(ranked, nearest, axis=0), [1.0] * num_kept)

@@ -1,0 +1,52 @@
+"""Centered clipping: the mean of what the updates changed, each no further from the centre than a radius.
+
+Karimireddy, He, Jaggi: Learning from History for Byzantine Robust Optimization, ICML 2021
+(https://arxiv.org/abs/2012.10333), equation 6 and Algorithm 2: v <- v + 1/n sum_k (x_k - v) min(1, tau / |x_k - v|).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators.blocks import Floats
+from orchestrator.aggregators.combining import combine, distances_from, origin_of
+from tasks.arrays import Array
+from verification.geometry import dot_products
+
+NUM_STEPS = 5
+"""How often the centre moves (the paper's L)."""
+
+
+def aggregate_centered_clipping(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
+    """Return the centre after ``NUM_STEPS`` steps that begin at the model that the round started from.
+
+    The radius tau of a step is the median distance of the updates from the centre: with 2f + 1 updates or more, f of
+    them hostile, that is within the honest distances. So no update moves the centre further in a step than an n-th of
+    the farthest honest distance. Weights don't count, as in the paper: how many examples a client has is its own
+    claim. The order of the updates makes a difference in the last bits alone. Arrays of integers and booleans are the
+    median of all: see :func:`combine`.
+
+    Raises:
+        TooFewUpdatesError: If there are fewer than 2f + 1 updates.
+    """
+    num_to_stand("centered_clipping", len(updates), context, each=2, beside=1)
+    parameters = [update.parameters for update in updates]
+    origin = origin_of(updates, context)
+    share_of_origin, shares = _clipped(dot_products(parameters, origin))
+    return combine([origin, *parameters], [share_of_origin, *shares.tolist()], updates)
+
+
+def _clipped(dots: Floats) -> tuple[float, Floats]:
+    """Return how much of the origin and of each update is in the centre; they sum to 1, and none is negative."""
+    share_of_origin, shares = 1.0, np.zeros(len(dots))
+    for _ in range(NUM_STEPS):
+        distances = distances_from(shares, dots)
+        radius = np.median(distances)
+        within = distances <= radius
+        clipping = np.where(within, 1.0, radius / np.where(within, 1.0, distances)) / len(dots)
+        kept = max(0.0, 1.0 - float(clipping.sum()))
+        share_of_origin, shares = kept * share_of_origin, kept * shares + clipping
+    return share_of_origin, shares

@@ -1,0 +1,62 @@
+"""The geometric median: the point with the least sum of distances to all updates, by the smoothed Weiszfeld algorithm.
+
+Pillutla, Kakade, Harchaoui: Robust Aggregation for Federated Learning, IEEE Transactions on Signal Processing 2022
+(https://arxiv.org/abs/1912.13445), RFA: equation 5 and Algorithm 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators.blocks import Floats
+from orchestrator.aggregators.combining import combine, distances_from, origin_of
+from tasks.arrays import Array
+from verification.geometry import dot_products
+
+SMOOTHING = 1e-6
+"""Distances below this times the median length of the deltas count as that (the paper's nu, there 1e-6 as it is)."""
+_TOLERANCE = 1e-7
+_MOST_STEPS = 1000
+_LEAST = 1e-300
+
+
+def aggregate_geometric_median(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
+    """Return the v with the least sum_k alpha_k |v - x_k|, where alpha_k is an update's share of the weights.
+
+    Weights count, as in the paper: it stands hostile updates as long as they weigh less than half. That is for whoever
+    believes what clients say of their examples. The order of the updates makes a difference in the last bits alone.
+    Arrays of integers and booleans are the median of all: see :func:`combine`.
+
+    Raises:
+        TooFewUpdatesError: If there are fewer than 2f + 1 updates.
+        ValueError: If the weights don't sum to more than zero.
+    """
+    num_to_stand("geometric_median", len(updates), context, each=2, beside=1)
+    parameters = [update.parameters for update in updates]
+    weights = np.array([update.weight for update in updates])
+    if not weights.sum() > 0:
+        raise ValueError(f"{len(updates)} updates weigh {weights.sum()} in sum: more than 0 is needed")
+    shares = _weiszfeld(dot_products(parameters, origin_of(updates, context)), weights / weights.sum())
+    return combine(parameters, shares.tolist(), updates)
+
+
+def _weiszfeld(dots: Floats, alphas: Floats) -> Floats:
+    """Return the coefficients of the geometric median, which sum to 1, from the deltas' dot products.
+
+    It starts at the model that the round started from: hostile updates have no say in that. A step is
+    v <- sum_k beta_k x_k / sum_k beta_k with beta_k = alpha_k / max(nu, |v - x_k|).
+    """
+    coefficients = np.zeros(len(alphas))
+    smoothing = max(_LEAST, SMOOTHING * float(np.median(np.sqrt(np.diag(dots)))))
+    for _ in range(_MOST_STEPS):
+        distances = np.maximum(distances_from(coefficients, dots), smoothing)
+        betas = alphas / distances
+        step = betas / betas.sum() - coefficients
+        coefficients = coefficients + step
+        # The median distance, because hostile updates could make the mean as large as they like.
+        if np.sqrt(max(0.0, float(step @ dots @ step))) <= _TOLERANCE * np.median(distances):
+            break
+    return coefficients

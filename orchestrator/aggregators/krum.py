@@ -1,0 +1,66 @@
+"""Krum, the update with the nearest neighbours, and Multi-Krum, the mean of those with the nearest.
+
+Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent, NIPS
+2017 (https://papers.nips.cc/paper/6617), section 4: with n updates of which f are hostile, s(i) is the sum of
+|V_i - V_j|² over the n - f - 2 updates V_j that are nearest to V_i. Krum takes the one with the least s, Multi-Krum the
+mean of the m with the least; here m = n - f, all but as many as may be hostile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators.combining import combine, origin_of
+from tasks.arrays import Array
+from verification.geometry import Floats, squared_distances, sums_of_nearest
+
+
+def aggregate_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
+    """Return the update that is nearest to most others.
+
+    With 2f + 3 updates or more, f of them hostile, it is an honest one, or one that is as near to the honest as these
+    are to each other. Weights don't count, as in the paper: how many examples a client has is its own claim. Of equal
+    sums the first is taken (the paper's smallest identifier), so the order of the updates makes a difference where two
+    are equally near; of two or three updates two always are. Arrays of integers and booleans are the median of all:
+    see :func:`combine`.
+
+    Raises:
+        TooFewUpdatesError: If there are fewer than 2f + 3 updates.
+    """
+    num_hostile = num_to_stand("krum", len(updates), context, each=2, beside=3)
+    return _mean_of_nearest(1, updates, context, num_hostile)
+
+
+def aggregate_multi_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
+    """Return the mean of the n - f updates that are nearest to most others; all else is as with Krum.
+
+    The order of the updates makes a difference in the last bits, too: they are summed in it.
+
+    Raises:
+        TooFewUpdatesError: If there are fewer than 2f + 3 updates.
+    """
+    num_hostile = num_to_stand("multi_krum", len(updates), context, each=2, beside=3)
+    return _mean_of_nearest(len(updates) - num_hostile, updates, context, num_hostile)
+
+
+def by_nearness(distances: Floats, num_hostile: int) -> list[int]:
+    """Return the updates' indices, the one with the least sum of n - f - 2 squared distances first.
+
+    Args:
+        distances: Squared distances of every two of the n updates: shape (n, n).
+        num_hostile: f. Where n - f - 2 is less than 1, the distance to the nearest counts.
+    """
+    sums = sums_of_nearest(distances, max(1, len(distances) - num_hostile - 2))
+    return [int(index) for index in np.argsort(sums, kind="stable")]
+
+
+def _mean_of_nearest(
+    num_taken: int, updates: Sequence[WeightedUpdate], context: AggregatorContext, num_hostile: int
+) -> dict[str, Array]:
+    parameters = [update.parameters for update in updates]
+    distances = squared_distances(parameters, origin_of(updates, context))
+    taken = sorted(by_nearness(distances, num_hostile)[:num_taken])
+    return combine([parameters[index] for index in taken], [1.0] * num_taken, updates)

@@ -1,0 +1,39 @@
+"""The median, coordinate by coordinate: stands hostile updates as long as most are honest.
+
+Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018
+(https://arxiv.org/abs/1803.01498), Definition 1 and Algorithm 1 (Option I).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators.blocks import mean_of_rows, reduce_blocks, rounded
+from tasks.arrays import Array
+
+
+def aggregate_median(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
+    """Return at each place the median of the updates' values, of an even number the middle between the middle two.
+
+    With 2f + 1 updates or more, f of them hostile, it is within the honest values. Weights don't count, as in the
+    paper: how many examples a client has is its own claim. The order of the updates makes no difference.
+
+    Raises:
+        TooFewUpdatesError: If there are fewer than 2f + 1 updates.
+    """
+    num_to_stand("median", len(updates), context, each=2, beside=1)
+    return reduce_blocks([update.parameters for update in updates], updates[0].parameters, median_of_rows)
+
+
+def median_of_rows(rows: Array) -> Array:
+    """Return the median of every column: shape (n,), of the dtype of ``rows``, the middle between two rounded once."""
+    ranked, half = np.sort(rows, axis=0), len(rows) // 2
+    if len(rows) % 2:
+        middle: Array = ranked[half]
+        return middle
+    low, high = ranked[half - 1 : half + 1]
+    between = rounded(mean_of_rows(np.stack([low, high]), (1.0, 1.0)), rows.dtype)
+    return np.where(low == high, low, between)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from algorithms import Algorithm, load_algorithm, settings_of
+from algorithms.fedavg import FEDAVG
+from algorithms.fedprox import FEDPROX
+from tasks.errors import ConfigurationError, LoadError, UnknownNameError
+
+TALKATIVE = Algorithm(name="talkative", sent=("a", "b", "c", "d"))
+
+
+def test_algorithms_are_found_by_name() -> None:
+    # Given names, a slip and something that is no algorithm, when they are loaded, then they are found, or it is told
+    assert load_algorithm("fedavg") is FEDAVG
+    assert load_algorithm("tests.support:EQUAL_WEIGHTS").name == "equal"
+    with pytest.raises(UnknownNameError, match=r"unknown algorithm 'fedavgg': did you mean 'fedavg'\?"):
+        load_algorithm("fedavgg")
+    with pytest.raises(LoadError, match=r"is function, not an algorithms\.Algorithm"):
+        load_algorithm("algorithms.fedprox:local")
+
+
+def test_an_algorithm_sends_no_more_than_updates_may_be_long() -> None:
+    with pytest.raises(LoadError, match="sends 4 sets of arrays: 3 are allowed"):
+        load_algorithm(f"{__name__}:TALKATIVE")
+
+
+def test_settings_are_the_defaults_but_for_those_that_are_given() -> None:
+    assert settings_of(FEDPROX, {}) == {"mu": 0.01}
+    assert settings_of(FEDPROX, {"mu": 0.5}) == {"mu": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "given", "message"),
+    [
+        (FEDPROX, {"nu": 1.0}, r"--set nu: fedprox has no such setting; it has mu \(0.01\)"),
+        (FEDAVG, {"mu": 1.0}, "--set mu: fedavg has no such setting; it has none"),
+        (FEDPROX, {"mu": float("nan")}, "--set mu=nan: a number is needed"),
+    ],
+)
+def test_a_setting_that_an_algorithm_hasnt_is_refused(
+    algorithm: Algorithm, given: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        settings_of(algorithm, given)
