@@ -14,7 +14,6 @@ from kombu.utils.objects import cached_property
 
 from tasks.broker import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, URL_VARIABLE
 
-
 HEALTH_CHECK_S = 5
 """Seconds between two looks of a worker at the connection on which it waits for orders. The broker says every second
 that there is none; where it was silent for one look and a second, the worker connects anew. An order that is on its way

@@ -38,7 +38,7 @@ class Relay:
     def __init__(self, server: Path) -> None:
         self._server = server
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self._listener.setblocking(False)
+        self._listener.settimeout(0)
         self._peers: dict[socket.socket, socket.socket] = {}
         self._forgotten: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
@@ -113,7 +113,7 @@ class Relay:
     def _take(self, client: socket.socket) -> None:
         server = socket.socket(socket.AF_UNIX)
         server.connect(str(self._server))
-        client.setblocking(True)
+        client.settimeout(None)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for end, peer in ((client, server), (server, client)):
             self._peers[end] = peer

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.integration import harness
 from tests.integration.harness import Field, Program, history, part, url, wait_until
 from tests.integration.relay import Held, Relay, relay
 
@@ -18,7 +17,7 @@ ALL_WAYS = pytest.mark.parametrize("held", Held)
 LENGTH_S = {Held.FLOWS: 1.0, Held.RESET: 4.0, Held.FORGOTTEN: 4.0}
 """How long a cut is, in seconds, beyond what it takes until a client is missed."""
 BACK_S = 40.0
-"""Patience with a client that comes back: it is to notice a dead connection sooner than the minute that a socket waits."""
+"""Patience with a client that comes back: a dead connection is noticed sooner than in the minute that it once took."""
 
 
 def start(field: Field, broker: Redis, link: Relay, run_dir: Path, steps_s: tuple[float, float]) -> Program:
@@ -45,7 +44,7 @@ def wait_until_it_trained_again(program: Program, run_dir: Path, after_round: in
     wait_until(has_trained, f"client-2 is back and trains:\n{program.output}", BACK_S)
 
 
-@ALL_WAYS
+@pytest.mark.parametrize("held", [Held.FLOWS, Held.RESET])
 def test_a_client_that_is_cut_off_while_it_trains_is_lost_and_comes_back(
     field: Field, broker: Redis, tmp_path: Path, held: Held
 ) -> None:
@@ -104,7 +103,7 @@ def test_a_run_goes_on_when_the_orchestrator_was_cut_off(
     field: Field, broker: Redis, tmp_path: Path, held: Held
 ) -> None:
     # Given a run in the middle of a round
-    run_dir, rounds = tmp_path / "run", 4
+    run_dir, rounds = tmp_path / "run", 3
     with relay(broker) as link:
         clients = [field.client(broker, f"client-{number}", **part(number, 2), STEP_S="0.2") for number in (1, 2)]
         program = field.orchestrator("--broker", link.url, "--run-dir", str(run_dir), "--rounds", str(rounds))
