@@ -44,4 +44,4 @@ def _prepare(instance: Any, **_: object) -> None:
 @signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
     die_with_parent()
-    own_tasks.use_chunks(RedisChunks(broker.connect(_url)))
+    own_tasks.use_chunks(RedisChunks(broker.connect(_url, timeout_s=broker.CHUNK_TIMEOUT_S)))

@@ -70,7 +70,7 @@ def _wire(url: str, client: Redis, config: RunConfig, notice: _Notice, superviso
     return Wire(
         courier=CeleryCourier(app, url),
         registry=RedisRegistry(quick),
-        chunks=RedisChunks(client),
+        chunks=RedisChunks(broker.connect(url, timeout_s=broker.CHUNK_TIMEOUT_S)),
         broker_time=lambda: broker.time_of(client),
         tend=tend,
         tidy=lambda: tidy(client, config.run_id),

@@ -1,7 +1,7 @@
 """Carry out ``docker-compose.yml`` for real, on whatever Docker engine is reachable, and say whether it keeps its word.
 
-Builds the image and trains with four clients; then, in a longer run, kills a client and brings it back, takes
-everything down in the middle and brings it up again. All of it happens in a Compose project of its own, which is
+Builds the image and trains with four clients; then, in a longer run, kills a client and brings it back, cuts one off
+the network and joins it again, takes everything down in the middle and brings it up again. All of it happens in a Compose project of its own, which is
 removed in the end with its volumes and images; nothing else on the engine is touched.
 
 Exit codes: 0 all is well, 1 something is wrong, 2 no engine is reachable.
@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 NUM_CLIENTS = 4
 SHORT_RUN = {"ROUNDS": "10", "EPOCHS": "5"}
-LONG_RUN = {"ROUNDS": "12", "EPOCHS": "400"}
+LONG_RUN = {"ROUNDS": "16", "EPOCHS": "400"}
 DOWN_LIMIT_S = 15.0
 BUILD_LIMIT_S = 1800.0
 RUN_LIMIT_S = 600.0
@@ -68,6 +68,11 @@ class Project:
     def orchestrator(self) -> str:
         """Name of the orchestrator's container."""
         return f"{self.name}-orchestrator-1"
+
+    @property
+    def network(self) -> str:
+        """Name of the network that the containers share."""
+        return f"{self.name}_default"
 
     def worker(self, number: int) -> str:
         """Return the name of a worker's container; they are counted from 1."""
@@ -114,6 +119,10 @@ class Project:
         """Return a container's status (``running``, ``exited``, …) and its last exit code."""
         status, code = self.call("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", container).split()
         return status, int(code)
+
+    def count_in_log(self, text: str) -> int:
+        """Return how often the orchestrator has said ``text``."""
+        return self.compose("logs", "--no-log-prefix", "orchestrator").count(text)
 
     def joined(self, number: int) -> list[str]:
         """Return the ids under which the client in a worker's container has joined, the oldest first."""
@@ -212,12 +221,13 @@ def _train(project: Project) -> None:
 
 
 def _check_long_run(project: Project) -> list[str]:
-    """Kill a client and bring it back, take all down and up again in the middle of a run; return the figures."""
+    """Kill a client and cut one off, take all down and up again in the middle of a run; return the figures."""
     earlier = set(project.runs())
     _say(f"a second up: a new run of {LONG_RUN['ROUNDS']} longer rounds")
     project.up()
     run_id = _wait_for_first_round(project, earlier)
     client_id, seats, back_s = _kill_and_bring_back(project)
+    joined_s = _cut_off_and_join(project, seats, earlier)
     _say("taking everything down in the middle of the run")
     down_s = _timed_down(project)
     _say(f"down in {down_s:.1f} s; bringing it up again: the run goes on")
@@ -233,7 +243,8 @@ def _check_long_run(project: Project) -> list[str]:
     _say(f"/runs/{folder} completed; last round: {_shown_counts(last)}, {client_id} among them")
     idle_s = _timed_down(project)
     _say(f"down after the run in {idle_s:.1f} s")
-    return [f"killed client back in {back_s:.1f} s", f"down {down_s:.1f} s amid a run and {idle_s:.1f} s after it"]
+    back = [f"killed client back in {back_s:.1f} s", f"cut-off one trains {joined_s:.1f} s after it was joined"]
+    return [*back, f"down {down_s:.1f} s amid a run and {idle_s:.1f} s after it"]
 
 
 def _wait_for_first_round(project: Project, earlier: Collection[str]) -> str:
@@ -269,6 +280,41 @@ def _kill_and_bring_back(project: Project) -> tuple[str, dict[str, str], float]:
     _expect(_seats(project) == seats, f"parts were {seats}, are {_seats(project)}")
     _say(f"{client_id} is back under its id and with its part after {back_s:.1f} s")
     return client_id, seats, back_s
+
+
+def _cut_off_and_join(project: Project, seats: dict[str, str], earlier: Collection[str]) -> float:
+    """Cut one client off the network and join it again; return how long it took until it had trained in a later round.
+
+    The container's address may be another one then, so that nothing is ever heard on the connections that it had.
+    """
+    container, client_id = project.worker(1), project.joined(1)[-1]
+    lost = f"client {client_id} lost: the client vanished"
+    num_opened = project.count_in_log(" opened: ")
+    _wait_until("a round opens", lambda: project.count_in_log(" opened: ") > num_opened)
+    _say(f"cutting {client_id} off the network ({container})")
+    project.call("network", "disconnect", project.network, container)
+    _wait_until("the client is lost", lambda: project.count_in_log(lost))
+    _wait_until("its round is closed", lambda: _last_answers(project, earlier)[client_id]["status"] == "lost")
+    _expect(project.state(container)[0] == "running", "the client that was cut off has ended")
+    project.call("network", "connect", "--alias", "worker", project.network, container)
+    started = time.monotonic()
+
+    def trains_again() -> bool:
+        _expect_running(project)
+        answer = _last_answers(project, earlier).get(client_id)
+        return answer is not None and answer["status"] == "trained"
+
+    _wait_until("the client trains again", trains_again)
+    joined_s = time.monotonic() - started
+    _expect(_seats(project) == seats, f"parts were {seats}, are {_seats(project)}")
+    _say(f"{client_id} trained again under its id and with its part {joined_s:.1f} s after it was joined")
+    return joined_s
+
+
+def _last_answers(project: Project, earlier: Collection[str]) -> Record:
+    """Return the answers, by client, of the last round that was closed."""
+    answers: Record = _only_run(project, earlier)[1]["history"][-1]["answers"]
+    return answers
 
 
 def _seats(project: Project) -> dict[str, str]:

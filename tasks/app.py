@@ -12,7 +12,12 @@ from celery import Celery
 from celery.apps.worker import Worker
 from kombu.utils.objects import cached_property
 
-from tasks.broker import URL_VARIABLE
+from tasks.broker import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, URL_VARIABLE
+
+HEALTH_CHECK_S = 5
+"""Seconds between two looks of a worker at the connection on which it waits for orders. The broker says every second
+that there is none; where it was silent for one look and a second, the worker connects anew. An order that is on its way
+on the connection that is given up is lost, so by then a client's announcement should have expired (its default: 5)."""
 
 
 class QuietWorker(Worker):
@@ -62,8 +67,9 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         broker_connection_max_retries=None,
         result_backend_always_retry=True,
         result_backend_max_sleep_between_retries_ms=1000,
-        redis_socket_connect_timeout=5,
-        redis_socket_timeout=60,
+        redis_socket_connect_timeout=CONNECT_TIMEOUT_S,
+        redis_socket_timeout=COMMAND_TIMEOUT_S,
+        redis_retry_on_timeout=True,  # Celery itself doesn't try again to fill a chord's slot, and the round would fail
         broker_transport_options=transport_options("all"),
         result_expires=24 * 3600,
         task_store_eager_result=False,
@@ -88,7 +94,15 @@ def transport_options(owner: str) -> dict[str, object]:
     """Return kombu's settings for Redis, with the keys of unacknowledged messages kept apart for ``owner``."""
     return {
         "visibility_timeout": 24 * 3600,
-        "socket_connect_timeout": 5,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        # After a cut of the network a connection may be dead without anybody having said so. Without these two a worker
+        # would wait on it for ever for the answer to a command, and for 51 seconds for its next order; so it is
+        # 5 seconds and 11.
+        "socket_timeout": COMMAND_TIMEOUT_S,
+        "health_check_interval": HEALTH_CHECK_S,
+        # An order that was taken from its queue is lost if it can't be put among those that are held, and a task of the
+        # orchestrator's likewise: when the connection for that turns out to be dead, it is done again on a new one.
+        "retry_on_timeout": True,
         "socket_keepalive": True,
         "unacked_key": f"fl:unacked:{owner}",
         "unacked_index_key": f"fl:unacked_index:{owner}",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +22,8 @@ CHUNK_BYTES = 8 * 2**20
 MAX_BLOB_BYTES = 2**40
 TTL_S = 24 * 3600
 """Seconds that a blob is kept at the most, should nobody take it out."""
+MAX_IDLE_S = 1.0
+"""Seconds after which a connection that carries chunks isn't used again."""
 
 
 class BlobRef(BaseModel):
@@ -60,10 +63,29 @@ class ChunkStore(Protocol):
 
 
 class RedisChunks:
-    """Chunks in Redis, a key each."""
+    """Chunks in Redis, a key each.
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    Args:
+        client: A client for the Redis, with a timeout that is long enough for a chunk on a slow line.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = client
+        self._clock = clock
+        self._last_used = -math.inf
+
+    @property
+    def _client(self) -> Redis:
+        """The client, on a new connection if the last one wasn't used for a while.
+
+        While a client trains, the network may be cut and joined again, and its connection be dead without anybody
+        having said so. To find out would take the whole timeout.
+        """
+        if self._clock() - self._last_used > MAX_IDLE_S:
+            self._redis.connection_pool.disconnect(inuse_connections=False)
+        self._last_used = self._clock()
+        return self._redis
 
     def set(self, name: str, chunk: memoryview, ttl_s: int) -> None:
         """Keep ``chunk`` under ``name`` for ``ttl_s`` seconds."""

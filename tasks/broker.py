@@ -24,8 +24,12 @@ URL_VARIABLE = "CELERY_BROKER_URL"
 T = TypeVar("T")
 
 _SCHEMES = ("redis", "rediss", "redis+socket")
-_CONNECT_TIMEOUT_S = 5.0
-_SOCKET_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 5.0
+"""Seconds that the broker may take to answer a command. Where the network was cut, a connection may be dead without
+anybody having said so: this is how long it takes to find out."""
+CHUNK_TIMEOUT_S = 60.0
+"""The same for commands that carry a chunk of a blob, so that a line of a megabit per second is enough."""
 _QUICK_TIMEOUT_S = 2.0
 OUTAGE_RETRIES = 60
 """How often a command is tried again, about once a second, while the broker is away."""
@@ -70,17 +74,18 @@ def _for_redis(url: str) -> str:
     return url.replace("redis+socket://", "unix://", 1)
 
 
-def connect(url: str, *, retries: int = OUTAGE_RETRIES) -> Redis:
+def connect(url: str, *, retries: int = OUTAGE_RETRIES, timeout_s: float = COMMAND_TIMEOUT_S) -> Redis:
     """Return a client for the Redis at ``url``; it connects when first used.
 
     Args:
         url: As :func:`check_url` allows.
         retries: How often a command that lost its connection is tried again.
+        timeout_s: Seconds without an answer after which a connection counts as lost.
     """
     return Redis.from_url(
         _for_redis(url),
-        socket_connect_timeout=_CONNECT_TIMEOUT_S,
-        socket_timeout=_SOCKET_TIMEOUT_S,
+        socket_connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
+        socket_timeout=timeout_s,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
         health_check_interval=30,
     )

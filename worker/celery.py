@@ -24,7 +24,7 @@ from tasks.errors import FederationError
 from tasks.lifeline import die_with_parent
 from tasks.loading import add_current_folder
 from tasks.names import client_queue
-from tasks.presence import Announcement
+from tasks.presence import LIFETIME_HEARTBEATS, Announcement
 from tasks.workload import DataSource, load_workload
 from worker import compute
 from worker.absence import RedisAbsence
@@ -120,7 +120,10 @@ def _start_pool_process(**_: object) -> None:
 @signals.worker_ready.connect
 def _join(**_: object) -> None:
     assert _worker.announcement is not None
-    _worker.heartbeat = Heartbeat(broker.connect(settings.broker_url, retries=0), _worker.announcement)
+    # A sign of life that isn't taken as long as an announcement lives is given again, on a new connection.
+    timeout_s = min(settings.heartbeat_s * LIFETIME_HEARTBEATS, broker.CHUNK_TIMEOUT_S)
+    client = broker.connect(settings.broker_url, retries=0, timeout_s=timeout_s)
+    _worker.heartbeat = Heartbeat(client, _worker.announcement)
     _worker.heartbeat.start()
 
 
@@ -146,18 +149,18 @@ def _load_client(identity: Identity) -> Client:
     source = DataSource(settings.data, part) if part is not None else DataSource(settings.data)
     compute.use_one_thread()
     data = workload.client_data(source)
-    connection = broker.connect(settings.broker_url)
+    for_chunks = broker.connect(settings.broker_url, timeout_s=broker.CHUNK_TIMEOUT_S)
     logger.info("client %s has %d examples of %s", identity.client_id, data.num_train, settings.workload)
     return Client(
         client_id=identity.client_id,
         workload_name=settings.workload,
         workload=workload,
         data=data,
-        chunks=RedisChunks(connection),
+        chunks=RedisChunks(for_chunks),
         folder=Path(identity.folder),
         incarnation=_worker.incarnation,
         leave=_leave_for,
-        broker_time=functools.partial(broker.time_of, connection),
+        broker_time=functools.partial(broker.time_of, broker.connect(settings.broker_url)),
         algorithm=settings.algorithm,
     )
 

@@ -1,0 +1,123 @@
+"""The network is cut off in the middle of a run and joined again: nothing is closed, nothing goes through."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from tests.integration.harness import Field, Program, history, part, url, wait_until
+from tests.integration.relay import Held, Relay, relay
+
+ALL_WAYS = pytest.mark.parametrize("held", Held)
+LENGTH_S = {Held.FLOWS: 1.0, Held.RESET: 4.0, Held.FORGOTTEN: 4.0}
+"""How long a cut is, in seconds, beyond what it takes until a client is missed."""
+BACK_S = 40.0
+"""Patience with a client that comes back: a dead connection is noticed sooner than in the minute that it once took."""
+
+
+def start(field: Field, broker: Redis, link: Relay, run_dir: Path, steps_s: tuple[float, float]) -> Program:
+    """Start a run of two clients, the second of which goes over the relay."""
+    field.client(broker, "client-1", **part(1, 2), STEP_S=str(steps_s[0]))
+    field.client(broker, "client-2", **part(2, 2), STEP_S=str(steps_s[1]), CELERY_BROKER_URL=link.url)
+    return field.orchestrator("--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "500")
+
+
+def answers_of(run_dir: Path, client_id: str) -> dict[int, Any]:
+    """A client's answers by round."""
+    return {
+        record["round_number"]: record["answers"][client_id]
+        for record in history(run_dir)
+        if client_id in record["answers"]
+    }
+
+
+def wait_until_it_trained_again(program: Program, run_dir: Path, after_round: int) -> None:
+    def has_trained() -> bool:
+        answers = answers_of(run_dir, "client-2")
+        return any(number > after_round and answers[number]["status"] == "trained" for number in answers)
+
+    wait_until(has_trained, f"client-2 is back and trains:\n{program.output}", BACK_S)
+
+
+@pytest.mark.parametrize("held", [Held.FLOWS, Held.RESET])
+def test_a_client_that_is_cut_off_while_it_trains_is_lost_and_comes_back(
+    field: Field, broker: Redis, tmp_path: Path, held: Held
+) -> None:
+    # Given a client that trains for some two seconds
+    run_dir = tmp_path / "run"
+    with relay(broker) as link:
+        program = start(field, broker, link, run_dir, steps_s=(0.1, 0.4))
+        wait_until(lambda: "round 1 opened" in program.output, "the first round is open")
+        time.sleep(0.5)
+
+        # When it is cut off, and its training ends before it is joined again
+        link.cut()
+        wait_until(lambda: "round 4 closed" in program.output, "the rounds go on without it")
+        time.sleep(LENGTH_S[held])
+        link.join(held)
+        wait_until_it_trained_again(program, run_dir, after_round=4)
+        program.send(signal.SIGINT)
+        assert program.wait() == 130, program.output
+
+    # Then its slot was lost at once, and its answer came late and was not counted
+    first = history(run_dir)[0]
+    assert first["answers"]["client-2"]["status"] == "lost"
+    assert first["answers"]["client-2"]["reason"] == "the client vanished"
+    assert first["answers"]["client-1"]["status"] == "trained"
+    late = [answer for record in history(run_dir) for answer in record["late"]]
+    assert [(answer["client_id"], answer["order_id"].split("/", 2)[2]) for answer in late] == [("client-2", "1/train")]
+    assert not list(broker.scan_iter("fl:blob:client-2/*/1:*"))
+
+
+@ALL_WAYS
+def test_a_client_that_is_cut_off_while_it_waits_comes_back(
+    field: Field, broker: Redis, tmp_path: Path, held: Held
+) -> None:
+    # Given a client that has done its part of a round in which the other trains on
+    run_dir = tmp_path / "run"
+    with relay(broker) as link:
+        program = start(field, broker, link, run_dir, steps_s=(0.3, 0.0))
+        wait_until(lambda: "client-2 trained" in program.output, "it has done its part")
+
+        # When it is cut off until it is missed, and joined again
+        link.cut()
+        wait_until(lambda: "client-2 left" in program.output, "it is missed")
+        time.sleep(LENGTH_S[held])
+        link.join(held)
+
+        # Then it takes part in a later round, and what it had done before counted
+        wait_until_it_trained_again(program, run_dir, after_round=1)
+        program.send(signal.SIGINT)
+        assert program.wait() == 130, program.output
+    assert answers_of(run_dir, "client-2")[1]["status"] == "trained"
+    assert [record["late"] for record in history(run_dir) if record["late"]] == []
+
+
+@ALL_WAYS
+def test_a_run_goes_on_when_the_orchestrator_was_cut_off(
+    field: Field, broker: Redis, tmp_path: Path, held: Held
+) -> None:
+    # Given a run in the middle of a round
+    run_dir, rounds = tmp_path / "run", 3
+    with relay(broker) as link:
+        clients = [field.client(broker, f"client-{number}", **part(number, 2), STEP_S="0.2") for number in (1, 2)]
+        program = field.orchestrator("--broker", link.url, "--run-dir", str(run_dir), "--rounds", str(rounds))
+        wait_until(lambda: "round 2 opened" in program.output, "the second round is open")
+
+        # When the orchestrator and its worker are cut off, and joined again
+        link.cut()
+        time.sleep(LENGTH_S[held])
+        link.join(held)
+
+        # Then the run is completed, and nobody was lost or trained twice
+        assert program.wait() == 0, program.output
+    assert [a["status"] for record in history(run_dir) for a in record["answers"].values()] == ["trained"] * 2 * rounds
+    assert [record["late"] for record in history(run_dir)] == [[]] * rounds
+    for client in clients:
+        assert client.wait() == 0, client.output
+        assert client.output.count("worker.train[") == 2 * rounds, client.output  # received and succeeded
