@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from orchestrator.aggregators import AGGREGATORS
 from orchestrator.selectors.selector import cohort_size
 from tasks.messages import TrainOptions
 from verification.thresholds import (
@@ -99,6 +100,15 @@ class RunConfig(BaseModel):
             check_threshold(scorer, threshold)
             if scorer == PEERS and threshold.needs_global:
                 raise ValueError("peers score updates alone: a threshold relative to the global model is not for them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_weighting(self) -> Self:
+        """Refuse steps as weights where robust aggregators are: a client's claim would scale what they bounded."""
+        if self.weighting == "steps" and self.aggregator in AGGREGATORS and self.aggregator != "mean":
+            raise ValueError(
+                f"--weighting steps normalises a mean: with --aggregator {self.aggregator} only examples is allowed"
+            )
         return self
 
     @model_validator(mode="after")
