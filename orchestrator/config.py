@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from orchestrator.aggregators import AGGREGATORS
 from orchestrator.selectors.selector import cohort_size
 from tasks.messages import TrainOptions
 from verification.thresholds import (
@@ -17,6 +18,8 @@ from verification.thresholds import (
 
 PEERS = "peers"
 """The scorer that asks the clients; the others are asked of the orchestrator."""
+
+_SCALING = ("fednova", "qfedavg")
 
 
 class RunConfig(BaseModel):
@@ -105,7 +108,16 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_weighting(self) -> Self:
-        """Refuse to normalise by steps twice."""
+        """Refuse to normalise by steps twice, or to scale what a robust aggregator bounded by what clients claim."""
+        is_robust = self.aggregator in AGGREGATORS and self.aggregator != "mean"
+        if self.weighting == "steps" and is_robust:
+            raise ValueError(
+                f"--weighting steps normalises a mean: with --aggregator {self.aggregator} only examples is allowed"
+            )
+        if self.algorithm in _SCALING and is_robust:
+            raise ValueError(
+                f"{self.algorithm} scales the mean by what clients claim: --aggregator {self.aggregator} isn't for it"
+            )
         if self.algorithm == "fednova" and self.weighting == "steps":
             raise ValueError("fednova normalises by steps itself: leave out --weighting steps")
         return self

@@ -79,6 +79,14 @@ def test_half_of_the_values_or_more_cant_be_cut_off(share: str) -> None:
     assert f"'--trim': {share} is not in the range 0<=x<0.5." in message
 
 
+def test_steps_as_weights_are_for_the_mean_alone() -> None:
+    # Given an aggregator that bounds what one client can do, and a weighting that would scale its result by claims
+    # When the command is given both, then it says what is allowed
+    assert one_line(refused("--aggregator", "median", "--weighting", "steps")) == (
+        "--weighting steps normalises a mean: with --aggregator median only examples is allowed"
+    )
+
+
 def test_an_unknown_selector_is_refused_with_the_nearest_one() -> None:
     # Given a slip, when the command is given it, then it guesses, and lists what there is
     assert one_line(refused("--select", "conected")) == (
