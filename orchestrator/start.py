@@ -123,7 +123,7 @@ _DEFAULTS = RunConfig(run_id="")
     type=click.IntRange(0),
     default=_DEFAULTS.num_hostile,
     metavar="N",
-    help="How many clients of a cohort may be hostile, for scorers that want to know.",
+    help="How many clients of a cohort may be hostile; krum, and the threshold best:n-f, need it.",
 )
 @click.option(
     "--weighting",

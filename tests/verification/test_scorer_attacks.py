@@ -43,10 +43,15 @@ def test_a_length_and_an_angle_together_see_all_three(attack: Attack) -> None:
     assert dropped_by("norm", attack) | dropped_by("cosine", attack) == set(HOSTILE)
 
 
-@pytest.mark.parametrize("scorer", sorted(SCORERS))
+@pytest.mark.parametrize("scorer", sorted(SCORERS.keys() - {"krum"}))
 def test_where_nobody_is_hostile_nobody_is_dropped(scorer: str) -> None:
     # Given ten honest clients, when they are scored, then all are kept
     assert dropped_by(scorer, nothing) == set()
+
+
+def test_krum_drops_as_many_as_may_be_hostile_whether_they_are_or_not() -> None:
+    # Given ten honest clients of which three might be hostile, when they are scored, then three are dropped
+    assert len(dropped_by("krum", nothing)) == 3
 
 
 @pytest.mark.parametrize("scorer", sorted(SCORERS))
