@@ -55,7 +55,7 @@ ROWS = (
     ("norm", ""),
     ("cosine", ""),
     ("krum", ""),
-    ("krum", "best:70%"),
+    ("krum", "median*1.2"),
     ("fltrust", ""),
     ("norm,fltrust", ""),
 )

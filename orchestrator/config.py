@@ -102,6 +102,11 @@ class RunConfig(BaseModel):
         for scorer, text in self.scorers():
             threshold = load_threshold(text) if text else default_threshold(scorer)
             check_threshold(scorer, threshold)
+            if threshold.needs_num_hostile and not self.num_hostile:
+                raise ValueError(
+                    f"scorer {scorer!r} with threshold {str(threshold)!r} drops as many updates as may be hostile: "
+                    "--num-hostile is 0, at least 1 is allowed"
+                )
             if scorer == PEERS and threshold.needs_global:
                 raise ValueError("peers score updates alone: a threshold relative to the global model is not for them")
         return self

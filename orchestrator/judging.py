@@ -89,7 +89,7 @@ def _apply(
     threshold = load_threshold(threshold_text)
     try:
         scores, scored_by, global_score = _scores(case, scorer, threshold, candidates, judged, peers)
-        accepted = kept(scores, threshold, global_score)
+        accepted = kept(scores, threshold, global_score, case.config.num_hostile)
     except Exception as error:  # too few updates for it, or whatever the user's own raises
         logger.warning("round %d: %s could not score: %s", case.round_number, scorer, error)
         return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}

@@ -161,8 +161,8 @@ _DEFAULTS = RunConfig(run_id="")
     type=click.IntRange(0),
     default=_DEFAULTS.num_hostile,
     metavar="N",
-    help="How many clients of a cohort may be hostile, for scorers and aggregators that want to know; with 0 an "
-    "aggregator stands as many as it can.",
+    help="How many clients of a cohort may be hostile: for the scorer krum, the threshold best:n-f, and aggregators, "
+    "which with 0 stand as many as they can.",
 )
 @click.option(
     "--weighting",

@@ -1,25 +1,39 @@
-"""Scoring by the angle to an update that the orchestrator trained itself, on root data that it trusts.
+"""Scoring by an update that the orchestrator trained itself, on root data that it trusts: by the angle and the length.
 
 Cao, Fang, Liu, Gong 2021, "FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping"
-(https://arxiv.org/abs/2012.13995), section IV-B: the trust score TS_k = ReLU(c_k) with the cosine
-c_k = <g_k, g_0> / (|g_k| |g_0|) of the client's delta g_k and the root delta g_0. The paper then scales every delta to
-the length of g_0 and weighs it with its trust score; here the threshold alone decides.
+(https://arxiv.org/abs/2012.13995), section IV-B. With a client's delta g_k and the root delta g_0, the trust score is
+TS_k = ReLU(<g_k, g_0> / (|g_k| |g_0|)); every delta is scaled to the root's length, |g_0| / |g_k| * g_k (eq. 3), and
+the model moves by their mean weighed with TS_k (eq. 4), so that length gives no say. Here an update is taken as it is
+or not at all, so one that is too long loses trust instead:
+
+    score_k = TS_k * min(1, l_k / |g_k|)**2,    l_k = max(|g_0|, median_{j != k} |g_j|)
+
+The square, because with the default threshold 0.1 no update is taken that is longer than 10**0.5 = 3.2 times l_k.
+With the first power that is 10 times, and of updates scaled by 10, which were somewhat shorter than others before, a
+fifth are taken. What is shorter than l_k loses nothing: it can do no harm beyond its weight.
+
+The paper's server and clients make equally many steps. Here steps are as many as the data gives: with a hundredth of a
+client's data, an honest delta is several times as long as the root's, which alone would be no measure. Lengths a step
+are none either: the steps are what a client says, and who says more would be allowed a longer delta. So lengths are
+compared with those of the others, too. That can only add to what is allowed beside the root's length, and as long as
+fewer than half of the others are hostile by no more than an honest length. A hostile majority can let scaled updates
+pass, as lengths are their word against the honest ones'; the angle needs no majority.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verification.geometry import cosines, lengths
+import numpy as np
+
+from verification.geometry import Floats, cosines, lengths, medians_of_others
 from verification.scorer import Candidate, ScoringContext, ScoringError
 
 
 def score_fltrust(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:
-    """Return max(0, cosine of a client's delta and the root delta) for every client: 0 to 1.
+    """Return max(0, cosine of a client's delta and the root delta), less for a delta that is too long: 0 to 1.
 
-    It needs no majority of honest clients. An update that changed nothing has the score 0.
-
-    The angle says nothing about the length: scaled updates pass, other than in the paper.
+    An update that changed nothing has the score 0. One client alone has its length compared with the root's only.
 
     Raises:
         ScoringError: If the orchestrator has no root data, or training on it changed nothing.
@@ -28,7 +42,19 @@ def score_fltrust(candidates: Sequence[Candidate], context: ScoringContext) -> d
         raise ScoringError("fltrust needs root data of the orchestrator: the workload has none")
     origin = context.global_parameters
     root = context.train_root()
-    if not lengths([root], origin).all():
+    updates = [candidate.parameters for candidate in candidates]
+    *each, root_length = lengths([*updates, root], origin)
+    if not root_length:
         raise ScoringError("fltrust has no direction to compare with: training on the root data changed nothing")
-    found = cosines([candidate.parameters for candidate in candidates], root, origin)
-    return {candidate.client_id: max(0.0, float(cosine)) for candidate, cosine in zip(candidates, found, strict=True)}
+    angles = np.maximum(0.0, cosines(updates, root, origin))
+    scores = angles * _shares_allowed(np.array(each), float(root_length)) ** 2
+    return {candidate.client_id: float(score) for candidate, score in zip(candidates, scores, strict=True)}
+
+
+def _shares_allowed(each: Floats, root_length: float) -> Floats:
+    """Return how much of each delta's length is allowed, 0 to 1; shape (K,) like ``each``."""
+    allowed = np.full_like(each, root_length)
+    if len(each) > 1:
+        np.maximum(allowed, medians_of_others(each[:, None])[:, 0], out=allowed)
+    shares: Floats = allowed / np.maximum(each, allowed)
+    return shares

@@ -8,6 +8,7 @@
 ``mad:3``                            no outlier below: at least median - 3 * 1.4826 * MAD of the round's scores
 ``mad2:3``                           no outlier at all: above the median that far at most, too
 ``best:70%``                         the best seven of ten, rounded up
+``best:n-f``                         all but the worst ``--num-hostile``: of ten with three hostile the best seven
 ``module:function``                  the user's own
 ===================================  =================================================================
 
@@ -42,7 +43,7 @@ DEFAULT_THRESHOLDS = {
     "cosine": "0.1",
     "fltrust": "0.1",
     "holdout": "median*0.95",
-    "krum": "median*1.2",
+    "krum": "best:n-f",
     "norm": "mad:3",
     "peers": "median*0.9",
 }
@@ -54,9 +55,9 @@ DEFAULT_THRESHOLDS = {
 - holdout, peers: within 5 (peers, who have less data and other data each: 10) per cent of the median accuracy. Not
   relative to the global model: one client's model alone is often worse than the mean of ten, so that honest updates
   would be dropped, and the first round's global model is as bad as noise.
-- krum: squared distances up to 1.2 times the median's, which is a tenth in distance. Hostile updates that are no longer
-  than honest ones, as those with a flipped sign, stand out by little more. ``best:70%`` is Multi-Krum with m = n - f,
-  which drops three of ten also where all are honest.
+- krum: Multi-Krum with m = n - f (Blanchard et al. 2017, section 4), which drops f honest ones where nobody is hostile.
+  Not relative to the median: flipped signs that are no longer than honest updates stand out by little, so that a limit
+  that drops them drops an eighth of the honest along with hostile ones that are far off.
 - norm: lengths of honest deltas are alike while hostile ones are some times longer, so an outlier is one by far.
 """
 
@@ -65,7 +66,7 @@ WITHOUT_GLOBAL_SCORE = frozenset({"cosine", "fltrust", "krum", "norm", "peers"})
 
 ALLOWED = (
     "a number (0.9), global or median by itself, less or times a number (global-0.02, median*0.9), "
-    "mad:3, mad2:3, best:70%, or your own as module:function"
+    "mad:3, mad2:3, best:70%, best:n-f, or your own as module:function"
 )
 
 _KINDS = ("mad", "mad2", "best")
@@ -76,6 +77,7 @@ _NUMBER = r"([0-9]{1,15}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})"
 _ABSOLUTE = re.compile(rf"[+-]?{_NUMBER}(?:[eE][+-]?[0-9]+)?")
 _RELATIVE = re.compile(rf"(global|median)(?:\s*([-+*])\s*{_NUMBER})?")
 _OUTLIERS = re.compile(rf"(mad2?):{_NUMBER}")
+_BUT_HOSTILE = "best:n-f"
 _BEST = re.compile(rf"best:{_NUMBER}%")
 
 
@@ -111,10 +113,18 @@ class Best:
 
 
 @dataclass(frozen=True, slots=True)
+class ButHostile:
+    """Keeps the best n - f of n scores, f of which may be hostile, and all that are equal to the last of them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Own:
     """Keeps whom the user's function says."""
 
     function: OwnRule
+
+
+Rule = Absolute | Relative | Outliers | Best | ButHostile
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +132,17 @@ class Threshold:
     """The least score that is kept: ``rule`` as ``text`` says it. Its ``str`` is that text."""
 
     text: str
-    rule: Absolute | Relative | Outliers | Best | Own
+    rule: Rule | Own
 
     @property
     def needs_global(self) -> bool:
         """Whether the global model has to be scored too (:func:`verification.scorer.score_of_global`)."""
         return isinstance(self.rule, Relative) and self.rule.reference == "global"
+
+    @property
+    def needs_num_hostile(self) -> bool:
+        """Whether it keeps all if nobody is said to be hostile, so that it needs to be told how many may be."""
+        return isinstance(self.rule, ButHostile)
 
     def __str__(self) -> str:
         return self.text
@@ -144,13 +159,15 @@ def parse_threshold(text: str) -> Threshold:
     return Threshold(stripped, _rule(stripped))
 
 
-def _rule(text: str) -> Absolute | Relative | Outliers | Best:
+def _rule(text: str) -> Rule:
     if _ABSOLUTE.fullmatch(text) and math.isfinite(float(text)):
         return Absolute(float(text))
     if match := _RELATIVE.fullmatch(text):
         return _relative(*match.groups())
     if (match := _OUTLIERS.fullmatch(text)) and float(match[2]) > 0:
         return Outliers(float(match[2]), two_sided=match[1] == "mad2")
+    if text == _BUT_HOSTILE:
+        return ButHostile()
     if (match := _BEST.fullmatch(text)) and 0 < Fraction(match[1]) <= _ALL_PERCENT:
         return Best(Fraction(match[1]) / _ALL_PERCENT)
     raise ConfigurationError(f"threshold {text!r}: allowed are {ALLOWED}")
@@ -203,13 +220,16 @@ def check_threshold(scorer: str, threshold: Threshold) -> None:
         )
 
 
-def kept(scores: Mapping[str, float], threshold: Threshold, global_score: float | None = None) -> set[str]:
+def kept(
+    scores: Mapping[str, float], threshold: Threshold, global_score: float | None = None, num_hostile: int = 0
+) -> set[str]:
     """Return whose scores are enough.
 
     Args:
         scores: Finite scores by client; who isn't scored isn't among them, and isn't kept.
         threshold: What is enough.
         global_score: The score of the model that the round started from; None if it has none.
+        num_hostile: How many of those that are scored may be hostile; from 0.
 
     Raises:
         ScoringError: If the threshold needs the global model's score and there is none, or the user's own threshold
@@ -219,7 +239,7 @@ def kept(scores: Mapping[str, float], threshold: Threshold, global_score: float 
         return set()
     if isinstance(threshold.rule, Own):
         return _checked(threshold, threshold.rule.function(scores, global_score), scores)
-    low, high = _limits(np.array(list(scores.values()), np.float64), threshold.rule, global_score)
+    low, high = _limits(np.array(list(scores.values()), np.float64), threshold.rule, global_score, num_hostile)
     return {client_id for client_id, score in scores.items() if low <= score <= high}
 
 
@@ -230,9 +250,7 @@ def _checked(threshold: Threshold, found: object, scores: Mapping[str, float]) -
 
 
 def _limits(
-    scores: npt.NDArray[np.float64],
-    rule: Absolute | Relative | Outliers | Best,
-    global_score: float | None,
+    scores: npt.NDArray[np.float64], rule: Rule, global_score: float | None, num_hostile: int
 ) -> tuple[float, float]:
     """Return the least and the largest score that is kept."""
     match rule:
@@ -248,7 +266,14 @@ def _limits(
             high = -_below(-middle - spread, middle) if two_sided else math.inf
             return _below(middle - spread, middle), high
         case Best(share):
-            return float(np.sort(scores)[-math.ceil(share * len(scores))]), math.inf
+            return _least_of_best(scores, math.ceil(share * len(scores))), math.inf
+        case ButHostile():
+            return _least_of_best(scores, len(scores) - num_hostile), math.inf
+
+
+def _least_of_best(scores: npt.NDArray[np.float64], num: int) -> float:
+    """Return the least of the best ``num`` scores; infinity, which no score reaches, if that is none."""
+    return float(np.sort(scores)[-num]) if num > 0 else math.inf
 
 
 def _below(limit: float, origin: float) -> float:

@@ -7,8 +7,8 @@ import pytest
 from benchmarks.attacks import POINT, Outcome, Trial, run_trial
 
 SEED = 1
-JUDGES = ("holdout", "krum", "norm,fltrust")
-"""fltrust alone looks at directions, which scaling leaves as they are; lengths are what norm looks at."""
+JUDGES = ("holdout", "krum", "fltrust", "norm,fltrust")
+"""Scorers that stand all four attacks, with their default thresholds."""
 
 
 @pytest.fixture(scope="module")

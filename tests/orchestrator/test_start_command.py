@@ -87,6 +87,14 @@ def test_steps_as_weights_are_for_the_mean_alone() -> None:
     )
 
 
+@pytest.mark.parametrize("options", [("krum",), ("norm", "--threshold", "best:n-f")])
+def test_dropping_as_many_as_may_be_hostile_asks_how_many_that_is(options: tuple[str, ...]) -> None:
+    # Given a threshold, krum's default or one that was given, that would drop nobody, when it is used, it is refused
+    told = refused("--verify", *options)
+    assert f"scorer '{options[0]}' with threshold 'best:n-f' drops as many updates as may be hostile" in told
+    assert "--num-hostile is 0, at least 1 is allowed" in told
+
+
 def test_an_unknown_selector_is_refused_with_the_nearest_one() -> None:
     # Given a slip, when the command is given it, then it guesses, and lists what there is
     assert one_line(refused("--select", "conected")) == (

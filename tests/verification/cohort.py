@@ -89,4 +89,4 @@ def dropped_by(scorer: str, attack: Attack) -> set[str]:
     """Who of the attacked cohort is dropped with the default threshold."""
     clients, about = attacked_cohort(attack)
     scores: Mapping[str, float] = load_scorer(scorer)(clients, about)
-    return {each.client_id for each in clients} - kept(scores, default_threshold(scorer))
+    return {each.client_id for each in clients} - kept(scores, default_threshold(scorer), num_hostile=about.num_hostile)

@@ -13,6 +13,7 @@ from verification.thresholds import (
     DEFAULT_THRESHOLDS,
     Absolute,
     Best,
+    ButHostile,
     Outliers,
     Relative,
     check_threshold,
@@ -56,6 +57,7 @@ def keep_text(scores: Mapping[str, float], global_score: float | None) -> Collec
         ("mad2:3.5", Outliers(3.5, two_sided=True)),
         ("best:70%", Best(Fraction(7, 10))),
         ("best:12.5%", Best(Fraction(1, 8))),
+        ("best:n-f", ButHostile()),
     ],
 )
 def test_a_threshold_is_what_its_text_says(text: str, rule: object) -> None:
@@ -88,6 +90,7 @@ def test_a_threshold_is_what_its_text_says(text: str, rule: object) -> None:
         "best:0%",
         "best:101%",
         "best:7",
+        "best:n-2",
         "median0.9",
         "1_000",
         "٣",
@@ -185,14 +188,22 @@ def test_the_best_are_counted_upwards_and_equals_stay_together() -> None:
     assert kept({"a": 1}, parse_threshold("best:1%")) == {"a"}
 
 
-@pytest.mark.parametrize("text", ["0.5", "global", "median*0.9", "mad:3", "mad2:3", "best:70%"])
+@pytest.mark.parametrize(("num_hostile", "expected"), [(0, "abcd"), (1, "bcd"), (2, "bcd"), (3, "d"), (4, ""), (9, "")])
+def test_all_but_as_many_as_may_be_hostile_are_kept_and_equals_stay_together(num_hostile: int, expected: str) -> None:
+    # Given four scores, of which the second and third are equal
+    scores = {"a": 1.0, "b": 2.0, "c": 2.0, "d": 4.0}
+    # When the best n - f are kept, then those are, with who is equal to the last; if all may be hostile, nobody is
+    assert kept(scores, parse_threshold("best:n-f"), num_hostile=num_hostile) == set(expected)
+
+
+@pytest.mark.parametrize("text", ["0.5", "global", "median*0.9", "mad:3", "mad2:3", "best:70%", "best:n-f"])
 @given(scores=SCORES, data=st.data())
 def test_the_order_of_scores_makes_no_difference(text: str, scores: dict[str, float], data: st.DataObject) -> None:
     # Given scores in two orders, when a threshold is laid on them, then the same are kept, and nobody else
     threshold = parse_threshold(text)
     shuffled = dict(data.draw(st.permutations(list(scores.items()))))
-    found = kept(scores, threshold, 0.5)
-    assert kept(shuffled, threshold, 0.5) == found <= scores.keys()
+    found = kept(scores, threshold, 0.5, num_hostile=2)
+    assert kept(shuffled, threshold, 0.5, num_hostile=2) == found <= scores.keys()
     # And whoever scores higher than one who is kept is kept too, if there is no upper side
     if text != "mad2:3" and found:
         least = min(scores[client_id] for client_id in found)
