@@ -14,7 +14,8 @@ from pathlib import Path
 from benchmarks.simulation import Simulation
 from orchestrator.config import RunConfig
 from tasks.messages import TrainOptions
-from workloads.mnist import Mnist
+from tasks.spec import canonical
+from tasks.workload import load_workload
 
 NUM_CLIENTS = 100
 FRACTION = 0.1
@@ -86,9 +87,11 @@ class Outcome:
 def run_trial(trial: Trial, data: str) -> Outcome:
     """Carry out a trial with MNIST's files in the folder ``data``."""
     started = time.monotonic()
+    # As in the paper, all 600 images are trained on.
+    spec = canonical(f"mnist,net={trial.net},split={trial.split},test-share=0")
     config = RunConfig(
         run_id="mnist",
-        workload="mnist",
+        workload=spec,
         data=data,
         algorithm=trial.algorithm,
         settings=dict(trial.settings),
@@ -100,9 +103,10 @@ def run_trial(trial: Trial, data: str) -> Outcome:
         evaluate_clients=False,
         max_failed_rounds=3,
     )
-    workload = Mnist(net=trial.net, split=trial.split, test_share="0")  # as in the paper: all 600 images are trained on
     target = trial.target or 2.0
-    history = Simulation(config, workload, lambda record: record.metrics.get("accuracy", 0.0) >= target).run()
+    history = Simulation(
+        config, load_workload(spec), lambda record: record.metrics.get("accuracy", 0.0) >= target
+    ).run()
     accuracies = [record.metrics.get("accuracy", 0.0) for record in history]
     return Outcome(accuracies, round(time.monotonic() - started, 1))
 
