@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks soak clean
+.PHONY: help run test check format setup dev compose-check attacks mnist soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ compose-check: .venv/.dev ## Run docker-compose.yml for real on the Docker engin
 
 attacks: .venv/.dev ## Every attack against every scorer and aggregator, on digits: the tables of docs (some minutes)
 	$(BIN)/python -m benchmarks.attacks $(ARGS)
+
+mnist: .venv/.dev ## McMahan's rows and the algorithms compared on MNIST: docs/results.md (ARGS="--data DIR"; an hour or two)
+	$(BIN)/python -m benchmarks.mnist $(ARGS)
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)

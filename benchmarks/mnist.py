@@ -62,7 +62,7 @@ CHOICES: Mapping[str, tuple[tuple[float, tuple[tuple[str, float], ...]], ...]] =
     "mimelite": ((0.1, (("momentum", 0.9),)), (0.3, (("momentum", 0.9),))),
     "qfedavg": ((0.05, (("q", 0.1),)), (0.1, (("q", 1.0),))),
 }
-"""Two choices of learning rate and settings for each algorithm; the better of them, on one seed of one split, counts."""
+"""Two choices of learning rate and settings for each algorithm; the better of them, on one split and seed, counts."""
 
 Outcomes = Mapping[str, Outcome]
 
