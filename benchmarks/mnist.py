@@ -67,14 +67,16 @@ CHOICES: Mapping[str, tuple[tuple[float, tuple[tuple[str, float], ...]], ...]] =
 Outcomes = Mapping[str, Outcome]
 
 
-def candidates(algorithm: str, split: str) -> list[Trial]:
-    """Return an algorithm's choices on a split, with the first seed."""
-    return [Trial(algorithm, "2nn", split, 5, 50, rate, BUDGET, 0.0, settings) for rate, settings in CHOICES[algorithm]]
+def candidates(algorithm: str) -> list[Trial]:
+    """Return an algorithm's choices on the split that they are tuned on, with the first seed."""
+    return [
+        Trial(algorithm, "2nn", TUNED_ON, 1, 10, rate, BUDGET, 0.0, settings) for rate, settings in CHOICES[algorithm]
+    ]
 
 
 def chosen(algorithm: str, split: str, outcomes: Outcomes) -> Trial:
-    """Return the choice that was better at the end of the budget: the mean of the last ten rounds."""
-    return max(candidates(algorithm, split), key=lambda trial: final(outcomes[trial.key]))
+    """Return the choice that was better at the end of the budget, for a split."""
+    return replace(max(candidates(algorithm), key=lambda trial: final(outcomes[trial.key])), split=split)
 
 
 def final(outcome: Outcome) -> float:
