@@ -1,8 +1,9 @@
 """Carry out ``docker-compose.yml`` for real, on whatever Docker engine is reachable, and say whether it keeps its word.
 
 Builds the image and trains with four clients; then, in a longer run, kills a client and brings it back, cuts one off
-the network and joins it again, takes everything down in the middle and brings it up again. All of it happens in a Compose project of its own, which is
-removed in the end with its volumes and images; nothing else on the engine is touched.
+the network and joins it again, takes everything down in the middle and brings it up again. All of it happens in a
+Compose project of its own, which is removed in the end with its volumes and images; nothing else on the engine is
+touched.
 
 Exit codes: 0 all is well, 1 something is wrong, 2 no engine is reachable.
 """
