@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks import blobs
-from tasks.blobs import BlobRef, MemoryChunks
+from tasks.blobs import MAX_IDLE_S, BlobRef, MemoryChunks, RedisChunks
 from tasks.errors import BlobError
 from tests.support import blob_ref
 
@@ -191,3 +192,21 @@ def test_a_reference_with_anything_out_of_range_is_refused(change: dict[str, obj
     # Given a reference with one value that it can't have, when it is made, then it is refused
     with pytest.raises(ValidationError, match="1 validation error"):
         blob_ref(**change)
+
+
+def test_a_connection_that_was_idle_is_not_used_again_for_chunks() -> None:
+    # Given a store that has just sent a chunk
+    now, redis = [100.0], Mock()
+    store = RedisChunks(redis, clock=lambda: now[0])
+    store.set("b:0", memoryview(b"a"), 60)
+    redis.reset_mock()
+
+    # When another follows at once, then the connection is kept
+    now[0] += MAX_IDLE_S
+    store.set("b:1", memoryview(b"b"), 60)
+    redis.connection_pool.disconnect.assert_not_called()
+
+    # When one is read after a while, in which the network may have been cut, then it is given up before
+    now[0] += 2 * MAX_IDLE_S
+    store.get("b:1", 1)
+    assert [call[0] for call in redis.mock_calls] == ["set", "connection_pool.disconnect", "getrange"]
