@@ -36,6 +36,15 @@ def test_an_attack_spoils_the_model_unless_updates_are_verified(attack: str, wit
         assert verified.honest_rejected <= 0.25, (scorer, verified)
 
 
+@pytest.mark.parametrize("attack", ["sign flip", "noise", "scaled"])
+def test_multi_krum_stands_attacks_without_verification(attack: str, without_them: Outcome) -> None:
+    # Given seven honest clients and three that are hostile, whose updates are all taken
+    # When they are aggregated by Multi-Krum, then the model is within a point of the run without the three
+    outcome = run_trial(Trial(attack, "", SEED, aggregator="multi_krum"))
+    assert outcome.accuracy >= without_them.accuracy - POINT
+    assert (outcome.hostile_rejected, outcome.honest_rejected) == (0, 0)
+
+
 def test_where_the_hostile_alone_are_dropped_the_model_is_that_of_the_honest_to_the_last_bit(
     without_them: Outcome,
 ) -> None:
