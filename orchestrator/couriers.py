@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from tasks.messages import Order, encode
 from tasks.names import ORCHESTRATOR_QUEUE, PRESENCE_CHANNEL, client_queue, result_key
 
 Kwargs = Mapping[str, object]
+QueueOf = Callable[[str], str]
 
 MAX_RESULT_BYTES = 2**29
 """Redis holds no longer values than this."""
@@ -49,12 +50,15 @@ class Chord:
 class Courier(Protocol):
     """Carries orders to clients and tasks to the orchestrator's own workers, and brings back what they return."""
 
-    def send(self, task: str, orders: Sequence[Order]) -> None:
-        """Put each order on its client's queue."""
+    def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
+        """Put each order on its client's queue, which ``queue_of`` tells by the client's id."""
         ...
 
-    def withdraw(self, order: Order) -> None:
-        """Take an order back that its client hasn't taken from its queue, so that it is never carried out late."""
+    def withdraw(self, order: Order, queue_of: QueueOf = client_queue) -> None:
+        """Take an order back that its client hasn't taken from its queue, so that it isn't carried out late.
+
+        From a queue that several clients share nothing is taken back: that the order's time is over will do.
+        """
         ...
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
@@ -99,7 +103,7 @@ class CeleryCourier:
         self._pubsub = self._waiting.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
         self._watched: set[str] = set()
 
-    def send(self, task: str, orders: Sequence[Order]) -> None:
+    def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Put each order on its client's queue, its timeout as the soft limit of its task.
 
         That an order's time may be over before it is taken is for the client to see, by the broker's clock: Celery's
@@ -111,16 +115,18 @@ class CeleryCourier:
                     task,
                     args=(encode(order),),
                     task_id=order.order_id,
-                    queue=client_queue(order.client_id),
+                    queue=queue_of(order.client_id),
                     soft_time_limit=order.timeout_s,  # type: ignore[arg-type]  # parts of a second are fine
                     time_limit=order.timeout_s + HARD_LIMIT_S,  # type: ignore[arg-type]
                     producer=producer,
                     retry_policy=_RETRY_POLICY,
                 )
 
-    def withdraw(self, order: Order) -> None:
-        """Empty the client's queue: nobody else sends it orders, and it has no more than one at a time."""
-        self._client.unlink(client_queue(order.client_id))
+    def withdraw(self, order: Order, queue_of: QueueOf = client_queue) -> None:
+        """Empty the client's own queue: nobody else sends it orders, and it has no more than one at a time."""
+        own = client_queue(order.client_id)
+        if queue_of(order.client_id) == own:
+            self._client.unlink(own)
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""
@@ -231,12 +237,12 @@ class EagerCourier:
         self._parts: dict[str, list[object]] = {}
         self._sizes: dict[str, int] = {}
 
-    def send(self, task: str, orders: Sequence[Order]) -> None:
+    def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Have each client carry out its order now."""
         for order in orders:
             self._apply(task, order.order_id, args=(encode(order),))
 
-    def withdraw(self, order: Order) -> None:
+    def withdraw(self, order: Order, queue_of: QueueOf = client_queue) -> None:
         """Do nothing: every order has been carried out."""
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:

@@ -135,7 +135,7 @@ def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answe
     An order that comes twice is carried out once and answered as before, as long as its update hasn't been taken.
     """
     recent = _recent_answers.get(order_id)
-    if recent is not None and client_id in _clients and _clients[client_id].has_update_of(recent):
+    if recent is not None and client_id in _clients and find_client(client_id).has_update_of(recent):
         return recent
     started = time.monotonic()
     try:
@@ -153,12 +153,17 @@ def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answe
 
 _MAX_RECENT_ANSWERS = 1000
 _recent_answers: dict[str, Answer] = {}
-_clients: dict[str, Client] = {}
+_clients: dict[str, Callable[[], Client]] = {}
 
 
 def add_client(client: Client) -> None:
     """Make ``client`` one of those that this process serves."""
-    _clients[client.client_id] = client
+    add_client_later(client.client_id, lambda: client)
+
+
+def add_client_later(client_id: str, load: Callable[[], Client]) -> None:
+    """Make a client one of those that this process serves; ``load`` returns it whenever it is needed."""
+    _clients[client_id] = load
 
 
 def find_client(client_id: str) -> Client:
@@ -167,10 +172,9 @@ def find_client(client_id: str) -> Client:
     Raises:
         LookupError: If there is none.
     """
-    try:
-        return _clients[client_id]
-    except KeyError:
-        raise LookupError(f"this worker (process {os.getpid()}) doesn't serve client {client_id!r}") from None
+    if client_id not in _clients:
+        raise LookupError(f"this worker (process {os.getpid()}) doesn't serve client {client_id!r}")
+    return _clients[client_id]()
 
 
 def forget_clients() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 
+from tasks.cores import num_cores
 from tasks.presence import Hardware
 
 
 def hardware() -> Hardware:
     """Return this machine's processors, memory and accelerator, as far as this process may use them."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Hardware(num_cpus=_num_cpus(), memory_bytes=memory_bytes, accelerator=_accelerator())
+    return Hardware(num_cpus=num_cores(), memory_bytes=memory_bytes, accelerator=_accelerator())
 
 
 def use_one_thread() -> None:
@@ -26,11 +27,7 @@ def use_all_threads() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         configured = os.environ.get("OMP_NUM_THREADS", "")
-        torch.set_num_threads(int(configured) if configured.isdecimal() and int(configured) else _num_cpus())
-
-
-def _num_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        torch.set_num_threads(int(configured) if configured.isdecimal() and int(configured) else num_cores())
 
 
 def _accelerator() -> str:
