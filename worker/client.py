@@ -24,6 +24,7 @@ from tasks.messages import (
 )
 from tasks.names import update_blob
 from tasks.workload import ClientData, TimeBudget, Workload
+from worker.keeping import keep
 from worker.soft_limit import soft_limit
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,8 @@ class Client:
 
     def set_parameters(self, order: SetParametersOrder) -> Answer:
         """Keep the order's parameters in the client's folder."""
-        arrays.write_file(self.folder / MODEL_FILE, self._parameters(order, order.parameters))
+        self._check_workload(order)
+        keep(self.folder / MODEL_FILE, order.parameters.digest, lambda: self._parameters(order, order.parameters))
         return self._answer(order, Status.DONE)
 
     def disconnect(self, order: DisconnectOrder) -> Answer:
@@ -116,12 +118,15 @@ class Client:
         return self._answer(order, Status.DONE)
 
     def _parameters(self, order: Order, ref: BlobRef) -> arrays.Arrays:
+        self._check_workload(order)
+        return arrays.decode(blobs.fetch(self.chunks, ref))
+
+    def _check_workload(self, order: Order) -> None:
         if order.workload != self.workload_name:
             raise ValueError(
                 f"the run trains the workload {order.workload!r}, client {self.client_id} has "
                 f"{self.workload_name!r}: set CLIENT_WORKLOAD"
             )
-        return arrays.decode(blobs.fetch(self.chunks, ref))
 
     def _answer(self, order: Order, status: Status, **rest: object) -> Answer:
         return Answer.model_validate(

@@ -102,6 +102,8 @@ def load_clients(settings: ClientSettings, served: Served, incarnation: str) -> 
                 shared_queue=served.shared_queue,
             )
         )
+    if settings.num_processes > 1:
+        compute.warm_up()
     if served.shared_queue:
         _empty(settings, served.shared_queue)
     num_examples = sum(announcement.num_examples for announcement in announcements)
