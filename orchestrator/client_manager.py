@@ -13,6 +13,7 @@ import numpy as np
 from orchestrator.selectors import ConnectedClient, Feedback, Selection, Selector, cohort_size
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
 from tasks.messages import MAX_COUNT
+from tasks.names import client_queue
 from tasks.presence import Announcement
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class ClientManager:
         self._workload = workload
         self._clients: dict[str, Announcement] = {}
         self._num_examples: dict[str, int] = {}
+        self._shared_queues: dict[str, str] = {}
         self._members: set[str] | None = None
         self._hold_until = -math.inf
 
@@ -71,6 +73,7 @@ class ClientManager:
         came, gone = sorted(present.keys() - kept.keys()), sorted(self._clients.keys() - kept.keys())
         self._clients = {**kept, **{client_id: present[client_id] for client_id in came}}
         self._num_examples.update({client_id: said.num_examples for client_id, said in self._clients.items()})
+        self._shared_queues.update({client_id: said.shared_queue for client_id, said in self._clients.items()})
         return came, gone
 
     def _longest_absence_s(self) -> float:
@@ -101,6 +104,10 @@ class ClientManager:
     def num_examples(self, client_id: str) -> int:
         """Return how many examples a client announced when it was last seen; any number for one that never was."""
         return self._num_examples.get(client_id, MAX_COUNT)
+
+    def queue(self, client_id: str) -> str:
+        """Return the queue that a client's orders go to, as it announced when it was last seen."""
+        return self._shared_queues.get(client_id) or client_queue(client_id)
 
     def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> list[ConnectedClient]:
         """Wait until at least ``minimum`` clients are connected and return all that are.

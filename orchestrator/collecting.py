@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.answers import MAX_ANSWER_BYTES, read_answer
 from orchestrator.client_manager import ClientManager
@@ -88,9 +88,9 @@ class Collector:
             name = update_blob(order.client_id, order.run_id, order.round_number)
             discard_update(self._wire.chunks, name, order.parameters.size_bytes)
 
-    def send(self, task: str, slots: Slots) -> None:
-        """Send the orders of the open slots."""
-        self._wire.courier.send(task, [slot.order for slot in slots.open()])
+    def send(self, task: str, orders: Sequence[Order]) -> None:
+        """Send orders to the queues that their clients announced."""
+        self._wire.courier.send(task, orders, self._manager.queue)
 
     def collect(
         self,
@@ -132,9 +132,9 @@ class Collector:
                     self._take_late(raw, self._outstanding.pop(order_id))
             present = self._manager.incarnations()
             if anew := slots.started_anew(present):
-                self._wire.courier.send(task, [slot.order for slot in anew])
+                self.send(task, [slot.order for slot in anew])
             for slot, answer in slots.overdue() if self._clock() >= deadline else slots.lost(present):
-                self._wire.courier.withdraw(slot.order)
+                self._wire.courier.withdraw(slot.order, self._manager.queue)
                 self._fill(slots, answer, fill)
 
     def result(self, task_id: str, timeout_s: float, again: Callable[[], str]) -> bytes | str | None:

@@ -10,25 +10,24 @@ sent as the chord's part. Clients are never members of it, so none sees another'
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from celery import Celery
-from redis.exceptions import RedisError, ResponseError
 
+from orchestrator.results import Results
 from tasks.broker import OUTAGE_RETRIES, connect, persist
 from tasks.messages import Order, encode
-from tasks.names import ORCHESTRATOR_QUEUE, PRESENCE_CHANNEL, client_queue, result_key
+from tasks.names import ORCHESTRATOR_QUEUE, client_queue
 
 Kwargs = Mapping[str, object]
+QueueOf = Callable[[str], str]
 
 MAX_RESULT_BYTES = 2**29
 """Redis holds no longer values than this."""
 HARD_LIMIT_S = 1.0
 """Seconds after an order's timeout at which the process that carries it out is killed, as the last resort."""
-_RETRY_S = 0.5
 _RETRY_POLICY = {"max_retries": OUTAGE_RETRIES, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 1.0}
 
 
@@ -49,12 +48,15 @@ class Chord:
 class Courier(Protocol):
     """Carries orders to clients and tasks to the orchestrator's own workers, and brings back what they return."""
 
-    def send(self, task: str, orders: Sequence[Order]) -> None:
-        """Put each order on its client's queue."""
+    def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
+        """Put each order on its client's queue, which ``queue_of`` tells by the client's id."""
         ...
 
-    def withdraw(self, order: Order) -> None:
-        """Take an order back that its client hasn't taken from its queue, so that it is never carried out late."""
+    def withdraw(self, order: Order, queue_of: QueueOf = client_queue) -> None:
+        """Take an order back that its client hasn't taken from its queue, so that it isn't carried out late.
+
+        From a queue that several clients share nothing is taken back: that the order's time is over will do.
+        """
         ...
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
@@ -94,12 +96,9 @@ class CeleryCourier:
     def __init__(self, app: Celery, url: str) -> None:
         self._app = app
         self._client = connect(url)
-        # What waits does not try again by itself: there is more to look after meanwhile.
-        self._waiting = connect(url, retries=0)
-        self._pubsub = self._waiting.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
-        self._watched: set[str] = set()
+        self._results = Results(url, self._client)
 
-    def send(self, task: str, orders: Sequence[Order]) -> None:
+    def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Put each order on its client's queue, its timeout as the soft limit of its task.
 
         That an order's time may be over before it is taken is for the client to see, by the broker's clock: Celery's
@@ -111,16 +110,18 @@ class CeleryCourier:
                     task,
                     args=(encode(order),),
                     task_id=order.order_id,
-                    queue=client_queue(order.client_id),
+                    queue=queue_of(order.client_id),
                     soft_time_limit=order.timeout_s,  # type: ignore[arg-type]  # parts of a second are fine
                     time_limit=order.timeout_s + HARD_LIMIT_S,  # type: ignore[arg-type]
                     producer=producer,
                     retry_policy=_RETRY_POLICY,
                 )
 
-    def withdraw(self, order: Order) -> None:
-        """Empty the client's queue: nobody else sends it orders, and it has no more than one at a time."""
-        self._client.unlink(client_queue(order.client_id))
+    def withdraw(self, order: Order, queue_of: QueueOf = client_queue) -> None:
+        """Empty the client's own queue: nobody else sends it orders, and it has no more than one at a time."""
+        own = client_queue(order.client_id)
+        if queue_of(order.client_id) == own:
+            self._client.unlink(own)
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""
@@ -156,64 +157,18 @@ class CeleryCourier:
     def collect(
         self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
     ) -> dict[str, bytes | str]:
-        """Return the raw results of those of the tasks that have ended.
-
-        The backend publishes a result as it stores it. What was published before the subscription, or while the
-        connection was lost, is read from where it is stored, so nothing is missed.
-        """
-        try:
-            self._watch(task_ids)
-            found = self._stored(task_ids, max_bytes)
-            if not found:
-                self._wait(timeout_s)
-                found = self._stored(task_ids, max_bytes)
-        except (RedisError, OSError):
-            self._pubsub.close()
-            self._watched.clear()
-            time.sleep(min(_RETRY_S, timeout_s))
-            return {}
-        return found
+        """Return the raw results of those of the tasks that have ended."""
+        return self._results.collect(task_ids, timeout_s, max_bytes)
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""
+        self._results.forget(task_ids)
         backend: Any = self._app.backend
-        keys = [result_key(task_id) for task_id in task_ids]
-        keys += [backend.get_key_for_group(chord.group_id, end) for chord in chords for end in _CHORD_KEYS]
-        channels = [key for key in keys if key in self._watched]
-        if channels:
-            self._pubsub.unsubscribe(*channels)
-            self._watched.difference_update(channels)
+        keys = [backend.get_key_for_group(chord.group_id, end) for chord in chords for end in _CHORD_KEYS]
         if keys:
             self._client.unlink(*keys)
 
-    def _watch(self, task_ids: Collection[str]) -> None:
-        channels = {PRESENCE_CHANNEL, *(result_key(task_id) for task_id in task_ids)} - self._watched
-        if channels:
-            self._pubsub.subscribe(*sorted(channels))
-            self._watched |= channels
 
-    def _stored(self, task_ids: Collection[str], max_bytes: int) -> dict[str, bytes | str]:
-        ordered = sorted(task_ids)
-        with self._waiting.pipeline(transaction=False) as pipe:
-            for task_id in ordered:
-                pipe.getrange(result_key(task_id), 0, max_bytes)
-            values = [
-                _NO_STRING if isinstance(value, ResponseError) else value
-                for value in pipe.execute(raise_on_error=False)
-            ]
-        return {task_id: value for task_id, value in zip(ordered, values, strict=True) if value}
-
-    def _wait(self, timeout_s: float) -> None:
-        """Wait for a message that tells of a result or of a client."""
-        deadline = time.monotonic() + timeout_s
-        while (left := deadline - time.monotonic()) > 0:
-            message = self._pubsub.get_message(timeout=left)
-            if message is not None and message["type"] == "message":
-                return
-
-
-_NO_STRING = b"something else than a string"
-"""Stands for what a client stored that isn't a string: it's no answer."""
 _CHORD_KEYS = (".j", ".t", ".s", ".d", ".c")
 
 
@@ -231,12 +186,12 @@ class EagerCourier:
         self._parts: dict[str, list[object]] = {}
         self._sizes: dict[str, int] = {}
 
-    def send(self, task: str, orders: Sequence[Order]) -> None:
+    def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Have each client carry out its order now."""
         for order in orders:
             self._apply(task, order.order_id, args=(encode(order),))
 
-    def withdraw(self, order: Order) -> None:
+    def withdraw(self, order: Order, queue_of: QueueOf = client_queue) -> None:
         """Do nothing: every order has been carried out."""
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:

@@ -50,7 +50,7 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
 
 def _carry_out(context: RunContext, task: str, orders: Sequence[Order], incarnations: Mapping[str, str]) -> None:
     slots = Slots(orders, incarnations)
-    context.collector.send(task, slots)
+    context.collector.send(task, orders)
     context.collector.collect(task, slots, FAREWELL_TIMEOUT_S)
     context.wire.courier.forget([order.order_id for order in orders])
     for _, answer in slots.filled():

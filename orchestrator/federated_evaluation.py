@@ -23,7 +23,7 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
         for client_id in sorted(incarnations)
     ]
     slots = Slots(orders, incarnations)
-    context.collector.send(names.EVALUATE_TASK, slots)
+    context.collector.send(names.EVALUATE_TASK, orders)
     context.collector.collect(names.EVALUATE_TASK, slots, timeout_s + GRACE_S)
     context.wire.courier.forget([order.order_id for order in orders])
     blobs.discard(context.wire.chunks, parameters)

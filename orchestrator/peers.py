@@ -60,7 +60,7 @@ def _ask(
         for verifier, client_id in assignment.items()
     ]
     slots = Slots(orders, incarnations)
-    context.collector.send(names.VERIFY_TASK, slots)
+    context.collector.send(names.VERIFY_TASK, orders)
     context.collector.collect(names.VERIFY_TASK, slots, timeout_s + GRACE_S)
     context.wire.courier.forget([order.order_id for order in orders])
     sent = [

@@ -47,7 +47,7 @@ class Round:
 
     def send_orders(self) -> None:
         """Put the orders on the clients' queues."""
-        self._context.collector.send(names.TRAIN_TASK, self._slots)
+        self._context.collector.send(names.TRAIN_TASK, self._slots.orders())
 
     def run(self) -> RoundRecord:
         """Collect the answers, have them aggregated, and return the round's record.
@@ -119,7 +119,7 @@ class Round:
         incarnations = {client.client_id: client.announcement.incarnation for client in newcomers}
         self._opened = self._opened.model_copy(update={"cohort": {**self._opened.cohort, **incarnations}})
         new = [slot.order for slot in self._slots.open() if slot.order.client_id in incarnations]
-        context.wire.courier.send(names.TRAIN_TASK, new)
+        context.collector.send(names.TRAIN_TASK, new)
         context.folder.save_open_round(self._opened)
 
     def _unanswered(self) -> list[Order]:

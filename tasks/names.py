@@ -41,9 +41,19 @@ def check_client_id(client_id: str) -> str:
     return client_id
 
 
+def numbered_client_id(prefix: str, index: int, count: int) -> str:
+    """Id of client ``index`` (from 0) of ``count`` that go by one prefix; ids sort as their numbers do."""
+    return f"{prefix}-{index + 1:0{len(str(count))}d}"
+
+
 def client_queue(client_id: str) -> str:
-    """Queue that the worker of ``client_id`` consumes."""
+    """Queue that the worker of ``client_id`` consumes, if it serves no other."""
     return f"client.{client_id}"
+
+
+def shared_queue(prefix: str, count: int) -> str:
+    """Queue that a worker consumes which serves ``count`` clients by the ids of :func:`numbered_client_id`."""
+    return f"clients.{prefix}.{count}"
 
 
 def client_key(client_id: str) -> str:

@@ -6,7 +6,7 @@ An announcement is a key that expires unless it is refreshed, so a client that v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,6 +19,8 @@ from tasks.names import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, client_key
 DEFAULT_HEARTBEAT_S = 2.0
 LIFETIME_HEARTBEATS = 2.5
 """Heartbeats that an announcement outlives its last refreshing by: two may be missed."""
+_SCAN_COUNT = 5000
+"""Keys that the server looks at in one step: a millisecond or two."""
 
 _REPLACE_OWN = """
 local value = redis.call('GET', KEYS[1])
@@ -57,6 +59,8 @@ class Announcement(BaseModel):
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = DEFAULT_HEARTBEAT_S
     leaving: bool = False
     """True from the moment a worker is told to end until its last task is done: it takes no further orders."""
+    shared_queue: Annotated[str, Field(pattern=r"^(clients\.[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")] = ""
+    """Queue of a worker that serves several clients; empty: the client has a queue of its own."""
 
 
 class Registry(Protocol):
@@ -84,11 +88,23 @@ class RedisRegistry:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
+        self._read: dict[bytes, tuple[bytes | None, Announcement | None]] = {}
 
     def announce(self, announcement: Announcement) -> Announcement | None:
         """Put up or refresh an announcement, and return the one of this client that was there."""
-        key, value = client_key(announcement.client_id), announcement.model_dump_json()
-        return _decode(self._client.set(key, value, px=_lifetime_ms(announcement), get=True))  # type: ignore[arg-type]
+        return self.announce_all([announcement])[0]
+
+    def announce_all(self, announcements: Sequence[Announcement]) -> list[Announcement | None]:
+        """Put up or refresh announcements in one round trip; return of each the one of its client that was there."""
+        values = [announcement.model_dump_json().encode() for announcement in announcements]
+        with self._client.pipeline(transaction=False) as pipe:
+            for announcement, value in zip(announcements, values, strict=True):
+                pipe.set(client_key(announcement.client_id), value, px=_lifetime_ms(announcement), get=True)
+            former = pipe.execute()
+        return [
+            announcement if was == value else _decode(was)
+            for announcement, value, was in zip(announcements, values, former, strict=True)
+        ]
 
     def tell(self, client_id: str) -> None:
         """Wake whoever waits for clients."""
@@ -96,33 +112,44 @@ class RedisRegistry:
 
     def announce_leaving(self, announcement: Announcement) -> None:
         """Say that a client is leaving, if what it announced is still up."""
-        leaving = announcement.model_copy(update={"leaving": True})
-        self._client.eval(
-            _REPLACE_OWN,
-            1,
-            client_key(leaving.client_id),
-            leaving.incarnation,
-            leaving.model_dump_json(),
-            str(_lifetime_ms(leaving)),
-        )
+        self.announce_all_leaving([announcement])
+
+    def announce_all_leaving(self, announcements: Sequence[Announcement]) -> None:
+        """Say of several clients that they are leaving, in one round trip."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for announcement in announcements:
+                leaving = announcement.model_copy(update={"leaving": True})
+                pipe.eval(
+                    _REPLACE_OWN,
+                    1,
+                    client_key(leaving.client_id),
+                    leaving.incarnation,
+                    leaving.model_dump_json(),
+                    str(_lifetime_ms(leaving)),
+                )
+            pipe.execute()
 
     def present(self) -> dict[str, Announcement]:
         """Return all live announcements by client id; what isn't one is passed over.
+
+        It takes two round trips, or a few where there are many other keys. What stands as it stood at the last look is
+        not decoded again, as that would take most of the time with many clients.
 
         Raises:
             BrokerUnreachableError: If the broker is away.
         """
         try:
-            keys = sorted(self._client.scan_iter(match=f"{CLIENT_KEY_PREFIX}*", count=1000))
-            values = self._client.mget(keys) if keys else []
+            keys = sorted(self._client.scan_iter(match=f"{CLIENT_KEY_PREFIX}*", count=_SCAN_COUNT))
+            values: list[bytes | None] = self._client.mget(keys) if keys else []  # type: ignore[assignment]  # no decoding
         except (RedisError, OSError) as error:
             raise BrokerUnreachableError(f"the broker is away: {error}") from None
-        found = {}
-        for key, value in zip(keys, values, strict=True):
-            announcement = _decode(value)
-            if announcement is not None and client_key(announcement.client_id).encode() == key:
-                found[announcement.client_id] = announcement
-        return found
+        read = self._read
+        self._read = {
+            key: read[key] if key in read and read[key][0] == value else (value, _decode_at(key, value))
+            for key, value in zip(keys, values, strict=True)
+        }
+        found = [announcement for _, announcement in self._read.values() if announcement is not None]
+        return {announcement.client_id: announcement for announcement in found}
 
 
 class MemoryRegistry:
@@ -153,6 +180,12 @@ class MemoryRegistry:
 
 def _lifetime_ms(announcement: Announcement) -> int:
     return int(announcement.heartbeat_s * LIFETIME_HEARTBEATS * 1000)
+
+
+def _decode_at(key: bytes, value: bytes | None) -> Announcement | None:
+    """Return the announcement that stands under a key, if it is one of the client that the key is for."""
+    announcement = _decode(value)
+    return announcement if announcement and client_key(announcement.client_id).encode() == key else None
 
 
 def _decode(value: bytes | str | None) -> Announcement | None:

@@ -6,6 +6,7 @@ ended its worker itself would do so before its answer is taken, and the worker w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 
 from redis import Redis
@@ -42,12 +43,28 @@ class RedisAbsence:
             self._client.set(self._key, incarnation, ex=_FOR_GOOD_TTL_S)
         self._client.delete(client_key(self._client_id))
 
-    def state(self, incarnation: str) -> Absence:
-        """Say whether this incarnation of the client is to stay away; that it is for good is said once."""
-        value = self._client.get(self._key)
-        if value == b"":
-            return Absence.FOR_NOW
-        if value != incarnation.encode():
-            return Absence.NONE
-        self._client.delete(self._key)
-        return Absence.FOR_GOOD
+
+def absences(client: Redis, incarnations: Mapping[str, str]) -> dict[str, Absence]:
+    """Say which clients are to stay away, in one round trip; that it is for good is said once.
+
+    Args:
+        client: The broker.
+        incarnations: Client id -> incarnation.
+    """
+    if not incarnations:
+        return {}
+    values: list[bytes | None] = client.mget([away_key(client_id) for client_id in incarnations])  # type: ignore[assignment]  # no decoding
+    found = {
+        client_id: _absence(value, incarnation)
+        for value, (client_id, incarnation) in zip(values, incarnations.items(), strict=True)
+    }
+    over = [away_key(client_id) for client_id, absence in found.items() if absence is Absence.FOR_GOOD]
+    if over:
+        client.delete(*over)
+    return found
+
+
+def _absence(value: bytes | None, incarnation: str) -> Absence:
+    if value == b"":
+        return Absence.FOR_NOW
+    return Absence.FOR_GOOD if value == incarnation.encode() else Absence.NONE

@@ -24,6 +24,7 @@ from tasks.messages import (
 )
 from tasks.names import update_blob
 from tasks.workload import ClientData, TimeBudget, Workload
+from worker.keeping import keep
 from worker.local_state import LocalState
 from worker.local_training import Received, train_locally
 from worker.soft_limit import soft_limit
@@ -113,7 +114,8 @@ class Client:
 
     def set_parameters(self, order: SetParametersOrder) -> Answer:
         """Keep the order's parameters in the client's folder."""
-        arrays.write_file(self.folder / MODEL_FILE, self._parameters(order, order.parameters))
+        self._check_workload(order)
+        keep(self.folder / MODEL_FILE, order.parameters.digest, lambda: self._parameters(order, order.parameters))
         return self._answer(order, Status.DONE)
 
     def disconnect(self, order: DisconnectOrder) -> Answer:
@@ -125,12 +127,15 @@ class Client:
         return self._answer(order, Status.DONE)
 
     def _parameters(self, order: Order, ref: BlobRef) -> arrays.Arrays:
+        self._check_workload(order)
+        return arrays.decode(blobs.fetch(self.chunks, ref))
+
+    def _check_workload(self, order: Order) -> None:
         if order.workload != self.workload_name:
             raise ValueError(
                 f"the run trains the workload {order.workload!r}, client {self.client_id} has "
                 f"{self.workload_name!r}: set CLIENT_WORKLOAD"
             )
-        return arrays.decode(blobs.fetch(self.chunks, ref))
 
     def _answer(self, order: Order, status: Status, **rest: object) -> Answer:
         return Answer.model_validate(
@@ -144,7 +149,7 @@ def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answe
     An order that comes twice is carried out once and answered as before, as long as its update hasn't been taken.
     """
     recent = _recent_answers.get(order_id)
-    if recent is not None and client_id in _clients and _clients[client_id].has_update_of(recent):
+    if recent is not None and client_id in _clients and find_client(client_id).has_update_of(recent):
         return recent
     started = time.monotonic()
     try:
@@ -162,12 +167,17 @@ def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answe
 
 _MAX_RECENT_ANSWERS = 1000
 _recent_answers: dict[str, Answer] = {}
-_clients: dict[str, Client] = {}
+_clients: dict[str, Callable[[], Client]] = {}
 
 
 def add_client(client: Client) -> None:
     """Make ``client`` one of those that this process serves."""
-    _clients[client.client_id] = client
+    add_client_later(client.client_id, lambda: client)
+
+
+def add_client_later(client_id: str, load: Callable[[], Client]) -> None:
+    """Make a client one of those that this process serves; ``load`` returns it whenever it is needed."""
+    _clients[client_id] = load
 
 
 def find_client(client_id: str) -> Client:
@@ -176,10 +186,9 @@ def find_client(client_id: str) -> Client:
     Raises:
         LookupError: If there is none.
     """
-    try:
-        return _clients[client_id]
-    except KeyError:
-        raise LookupError(f"this worker (process {os.getpid()}) doesn't serve client {client_id!r}") from None
+    if client_id not in _clients:
+        raise LookupError(f"this worker (process {os.getpid()}) doesn't serve client {client_id!r}")
+    return _clients[client_id]()
 
 
 def forget_clients() -> None:

@@ -1,4 +1,4 @@
-"""A client's signs of life: a thread that keeps its announcement up, through outages and absences."""
+"""Signs of life: a thread that keeps up the announcements of a worker's clients, through outages and absences."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.presence import Announcement, RedisRegistry
-from worker.absence import Absence, RedisAbsence
+from worker.absence import Absence, absences
 
 logger = logging.getLogger(__name__)
 
@@ -19,34 +21,45 @@ MAX_OTHERS = 2
 """Heartbeats in a row that find another worker's announcement in place of one's own."""
 
 
-class Heartbeat:
-    """Keeps a client's announcement up until it is told to stop."""
+@dataclass(slots=True, eq=False)
+class _Sign:
+    """A client's announcement, whether it is up, and how often in a row another worker's was found in its place."""
 
-    def __init__(self, client: Redis, announcement: Announcement) -> None:
-        self._absence = RedisAbsence(client, announcement.client_id)
+    announcement: Announcement
+    up: bool = False
+    num_others: int = 0
+
+
+class Heartbeat:
+    """Keeps announcements up until it is told to stop; without any left, it ends its worker.
+
+    A heartbeat is two round trips, however many clients the worker serves.
+    """
+
+    def __init__(self, client: Redis, announcements: Sequence[Announcement]) -> None:
+        self._client = client
         self._registry = RedisRegistry(client)
-        self._announcement = announcement
+        self._signs = [_Sign(announcement) for announcement in announcements]
+        self._heartbeat_s = announcements[0].heartbeat_s
         self._wake = threading.Event()
         self._stopped = False
         self._leaving = False
-        self._num_others = 0
-        self._up = False
+        self._told_leaving = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Announce the client, and go on doing so."""
+        """Announce the clients, and go on doing so."""
         self._thread.start()
 
     def leave(self) -> None:
-        """Let it be known that the client takes no further orders, while its last task ends."""
+        """Let it be known that the clients take no further orders, while the last tasks end."""
         self._leaving = True
-        self._up = False
         self._wake.set()
 
     def stop(self) -> None:
-        """End the thread. The announcement, which says that the client is leaving, expires by itself.
+        """End the thread. The announcements, which say that the clients are leaving, expire by themselves.
 
-        Until then an order that the client has not begun is kept for it, should it be started again.
+        Until then an order that a client has not begun is kept for it, should it be started again.
         """
         self._stopped = True
         self.leave()
@@ -56,41 +69,78 @@ class Heartbeat:
         while True:
             last = self._stopped
             try:
-                self._beat()
+                if self._leaving:
+                    self._say_leaving()
+                else:
+                    self._beat()
             except (RedisError, OSError) as error:
-                self._up = False
-                logger.warning("client %s can't reach the broker: %s", self._announcement.client_id, error)
+                for sign in self._signs:
+                    sign.up = False
+                logger.warning("%s can't reach the broker: %s", _names(self._signs), error)
             if last:
                 return
-            self._wake.wait(self._announcement.heartbeat_s)
+            self._wake.wait(self._heartbeat_s)
             self._wake.clear()
 
-    def _look_out_for_another(self, found: Announcement | None) -> None:
-        """End this worker if another one goes by the same id: of the two, the one whose incarnation sorts last."""
-        mine = self._announcement.incarnation
-        is_another = self._up and found is not None and found.incarnation != mine and not found.leaving
-        self._num_others = self._num_others + 1 if is_another else 0
-        if found is not None and self._num_others >= MAX_OTHERS and mine > found.incarnation:
-            logger.error(
-                "another worker goes by the id of client %s, and this one ends: set CLIENT_ID to one of its own",
-                self._announcement.client_id,
-            )
-            os.kill(os.getpid(), signal.SIGTERM)
+    def _say_leaving(self) -> None:
+        if not self._signs:
+            return
+        self._registry.announce_all_leaving([sign.announcement for sign in self._signs])
+        if not self._told_leaving:
+            self._told_leaving = True
+            self._tell(self._signs, "is leaving" if len(self._signs) == 1 else "are leaving")
 
     def _beat(self) -> None:
-        announcement, leaving = self._announcement, self._leaving
-        absence = Absence.NONE if leaving else self._absence.state(announcement.incarnation)
-        if absence is Absence.FOR_GOOD:
-            os.kill(os.getpid(), signal.SIGTERM)
-        if absence is not Absence.NONE:
-            self._up = False
+        present = self._present()
+        former = self._registry.announce_all([sign.announcement for sign in present]) if present else []
+        taken = [sign for sign, found in zip(present, former, strict=True) if self._is_taken(sign, found)]
+        for sign in taken:
+            logger.error(
+                "another worker goes by the id of client %s, which this one serves no longer: set CLIENT_ID to another",
+                sign.announcement.client_id,
+            )
+        joined = [sign for sign in present if not sign.up]
+        for sign in joined:
+            sign.up = True
+        if joined:
+            self._tell(joined, "joined")
+        self._give_up(taken)
+
+    def _present(self) -> list[_Sign]:
+        """Return the clients that are not to stay away, and serve those no longer that are to do so for good."""
+        incarnations = {sign.announcement.client_id: sign.announcement.incarnation for sign in self._signs}
+        found = absences(self._client, incarnations)
+        away = {client_id for client_id, absence in found.items() if absence is not Absence.NONE}
+        for sign in self._signs:
+            if sign.announcement.client_id in away:
+                sign.up = False
+        self._give_up([sign for sign in self._signs if found[sign.announcement.client_id] is Absence.FOR_GOOD])
+        return [sign for sign in self._signs if sign.announcement.client_id not in away]
+
+    def _is_taken(self, sign: _Sign, found: Announcement | None) -> bool:
+        """Say whether another worker goes by a client's id and keeps it: the one whose incarnation sorts first."""
+        mine = sign.announcement.incarnation
+        is_another = sign.up and found is not None and found.incarnation != mine and not found.leaving
+        sign.num_others = sign.num_others + 1 if is_another else 0
+        return found is not None and sign.num_others >= MAX_OTHERS and mine > found.incarnation
+
+    def _give_up(self, signs: Sequence[_Sign]) -> None:
+        """Announce these clients no more; when there are no others, end this worker."""
+        if not signs:
             return
-        if leaving:
-            self._registry.announce_leaving(announcement)
-        else:
-            self._look_out_for_another(self._registry.announce(announcement))
-        if not self._up:
-            self._up = True
-            self._registry.tell(announcement.client_id)
-            state = "is leaving" if leaving else "joined"
-            logger.info("client %s %s, with %d examples", announcement.client_id, state, announcement.num_examples)
+        given_up = set(signs)
+        self._signs = [sign for sign in self._signs if sign not in given_up]
+        if not self._signs:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _tell(self, signs: Sequence[_Sign], what: str) -> None:
+        self._registry.tell(signs[0].announcement.client_id)
+        num_examples = sum(sign.announcement.num_examples for sign in signs)
+        logger.info("%s %s, with %d examples", _names(signs), what, num_examples)
+
+
+def _names(signs: Sequence[_Sign]) -> str:
+    client_ids = [sign.announcement.client_id for sign in signs]
+    if len(client_ids) < 2:
+        return f"client {''.join(client_ids)}"
+    return f"{len(client_ids)} clients ({client_ids[0]} to {client_ids[-1]})"

@@ -1,4 +1,4 @@
-"""Who this client is: an id that it keeps, in a folder that only one worker at a time may use."""
+"""Who a client is: an id that it keeps, in a folder that only one worker at a time may use."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import IO
 
 from tasks.errors import ConfigurationError
-from tasks.names import check_client_id
+from tasks.names import check_client_id, numbered_client_id
 
 _ID_FILE = "client_id"
 _UNNAMED = "unnamed"
+_WORKERS = "_workers"
+"""Folder of the workers that serve several clients; no client's id begins like this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,32 @@ def take_identity(state: Path, client_id: str | None) -> Identity:
     if identity is None:
         raise ConfigurationError(f"CLIENT_ID={client_id}: a worker with this id is running here: choose another")
     return identity
+
+
+def take_worker_identity(state: Path, prefix: str | None) -> Identity:
+    """Take the identity of a worker that serves several clients: what their ids begin with, and a folder of its own.
+
+    Raises:
+        ConfigurationError: As :func:`take_identity`.
+    """
+    return take_identity(state / _WORKERS, prefix)
+
+
+def client_folders(state: Path, prefix: str, count: int) -> dict[str, Path]:
+    """Return client id -> folder, of the clients that one worker serves.
+
+    Their folders don't stay locked, which would take an open file each. Should a worker for one of them be started
+    later, the two find out by their announcements.
+
+    Raises:
+        ConfigurationError: If a worker for one of them is running here, or a folder can't be written.
+    """
+    folders = {}
+    for index in range(count):
+        identity = take_identity(state, numbered_client_id(prefix, index, count))
+        identity.lock.close()
+        folders[identity.client_id] = identity.folder
+    return folders
 
 
 def _unnamed(folder: Path) -> Identity:

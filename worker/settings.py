@@ -1,4 +1,4 @@
-"""A client's settings, read once from the environment."""
+"""A client's settings, or those of many clients of one worker, read once from the environment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.broker import DEFAULT_URL, URL_VARIABLE, check_url
+from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, DataMissingError
-from tasks.names import check_client_id
+from tasks.names import check_client_id, numbered_client_id
 from tasks.presence import DEFAULT_HEARTBEAT_S
 from tasks.spec import canonical
 from tasks.workload import Part
+
+MAX_CLIENTS = 100_000
+MAX_PROCESSES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +25,17 @@ class ClientSettings:
 
     Attributes:
         broker_url: ``CELERY_BROKER_URL``: the Redis to join.
-        client_id: ``CLIENT_ID``, or None for one that is made up once and kept in a file.
+        client_id: ``CLIENT_ID``, or None for one that is made up once and kept in a file; with ``num_clients`` what
+            the ids of all begin with.
         workload: ``CLIENT_WORKLOAD``: its spec, ``NAME[,KEY=VALUE...]``, in the one way to write it.
         algorithm: ``CLIENT_ALGORITHM``: an algorithm that isn't built in, as ``module:name``, whose client's part a run
             may ask for; None for built-in ones alone.
         data: ``CLIENT_DATA``: the folder with the client's data, or None for what the workload brings along.
-        part: ``CLIENT_PART``, like ``2/4``, or None to be given one.
+        part: ``CLIENT_PART``, like ``2/4``, or None to be given one; with ``num_clients`` what they share out.
         state: ``CLIENT_STATE``: the folder in which clients keep their ids and models.
         heartbeat_s: ``CLIENT_HEARTBEAT_S``: seconds between two signs of life.
+        num_clients: ``CLIENT_COUNT``: clients that the worker serves, or None for one with a queue of its own.
+        num_processes: ``CLIENT_CONCURRENCY``: processes that carry out orders, one without ``num_clients``.
     """
 
     broker_url: str
@@ -39,6 +46,8 @@ class ClientSettings:
     part: Part | None
     state: Path
     heartbeat_s: float
+    num_clients: int | None = None
+    num_processes: int = 1
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ClientSettings:
@@ -49,6 +58,15 @@ class ClientSettings:
         """
         client_id = environment.get("CLIENT_ID") or None
         part = environment.get("CLIENT_PART") or None
+        num_clients = _count(environment, "CLIENT_COUNT", MAX_CLIENTS)
+        num_processes = _count(environment, "CLIENT_CONCURRENCY", MAX_PROCESSES)
+        if num_clients is None and num_processes is not None:
+            raise ConfigurationError(
+                f"CLIENT_CONCURRENCY={num_processes}: a client carries out one order at a time; "
+                "set CLIENT_COUNT for a worker of several clients, or leave CLIENT_CONCURRENCY out"
+            )
+        if client_id and num_clients:
+            check_client_id(numbered_client_id(client_id, num_clients - 1, num_clients))
         return cls(
             broker_url=check_url(environment.get(URL_VARIABLE) or DEFAULT_URL),
             client_id=check_client_id(client_id) if client_id else None,
@@ -58,6 +76,8 @@ class ClientSettings:
             part=Part.parse(part) if part else None,
             state=Path(environment.get("CLIENT_STATE") or default_state_folder(environment)).expanduser(),
             heartbeat_s=_heartbeat(environment.get("CLIENT_HEARTBEAT_S")),
+            num_clients=num_clients,
+            num_processes=(num_processes or min(num_cores(), num_clients)) if num_clients else 1,
         )
 
 
@@ -74,6 +94,15 @@ def _folder(text: str | None) -> Path | None:
     if not folder.is_dir():
         raise DataMissingError(f"CLIENT_DATA={text}: there is no such folder")
     return folder.resolve()
+
+
+def _count(environment: Mapping[str, str], name: str, maximum: int) -> int | None:
+    text = environment.get(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= maximum):
+        raise ConfigurationError(f"{name}={text}: a whole number from 1 to {maximum} is allowed")
+    return int(text)
 
 
 def _heartbeat(text: str | None) -> float:

@@ -39,9 +39,9 @@ class Supervisor:
         self._start(workers.own_worker(self._config, self._folder, self._url))
 
     def start_clients(self) -> None:
-        """Start a worker for each local client."""
-        for index in range(self._config.num_clients):
-            self._start(workers.client_worker(self._config, self._folder, self._url, index))
+        """Start the local clients' workers."""
+        for process in workers.client_workers(self._config, self._folder, self._url):
+            self._start(process)
 
     def tend(self) -> bool:
         """Start anew what has ended; True if that was the orchestrator's own worker.

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.config import RunConfig
 from orchestrator.embedded.processes import Process
 from orchestrator.run_folder import RunFolder
 from tasks.broker import URL_VARIABLE
+from tasks.cores import num_cores
+from tasks.names import numbered_client_id
 from tasks.workload import Part
 
 _PATHS = os.pathsep.join(path for path in sys.path if path)
 """What is found here is found by the workers."""
+CLIENT = "client"
+"""What the ids of local clients begin with."""
+SHARED_WORKER = "clients"
+"""Name of the worker that serves all local clients, where there are more of them than cores."""
 
 
 def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
@@ -32,13 +39,25 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     )
 
 
-def client_worker(config: RunConfig, folder: RunFolder, url: str, index: int) -> Process:
-    """Return the worker of local client ``index`` (from 0) of ``config.num_clients``."""
-    client_id = local_client_id(index, config.num_clients)
+def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Process]:
+    """Return the workers of the local clients: one each, or one for all where there are more clients than cores."""
+    count = config.num_clients
+    if count > num_cores():
+        return [_client_worker(config, folder, url, SHARED_WORKER, {"CLIENT_ID": CLIENT, "CLIENT_COUNT": str(count)})]
+    client_ids = [numbered_client_id(CLIENT, index, count) for index in range(count)]
+    return [
+        _client_worker(config, folder, url, client_id, {"CLIENT_ID": client_id, "CLIENT_PART": str(Part(index, count))})
+        for index, client_id in enumerate(client_ids)
+    ]
+
+
+def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, who: Mapping[str, str]) -> Process:
     environment = {
         URL_VARIABLE: url,
-        "CLIENT_ID": client_id,
-        "CLIENT_PART": str(Part(index, config.num_clients)),
+        "CLIENT_PART": "",
+        "CLIENT_COUNT": "",
+        "CLIENT_CONCURRENCY": "",
+        **who,
         "CLIENT_WORKLOAD": config.workload,
         "CLIENT_ALGORITHM": config.algorithm,
         "CLIENT_DATA": config.data or "",
@@ -46,22 +65,12 @@ def client_worker(config: RunConfig, folder: RunFolder, url: str, index: int) ->
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),
         "PYTHONPATH": _PATHS,
     }
-    return Process(
-        name=client_id,
-        command=_celery("worker", client_id),
-        environment=environment,
-        log=folder.logs / f"{client_id}.log",
-    )
-
-
-def local_client_id(index: int, count: int) -> str:
-    """Return the id of a local client; ids sort as their numbers do."""
-    return f"client-{index + 1:0{len(str(count))}d}"
+    return Process(name=name, command=_celery("worker", name), environment=environment, log=folder.logs / f"{name}.log")
 
 
 def is_client(name: str) -> bool:
-    """Say whether a process of this name is a local client's."""
-    return name.startswith("client-")
+    """Say whether a process of this name is a local client's, or that of all."""
+    return name == SHARED_WORKER or name.startswith(f"{CLIENT}-")
 
 
 def _celery(app: str, node: str, *options: str) -> list[str]:
@@ -73,7 +82,7 @@ def _celery(app: str, node: str, *options: str) -> list[str]:
 
 def _threads(num_clients: int) -> int:
     """Return how many threads each of the local clients may use, so that together they fill the machine."""
-    return max(1, (os.cpu_count() or 1) // num_clients)
+    return max(1, num_cores() // num_clients)
 
 
 def last_line(path: Path) -> str:

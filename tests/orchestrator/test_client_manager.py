@@ -309,3 +309,25 @@ def test_a_client_that_is_leaving_doesnt_count_as_one_to_wait_for() -> None:
     world.registry.announce(announcement("anna", leaving=True))
     with pytest.raises(TooFewClientsError, match="0 of 1 clients connected within 2 s"):
         world.manager.wait_for(1, 2.0, world.pause(1.0))
+
+
+def test_orders_go_to_the_queue_that_a_client_announced_last() -> None:
+    # Given a client with a queue of its own, and one that shares one with others
+    registry = MemoryRegistry()
+    manager = ClientManager(registry.present)
+    registry.announce(announcement("anna"))
+    registry.announce(announcement("ward-1", shared_queue="clients.ward.9"))
+    manager.refresh()
+    # When one asks, then it is that, and for one that was never seen its own
+    assert [manager.queue(client_id) for client_id in ("anna", "ward-1", "zoe")] == [
+        "client.anna",
+        "clients.ward.9",
+        "client.zoe",
+    ]
+    # And for one that vanished what it was, until it is back with another
+    del registry.announcements["ward-1"]
+    manager.refresh()
+    assert manager.queue("ward-1") == "clients.ward.9"
+    registry.announce(announcement("ward-1"))
+    manager.refresh()
+    assert manager.queue("ward-1") == "client.ward-1"

@@ -29,6 +29,7 @@ def test_a_client_id_that_isnt_allowed_is_refused_with_what_is(client_id: str) -
 def test_names_are_spelled_like_this() -> None:
     # Given a client, a run and a round, when names are asked for, then they are these
     assert names.client_queue("anna") == "client.anna"
+    assert names.shared_queue("ward", 50) == "clients.ward.50"
     assert names.client_key("anna") == "fl:client:anna"
     assert names.away_key("anna") == "fl:away:anna"
     assert names.seats_key("run") == "fl:seats:run"
@@ -60,3 +61,11 @@ def test_everything_a_client_writes_holds_its_id() -> None:
         .startswith("anna/")
     )
     assert names.client_key("anna").removeprefix(names.CLIENT_KEY_PREFIX) == "anna"
+
+
+def test_numbered_ids_sort_as_their_numbers_do() -> None:
+    # Given ten and a hundred clients that go by one prefix, when they are numbered, then their numbers have equal width
+    assert [names.numbered_client_id("ward", index, 10) for index in (0, 8, 9)] == ["ward-01", "ward-09", "ward-10"]
+    client_ids = [names.numbered_client_id("ward", index, 100) for index in range(100)]
+    assert (client_ids[0], client_ids[-1]) == ("ward-001", "ward-100")
+    assert client_ids == sorted(set(client_ids))

@@ -94,6 +94,9 @@ def test_what_is_no_announcement_is_passed_over(value: bytes | str | None) -> No
         {"heartbeat_s": 0},
         {"heartbeat_s": 3601},
         {"heartbeat_s": math.nan},
+        {"shared_queue": "orchestrator"},
+        {"shared_queue": "client.bert"},
+        {"shared_queue": "clients."},
         {"secret": 1},
     ],
 )

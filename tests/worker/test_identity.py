@@ -9,7 +9,7 @@ import pytest
 
 from tasks.errors import ConfigurationError
 from tasks.names import check_client_id
-from worker.identity import Identity, take_identity
+from worker.identity import Identity, client_folders, take_identity, take_worker_identity
 
 
 @contextmanager
@@ -100,3 +100,43 @@ def test_others_can_read_the_id_and_not_write_it(tmp_path: Path) -> None:
     with taken(tmp_path, "anna") as identity:
         mode = (identity.folder / "client_id").stat().st_mode
         assert not mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def test_each_of_many_clients_has_a_folder_of_its_id(tmp_path: Path) -> None:
+    # Given a worker of three clients
+    with taken_by_worker(tmp_path, "ward"):
+        # When their folders are taken, then each is the one that a worker for it alone would have
+        folders = client_folders(tmp_path, "ward", 3)
+    assert folders == {f"ward-{number}": tmp_path / f"ward-{number}" for number in (1, 2, 3)}
+    with taken(tmp_path, "ward-2") as alone:
+        assert alone.folder == folders["ward-2"]
+    assert (tmp_path / "ward-3" / "client_id").read_text() == "ward-3\n"
+
+
+def test_two_workers_of_many_clients_dont_go_by_one_prefix(tmp_path: Path) -> None:
+    # Given a worker of many clients, when another asks for its prefix, then the message names it; a client may have it
+    with taken_by_worker(tmp_path, "ward"), taken(tmp_path, "ward"):
+        with pytest.raises(ConfigurationError, match="CLIENT_ID=ward: a worker with this id is running here"):
+            take_worker_identity(tmp_path, "ward")
+        # And one that asks for none gets one that is free
+        with taken_by_worker(tmp_path, None) as other:
+            assert other.client_id.startswith("client-")
+
+
+def test_a_client_that_has_a_worker_of_its_own_is_not_taken_by_one_of_many(tmp_path: Path) -> None:
+    # Given a worker of one client, when another would serve it among others, then the message names it
+    with (
+        taken(tmp_path, "ward-2"),
+        pytest.raises(ConfigurationError, match="CLIENT_ID=ward-2: a worker with this id is running here"),
+    ):
+        client_folders(tmp_path, "ward", 3)
+
+
+@contextmanager
+def taken_by_worker(state: Path, prefix: str | None) -> Iterator[Identity]:
+    """The identity of a worker of many clients, as long as it lives."""
+    identity = take_worker_identity(state, prefix)
+    try:
+        yield identity
+    finally:
+        identity.lock.close()

@@ -26,6 +26,8 @@ def test_without_settings_a_client_has_the_defaults() -> None:
         part=None,
         state=Path("/state/celeriac"),
         heartbeat_s=2.0,
+        num_clients=None,
+        num_processes=1,
     )
 
 
@@ -41,6 +43,8 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
             "CLIENT_PART": "2/4",
             "CLIENT_STATE": "/somewhere",
             "CLIENT_HEARTBEAT_S": "0.5",
+            "CLIENT_COUNT": "50",
+            "CLIENT_CONCURRENCY": "3",
             "HOME": "/home/anna",
         }
     )
@@ -54,7 +58,18 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         part=Part(1, 4),
         state=Path("/somewhere"),
         heartbeat_s=0.5,
+        num_clients=50,
+        num_processes=3,
     )
+
+
+def test_many_clients_share_as_many_processes_as_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given four cores
+    monkeypatch.setattr("worker.settings.num_cores", lambda: 4)
+    # When there are more clients, or fewer, or one, then there is a process a core, but no more than there are clients
+    assert [settings(CLIENT_COUNT=count).num_processes for count in ("1000", "4", "3", "1")] == [4, 4, 3, 1]
+    # And a client alone has one, whatever the number of cores
+    assert settings().num_processes == 1
 
 
 def test_an_empty_variable_is_like_none() -> None:
@@ -68,6 +83,7 @@ def test_an_empty_variable_is_like_none() -> None:
         "CLIENT_STATE",
         "CLIENT_HEARTBEAT_S",
     ]
+    names += ["CLIENT_COUNT", "CLIENT_CONCURRENCY"]
     assert settings(XDG_STATE_HOME="/s", **dict.fromkeys(names, "")) == settings(XDG_STATE_HOME="/s")
 
 
@@ -104,6 +120,14 @@ def test_a_folder_below_home_may_be_named_by_a_tilde(tmp_path: Path, monkeypatch
         ("CLIENT_HEARTBEAT_S", "0", "CLIENT_HEARTBEAT_S=0: seconds from 0.1 to 3600 are allowed"),
         ("CLIENT_HEARTBEAT_S", "3601", "CLIENT_HEARTBEAT_S=3601: seconds from 0.1 to 3600 are allowed"),
         ("CLIENT_HEARTBEAT_S", "nan", "CLIENT_HEARTBEAT_S=nan: seconds from 0.1 to 3600 are allowed"),
+        ("CLIENT_COUNT", "0", "CLIENT_COUNT=0: a whole number from 1 to 100000 is allowed"),
+        ("CLIENT_COUNT", "100001", "CLIENT_COUNT=100001: a whole number from 1 to 100000 is allowed"),
+        ("CLIENT_COUNT", "many", "CLIENT_COUNT=many: a whole number from 1 to 100000 is allowed"),
+        ("CLIENT_COUNT", "-3", "CLIENT_COUNT=-3: a whole number from 1 to 100000 is allowed"),
+        ("CLIENT_COUNT", "2.5", "CLIENT_COUNT=2.5: a whole number from 1 to 100000 is allowed"),
+        ("CLIENT_CONCURRENCY", "0", "CLIENT_CONCURRENCY=0: a whole number from 1 to 1000 is allowed"),
+        ("CLIENT_CONCURRENCY", "all", "CLIENT_CONCURRENCY=all: a whole number from 1 to 1000 is allowed"),
+        ("CLIENT_CONCURRENCY", "2", "CLIENT_CONCURRENCY=2: a client carries out one order at a time; set CLIENT_COUNT"),
         ("CELERY_BROKER_URL", "localhost", "broker 'localhost': write redis://HOST:PORT/DB"),
     ],
 )
@@ -112,6 +136,13 @@ def test_a_wrong_setting_is_refused_with_what_is_allowed(name: str, value: str, 
     with pytest.raises(ConfigurationError) as caught:
         settings(**{name: value})
     assert str(caught.value).startswith(message)
+
+
+def test_a_prefix_that_leaves_no_room_for_the_clients_numbers_is_refused() -> None:
+    # Given what ids begin with, of which 64 letters are allowed, when the number makes them longer, then it is refused
+    assert settings(CLIENT_ID="x" * 61, CLIENT_COUNT="50").client_id == "x" * 61
+    with pytest.raises(ConfigurationError, match=r"client id 'x{61}-100': 1 to 64 letters"):
+        settings(CLIENT_ID="x" * 61, CLIENT_COUNT="100")
 
 
 @pytest.mark.parametrize("text", ["/nowhere/at/all", __file__])

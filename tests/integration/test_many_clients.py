@@ -1,0 +1,210 @@
+"""Many clients of one worker: the embedded default with more clients than cores, and CLIENT_COUNT with a broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+from redis import Redis
+
+from tasks.cores import num_cores
+from tests.integration import harness
+from tests.integration.harness import Field, Program, history, part, summary, url, wait_until
+
+OWN_PROCESSES = 4
+"""The guardian, the server, and the orchestrator's own worker with its pool process."""
+
+
+def ids(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}-{number:0{len(str(count))}d}" for number in range(1, count + 1)]
+
+
+def many(field: Field, broker: Redis, count: int, **environment: str) -> Program:
+    """Start a worker of many clients with two pool processes."""
+    return field.client(broker, "ward", CLIENT_COUNT=str(count), CLIENT_CONCURRENCY="2", **environment)
+
+
+def run(field: Field, broker: Redis, run_dir: Path, rounds: int, clients: int, *options: str) -> Program:
+    return field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(rounds), "--clients", str(clients),
+        "--no-evaluate-clients", *options,
+    )  # fmt: skip
+
+
+def statuses(record: dict[str, dict[str, dict[str, str]]]) -> list[str]:
+    return sorted(answer["status"] for answer in record["answers"].values())
+
+
+def shared_worker(program: Program) -> psutil.Process:
+    """The main process of the embedded worker of all clients; its children are the pool's."""
+    found = [process for process in program.descendants() if "clients@%h" in process.cmdline()]
+    return next(process for process in found if process.ppid() not in {other.pid for other in found})
+
+
+def test_thirty_clients_learn_digits_in_as_many_processes_as_there_are_cores(field: Field, tmp_path: Path) -> None:
+    # Given thirty clients, or more if there are as many cores
+    run_dir, count = tmp_path / "run", max(30, num_cores() + 1)
+    program = field.start(
+        "orchestrator", "orchestrator.start", "--clients", str(count), "--rounds", "2", "--run-dir", str(run_dir)
+    )
+
+    # When they train
+    wait_until(lambda: history(run_dir), "a round is closed")
+    num_processes = len(program.descendants())
+
+    # Then there is a process a core for all of them, and the one that looks after these
+    assert program.wait() == 0, program.output
+    assert num_processes <= OWN_PROCESSES + 1 + num_cores()
+    # And each has trained on a part of its own: those of the digits that nobody holds out, 1,438 less a tenth of each
+    answers = history(run_dir)[-1]["answers"]
+    assert sorted(answers) == ids("client", count)
+    assert {answer["status"] for answer in answers.values()} == {"trained"}
+    sizes = [1438 // count + (index < 1438 % count) for index in range(count)]
+    assert [answers[client_id]["num_examples"] for client_id in sorted(answers)] == [n - round(n / 10) for n in sizes]
+    assert summary(run_dir)["client_metrics"]["accuracy"] > 0.5
+    # And has the final model in a folder of its own
+    folders = {path.name for path in (run_dir / "clients").iterdir() if (path / "model.safetensors").is_file()}
+    assert folders == set(ids("client", count))
+    for client_id in folders:
+        assert (run_dir / "clients" / client_id / "model.safetensors").read_bytes() == harness.checkpoint(run_dir, 2)
+
+
+def test_many_clients_of_one_worker_give_the_model_that_as_many_workers_give(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given a run of two clients that share a worker
+    shared, apart = tmp_path / "shared", tmp_path / "apart"
+    digits = {"CLIENT_WORKLOAD": "digits", "CLIENT_ID": "ward"}
+    worker = many(field, broker, 2, **digits)
+    program = field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(shared), "--rounds", "2", "--clients", "2", workload="digits"
+    )
+    assert program.wait() == 0, program.output
+
+    # When all have been told to leave, then their worker ends
+    assert worker.wait() == 0, worker.output
+    assert harness.present(broker) == set()
+
+    # When those of the same ids, parts and seed have a worker each
+    for number, client_id in enumerate(ids("ward", 2), start=1):
+        field.client(broker, client_id, **{**digits, "CLIENT_ID": client_id}, **part(number, 2))
+    program = field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(apart), "--rounds", "2", "--clients", "2", workload="digits"
+    )
+    assert program.wait() == 0, program.output
+
+    # Then the models are the same, to the last bit
+    assert harness.checkpoint(shared, 2) == harness.checkpoint(apart, 2)
+    assert summary(shared)["client_metrics"] == summary(apart)["client_metrics"]
+
+
+def test_two_workers_share_out_the_data_between_their_clients(field: Field, broker: Redis) -> None:
+    # Given two workers of two and three clients, each with half of the digits
+    many(field, broker, 2, CLIENT_ID="north", CLIENT_WORKLOAD="digits", **part(1, 2))
+    many(field, broker, 3, CLIENT_ID="south", CLIENT_WORKLOAD="digits", **part(2, 2))
+
+    # When they are there
+    client_ids = {*ids("north", 2), *ids("south", 3)}
+    wait_until(lambda: harness.present(broker) == client_ids, "all are there")
+
+    # Then the first of the four quarters has 360 digits, less a tenth, and the last of six parts 239, less a tenth
+    assert harness.announcement(broker, "north-1")["num_examples"] == 324
+    assert harness.announcement(broker, "south-3")["num_examples"] == 215
+
+
+def test_a_pool_process_that_is_killed_takes_one_order_with_it(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given six clients of one worker, two of which train at a time
+    run_dir = tmp_path / "run"
+    worker = many(field, broker, 6, STEP_S="0.2")
+    program = run(field, broker, run_dir, 2, 6)
+    wait_until(lambda: worker.output.count("train[") >= 2, "two train")
+
+    # When one of the processes is killed
+    psutil.Process(worker.process.pid).children()[0].kill()
+
+    # Then one slot is lost, the others' are not, and in the next round there are all
+    assert program.wait() == 0, program.output
+    first, second = history(run_dir)
+    assert statuses(first) == ["lost", *["trained"] * 5]
+    assert [answer["reason"] for answer in first["answers"].values() if answer["status"] == "lost"] == [
+        "the client's worker gave up the order: WorkerLostError"
+    ]
+    assert statuses(second) == ["trained"] * 6
+
+
+def test_the_worker_of_all_clients_is_started_anew_when_it_is_killed(field: Field, tmp_path: Path) -> None:
+    # Given more clients than cores, which train in the first round
+    run_dir, count = tmp_path / "run", num_cores() + 4
+    program = field.orchestrator(
+        "--clients", str(count), "--rounds", "2", "--no-evaluate-clients", "--run-dir", str(run_dir), STEP_S="0.1"
+    )
+    wait_until(lambda: " trained" in program.output, "one has trained")
+
+    # When their worker is killed
+    shared_worker(program).kill()
+
+    # Then it is started anew, gets the orders that were out again, and the run completes
+    assert program.wait() == 0, program.output
+    assert "clients ended with code -9 and is started anew" in program.output
+    first, second = history(run_dir)
+    assert set(statuses(first)) <= {"trained", "lost"}
+    assert statuses(second) == ["trained"] * count
+
+
+def test_each_order_of_a_shared_worker_has_its_own_time(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given four clients of one worker, two of which train at a time, five steps of 0.6 s each
+    run_dir = tmp_path / "run"
+    worker = many(field, broker, 4, STEP_S="0.6")
+    wait_until(lambda: len(harness.present(broker)) == 4, "all are there")
+
+    # When there is a timeout that the first two can't keep
+    program = run(field, broker, run_dir, 2, 4, "--timeout", "2")
+    assert program.wait() == 0, program.output
+
+    # Then each round closed on time with what they had done, and the others, which had to wait, had no time left
+    for record in history(run_dir):
+        answers = record["answers"].values()
+        steps = [answer["num_steps"] for answer in answers if answer["status"] == "timed_out"]
+        assert steps == [pytest.approx(3, abs=1)] * 2
+        assert sum(answer["status"] in {"failed", "lost"} for answer in answers) == 2
+        assert record["duration_s"] <= 2 + 2
+    assert worker.wait() == 0
+
+
+def test_one_of_many_clients_leaves_alone(field: Field, broker: Redis) -> None:
+    # Given three clients of one worker
+    worker = many(field, broker, 3)
+    wait_until(lambda: len(harness.present(broker)) == 3, "all are there")
+    incarnation = harness.announcement(broker, "ward-2")["incarnation"]
+
+    # When one is told to leave for good, then the others stay, and so does their worker
+    harness.disconnect(broker, "ward-2", incarnation, reconnect_after_s=0)
+    wait_until(lambda: harness.present(broker) == {"ward-1", "ward-3"}, "it is gone")
+
+    # When another is told to leave for a while, then it comes back
+    harness.disconnect(broker, "ward-1", incarnation, reconnect_after_s=2)
+    assert harness.present(broker) == {"ward-3"}
+    wait_until(lambda: harness.present(broker) == {"ward-1", "ward-3"}, "it is back")
+
+    # When all have been told to leave, then their worker ends
+    for client_id in ("ward-1", "ward-3"):
+        harness.disconnect(broker, client_id, incarnation, reconnect_after_s=0, number=2)
+    assert worker.wait() == 0, worker.output
+
+
+def test_a_client_of_many_that_has_another_worker_is_served_by_one(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a worker of one client on another machine, and one that serves this client among others
+    alone = field.client(broker, "ward-2", **part(2, 3), CLIENT_STATE=str(tmp_path / "elsewhere"))
+    wait_until(lambda: harness.present(broker) == {"ward-2"}, "it is there")
+    shared = many(field, broker, 3)
+
+    # When both have seen that they go by one id
+    said = "another worker goes by the id of client ward-2"
+    wait_until(lambda: said in alone.output or said in shared.output, "one of them gives way")
+
+    # Then it is the one whose incarnation sorts last; the other clients stay in any case
+    if said in alone.output:
+        assert alone.wait() == 0
+    wait_until(lambda: harness.present(broker) == set(ids("ward", 3)), "all are there")
+    assert shared.process.poll() is None
