@@ -1,0 +1,118 @@
+"""Hostile clients: workloads that wrap an honest one and falsify what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.arrays import Array, Arrays
+from tasks.messages import TrainOptions
+from tasks.seeds import generator
+from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+from workloads.digits import NUM_CLASSES
+from workloads.examples import Examples
+
+
+class Hostile(Workload):
+    """A client that does what an honest one does; attacks override what they falsify.
+
+    Args:
+        honest: The workload that it is said to train.
+    """
+
+    def __init__(self, honest: Workload) -> None:
+        self.honest = honest
+
+    def initial_parameters(self, seed: int) -> Arrays:
+        """Return the honest workload's."""
+        return self.honest.initial_parameters(seed)
+
+    def client_data(self, source: DataSource) -> ClientData:
+        """Return the honest workload's."""
+        return self.honest.client_data(source)
+
+    def holdout_data(self, folder: Path | None) -> Any:
+        """Return the honest workload's."""
+        return self.honest.holdout_data(folder)
+
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        """Train honestly, and falsify each array of floats of the result."""
+        result = self.honest.train(parameters, data, options, seed=seed, budget=budget)
+        rng = generator(seed, "attack")
+        falsified = {
+            name: self.falsify(parameters[name], trained, rng).astype(trained.dtype)
+            for name, trained in sorted(result.parameters.items())
+        }
+        return replace(result, parameters=falsified)
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        """Evaluate honestly."""
+        return self.honest.evaluate(parameters, data)
+
+    def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
+        """Return what is sent in place of ``trained``, one array of the update; ``start`` is the global model's."""
+        return trained
+
+
+class SignFlip(Hostile):
+    """Goes in the opposite direction, ``BOOST`` times as far as it should."""
+
+    BOOST = 3.0
+
+    def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
+        """Return start - BOOST * (trained - start)."""
+        flipped: Array = start - self.BOOST * (trained - start)
+        return flipped
+
+
+class WeakSignFlip(SignFlip):
+    """Goes in the opposite direction, as far as it should: no longer than an honest update."""
+
+    BOOST = 1.0
+
+
+class Noise(Hostile):
+    """Sends the global model with Gaussian noise of standard deviation ``DEVIATION`` on it."""
+
+    DEVIATION = 0.5
+
+    def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
+        """Return start + noise."""
+        noisy: Array = start + self.DEVIATION * rng.standard_normal(start.shape)
+        return noisy
+
+
+class Scaled(Hostile):
+    """Goes ``FACTOR`` times as far as it should, to have the say of as many."""
+
+    FACTOR = 10.0
+
+    def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
+        """Return start + FACTOR * (trained - start)."""
+        scaled: Array = start + self.FACTOR * (trained - start)
+        return scaled
+
+
+class LabelFlip(Hostile):
+    """Trains on labels 9 - y, honestly otherwise; so it judges other clients' updates by these labels, too."""
+
+    def client_data(self, source: DataSource) -> ClientData:
+        """Return the honest workload's, with all labels turned round."""
+        data = self.honest.client_data(source)
+        return replace(data, train=Examples(data.train.inputs, NUM_CLASSES - 1 - data.train.targets))
+
+
+ATTACKS: Mapping[str, type[Hostile]] = {
+    "sign flip": SignFlip,
+    "noise": Noise,
+    "label flip": LabelFlip,
+    "scaled": Scaled,
+    "weak sign flip": WeakSignFlip,
+}
+"""The last is the hardest to see."""
