@@ -10,6 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.config import RunConfig
+from orchestrator.records import Summary
+from orchestrator.run import summarise
 from orchestrator.run_folder import RunFolder
 from orchestrator.start import main
 from tests.support import round_record, run_config
@@ -82,6 +84,49 @@ def test_a_workload_whose_module_isnt_there_is_told_with_the_folder(cwd: Path) -
     )
 
 
+def config_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> RunConfig:
+    """The config with which the command would begin a run."""
+    begun: list[RunConfig] = []
+
+    def carry_out(config: RunConfig, folder: RunFolder, broker: str | None) -> tuple[Summary, int]:
+        begun.append(folder.config())
+        return summarise(config, folder, "completed", "", 1.0), 0
+
+    monkeypatch.setattr("orchestrator.start.carry_out", carry_out)
+    result = CliRunner().invoke(main, arguments, env={"CELERY_BROKER_URL": None})
+    assert result.exit_code == 0, result.output
+    return begun[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "workload"),
+    [
+        ([], "digits"),
+        (["--net", "cnn"], "digits,net=cnn"),
+        (["--split", "dirichlet:0.1", "--net", "cnn", "--workload", "mnist"], "mnist,net=cnn,split=dirichlet:0.1"),
+        (["--workload", " mnist, split_seed=3 , net=2nn", "--split", "iid"], "mnist,net=2nn,split=iid,split-seed=3"),
+    ],
+)
+def test_net_and_split_become_parameters_of_the_workload(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], workload: str
+) -> None:
+    # Given flags for the net and the split, when a run is begun, then its workload is written in the one way
+    assert config_of(monkeypatch, *arguments).workload == workload
+
+
+def test_a_net_that_the_workload_has_already_is_refused() -> None:
+    # Given a workload with a net, when the flag names one too, then the message names both
+    assert one_line(refused("--workload", "mnist,net=2nn", "--net", "cnn")) == (
+        "--net cnn: the workload 'mnist,net=2nn' has net=2nn already: give one"
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--workload", "mnist,cnn"], ["--split", "iid,net=cnn"], ["--net", ""]])
+def test_a_parameter_of_another_form_is_refused(arguments: list[str]) -> None:
+    # Given something else than a key and a value, when the command is given it, then it says how they are written
+    assert "is no parameter: write NAME[,KEY=VALUE...] without blanks" in one_line(refused(*arguments))
+
+
 def test_a_run_folder_that_holds_a_run_is_refused_with_how_to_go_on(cwd: Path) -> None:
     # Given a run
     RunFolder.create(cwd / "one", run_config())
@@ -115,6 +160,7 @@ def test_a_run_is_resumed_with_its_own_settings_alone(cwd: Path) -> None:
         "--resume goes on with the run's own settings: leave out --rounds, --clients, --evaluate-clients"
     )
     assert "leave out --run-dir" in one_line(refused("--resume", "one", "--run-dir", "two"))
+    assert "leave out --split, --net" in one_line(refused("--resume", "one", "--split", "iid", "--net", "cnn"))
 
 
 def test_a_run_whose_config_is_damaged_cant_be_resumed(cwd: Path) -> None:

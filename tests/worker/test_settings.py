@@ -34,7 +34,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         {
             "CELERY_BROKER_URL": "rediss://:secret@host:1/2",
             "CLIENT_ID": "anna",
-            "CLIENT_WORKLOAD": "own.module:Model",
+            "CLIENT_WORKLOAD": "own.module:Model, b=2,a=1",
             "CLIENT_DATA": str(tmp_path),
             "CLIENT_PART": "2/4",
             "CLIENT_STATE": "/somewhere",
@@ -46,7 +46,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
     assert found == ClientSettings(
         broker_url="rediss://:secret@host:1/2",
         client_id="anna",
-        workload="own.module:Model",
+        workload="own.module:Model,a=1,b=2",
         data=tmp_path.resolve(),
         part=Part(1, 4),
         state=Path("/somewhere"),

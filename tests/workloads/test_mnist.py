@@ -10,11 +10,15 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+import workloads.mnist
+import workloads.splits
 from tasks.arrays import Array
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.messages import TrainOptions
 from tasks.workload import DataSource, Part, TimeBudget, load_workload
+from workloads.idx import read_content
 from workloads.mnist import Mnist
+from workloads.splits import Split, load_split
 
 NUM_TRAIN = 40
 NUM_TEST = 12
@@ -142,3 +146,49 @@ def test_more_parts_than_images_are_refused(tmp_path: Path) -> None:
     # Given 40 images and 41 clients, when one loads its data, then that is an error
     with pytest.raises(ConfigurationError, match="41 parts"):
         TinyMnist().client_data(DataSource(write_plain(tmp_path), Part(0, 41)))
+
+
+def test_files_are_read_and_checked_once_a_process_whatever_the_number_of_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given the files, and how often one is read and a split is made
+    folder, read, made = write_plain(tmp_path), [], []
+
+    def counted_read(path: Path) -> memoryview:
+        read.append(path.name)
+        return read_content(path)
+
+    def counted_split(spec: str) -> Split:
+        made.append(spec)
+        return load_split(spec)
+
+    monkeypatch.setattr(workloads.mnist, "read_content", counted_read)
+    monkeypatch.setattr(workloads.splits, "load_split", counted_split)
+    # When ten clients load their data, each with a workload of its own
+    clients = [TinyMnist(split_seed="77").client_data(DataSource(folder, Part(index, 10))) for index in range(10)]
+    # Then each file was read once, the parts were made once, and all images are there
+    assert sorted(read) == ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
+    assert made == ["iid"]
+    assert sum(len(data.train) + len(data.test) for data in clients) == NUM_TRAIN
+
+
+def test_a_file_that_was_changed_is_read_anew(tmp_path: Path) -> None:
+    # Given files that were read
+    folder = write_plain(tmp_path)
+    TinyMnist().holdout_data(folder)
+    # When one is damaged, then that is noticed
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"something else")
+    with pytest.raises(DataMissingError, match="not MNIST's original t10k-labels-idx1-ubyte"):
+        TinyMnist().holdout_data(folder)
+
+
+def test_shards_give_a_client_images_of_few_classes(tmp_path: Path) -> None:
+    # Given 40 images, four of each of ten classes, whose number modulo 10 is their label
+    folder = write_plain(tmp_path)
+    # When ten clients get a shard of four each
+    clients = [TinyMnist(split="shards:1").client_data(DataSource(folder, Part(i, 10))) for i in range(10)]
+    # Then each has one class of its own, images and labels together
+    assert sorted("".join(data.labels) for data in clients) == list("0123456789")
+    for data in clients:
+        numbers = np.rint(data.train.inputs[:, 0, 0] * 255).astype(np.int64)
+        assert (numbers % 10).tolist() == data.train.targets.tolist()

@@ -68,7 +68,7 @@ def test_a_net_returns_logits_for_flat_images_and_others(name: str, shape: Image
 def test_digits_are_too_small_for_lenet5() -> None:
     # Given images of 8x8, when LeNet-5 is to take them, then the message says which it takes
     with pytest.raises(
-        ConfigurationError, match="^net 'lenet5' takes images of 12x12 pixels or more, these have 8x8: take another$"
+        ConfigurationError, match=r"^net 'lenet5' takes images of 12x12 pixels or more, these have 8x8: take another$"
     ):
         load_net("lenet5", DIGITS, 10)
 
