@@ -32,7 +32,7 @@ class RunConfig(BaseModel):
     local: bool = True
     """Whether server and clients are started with the run; else it uses a broker that is there."""
     workload: str = "digits"
-    """Built-in workload or ``module:name``."""
+    """Spec of the workload, ``NAME[,KEY=VALUE...]``, in the one way to write it: see :mod:`tasks.spec`."""
     data: str | None = None
     """Folder with the workload's data for the orchestrator's evaluation; None for what the workload brings along."""
     algorithm: str = "fedavg"

@@ -37,7 +37,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         {
             "CELERY_BROKER_URL": "rediss://:secret@host:1/2",
             "CLIENT_ID": "anna",
-            "CLIENT_WORKLOAD": "own.module:Model",
+            "CLIENT_WORKLOAD": "own.module:Model, b=2,a=1",
             "CLIENT_ALGORITHM": "own.module:Rule",
             "CLIENT_DATA": str(tmp_path),
             "CLIENT_PART": "2/4",
@@ -52,7 +52,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
     assert found == ClientSettings(
         broker_url="rediss://:secret@host:1/2",
         client_id="anna",
-        workload="own.module:Model",
+        workload="own.module:Model,a=1,b=2",
         algorithm="own.module:Rule",
         data=tmp_path.resolve(),
         part=Part(1, 4),

@@ -3,8 +3,8 @@
 Yurochkin et al., "Bayesian Nonparametric Federated Learning of Neural Networks" (2019, arXiv 1905.12022), experiments:
 for each class k draw p_k ~ Dir_J(alpha) over the J parts, and give part j a share p_kj of the class's examples; theirs
 is alpha = 0.5. Sizes of parts differ too. It is not the split of Hsu et al. (2019, arXiv 1909.06335), which draws a
-distribution over classes for each client, q ~ Dir(alpha p), and gives all clients equally many examples: an example of
-a class that has run out could then not be given, and not every example would be in exactly one part.
+distribution over classes for each client, q ~ Dir(alpha p), and gives all clients equally many examples: once a class
+has run out, a client can't be given what it drew.
 """
 
 from __future__ import annotations
