@@ -15,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 FAREWELL_TIMEOUT_S = 30.0
 """Seconds that clients have to take the final model, and again to take their leave."""
+FAREWELL_PER_CLIENT_S = 0.1
+"""Seconds more for each client: many of them may share a worker."""
 
 
 def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
@@ -27,31 +29,34 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
     if not incarnations:
         return
     rounds = context.config.rounds
+    timeout_s = FAREWELL_TIMEOUT_S + FAREWELL_PER_CLIENT_S * len(incarnations)
     parameters = context.publish_model(rounds)
     orders = [
-        context.order(SetParametersOrder, client_id, rounds, FAREWELL_TIMEOUT_S, parameters=parameters)
+        context.order(SetParametersOrder, client_id, rounds, timeout_s, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
-    _carry_out(context, names.SET_PARAMETERS_TASK, orders, incarnations)
+    _carry_out(context, names.SET_PARAMETERS_TASK, orders, incarnations, timeout_s)
     discard(context.wire.chunks, parameters)
     farewells = [
         context.order(
             DisconnectOrder,
             client_id,
             rounds,
-            FAREWELL_TIMEOUT_S,
+            timeout_s,
             incarnation=incarnations[client_id],
             message="the run is completed",
         )
         for client_id in sorted(incarnations)
     ]
-    _carry_out(context, names.DISCONNECT_TASK, farewells, incarnations)
+    _carry_out(context, names.DISCONNECT_TASK, farewells, incarnations, timeout_s)
 
 
-def _carry_out(context: RunContext, task: str, orders: Sequence[Order], incarnations: Mapping[str, str]) -> None:
+def _carry_out(
+    context: RunContext, task: str, orders: Sequence[Order], incarnations: Mapping[str, str], timeout_s: float
+) -> None:
     slots = Slots(orders, incarnations)
     context.collector.send(task, orders)
-    context.collector.collect(task, slots, FAREWELL_TIMEOUT_S)
+    context.collector.collect(task, slots, timeout_s)
     context.wire.courier.forget([order.order_id for order in orders])
     for _, answer in slots.filled():
         if answer.status is not Status.DONE:

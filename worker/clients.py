@@ -148,8 +148,7 @@ def _loader(
 
     def leave(client_id: str, seconds: float) -> None:
         """Leave, for that long or for good. Called in a pool process; the main process's heartbeat does the rest."""
-        with broker.connect(settings.broker_url) as client:
-            RedisAbsence(client, client_id).begin(incarnation, seconds)
+        RedisAbsence(connection, client_id).begin(incarnation, seconds)
 
     def load(client_id: str) -> Client:
         return Client(

@@ -41,7 +41,7 @@ def test_peers_score_the_right_update_nobody_its_own_and_the_hostile_is_dropped(
     # Given four clients of which the last is hostile, and the first takes longest to score
     run_dir = tmp_path / "run"
     for number in range(1, 5):
-        join(field, broker, number, 4, HOSTILE="client-4", VERIFY_S=str(0.4 - 0.1 * number))
+        join(field, broker, number, 4, HOSTILE="4", VERIFY_S=str(0.4 - 0.1 * number))
 
     # When they verify each other
     program = start(field, broker, run_dir, "--rounds", "3", "--verify", "peers", num_clients=4)
@@ -184,7 +184,7 @@ def test_a_scorer_a_selector_and_a_threshold_of_ones_own_are_used(
         "orchestrator", "orchestrator.start", "--clients", "4", "--workload", JUDGED, "--rounds", "2",
         "--select", "my_scorer:all_but_the_first", "--fraction", "0.75", "--no-evaluate-clients",
         "--verify", "my_scorer:score", "--threshold", threshold, "--run-dir", "run",
-        cwd=elsewhere, HOSTILE="client-4",
+        cwd=elsewhere, HOSTILE="4",
     )  # fmt: skip
 
     # Then the selector chose, the scorer scored, and the threshold dropped the hostile one

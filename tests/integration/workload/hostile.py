@@ -1,7 +1,7 @@
 """A workload for tests of verification: an update tells by its values whose it is, and its accuracy is that value.
 
-``HOSTILE`` names clients, with commas between, that send their update with the sign turned. ``VERIFY_S`` is how long
-a client takes to evaluate, in seconds.
+``HOSTILE`` has the numbers of clients, with commas between, that send their update with the sign turned. ``VERIFY_S``
+is how long a client takes to evaluate, in seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Judged(Pulled):
     def train(
         self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
     ) -> TrainResult:
-        sign = -1 if os.environ["CLIENT_ID"] in os.environ.get("HOSTILE", "").split(",") else 1
+        sign = -1 if str(int(data)) in os.environ.get("HOSTILE", "").split(",") else 1
         point = np.full_like(parameters["point"], sign * (0.9 + data / 100))
         return TrainResult({"point": point}, int(10 * data), 1, 1.0)
 

@@ -1,0 +1,116 @@
+"""Results and announcements, on a real server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from orchestrator.results import Results
+from tasks.names import PRESENCE_CHANNEL, client_key, result_key
+from tasks.presence import RedisRegistry
+from tests.integration.harness import url
+from tests.support import announcement
+
+MAX_BYTES = 100
+PATIENCE_S = 30.0
+
+
+@pytest.fixture
+def results(broker: Redis) -> Iterator[Results]:
+    started = Results(url(broker), broker)
+    yield started
+    started._pubsub.close()
+    started._waiting.close()
+
+
+def store(broker: Redis, task_id: str, value: str, *, publish: bool = True) -> None:
+    """Store a result as Celery's backend does."""
+    broker.set(result_key(task_id), value)
+    if publish:
+        broker.publish(result_key(task_id), value)
+
+
+def soon(action: object, *arguments: object, **options: object) -> threading.Timer:
+    timer = threading.Timer(0.2, action, arguments, options)  # type: ignore[arg-type]
+    timer.start()
+    return timer
+
+
+def test_a_result_that_was_there_before_is_found_again_and_again_until_it_is_forgotten(
+    broker: Redis, results: Results
+) -> None:
+    # Given a result that nobody has listened for
+    store(broker, "one", "1")
+    # When it is waited for, with another that doesn't come, then it is found at once, and again
+    for _ in range(2):
+        assert results.collect(["one", "two"], PATIENCE_S, MAX_BYTES) == {"one": b"1"}
+    # And when it was forgotten, it is gone, and nothing is left of it
+    results.forget(["one"])
+    assert results.collect(["one", "two"], 0.0, MAX_BYTES) == {}
+    assert broker.keys("*") == []
+
+
+def test_results_that_come_while_one_waits_are_found(broker: Redis, results: Results) -> None:
+    # Given somebody who waits for two results
+    assert results.collect(["one", "two"], 0.0, MAX_BYTES) == {}
+    found: dict[str, bytes | str] = {}
+    # When they come one after the other, then each is found
+    for task_id in ("two", "one"):
+        timer = soon(store, broker, task_id, "x" * 1000)
+        while task_id not in found:
+            found |= results.collect([name for name in ("one", "two") if name not in found], PATIENCE_S, MAX_BYTES)
+        timer.join()
+    # And no more of them is read than says that they are too long
+    assert found == dict.fromkeys(("one", "two"), b"x" * (MAX_BYTES + 1))
+
+
+def test_a_result_that_no_message_told_of_is_found_all_the_same(broker: Redis, results: Results) -> None:
+    # Given somebody who waits for a result
+    assert results.collect(["one"], 0.0, MAX_BYTES) == {}
+    # When it is stored, and the message is lost with a connection
+    store(broker, "one", "1", publish=False)
+    # Then a look without waiting finds it, as does one that has waited
+    assert results.collect(["one"], 0.0, MAX_BYTES) == {"one": b"1"}
+    broker.delete(result_key("one"))
+    timer = soon(store, broker, "one", "1", publish=False)
+    assert results.collect(["one"], 0.5, MAX_BYTES) == {"one": b"1"}
+    timer.join()
+
+
+def test_waiting_ends_when_something_changes_among_the_clients(broker: Redis, results: Results) -> None:
+    # Given somebody who waits for a result
+    results.collect(["one"], 0.0, MAX_BYTES)
+    # When a client joins, then waiting ends without one, long before the test would be ended
+    timer = soon(broker.publish, PRESENCE_CHANNEL, "anna")
+    assert results.collect(["one"], 1e6, MAX_BYTES) == {}
+    timer.join()
+
+
+def test_many_announcements_are_put_up_and_read_at_once(broker: Redis) -> None:
+    # Given announcements of three clients, one of which another worker has put up too, and keys that are none
+    registry, reader = RedisRegistry(broker), RedisRegistry(broker)
+    own = [announcement(client_id, shared_queue="clients.ward.3") for client_id in ("ward-1", "ward-2", "ward-3")]
+    other = announcement("ward-2", "other")
+    registry.announce(other)
+    broker.set(client_key("zoe"), "nonsense")
+    # When they are put up, then what was there is returned, and when they are refreshed that is themselves
+    assert registry.announce_all(own) == [None, other, None]
+    assert registry.announce_all(own) == own
+    # And they are read, at the second look too, with what has changed by then
+    assert reader.present() == {said.client_id: said for said in own}
+    registry.announce(other)
+    broker.delete(client_key("ward-3"))
+    assert reader.present() == {"ward-1": own[0], "ward-2": other}
+    # And those alone that are still up become leaving ones
+    registry.announce_all_leaving(own)
+    assert reader.present() == {"ward-1": own[0].model_copy(update={"leaving": True}), "ward-2": other}
+
+
+def test_an_announcement_under_anothers_key_is_none(broker: Redis) -> None:
+    # Given an announcement that stands where another client's would, when one looks, twice, then nobody is there
+    broker.set(client_key("anna"), announcement("bert").model_dump_json())
+    reader = RedisRegistry(broker)
+    assert [reader.present(), reader.present()] == [{}, {}]
