@@ -115,7 +115,7 @@ def test_a_run_goes_on_when_the_orchestrator_was_cut_off(
         link.join(held)
 
         # Then the run is completed, and nobody was lost or trained twice
-        assert program.wait() == 0, program.output
+        assert program.wait(90) == 0, program.output
     assert [a["status"] for record in history(run_dir) for a in record["answers"].values()] == ["trained"] * 2 * rounds
     assert [record["late"] for record in history(run_dir)] == [[]] * rounds
     for client in clients:
