@@ -49,20 +49,20 @@ TUNED_ON = "shards:2"
 BUDGET = 50
 TARGET = 0.9
 CHOICES: Mapping[str, tuple[tuple[float, tuple[tuple[str, float], ...]], ...]] = {
-    "fedavg": ((0.05, ()), (0.1, ())),
-    "fedprox": ((0.05, (("mu", 0.01),)), (0.1, (("mu", 0.1),))),
-    "fedavgm": ((0.05, (("momentum", 0.7),)), (0.05, (("momentum", 0.9),))),
-    "fedadagrad": ((0.05, (("server_learning_rate", 0.03),)), (0.1, (("server_learning_rate", 0.03),))),
-    "fedadam": ((0.05, (("server_learning_rate", 0.01),)), (0.05, (("server_learning_rate", 0.003),))),
-    "fedyogi": ((0.05, (("server_learning_rate", 0.01),)), (0.05, (("server_learning_rate", 0.003),))),
-    "fednova": ((0.05, ()), (0.1, ())),
-    "feddyn": ((0.05, (("alpha", 0.1),)), (0.1, (("alpha", 0.03),))),
-    "scaffold": ((0.05, ()), (0.1, ())),
+    "fedavg": ((0.1, ()), (0.2, ())),
+    "fedprox": ((0.1, (("mu", 0.1),)),),
+    "fedavgm": ((0.1, (("momentum", 0.7),)), (0.05, (("momentum", 0.9),))),
+    "fedadagrad": ((0.1, (("server_learning_rate", 0.03),)), (0.1, (("server_learning_rate", 0.1),))),
+    "fedadam": ((0.1, (("server_learning_rate", 0.01),)), (0.1, (("server_learning_rate", 0.003),))),
+    "fedyogi": ((0.1, (("server_learning_rate", 0.01),)), (0.1, (("server_learning_rate", 0.003),))),
+    "fednova": ((0.1, ()),),
+    "feddyn": ((0.1, (("alpha", 0.1),)), (0.1, (("alpha", 0.03),))),
+    "scaffold": ((0.1, ()), (0.2, ())),
     "mime": ((0.1, (("momentum", 0.9),)), (0.3, (("momentum", 0.9),))),
     "mimelite": ((0.1, (("momentum", 0.9),)), (0.3, (("momentum", 0.9),))),
-    "qfedavg": ((0.05, (("q", 0.1),)), (0.1, (("q", 1.0),))),
+    "qfedavg": ((0.1, (("q", 0.1),)),),
 }
-"""Two choices of learning rate and settings for each algorithm; the better of them, on one split and seed, counts."""
+"""Choices of learning rate and settings for each algorithm; the best of them, on one split and seed, counts."""
 
 Outcomes = Mapping[str, Outcome]
 
@@ -70,12 +70,12 @@ Outcomes = Mapping[str, Outcome]
 def candidates(algorithm: str) -> list[Trial]:
     """Return an algorithm's choices on the split that they are tuned on, with the first seed."""
     return [
-        Trial(algorithm, "2nn", TUNED_ON, 1, 10, rate, BUDGET, 0.0, settings) for rate, settings in CHOICES[algorithm]
+        Trial(algorithm, "2nn", TUNED_ON, 1, 20, rate, BUDGET, 0.0, settings) for rate, settings in CHOICES[algorithm]
     ]
 
 
 def chosen(algorithm: str, split: str, outcomes: Outcomes) -> Trial:
-    """Return the choice that was better at the end of the budget, for a split."""
+    """Return the choice that was best at the end of the budget, for a split."""
     return replace(max(candidates(algorithm), key=lambda trial: final(outcomes[trial.key])), split=split)
 
 
