@@ -338,3 +338,17 @@ def test_help_lists_every_flag_with_its_default() -> None:
     assert all(names[setting] in flags for setting in settings)
     assert {"--broker", "--run-dir", "--resume", "--epochs", "--batch-size", "--learning-rate"} <= set(flags)
     assert "[default: 10;" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--algorithm", "fednova", "--weighting", "steps"), "fednova normalises by steps itself"),
+        (("--algorithm", "fednova", "--aggregator", "median"), "fednova scales the mean by what clients claim"),
+        (("--algorithm", "qfedavg", "--aggregator", "krum"), "qfedavg scales the mean by what clients claim"),
+        (("--weighting", "steps", "--aggregator", "median"), "--weighting steps normalises a mean"),
+        (("--algorithm", "fedprox", "--set", "nu=1"), "--set nu: fedprox has no such setting; it has mu (0.01)"),
+    ],
+)
+def test_what_doesnt_go_together_is_refused(options: tuple[str, ...], message: str) -> None:
+    assert message in one_line(refused(*options))

@@ -186,3 +186,19 @@ def test_a_client_trains_each_net_that_takes_digits(net: str) -> None:
     result = workload.train(parameters, data.train, options, seed=1, budget=TimeBudget(600.0))
     assert spec_of(result.parameters) == spec_of(parameters)
     assert any(not np.array_equal(result.parameters[name], parameters[name]) for name in parameters)
+
+
+def test_a_client_that_tests_on_nothing_trains_on_its_whole_part() -> None:
+    # Given the same part with a tenth to test on, a half, and nothing
+    source = DataSource(part=Part(1, 4))
+    tenth, half, nothing = (Digits(test_share=share).client_data(source) for share in ("0.1", "0.5", "0"))
+    # Then nothing is lost, and what isn't tested on is trained on
+    assert len(nothing.test) == 0
+    assert nothing.num_train == tenth.num_train + len(tenth.test) == half.num_train + len(half.test)
+    assert len(half.test) == round(0.5 * nothing.num_train)
+
+
+@pytest.mark.parametrize("share", ["1", "-0.1", "much", "nan"])
+def test_a_share_to_test_on_that_is_none_is_refused(share: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"test-share={share}: numbers from 0 to under 1 are allowed"):
+        Digits(test_share=share)
