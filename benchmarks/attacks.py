@@ -13,32 +13,22 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
 import click
-from celery import Celery
 
-import orchestrator.tasks
-import worker.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
 from benchmarks.hostile import ATTACKS
+from benchmarks.simulation import Participant, simulate
 from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import RunConfig
-from orchestrator.couriers import EagerCourier
 from orchestrator.records import RoundRecord
-from orchestrator.run import Run
 from orchestrator.run_folder import RunFolder
-from orchestrator.wire import Wire
 from tasks import arrays
-from tasks.app import make_app
-from tasks.blobs import MemoryChunks
 from tasks.messages import Status
-from tasks.presence import Announcement, Hardware, MemoryRegistry
 from tasks.seeds import generator
-from tasks.workload import DataSource, Part, Workload
-from worker.client import Client, add_client, forget_clients
+from tasks.workload import Part
 from workloads.digits import Digits
 
 NUM_CLIENTS = 10
@@ -117,14 +107,14 @@ def client_id(index: int) -> str:
 def run_trial(trial: Trial) -> Outcome:
     """Carry out a trial."""
     with tempfile.TemporaryDirectory() as path:
-        folder = RunFolder.create(Path(path) / "run", _config(trial))
-        _carry_out(trial, folder, Path(path) / "clients")
+        folder = simulate(_config(trial), _participants(trial), Path(path))
         return _outcome(folder, set() if trial.is_without_hostile else hostile_ids(trial.seed))
 
 
 def _config(trial: Trial) -> RunConfig:
     return RunConfig(
         run_id="attacks",
+        workload="digits",
         num_clients=NUM_CLIENTS - NUM_HOSTILE * trial.is_without_hostile,
         rounds=ROUNDS,
         verify=_names(trial.scorer),
@@ -141,43 +131,16 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def _carry_out(trial: Trial, folder: RunFolder, clients: Path) -> None:
-    registry, chunks = MemoryRegistry(), MemoryChunks()
-    forget_clients()
+def _participants(trial: Trial) -> dict[str, Participant]:
     hostile = hostile_ids(trial.seed)
+    found = {}
     for index in range(NUM_CLIENTS):
-        if client_id(index) not in hostile:
-            _join(Digits(), index, registry, chunks, clients)
+        name, part = client_id(index), Part(index, NUM_CLIENTS)
+        if name not in hostile:
+            found[name] = Participant(part, Digits())
         elif not trial.is_without_hostile:
-            workload = ATTACKS[trial.attack](Digits()) if trial.attack else Digits()
-            _join(workload, index, registry, chunks, clients)
-    orchestrator.tasks.use_chunks(chunks)
-    wire = Wire(EagerCourier(_app()), registry, chunks, broker_time=lambda: 1e12, tend=lambda: False, tidy=lambda: None)
-    Run(folder.config(), folder, wire, report=lambda _: None).run()
-    forget_clients()
-
-
-def _join(workload: Workload, index: int, registry: MemoryRegistry, chunks: MemoryChunks, folder: Path) -> None:
-    name = client_id(index)
-    data = workload.client_data(DataSource(part=Part(index, NUM_CLIENTS)))
-    add_client(Client(name, "digits", workload, data, chunks, folder / name, "first", leave=lambda _: None))
-    registry.announce(
-        Announcement(
-            client_id=name,
-            incarnation="first",
-            workload="digits",
-            num_examples=data.num_train,
-            hardware=Hardware(num_cpus=1, memory_bytes=2**30),
-        )
-    )
-
-
-@cache
-def _app() -> Celery:
-    app = make_app("attacks", "memory://", include=(), task_always_eager=True)
-    app.conf.update(result_backend="cache+memory://")
-    app.finalize()
-    return app
+            found[name] = Participant(part, ATTACKS[trial.attack](Digits()) if trial.attack else Digits())
+    return found
 
 
 def _outcome(folder: RunFolder, hostile: set[str]) -> Outcome:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -11,11 +13,12 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.simulation import Simulation
+from benchmarks.simulation import Participant, simulate
 from orchestrator.config import RunConfig
+from orchestrator.events import Event, RoundClosed
 from tasks.messages import TrainOptions
 from tasks.spec import canonical
-from tasks.workload import load_workload
+from tasks.workload import Part, load_workload
 
 NUM_CLIENTS = 100
 FRACTION = 0.1
@@ -103,12 +106,25 @@ def run_trial(trial: Trial, data: str) -> Outcome:
         evaluate_clients=False,
         max_failed_rounds=3,
     )
-    target = trial.target or 2.0
-    history = Simulation(
-        config, load_workload(spec), lambda record: record.metrics.get("accuracy", 0.0) >= target
-    ).run()
-    accuracies = [record.metrics.get("accuracy", 0.0) for record in history]
+    workload = load_workload(spec)
+    participants = {
+        f"client-{index + 1:04d}": Participant(Part(index, NUM_CLIENTS), workload) for index in range(NUM_CLIENTS)
+    }
+    accuracies: list[float] = []
+
+    def report(event: Event) -> None:
+        if isinstance(event, RoundClosed):
+            accuracies.append(event.record.metrics.get("accuracy", 0.0))
+            if trial.target and accuracies[-1] >= trial.target:
+                raise _EnoughError
+
+    with tempfile.TemporaryDirectory() as path, contextlib.suppress(_EnoughError):
+        simulate(config, participants, Path(path), report)
     return Outcome(accuracies, round(time.monotonic() - started, 1))
+
+
+class _EnoughError(Exception):
+    """Raised to end a trial that has reached its target."""
 
 
 def load_outcomes(path: Path = RESULTS) -> dict[str, Outcome]:

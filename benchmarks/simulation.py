@@ -5,8 +5,7 @@ It's what experiments need that run many federations side by side: no server, no
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,8 +16,7 @@ import orchestrator.tasks
 import worker.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
 from orchestrator.config import RunConfig
 from orchestrator.couriers import EagerCourier
-from orchestrator.events import Event, RoundClosed
-from orchestrator.records import RoundRecord
+from orchestrator.events import Report
 from orchestrator.run import Run
 from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
@@ -29,70 +27,67 @@ from tasks.workload import DataSource, Part, Workload
 from worker.client import Client, add_client, forget_clients
 
 
-class _StoppedError(Exception):
-    """Raised to end a run that has done what it was for."""
-
-
 @dataclass(frozen=True, slots=True)
-class Simulation:
-    """A federation whose clients have a part of the workload's data each.
+class Participant:
+    """A client: its part of the data, and the workload that it trains, or says that it trains."""
 
-    Attributes:
-        config: The run's; ``config.num_clients`` clients take part.
-        workload: What they train, under the name that the config gives it.
-        is_enough: Whether the run may stop after a round.
-    """
-
-    config: RunConfig
+    part: Part
     workload: Workload
-    is_enough: Callable[[RoundRecord], bool] = lambda _: False
 
-    def run(self) -> list[RoundRecord]:
-        """Carry out the run in a temporary folder, and return its history."""
-        with tempfile.TemporaryDirectory() as path:
-            folder = RunFolder.create(Path(path) / "run", self.config)
-            registry, chunks = MemoryRegistry(), MemoryChunks()
-            forget_clients()
-            for index in range(self.config.num_clients):
-                self._join(index, registry, chunks, Path(path) / "clients")
-            orchestrator.tasks.use_chunks(chunks)
-            wire = Wire(
-                EagerCourier(_app()), registry, chunks, broker_time=lambda: 1e12, tend=lambda: False, tidy=lambda: None
-            )
-            try:
-                Run(folder.config(), folder, wire, self._stop_when_enough(folder)).run()
-            except _StoppedError:
-                pass
-            finally:
-                forget_clients()
-            return folder.history()
 
-    def _stop_when_enough(self, folder: RunFolder) -> Callable[[Event], None]:
-        def report(event: Event) -> None:
-            if isinstance(event, RoundClosed):
-                folder.checkpoint(event.record.round_number - 1).unlink()
-                if self.is_enough(event.record):
-                    raise _StoppedError
+def simulate(
+    config: RunConfig, participants: Mapping[str, Participant], path: Path, report: Report = lambda _: None
+) -> RunFolder:
+    """Carry out a run and return its folder; one at a time in a process.
 
-        return report
-
-    def _join(self, index: int, registry: MemoryRegistry, chunks: MemoryChunks, folder: Path) -> None:
-        name, config = f"client-{index + 1:04d}", self.config
-        source = DataSource(Path(config.data) if config.data else None, Part(index, config.num_clients))
-        data = self.workload.client_data(source)
-        add_client(
-            Client(name, config.workload, self.workload, data, chunks, folder / name, "first", leave=lambda _: None)
+    Args:
+        config: The run's.
+        participants: The clients by id, in the order in which they connect.
+        path: A folder for the run's folder and those of the clients.
+        report: Is told of what happens; what it raises ends the run.
+    """
+    folder = RunFolder.create(path / "run", config)
+    registry, chunks = MemoryRegistry(), MemoryChunks()
+    orchestrator.tasks.use_chunks(chunks)
+    forget_clients()
+    try:
+        for client_id, participant in participants.items():
+            client = _client(client_id, participant, config, chunks, path)
+            add_client(client)
+            registry.announce(_announcement(client))
+        wire = Wire(
+            EagerCourier(_app()), registry, chunks, broker_time=lambda: 1e12, tend=lambda: False, tidy=lambda: None
         )
-        registry.announce(
-            Announcement(
-                client_id=name,
-                incarnation="first",
-                workload=config.workload,
-                num_examples=data.num_train,
-                labels=data.labels,
-                hardware=Hardware(num_cpus=1, memory_bytes=2**30),
-            )
-        )
+        Run(config, folder, wire, report).run()
+    finally:
+        forget_clients()
+    return folder
+
+
+def _client(client_id: str, participant: Participant, config: RunConfig, chunks: MemoryChunks, path: Path) -> Client:
+    source = DataSource(Path(config.data) if config.data else None, participant.part)
+    return Client(
+        client_id=client_id,
+        workload_name=config.workload,
+        workload=participant.workload,
+        data=participant.workload.client_data(source),
+        chunks=chunks,
+        folder=path / "clients" / client_id,
+        incarnation="first",
+        leave=lambda _: None,
+        algorithm=config.algorithm,
+    )
+
+
+def _announcement(client: Client) -> Announcement:
+    return Announcement(
+        client_id=client.client_id,
+        incarnation=client.incarnation,
+        workload=client.workload_name,
+        num_examples=client.data.num_train,
+        labels=client.data.labels,
+        hardware=Hardware(num_cpus=1, memory_bytes=2**30),
+    )
 
 
 @cache

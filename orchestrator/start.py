@@ -8,7 +8,6 @@ if __name__ == "__main__":
     # Until there is a run that can be closed cleanly, Ctrl-C ends the process at once and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import os
 import secrets
 import sys
 from datetime import datetime
@@ -21,10 +20,10 @@ from pydantic import ValidationError
 from algorithms import ALGORITHMS, load_algorithm, settings_of
 from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import PEERS, RunConfig
-from orchestrator.records import Summary
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import FORMS, SELECTORS, load_selector
 from orchestrator.session import carry_out
+from orchestrator.verdict import say_verdict, shown_path
 from orchestrator.weighting import WEIGHTINGS
 from tasks import broker as brokers
 from tasks import federation
@@ -244,7 +243,7 @@ def main(context: click.Context, /, **options: Any) -> None:
         _fail(error)
         return
     summary, exit_code = carry_out(config, folder, options["broker"])
-    _say_verdict(config, summary, folder, exit_code)
+    say_verdict(config, summary, folder, exit_code)
     sys.exit(exit_code)
 
 
@@ -326,7 +325,7 @@ def _resumed(context: click.Context, options: dict[str, Any]) -> tuple[RunConfig
     config = folder.config()
     if config.local != (options["broker"] is None):
         had, needed = ("none", "leave --broker out") if config.local else ("a broker", "name it with --broker URL")
-        raise ConfigurationError(f"the run in {_shown(folder.path)} was begun with {had}: {needed}")
+        raise ConfigurationError(f"the run in {shown_path(folder.path)} was begun with {had}: {needed}")
     folder.check_checkpoint()
     _check_broker(options["broker"], config.run_id)
     return config, folder
@@ -373,31 +372,6 @@ def _data_folder(folder: Path | None) -> str | None:
 def _fail(error: FederationError) -> None:
     click.echo(f"error: {error}", err=True)
     sys.exit(error.exit_code)
-
-
-def _say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_code: int) -> None:
-    final = summary.final
-    if summary.status == "completed":
-        accuracy = f"accuracy {final.accuracy:.4f}" if final.accuracy is not None else "no held-out data to evaluate on"
-        failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
-        click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {accuracy}")
-        if summary.client_metrics:
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in summary.client_metrics.items())
-            click.echo(f"on the clients' own held-out data: {shown}")
-        click.echo(f"the run's folder: {_shown(folder.path)}")
-        return
-    if summary.status == "failed":
-        click.echo(f"error: {summary.reason}", err=True)
-    else:
-        click.echo(f"interrupted ({summary.reason}) with {summary.rounds} rounds closed", err=True)
-    if exit_code != ConfigurationError.exit_code or summary.rounds:
-        broker = "" if config.local else " --broker URL"
-        click.echo(f"go on with: python -m orchestrator.start --resume {_shown(folder.path)}{broker}", err=True)
-
-
-def _shown(path: Path) -> str:
-    relative = os.path.relpath(path)
-    return relative if not relative.startswith("..") else str(path)
 
 
 if __name__ == "__main__":

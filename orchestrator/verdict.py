@@ -1,0 +1,44 @@
+"""The verdict: what the command says of a run when it has ended."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from orchestrator.config import RunConfig
+from orchestrator.records import Summary
+from orchestrator.run_folder import RunFolder
+from tasks.errors import ConfigurationError
+
+
+def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_code: int) -> None:
+    """Say on standard output how good the model is, or on standard error what went wrong and how to go on."""
+    if summary.status == "completed":
+        failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
+        click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {_accuracy(summary)}")
+        if summary.client_metrics:
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in summary.client_metrics.items())
+            click.echo(f"on the clients' own held-out data: {shown}")
+        click.echo(f"the run's folder: {shown_path(folder.path)}")
+        return
+    if summary.status == "failed":
+        click.echo(f"error: {summary.reason}", err=True)
+    else:
+        click.echo(f"interrupted ({summary.reason}) with {summary.rounds} rounds closed", err=True)
+    if exit_code != ConfigurationError.exit_code or summary.rounds:
+        broker = "" if config.local else " --broker URL"
+        click.echo(f"go on with: python -m orchestrator.start --resume {shown_path(folder.path)}{broker}", err=True)
+
+
+def _accuracy(summary: Summary) -> str:
+    if summary.final.accuracy is not None:
+        return f"accuracy {summary.final.accuracy:.4f}"
+    return "the last of them failed" if summary.rounds_failed else "no held-out data to evaluate on"
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as it is shortest from here."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)
