@@ -53,6 +53,7 @@ __all__ = [
     "UpdateInfo",
     "Weights",
     "by_examples",
+    "check_weighting",
     "equally",
     "load_algorithm",
     "settings_of",
@@ -73,19 +74,39 @@ def load_algorithm(spec: str) -> Algorithm:
         raise LoadError(f"algorithm {spec!r} is {type(found).__name__}, not an algorithms.Algorithm")
     if len(found.sent) > MAX_SENT:
         raise LoadError(f"algorithm {spec!r} sends {len(found.sent)} sets of arrays: {MAX_SENT} are allowed")
+    if any("/" in kind for kind in (*found.sent, *found.broadcast)):
+        raise LoadError(f"algorithm {spec!r}: the name of a set of arrays can't have a '/' in it")
     return found
+
+
+def check_weighting(algorithm: Algorithm, weighting: str) -> None:
+    """Check that updates of this algorithm may be normalised by their steps.
+
+    Raises:
+        ConfigurationError: If it normalises itself, or counts every update the same, as its state goes by.
+    """
+    if weighting != "steps":
+        return
+    if algorithm.weighs_steps:
+        raise ConfigurationError(f"{algorithm.name} normalises by steps itself: leave out --weighting steps")
+    if algorithm.weigh is equally:
+        raise ConfigurationError(
+            f"{algorithm.name} counts every update the same, and its state goes by that: leave out --weighting steps"
+        )
 
 
 def settings_of(algorithm: Algorithm, given: Mapping[str, float]) -> dict[str, float]:
     """Return the algorithm's settings: those that are given, and defaults for the rest.
 
     Raises:
-        ConfigurationError: If it has no such setting, or the value is no number.
+        ConfigurationError: If it has no such setting, or the value is out of range.
     """
     allowed = ", ".join(f"{name} ({default:g})" for name, default in sorted(algorithm.settings.items())) or "none"
     for name, value in given.items():
         if name not in algorithm.settings:
             raise ConfigurationError(f"--set {name}: {algorithm.name} has no such setting; it has {allowed}")
-        if not math.isfinite(value):
-            raise ConfigurationError(f"--set {name}={value}: a number is needed")
+        if not (math.isfinite(value) and value >= 0):
+            raise ConfigurationError(f"--set {name}={value:g}: numbers from 0 are allowed")
+        if value == 0 and name in algorithm.positive:
+            raise ConfigurationError(f"--set {name}=0: numbers over 0 are allowed, {algorithm.name} divides by it")
     return {**algorithm.settings, **given}

@@ -148,6 +148,7 @@ class Algorithm:
         weigh: How much each update weighs.
         step: The orchestrator's part: new global parameters, and its state.
         settings: The hyperparameters that it has beside the clients', and their defaults.
+        positive: Names of those of them that must not be 0.
         sent: Names of the sets of arrays that come with each update.
         broadcast: Names of the sets of its state that go out to clients with the model.
         weighs_steps: Whether ``weigh`` normalises by the steps that were done, so that nothing else must.
@@ -158,6 +159,7 @@ class Algorithm:
     weigh: Weigh = by_examples
     step: Callable[[ServerRound], tuple[Arrays, State]] = take_target
     settings: Settings = field(default_factory=dict)
+    positive: tuple[str, ...] = ()
     sent: tuple[str, ...] = ()
     broadcast: tuple[str, ...] = ()
     weighs_steps: bool = False

@@ -23,5 +23,8 @@ def step(server: ServerRound) -> tuple[Arrays, State]:
 
 
 FEDADAGRAD = Algorithm(
-    name="fedadagrad", step=step, settings={"server_learning_rate": 0.03, "beta_1": 0.0, "tau": 1e-3}
+    name="fedadagrad",
+    step=step,
+    settings={"server_learning_rate": 0.03, "beta_1": 0.0, "tau": 1e-3},
+    positive=("tau",),
 )

@@ -49,4 +49,4 @@ def step(server: ServerRound) -> tuple[Arrays, State]:
     return {**server.target, **moved}, {"h": h}
 
 
-FEDDYN = Algorithm(name="feddyn", local=local, weigh=equally, step=step, settings={"alpha": 0.1})
+FEDDYN = Algorithm(name="feddyn", local=local, weigh=equally, step=step, settings={"alpha": 0.1}, positive=("alpha",))

@@ -27,5 +27,8 @@ def step(server: ServerRound) -> tuple[Arrays, State]:
 
 
 FEDYOGI = Algorithm(
-    name="fedyogi", step=step, settings={"server_learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.99, "tau": 1e-3}
+    name="fedyogi",
+    step=step,
+    settings={"server_learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.99, "tau": 1e-3},
+    positive=("tau",),
 )

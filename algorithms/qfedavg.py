@@ -15,6 +15,7 @@ are multiplied by n_k here. With q = 0 it is FedAvg.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from algorithms.algorithm import Algorithm, LocalResult, LocalTask, Settings, UpdateInfo, Weights
 from tasks.messages import TrainOptions
@@ -22,6 +23,8 @@ from tasks.messages import TrainOptions
 LOSS = "start_loss"
 LEAST_LOSS = 1e-10
 """Stands for a loss of nothing, or one that a client didn't send: powers of zero are nothing to divide by."""
+MOST_TIMES_MEDIAN = 100.0
+"""How many times the median a loss counts at the most: it is the client's own word, and a large one is a large say."""
 
 
 def local(task: LocalTask) -> LocalResult:
@@ -33,14 +36,22 @@ def local(task: LocalTask) -> LocalResult:
 def weigh(updates: Sequence[UpdateInfo], options: TrainOptions, settings: Settings) -> Weights:
     """Return n_k F_k^q, and the scale."""
     q, lipschitz = settings["q"], 1 / options.learning_rate
+    losses = _losses(updates)
+    # Numerator and denominator are divided by the largest loss to the q, so that no power is beyond what floats hold.
+    largest = max(losses)
     weights, denominator = [], 0.0
-    for update in updates:
-        loss = max(update.metrics.get(LOSS, 0.0), LEAST_LOSS)
-        weight = update.num_examples * loss**q
+    for update, loss in zip(updates, losses, strict=True):
+        weight = update.num_examples * (loss / largest) ** q
         square = lipschitz**2 * update.squared_distance() if q else 0.0
-        denominator += update.num_examples * q * loss ** (q - 1) * square + lipschitz * weight
+        denominator += weight * (q / loss * square + lipschitz)
         weights.append(weight)
     return Weights(weights, scale=lipschitz * sum(weights) / denominator)
+
+
+def _losses(updates: Sequence[UpdateInfo]) -> list[float]:
+    losses = [max(update.metrics.get(LOSS, 0.0), LEAST_LOSS) for update in updates]
+    most = MOST_TIMES_MEDIAN * median(losses)
+    return [min(loss, most) for loss in losses]
 
 
 QFEDAVG = Algorithm(name="qfedavg", local=local, weigh=weigh, settings={"q": 1.0})

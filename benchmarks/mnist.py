@@ -58,8 +58,8 @@ CHOICES: Mapping[str, tuple[tuple[float, tuple[tuple[str, float], ...]], ...]] =
     "fednova": ((0.1, ()),),
     "feddyn": ((0.1, (("alpha", 0.1),)), (0.1, (("alpha", 0.03),))),
     "scaffold": ((0.1, ()), (0.2, ())),
-    "mime": ((0.1, (("momentum", 0.9),)), (0.3, (("momentum", 0.9),))),
-    "mimelite": ((0.1, (("momentum", 0.9),)), (0.3, (("momentum", 0.9),))),
+    "mime": ((0.01, (("momentum", 0.9),)), (0.03, (("momentum", 0.9),))),
+    "mimelite": ((0.01, (("momentum", 0.9),)), (0.03, (("momentum", 0.9),))),
     "qfedavg": ((0.1, (("q", 0.1),)),),
 }
 """Choices of learning rate and settings for each algorithm; the best of them, on one split and seed, counts."""

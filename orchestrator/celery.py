@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sys
 from typing import Any
 
@@ -41,7 +42,15 @@ def _prepare(instance: Any, **_: object) -> None:
     instance.app.amqp.queues.select([ORCHESTRATOR_QUEUE])
 
 
+def _open_many_files() -> None:
+    """Allow as many open files as may be: the updates of a round are memory maps, one file each."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 @signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
     die_with_parent()
+    _open_many_files()
     own_tasks.use_chunks(RedisChunks(broker.connect(_url, timeout_s=broker.CHUNK_TIMEOUT_S)))

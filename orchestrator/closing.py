@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from algorithms import load_algorithm
+from algorithms import State, load_algorithm
 from orchestrator import judging
 from orchestrator.aggregators import TooFewUpdatesError, load_aggregator
 from orchestrator.judging import Case, judge
@@ -24,6 +24,7 @@ from tasks.errors import FederationError
 from tasks.messages import Metrics, finite
 from tasks.seeds import derive_seed
 from tasks.workload import Workload, load_workload
+from verification.checks import is_finite
 
 logger = logging.getLogger(__name__)
 
@@ -84,13 +85,25 @@ def close_round(
     if len(accepted) < config.min_updates:
         reason = f"{len(accepted)} updates were accepted, {config.min_updates} are needed (--min-updates)"
         return _failed(folder, round_number, answers, reason)
+    opened = folder.open_round()
     try:
-        parameters, state = next_model(folder, round_number, {client_id: answers[client_id] for client_id in accepted})
+        parameters, state = next_model(
+            folder,
+            round_number,
+            {client_id: answers[client_id] for client_id in accepted},
+            num_clients=opened.num_clients if opened else 0,
+            buffers=workload.buffer_names(),
+        )
     except TooFewUpdatesError as error:
         return _failed(folder, round_number, answers, str(error))
-    state_digest = arrays.write_file(folder.state(round_number), sets.join({}, state)) if state else ""
+    except (ValueError, ArithmeticError) as error:  # numbers that clients sent, and that nothing can be made of
+        logger.exception("round %d can't be aggregated", round_number)
+        return _failed(folder, round_number, answers, f"its updates can't be aggregated: {error}")
+    if not all(is_finite(values) for values in sets.join(parameters, state).values()):
+        return _failed(folder, round_number, answers, "its updates aggregate to values that are NaN or infinite")
+    state_digest = _write_state(folder.state(round_number), state)
     digest = arrays.write_file(folder.checkpoint(round_number), parameters)
-    metrics = _metrics(workload, holdout, parameters)
+    metrics = _metrics_if_any(workload, holdout, parameters)
     return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, metrics=metrics)
 
 
@@ -109,9 +122,18 @@ def hand_out(folder: RunFolder, chunks: ChunkStore, round_number: int, parts: Se
 def _failed(folder: RunFolder, round_number: int, answers: dict[str, SlotRecord], reason: str) -> ClosedRound:
     """Keep the model, and the algorithm's state, as they were."""
     digest = _keep(folder.checkpoint(round_number - 1), folder.checkpoint(round_number))
-    former = folder.state(round_number - 1)
-    state_digest = _keep(former, folder.state(round_number)) if former.exists() else ""
+    former, path = folder.state(round_number - 1), folder.state(round_number)
+    path.unlink(missing_ok=True)
+    state_digest = _keep(former, path) if former.exists() else ""
     return ClosedRound(status="failed", reason=reason, answers=answers, digest=digest, state_digest=state_digest)
+
+
+def _write_state(path: Path, state: State) -> str:
+    """Write an algorithm's state and return its digest; where it has none, leave none of a former attempt either."""
+    if state:
+        return arrays.write_file(path, sets.join({}, state))
+    path.unlink(missing_ok=True)
+    return ""
 
 
 def _keep(previous: Path, path: Path) -> str:
@@ -127,6 +149,15 @@ def _metrics(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Met
         return {}
     evaluation = workload.evaluate(parameters, holdout)
     return finite({"loss": evaluation.loss, "accuracy": evaluation.accuracy})
+
+
+def _metrics_if_any(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Metrics:
+    """Return a round's metrics; a model that the workload can't evaluate has none."""
+    try:
+        return _metrics(workload, holdout, parameters)
+    except Exception:  # whatever the user's workload raises at numbers that are too large
+        logger.exception("the model can't be evaluated")
+        return {}
 
 
 @functools.lru_cache(maxsize=1)

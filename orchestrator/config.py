@@ -113,7 +113,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_weighting(self) -> Self:
-        """Refuse to normalise by steps twice, or to scale what a robust aggregator bounded by what clients claim."""
+        """Refuse to scale what a robust aggregator bounded by what clients claim."""
         is_robust = self.aggregator in AGGREGATORS and self.aggregator != "mean"
         if self.weighting == "steps" and is_robust:
             raise ValueError(
@@ -123,8 +123,6 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"{self.algorithm} scales the mean by what clients claim: --aggregator {self.aggregator} isn't for it"
             )
-        if self.algorithm == "fednova" and self.weighting == "steps":
-            raise ValueError("fednova normalises by steps itself: leave out --weighting steps")
         return self
 
     @model_validator(mode="after")

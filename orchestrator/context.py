@@ -46,8 +46,8 @@ class RunContext:
     clock: Callable[[], float] = time.monotonic
     fits: Callable[[ConnectedClient], bool] = lambda _: True
     """Whether a client may join a round that is open."""
-    accepted_rounds: dict[str, int] = field(default_factory=dict)
-    """The last round whose update of a client was accepted, by client id; kept up by the run."""
+    accepted: dict[str, str] = field(default_factory=dict)
+    """The last update of each client that was accepted (``names.update_name``), by client id; kept up by the run."""
 
     @property
     def algorithm_of_clients(self) -> str:

@@ -8,7 +8,7 @@ from orchestrator.collecting import GRACE_S
 from orchestrator.context import RunContext
 from orchestrator.slots import Slots
 from tasks import blobs, names
-from tasks.messages import Answer, EvaluateOrder, Metrics, Status
+from tasks.messages import Answer, EvaluateOrder, Metrics, Status, finite
 
 
 def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Mapping[str, str]) -> Metrics:
@@ -36,6 +36,7 @@ def mean_metrics(answers: Sequence[Answer]) -> Metrics:
     if total == 0:
         return {}
     shared = set.intersection(*(set(answer.metrics) for answer in answers))
-    return {
-        name: sum(answer.num_examples * answer.metrics[name] for answer in answers) / total for name in sorted(shared)
+    means = {
+        name: sum(answer.num_examples / total * answer.metrics[name] for answer in answers) for name in sorted(shared)
     }
+    return finite(means)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.config import PEERS, RunConfig
+from orchestrator.outlying_sets import outlying_sets
 from orchestrator.records import ACCEPTED, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
@@ -67,12 +68,28 @@ def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> d
 
     Every scorer sees all updates that were taken in; one that any of them rejects is rejected.
     """
-    candidates = _candidates(case, records)
-    judged = dict(records)
+    judged = drop_outlying_sets(case, records) if case.config.verify else dict(records)
+    candidates = _candidates(case, judged)
     for scorer, threshold in case.config.scorers():
         if candidates:
             judged = _apply(case, scorer, threshold, candidates, judged, peers)
     return judged
+
+
+def drop_outlying_sets(case: Case, records: Mapping[str, SlotRecord]) -> dict[str, SlotRecord]:
+    """Return the records, those rejected that came with sets of arrays far longer than the others'."""
+    found = {
+        client_id: sets.split(arrays.map_file(update_path(case.folder, case.round_number, client_id)))[1]
+        for client_id, record in records.items()
+        if record.status in ACCEPTED
+    }
+    reasons = outlying_sets(found)
+    return {
+        client_id: record.model_copy(update={"status": Status.REJECTED, "reason": reasons[client_id]})
+        if client_id in reasons
+        else record
+        for client_id, record in records.items()
+    }
 
 
 def _apply(

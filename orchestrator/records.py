@@ -30,6 +30,8 @@ class SlotRecord(_Record):
     """Seconds the client took, by its own clock."""
     size_bytes: int = 0
     """Bytes of the update."""
+    digest: str = ""
+    """SHA-256 of the update."""
     scores: dict[str, float] = {}
     """The update's score by each scorer that was asked."""
     scored_by: dict[str, str] = {}
@@ -47,6 +49,7 @@ class SlotRecord(_Record):
             metrics=answer.metrics,
             duration_s=answer.duration_s,
             size_bytes=answer.update.size_bytes if answer.update else 0,
+            digest=answer.update.digest if answer.update else "",
         )
 
 
@@ -137,6 +140,8 @@ class OpenRound(_Record):
     parameters: BlobRef
     broadcast: BlobRef | None = None
     """What the algorithm sends along with the model."""
+    num_clients: int = 0
+    """Clients that were connected."""
     started_at: str
 
     @property

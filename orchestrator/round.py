@@ -97,7 +97,7 @@ class Round:
             algorithm=context.algorithm_of_clients,
             settings=context.settings,
             broadcast=opened.broadcast,
-            accepted_round=context.accepted_rounds.get(client_id, 0),
+            accepted=context.accepted.get(client_id, ""),
         )
 
     def _admit(self, left_s: float) -> None:
@@ -219,7 +219,7 @@ class Round:
 
 
 def open_record(
-    round_number: int, cohort: Mapping[str, str], parameters: BlobRef, broadcast: BlobRef | None
+    round_number: int, cohort: Mapping[str, str], parameters: BlobRef, broadcast: BlobRef | None, num_clients: int
 ) -> OpenRound:
     """Return the record of a round that opens now."""
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -228,5 +228,6 @@ def open_record(
         cohort=dict(cohort),
         parameters=parameters,
         broadcast=broadcast,
+        num_clients=num_clients,
         started_at=started_at,
     )

@@ -168,7 +168,7 @@ class Run:
         if record.status == "closed":
             for client_id, answer in record.answers.items():
                 if answer.status in ACCEPTED:
-                    self._context.accepted_rounds[client_id] = record.round_number
+                    self._context.accepted[client_id] = names.update_name(record.round_number, answer.digest)
 
     def _take_up(self, round_number: int) -> Round | None:
         """Return the round that was open when a former start of the orchestrator ended, with all that has come in."""
@@ -196,7 +196,7 @@ class Run:
         parameters = self._context.publish_model(round_number - 1)
         broadcast = self._context.publish_broadcast(round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
-        return open_record(round_number, members, parameters, broadcast)
+        return open_record(round_number, members, parameters, broadcast, len(self._manager.connected()))
 
     def _wait_for_cohort(self, round_number: int) -> list[str]:
         """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""

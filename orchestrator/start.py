@@ -17,7 +17,7 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
-from algorithms import ALGORITHMS, load_algorithm, settings_of
+from algorithms import ALGORITHMS, check_weighting, load_algorithm, settings_of
 from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.run_folder import RunFolder
@@ -251,7 +251,9 @@ def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
     """Check the options and make the folder of a new run."""
     workload = _workload(options)
     check_spec("workload", workload.name, BUILT_IN)
-    settings_of(load_algorithm(options["algorithm"]), options["settings"])
+    algorithm = load_algorithm(options["algorithm"])
+    settings_of(algorithm, options["settings"])
+    check_weighting(algorithm, options["weighting"])
     check_spec("aggregator", options["aggregator"], AGGREGATORS)
     load_selector(options["select"])
     for scorer in options["verify"]:

@@ -95,6 +95,8 @@ def _take_in_update(folder: RunFolder, chunks: ChunkStore, round_number: int, an
         check_update(arrays.map_file(temporary), spec)
         if answer.num_examples < 1:
             raise UpdateRejectedError("it claims to be trained on no examples")
+        if answer.num_steps < 1:
+            raise UpdateRejectedError("it claims to be trained in no steps")
         temporary.replace(path)
     except (BlobError, ArraysError, UpdateRejectedError) as error:
         temporary.unlink(missing_ok=True)

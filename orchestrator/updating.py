@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 
 from algorithms import ServerRound, State, UpdateInfo, load_algorithm, settings_of
 from orchestrator.aggregation import WeightedUpdate, move
@@ -14,26 +15,39 @@ from orchestrator.taking_in import update_path
 from orchestrator.weighting import WEIGHTINGS
 from tasks import arrays, sets
 from tasks.arrays import Arrays
+from tasks.messages import TrainOptions
 from verification.geometry import lengths
 
 
-def next_model(folder: RunFolder, round_number: int, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, State]:
+def next_model(
+    folder: RunFolder,
+    round_number: int,
+    accepted: Mapping[str, SlotRecord],
+    num_clients: int = 0,
+    buffers: Collection[str] = (),
+) -> tuple[Arrays, State]:
     """Return the parameters that a round ends with, and the algorithm's state.
 
     Args:
         folder: The run's folder; it has the updates.
         round_number: The round.
         accepted: The records of the updates that count, by client id, sorted.
+        num_clients: Clients that were connected when the round was opened.
+        buffers: Names of the model's arrays that aren't trained (running statistics): they are aggregated, and no
+            algorithm goes further than that, nor turns them.
 
     Raises:
         TooFewUpdatesError: If the aggregator needs more updates.
+        ValueError, ArithmeticError: If what clients sent can't be aggregated.
     """
     config = folder.config()
     algorithm = load_algorithm(config.algorithm)
     settings = settings_of(algorithm, config.settings)
     model = arrays.map_file(folder.checkpoint(round_number - 1))
     updates = {client_id: arrays.map_file(update_path(folder, round_number, client_id)) for client_id in accepted}
-    infos = [_info(client_id, record, updates[client_id], model) for client_id, record in accepted.items()]
+    infos = [
+        _info(client_id, record, updates[client_id], model, config.options) for client_id, record in accepted.items()
+    ]
     weights = algorithm.weigh(infos, config.options, settings)
     if not algorithm.weighs_steps:
         weights = WEIGHTINGS[config.weighting](infos, weights)
@@ -42,25 +56,34 @@ def next_model(folder: RunFolder, round_number: int, accepted: Mapping[str, Slot
     ]
     context = AggregatorContext(model, config.num_hostile or None, config.trim)
     aggregate, sent = sets.split(load_aggregator(config.aggregator)(weighted, context))
-    return algorithm.step(
+    parameters, state = algorithm.step(
         ServerRound(
             parameters=model,
             target=move(model, aggregate, weights.scale),
             sent=sent,
             state=_state(folder, round_number - 1),
             num_updates=len(accepted),
-            num_clients=max(config.num_clients, len(accepted)),
+            num_clients=max(config.num_clients, num_clients, len(accepted)),
             settings=settings,
         )
     )
+    return {**parameters, **{name: aggregate[name] for name in buffers if name in aggregate}}, state
 
 
-def _info(client_id: str, record: SlotRecord, update: Arrays, model: Arrays) -> UpdateInfo:
+def _info(client_id: str, record: SlotRecord, update: Arrays, model: Arrays, options: TrainOptions) -> UpdateInfo:
+    # What a client says of its steps scales the whole round's where they are normalised by, so it isn't believed more
+    # than the options allow.
+    most_steps = options.epochs * math.ceil(record.num_examples / options.batch_size)
+
     def squared_distance() -> float:
         return float(lengths([sets.split(update)[0]], model)[0]) ** 2
 
     return UpdateInfo(
-        client_id, record.num_examples, record.num_steps, record.metrics, functools.cache(squared_distance)
+        client_id=client_id,
+        num_examples=record.num_examples,
+        num_steps=min(record.num_steps, most_steps),
+        metrics=record.metrics,
+        squared_distance=functools.cache(squared_distance),
     )
 
 

@@ -108,8 +108,8 @@ class TrainOrder(Order):
     """The algorithm's hyperparameters."""
     broadcast: BlobRef | None = None
     """What the algorithm sends along with the model."""
-    accepted_round: Annotated[int, Field(ge=0)] = 0
-    """The last round whose update of this client was accepted; 0: none yet."""
+    accepted: Annotated[str, Field(pattern=r"^([0-9]{4,12}-[0-9a-f]{16})?$")] = ""
+    """The last update of this client that was accepted, see :func:`tasks.names.update_name`; empty: none yet."""
 
 
 class EvaluateOrder(Order):

@@ -99,6 +99,11 @@ def handed_out_blob(run_id: str, round_number: int, number: int) -> str:
     return f"fl:blob:{run_id}/{round_number}/update/{number}"
 
 
+def update_name(round_number: int, digest: str) -> str:
+    """Return what tells one update of a client from all others that it made: its round, and its SHA-256 in short."""
+    return f"{round_number:04d}-{digest[:16]}"
+
+
 def update_blob(client_id: str, run_id: str, round_number: int) -> str:
     """Name of the blob with ``client_id``'s update of a round."""
     return f"fl:blob:{client_id}/{run_id}/{round_number}"

@@ -196,6 +196,13 @@ class Workload(ABC):
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
         """Evaluate ``parameters`` on ``data`` (``ClientData.test``, or what :meth:`holdout_data` returned)."""
 
+    def buffer_names(self) -> frozenset[str]:
+        """Return the names of those parameters that aren't trained but counted or measured, like running statistics.
+
+        They are averaged as all are; algorithms go no further with them than that.
+        """
+        return frozenset()
+
     def train_along(
         self,
         parameters: Arrays,

@@ -22,7 +22,7 @@ from tasks.messages import (
     VerifyOrder,
     finite,
 )
-from tasks.names import update_blob
+from tasks.names import update_blob, update_name
 from tasks.workload import ClientData, TimeBudget, Workload
 from worker.keeping import keep
 from worker.local_state import LocalState
@@ -75,7 +75,7 @@ class Client:
         fetch_s = time.monotonic() - started
         budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
         with soft_limit(budget):
-            received = Received(parameters, sent_along, local_state.load(order.accepted_round))
+            received = Received(parameters, sent_along, local_state.load(order.accepted))
             local = train_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
         result = local.trained
         if result.num_steps == 0:
@@ -88,9 +88,9 @@ class Client:
             num_epochs=result.num_epochs,
             metrics=finite({**result.metrics, **local.metrics}),
         )
-        local_state.save(order.round_number, local.state)
         name = update_blob(self.client_id, order.run_id, order.round_number)
         update = blobs.publish(self.chunks, name, arrays.encode(sets.join(result.parameters, local.sent)), blobs.TTL_S)
+        local_state.save(update_name(order.round_number, update.digest), local.state)
         return answer.model_copy(update={"update": update})
 
     def has_update_of(self, answer: Answer) -> bool:

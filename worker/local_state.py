@@ -1,7 +1,7 @@
 """What a client keeps of an algorithm from round to round: SCAFFOLD's control variate, FedDyn's gradient.
 
-What a round made of it counts only once its update was accepted. So it is kept as pending until the next order says
-which round's update was the last to be; a round that was rejected, lost or trained again leaves no trace.
+What a round made of it counts only once its update was accepted. So it is kept with the update's name until the next
+order says which update was the last to be accepted; one that was rejected, lost or made twice leaves no trace.
 """
 
 from __future__ import annotations
@@ -31,35 +31,47 @@ class LocalState:
         self._runs = folder / "runs"
         self._folder = self._runs / run_id
 
-    def load(self, accepted_round: int) -> Sets:
-        """Return the state after the last accepted round; empty if there is none.
+    def load(self, accepted: str) -> Sets:
+        """Return what the client kept with its last accepted update; empty if there is none.
 
         Args:
-            accepted_round: The last round whose update of this client was accepted; 0 if none was.
+            accepted: The update that was accepted last (``tasks.names.update_name``); empty if none was.
         """
-        if accepted_round == 0:
+        if not accepted:
             return {}
-        path = self._path(accepted_round)
+        path = self._path(accepted)
         if not path.exists():
             if self._folder.exists():
-                logger.warning("what this client kept after round %d is gone: it begins anew", accepted_round)
+                logger.warning("what this client kept with its update %s is gone: it begins anew", accepted)
             return {}
-        for other in self._folder.iterdir():
-            if other != path:
-                other.unlink(missing_ok=True)
+        self._remove_older(accepted)
         return sets.split(arrays.map_file(path))[1]
 
-    def save(self, round_number: int, state: Sets) -> None:
-        """Keep a round's state beside that of the last accepted one."""
+    def save(self, update: str, state: Sets) -> None:
+        """Keep what belongs to an update, beside what belongs to the last that was accepted."""
         if not state:
             return
         if not self._folder.exists():
-            self._folder.mkdir(parents=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
             _remove_oldest(self._runs)
-        arrays.write_file(self._path(round_number), sets.join({}, state))
+        arrays.write_file(self._path(update), sets.join({}, state))
 
-    def _path(self, round_number: int) -> Path:
-        return self._folder / f"after-round-{round_number:04d}.safetensors"
+    def _path(self, update: str) -> Path:
+        return self._folder / f"{_PREFIX}{update}.safetensors"
+
+    def _remove_older(self, accepted: str) -> None:
+        """Remove what belongs to updates of rounds before: no order will ask for them any more."""
+        accepted_round = _round_of(accepted)
+        for path in self._folder.glob(f"{_PREFIX}*.safetensors"):
+            if _round_of(path.name.removeprefix(_PREFIX)) < accepted_round:
+                path.unlink(missing_ok=True)
+
+
+_PREFIX = "after-round-"
+
+
+def _round_of(update: str) -> int:
+    return int(update.partition("-")[0])
 
 
 def _remove_oldest(folder: Path) -> None:

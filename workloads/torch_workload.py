@@ -137,6 +137,12 @@ class TorchWorkload(Workload):
         optimizer.step()
         return loss.item()
 
+    def buffer_names(self) -> frozenset[str]:
+        """Return the names of the model's buffers."""
+        with torch.random.fork_rng(devices=()):
+            model = self.build_model()
+        return frozenset(model.state_dict()) - {name for name, _ in model.named_parameters()}
+
     def gradients(self, parameters: Arrays, data: Any) -> Gradients:
         """Return the mean loss over all of ``data`` and its gradients, the model being in training mode.
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms import ALGORITHMS, load_algorithm
-from tests.algorithms.quadratics import ROUNDS, Federation, Quadratic, Vector, clients
+from algorithms import ALGORITHMS, UpdateInfo, load_algorithm
+from tests.algorithms.quadratics import OPTIONS, ROUNDS, Federation, Quadratic, Vector, clients
 
 START = np.array([2.0, -1.0, 0.5])
 SAME_STEPS = (3,)
@@ -136,3 +136,17 @@ def test_where_clients_differ_it_ends_near_the_optimum_of_all_and_fedavg_does_no
 
     # Then it is at the optimum but for the batches' noise, and FedAvg has stopped far from it
     assert ends[name] < 0.05 * ends["fedavg"], ends
+
+
+@pytest.mark.parametrize("loss", [0.0, 1e-300, 1e100, 1e308])
+@pytest.mark.parametrize("q", [0.1, 1.0, 5.0, 40.0])
+def test_a_loss_that_a_client_makes_up_neither_breaks_qfedavg_nor_decides_alone(loss: float, q: float) -> None:
+    # Given honest clients with a loss of 1, and one that claims another and is far away
+    algorithm = load_algorithm("qfedavg")
+    honest = [UpdateInfo(str(k), 10, 5, {"start_loss": 1.0}, lambda: 0.01) for k in range(4)]
+    liar = UpdateInfo("liar", 10, 5, {"start_loss": loss}, lambda: 1e12)
+    # When they are weighed
+    weights = algorithm.weigh([*honest, liar], OPTIONS, {"q": q})
+    # Then the numbers are numbers, and the step isn't longer than to where the updates point
+    assert np.isfinite([*weights.weights, weights.scale]).all()
+    assert 0 <= weights.scale <= 1

@@ -4,10 +4,12 @@ import pytest
 
 from algorithms import Algorithm, load_algorithm, settings_of
 from algorithms.fedavg import FEDAVG
+from algorithms.feddyn import FEDDYN
 from algorithms.fedprox import FEDPROX
 from tasks.errors import ConfigurationError, LoadError, UnknownNameError
 
 TALKATIVE = Algorithm(name="talkative", sent=("a", "b", "c", "d"))
+MISNAMED = Algorithm(name="misnamed", sent=("a/b",))
 
 
 def test_algorithms_are_found_by_name() -> None:
@@ -23,6 +25,8 @@ def test_algorithms_are_found_by_name() -> None:
 def test_an_algorithm_sends_no_more_than_updates_may_be_long() -> None:
     with pytest.raises(LoadError, match="sends 4 sets of arrays: 3 are allowed"):
         load_algorithm(f"{__name__}:TALKATIVE")
+    with pytest.raises(LoadError, match="the name of a set of arrays can't have a '/' in it"):
+        load_algorithm(f"{__name__}:MISNAMED")
 
 
 def test_settings_are_the_defaults_but_for_those_that_are_given() -> None:
@@ -35,7 +39,9 @@ def test_settings_are_the_defaults_but_for_those_that_are_given() -> None:
     [
         (FEDPROX, {"nu": 1.0}, r"--set nu: fedprox has no such setting; it has mu \(0.01\)"),
         (FEDAVG, {"mu": 1.0}, "--set mu: fedavg has no such setting; it has none"),
-        (FEDPROX, {"mu": float("nan")}, "--set mu=nan: a number is needed"),
+        (FEDPROX, {"mu": float("nan")}, "--set mu=nan: numbers from 0 are allowed"),
+        (FEDPROX, {"mu": -0.5}, "--set mu=-0.5: numbers from 0 are allowed"),
+        (FEDDYN, {"alpha": 0.0}, "--set alpha=0: numbers over 0 are allowed, feddyn divides by it"),
     ],
 )
 def test_a_setting_that_an_algorithm_hasnt_is_refused(

@@ -23,6 +23,7 @@ from tasks import arrays, sets
 from tasks.app import make_app
 from tasks.blobs import MemoryChunks
 from tasks.messages import Status, TrainOptions
+from tasks.names import update_name
 from tasks.presence import MemoryRegistry
 from tasks.workload import DataSource, Part, TrainResult
 from tests.support import announcement, run_config
@@ -150,8 +151,10 @@ def test_what_a_client_keeps_is_that_of_its_last_accepted_update(app: Celery, tm
     assert statuses == [Status.TRAINED, Status.REJECTED, Status.TRAINED, Status.REJECTED]
 
     # Then it has what round 3 made of what it had after round 1, and that of round 4, which the next order would drop
-    kept = {path.name for path in (tmp_path / "carl" / "runs" / "run").iterdir()}
-    assert kept == {"after-round-0003.safetensors", "after-round-0004.safetensors"}
+    kept = sorted(path.name.split("-")[2] for path in (tmp_path / "carl" / "runs" / "run").iterdir())
+    assert kept == ["0003", "0004"]
+    third = update_name(3, folder.history()[2].answers["carl"].digest)
+    assert sets.split(arrays.map_file(tmp_path / "carl" / "runs" / "run" / f"after-round-{third}.safetensors"))[1]
 
     # And nothing of the rejected updates is in the orchestrator's state
     state = arrays.map_file(folder.state(ROUNDS))
@@ -165,7 +168,9 @@ def test_scaffolds_common_variate_is_the_mean_of_the_clients(app: Celery, tmp_pa
 
     # Then c is the mean of the c_i that the clients keep, as the paper says of full participation
     common = sets.split(arrays.map_file(folder.state(ROUNDS)))[1]["c"]
-    files = [tmp_path / client_id / "runs" / "run" / f"after-round-{ROUNDS:04d}.safetensors" for client_id in CLIENTS]
+    answers = folder.history()[-1].answers
+    updates = {client_id: update_name(ROUNDS, answers[client_id].digest) for client_id in CLIENTS}
+    files = [tmp_path / name / "runs" / "run" / f"after-round-{update}.safetensors" for name, update in updates.items()]
     own = [sets.split(arrays.map_file(file))[1]["c"] for file in files]
     for name, values in common.items():
         np.testing.assert_allclose(values, np.mean([each[name] for each in own], axis=0), rtol=1e-4, atol=1e-6)
@@ -203,3 +208,50 @@ def test_an_update_without_what_the_algorithm_sends_is_rejected(
     assert last.answers["carl"].status is Status.REJECTED
     assert "missing ['@c/" in last.answers["carl"].reason
     assert last.status == "closed"
+
+
+@pytest.mark.parametrize("name", ["scaffold", "mimelite"])
+def test_verification_sees_what_comes_with_an_update_too(
+    app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Given a client that trains honestly, and sends a set of arrays with it that would turn everybody's training
+    hostile = Digits()
+    federation = Federation(app, tmp_path, {"carl": hostile})
+
+    def train(workload: Digits, *rest: Any) -> LocalResult:
+        result = train_locally(workload, *rest)
+        huge = {kind: {k: np.full_like(v, 1e30) for k, v in each.items()} for kind, each in result.sent.items()}
+        return replace(result, sent=huge) if workload is hostile else result
+
+    monkeypatch.setattr("worker.client.train_locally", train)
+
+    # When updates are verified
+    folder = federation.go_on(federation.begin("run", name, verify=("norm",), threshold=("mad:50",)))
+
+    # Then it is rejected for that, and the others learn
+    history = folder.history()
+    assert {record.answers["carl"].status for record in history} == {Status.REJECTED}
+    assert "the set '" in history[0].answers["carl"].reason
+    assert [record.status for record in history] == ["closed"] * ROUNDS
+    assert history[-1].metrics["accuracy"] > 0.3
+
+
+@pytest.mark.parametrize(("name", "claim"), [("qfedavg", {"start_loss": 1e308}), ("fednova", {})])
+def test_no_claim_of_one_client_ends_a_run(
+    app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, claim: dict[str, float]
+) -> None:
+    # Given a client that claims a loss, and a number of steps, beyond all measure
+    liar = Digits()
+    federation = Federation(app, tmp_path, {"carl": liar})
+
+    def train(workload: Digits, *rest: Any) -> LocalResult:
+        result = train_locally(workload, *rest)
+        trained = replace(result.trained, num_steps=10**12)
+        return replace(result, trained=trained, metrics=claim) if workload is liar else result
+
+    monkeypatch.setattr("worker.client.train_locally", train)
+
+    # When a run is carried out, then it closes all its rounds, and learns
+    history = federation.go_on(federation.begin("run", name)).history()
+    assert [record.status for record in history] == ["closed"] * ROUNDS
+    assert history[-1].metrics["accuracy"] > 0.3

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 import tests.support
+from algorithms import Algorithm, ServerRound, State
 from orchestrator import closing
 from orchestrator.closing import UserCodeError, close_round, initialise
 from orchestrator.records import FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import arrays
+from tasks.arrays import Arrays
 from tasks.blobs import MemoryChunks
 from tasks.errors import DataMissingError, LoadError, UnknownNameError
-from tasks.messages import Status
+from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed
 from tasks.workload import Evaluation
 from tests.support import Pull, points, publish_update, run_config, train_order, trained
@@ -244,3 +246,72 @@ def test_an_aggregator_that_cant_be_loaded_is_told_before_anything_is_made(tmp_p
     with pytest.raises(LoadError, match=r"aggregator 'tests\.support:PULL' is str, not a function"):
         initialise(folder)
     assert not folder.checkpoint(0).exists()
+
+
+class WithState(Pull):
+    """Has running statistics beside what it trains."""
+
+    def buffer_names(self) -> frozenset[str]:
+        return frozenset({"steps"})
+
+
+def fail_to_step(server: ServerRound) -> tuple[Arrays, State]:
+    raise ZeroDivisionError("no luck")
+
+
+BEYOND_NUMBERS = Algorithm(name="beyond", step=lambda server: ({**server.target, "point": np.full(3, np.inf)}, {}))
+STATE_BEYOND = Algorithm(name="beyond", step=lambda server: (server.target, {"v": {"point": np.full(3, np.nan)}}))
+FAILING = Algorithm(name="failing", step=fail_to_step)
+WITH_STATE = Algorithm(name="with_state", step=lambda server: (server.target, {"v": {"point": server.target["point"]}}))
+
+
+@pytest.mark.parametrize("name", ["BEYOND_NUMBERS", "STATE_BEYOND", "FAILING"])
+def test_what_clients_sent_and_nothing_can_be_made_of_fails_the_round_and_not_the_run(
+    tmp_path: Path, name: str
+) -> None:
+    # Given updates that an algorithm makes no numbers of
+    folder = folder_in(tmp_path, algorithm=f"{__name__}:{name}")
+    # When the round is closed, then it failed with the reason, and the model is what it was
+    closed = close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    assert closed.status == "failed"
+    assert closed.reason.startswith("its updates")
+    assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
+    assert not folder.state(1).exists()
+
+
+def test_a_round_that_is_closed_again_as_failed_leaves_no_state_of_the_first_time(tmp_path: Path) -> None:
+    # Given a round that was closed with a state, by a worker whose answer was never seen
+    folder = folder_in(tmp_path, algorithm=f"{__name__}:WITH_STATE")
+    assert close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)]).state_digest
+    assert folder.state(1).exists()
+    # When it is closed again without an update, then the state is that before it: there was none
+    assert close_round(folder, 1, [failed("anna")]).state_digest == ""
+    assert not folder.state(1).exists()
+
+
+def test_an_algorithm_goes_no_further_with_running_statistics_than_their_mean(tmp_path: Path) -> None:
+    # Given a model with statistics that an algorithm would carry beyond what was measured
+    doubling = {"algorithm": f"{__name__}:DOUBLING", "workload": f"{__name__}:WithState"}
+    folder = folder_in(tmp_path, **doubling)
+    close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    # When the round is closed, then what is trained moved on, and the statistics are those of the clients
+    model = arrays.map_file(folder.checkpoint(1))
+    assert model["point"].tolist() == [2.0, 4.0, 6.0]
+    assert model["steps"] == 5
+
+
+DOUBLING = Algorithm(name="doubling", step=lambda server: ({name: 2 * a for name, a in server.target.items()}, {}))
+
+
+@pytest.mark.parametrize("claimed", [10**12, 100])
+def test_more_steps_than_the_options_allow_are_not_believed(tmp_path: Path, claimed: int) -> None:
+    # Given a run of one epoch with batches of 5, and two clients with 10 examples, who can do 2 steps
+    options = TrainOptions(epochs=1, batch_size=5)
+    folder = folder_in(tmp_path, algorithm="fednova", options=options)
+    parts = []
+    for client_id, num_steps in (("anna", 2), ("bert", claimed)):
+        filled = part(folder, client_id, [1, 1, 1], 10)
+        parts.append(filled.model_copy(update={"record": filled.record.model_copy(update={"num_steps": num_steps})}))
+    # When one claims more, then the model moves as if it had said 2
+    close_round(folder, 1, parts)
+    np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], [1, 1, 1])

@@ -347,6 +347,7 @@ def test_help_lists_every_flag_with_its_default() -> None:
         (("--algorithm", "fednova", "--aggregator", "median"), "fednova scales the mean by what clients claim"),
         (("--algorithm", "qfedavg", "--aggregator", "krum"), "qfedavg scales the mean by what clients claim"),
         (("--weighting", "steps", "--aggregator", "median"), "--weighting steps normalises a mean"),
+        (("--algorithm", "scaffold", "--weighting", "steps"), "scaffold counts every update the same"),
         (("--algorithm", "fedprox", "--set", "nu=1"), "--set nu: fedprox has no such setting; it has mu (0.01)"),
     ],
 )

@@ -65,7 +65,11 @@ def test_a_good_update_is_moved_into_the_folder(folder: RunFolder, chunks: Memor
     assert chunks.chunks == {}
     assert filled.client_id == "anna"
     assert filled.record == SlotRecord(
-        status=Status.TRAINED, num_examples=5, num_steps=10, size_bytes=answer.update.size_bytes
+        status=Status.TRAINED,
+        num_examples=5,
+        num_steps=10,
+        size_bytes=answer.update.size_bytes,
+        digest=answer.update.digest,
     )
 
 
@@ -200,6 +204,12 @@ def test_an_update_trained_on_no_examples_is_rejected(folder: RunFolder, chunks:
     # Given an update that would weigh nothing, when it is taken in, then the record says why not
     answer = sent(chunks, UPDATE).model_copy(update={"num_examples": 0})
     assert rejection(folder, chunks, answer) == "it claims to be trained on no examples"
+
+
+def test_an_update_trained_in_no_steps_is_rejected(folder: RunFolder, chunks: MemoryChunks) -> None:
+    # Given an update by whose steps nothing can be divided, when it is taken in, then the record says why not
+    answer = sent(chunks, UPDATE).model_copy(update={"num_steps": 0})
+    assert rejection(folder, chunks, answer) == "it claims to be trained in no steps"
 
 
 def test_an_update_laid_out_otherwise_is_taken_in(folder: RunFolder, chunks: MemoryChunks) -> None:
