@@ -6,9 +6,9 @@ import difflib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tasks.errors import LoadError, UnknownNameError
 
@@ -79,6 +79,19 @@ def load(kind: str, spec: str, known: Mapping[str, str]) -> object:
         near = difflib.get_close_matches(name, public, n=1)
         guess = f"; did you mean {near[0]!r}?" if near else ""
         raise LoadError(f"{kind} {spec!r}: {module_name!r} has no {name!r}{guess}") from None
+    return found
+
+
+def load_function(kind: str, spec: str, known: Mapping[str, str]) -> Callable[..., Any]:
+    """Import and return the function that ``spec`` names; see :func:`load`.
+
+    Raises:
+        UnknownNameError: If ``spec`` is neither a known name nor ``module:name``.
+        LoadError: If it can't be imported or can't be called.
+    """
+    found = load(kind, spec, known)
+    if not callable(found):
+        raise LoadError(f"{kind} {spec!r} is {type(found).__name__}, not a function")
     return found
 
 

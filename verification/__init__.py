@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from tasks.errors import LoadError
-from tasks.loading import load
+from tasks.loading import load_function
 from verification.scorer import (
     Candidate,
     Scorer,
@@ -47,7 +46,4 @@ def load_scorer(spec: str) -> Scorer:
         UnknownNameError: If there is no such name.
         LoadError: If it can't be imported or can't be called.
     """
-    found = load("scorer", spec, SCORERS)
-    if not callable(found):
-        raise LoadError(f"scorer {spec!r} is {type(found).__name__}, not a function")
-    return cast(Scorer, found)
+    return cast(Scorer, load_function("scorer", spec, SCORERS))

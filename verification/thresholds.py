@@ -32,8 +32,8 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
-from tasks.errors import ConfigurationError, LoadError
-from tasks.loading import load
+from tasks.errors import ConfigurationError
+from tasks.loading import load_function
 from verification.scorer import ScoringError
 
 OwnRule = Callable[[Mapping[str, float], float | None], Collection[str]]
@@ -190,10 +190,7 @@ def load_threshold(text: str) -> Threshold:
     module, colon, name = stripped.partition(":")
     if not (colon and module not in _KINDS and name.isidentifier()):
         return parse_threshold(text)
-    found = load("threshold", stripped, {})
-    if not callable(found):
-        raise LoadError(f"threshold {stripped!r} is {type(found).__name__}, not a function")
-    return Threshold(stripped, Own(cast(OwnRule, found)))
+    return Threshold(stripped, Own(cast(OwnRule, load_function("threshold", stripped, {}))))
 
 
 def default_threshold(scorer: str) -> Threshold:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from orchestrator.aggregators.aggregator import Aggregator, AggregatorContext, TooFewUpdatesError, WeightedUpdate
-from tasks.errors import LoadError
-from tasks.loading import load
+from tasks.loading import load_function
 
 AGGREGATORS = {
     "mean": "orchestrator.aggregators.mean:aggregate_mean",
@@ -37,7 +36,4 @@ def load_aggregator(spec: str) -> Aggregator:
         UnknownNameError: If there is no such name.
         LoadError: If it can't be imported or can't be called.
     """
-    found = load("aggregator", spec, AGGREGATORS)
-    if not callable(found):
-        raise LoadError(f"aggregator {spec!r} is {type(found).__name__}, not a function")
-    return cast(Aggregator, found)
+    return cast(Aggregator, load_function("aggregator", spec, AGGREGATORS))

@@ -7,8 +7,8 @@ from typing import cast
 
 from orchestrator.feedback import Feedback
 from orchestrator.selectors.selector import ConnectedClient, Selection, Selector, clients_needed, cohort_size, fits
-from tasks.errors import ConfigurationError, LoadError
-from tasks.loading import load
+from tasks.errors import ConfigurationError
+from tasks.loading import load_function
 
 SELECTORS = {
     "connected": "orchestrator.selectors.connected:select_connected",
@@ -47,11 +47,8 @@ def load_selector(spec: str) -> Selector:
     """
     name, colon, parameter = spec.partition(":")
     if name in FORMS:
-        make = cast(Callable[[str], Selector], load("selector", name, SELECTORS))
+        make = cast(Callable[[str], Selector], load_function("selector", name, SELECTORS))
         return make(parameter)
     if name in SELECTORS and colon:
         raise ConfigurationError(f"selector {spec!r}: {name} takes nothing after a colon")
-    found = load("selector", spec, SELECTORS)
-    if not callable(found):
-        raise LoadError(f"selector {spec!r} is {type(found).__name__}, not a function")
-    return cast(Selector, found)
+    return cast(Selector, load_function("selector", spec, SELECTORS))

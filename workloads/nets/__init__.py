@@ -7,8 +7,7 @@ from typing import cast
 
 import torch
 
-from tasks.errors import LoadError
-from tasks.loading import load
+from tasks.loading import load_function
 from workloads.nets.net import ImageShape, Net
 
 NETS = {
@@ -33,10 +32,7 @@ def load_net(spec: str, image_shape: ImageShape, num_classes: int) -> Net:
         LoadError: If it can't be imported or can't be called.
         ConfigurationError: If it doesn't take such images.
     """
-    found = load("net", spec, NETS)
-    if not callable(found):
-        raise LoadError(f"net {spec!r} is {type(found).__name__}, not a function")
-    net = cast(Net, found)
+    net = cast(Net, load_function("net", spec, NETS))
     with torch.random.fork_rng(devices=()):
         net(image_shape, num_classes)
     return net

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.errors import ConfigurationError, LoadError
-from tasks.loading import load
+from tasks.errors import ConfigurationError
+from tasks.loading import load_function
 from tasks.workload import Part
 from workloads.examples import Indices
 from workloads.splits.holding_out import CLIENT_TEST_SHARE, hold_out
@@ -43,10 +43,7 @@ def load_split(spec: str) -> Split:
         module, _, rest = spec.partition(":")
         own, _, parameter = rest.partition(":")
         name = f"{module}:{own}" if own else module
-    found = load("split", name, SPLITS)
-    if not callable(found):
-        raise LoadError(f"split {spec!r} is {type(found).__name__}, not a function")
-    split: Split = found(parameter)
+    split: Split = load_function("split", name, SPLITS)(parameter)
     return split
 
 
