@@ -18,7 +18,7 @@ import matplotlib as mpl
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.mnist_trials import WHOLE_PART, Outcome, Trial, run_missing
+from benchmarks.mnist_trials import WHOLE_PART, Outcome, Trial, load_outcomes, run_missing
 
 DOCS = Path(__file__).parents[1] / "docs" / "results.md"
 PLOT = DOCS.parent / "images" / "algorithms.png"
@@ -89,6 +89,11 @@ def with_seeds(trial: Trial) -> list[Trial]:
     return [replace(trial, seed=seed) for seed in SEEDS[trial.split]]
 
 
+def done(trial: Trial, outcomes: Outcomes) -> list[Outcome]:
+    """Return what came of the trial with those of its seeds that have been run."""
+    return [outcomes[each.key] for each in with_seeds(trial) if each.key in outcomes]
+
+
 def rows_table(outcomes: Outcomes) -> str:
     """Return the rows of McMahan et al. as a Markdown table."""
     lines = ["| | paper | here | learning rate | best accuracy |", "|---|---|---|---|---|"]
@@ -116,13 +121,19 @@ def algorithms_table(outcomes: Outcomes) -> str:
         cells = []
         for split in SEEDS:
             best = chosen(algorithm, split, outcomes)
-            found = [outcomes[trial.key] for trial in with_seeds(best)]
+            found = done(best, outcomes)
             finals = [final(outcome) for outcome in found]
             rounds = [outcome.rounds_to(TARGET) for outcome in found]
-            cells.append(f"{mean(finals):.3f} ± {stdev(finals):.3f} ({_described(best)})")
-            cells.append("/".join(str(number or "–") for number in rounds))
-        lines.append(f"| `{algorithm}` | {' | '.join(cells)} |")
+            spread = f" ± {stdev(finals):.3f}" if len(finals) > 1 else ""
+            cells.append(f"{mean(finals):.3f}{spread}" if finals else "not run")
+            cells.append(", ".join(str(number or "–") for number in rounds))
+        lines.append(f"| `{algorithm}` ({_described(best)}) | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _priority(trial: Trial) -> tuple[int, bool]:
+    """Say what to run first: one seed of everything, where clients differ before where they don't."""
+    return trial.seed, trial.split == "iid"
 
 
 def _described(trial: Trial) -> str:
@@ -135,7 +146,7 @@ def draw(outcomes: Outcomes, path: Path) -> None:
     figure, panels = plt.subplots(1, len(SEEDS), figsize=(15, 5), sharey=True, layout="constrained")
     for panel, split in zip(panels, SEEDS, strict=True):
         for number, algorithm in enumerate(CHOICES):
-            found = [outcomes[trial.key].accuracies for trial in with_seeds(chosen(algorithm, split, outcomes))]
+            found = [outcome.accuracies for outcome in done(chosen(algorithm, split, outcomes), outcomes)]
             means = [mean(values) for values in zip(*found, strict=True)]
             style = ("-", "--", ":")[number % 3]
             panel.plot(range(1, len(means) + 1), means, style, label=algorithm, linewidth=1.6, color=f"C{number % 10}")
@@ -162,27 +173,33 @@ def paste(page: str, name: str, text: str) -> str:
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False), help="Folder with MNIST's files.")
 @click.option("--only", type=click.Choice(["rows", "algorithms", "all"]), default="all", help="What to run.")
 @click.option("--row", type=int, multiple=True, help="Of the rows only these, from 0.")
+@click.option("--tables", is_flag=True, help="Run nothing; make the tables of what has been run.")
 @click.option("--processes", default=2, type=click.IntRange(1), help="Trials at a time.")
 @click.option("--docs", is_flag=True, help="Write tables and plot into docs/results.md.")
-def main(data: str, only: str, row: Sequence[int], processes: int, docs: bool) -> None:
+def main(data: str, only: str, row: Sequence[int], tables: bool, processes: int, docs: bool) -> None:
     """Run the trials that have not been run yet, and print the tables."""
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, Outcome] = load_outcomes()
     folder = str(Path(data).resolve())
-    tables = {}
+    texts = {}
+
+    def run(trials: Sequence[Trial]) -> None:
+        if not tables:
+            outcomes.update(run_missing(trials, folder, processes, click.echo))
+
     if only != "algorithms":
         trials = [trial for index, (_, _, some) in enumerate(ROWS) if not row or index in row for trial in some]
-        outcomes = run_missing(trials, folder, processes, click.echo)
-        tables["rows"] = rows_table(outcomes)
+        run(trials)
+        texts["rows"] = rows_table(outcomes)
     if only != "rows":
         first = [trial for algorithm in CHOICES for trial in candidates(algorithm)]
-        outcomes = run_missing(first, folder, processes, click.echo)
+        run(first)
         best = [chosen(algorithm, split, outcomes) for algorithm in CHOICES for split in SEEDS]
-        more = [trial for choice in best for trial in with_seeds(choice)]
-        outcomes = run_missing(more, folder, processes, click.echo)
-        tables["algorithms"] = algorithms_table(outcomes)
+        more = sorted((trial for choice in best for trial in with_seeds(choice)), key=_priority)
+        run(more)
+        texts["algorithms"] = algorithms_table(outcomes)
         draw(outcomes, PLOT if docs else PLOT.parents[2] / "benchmarks" / "results" / PLOT.name)
     page = DOCS.read_text(encoding="utf-8")
-    for name, text in tables.items():
+    for name, text in texts.items():
         click.echo(text)
         page = paste(page, name, text)
     if docs:

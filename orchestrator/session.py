@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -50,7 +51,7 @@ def _run(
     try:
         if _has_work_left(config, folder, broker_url):
             with connect_run(config, folder, broker_url) as wire:
-                run = Run(config, folder, wire, report)
+                run = Run(config, folder, replace(wire, tend=heeding_signals(wire.tend)), report)
                 run.run()
                 _draw_plot(folder)
                 run.say_farewell()  # last: workers end after it, and whoever waits for the first to end waits for this
@@ -110,11 +111,33 @@ def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None)
     return len(folder.history()) < config.rounds or (broker_url is not None and not is_completed)
 
 
+_received: list[int] = []
+
+
 def _handle_signals() -> None:
     def interrupt(number: int, _: object) -> None:
+        _received.append(number)
         raise Interrupted(number)
 
+    _received.clear()
     _set_handlers(interrupt)
+
+
+def heeding_signals(tend: Callable[[], bool]) -> Callable[[], bool]:
+    """Return ``tend``, which is called again and again, made to raise what a signal has raised in vain.
+
+    Python runs a signal's handler wherever it is, and swallows what it raises while an object is being destroyed.
+
+    Raises:
+        Interrupted: If a signal has come.
+    """
+
+    def heeding() -> bool:
+        if _received:
+            raise Interrupted(_received[0])
+        return tend()
+
+    return heeding
 
 
 def _ignore_signals() -> None:
