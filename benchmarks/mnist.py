@@ -40,7 +40,11 @@ ROWS: tuple[tuple[str, int | None, tuple[Trial, ...]], ...] = (
         tuple(Trial("fedavg", "2nn", "shards:2", 1, 10, rate, 700, 0.97) for rate in (0.05, 0.1)),
     ),
     ("CNN, iid, E = 1, B = 10, to 99 %", 34, (Trial("fedavg", "cnn", "iid", 1, 10, 0.2, 45, 0.99),)),
-    ("CNN, iid, E = 5, B = 10, to 99 %", 20, (Trial("fedavg", "cnn", "iid", 5, 10, 0.2, 24, 0.99),)),
+    (
+        "CNN, iid, E = 5, B = 10, to 99 %",
+        20,
+        tuple(Trial("fedavg", "cnn", "iid", 5, 10, rate, 24, 0.99) for rate in (0.1, 0.2)),
+    ),
 )
 """Rows of McMahan et al. 2017, tables 1 and 2: what, the paper's rounds at C = 0.1, and trials of several rates."""
 
