@@ -84,7 +84,7 @@ class Outcome:
         accuracy: Of the final model on the orchestrator's held-out digits, 0 to 1.
         hostile_rejected: Share of the hostile updates of all rounds that were rejected; 0 if there were none.
         honest_rejected: Likewise of the honest.
-        digest: SHA-256 of the final checkpoint.
+        digest: BLAKE3 digest of the final checkpoint.
     """
 
     accuracy: float

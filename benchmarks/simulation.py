@@ -21,7 +21,7 @@ from orchestrator.run import Run
 from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
 from tasks.app import make_app
-from tasks.blobs import MemoryChunks
+from tasks.chunks import MemoryChunks
 from tasks.presence import Announcement, Hardware, MemoryRegistry
 from tasks.workload import DataSource, Part, Workload
 from worker.client import Client, add_client, forget_clients

@@ -16,11 +16,11 @@ from celery import signals
 from orchestrator import tasks as own_tasks
 from tasks import broker
 from tasks.app import make_app
-from tasks.blobs import RedisChunks
 from tasks.errors import FederationError
 from tasks.lifeline import die_with_parent
 from tasks.loading import add_current_folder
 from tasks.names import ORCHESTRATOR_QUEUE
+from tasks.redis_chunks import RedisChunks
 from tasks.workload import load_workload
 
 try:

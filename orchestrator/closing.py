@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -19,7 +18,8 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model
 from tasks import arrays, blobs, names, sets
-from tasks.blobs import ChunkStore
+from tasks.chunks import ChunkStore
+from tasks.digests import digest_of_file
 from tasks.errors import FederationError
 from tasks.messages import Metrics, finite
 from tasks.seeds import derive_seed
@@ -139,8 +139,7 @@ def _write_state(path: Path, state: State) -> str:
 def _keep(previous: Path, path: Path) -> str:
     path.unlink(missing_ok=True)
     os.link(previous, path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_of_file(path)
 
 
 def _metrics(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Metrics:

@@ -19,8 +19,8 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
 from tasks import broker, federation
 from tasks.app import make_app
-from tasks.blobs import RedisChunks
 from tasks.presence import RedisRegistry
+from tasks.redis_chunks import RedisChunks
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ Files are replaced whole or appended to by whole lines, so that a run can be kil
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.config import RunConfig
 from orchestrator.records import OpenRound, RoundRecord, Summary
+from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import replace_text
 
@@ -183,8 +183,7 @@ class RunFolder:
 
 def _check_digest(path: Path, digest: str) -> None:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = digest_of_file(path)
     except OSError as error:
         raise RunFolderError(f"the checkpoint {path} can't be read: {error}") from None
     if found != digest:

@@ -13,7 +13,8 @@ from algorithms import MAX_SENT, load_algorithm
 from orchestrator.records import FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder, write_record
 from tasks import arrays, blobs, sets
-from tasks.blobs import BlobRef, ChunkStore
+from tasks.blobs import BlobRef
+from tasks.chunks import ChunkStore
 from tasks.errors import ArraysError, BlobError
 from tasks.messages import Answer, Order, Status
 from verification.checks import UpdateRejectedError, check_update

@@ -14,7 +14,7 @@ from orchestrator.records import FilledSlot, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import names
-from tasks.blobs import ChunkStore
+from tasks.chunks import ChunkStore
 from tasks.errors import FederationError
 from tasks.messages import Answer, decode
 

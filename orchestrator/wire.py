@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.couriers import Courier
-from tasks.blobs import ChunkStore
+from tasks.chunks import ChunkStore
 from tasks.presence import Registry
 
 

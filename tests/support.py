@@ -14,7 +14,8 @@ from orchestrator.config import RunConfig
 from orchestrator.records import RoundRecord, SlotRecord
 from orchestrator.selectors.selector import ConnectedClient, Selection
 from tasks.arrays import Array, Arrays, encode
-from tasks.blobs import BlobRef, ChunkStore, publish
+from tasks.blobs import BlobRef, publish
+from tasks.chunks import ChunkStore
 from tasks.messages import Answer, EvaluateOrder, Order, Status, TrainOptions, TrainOrder
 from tasks.names import order_id, update_blob
 from tasks.presence import Announcement, Hardware

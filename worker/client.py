@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import arrays, blobs, sets
-from tasks.blobs import BlobRef, ChunkStore
+from tasks.blobs import BlobRef
+from tasks.chunks import ChunkStore
 from tasks.messages import (
     Answer,
     DisconnectOrder,
@@ -95,7 +96,7 @@ class Client:
 
     def has_update_of(self, answer: Answer) -> bool:
         """Say whether the update that an answer tells of, if any, is still where it was put."""
-        return answer.update is None or self.chunks.get(answer.update.chunk_names()[0], 1) is not None
+        return answer.update is None or self.chunks.has(answer.update.chunk_names()[0])
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from tasks import broker
-from tasks.blobs import RedisChunks
 from tasks.loading import add_current_folder
 from tasks.names import client_queue, shared_queue
 from tasks.presence import Announcement
+from tasks.redis_chunks import RedisChunks
 from tasks.workload import DataSource, Part, Workload, load_workload
 from worker import compute
 from worker.absence import RedisAbsence
@@ -143,7 +143,7 @@ def _loader(
     workload: Workload,
     sources: Mapping[str, DataSource],
 ) -> Callable[[str], Client]:
-    for_chunks = broker.connect(settings.broker_url, timeout_s=broker.CHUNK_TIMEOUT_S)
+    chunks = RedisChunks(broker.connect(settings.broker_url, timeout_s=broker.CHUNK_TIMEOUT_S))
     connection = broker.connect(settings.broker_url)
 
     def leave(client_id: str, seconds: float) -> None:
@@ -156,7 +156,7 @@ def _loader(
             workload_name=settings.workload,
             workload=workload,
             data=workload.client_data(sources[client_id]),
-            chunks=RedisChunks(for_chunks),
+            chunks=chunks,
             folder=served.folders[client_id],
             incarnation=incarnation,
             leave=functools.partial(leave, client_id),

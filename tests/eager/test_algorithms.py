@@ -21,7 +21,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
 from tasks import arrays, sets
 from tasks.app import make_app
-from tasks.blobs import MemoryChunks
+from tasks.chunks import MemoryChunks
 from tasks.messages import Status, TrainOptions
 from tasks.names import update_name
 from tasks.presence import MemoryRegistry

@@ -10,7 +10,8 @@ import pytest
 
 from tasks import arrays, blobs
 from tasks.arrays import Arrays
-from tasks.blobs import BlobRef, MemoryChunks
+from tasks.blobs import BlobRef
+from tasks.chunks import MemoryChunks
 from tasks.messages import (
     Answer,
     DisconnectOrder,
