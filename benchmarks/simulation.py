@@ -56,7 +56,13 @@ def simulate(
             add_client(client)
             registry.announce(_announcement(client))
         wire = Wire(
-            EagerCourier(_app()), registry, chunks, broker_time=lambda: 1e12, tend=lambda: False, tidy=lambda: None
+            EagerCourier(_app()),
+            registry,
+            chunks,
+            broker_time=lambda: 1e12,
+            tend=lambda: False,
+            tidy=lambda: None,
+            has_flow=False,
         )
         Run(config, folder, wire, report).run()
     finally:

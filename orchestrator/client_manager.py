@@ -109,6 +109,10 @@ class ClientManager:
         """Return the queue that a client's orders go to, as it announced when it was last seen."""
         return self._shared_queues.get(client_id) or client_queue(client_id)
 
+    def most_cpus(self) -> int:
+        """Return how many processors the largest machine has that a client is on."""
+        return max((announcement.hardware.num_cpus for announcement in self._clients.values()), default=1)
+
     def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> list[ConnectedClient]:
         """Wait until at least ``minimum`` clients are connected and return all that are.
 

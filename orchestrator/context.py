@@ -32,6 +32,14 @@ O = TypeVar("O", bound=Order)  # noqa: E741
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """How long a client has: seconds from when it begins, and when all is over, by the broker's clock."""
+
+    timeout_s: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
 class RunContext:
     """A run's configuration, folder, clients, and ways to them and to its own workers."""
 
@@ -70,14 +78,18 @@ class RunContext:
         name = names.broadcast_blob(self.config.run_id, after_round)
         return blobs.publish(self.wire.chunks, name, arrays.encode(chosen), blobs.TTL_S) if chosen else None
 
-    def order(self, kind: type[O], client_id: str, round_number: int, timeout_s: float, **rest: object) -> O:
-        """Return an order of this run to a client, whose time begins now.
+    def term(self, timeout_s: float) -> Term:
+        """Return a term of this many seconds that begins now."""
+        return Term(timeout_s, self.wire.broker_time() + timeout_s)
+
+    def order(self, kind: type[O], client_id: str, round_number: int, term: Term, **rest: object) -> O:
+        """Return an order of this run to a client.
 
         Args:
             kind: Class of the order.
             client_id: Whom it is for.
             round_number: The round that it belongs to.
-            timeout_s: Seconds the client has.
+            term: How long the client has.
             rest: What orders of this kind have beside.
         """
         config = self.config
@@ -89,8 +101,8 @@ class RunContext:
                 "client_id": client_id,
                 "round_number": round_number,
                 "workload": config.workload,
-                "timeout_s": timeout_s,
-                "deadline": self.wire.broker_time() + timeout_s,
+                "timeout_s": term.timeout_s,
+                "deadline": term.deadline,
                 **rest,
             }
         )

@@ -18,8 +18,9 @@ from celery import Celery
 
 from orchestrator.results import Results
 from tasks.broker import OUTAGE_RETRIES, connect, persist
-from tasks.messages import Order, encode
-from tasks.names import ORCHESTRATOR_QUEUE, client_queue
+from tasks.messages import Order, TrainOrder, encode
+from tasks.names import ORCHESTRATOR_QUEUE, client_queue, update_blob
+from tasks.turns import GO, RedisTurns
 
 Kwargs = Mapping[str, object]
 QueueOf = Callable[[str], str]
@@ -43,6 +44,10 @@ class Chord:
     def body_id(self) -> str:
         """Id of the task that is the chord's body."""
         return f"{self.group_id}/body"
+
+    def part_id(self, index: int) -> str:
+        """Id of the task that fills slot ``index``."""
+        return f"{self.group_id}/{index}"
 
 
 class Courier(Protocol):
@@ -71,8 +76,11 @@ class Courier(Protocol):
         """Give the chord a slot more. Only while another is not filled: a chord whose slots are all filled is over."""
         ...
 
-    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
-        """Fill a slot of the chord with a task of the orchestrator's own."""
+    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
+        """Fill a slot of the chord with a task of the orchestrator's own.
+
+        Its result can be collected under :meth:`Chord.part_id` if ``keep_result`` says so.
+        """
         ...
 
     def collect(
@@ -83,6 +91,14 @@ class Courier(Protocol):
         Waits for the first of them, for something to change among the clients, or for ``timeout_s``. Of a result that
         is longer than ``max_bytes``, no more is read than says so.
         """
+        ...
+
+    def expect_more(self, task_id: str) -> None:
+        """Note that what was collected of a task is not its end."""
+        ...
+
+    def give_turn(self, order: Order, word: bytes = GO) -> None:
+        """Tell a client that it is its turn to send the update that it was ordered to make."""
         ...
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
@@ -97,6 +113,7 @@ class CeleryCourier:
         self._app = app
         self._client = connect(url)
         self._results = Results(url, self._client)
+        self._turns = RedisTurns(self._client)
 
     def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Put each order on its client's queue, its timeout as the soft limit of its task.
@@ -112,7 +129,7 @@ class CeleryCourier:
                     task_id=order.order_id,
                     queue=queue_of(order.client_id),
                     soft_time_limit=order.timeout_s,  # type: ignore[arg-type]  # parts of a second are fine
-                    time_limit=order.timeout_s + HARD_LIMIT_S,  # type: ignore[arg-type]
+                    time_limit=_hard_limit_s(order),  # type: ignore[arg-type]
                     producer=producer,
                     retry_policy=_RETRY_POLICY,
                 )
@@ -137,7 +154,7 @@ class CeleryCourier:
         """Give the chord a slot more."""
         persist(lambda: self._app.backend.add_to_chord(chord.group_id, None))
 
-    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
+    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
         """Fill a slot of the chord; a part that is sent again is counted once."""
         body: Any = self._app.signature(
             chord.body_task, kwargs=dict(chord.body_kwargs), task_id=chord.body_id, queue=ORCHESTRATOR_QUEUE
@@ -145,12 +162,12 @@ class CeleryCourier:
         self._app.send_task(
             task,
             kwargs=dict(kwargs),
-            task_id=f"{chord.group_id}/{index}",
+            task_id=chord.part_id(index),
             queue=ORCHESTRATOR_QUEUE,
             group_id=chord.group_id,
             group_index=index,
             chord=body,
-            ignore_result=True,
+            ignore_result=not keep_result,
             retry_policy=_RETRY_POLICY,
         )
 
@@ -160,6 +177,14 @@ class CeleryCourier:
         """Return the raw results of those of the tasks that have ended."""
         return self._results.collect(task_ids, timeout_s, max_bytes)
 
+    def expect_more(self, task_id: str) -> None:
+        """Note that what was collected of a task is not its end."""
+        self._results.expect_more(task_id)
+
+    def give_turn(self, order: Order, word: bytes = GO) -> None:
+        """Tell a client that it is its turn to send the update that it was ordered to make."""
+        self._turns.give(update_blob(order.client_id, order.run_id, order.round_number), word)
+
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""
         self._results.forget(task_ids)
@@ -167,6 +192,12 @@ class CeleryCourier:
         keys = [backend.get_key_for_group(chord.group_id, end) for chord in chords for end in _CHORD_KEYS]
         if keys:
             self._client.unlink(*keys)
+
+
+def _hard_limit_s(order: Order) -> float:
+    """Return the seconds after which the process that carries an order out is killed."""
+    waits = isinstance(order, TrainOrder) and order.waits_for_turn
+    return order.timeout_s + HARD_LIMIT_S + (order.turn_timeout_s if waits else 0.0)
 
 
 _CHORD_KEYS = (".j", ".t", ".s", ".d", ".c")
@@ -207,10 +238,10 @@ class EagerCourier:
         """Give the chord a slot more."""
         self._sizes[chord.group_id] += 1
 
-    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
+    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
         """Fill a slot of the chord; when it is the last, carry out the body."""
         parts = self._parts[chord.group_id]
-        parts.append(self._apply(task, f"{chord.group_id}/{index}", kwargs=dict(kwargs)))
+        parts.append(self._apply(task, chord.part_id(index), kwargs=dict(kwargs)))
         if len(parts) == self._sizes[chord.group_id]:
             self._apply(chord.body_task, chord.body_id, args=(parts,), kwargs=dict(chord.body_kwargs))
 
@@ -219,6 +250,12 @@ class EagerCourier:
     ) -> dict[str, bytes | str]:
         """Return the results; they are all there already."""
         return {task_id: self._results[task_id] for task_id in task_ids if task_id in self._results}
+
+    def expect_more(self, task_id: str) -> None:
+        """Do nothing: what is there is the end."""
+
+    def give_turn(self, order: Order, word: bytes = GO) -> None:
+        """Do nothing: every order has been carried out."""
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""

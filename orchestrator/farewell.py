@@ -31,18 +31,20 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
     rounds = context.config.rounds
     timeout_s = FAREWELL_TIMEOUT_S + FAREWELL_PER_CLIENT_S * len(incarnations)
     parameters = context.publish_model(rounds)
+    term = context.term(timeout_s)
     orders = [
-        context.order(SetParametersOrder, client_id, rounds, timeout_s, parameters=parameters)
+        context.order(SetParametersOrder, client_id, rounds, term, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
     _carry_out(context, names.SET_PARAMETERS_TASK, orders, incarnations, timeout_s)
     discard(context.wire.chunks, parameters)
+    term = context.term(timeout_s)
     farewells = [
         context.order(
             DisconnectOrder,
             client_id,
             rounds,
-            timeout_s,
+            term,
             incarnation=incarnations[client_id],
             message="the run is completed",
         )

@@ -18,8 +18,9 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
     """
     timeout_s = context.config.timeout_s
     parameters = context.publish_model(round_number)
+    term = context.term(timeout_s)
     orders = [
-        context.order(EvaluateOrder, client_id, round_number, timeout_s, parameters=parameters)
+        context.order(EvaluateOrder, client_id, round_number, term, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
     slots = Slots(orders, incarnations)

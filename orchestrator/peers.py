@@ -53,9 +53,10 @@ def _ask(
 ) -> dict[str, float]:
     timeout_s = context.config.timeout_s
     incarnations = context.manager.incarnations()
+    term = context.term(timeout_s)
     orders = [
         context.order(
-            VerifyOrder, verifier, round_number, timeout_s, parameters=handed_out.updates[client_id], attempt=attempt
+            VerifyOrder, verifier, round_number, term, parameters=handed_out.updates[client_id], attempt=attempt
         )
         for verifier, client_id in assignment.items()
     ]

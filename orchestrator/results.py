@@ -68,6 +68,10 @@ class Results:
         if keys:
             self._client.unlink(*keys)
 
+    def expect_more(self, task_id: str) -> None:
+        """Note that what was read of a task is not its end: it is read again when there is more."""
+        self._ended.discard(result_key(task_id))
+
     def _watch(self, task_ids: Collection[str]) -> bool:
         """Subscribe to the channels of these tasks; True if some of them are new."""
         channels = {PRESENCE_CHANNEL, *(result_key(task_id) for task_id in task_ids)} - self._watched

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -51,7 +51,7 @@ def take_in(
         record = score(_take_in_update(folder, chunks, round_number, answer))
         write_record(record_path, record)
     if answer.update is not None:
-        discard_update(chunks, answer.update.name, folder.checkpoint(round_number - 1).stat().st_size)
+        discard_updates(chunks, [answer.update.name], folder.checkpoint(round_number - 1).stat().st_size)
     return FilledSlot(client_id=answer.client_id, record=record)
 
 
@@ -71,10 +71,10 @@ def kept_answer(folder: RunFolder, order: Order) -> Answer | None:
     )
 
 
-def discard_update(chunks: ChunkStore, name: str, model_bytes: int) -> None:
-    """Take an update out of the blob store, whatever its client says of its length, for a model of this one."""
+def discard_updates(chunks: ChunkStore, updates: Iterable[str], model_bytes: int) -> None:
+    """Take updates out of the blob store, whatever their clients say of their length, for a model of this one."""
     num_chunks = -(-_most_bytes(model_bytes, MAX_SENT) // blobs.CHUNK_BYTES)
-    chunks.delete(blobs.chunk_name(name, index) for index in range(num_chunks))
+    chunks.delete(blobs.chunk_name(name, index) for name in updates for index in range(num_chunks))
 
 
 def update_path(folder: RunFolder, round_number: int, client_id: str) -> Path:

@@ -22,6 +22,7 @@ class Wire:
         tend: Called at least every ``TICK_S``: keeps up what has to be kept up; True if an own worker had to be
             started anew, so that what it was doing is lost.
         tidy: Removes what the run left on the broker, when it is over.
+        has_flow: Whether clients work side by side, so that what they send may become too much at a time.
     """
 
     courier: Courier
@@ -30,6 +31,7 @@ class Wire:
     broker_time: Callable[[], float]
     tend: Callable[[], bool]
     tidy: Callable[[], None]
+    has_flow: bool = True
 
 
 TICK_S = 1.0

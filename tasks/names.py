@@ -104,6 +104,11 @@ def update_name(round_number: int, digest: str) -> str:
     return f"{round_number:04d}-{digest[:16]}"
 
 
+def turn_key(update_blob_name: str) -> str:
+    """List by which a client is told that it is its turn to send this update."""
+    return f"{update_blob_name}:turn"
+
+
 def update_blob(client_id: str, run_id: str, round_number: int) -> str:
     """Name of the blob with ``client_id``'s update of a round."""
     return f"fl:blob:{client_id}/{run_id}/{round_number}"

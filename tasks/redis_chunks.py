@@ -31,6 +31,7 @@ MAX_IDLE_S = 1.0
 """Seconds after which a connection that carries chunks isn't used again."""
 AHEAD = 2
 """Chunks that are sent or asked for before the first of them is answered: on a long line they follow each other."""
+_MAX_DELETED = 1000
 _MAX_LINE_BYTES = 4096
 _SMALL_BYTES = 2**16
 """Of fewer bytes it is quicker to copy them than to send them by themselves."""
@@ -95,8 +96,8 @@ class RedisChunks:
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names."""
         keys = list(names)
-        if keys:
-            self._redis.unlink(*keys)
+        for start in range(0, len(keys), _MAX_DELETED):
+            self._redis.unlink(*keys[start : start + _MAX_DELETED])
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:

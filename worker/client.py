@@ -24,6 +24,7 @@ from tasks.messages import (
     finite,
 )
 from tasks.names import update_blob, update_name
+from tasks.turns import Turns
 from tasks.workload import ClientData, TimeBudget, Workload
 from worker.keeping import keep
 from worker.local_state import LocalState
@@ -50,6 +51,7 @@ class Client:
         leave: Called with a number of seconds: leave, and come back after that many; 0: never.
         broker_time: Returns the seconds since 1970 by the broker's clock, which all sides share.
         algorithm: The algorithm that isn't built in and may be carried out here all the same.
+        turns: Tells when it is an update's turn to be sent.
     """
 
     client_id: str
@@ -62,9 +64,15 @@ class Client:
     leave: Callable[[float], None]
     broker_time: Callable[[], float] = time.time
     algorithm: str | None = None
+    turns: Turns | None = None
 
-    def train(self, order: TrainOrder) -> Answer:
-        """Train from the order's parameters on the client's own data and put the update into the blob store."""
+    def train(self, order: TrainOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
+        """Train from the order's parameters on the client's own data and put the update into the blob store.
+
+        Args:
+            order: The order.
+            say_ready: Called before the client waits for its turn to send the update, if the order wants it to.
+        """
         time_left_s = min(order.timeout_s, order.deadline - self.broker_time())
         if time_left_s <= 0:
             return self._answer(order, Status.FAILED, reason="the order's time was over before it was taken up")
@@ -90,8 +98,14 @@ class Client:
             metrics=finite({**result.metrics, **local.metrics}),
         )
         name = update_blob(self.client_id, order.run_id, order.round_number)
-        update = blobs.publish(self.chunks, name, arrays.encode(sets.join(result.parameters, local.sent)), blobs.TTL_S)
+        pieces = list(arrays.encode(sets.join(result.parameters, local.sent)))
+        update = blobs.describe(name, pieces)
         local_state.save(update_name(order.round_number, update.digest), local.state)
+        if order.waits_for_turn and self.turns is not None:
+            say_ready()
+            latest = order.deadline + order.turn_timeout_s
+            self.turns.wait(name, order.run_id, timeout_s=latest - self.broker_time())
+        blobs.upload(self.chunks, update, pieces, blobs.TTL_S)
         return answer.model_copy(update={"update": update})
 
     def has_update_of(self, answer: Answer) -> bool:

@@ -21,6 +21,7 @@ from tasks.loading import add_current_folder
 from tasks.names import client_queue, shared_queue
 from tasks.presence import Announcement
 from tasks.redis_chunks import RedisChunks
+from tasks.turns import RedisTurns
 from tasks.workload import DataSource, Part, Workload, load_workload
 from worker import compute
 from worker.absence import RedisAbsence
@@ -145,6 +146,7 @@ def _loader(
 ) -> Callable[[str], Client]:
     chunks = RedisChunks(broker.connect(settings.broker_url, timeout_s=broker.CHUNK_TIMEOUT_S))
     connection = broker.connect(settings.broker_url)
+    turns = RedisTurns(connection)
 
     def leave(client_id: str, seconds: float) -> None:
         """Leave, for that long or for good. Called in a pool process; the main process's heartbeat does the rest."""
@@ -162,6 +164,7 @@ def _loader(
             leave=functools.partial(leave, client_id),
             broker_time=functools.partial(broker.time_of, connection),
             algorithm=settings.algorithm,
+            turns=turns,
         )
 
     return load

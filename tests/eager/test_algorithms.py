@@ -100,7 +100,7 @@ class Federation:
     def go_on(self, folder: RunFolder, on_event: Callable[[Event], None] = lambda _: None) -> RunFolder:
         wire = Wire(
             EagerCourier(self.app), self.registry, self.chunks, broker_time=lambda: 1e12,
-            tend=lambda: False, tidy=lambda: None,
+            tend=lambda: False, tidy=lambda: None, has_flow=False,
         )  # fmt: skip
         Run(folder.config(), folder, wire, on_event).run()
         return folder

@@ -109,6 +109,7 @@ class Federation:
             broker_time=lambda: 1e12,
             tend=lambda: False,
             tidy=lambda: None,
+            has_flow=False,
         )
         clocks = {"clock": clock} if clock else {}
         run = Run(folder.config(), folder, wire, self._report, **clocks)
