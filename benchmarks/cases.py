@@ -1,0 +1,25 @@
+"""What is run: for each case the contenders, and how many complete rounds each, the first included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.contender import Case
+
+ROUNDS: Mapping[Case, Mapping[str, int]] = {
+    Case(2, 0.4): {
+        "ours": 21, "ours-broker": 21, "ours-virtual": 21, "chord": 21, "floor": 21, "floor-tcp": 21,
+    },
+    Case(8, 40): {
+        "ours": 6, "ours-broker": 6, "ours-virtual": 6, "chord": 21, "floor": 6, "floor-tcp": 6,
+    },
+    Case(8, 400): {
+        "ours": 3, "ours-broker": 3, "ours-virtual": 3, "floor": 3, "floor-tcp": 3,
+    },
+    Case(100, 0.4): {"ours-virtual": 6, "floor": 6},
+    Case(100, 40): {"ours-virtual": 6, "floor": 6},
+    Case(1_000, 0.4): {"ours-virtual": 6, "floor": 6},
+    Case(10_000, 0.4): {"ours-virtual": 3, "floor": 6},
+}  # fmt: skip
+"""Medians are over all rounds but the first. There are five of these, and fewer where a run would take over some three
+minutes."""

@@ -1,0 +1,20 @@
+"""The contenders by name: ways to carry out federated rounds, and floors that none of them can go below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from benchmarks.contender import Contender
+from benchmarks.contenders.chord import BareChord
+from benchmarks.contenders.floor import Floor
+from benchmarks.contenders.ours import Ours
+
+CONTENDERS: Mapping[str, Contender] = {
+    "ours": Ours(),
+    "ours-broker": Ours(tcp=True),
+    "ours-virtual": Ours(shared=True),
+    "chord": BareChord(),
+    "floor": Floor(),
+    "floor-tcp": Floor(tcp=True),
+}
+"""In the order in which they are run and shown."""

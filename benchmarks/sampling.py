@@ -1,0 +1,207 @@
+"""Memory of processes by role, sampled while they run, and what a broker sends and is sent."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import psutil  # type: ignore[import-untyped]  # it has no types
+
+from benchmarks.contender import Outcome
+
+INTERVAL_S = 0.05
+SETTLES_S = 1.0
+"""Seconds after which a process has the command line that it keeps."""
+SETTLED_S = 1.0
+"""Seconds before the first round in which idle is looked for."""
+SERVER = ("orchestrator", "worker", "broker")
+"""Roles that make up ``server``: what whoever runs a federation needs, whoever runs the clients."""
+
+_SIZES = re.compile(r"^(RssAnon|RssShmem|VmHWM):\s+(\d+) kB$", re.MULTILINE)
+
+RoleOf = Callable[[str], str]
+"""From a process's command line to its role."""
+Traffic = Callable[[], tuple[int, int] | None]
+"""Returns the bytes that a broker was sent and sent so far, or None if it isn't there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was found at one instant: role -> bytes of anonymous and shared memory; bytes into and out of the broker."""
+
+    at: float
+    bytes_of: Mapping[str, int]
+    traffic: tuple[int, int] | None = None
+
+    @property
+    def server(self) -> int:
+        """Bytes of all server roles."""
+        return sum(self.bytes_of.get(role, 0) for role in SERVER)
+
+    @property
+    def tree(self) -> int:
+        """Bytes of all processes."""
+        return sum(self.bytes_of.values())
+
+
+def read_status(text: str) -> tuple[int, int]:
+    """Return from ``/proc/PID/status`` the resident bytes that are anonymous or shared memory, and the peak (VmHWM).
+
+    The pages of files are not among the former. A process that has ended has neither.
+    """
+    found = {name: int(size) * 1024 for name, size in _SIZES.findall(text)}
+    return found.get("RssAnon", 0) + found.get("RssShmem", 0), found.get("VmHWM", 0)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that these have, and so on (Linux)."""
+    found, parents = [], [pid]
+    while parents:
+        folder = f"/proc/{parents.pop()}/task"
+        with suppress(OSError):
+            for thread in os.listdir(folder):  # noqa: PTH208  # ten times as fast as pathlib, at twenty times a second
+                with open(f"{folder}/{thread}/children", "rb") as file:
+                    children = [int(word) for word in file.read().split()]
+                parents += children
+                found += children
+    return found
+
+
+@dataclass
+class _Watched:
+    """A process: its role, and the greatest resident size that it had so far."""
+
+    process: psutil.Process
+    since: float
+    role: str = ""
+    peak_bytes: int = 0
+
+
+class Sampler(threading.Thread):
+    """Samples all processes that this one has started, and those that these have; use as a context manager.
+
+    Args:
+        role_of: Says what a process is.
+        traffic: Asks the broker.
+    """
+
+    def __init__(self, role_of: RoleOf, traffic: Traffic = lambda: None) -> None:
+        super().__init__(daemon=True)
+        self._role_of = role_of
+        self._traffic = traffic
+        self._over = threading.Event()
+        self._watched: dict[int, _Watched] = {}
+        self.samples: list[Sample] = []
+
+    def run(self) -> None:
+        """Sample until the block ends."""
+        while not self._over.wait(INTERVAL_S):
+            self._look_around()
+            self.samples.append(self._sample())
+
+    def has_sampled_since(self, when: float) -> bool:
+        """Say whether there is a sample of after ``when``, by the wall clock."""
+        return bool(self.samples) and self.samples[-1].at > when
+
+    def resident_mb(self) -> dict[str, float]:
+        """Return each role's processes' greatest resident sizes, summed."""
+        sums: Counter[str] = Counter()
+        for watched in self._watched.values():
+            sums[watched.role] += watched.peak_bytes
+        return {role: _mb(size) for role, size in sums.items()}
+
+    def _look_around(self) -> None:
+        for pid in descendants(os.getpid()):
+            if pid not in self._watched:
+                with suppress(psutil.Error):
+                    self._watched[pid] = _Watched(psutil.Process(pid), time.monotonic())
+
+    def _sample(self) -> Sample:
+        sizes: Counter[str] = Counter()
+        for pid, watched in self._watched.items():
+            try:
+                size, peak = read_status(_read(f"/proc/{pid}/status"))
+                # Between fork and exec a process has the command line of the one that has started it.
+                if time.monotonic() - watched.since < SETTLES_S or not watched.role:
+                    watched.role = self._role_of(" ".join(watched.process.cmdline()))
+            except (OSError, psutil.Error):
+                continue
+            watched.peak_bytes = max(watched.peak_bytes, peak)
+            sizes[watched.role] += size
+        return Sample(time.time(), dict(sizes), self._traffic())
+
+    def __enter__(self) -> Sampler:
+        """Begin."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take no more samples."""
+        self._over.set()
+        self.join()
+
+
+def summarise(
+    samples: Sequence[Sample], marks: Sequence[float], ended: float, num_rounds: int, ready: float = 0.0
+) -> Outcome:
+    """Return what samples show of rounds. All times are by the wall clock.
+
+    Args:
+        samples: In the order of time.
+        marks: When the first round began, and when each complete round was over and so the next could begin.
+        ended: When there were no more rounds.
+        num_rounds: Rounds until then, of which the last may have been incomplete.
+        ready: When the server had done what it does before the first round.
+    """
+    outcome = Outcome(rounds_s=[round(after - before, 6) for before, after in pairwise(marks)])
+    idle = _idle(samples, marks[0], ready)
+    during = [sample for sample in samples if marks[0] <= sample.at <= ended]
+    if idle is None or not during:
+        return outcome
+    roles = sorted({role for sample in during for role in sample.bytes_of})
+    above = {
+        role: _mb(max(sample.bytes_of.get(role, 0) for sample in during) - idle.bytes_of.get(role, 0)) for role in roles
+    }
+    above |= {
+        "server": _mb(max(sample.server for sample in during) - idle.server),
+        "tree": _mb(max(sample.tree for sample in during) - idle.tree),
+    }
+    idle_mb = {role: _mb(size) for role, size in idle.bytes_of.items()}
+    idle_mb |= {"server": _mb(idle.server), "tree": _mb(idle.tree)}
+    outcome = replace(outcome, above_idle_mb=above, idle_mb=idle_mb)
+    after = next((sample for sample in samples if sample.at >= ended and sample.traffic), None)
+    if after is None or after.traffic is None or idle.traffic is None:
+        return outcome
+    sent, received = (_mb((late - early) / num_rounds) for early, late in zip(idle.traffic, after.traffic, strict=True))
+    return replace(outcome, broker_in_mb=sent, broker_out_mb=received)
+
+
+def _idle(samples: Sequence[Sample], first: float, ready: float) -> Sample | None:
+    """Return what was in use before the first round: of the server's roles the least in the last second.
+
+    The model goes to the broker a moment before a round begins. Clients are the later the more of them are there.
+    """
+    before = [sample for sample in samples if sample.at < first]
+    if not before:
+        return None
+    last = before[-1]
+    settled = [sample for sample in before if sample.at >= max(ready, first - SETTLED_S)]
+    least = min(settled or [last], key=lambda sample: sample.server)
+    sizes = {**last.bytes_of, **{role: least.bytes_of[role] for role in SERVER if role in least.bytes_of}}
+    return Sample(least.at, sizes, least.traffic)
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def _mb(size_bytes: float) -> float:
+    return round(size_bytes / 1e6, 3)
