@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections import deque
@@ -72,6 +73,7 @@ class Collector:
         self._manager = manager
         self._tick = tick
         self._clock = clock
+        self._next_tick = -math.inf
         self._outstanding: dict[str, Order] = {}
         self._late: list[Answer] = []
         self._over: deque[str] = deque(maxlen=MAX_OUTSTANDING)
@@ -142,13 +144,12 @@ class Collector:
             flow: Says whose turn it is to send an update; without it all may at once.
         """
         collection = _Collection(task, slots, fill, flow or Flow(sys.maxsize))
+        collection.note_out()
         deadline = self._clock() + timeout_s
-        next_tick = self._clock()
         while slots.has_open():
             now = self._clock()
-            is_due, someone_vanished = now >= next_tick, False
+            is_due, someone_vanished = self._is_tick_due(now), False
             if is_due:
-                next_tick = now + TICK_S
                 if self._tick():
                     refill()
                 admit(deadline - now)
@@ -156,12 +157,19 @@ class Collector:
                 someone_vanished = bool(slots.lost(self._manager.incarnations()))
                 collection.note_out()
             self._give_turns(collection)
-            wake_up = min(deadline, next_tick) if now < deadline else next_tick
+            wake_up = min(deadline, self._next_tick) if now < deadline else self._next_tick
             self._read_answers(collection, 0.0 if someone_vanished else max(0.0, wake_up - now))
             if is_due:
                 self._look_after(collection)
             if self._clock() >= deadline:
                 self._close_overdue(collection, self._clock() - deadline)
+
+    def _is_tick_due(self, now: float) -> bool:
+        """Say whether it is time to look after clients and own workers, and note that it is done."""
+        is_due = now >= self._next_tick
+        if is_due:
+            self._next_tick = now + TICK_S
+        return is_due
 
     def _give_turns(self, collection: _Collection) -> None:
         """Tell those whose turn it is, and send the orders that were held until now."""
@@ -234,16 +242,14 @@ class Collector:
             again: Called when the task may be lost, with a worker that ended: sends it again and returns its new id.
                 Whichever of them ends first counts, for they all return the same.
         """
-        started = next_tick = self._clock()
+        started = self._clock()
         next_retry = started + RETRY_S
         task_ids = [task_id]
         while (now := self._clock()) < started + timeout_s:
-            if now >= next_tick:
-                next_tick = now + TICK_S
-                if self._tick() or now >= next_retry:
-                    next_retry = now + 2 * (next_retry - started)
-                    task_ids.append(again())
-            found = self._wire.courier.collect(task_ids, max(0.0, min(started + timeout_s, next_tick) - now))
+            if self._is_tick_due(now) and (self._tick() or now >= next_retry):
+                next_retry = now + 2 * (next_retry - started)
+                task_ids.append(again())
+            found = self._wire.courier.collect(task_ids, max(0.0, min(started + timeout_s, self._next_tick) - now))
             if found:
                 return next(iter(found.values()))
         return None

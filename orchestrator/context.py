@@ -56,6 +56,8 @@ class RunContext:
     """Whether a client may join a round that is open."""
     accepted: dict[str, str] = field(default_factory=dict)
     """The last update of each client that was accepted (``names.update_name``), by client id; kept up by the run."""
+    digests: dict[int, str] = field(default_factory=dict)
+    """Digest of the last round's checkpoint, by the round's number; kept up by the run."""
 
     @property
     def algorithm_of_clients(self) -> str:
@@ -66,7 +68,12 @@ class RunContext:
         """Put the model that round ``after_round`` ended with where clients can read it."""
         with self.folder.checkpoint(after_round).open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return blobs.publish(self.wire.chunks, names.global_blob(self.config.run_id, after_round), [view], blobs.TTL_S)
+        name = names.global_blob(self.config.run_id, after_round)
+        if after_round not in self.digests:
+            return blobs.publish(self.wire.chunks, name, [view], blobs.TTL_S)
+        ref = BlobRef(name=name, size_bytes=len(view), digest=self.digests[after_round])
+        blobs.upload(self.wire.chunks, ref, [view], blobs.TTL_S)
+        return ref
 
     def publish_broadcast(self, after_round: int) -> BlobRef | None:
         """Put what the algorithm sends along with the model beside it; return None if there is nothing."""

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 
 from celery import Celery
 
+from orchestrator.publishing import Call, Publisher
 from orchestrator.results import Results
-from tasks.broker import OUTAGE_RETRIES, connect, persist
+from tasks.broker import connect, persist
 from tasks.messages import Order, TrainOrder, encode
 from tasks.names import ORCHESTRATOR_QUEUE, client_queue, update_blob
 from tasks.turns import GO, RedisTurns
@@ -29,7 +30,6 @@ MAX_RESULT_BYTES = 2**29
 """Redis holds no longer values than this."""
 HARD_LIMIT_S = 1.0
 """Seconds after an order's timeout at which the process that carries it out is killed, as the last resort."""
-_RETRY_POLICY = {"max_retries": OUTAGE_RETRIES, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,7 @@ class CeleryCourier:
         self._client = connect(url)
         self._results = Results(url, self._client)
         self._turns = RedisTurns(self._client)
+        self._publisher = Publisher(app, self._client)
 
     def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Put each order on its client's queue, its timeout as the soft limit of its task.
@@ -121,18 +122,18 @@ class CeleryCourier:
         That an order's time may be over before it is taken is for the client to see, by the broker's clock: Celery's
         ``expires`` would go by the client's own.
         """
-        with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
-            for order in orders:
-                self._app.send_task(
+        self._publisher.publish(
+            [
+                Call(
                     task,
+                    order.order_id,
+                    queue_of(order.client_id),
                     args=(encode(order),),
-                    task_id=order.order_id,
-                    queue=queue_of(order.client_id),
-                    soft_time_limit=order.timeout_s,  # type: ignore[arg-type]  # parts of a second are fine
-                    time_limit=_hard_limit_s(order),  # type: ignore[arg-type]
-                    producer=producer,
-                    retry_policy=_RETRY_POLICY,
+                    options={"soft_time_limit": order.timeout_s, "time_limit": _hard_limit_s(order)},
                 )
+                for order in orders
+            ]
+        )
 
     def withdraw(self, order: Order, queue_of: QueueOf = client_queue) -> None:
         """Empty the client's own queue: nobody else sends it orders, and it has no more than one at a time."""
@@ -142,9 +143,7 @@ class CeleryCourier:
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""
-        self._app.send_task(
-            task, kwargs=dict(kwargs), task_id=task_id, queue=ORCHESTRATOR_QUEUE, retry_policy=_RETRY_POLICY
-        )
+        self._publisher.publish([Call(task, task_id, ORCHESTRATOR_QUEUE, kwargs=kwargs)])
 
     def open_chord(self, chord: Chord, num_slots: int) -> None:
         """Make a chord of this many slots."""
@@ -159,17 +158,13 @@ class CeleryCourier:
         body: Any = self._app.signature(
             chord.body_task, kwargs=dict(chord.body_kwargs), task_id=chord.body_id, queue=ORCHESTRATOR_QUEUE
         )
-        self._app.send_task(
-            task,
-            kwargs=dict(kwargs),
-            task_id=chord.part_id(index),
-            queue=ORCHESTRATOR_QUEUE,
-            group_id=chord.group_id,
-            group_index=index,
-            chord=body,
-            ignore_result=not keep_result,
-            retry_policy=_RETRY_POLICY,
-        )
+        options = {
+            "group_id": chord.group_id,
+            "group_index": index,
+            "chord": dict(body),
+            "ignore_result": not keep_result,
+        }
+        self._publisher.publish([Call(task, chord.part_id(index), ORCHESTRATOR_QUEUE, kwargs=kwargs, options=options)])
 
     def collect(
         self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES

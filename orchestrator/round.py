@@ -53,6 +53,7 @@ class Round:
 
     def send_orders(self) -> None:
         """Put the orders on the clients' queues."""
+        self._open_chord()
         orders = self._slots.orders()
         self._context.collector.send(
             names.TRAIN_TASK, [order for order in orders if not self._flow.is_held(order.order_id)]
@@ -66,7 +67,8 @@ class Round:
         """
         context, opened = self._context, self._opened
         context.report(RoundOpened(opened.round_number, tuple(sorted(opened.cohort))))
-        self._open_chord()
+        if not self._chords:
+            self._open_chord()
         self._fill_what_was_taken_in()
         context.collector.collect(
             names.TRAIN_TASK,

@@ -145,13 +145,14 @@ class RunFolder:
         (self.path / "open-round.json").unlink(missing_ok=True)
 
     def save_open_round(self, record: OpenRound) -> None:
-        """Keep what is needed to take the open round up again."""
-        replace_text(self.path / "open-round.json", record.model_dump_json())
+        """Keep what is needed to take the open round up again; after a loss of power it is opened anew."""
+        replace_text(self.path / "open-round.json", record.model_dump_json(), durable=False)
 
     def open_round(self) -> OpenRound | None:
         """Return the round that was open when the orchestrator ended, or None."""
         path = self.path / "open-round.json"
-        return self._read(path, OpenRound) if path.exists() else None
+        is_there = path.exists() and path.stat().st_size > 0
+        return self._read(path, OpenRound) if is_there else None
 
     def discard_updates(self) -> None:
         """Remove what was taken in for rounds that are not closed."""
@@ -191,8 +192,8 @@ def _check_digest(path: Path, digest: str) -> None:
 
 
 def write_record(path: Path, record: BaseModel) -> None:
-    """Write ``record`` to ``path``, whole or not at all."""
-    replace_text(path, record.model_dump_json())
+    """Write ``record`` to ``path``, whole or not at all; after a loss of power it may be empty."""
+    replace_text(path, record.model_dump_json(), durable=False)
 
 
 def _is_cut_short(path: Path) -> bool:

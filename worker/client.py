@@ -174,6 +174,7 @@ def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answe
         reason = f"{type(error).__name__}: {error}"
         answer = Answer(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
     answer = answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
+    logger.info("order %s: %s after %.3f s", order_id, answer.status, answer.duration_s)
     _recent_answers[order_id] = answer
     while len(_recent_answers) > _MAX_RECENT_ANSWERS:
         del _recent_answers[next(iter(_recent_answers))]

@@ -17,6 +17,8 @@ from tasks.workload import Part
 
 _PATHS = os.pathsep.join(path for path in sys.path if path)
 """What is found here is found by the workers."""
+MOST_OWN_PROCESSES = 4
+"""Processes that the orchestrator's own worker has at the most: updates are taken in side by side."""
 CLIENT = "client"
 """What the ids of local clients begin with."""
 SHARED_WORKER = "clients"
@@ -32,7 +34,7 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     environment = {URL_VARIABLE: url, "ORCHESTRATOR_PRELOAD": config.workload, "PYTHONPATH": _PATHS}
     return Process(
         name="worker",
-        command=_celery("orchestrator", "orchestrator", "--concurrency", "1"),
+        command=_celery("orchestrator", "orchestrator", "--concurrency", str(min(num_cores(), MOST_OWN_PROCESSES))),
         environment=environment,
         log=folder.logs / "worker.log",
         grace_s=0.0,
