@@ -29,6 +29,7 @@ from tasks.workload import ClientData, TimeBudget, Workload
 from worker.keeping import keep
 from worker.local_state import LocalState
 from worker.local_training import Received, train_locally
+from worker.shared_models import forget_shared, shared
 from worker.soft_limit import soft_limit
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Client:
             return self._answer(order, Status.FAILED, reason="the order's time was over before it was taken up")
         started = time.monotonic()
         parameters = self._parameters(order, order.parameters)
-        sent_along = sets.split(self._parameters(order, order.broadcast))[1] if order.broadcast else {}
+        sent_along = sets.split(self._parameters(order, order.broadcast, "broadcast"))[1] if order.broadcast else {}
         local_state = LocalState(self.folder, order.run_id)
         # The update takes about as long to send as the model took to fetch.
         fetch_s = time.monotonic() - started
@@ -141,9 +142,14 @@ class Client:
         self.leave(order.reconnect_after_s)
         return self._answer(order, Status.DONE)
 
-    def _parameters(self, order: Order, ref: BlobRef) -> arrays.Arrays:
+    def _parameters(self, order: Order, ref: BlobRef, kind: str = "model") -> arrays.Arrays:
+        """Return the arrays of a blob, read-only; clients of one process share them."""
         self._check_workload(order)
-        return arrays.decode(blobs.fetch(self.chunks, ref))
+
+        def fetch() -> arrays.Arrays:
+            return arrays.decode(blobs.fetch(self.chunks, ref).toreadonly())
+
+        return shared(kind, ref.digest, fetch) if is_one_of_many() else fetch()
 
     def _check_workload(self, order: Order) -> None:
         if order.workload != self.workload_name:
@@ -196,6 +202,11 @@ def add_client_later(client_id: str, load: Callable[[], Client]) -> None:
     _clients[client_id] = load
 
 
+def is_one_of_many() -> bool:
+    """Say whether this process serves more than one client."""
+    return len(_clients) > 1
+
+
 def find_client(client_id: str) -> Client:
     """Return the client of this id that this process serves.
 
@@ -211,3 +222,4 @@ def forget_clients() -> None:
     """Serve no clients any more, and forget what they answered."""
     _clients.clear()
     _recent_answers.clear()
+    forget_shared()
