@@ -48,7 +48,7 @@ def simulate(
     """
     folder = RunFolder.create(path / "run", config)
     registry, chunks = MemoryRegistry(), MemoryChunks()
-    orchestrator.tasks.use_chunks(chunks)
+    orchestrator.tasks.use_store(chunks)
     forget_clients()
     try:
         for client_id, participant in participants.items():
@@ -77,7 +77,7 @@ def _client(client_id: str, participant: Participant, config: RunConfig, chunks:
         workload_name=config.workload,
         workload=participant.workload,
         data=participant.workload.client_data(source),
-        chunks=chunks,
+        blobs=chunks,
         folder=path / "clients" / client_id,
         incarnation="first",
         leave=lambda _: None,

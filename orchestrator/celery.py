@@ -20,7 +20,7 @@ from tasks.errors import FederationError
 from tasks.lifeline import die_with_parent
 from tasks.loading import add_current_folder
 from tasks.names import ORCHESTRATOR_QUEUE
-from tasks.redis_chunks import RedisChunks
+from tasks.stores import given_folder, open_store
 from tasks.workload import load_workload
 
 try:
@@ -53,4 +53,4 @@ def _open_many_files() -> None:
 def _start_pool_process(**_: object) -> None:
     die_with_parent()
     _open_many_files()
-    own_tasks.use_chunks(RedisChunks(broker.connect(_url, timeout_s=broker.CHUNK_TIMEOUT_S)))
+    own_tasks.use_store(open_store(_url, given_folder()))

@@ -18,7 +18,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model
 from tasks import arrays, blobs, names, sets
-from tasks.chunks import ChunkStore
+from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
 from tasks.errors import FederationError
 from tasks.messages import Metrics, finite
@@ -107,7 +107,7 @@ def close_round(
     return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, metrics=metrics)
 
 
-def hand_out(folder: RunFolder, chunks: ChunkStore, round_number: int, parts: Sequence[FilledSlot]) -> HandedOut:
+def hand_out(folder: RunFolder, store: BlobStore, round_number: int, parts: Sequence[FilledSlot]) -> HandedOut:
     """Put a round's updates where other clients can read them; their names don't tell whose they are."""
     run_id = folder.config().run_id
     accepted = sorted(part.client_id for part in parts if part.record.status in ACCEPTED)
@@ -115,7 +115,7 @@ def hand_out(folder: RunFolder, chunks: ChunkStore, round_number: int, parts: Se
     for number, client_id in enumerate(accepted):
         parameters, _ = sets.split(arrays.map_file(update_path(folder, round_number, client_id)))
         name = names.handed_out_blob(run_id, round_number, number)
-        updates[client_id] = blobs.publish(chunks, name, arrays.encode(parameters), blobs.TTL_S)
+        updates[client_id] = blobs.publish(store, name, arrays.encode(parameters))
     return HandedOut(parts=list(parts), updates=updates)
 
 

@@ -115,7 +115,7 @@ class Collector:
         self._wire.courier.forget([order.order_id])
         if isinstance(order, TrainOrder):
             name = update_blob(order.client_id, order.run_id, order.round_number)
-            discard_updates(self._wire.chunks, [name], order.parameters.size_bytes)
+            discard_updates(self._wire.blobs, [name], order.parameters.size_bytes)
 
     def send(self, task: str, orders: Sequence[Order]) -> None:
         """Send orders to the queues that their clients announced."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from orchestrator.selectors import ConnectedClient
 from orchestrator.wire import Wire
 from tasks import arrays, blobs, names, sets
 from tasks.blobs import BlobRef
+from tasks.digests import digest_of_file
 from tasks.errors import ConfigurationError, RunFailedError
 from tasks.messages import Order
 
@@ -66,13 +66,13 @@ class RunContext:
 
     def publish_model(self, after_round: int) -> BlobRef:
         """Put the model that round ``after_round`` ended with where clients can read it."""
-        with self.folder.checkpoint(after_round).open("rb") as file:
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        name = names.global_blob(self.config.run_id, after_round)
-        if after_round not in self.digests:
-            return blobs.publish(self.wire.chunks, name, [view], blobs.TTL_S)
-        ref = BlobRef(name=name, size_bytes=len(view), digest=self.digests[after_round])
-        blobs.upload(self.wire.chunks, ref, [view], blobs.TTL_S)
+        path = self.folder.checkpoint(after_round)
+        ref = BlobRef(
+            name=names.global_blob(self.config.run_id, after_round),
+            size_bytes=path.stat().st_size,
+            digest=self.digests.get(after_round) or digest_of_file(path),
+        )
+        self.wire.blobs.put_file(ref, path)
         return ref
 
     def publish_broadcast(self, after_round: int) -> BlobRef | None:
@@ -83,7 +83,7 @@ class RunContext:
         state = sets.split(arrays.map_file(path))[1]
         chosen = sets.join({}, {kind: state[kind] for kind in self.algorithm.broadcast if kind in state})
         name = names.broadcast_blob(self.config.run_id, after_round)
-        return blobs.publish(self.wire.chunks, name, arrays.encode(chosen), blobs.TTL_S) if chosen else None
+        return blobs.publish(self.wire.blobs, name, arrays.encode(chosen)) if chosen else None
 
     def term(self, timeout_s: float) -> Term:
         """Return a term of this many seconds that begins now."""

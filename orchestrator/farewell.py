@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from orchestrator.context import RunContext
 from orchestrator.slots import Slots
 from tasks import names
-from tasks.blobs import discard
 from tasks.messages import DisconnectOrder, Order, SetParametersOrder, Status
 
 logger = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
         for client_id in sorted(incarnations)
     ]
     _carry_out(context, names.SET_PARAMETERS_TASK, orders, incarnations, timeout_s)
-    discard(context.wire.chunks, parameters)
+    context.wire.blobs.discard([parameters.name], parameters.size_bytes)
     term = context.term(timeout_s)
     farewells = [
         context.order(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from orchestrator.collecting import GRACE_S
 from orchestrator.context import RunContext
 from orchestrator.slots import Slots
-from tasks import blobs, names
+from tasks import names
 from tasks.messages import Answer, EvaluateOrder, Metrics, Status, finite
 
 
@@ -27,7 +27,7 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
     context.collector.send(names.EVALUATE_TASK, orders)
     context.collector.collect(names.EVALUATE_TASK, slots, timeout_s + GRACE_S)
     context.wire.courier.forget([order.order_id for order in orders])
-    blobs.discard(context.wire.chunks, parameters)
+    context.wire.blobs.discard([parameters.name], parameters.size_bytes)
     return mean_metrics([answer for _, answer in slots.filled() if answer.status is Status.EVALUATED])
 
 

@@ -17,7 +17,7 @@ from orchestrator.peers import ask_peers
 from orchestrator.records import ClosedRound, HandedOut, LateAnswer, OpenRound, PeerScores, RoundRecord
 from orchestrator.slots import Slot, Slots
 from orchestrator.taking_in import discard_updates, kept_answer
-from tasks import blobs, names
+from tasks import names
 from tasks.blobs import BlobRef
 from tasks.messages import Answer, Order, Status, TrainOrder, encode
 from tasks.seeds import derive_seed
@@ -83,12 +83,12 @@ class Round:
         closed = self._closed()
         for sent in (opened.parameters, opened.broadcast):
             if sent is not None:
-                blobs.discard(context.wire.chunks, sent)
+                context.wire.blobs.discard([sent.name], sent.size_bytes)
         return self._record(closed)
 
     def forget(self) -> None:
         """Remove what the round has left on the broker."""
-        courier, chunks = self._context.wire.courier, self._context.wire.chunks
+        courier = self._context.wire.courier
         task_ids = self._context.collector.over(order.order_id for order in self._slots.orders())
         task_ids += [chord.body_id for chord in self._chords] + self._called
         if self._is_crowded:
@@ -98,7 +98,7 @@ class Round:
             names.update_blob(order.client_id, order.run_id, order.round_number) for order in self._slots.orders()
         ]
         # Of those that came late or were rejected unread.
-        discard_updates(chunks, updates, self._opened.parameters.size_bytes)
+        discard_updates(self._context.wire.blobs, updates, self._opened.parameters.size_bytes)
 
     def _order(self, client_id: str, term: Term) -> TrainOrder:
         context, opened = self._context, self._opened

@@ -85,6 +85,11 @@ class RunFolder:
         """File of the algorithm's state after round ``round_number``, a part of its checkpoint; may be missing."""
         return self.checkpoints / f"round-{round_number:04d}.state.safetensors"
 
+    @property
+    def blobs(self) -> Path:
+        """Folder of what clients and orchestrator send each other, where all are on one machine."""
+        return self.path / "blobs"
+
     def updates(self, round_number: int) -> Path:
         """Folder of the updates taken in for a round."""
         return self.path / "updates" / f"round-{round_number:04d}"

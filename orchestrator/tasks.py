@@ -14,17 +14,17 @@ from orchestrator.records import FilledSlot, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import names
-from tasks.chunks import ChunkStore
+from tasks.blobs import BlobStore
 from tasks.errors import FederationError
 from tasks.messages import Answer, decode
 
 logger = logging.getLogger(__name__)
 
 _PARTS = TypeAdapter(list[FilledSlot])
-_stores: list[ChunkStore] = []
+_stores: list[BlobStore] = []
 
 
-def use_chunks(store: ChunkStore) -> None:
+def use_store(store: BlobStore) -> None:
     """Have the tasks of this process find blobs in ``store``."""
     _stores[:] = [store]
 

@@ -24,7 +24,7 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
-from tasks.chunks import Chunk, Wanted
+from tasks.chunks import Chunk, ChunkedBlobs, Wanted
 from tasks.errors import BlobError
 
 MAX_IDLE_S = 1.0
@@ -37,7 +37,7 @@ _SMALL_BYTES = 2**16
 """Of fewer bytes it is quicker to copy them than to send them by themselves."""
 
 
-class RedisChunks:
+class RedisChunks(ChunkedBlobs):
     """Chunks in Redis.
 
     Args:
@@ -78,7 +78,7 @@ class RedisChunks:
             self._retry.call_with_retry(lambda: send_all(_Line.open(connection)), lambda _: connection.disconnect())
 
     def receive(self, wanted: Sequence[Wanted]) -> Iterator[int | None]:
-        """Fill the buffers; see :class:`tasks.chunks.ChunkStore`.
+        """Fill the buffers; see :class:`tasks.chunks.ChunkedBlobs`.
 
         Raises:
             BlobError: If what is kept under a name isn't a string.
@@ -89,7 +89,7 @@ class RedisChunks:
             for position in range(len(wanted)):
                 yield self._retry.call_with_retry(partial(reading.read, position), reading.begin_anew)
 
-    def has(self, name: str) -> bool:
+    def has_chunk(self, name: str) -> bool:
         """Say whether there is a chunk of this name."""
         return bool(self._redis.exists(name))
 

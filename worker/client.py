@@ -9,9 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import arrays, blobs, sets
-from tasks.blobs import BlobRef
-from tasks.chunks import ChunkStore
+from tasks import arrays, sets
+from tasks.blobs import BlobRef, BlobStore, describe
 from tasks.messages import (
     Answer,
     DisconnectOrder,
@@ -46,7 +45,7 @@ class Client:
         workload_name: The workload as it was named; orders for another are refused.
         workload: The workload.
         data: The client's own data.
-        chunks: Where blobs are.
+        blobs: Where blobs are.
         folder: The client's own folder; its model is kept there.
         incarnation: New each time the client's worker starts.
         leave: Called with a number of seconds: leave, and come back after that many; 0: never.
@@ -59,7 +58,7 @@ class Client:
     workload_name: str
     workload: Workload
     data: ClientData
-    chunks: ChunkStore
+    blobs: BlobStore
     folder: Path
     incarnation: str
     leave: Callable[[float], None]
@@ -100,18 +99,18 @@ class Client:
         )
         name = update_blob(self.client_id, order.run_id, order.round_number)
         pieces = list(arrays.encode(sets.join(result.parameters, local.sent)))
-        update = blobs.describe(name, pieces)
+        update = describe(name, pieces)
         local_state.save(update_name(order.round_number, update.digest), local.state)
         if order.waits_for_turn and self.turns is not None:
             say_ready()
             latest = order.deadline + order.turn_timeout_s
             self.turns.wait(name, order.run_id, timeout_s=latest - self.broker_time())
-        blobs.upload(self.chunks, update, pieces, blobs.TTL_S)
+        self.blobs.put(update, pieces)
         return answer.model_copy(update={"update": update})
 
     def has_update_of(self, answer: Answer) -> bool:
         """Say whether the update that an answer tells of, if any, is still where it was put."""
-        return answer.update is None or self.chunks.has(answer.update.chunk_names()[0])
+        return answer.update is None or self.blobs.has(answer.update)
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
@@ -147,7 +146,7 @@ class Client:
         self._check_workload(order)
 
         def fetch() -> arrays.Arrays:
-            return arrays.decode(blobs.fetch(self.chunks, ref).toreadonly())
+            return arrays.decode(self.blobs.get(ref))
 
         return shared(kind, ref.digest, fetch) if is_one_of_many() else fetch()
 

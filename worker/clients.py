@@ -20,7 +20,7 @@ from tasks import broker
 from tasks.loading import add_current_folder
 from tasks.names import client_queue, shared_queue
 from tasks.presence import Announcement
-from tasks.redis_chunks import RedisChunks
+from tasks.stores import given_folder, open_store
 from tasks.turns import RedisTurns
 from tasks.workload import DataSource, Part, Workload, load_workload
 from worker import compute
@@ -144,7 +144,7 @@ def _loader(
     workload: Workload,
     sources: Mapping[str, DataSource],
 ) -> Callable[[str], Client]:
-    chunks = RedisChunks(broker.connect(settings.broker_url, timeout_s=broker.CHUNK_TIMEOUT_S))
+    blobs = open_store(settings.broker_url, given_folder())
     connection = broker.connect(settings.broker_url)
     turns = RedisTurns(connection)
 
@@ -158,7 +158,7 @@ def _loader(
             workload_name=settings.workload,
             workload=workload,
             data=workload.client_data(sources[client_id]),
-            chunks=chunks,
+            blobs=blobs,
             folder=served.folders[client_id],
             incarnation=incarnation,
             leave=functools.partial(leave, client_id),

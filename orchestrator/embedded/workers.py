@@ -13,6 +13,7 @@ from orchestrator.run_folder import RunFolder
 from tasks.broker import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.names import numbered_client_id
+from tasks.stores import FOLDER_VARIABLE
 from tasks.workload import Part
 
 _PATHS = os.pathsep.join(path for path in sys.path if path)
@@ -31,7 +32,12 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     It is killed without notice: all it does can be done again, and while it ends it would still take tasks, those of
     the orchestrator's next start among them.
     """
-    environment = {URL_VARIABLE: url, "ORCHESTRATOR_PRELOAD": config.workload, "PYTHONPATH": _PATHS}
+    environment = {
+        URL_VARIABLE: url,
+        FOLDER_VARIABLE: blob_folder(config, folder),
+        "ORCHESTRATOR_PRELOAD": config.workload,
+        "PYTHONPATH": _PATHS,
+    }
     return Process(
         name="worker",
         command=_celery("orchestrator", "orchestrator", "--concurrency", str(min(num_cores(), MOST_OWN_PROCESSES))),
@@ -39,6 +45,11 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
         log=folder.logs / "worker.log",
         grace_s=0.0,
     )
+
+
+def blob_folder(config: RunConfig, folder: RunFolder) -> str:
+    """Return the folder of blobs where all processes are on this machine, else nothing: they go through the broker."""
+    return str(folder.blobs.resolve()) if config.local else ""
 
 
 def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Process]:
@@ -56,6 +67,7 @@ def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Proce
 def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, who: Mapping[str, str]) -> Process:
     environment = {
         URL_VARIABLE: url,
+        FOLDER_VARIABLE: blob_folder(config, folder),
         "CLIENT_PART": "",
         "CLIENT_COUNT": "",
         "CLIENT_CONCURRENCY": "",

@@ -79,7 +79,7 @@ class Federation:
     def start_clients(self) -> None:
         """Start all clients, or start them anew: what they know is in their folders."""
         forget_clients()
-        orchestrator.tasks.use_chunks(self.chunks)
+        orchestrator.tasks.use_store(self.chunks)
         for index, client_id in enumerate(CLIENTS):
             workload = self.workloads.get(client_id) or Digits()
             data = workload.client_data(DataSource(part=Part(index, len(CLIENTS))))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from blake3 import blake3
@@ -9,7 +11,7 @@ from pydantic import ValidationError
 
 from tasks import blobs
 from tasks.blobs import BlobRef
-from tasks.chunks import MemoryChunks
+from tasks.chunks import MemoryChunks, cut_into_chunks
 from tasks.errors import BlobError
 from tests.support import blob_ref
 
@@ -38,7 +40,7 @@ def stored(data: bytes) -> tuple[MemoryChunks, BlobRef]:
 def test_chunks_are_the_pieces_laid_end_to_end_and_all_but_the_last_are_full(pieces: list[bytes], size: int) -> None:
     # Given pieces of any length
     # When they are cut into chunks
-    chunks = [b"".join(chunk) for chunk in blobs._chunks(views(*pieces), size)]
+    chunks = [b"".join(chunk) for chunk in cut_into_chunks(views(*pieces), size)]
     # Then nothing is lost, and no chunk is empty or longer than it may be
     assert b"".join(chunks) == b"".join(pieces)
     assert all(len(chunk) == size for chunk in chunks[:-1])
@@ -47,7 +49,7 @@ def test_chunks_are_the_pieces_laid_end_to_end_and_all_but_the_last_are_full(pie
 
 def test_pieces_of_five_three_and_two_bytes_are_chunks_of_four_four_and_two() -> None:
     # Given three pieces, when they are cut every four bytes, then a chunk may hold the end of one and another's start
-    chunks = [b"".join(chunk) for chunk in blobs._chunks(views(b"abcde", b"fgh", b"ij"), 4)]
+    chunks = [b"".join(chunk) for chunk in cut_into_chunks(views(b"abcde", b"fgh", b"ij"), 4)]
     assert chunks == [b"abcd", b"efgh", b"ij"]
 
 
@@ -55,7 +57,9 @@ def test_chunks_are_the_pieces_own_memory() -> None:
     # Given two pieces of ten bytes and five
     pieces = [np.arange(10, dtype=np.uint8), np.arange(5, dtype=np.uint8)]
     # When they are cut every four
-    chunks = [[np.frombuffer(view, np.uint8) for view in chunk] for chunk in blobs._chunks([p.data for p in pieces], 4)]
+    chunks = [
+        [np.frombuffer(view, np.uint8) for view in chunk] for chunk in cut_into_chunks([p.data for p in pieces], 4)
+    ]
     # Then nothing is copied, where a chunk holds the end of one and another's start neither
     assert [[view.tolist() for view in chunk] for chunk in chunks] == [
         [[0, 1, 2, 3]],
@@ -69,7 +73,7 @@ def test_chunks_are_the_pieces_own_memory() -> None:
 def test_pieces_that_are_no_bytes_are_taken_as_bytes() -> None:
     # Given the memory of two float32 numbers, when it is cut every four bytes, then there is a chunk for each
     values = np.array([1, 2], np.float32)
-    assert [b"".join(chunk) for chunk in blobs._chunks([values.data], 4)] == [b"\0\0\x80\x3f", b"\0\0\0\x40"]
+    assert [b"".join(chunk) for chunk in cut_into_chunks([values.data], 4)] == [b"\0\0\x80\x3f", b"\0\0\0\x40"]
 
 
 @given(pieces=st.lists(st.binary(max_size=50), min_size=1, max_size=5).filter(any))
@@ -81,7 +85,7 @@ def test_what_is_published_is_fetched(pieces: list[bytes]) -> None:
     # Then the reference is right, and what is fetched is the same
     data = b"".join(pieces)
     assert ref == BlobRef(name="b", size_bytes=len(data), digest=blake3(data).hexdigest())
-    assert blobs.fetch(store, ref) == data
+    assert store.get(ref) == data
 
 
 @settings(max_examples=40)
@@ -94,7 +98,7 @@ def test_blobs_of_any_number_of_chunks_are_fetched(size_bytes: int) -> None:
     store, ref = stored(content(size_bytes))
     # When it is fetched, then it is whole
     assert ref.num_chunks == len(store.chunks)
-    assert blobs.fetch(store, ref) == content(size_bytes)
+    assert store.get(ref) == content(size_bytes)
 
 
 def test_a_blob_of_one_byte_more_than_two_chunks_is_three_chunks_of_2_mib_and_one_byte() -> None:
@@ -111,17 +115,22 @@ def test_a_blob_of_one_byte_more_than_two_chunks_is_three_chunks_of_2_mib_and_on
     }
     assert ref.chunk_names() == list(store.chunks)
     assert ref.chunk_sizes() == [2_097_152, 2_097_152, 1]
-    assert blobs.fetch(store, ref) == data
+    assert store.get(ref) == data
 
 
-def test_chunks_are_read_into_one_memory() -> None:
+def test_a_blob_is_made_a_file_with_the_memory_of_one_chunk(tmp_path: Path) -> None:
     # Given a blob of three chunks
     store, ref = stored(content(2 * CHUNK + 5))
-    # When it is read chunk by chunk
-    chunks = [(bytes(chunk), np.frombuffer(chunk, np.uint8)) for chunk in blobs.read(store, ref)]
-    # Then it is whole, and took the memory of one
-    assert b"".join(copy for copy, _ in chunks) == content(2 * CHUNK + 5)
-    assert all(np.shares_memory(chunks[0][1], view) for _, view in chunks)
+    # When it is made a file
+    buffers: list[memoryview] = []
+    receive = store.receive
+    store.receive = lambda wanted: (buffers.extend(want.buffer for want in wanted), receive(wanted))[1]  # type: ignore[method-assign]
+    store.get_file(ref, tmp_path / "file")
+    # Then it is whole, and took the memory of one chunk
+    assert (tmp_path / "file").read_bytes() == content(2 * CHUNK + 5)
+    views = [np.frombuffer(buffer, np.uint8) for buffer in buffers]
+    assert [len(view) for view in views] == [CHUNK, CHUNK, 5]
+    assert all(np.shares_memory(views[0], view) for view in views)
 
 
 def test_a_missing_chunk_is_told_by_its_number() -> None:
@@ -130,7 +139,7 @@ def test_a_missing_chunk_is_told_by_its_number() -> None:
     store.delete(["b:1"])
     # When it is fetched, then the message says so
     with pytest.raises(BlobError, match="blob 'b': chunk 2 of 3 is missing"):
-        blobs.fetch(store, ref)
+        store.get(ref)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +152,7 @@ def test_a_chunk_of_another_length_is_refused(num_bytes: int, length: str) -> No
     store.chunks["b:0"] = content(num_bytes)
     # When it is fetched, then the message says so
     with pytest.raises(BlobError, match=f"chunk 1 has {length} instead of 65536"):
-        blobs.fetch(store, ref)
+        store.get(ref)
 
 
 @pytest.mark.parametrize(("num_bytes", "length"), [(4, "4 bytes"), (6, "6 bytes")])
@@ -153,7 +162,7 @@ def test_a_last_chunk_of_another_length_is_refused(num_bytes: int, length: str) 
     store.chunks["b:1"] = content(num_bytes)
     # When it is fetched, then the message says so
     with pytest.raises(BlobError, match=f"chunk 2 has {length} instead of 5"):
-        blobs.fetch(store, ref)
+        store.get(ref)
 
 
 @settings(max_examples=25)
@@ -166,19 +175,20 @@ def test_a_flipped_bit_anywhere_is_noticed(position: int, bit: int) -> None:
     store.chunks[f"b:{position // CHUNK}"] = bytes(damaged)
     # When it is fetched, then the digest tells
     with pytest.raises(BlobError, match="don't match their digest"):
-        blobs.fetch(store, ref)
+        store.get(ref)
 
 
 def test_a_discarded_blob_leaves_nothing_behind_and_others_alone() -> None:
-    # Given two blobs
-    store, ref = stored(content(3 * CHUNK))
+    # Given two blobs, one of them of three chunks
+    store = MemoryChunks()
+    ref = blobs.publish(store, "b", views(content(2 * blobs.CHUNK_BYTES + 1)), 60)
     other = blobs.publish(store, "other", views(b"abc"), 60)
     # When one is discarded, twice
-    blobs.discard(store, ref)
-    blobs.discard(store, ref)
+    store.discard([ref.name], ref.size_bytes)
+    store.discard([ref.name], ref.size_bytes)
     # Then the other is all that there is
     assert store.chunks == {"other:0": b"abc"}
-    blobs.discard(store, other)
+    store.discard([other.name], other.size_bytes)
     assert store.chunks == {}
 
 
