@@ -85,13 +85,12 @@ def close_round(
     if len(accepted) < config.min_updates:
         reason = f"{len(accepted)} updates were accepted, {config.min_updates} are needed (--min-updates)"
         return _failed(folder, round_number, answers, reason)
-    opened = folder.open_round()
     try:
         parameters, state = next_model(
             folder,
             round_number,
             {client_id: answers[client_id] for client_id in accepted},
-            num_clients=opened.num_clients if opened else 0,
+            opened=folder.open_round(),
             buffers=workload.buffer_names(),
         )
     except TooFewUpdatesError as error:

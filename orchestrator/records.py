@@ -142,6 +142,8 @@ class OpenRound(_Record):
     """What the algorithm sends along with the model."""
     num_clients: int = 0
     """Clients that were connected."""
+    is_crowded: bool = False
+    """Whether its updates are too many to be all on their way at once, see :mod:`orchestrator.flow`."""
     started_at: str
 
     @property

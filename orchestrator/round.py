@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from orchestrator.collecting import GRACE_S
+from orchestrator.config import RunConfig
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, Term, own_result
 from orchestrator.couriers import Chord
 from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
@@ -40,8 +41,7 @@ class Round:
     def __init__(self, context: RunContext, opened: OpenRound) -> None:
         self._context = context
         self._opened = opened
-        self._limit = updates_at_a_time(context.config.in_flight_mb * 10**6, opened.parameters.size_bytes)
-        self._is_crowded = context.wire.has_flow and len(opened.cohort) > self._limit
+        self._is_crowded = context.wire.has_flow and opened.is_crowded
         term = context.term(context.config.timeout_s)
         orders = [self._order(client_id, term) for client_id in sorted(opened.cohort)]
         self._slots = Slots(orders, opened.cohort)
@@ -128,7 +128,8 @@ class Round:
         held = [order.order_id for order in orders if self._is_held_back(order.client_id)]
         # Each process of a worker that many share has an order to go on with.
         enough = 2 * self._context.manager.most_cpus() if held else 0
-        return Flow(max(self._limit, enough), held)
+        size_bytes = self._opened.parameters.size_bytes
+        return Flow(max(updates_at_a_time(self._context.config.in_flight_mb * 1e6, size_bytes), enough), held)
 
     def _admit(self, left_s: float) -> None:
         """Take clients that have joined since the round was opened into it, if there is time enough."""
@@ -258,15 +259,21 @@ class Round:
 
 
 def open_record(
-    round_number: int, cohort: Mapping[str, str], parameters: BlobRef, broadcast: BlobRef | None, num_clients: int
+    config: RunConfig,
+    round_number: int,
+    cohort: Mapping[str, str],
+    parameters: BlobRef,
+    broadcast: BlobRef | None,
+    num_clients: int,
 ) -> OpenRound:
     """Return the record of a round that opens now."""
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    started_at = datetime.now(UTC).isoformat(timespec="microseconds")
     return OpenRound(
         round_number=round_number,
         cohort=dict(cohort),
         parameters=parameters,
         broadcast=broadcast,
         num_clients=num_clients,
+        is_crowded=len(cohort) > updates_at_a_time(config.in_flight_mb * 1e6, parameters.size_bytes),
         started_at=started_at,
     )

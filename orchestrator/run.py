@@ -198,7 +198,7 @@ class Run:
         parameters = self._context.publish_model(round_number - 1)
         broadcast = self._context.publish_broadcast(round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
-        return open_record(round_number, members, parameters, broadcast, len(self._manager.connected()))
+        return open_record(self._config, round_number, members, parameters, broadcast, len(self._manager.connected()))
 
     def _wait_for_cohort(self, round_number: int) -> list[str]:
         """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""

@@ -44,11 +44,10 @@ def take_in(
     """
     updates = folder.updates(round_number)
     updates.mkdir(parents=True, exist_ok=True)
-    record_path = updates / f"{answer.client_id}.json"
-    record = _kept_record(record_path)
+    record = kept_record(folder, round_number, answer.client_id)
     if record is None:
         record = score(_take_in_update(folder, store, round_number, answer))
-        write_record(record_path, record)
+        write_record(_record_path(folder, round_number, answer.client_id), record)
     if answer.update is not None:
         discard_updates(store, [answer.update.name], folder.checkpoint(round_number - 1).stat().st_size)
     return FilledSlot(client_id=answer.client_id, record=record)
@@ -56,7 +55,7 @@ def take_in(
 
 def kept_answer(folder: RunFolder, order: Order) -> Answer | None:
     """Return what stands in for the answer to an order whose update has been taken in already, or None."""
-    record = _kept_record(folder.updates(order.round_number) / f"{order.client_id}.json")
+    record = kept_record(folder, order.round_number, order.client_id)
     if record is None:
         return None
     return Answer(
@@ -114,8 +113,13 @@ def _check_size(ref: BlobRef, max_bytes: int) -> None:
         raise BlobError(f"the update has {ref.size_bytes} bytes, {max_bytes} are allowed for this model")
 
 
-def _kept_record(path: Path) -> SlotRecord | None:
+def kept_record(folder: RunFolder, round_number: int, client_id: str) -> SlotRecord | None:
+    """Return the record of a slot that was taken in, or None."""
     try:
-        return SlotRecord.model_validate_json(path.read_bytes())
+        return SlotRecord.model_validate_json(_record_path(folder, round_number, client_id).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def _record_path(folder: RunFolder, round_number: int, client_id: str) -> Path:
+    return folder.updates(round_number) / f"{client_id}.json"

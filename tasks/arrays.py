@@ -62,6 +62,11 @@ class ArraySpec:
         """Bytes that the array's values take."""
         return math.prod(self.shape) * _CODES[self.dtype].itemsize
 
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype as NumPy has it."""
+        return _CODES[self.dtype]
+
 
 Spec = dict[str, ArraySpec]
 
