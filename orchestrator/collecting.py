@@ -190,10 +190,11 @@ class Collector:
         """Wait for answers, and fill their slots."""
         slots, flow = collection.slots, collection.flow
         task_ids = [*collection.out, *self._outstanding, *flow.parts()]
+        taken_in = []
         for task_id, raw in self._wire.courier.collect(task_ids, pause_s, MAX_ANSWER_BYTES).items():
             slot = slots.find_open(task_id)
             if slot is None and flow.taken_in(task_id):
-                self._wire.courier.forget([task_id])
+                taken_in.append(task_id)
             elif slot is None:
                 self._take_late(raw, self._outstanding[task_id])
             elif says_ready(raw):
@@ -201,6 +202,8 @@ class Collector:
                 flow.wait(task_id)
             else:
                 self._fill(collection, self._read(raw, slot.order))
+        if taken_in:
+            self._wire.courier.forget(taken_in)
 
     def _look_after(self, collection: _Collection) -> None:
         """Send their orders again to clients that were started anew, and give up those that have vanished."""

@@ -109,10 +109,10 @@ class Courier(Protocol):
 class CeleryCourier:
     """Carries over Celery and Redis."""
 
-    def __init__(self, app: Celery, url: str) -> None:
+    def __init__(self, app: Celery, url: str, run_id: str) -> None:
         self._app = app
         self._client = connect(url)
-        self._results = Results(url, self._client)
+        self._results = Results(url, run_id, self._client)
         self._turns = RedisTurns(self._client)
         self._publisher = Publisher(app, self._client)
 

@@ -86,7 +86,7 @@ def _wire(
         return own_worker_ended
 
     return Wire(
-        courier=CeleryCourier(app, url),
+        courier=CeleryCourier(app, url, config.run_id),
         registry=RedisRegistry(quick),
         blobs=open_store(url, blob_folder),
         broker_time=lambda: broker.time_of(client),

@@ -100,7 +100,7 @@ class RunFolder:
         Raises:
             RunFolderError: If it is damaged.
         """
-        return self._read(self.path / "config.json", RunConfig)
+        return self._read_kept(self.path / "config.json", RunConfig)
 
     def history(self) -> list[RoundRecord]:
         """Return the records of the closed rounds; a last line that was cut short is not one.
@@ -157,7 +157,7 @@ class RunFolder:
         """Return the round that was open when the orchestrator ended, or None."""
         path = self.path / "open-round.json"
         is_there = path.exists() and path.stat().st_size > 0
-        return self._read(path, OpenRound) if is_there else None
+        return self._read_kept(path, OpenRound) if is_there else None
 
     def discard_updates(self) -> None:
         """Remove what was taken in for rounds that are not closed."""
@@ -185,6 +185,23 @@ class RunFolder:
             return kind.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+    def _read_kept(self, path: Path, kind: type[R]) -> R:
+        """Read a record that is asked for with each update: anew only if the file isn't the one that was read last."""
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise RunFolderError(f"{path} is damaged: {error}") from None
+        mark = (path, found.st_ino, found.st_mtime_ns, found.st_size)
+        kept = _kept.get(kind)
+        if kept is None or kept[0] != mark:
+            _kept[kind] = kept = (mark, self._read(path, kind))
+        record: R = kept[1]  # type: ignore[assignment]  # what is kept under a kind is of that kind
+        return record
+
+
+_kept: dict[type[BaseModel], tuple[tuple[Path, int, int, int], BaseModel]] = {}
+"""The records of each kind that this process read last, and what the file was."""
 
 
 def _check_digest(path: Path, digest: str) -> None:
