@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it has no types
 
@@ -51,13 +52,22 @@ class Sample:
         return sum(self.bytes_of.values())
 
 
-def read_status(text: str) -> tuple[int, int]:
-    """Return from ``/proc/PID/status`` the resident bytes that are anonymous or shared memory, and the peak (VmHWM).
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A process's resident bytes: anonymous ones, those in shared memory, and the peak of all, files' pages included.
 
-    The pages of files are not among the former. A process that has ended has neither.
+    A process that has ended has none.
     """
-    found = {name: int(size) * 1024 for name, size in _SIZES.findall(text)}
-    return found.get("RssAnon", 0) + found.get("RssShmem", 0), found.get("VmHWM", 0)
+
+    anonymous: int
+    shared: int
+    peak: int
+
+    @classmethod
+    def parse(cls, status: str) -> Memory:
+        """Read ``/proc/PID/status``."""
+        found = {name: int(size) * 1024 for name, size in _SIZES.findall(status)}
+        return cls(found.get("RssAnon", 0), found.get("RssShmem", 0), found.get("VmHWM", 0))
 
 
 def descendants(pid: int) -> list[int]:
@@ -90,12 +100,15 @@ class Sampler(threading.Thread):
     Args:
         role_of: Says what a process is.
         traffic: Asks the broker.
+        shared: A file system in memory whose use counts, as a role of its own, in place of the processes' shared
+            memory: what several of them have mapped would be counted as often.
     """
 
-    def __init__(self, role_of: RoleOf, traffic: Traffic = lambda: None) -> None:
+    def __init__(self, role_of: RoleOf, traffic: Traffic = lambda: None, shared: Path | None = None) -> None:
         super().__init__(daemon=True)
         self._role_of = role_of
         self._traffic = traffic
+        self._shared = shared
         self._over = threading.Event()
         self._watched: dict[int, _Watched] = {}
         self.samples: list[Sample] = []
@@ -127,14 +140,16 @@ class Sampler(threading.Thread):
         sizes: Counter[str] = Counter()
         for pid, watched in self._watched.items():
             try:
-                size, peak = read_status(_read(f"/proc/{pid}/status"))
+                memory = Memory.parse(_read(f"/proc/{pid}/status"))
                 # Between fork and exec a process has the command line of the one that has started it.
                 if time.monotonic() - watched.since < SETTLES_S or not watched.role:
                     watched.role = self._role_of(" ".join(watched.process.cmdline()))
             except (OSError, psutil.Error):
                 continue
-            watched.peak_bytes = max(watched.peak_bytes, peak)
-            sizes[watched.role] += size
+            watched.peak_bytes = max(watched.peak_bytes, memory.peak)
+            sizes[watched.role] += memory.anonymous + (0 if self._shared else memory.shared)
+        if self._shared:
+            sizes["shared"] = psutil.disk_usage(str(self._shared)).used
         return Sample(time.time(), dict(sizes), self._traffic())
 
     def __enter__(self) -> Sampler:

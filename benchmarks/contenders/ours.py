@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.constant import is_right
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
 from benchmarks.contenders.programs import Programs, programs, traffic_at
+from benchmarks.drift import is_right
 from benchmarks.sampling import Sampler, summarise
 from tasks.arrays import map_file
 from tasks.cores import num_cores
@@ -90,8 +90,8 @@ def _check(run_dir: Path, case: Case, rounds: int) -> None:
         statuses = [answer["status"] for answer in record["answers"].values()]
         if statuses != ["trained"] * case.num_clients:
             raise DidNotCompleteError(f"round {record['round_number']} had {statuses.count('trained')} updates")
-    first, last = (run_dir / "checkpoints" / f"round-{number:04d}.safetensors" for number in (0, rounds))
-    if not is_right(map_file(first), map_file(last), case.num_clients, rounds):
+    first, last = (map_file(run_dir / "checkpoints" / f"round-{number:04d}.safetensors") for number in (0, rounds))
+    if first.keys() != last.keys() or not is_right(first.values(), last.values(), case.num_clients, rounds):
         raise DidNotCompleteError("the final model is wrong")
 
 
