@@ -14,8 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it has no types
+from redis import Redis
+from redis.exceptions import RedisError
 
 from benchmarks.contender import Outcome
+from tasks.broker import connect
 
 INTERVAL_S = 0.05
 SETTLES_S = 1.0
@@ -29,8 +32,6 @@ _SIZES = re.compile(r"^(RssAnon|RssShmem|VmHWM):\s+(\d+) kB$", re.MULTILINE)
 
 RoleOf = Callable[[str], str]
 """From a process's command line to its role."""
-Traffic = Callable[[], tuple[int, int] | None]
-"""Returns the bytes that a broker was sent and sent so far, or None if it isn't there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Sample:
         return sum(self.bytes_of.get(role, 0) for role in SERVER)
 
     @property
-    def tree(self) -> int:
+    def all(self) -> int:
         """Bytes of all processes."""
         return sum(self.bytes_of.values())
 
@@ -70,17 +71,51 @@ class Memory:
         return cls(found.get("RssAnon", 0), found.get("RssShmem", 0), found.get("VmHWM", 0))
 
 
+class Traffic:
+    """Asks a broker how many bytes it was sent, and sent.
+
+    Args:
+        url: Returns the broker's URL, or None as long as there is none.
+    """
+
+    def __init__(self, url: Callable[[], str | None] = lambda: None) -> None:
+        self._url = url
+        self._client: Redis | None = None
+
+    def read(self) -> tuple[int, int] | None:
+        """Return the bytes in and out so far, or None if the broker isn't there."""
+        if self._client is None:
+            url = self._url()
+            if url is None:
+                return None
+            self._client = connect(url, retries=0)
+        try:
+            said: Mapping[str, int] = self._client.info("stats")
+        except (RedisError, OSError):
+            return None
+        return said["total_net_input_bytes"], said["total_net_output_bytes"]
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started, and that still run (Linux)."""
+    found, folder = [], f"/proc/{pid}/task"
+    with suppress(OSError):
+        for thread in os.listdir(folder):  # noqa: PTH208  # ten times as fast as pathlib, at twenty times a second
+            with open(f"{folder}/{thread}/children", "rb") as file:
+                found += [int(word) for word in file.read().split()]
+    return found
+
+
 def descendants(pid: int) -> list[int]:
-    """Return the processes that a process has started, and those that these have, and so on (Linux)."""
-    found, parents = [], [pid]
-    while parents:
-        folder = f"/proc/{parents.pop()}/task"
-        with suppress(OSError):
-            for thread in os.listdir(folder):  # noqa: PTH208  # ten times as fast as pathlib, at twenty times a second
-                with open(f"{folder}/{thread}/children", "rb") as file:
-                    children = [int(word) for word in file.read().split()]
-                parents += children
-                found += children
+    """Return the processes that a process has started, and those that these have, and so on."""
+    found = children(pid)
+    for child in found:  # which grows
+        found += children(child)
     return found
 
 
@@ -95,7 +130,9 @@ class _Watched:
 
 
 class Sampler(threading.Thread):
-    """Samples all processes that this one has started, and those that these have; use as a context manager.
+    """Samples all that the children of this process have started; use as a context manager.
+
+    The children themselves are guardians, which the benchmark needs and no contender.
 
     Args:
         role_of: Says what a process is.
@@ -104,10 +141,10 @@ class Sampler(threading.Thread):
             memory: what several of them have mapped would be counted as often.
     """
 
-    def __init__(self, role_of: RoleOf, traffic: Traffic = lambda: None, shared: Path | None = None) -> None:
+    def __init__(self, role_of: RoleOf, traffic: Traffic | None = None, shared: Path | None = None) -> None:
         super().__init__(daemon=True)
         self._role_of = role_of
-        self._traffic = traffic
+        self._traffic = traffic or Traffic()
         self._shared = shared
         self._over = threading.Event()
         self._watched: dict[int, _Watched] = {}
@@ -131,10 +168,11 @@ class Sampler(threading.Thread):
         return {role: _mb(size) for role, size in sums.items()}
 
     def _look_around(self) -> None:
-        for pid in descendants(os.getpid()):
-            if pid not in self._watched:
-                with suppress(psutil.Error):
-                    self._watched[pid] = _Watched(psutil.Process(pid), time.monotonic())
+        for guardian in children(os.getpid()):
+            for pid in descendants(guardian):
+                if pid not in self._watched:
+                    with suppress(psutil.Error):
+                        self._watched[pid] = _Watched(psutil.Process(pid), time.monotonic())
 
     def _sample(self) -> Sample:
         sizes: Counter[str] = Counter()
@@ -150,7 +188,7 @@ class Sampler(threading.Thread):
             sizes[watched.role] += memory.anonymous + (0 if self._shared else memory.shared)
         if self._shared:
             sizes["shared"] = psutil.disk_usage(str(self._shared)).used
-        return Sample(time.time(), dict(sizes), self._traffic())
+        return Sample(time.time(), dict(sizes), self._traffic.read())
 
     def __enter__(self) -> Sampler:
         """Begin."""
@@ -161,6 +199,7 @@ class Sampler(threading.Thread):
         """Take no more samples."""
         self._over.set()
         self.join()
+        self._traffic.close()
 
 
 def summarise(
@@ -181,16 +220,11 @@ def summarise(
     if idle is None or not during:
         return outcome
     roles = sorted({role for sample in during for role in sample.bytes_of})
-    above = {
-        role: _mb(max(sample.bytes_of.get(role, 0) for sample in during) - idle.bytes_of.get(role, 0)) for role in roles
-    }
-    above |= {
-        "server": _mb(max(sample.server for sample in during) - idle.server),
-        "tree": _mb(max(sample.tree for sample in during) - idle.tree),
-    }
-    idle_mb = {role: _mb(size) for role, size in idle.bytes_of.items()}
-    idle_mb |= {"server": _mb(idle.server), "tree": _mb(idle.tree)}
-    outcome = replace(outcome, above_idle_mb=above, idle_mb=idle_mb)
+    peak_mb = {role: _mb(max(sample.bytes_of.get(role, 0) for sample in during)) for role in roles}
+    peak_mb |= {"server": _mb(max(sample.server for sample in during)), "all": _mb(max(s.all for s in during))}
+    idle_mb = {role: _mb(idle.bytes_of.get(role, 0)) for role in roles}
+    idle_mb |= {"server": _mb(idle.server), "all": _mb(idle.all)}
+    outcome = replace(outcome, peak_mb=peak_mb, idle_mb=idle_mb)
     after = next((sample for sample in samples if sample.at >= ended and sample.traffic), None)
     if after is None or after.traffic is None or idle.traffic is None:
         return outcome

@@ -17,9 +17,9 @@ import numpy as np
 from redis import Redis
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders.programs import IDLE_S, programs, traffic_at, write_json
+from benchmarks.contenders.programs import IDLE_S, programs, write_json
 from benchmarks.drift import NUM_ARRAYS, Values, array_size, step
-from benchmarks.sampling import Sampler, summarise
+from benchmarks.sampling import Sampler, Traffic, summarise
 
 CHUNK_BYTES = 8 * 2**20
 
@@ -39,7 +39,7 @@ class Floor:
         result = folder / "result.json"
         with programs(folder) as started:
             url = started.server(tcp=self.tcp)
-            with Sampler(_role_of, traffic_at(lambda: url)) as sampler:
+            with Sampler(_role_of, Traffic(lambda: url)) as sampler:
                 arguments = (url, str(case.num_clients), str(case.megabytes), str(num_rounds), str(result))
                 started.python("floor", "benchmarks.contenders.floor", *arguments)
                 found = started.wait_for_json(result, limit)

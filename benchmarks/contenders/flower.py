@@ -84,7 +84,8 @@ class Flower:
 
     Attributes:
         start: Starts its programs.
-        in_ray: Whether what it shares lies in Ray's shared memory.
+        in_ray: Whether what it shares lies in Ray's shared memory, and Ray is started within the first round, so that
+            there is no idle before.
     """
 
     start: Callable[[Launch], None]
@@ -116,7 +117,8 @@ class Flower:
         if not found["right"]:
             raise DidNotCompleteError("the final model is wrong")
         outcome = summarise(sampler.samples, found["marks"], found["marks"][-1], num_rounds)
-        return replace(outcome, resident_mb=sampler.resident_mb())
+        idle_mb = {} if self.in_ray else outcome.idle_mb
+        return replace(outcome, idle_mb=idle_mb, resident_mb=sampler.resident_mb())
 
 
 def _role_of(command: str) -> str:

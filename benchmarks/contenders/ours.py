@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders.programs import Programs, programs, traffic_at
+from benchmarks.contenders.programs import Programs, programs
 from benchmarks.drift import is_right
-from benchmarks.sampling import Sampler, summarise
+from benchmarks.sampling import Sampler, Traffic, summarise
 from tasks.arrays import map_file
 from tasks.cores import num_cores
 from tasks.workload import Part
@@ -49,13 +49,13 @@ class Ours:
         run_dir = folder / "run"
         with programs(folder) as started:
             url = self._start(started, case, num_rounds + 1, run_dir)
-            with Sampler(role_of, traffic_at(lambda: url or started.embedded_url())) as sampler:
-                started.wait_until(lambda: _num_lines(run_dir / "history.jsonl") > num_rounds, limit)
-                ended = _history(run_dir)[-1]
-                over = _time(ended) + ended["duration_s"]
+            with Sampler(role_of, Traffic(lambda: url or started.embedded_url())) as sampler:
+                started.wait_until(lambda: num_lines(run_dir / "history.jsonl") > num_rounds, limit)
+                ended = history(run_dir)[-1]
+                over = opened_at(ended) + ended["duration_s"]
                 started.wait_until(lambda: sampler.has_sampled_since(over), limit)
         _check(run_dir, case, num_rounds + 1)
-        marks = [_time(record) for record in _history(run_dir)]
+        marks = [opened_at(record) for record in history(run_dir)]
         ready = (run_dir / "checkpoints" / "round-0000.safetensors").stat().st_mtime
         outcome = summarise(sampler.samples, marks, over, num_rounds + 1, ready)
         return replace(outcome, resident_mb=sampler.resident_mb())
@@ -86,7 +86,7 @@ def _start_client(started: Programs, name: str, **environment: str) -> None:
 
 def _check(run_dir: Path, case: Case, rounds: int) -> None:
     """Check that all clients took part in all rounds, and that the model is what they make of it."""
-    for record in _history(run_dir):
+    for record in history(run_dir):
         statuses = [answer["status"] for answer in record["answers"].values()]
         if statuses != ["trained"] * case.num_clients:
             raise DidNotCompleteError(f"round {record['round_number']} had {statuses.count('trained')} updates")
@@ -95,13 +95,16 @@ def _check(run_dir: Path, case: Case, rounds: int) -> None:
         raise DidNotCompleteError("the final model is wrong")
 
 
-def _time(record: dict[str, Any]) -> float:
+def opened_at(record: dict[str, Any]) -> float:
+    """Return when a round was opened, in seconds since 1970."""
     return datetime.fromisoformat(record["started_at"]).timestamp()
 
 
-def _history(run_dir: Path) -> list[dict[str, Any]]:
+def history(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the records of a run's closed rounds."""
     return [json.loads(line) for line in (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def _num_lines(path: Path) -> int:
+def num_lines(path: Path) -> int:
+    """Return how many whole lines a file has; none if it doesn't exist."""
     return path.read_bytes().count(b"\n") if path.exists() else 0

