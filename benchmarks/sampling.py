@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -23,8 +24,6 @@ from tasks.broker import connect
 INTERVAL_S = 0.05
 SETTLES_S = 1.0
 """Seconds after which a process has the command line that it keeps."""
-SETTLED_S = 1.0
-"""Seconds before the first round in which idle is looked for."""
 SERVER = ("orchestrator", "worker", "broker")
 """Roles that make up ``server``: what whoever runs a federation needs, whoever runs the clients."""
 
@@ -203,7 +202,7 @@ class Sampler(threading.Thread):
 
 
 def summarise(
-    samples: Sequence[Sample], marks: Sequence[float], ended: float, num_rounds: int, ready: float = 0.0
+    samples: Sequence[Sample], marks: Sequence[float], ended: float, num_rounds: int, ready: float = math.inf
 ) -> Outcome:
     """Return what samples show of rounds. All times are by the wall clock.
 
@@ -212,7 +211,8 @@ def summarise(
         marks: When the first round began, and when each complete round was over and so the next could begin.
         ended: When there were no more rounds.
         num_rounds: Rounds until then, of which the last may have been incomplete.
-        ready: When the server had done what it does before the first round.
+        ready: When the server had done what it does before the first round: idle is looked for from then on, and
+            without it just before that round.
     """
     outcome = Outcome(rounds_s=[round(after - before, 6) for before, after in pairwise(marks)])
     idle = _idle(samples, marks[0], ready)
@@ -233,18 +233,19 @@ def summarise(
 
 
 def _idle(samples: Sequence[Sample], first: float, ready: float) -> Sample | None:
-    """Return what was in use before the first round: of the server's roles the least in the last second.
+    """Return what was in use before the first round: the clients' last, and of each of the server's roles the least.
 
-    The model goes to the broker a moment before a round begins. Clients are the later the more of them are there.
+    A client is there the later the more of them there are. The server has made the first model, and what it took is
+    freed; a moment before the round begins it puts the model into the broker.
     """
     before = [sample for sample in samples if sample.at < first]
     if not before:
         return None
-    last = before[-1]
-    settled = [sample for sample in before if sample.at >= max(ready, first - SETTLED_S)]
-    least = min(settled or [last], key=lambda sample: sample.server)
-    sizes = {**last.bytes_of, **{role: least.bytes_of[role] for role in SERVER if role in least.bytes_of}}
-    return Sample(least.at, sizes, least.traffic)
+    settled = [sample for sample in before if sample.at >= ready] or before[-1:]
+    sizes = dict(before[-1].bytes_of)
+    for role in sizes.keys() & set(SERVER):
+        sizes[role] = min(sample.bytes_of.get(role, sizes[role]) for sample in settled)
+    return Sample(settled[0].at, sizes, settled[0].traffic)
 
 
 def _read(path: str) -> str:

@@ -25,6 +25,9 @@ ROLES = (
 )
 """Part of a process's command line -> its role."""
 ROUND_TIMEOUT_S = 1800.0
+SETTLED_S = 1.0
+LEAST_MB_A_SECOND = 50.0
+"""So long before the first round, and before the model goes to the broker at this speed, idle is looked for."""
 
 
 def role_of(command: str) -> str:
@@ -56,7 +59,8 @@ class Ours:
                 started.wait_until(lambda: sampler.has_sampled_since(over), limit)
         _check(run_dir, case, num_rounds + 1)
         marks = [opened_at(record) for record in history(run_dir)]
-        ready = (run_dir / "checkpoints" / "round-0000.safetensors").stat().st_mtime
+        initial = (run_dir / "checkpoints" / "round-0000.safetensors").stat().st_mtime
+        ready = max(initial, marks[0] - SETTLED_S - case.megabytes / LEAST_MB_A_SECOND)
         outcome = summarise(sampler.samples, marks, over, num_rounds + 1, ready)
         return replace(outcome, resident_mb=sampler.resident_mb())
 
@@ -87,9 +91,10 @@ def _start_client(started: Programs, name: str, **environment: str) -> None:
 def _check(run_dir: Path, case: Case, rounds: int) -> None:
     """Check that all clients took part in all rounds, and that the model is what they make of it."""
     for record in history(run_dir):
-        statuses = [answer["status"] for answer in record["answers"].values()]
-        if statuses != ["trained"] * case.num_clients:
-            raise DidNotCompleteError(f"round {record['round_number']} had {statuses.count('trained')} updates")
+        others = [answer for answer in record["answers"].values() if answer["status"] != "trained"]
+        if others or len(record["answers"]) != case.num_clients:
+            why = f", one was {others[0]['status']}: {others[0]['reason']}" if others else ""
+            raise DidNotCompleteError(f"round {record['round_number']} lacked {len(others)} updates{why}")
     first, last = (map_file(run_dir / "checkpoints" / f"round-{number:04d}.safetensors") for number in (0, rounds))
     if first.keys() != last.keys() or not is_right(first.values(), last.values(), case.num_clients, rounds):
         raise DidNotCompleteError("the final model is wrong")

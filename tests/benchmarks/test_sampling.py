@@ -63,15 +63,15 @@ def test_peaks_are_while_the_rounds_are_on_and_the_server_s_roles_at_one_instant
     # Given samples: before, while and after there are rounds
     samples = [
         sample(8.0, orchestrator=1, worker=1, broker=1, clients=1),
-        sample(9.5, orchestrator=10, worker=20, broker=2, clients=40),
-        sample(9.9, orchestrator=10, worker=20, broker=42, clients=50),  # the model is there already
+        sample(9.5, orchestrator=10, worker=50, broker=2, clients=40),  # the worker has just made the first model
+        sample(9.9, orchestrator=10, worker=20, broker=42, clients=50),  # the model is in the broker
         sample(10.5, orchestrator=10, worker=60, broker=82, clients=90),
         sample(11.5, orchestrator=30, worker=20, broker=122, clients=60),
         sample(13.5, orchestrator=99, worker=99, broker=999, clients=99),
     ]
-    # When they are summarised
-    outcome = summarise(samples, [10.0, 11.0, 12.0], 13.0, num_rounds=3)
-    # Then idle is the server's least in the second before the first round, and the clients' last
+    # When they are summarised, the server having been ready at 9
+    outcome = summarise(samples, [10.0, 11.0, 12.0], 13.0, num_rounds=3, ready=9.0)
+    # Then idle is the least of each of the server's roles since then, and the clients' last
     assert outcome.idle_mb == {"orchestrator": 10, "worker": 20, "broker": 2, "clients": 50, "server": 32, "all": 82}
     # And each role's peak is its own, but the server's is of its roles together (172, not 30 + 60 + 122)
     assert outcome.peak_mb == {
@@ -80,13 +80,13 @@ def test_peaks_are_while_the_rounds_are_on_and_the_server_s_roles_at_one_instant
     assert outcome.above_idle_mb("server") == 140
 
 
-def test_idle_is_looked_for_only_after_the_server_was_ready() -> None:
+def test_without_a_time_when_the_server_was_ready_idle_is_just_before_the_first_round() -> None:
     # Given samples of a server one of whose processes isn't there yet in the first
-    samples = [sample(9.5, broker=2), sample(9.8, broker=2, worker=30), sample(10.5, broker=5, worker=31)]
-    # When it is said to have been ready since then
-    outcome = summarise(samples, [10.0, 11.0], 11.0, num_rounds=1, ready=9.7)
+    samples = [sample(9.5, broker=2), sample(9.8, broker=3, worker=30), sample(10.5, broker=5, worker=31)]
+    # When they are summarised
+    outcome = summarise(samples, [10.0, 11.0], 11.0, num_rounds=1)
     # Then the process isn't taken for what the rounds need
-    assert outcome.above_idle_mb("server") == 4
+    assert outcome.above_idle_mb("server") == 3
 
 
 def test_traffic_is_from_idle_to_the_end_and_a_round_s_share_of_it() -> None:
