@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.drift import NUM_ARRAYS, array_size, step
 from tasks.arrays import Array, Arrays
 from tasks.errors import ConfigurationError
 from tasks.messages import TrainOptions
 from tasks.seeds import generator
 from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
-
-NUM_ARRAYS = 8
-_BYTES_A_VALUE = 4
 
 
 class Constant(Workload):
@@ -31,7 +29,7 @@ class Constant(Workload):
 
     def __init__(self, mb: str = "0.4") -> None:
         try:
-            self._size = round(float(mb) * 1e6 / (_BYTES_A_VALUE * NUM_ARRAYS))
+            self._size = array_size(float(mb))
         except (ValueError, OverflowError):
             self._size = 0
         if self._size < 1:
@@ -59,22 +57,3 @@ class Constant(Workload):
     def evaluate(self, parameters: Arrays, data: object) -> Evaluation:
         """Say that nothing was evaluated."""
         return Evaluation(loss=0.0, accuracy=0.0, num_examples=1)
-
-
-def step(index: int) -> float:
-    """Return what the client of part ``index`` adds to each value in a round."""
-    return 1e-3 + 1e-6 * index
-
-
-def drift(num_clients: int, num_rounds: int) -> float:
-    """Return what ``num_rounds`` rounds of all clients add to each value."""
-    return num_rounds * (step(0) + step(num_clients - 1)) / 2
-
-
-def is_right(before: Arrays, after: Arrays, num_clients: int, num_rounds: int) -> bool:
-    """Say whether a model is what ``num_rounds`` rounds of federated averaging make of ``before``."""
-    added = drift(num_clients, num_rounds)
-    return before.keys() == after.keys() and all(
-        np.allclose(after[name], values + np.float32(added), rtol=0, atol=1e-5 * num_rounds)
-        for name, values in before.items()
-    )

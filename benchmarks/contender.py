@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,9 +45,9 @@ class Outcome:
 
     Attributes:
         rounds_s: Seconds of each complete round, the first included.
-        above_idle_mb: Role -> the peak, while the rounds were on, of anonymous and shared memory above idle, that of
-            all its processes together; ``server`` and ``tree`` are several roles at one instant.
-        idle_mb: The same, before the first round.
+        peak_mb: Role -> the most anonymous and shared memory of all its processes together while the rounds were on;
+            ``server`` and ``all`` are several roles at one instant.
+        idle_mb: The same before the first round, when all clients were there; empty if they were not.
         resident_mb: Role -> its processes' greatest resident sizes (VmHWM), summed.
         broker_in_mb: What the broker was sent in a round, on average; None where there is none.
         broker_out_mb: What it sent.
@@ -54,12 +55,26 @@ class Outcome:
     """
 
     rounds_s: list[float] = field(default_factory=list)
-    above_idle_mb: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
     idle_mb: dict[str, float] = field(default_factory=dict)
     resident_mb: dict[str, float] = field(default_factory=dict)
     broker_in_mb: float | None = None
     broker_out_mb: float | None = None
     error: str = ""
+
+    def above_idle_mb(self, role: str) -> float | None:
+        """Return by how much a role's peak was above idle, or None where that is unknown."""
+        if role not in self.peak_mb or role not in self.idle_mb:
+            return None
+        return round(self.peak_mb[role] - self.idle_mb[role], 3)
+
+    def median_s(self) -> float | None:
+        """Return the median of all rounds but the first, or None if there are none."""
+        return statistics.median(self.rounds_s[1:]) if self.rounds_s[1:] else None
+
+    def total_s(self) -> float | None:
+        """Return the seconds of all rounds, or None if there are none."""
+        return sum(self.rounds_s) if self.rounds_s else None
 
 
 class DidNotCompleteError(Exception):

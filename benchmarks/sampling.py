@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -11,16 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it has no types
+from redis import Redis
+from redis.exceptions import RedisError
 
 from benchmarks.contender import Outcome
+from tasks.broker import connect
 
 INTERVAL_S = 0.05
 SETTLES_S = 1.0
 """Seconds after which a process has the command line that it keeps."""
-SETTLED_S = 1.0
-"""Seconds before the first round in which idle is looked for."""
 SERVER = ("orchestrator", "worker", "broker")
 """Roles that make up ``server``: what whoever runs a federation needs, whoever runs the clients."""
 
@@ -28,8 +31,6 @@ _SIZES = re.compile(r"^(RssAnon|RssShmem|VmHWM):\s+(\d+) kB$", re.MULTILINE)
 
 RoleOf = Callable[[str], str]
 """From a process's command line to its role."""
-Traffic = Callable[[], tuple[int, int] | None]
-"""Returns the bytes that a broker was sent and sent so far, or None if it isn't there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +47,74 @@ class Sample:
         return sum(self.bytes_of.get(role, 0) for role in SERVER)
 
     @property
-    def tree(self) -> int:
+    def all(self) -> int:
         """Bytes of all processes."""
         return sum(self.bytes_of.values())
 
 
-def read_status(text: str) -> tuple[int, int]:
-    """Return from ``/proc/PID/status`` the resident bytes that are anonymous or shared memory, and the peak (VmHWM).
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A process's resident bytes: anonymous ones, those in shared memory, and the peak of all, files' pages included.
 
-    The pages of files are not among the former. A process that has ended has neither.
+    A process that has ended has none.
     """
-    found = {name: int(size) * 1024 for name, size in _SIZES.findall(text)}
-    return found.get("RssAnon", 0) + found.get("RssShmem", 0), found.get("VmHWM", 0)
+
+    anonymous: int
+    shared: int
+    peak: int
+
+    @classmethod
+    def parse(cls, status: str) -> Memory:
+        """Read ``/proc/PID/status``."""
+        found = {name: int(size) * 1024 for name, size in _SIZES.findall(status)}
+        return cls(found.get("RssAnon", 0), found.get("RssShmem", 0), found.get("VmHWM", 0))
+
+
+class Traffic:
+    """Asks a broker how many bytes it was sent, and sent.
+
+    Args:
+        url: Returns the broker's URL, or None as long as there is none.
+    """
+
+    def __init__(self, url: Callable[[], str | None] = lambda: None) -> None:
+        self._url = url
+        self._client: Redis | None = None
+
+    def read(self) -> tuple[int, int] | None:
+        """Return the bytes in and out so far, or None if the broker isn't there."""
+        if self._client is None:
+            url = self._url()
+            if url is None:
+                return None
+            self._client = connect(url, retries=0)
+        try:
+            said: Mapping[str, int] = self._client.info("stats")
+        except (RedisError, OSError):
+            return None
+        return said["total_net_input_bytes"], said["total_net_output_bytes"]
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started, and that still run (Linux)."""
+    found, folder = [], f"/proc/{pid}/task"
+    with suppress(OSError):
+        for thread in os.listdir(folder):  # noqa: PTH208  # ten times as fast as pathlib, at twenty times a second
+            with open(f"{folder}/{thread}/children", "rb") as file:
+                found += [int(word) for word in file.read().split()]
+    return found
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the processes that a process has started, and those that these have, and so on (Linux)."""
-    found, parents = [], [pid]
-    while parents:
-        folder = f"/proc/{parents.pop()}/task"
-        with suppress(OSError):
-            for thread in os.listdir(folder):  # noqa: PTH208  # ten times as fast as pathlib, at twenty times a second
-                with open(f"{folder}/{thread}/children", "rb") as file:
-                    children = [int(word) for word in file.read().split()]
-                parents += children
-                found += children
+    """Return the processes that a process has started, and those that these have, and so on."""
+    found = children(pid)
+    for child in found:  # which grows
+        found += children(child)
     return found
 
 
@@ -85,17 +129,22 @@ class _Watched:
 
 
 class Sampler(threading.Thread):
-    """Samples all processes that this one has started, and those that these have; use as a context manager.
+    """Samples all that the children of this process have started; use as a context manager.
+
+    The children themselves are guardians, which the benchmark needs and no contender.
 
     Args:
         role_of: Says what a process is.
         traffic: Asks the broker.
+        shared: A file system in memory whose use counts, as a role of its own, in place of the processes' shared
+            memory: what several of them have mapped would be counted as often.
     """
 
-    def __init__(self, role_of: RoleOf, traffic: Traffic = lambda: None) -> None:
+    def __init__(self, role_of: RoleOf, traffic: Traffic | None = None, shared: Path | None = None) -> None:
         super().__init__(daemon=True)
         self._role_of = role_of
-        self._traffic = traffic
+        self._traffic = traffic or Traffic()
+        self._shared = shared
         self._over = threading.Event()
         self._watched: dict[int, _Watched] = {}
         self.samples: list[Sample] = []
@@ -118,24 +167,27 @@ class Sampler(threading.Thread):
         return {role: _mb(size) for role, size in sums.items()}
 
     def _look_around(self) -> None:
-        for pid in descendants(os.getpid()):
-            if pid not in self._watched:
-                with suppress(psutil.Error):
-                    self._watched[pid] = _Watched(psutil.Process(pid), time.monotonic())
+        for guardian in children(os.getpid()):
+            for pid in descendants(guardian):
+                if pid not in self._watched:
+                    with suppress(psutil.Error):
+                        self._watched[pid] = _Watched(psutil.Process(pid), time.monotonic())
 
     def _sample(self) -> Sample:
         sizes: Counter[str] = Counter()
         for pid, watched in self._watched.items():
             try:
-                size, peak = read_status(_read(f"/proc/{pid}/status"))
+                memory = Memory.parse(_read(f"/proc/{pid}/status"))
                 # Between fork and exec a process has the command line of the one that has started it.
                 if time.monotonic() - watched.since < SETTLES_S or not watched.role:
                     watched.role = self._role_of(" ".join(watched.process.cmdline()))
             except (OSError, psutil.Error):
                 continue
-            watched.peak_bytes = max(watched.peak_bytes, peak)
-            sizes[watched.role] += size
-        return Sample(time.time(), dict(sizes), self._traffic())
+            watched.peak_bytes = max(watched.peak_bytes, memory.peak)
+            sizes[watched.role] += memory.anonymous + (0 if self._shared else memory.shared)
+        if self._shared:
+            sizes["shared"] = psutil.disk_usage(str(self._shared)).used
+        return Sample(time.time(), dict(sizes), self._traffic.read())
 
     def __enter__(self) -> Sampler:
         """Begin."""
@@ -146,10 +198,11 @@ class Sampler(threading.Thread):
         """Take no more samples."""
         self._over.set()
         self.join()
+        self._traffic.close()
 
 
 def summarise(
-    samples: Sequence[Sample], marks: Sequence[float], ended: float, num_rounds: int, ready: float = 0.0
+    samples: Sequence[Sample], marks: Sequence[float], ended: float, num_rounds: int, ready: float = math.inf
 ) -> Outcome:
     """Return what samples show of rounds. All times are by the wall clock.
 
@@ -158,7 +211,8 @@ def summarise(
         marks: When the first round began, and when each complete round was over and so the next could begin.
         ended: When there were no more rounds.
         num_rounds: Rounds until then, of which the last may have been incomplete.
-        ready: When the server had done what it does before the first round.
+        ready: When the server had done what it does before the first round: idle is looked for from then on, and
+            without it just before that round.
     """
     outcome = Outcome(rounds_s=[round(after - before, 6) for before, after in pairwise(marks)])
     idle = _idle(samples, marks[0], ready)
@@ -166,16 +220,11 @@ def summarise(
     if idle is None or not during:
         return outcome
     roles = sorted({role for sample in during for role in sample.bytes_of})
-    above = {
-        role: _mb(max(sample.bytes_of.get(role, 0) for sample in during) - idle.bytes_of.get(role, 0)) for role in roles
-    }
-    above |= {
-        "server": _mb(max(sample.server for sample in during) - idle.server),
-        "tree": _mb(max(sample.tree for sample in during) - idle.tree),
-    }
-    idle_mb = {role: _mb(size) for role, size in idle.bytes_of.items()}
-    idle_mb |= {"server": _mb(idle.server), "tree": _mb(idle.tree)}
-    outcome = replace(outcome, above_idle_mb=above, idle_mb=idle_mb)
+    peak_mb = {role: _mb(max(sample.bytes_of.get(role, 0) for sample in during)) for role in roles}
+    peak_mb |= {"server": _mb(max(sample.server for sample in during)), "all": _mb(max(s.all for s in during))}
+    idle_mb = {role: _mb(idle.bytes_of.get(role, 0)) for role in roles}
+    idle_mb |= {"server": _mb(idle.server), "all": _mb(idle.all)}
+    outcome = replace(outcome, peak_mb=peak_mb, idle_mb=idle_mb)
     after = next((sample for sample in samples if sample.at >= ended and sample.traffic), None)
     if after is None or after.traffic is None or idle.traffic is None:
         return outcome
@@ -184,18 +233,19 @@ def summarise(
 
 
 def _idle(samples: Sequence[Sample], first: float, ready: float) -> Sample | None:
-    """Return what was in use before the first round: of the server's roles the least in the last second.
+    """Return what was in use before the first round: the clients' last, and of each of the server's roles the least.
 
-    The model goes to the broker a moment before a round begins. Clients are the later the more of them are there.
+    A client is there the later the more of them there are. The server has made the first model, and what it took is
+    freed; a moment before the round begins it puts the model into the broker.
     """
     before = [sample for sample in samples if sample.at < first]
     if not before:
         return None
-    last = before[-1]
-    settled = [sample for sample in before if sample.at >= max(ready, first - SETTLED_S)]
-    least = min(settled or [last], key=lambda sample: sample.server)
-    sizes = {**last.bytes_of, **{role: least.bytes_of[role] for role in SERVER if role in least.bytes_of}}
-    return Sample(least.at, sizes, least.traffic)
+    settled = [sample for sample in before if sample.at >= ready] or before[-1:]
+    sizes = dict(before[-1].bytes_of)
+    for role in sizes.keys() & set(SERVER):
+        sizes[role] = min(sample.bytes_of.get(role, sizes[role]) for sample in settled)
+    return Sample(settled[0].at, sizes, settled[0].traffic)
 
 
 def _read(path: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from benchmarks.contender import Contender
 from benchmarks.contenders.chord import BareChord
 from benchmarks.contenders.floor import Floor
+from benchmarks.contenders.flower import Flower, start_legacy, start_simulation, start_superlink
 from benchmarks.contenders.ours import Ours
 
 CONTENDERS: Mapping[str, Contender] = {
@@ -16,5 +17,8 @@ CONTENDERS: Mapping[str, Contender] = {
     "chord": BareChord(),
     "floor": Floor(),
     "floor-tcp": Floor(tcp=True),
+    "flower-legacy": Flower(start_legacy),
+    "flower-superlink": Flower(start_superlink),
+    "flower-simulation": Flower(start_simulation, in_ray=True),
 }
 """In the order in which they are run and shown."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders.programs import IDLE_S, programs, traffic_at
-from benchmarks.sampling import Sampler, summarise
+from benchmarks.contenders.programs import IDLE_S, programs
+from benchmarks.sampling import Sampler, Traffic, summarise
 from tasks.names import client_queue
 
 
@@ -26,7 +26,7 @@ class BareChord:
         result = folder / "result.json"
         with programs(folder) as started:
             url = started.server(tcp=self.tcp)
-            with Sampler(_role_of, traffic_at(lambda: url)) as sampler:
+            with Sampler(_role_of, Traffic(lambda: url)) as sampler:
                 for queue in ("server", *(client_queue(str(index)) for index in range(case.num_clients))):
                     started.python(
                         queue, "celery", "--app", "benchmarks.contenders.chord_program", "worker", "--queues", queue,

@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 from redis import Redis
 
-from benchmarks.constant import NUM_ARRAYS, step
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders.programs import IDLE_S, programs, traffic_at, write_json
-from benchmarks.sampling import Sampler, summarise
+from benchmarks.contenders.programs import IDLE_S, programs, write_json
+from benchmarks.drift import NUM_ARRAYS, Values, array_size, step
+from benchmarks.sampling import Sampler, Traffic, summarise
 
 CHUNK_BYTES = 8 * 2**20
-Values = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,7 @@ class Floor:
         result = folder / "result.json"
         with programs(folder) as started:
             url = started.server(tcp=self.tcp)
-            with Sampler(_role_of, traffic_at(lambda: url)) as sampler:
+            with Sampler(_role_of, Traffic(lambda: url)) as sampler:
                 arguments = (url, str(case.num_clients), str(case.megabytes), str(num_rounds), str(result))
                 started.python("floor", "benchmarks.contenders.floor", *arguments)
                 found = started.wait_for_json(result, limit)
@@ -59,7 +57,7 @@ def _role_of(command: str) -> str:
 
 def carry_out(redis: Redis, case: Case, num_rounds: int) -> tuple[list[float], bool]:
     """Carry out rounds; return when the first began and each was over, and whether the model is the updates' mean."""
-    model = np.zeros(NUM_ARRAYS * round(case.megabytes * 1e6 / (4 * NUM_ARRAYS)), np.float32)
+    model = np.zeros(NUM_ARRAYS * array_size(case.megabytes), np.float32)
     update = np.full_like(model, step(0))
     marks = [time.time()]
     for _ in range(num_rounds):

