@@ -48,7 +48,10 @@ def take_in(
     record_path = updates / f"{answer.client_id}.json"
     record = _kept_record(record_path)
     if record is None:
-        record = score(_take_in_update(folder, chunks, round_number, answer))
+        record = _take_in_update(folder, chunks, round_number, answer)
+        # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
+        kept = _kept_record(record_path) if record.status is Status.REJECTED else None
+        record = kept or score(record)
         write_record(record_path, record)
     if answer.update is not None:
         discard_updates(chunks, [answer.update.name], folder.checkpoint(round_number - 1).stat().st_size)
