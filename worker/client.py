@@ -23,7 +23,7 @@ from tasks.messages import (
     VerifyOrder,
     finite,
 )
-from tasks.names import update_blob, update_name
+from tasks.names import result_key, update_blob, update_name
 from tasks.turns import Turns
 from tasks.workload import ClientData, TimeBudget, Workload
 from worker.keeping import keep
@@ -109,9 +109,16 @@ class Client:
         blobs.upload(self.chunks, update, pieces, blobs.TTL_S)
         return answer.model_copy(update={"update": update})
 
-    def has_update_of(self, answer: Answer) -> bool:
-        """Say whether the update that an answer tells of, if any, is still where it was put."""
-        return answer.update is None or self.chunks.has(answer.update.chunk_names()[0])
+    def stands_by(self, answer: Answer) -> bool:
+        """Say whether an answer still holds: its update, if it has one, is where it was put, or was taken from there.
+
+        It was taken if the answer is still stored. Else the broker has forgotten both.
+        """
+        return (
+            answer.update is None
+            or self.chunks.has(answer.update.chunk_names()[0])
+            or self.chunks.has(result_key(answer.order_id))
+        )
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
@@ -167,10 +174,10 @@ class Client:
 def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answer:
     """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so.
 
-    An order that comes twice is carried out once and answered as before, as long as its update hasn't been taken.
+    An order that comes twice is carried out once and answered as before, as long as the broker remembers the answer.
     """
     recent = _recent_answers.get(order_id)
-    if recent is not None and client_id in _clients and find_client(client_id).has_update_of(recent):
+    if recent is not None and client_id in _clients and find_client(client_id).stands_by(recent):
         return recent
     started = time.monotonic()
     try:

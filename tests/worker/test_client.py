@@ -22,6 +22,7 @@ from tasks.messages import (
     TrainOptions,
     TrainOrder,
 )
+from tasks.names import result_key
 from tasks.workload import ClientData, Evaluation, TrainResult, Workload
 from tests.support import PULL, Diverging, Pull, Raising, evaluate_order, train_order
 from worker.client import Client, add_client, carry_out, find_client, forget_clients
@@ -292,7 +293,22 @@ def test_an_order_that_comes_again_after_its_update_was_taken_is_carried_out_aga
     # When it comes again, then there is an update again, the same
     second = carry_out(lambda: client.train(order), order.order_id, "anna")
     assert second.update == first.update
-    assert client.has_update_of(second)
+    assert client.stands_by(second)
+
+
+def test_an_order_that_comes_again_while_its_answer_is_stored_is_not_carried_out_again(
+    client: Client, chunks: MemoryChunks
+) -> None:
+    # Given an order whose update was taken, and whose round is still open, so that its answer is there
+    add_client(client)
+    order = to_train(chunks)
+    first = carry_out(lambda: client.train(order), order.order_id, "anna")
+    assert first.update is not None
+    chunks.delete(first.update.chunk_names())
+    chunks.chunks[result_key(order.order_id)] = b"{}"
+    # When it comes again, then it is answered as before, and no update that nobody wants is sent
+    assert carry_out(lambda: client.train(order), order.order_id, "anna") == first
+    assert first.update.chunk_names()[0] not in chunks.chunks
 
 
 def test_an_update_that_is_no_number_is_sent_all_the_same(chunks: MemoryChunks, tmp_path: Path) -> None:
