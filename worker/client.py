@@ -180,6 +180,7 @@ def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answe
     if recent is not None and client_id in _clients and find_client(client_id).stands_by(recent):
         return recent
     started = time.monotonic()
+    logger.info("order %s: begun", order_id)
     try:
         answer = act()
     except Exception as error:  # the boundary: a client's failure is a value
