@@ -143,6 +143,8 @@ class OpenRound(_Record):
     num_clients: int = 0
     """Clients that were connected."""
     started_at: str
+    boot_id: str = ""
+    """Tells this start of the machine from others: what was taken in before a loss of power may not be on disk."""
 
     @property
     def size_bytes(self) -> int:

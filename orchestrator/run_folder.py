@@ -151,7 +151,7 @@ class RunFolder:
     def open_round(self) -> OpenRound | None:
         """Return the round that was open when the orchestrator ended, or None."""
         path = self.path / "open-round.json"
-        is_there = path.exists() and path.stat().st_size > 0
+        is_there = path.exists() and path.read_bytes().strip(b"\0")  # after a loss of power there may be nothing in it
         return self._read(path, OpenRound) if is_there else None
 
     def discard_updates(self) -> None:
@@ -189,6 +189,14 @@ def _check_digest(path: Path, digest: str) -> None:
         raise RunFolderError(f"the checkpoint {path} can't be read: {error}") from None
     if found != digest:
         raise RunFolderError(f"the checkpoint {path} is damaged: it isn't the one that was written")
+
+
+def boot_id() -> str:
+    """Return what tells this start of the machine from others; empty where the system doesn't say (it isn't Linux)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def write_record(path: Path, record: BaseModel) -> None:
