@@ -48,8 +48,13 @@ _POOL_PROCESS_KILLED = "WorkerLostError"
 """What billiard calls it when a pool process is gone."""
 
 
-def says_ready(raw: bytes | str) -> bool:
-    """Say whether what is stored is no answer yet, but says that the client is ready to send its update."""
+def says_ready(raw: bytes | str, order: Order) -> bool:
+    """Say whether what is stored is no answer yet, but says that the client is ready to send its update.
+
+    Who was not told to wait for a turn does not wait for one, whatever it says: then it is an answer, to be refused.
+    """
+    if not (isinstance(order, TrainOrder) and order.waits_for_turn):
+        return False
     try:
         return bool(_document(raw).get("status") == READY)
     except MessageError:

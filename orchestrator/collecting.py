@@ -75,6 +75,7 @@ class Collector:
         self._clock = clock
         self._next_tick = -math.inf
         self._outstanding: dict[str, Order] = {}
+        self._stopped: set[str] = set()
         self._late: list[Answer] = []
         self._over: deque[str] = deque(maxlen=MAX_OUTSTANDING)
 
@@ -84,6 +85,7 @@ class Collector:
         given_up = list(self._outstanding)[:-MAX_OUTSTANDING]
         for order_id in given_up:
             del self._outstanding[order_id]
+        self._stopped.intersection_update(self._outstanding)
         self._wire.courier.forget(given_up)
 
     def over(self, order_ids: Iterable[str]) -> list[str]:
@@ -104,18 +106,26 @@ class Collector:
         return read_answer(raw, order, self._manager.num_examples(order.client_id))
 
     def _take_late(self, raw: bytes | str, order: Order) -> None:
-        if says_ready(raw):
+        if says_ready(raw, order):
             self._wire.courier.expect_more(order.order_id)
-            self._wire.courier.give_turn(order, STOP)
+            self._stop(order)
             return
+        self._stopped.discard(order.order_id)
         del self._outstanding[order.order_id]
         answer = read_answer(raw, order)
         logger.warning("client %s: its answer to %s came late", answer.client_id, answer.order_id)
         self._late.append(answer)
         self._wire.courier.forget([order.order_id])
         if isinstance(order, TrainOrder):
+            self._wire.courier.take_turns_away([order])
             name = update_blob(order.client_id, order.run_id, order.round_number)
             discard_updates(self._wire.blobs, [name], order.parameters.size_bytes)
+
+    def _stop(self, order: Order) -> None:
+        """Tell a client, once, that its update isn't wanted any more: one that has vanished is never heard of again."""
+        if order.order_id not in self._stopped:
+            self._stopped.add(order.order_id)
+            self._wire.courier.give_turn(order, STOP)
 
     def send(self, task: str, orders: Sequence[Order]) -> None:
         """Send orders to the queues that their clients announced."""
@@ -144,8 +154,11 @@ class Collector:
             flow: Says whose turn it is to send an update; without it all may at once.
         """
         collection = _Collection(task, slots, fill, flow or Flow(sys.maxsize))
-        collection.note_out()
         deadline = self._clock() + timeout_s
+        # In a round that is taken up again, orders that the flow holds may have been carried out before.
+        collection.out.update({slot.order.order_id: slot.order for slot in slots.open()})
+        self._read_answers(collection, 0.0)
+        collection.note_out()
         while slots.has_open():
             now = self._clock()
             is_due, someone_vanished = self._is_tick_due(now), False
@@ -197,9 +210,11 @@ class Collector:
                 taken_in.append(task_id)
             elif slot is None:
                 self._take_late(raw, self._outstanding[task_id])
-            elif says_ready(raw):
+            elif says_ready(raw, slot.order):
                 self._wire.courier.expect_more(task_id)
                 flow.wait(task_id)
+                if flow.has_turn(task_id):
+                    self._wire.courier.give_turn(slot.order)  # the broker may have forgotten that it was told
             else:
                 self._fill(collection, self._read(raw, slot.order))
         if taken_in:
@@ -212,9 +227,11 @@ class Collector:
             slot for slot in collection.slots.started_anew(present) if not collection.flow.is_held(slot.order.order_id)
         ]
         for slot in anew:
-            collection.flow.over(slot.order.order_id)
+            collection.flow.sent_anew(slot.order.order_id, self._clock())
         if anew:
-            self.send(collection.task, [slot.order for slot in anew])
+            orders = [slot.order for slot in anew]
+            self._wire.courier.take_turns_away(orders)
+            self.send(collection.task, orders)
         self._give_up(collection, collection.slots.lost(present))
 
     def _close_overdue(self, collection: _Collection, late_s: float) -> None:
@@ -232,7 +249,7 @@ class Collector:
     def _give_up(self, collection: _Collection, lost: Iterable[tuple[Slot, Answer]]) -> None:
         for slot, answer in lost:
             if collection.flow.is_ready(slot.order.order_id):
-                self._wire.courier.give_turn(slot.order, STOP)
+                self._stop(slot.order)
             self._wire.courier.withdraw(slot.order, self._manager.queue)
             self._fill(collection, answer)
 

@@ -98,7 +98,11 @@ class Courier(Protocol):
         ...
 
     def give_turn(self, order: Order, word: bytes = GO) -> None:
-        """Tell a client that it is its turn to send the update that it was ordered to make."""
+        """Tell a client that it is its turn to send the update that it was to make; told twice, it is the same."""
+        ...
+
+    def take_turns_away(self, orders: Sequence[Order]) -> None:
+        """Remove what the clients of these orders were told of their turns."""
         ...
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
@@ -180,6 +184,10 @@ class CeleryCourier:
         """Tell a client that it is its turn to send the update that it was ordered to make."""
         self._turns.give(update_blob(order.client_id, order.run_id, order.round_number), word)
 
+    def take_turns_away(self, orders: Sequence[Order]) -> None:
+        """Remove what the clients of these orders were told of their turns."""
+        self._turns.take_away(update_blob(order.client_id, order.run_id, order.round_number) for order in orders)
+
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""
         self._results.forget(task_ids)
@@ -251,6 +259,9 @@ class EagerCourier:
 
     def give_turn(self, order: Order, word: bytes = GO) -> None:
         """Do nothing: every order has been carried out."""
+
+    def take_turns_away(self, orders: Sequence[Order]) -> None:
+        """Do nothing: nobody was told of a turn."""
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""

@@ -58,6 +58,10 @@ class Flow:
         """Say whether an order was carried out, and its update waits for its turn or has got it."""
         return order_id in self._ready
 
+    def has_turn(self, order_id: str) -> bool:
+        """Say whether an order's update is on its way."""
+        return order_id in self._since
+
     def give(self, now: float) -> list[tuple[str, bool]]:
         """Give turns as there is room; return each order, and whether it was held until now.
 
@@ -96,8 +100,18 @@ class Flow:
         """Have other tasks take in what is to be taken in: part's id -> order's id."""
         self._parts = {part_id: order_id for part_id, order_id in parts.items() if order_id in self._since}
 
+    def sent_anew(self, order_id: str, now: float) -> None:
+        """Note that an order is sent again, to a client that was started anew: its update is made, and asked for, anew.
+
+        One that was held until it had its turn keeps that.
+        """
+        keeps = order_id in self._since and order_id not in self._ready
+        self.over(order_id)
+        if keeps:
+            self._since[order_id] = now
+
     def over(self, order_id: str) -> None:
-        """Note that an order's slot is filled without an update, or that the order is sent anew."""
+        """Note that an order's slot is filled without an update."""
         self._held.discard(order_id)
         self._ready.discard(order_id)
         self._since.pop(order_id, None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,9 @@ from typing import Any
 
 from celery import Celery
 from redis import Redis
+from redis.exceptions import ResponseError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +60,20 @@ class Publisher:
     def publish(self, calls: Sequence[Call]) -> None:
         """Put all of the tasks on their queues, in order.
 
+        Where a client has put something else in its queue's place, its task is left out.
+
         Raises:
-            RedisError: If the server stays away.
+            RedisError: If the server refuses one for another reason, or stays away.
         """
         with self._client.pipeline(transaction=False) as pipe:
             for call in calls:
                 pipe.lpush(call.queue, self._envelope(call))
-            pipe.execute()
+            results = pipe.execute(raise_on_error=False)
+        for call, result in zip(calls, results, strict=True):
+            if isinstance(result, ResponseError) and str(result).startswith("WRONGTYPE"):
+                logger.warning("task %s can't be sent: %s isn't a queue", call.task_id, call.queue)
+            elif isinstance(result, Exception):
+                raise result
 
     def _envelope(self, call: Call) -> str:
         make: Any = self._app.amqp.as_task_v2

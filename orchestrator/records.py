@@ -145,6 +145,8 @@ class OpenRound(_Record):
     is_crowded: bool = False
     """Whether its updates are too many to be all on their way at once, see :mod:`orchestrator.flow`."""
     started_at: str
+    boot_id: str = ""
+    """Tells this start of the machine from others: what was taken in before a loss of power may not be on disk."""
 
     @property
     def size_bytes(self) -> int:

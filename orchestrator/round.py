@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from orchestrator.answers import MAX_ANSWER_BYTES, says_ready
 from orchestrator.collecting import GRACE_S
 from orchestrator.config import RunConfig
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, Term, own_result
@@ -16,6 +17,7 @@ from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
 from orchestrator.flow import Flow, updates_at_a_time
 from orchestrator.peers import ask_peers
 from orchestrator.records import ClosedRound, HandedOut, LateAnswer, OpenRound, PeerScores, RoundRecord
+from orchestrator.run_folder import boot_id
 from orchestrator.slots import Slot, Slots
 from orchestrator.taking_in import discard_updates, kept_answer
 from tasks import names
@@ -50,6 +52,15 @@ class Round:
         self._chords: list[Chord] = []
         self._called: list[str] = []
         self._started = context.clock()
+
+    def forget_former_answers(self) -> None:
+        """Remove what was answered to a former attempt at the round, whose updates have been taken in and are gone.
+
+        Who waits for its turn since then is given it now.
+        """
+        orders = {order.order_id: order for order in self._slots.orders()}
+        found = self._context.wire.courier.collect(orders, 0.0, MAX_ANSWER_BYTES)
+        self._context.wire.courier.forget([key for key, raw in found.items() if not says_ready(raw, orders[key])])
 
     def send_orders(self) -> None:
         """Put the orders on the clients' queues."""
@@ -90,9 +101,11 @@ class Round:
         """Remove what the round has left on the broker."""
         courier = self._context.wire.courier
         task_ids = self._context.collector.over(order.order_id for order in self._slots.orders())
-        task_ids += [chord.body_id for chord in self._chords] + self._called
         if self._is_crowded:
+            over = set(task_ids)  # the others' clients may still be to see that they are to stop
+            courier.take_turns_away([order for order in self._slots.orders() if order.order_id in over])
             task_ids += [chord.part_id(index) for chord in self._chords for index in range(len(self._slots))]
+        task_ids += [chord.body_id for chord in self._chords] + self._called
         courier.forget(task_ids, self._chords)
         updates = [
             names.update_blob(order.client_id, order.run_id, order.round_number) for order in self._slots.orders()
@@ -276,4 +289,5 @@ def open_record(
         num_clients=num_clients,
         is_crowded=len(cohort) > updates_at_a_time(config.in_flight_mb * 1e6, parameters.size_bytes),
         started_at=started_at,
+        boot_id=boot_id(),
     )

@@ -20,7 +20,7 @@ from orchestrator.federated_evaluation import evaluate_at_clients
 from orchestrator.feedback import FeedbackBook
 from orchestrator.records import ACCEPTED, Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
-from orchestrator.run_folder import RunFolder
+from orchestrator.run_folder import RunFolder, boot_id
 from orchestrator.selectors import clients_needed, fits, load_selector
 from orchestrator.wire import TICK_S, Wire
 from tasks import names
@@ -76,6 +76,7 @@ class Run:
             fits=partial(fits, self._selector),
         )
         self._feedback = FeedbackBook()
+        self._first_round = 1
 
     def run(self) -> None:
         """Carry out the rounds that are not closed yet.
@@ -85,6 +86,7 @@ class Run:
         """
         history = self._folder.history()
         self._feedback = FeedbackBook(history)
+        self._first_round = len(history) + 1
         config = self._config
         for record in history:
             self._note_closed(record)
@@ -177,6 +179,9 @@ class Run:
         kept = self._folder.open_round()
         if kept is None or kept.round_number != round_number:
             return None
+        if kept.boot_id != boot_id():
+            logger.warning("round %d is opened anew: the machine was started anew since", round_number)
+            return None
         logger.info("round %d is taken up again with the answers that have come", round_number)
         self._context.publish_model(round_number - 1)
         self._context.publish_broadcast(round_number - 1)
@@ -187,6 +192,8 @@ class Run:
         opened = self._select(round_number)
         self._folder.discard_updates()
         opening = Round(self._context, opened)
+        if round_number == self._first_round:
+            opening.forget_former_answers()
         opening.send_orders()
         self._folder.save_open_round(opened)
         return opening

@@ -156,8 +156,7 @@ class RunFolder:
     def open_round(self) -> OpenRound | None:
         """Return the round that was open when the orchestrator ended, or None."""
         path = self.path / "open-round.json"
-        is_there = path.exists() and path.stat().st_size > 0
-        return self._read_kept(path, OpenRound) if is_there else None
+        return self._read_kept(path, OpenRound) if path.exists() and not _is_blank(path) else None
 
     def discard_updates(self) -> None:
         """Remove what was taken in for rounds that are not closed."""
@@ -204,6 +203,12 @@ _kept: dict[type[BaseModel], tuple[tuple[Path, int, int, int], BaseModel]] = {}
 """The records of each kind that this process read last, and what the file was."""
 
 
+def _is_blank(path: Path) -> bool:
+    """Say whether there is nothing in a small file, as after a loss of power."""
+    with path.open("rb") as file:
+        return not file.read(16).strip(b"\0")
+
+
 def _check_digest(path: Path, digest: str) -> None:
     try:
         found = digest_of_file(path)
@@ -211,6 +216,14 @@ def _check_digest(path: Path, digest: str) -> None:
         raise RunFolderError(f"the checkpoint {path} can't be read: {error}") from None
     if found != digest:
         raise RunFolderError(f"the checkpoint {path} is damaged: it isn't the one that was written")
+
+
+def boot_id() -> str:
+    """Return what tells this start of the machine from others; empty where the system doesn't say (it isn't Linux)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def write_record(path: Path, record: BaseModel) -> None:

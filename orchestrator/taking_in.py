@@ -46,7 +46,10 @@ def take_in(
     updates.mkdir(parents=True, exist_ok=True)
     record = kept_record(folder, round_number, answer.client_id)
     if record is None:
-        record = score(_take_in_update(folder, store, round_number, answer))
+        record = _take_in_update(folder, store, round_number, answer)
+        # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
+        kept = kept_record(folder, round_number, answer.client_id) if record.status is Status.REJECTED else None
+        record = kept or score(record)
         write_record(_record_path(folder, round_number, answer.client_id), record)
     if answer.update is not None:
         discard_updates(store, [answer.update.name], folder.checkpoint(round_number - 1).stat().st_size)

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from redis import Redis
@@ -58,24 +59,10 @@ class RedisChunks(ChunkedBlobs):
         Raises:
             RedisError: If the server refuses one, or stays away.
         """
-        unsent = iter(chunks)
-        unanswered: deque[Chunk] = deque()
-
-        def send_all(line: _Line) -> None:
-            for chunk in list(unanswered):  # those that went with a connection that was lost
-                line.ask_to_set(chunk, ttl_s)
-            for chunk in unsent:
-                unanswered.append(chunk)
-                line.ask_to_set(chunk, ttl_s)
-                if len(unanswered) >= AHEAD:
-                    line.read_status()
-                    unanswered.popleft()
-            while unanswered:
-                line.read_status()
-                unanswered.popleft()
-
         with self._connection() as connection:
-            self._retry.call_with_retry(lambda: send_all(_Line.open(connection)), lambda _: connection.disconnect())
+            sending = _Sending(connection, chunks, ttl_s)
+            while sending.take():
+                self._retry.call_with_retry(sending.send, sending.begin_anew)
 
     def receive(self, wanted: Sequence[Wanted]) -> Iterator[int | None]:
         """Fill the buffers; see :class:`tasks.chunks.ChunkedBlobs`.
@@ -91,24 +78,21 @@ class RedisChunks(ChunkedBlobs):
 
     def has_chunk(self, name: str) -> bool:
         """Say whether there is a chunk of this name."""
+        self._leave_idle()
         return bool(self._redis.exists(name))
 
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names."""
         keys = list(names)
+        self._leave_idle()
         for start in range(0, len(keys), _MAX_DELETED):
             self._redis.unlink(*keys[start : start + _MAX_DELETED])
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
-        """Lend a connection: a new one, if the last one wasn't used for a while.
-
-        While a client trains, the network may be cut and joined again, and its connection be dead without anybody
-        having said so. To find out would take the whole timeout.
-        """
+        """Lend a connection: a new one, if the last one wasn't used for a while."""
+        self._leave_idle()
         pool: Any = self._redis.connection_pool
-        if self._clock() - self._last_used > MAX_IDLE_S:
-            pool.disconnect(inuse_connections=False)
         connection = pool.get_connection()
         try:
             yield connection
@@ -118,6 +102,48 @@ class RedisChunks(ChunkedBlobs):
         finally:
             self._last_used = self._clock()
             pool.release(connection)
+
+    def _leave_idle(self) -> None:
+        """Use the last connection no more if it wasn't used for a while.
+
+        While a client trains, the network may be cut and joined again, and its connection be dead without anybody
+        having said so. To find out would take the whole timeout.
+        """
+        if self._clock() - self._last_used > MAX_IDLE_S:
+            pool: Any = self._redis.connection_pool
+            pool.disconnect(inuse_connections=False)
+        self._last_used = self._clock()
+
+
+class _Sending:
+    """Chunks that are sent one after the other, each before the one ahead of it is answered."""
+
+    def __init__(self, connection: Any, chunks: Iterable[Chunk], ttl_s: int) -> None:
+        self._connection = connection
+        self._unsent = iter(chunks)
+        self._ttl_s = ttl_s
+        self._unanswered: deque[Chunk] = deque()
+        self._num_asked = 0
+
+    def take(self) -> bool:
+        """Take up as many chunks as may be sent ahead; False if all have been answered."""
+        self._unanswered.extend(islice(self._unsent, AHEAD - len(self._unanswered)))
+        return bool(self._unanswered)
+
+    def send(self) -> None:
+        """Send what was taken up, and have the first of it answered."""
+        line = _Line.open(self._connection)
+        for chunk in islice(self._unanswered, self._num_asked, None):
+            line.ask_to_set(chunk, self._ttl_s)
+            self._num_asked += 1
+        line.read_status()
+        self._unanswered.popleft()
+        self._num_asked -= 1
+
+    def begin_anew(self, _error: Exception) -> None:
+        """Give the connection up; what went with it is sent again."""
+        self._connection.disconnect()
+        self._num_asked = 0
 
 
 class _Reading:

@@ -1,13 +1,14 @@
 """Turns: when a client that has trained may send its update, so that not all are on their way at once.
 
 The client says that it is ready and waits at a list of its own, into which the orchestrator puts a word. Nothing is
-asked again and again.
+asked again and again. The word stays there until the orchestrator takes it away, and is put in place of what was there:
+told twice it is the same, and none is lost with a connection that breaks.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from redis import Redis
@@ -18,6 +19,8 @@ from tasks.errors import FederationError
 GO = b"go"
 STOP = b"stop"
 _SLICE_S = 2.0
+_LEAST_S = 0.05
+"""Of a shorter wait some servers make one without end."""
 _KEPT_S = 600
 
 
@@ -52,18 +55,27 @@ class RedisTurns:
     def give(self, update_blob_name: str, word: bytes = GO) -> None:
         """Tell a client that it is its turn, or (``STOP``) that its update isn't wanted any more."""
         key = names.turn_key(update_blob_name)
-        with self._redis.pipeline(transaction=False) as pipe:
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.unlink(key)  # whatever it is: a client may have put something else there
             pipe.rpush(key, word)
             pipe.expire(key, _KEPT_S)
             pipe.execute()
 
+    def take_away(self, update_blob_names: Iterable[str]) -> None:
+        """Remove what clients were told of these updates."""
+        keys = [names.turn_key(name) for name in update_blob_names]
+        if keys:
+            self._redis.unlink(*keys)
+
     def wait(self, update_blob_name: str, run_id: str, timeout_s: float) -> None:
         """Return when it is this update's turn; see :class:`Turns`."""
         end = self._clock() + timeout_s
+        key = names.turn_key(update_blob_name)
         while (left := end - self._clock()) > 0:
-            found = self._redis.blpop([names.turn_key(update_blob_name)], timeout=min(left, _SLICE_S))
-            if found is not None:
-                if found[1] != GO:
+            slice_s = max(_LEAST_S, min(left, _SLICE_S))
+            word = self._redis.blmove(key, key, slice_s)  # type: ignore[arg-type]  # seconds need not be whole
+            if word is not None:
+                if word != GO:
                     raise NotWantedError("nobody wants the update any more: its round is over")
                 return
             notice = federation.read(self._redis)

@@ -52,6 +52,7 @@ class Client:
         broker_time: Returns the seconds since 1970 by the broker's clock, which all sides share.
         algorithm: The algorithm that isn't built in and may be carried out here all the same.
         turns: Tells when it is an update's turn to be sent.
+        is_answered: Says of an order's id whether its answer is stored.
     """
 
     client_id: str
@@ -65,6 +66,7 @@ class Client:
     broker_time: Callable[[], float] = time.time
     algorithm: str | None = None
     turns: Turns | None = None
+    is_answered: Callable[[str], bool] = lambda _order_id: False
 
     def train(self, order: TrainOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
         """Train from the order's parameters on the client's own data and put the update into the blob store.
@@ -108,9 +110,12 @@ class Client:
         self.blobs.put(update, pieces)
         return answer.model_copy(update={"update": update})
 
-    def has_update_of(self, answer: Answer) -> bool:
-        """Say whether the update that an answer tells of, if any, is still where it was put."""
-        return answer.update is None or self.blobs.has(answer.update)
+    def stands_by(self, answer: Answer) -> bool:
+        """Say whether an answer still holds: its update, if it has one, is where it was put, or was taken from there.
+
+        It was taken if the answer is still stored. Else the broker has forgotten both.
+        """
+        return answer.update is None or self.blobs.has(answer.update) or self.is_answered(answer.order_id)
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
@@ -166,12 +171,13 @@ class Client:
 def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answer:
     """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so.
 
-    An order that comes twice is carried out once and answered as before, as long as its update hasn't been taken.
+    An order that comes twice is carried out once and answered as before, as long as the broker remembers the answer.
     """
     recent = _recent_answers.get(order_id)
-    if recent is not None and client_id in _clients and find_client(client_id).has_update_of(recent):
+    if recent is not None and client_id in _clients and find_client(client_id).stands_by(recent):
         return recent
     started = time.monotonic()
+    logger.info("order %s: begun", order_id)
     try:
         answer = act()
     except Exception as error:  # the boundary: a client's failure is a value

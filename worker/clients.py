@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 
 from tasks import broker
 from tasks.loading import add_current_folder
-from tasks.names import client_queue, shared_queue
+from tasks.names import client_queue, result_key, shared_queue
 from tasks.presence import Announcement
 from tasks.stores import given_folder, open_store
 from tasks.turns import RedisTurns
@@ -165,6 +165,7 @@ def _loader(
             broker_time=functools.partial(broker.time_of, connection),
             algorithm=settings.algorithm,
             turns=turns,
+            is_answered=lambda order_id: bool(connection.exists(result_key(order_id))),
         )
 
     return load

@@ -151,7 +151,9 @@ def test_an_orchestrator_that_is_killed_takes_up_its_round_with_the_answers_that
     # When the orchestrator is killed and started again
     orchestrator.send(signal.SIGKILL)
     orchestrator.wait()
-    wait_until(lambda: all(program.output.count("train[") > 2 for program in clients), "the third round is under way")
+    wait_until(
+        lambda: all(program.output.count("/train: begun") > 2 for program in clients), "the third round is under way"
+    )
     resumed = start_orchestrator_again(field, broker, run_dir)
 
     # Then the run ends with the same model, and no client has trained a round twice

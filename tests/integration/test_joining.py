@@ -72,7 +72,7 @@ def test_a_client_that_is_frozen_is_lost_and_comes_back_and_its_late_answer_is_n
     field.client(broker, "client-1", **part(1, 2), STEP_S="0.6")
     frozen = field.client(broker, "client-2", **part(2, 2), STEP_S="0.6")
     program = field.orchestrator("--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "4")
-    wait_until(lambda: "train[" in frozen.output, "it trains")
+    wait_until(lambda: "/train: begun" in frozen.output, "it trains")
 
     # When the machine that it's on is cut off: neither its worker nor its pool process moves
     processes = [frozen.process.pid, *(process.pid for process in frozen.descendants())]

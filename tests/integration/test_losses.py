@@ -17,7 +17,7 @@ def start(field: Field, broker: Redis, run_dir: Path, rounds: int) -> tuple[Prog
     program = field.orchestrator(
         "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(rounds), "--no-evaluate-clients"
     )
-    wait_until(lambda: "train[" in slow.output, "the slow client trains")
+    wait_until(lambda: "/train: begun" in slow.output, "the slow client trains")
     return program, slow
 
 

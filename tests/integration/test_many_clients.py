@@ -8,12 +8,13 @@ import psutil
 import pytest
 from redis import Redis
 
+from orchestrator.embedded.workers import MOST_OWN_PROCESSES
 from tasks.cores import num_cores
 from tests.integration import harness
 from tests.integration.harness import Field, Program, history, part, summary, url, wait_until
 
-OWN_PROCESSES = 4
-"""The guardian, the server, and the orchestrator's own worker with its pool process."""
+OWN_PROCESSES = 3 + min(num_cores(), MOST_OWN_PROCESSES)
+"""The guardian, the server, and the orchestrator's own worker with its pool's processes."""
 
 
 def ids(prefix: str, count: int) -> list[str]:
@@ -118,7 +119,7 @@ def test_a_pool_process_that_is_killed_takes_one_order_with_it(field: Field, bro
     run_dir = tmp_path / "run"
     worker = many(field, broker, 6, STEP_S="0.2")
     program = run(field, broker, run_dir, 2, 6)
-    wait_until(lambda: worker.output.count("train[") >= 2, "two train")
+    wait_until(lambda: worker.output.count("/train: begun") >= 2, "two train")
 
     # When one of the processes is killed
     psutil.Process(worker.process.pid).children()[0].kill()

@@ -6,7 +6,9 @@ import base64
 import json
 from typing import Any
 
+import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from orchestrator.publishing import Call, Publisher
 from tasks.app import make_app
@@ -63,3 +65,22 @@ def test_each_message_has_a_tag_of_its_own(broker: Redis) -> None:
     tags = [message["properties"]["delivery_tag"] for message in messages(broker, "q")]
     assert len(set(tags)) == len(tags) == 1000
     assert [message["headers"]["id"] for message in messages(broker, "q")] == [str(number) for number in range(1000)]
+
+
+def test_a_queue_that_is_none_keeps_no_task_from_the_others(broker: Redis) -> None:
+    # Given a client that has put a string where its orders are to come
+    publisher = Publisher(make_app("orchestrator", url(broker), include=()), connect(url(broker)))
+    broker.set("spoilt", b"mine")
+    # When tasks are published, then the others' are on their queues
+    publisher.publish([Call("t", queue, queue) for queue in ("one", "spoilt", "two")])
+    assert [messages(broker, queue)[0]["headers"]["id"] for queue in ("one", "two")] == ["one", "two"]
+    assert broker.get("spoilt") == b"mine"
+
+
+def test_what_the_server_refuses_for_another_reason_is_raised(broker: Redis) -> None:
+    # Given a server that is full
+    publisher = Publisher(make_app("orchestrator", url(broker), include=()), connect(url(broker)))
+    broker.config_set("maxmemory", 1)
+    # When a task is published, then it says so
+    with pytest.raises(ResponseError, match="maxmemory"):
+        publisher.publish([Call("t", "one", "q")])

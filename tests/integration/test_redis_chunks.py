@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,17 @@ def test_a_server_that_doesnt_answer_is_an_error_after_the_timeout(broker: Redis
     broker.client_unpause()
 
 
-def test_a_connection_that_was_idle_is_not_used_again_for_chunks(broker: Redis) -> None:
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda store: store.send([chunk("a", b"1")], 60),
+        lambda store: list(store.receive([Wanted("a", buffers(1)[0])])),
+        lambda store: store.has_chunk("a"),
+        lambda store: store.delete(["a"]),
+    ],
+    ids=["send", "receive", "has", "delete"],
+)
+def test_a_connection_that_was_idle_is_not_used_again(broker: Redis, use: Callable[[RedisChunks], object]) -> None:
     # Given a store that has just sent a chunk
     now = [100.0]
     store = RedisChunks(connect(broker), clock=lambda: now[0])
@@ -167,11 +178,11 @@ def test_a_connection_that_was_idle_is_not_used_again_for_chunks(broker: Redis) 
     before = connections()
     # When another follows at once, then the connection is kept
     now[0] += MAX_IDLE_S
-    store.send([chunk("a", b"1")], 60)
+    use(store)
     assert connections() == before
     # When one follows after a while, in which the network may have been cut, then it is given up before
     now[0] += 2 * MAX_IDLE_S
-    store.send([chunk("a", b"1")], 60)
+    use(store)
     assert connections() == before + 1
 
 

@@ -89,7 +89,7 @@ def killed_while_it_verifies(field: Field, broker: Redis, run_dir: Path, num_cli
     for number in range(2, num_clients + 1):
         join(field, broker, number, num_clients)
     program = start(field, broker, run_dir, "--rounds", "1", "--verify", "peers", num_clients=num_clients)
-    wait_until(lambda: "verify[" in frozen.output, "client-1 verifies")
+    wait_until(lambda: "/verify-1: begun" in frozen.output, "client-1 verifies")
     frozen.end()
     assert program.wait() == 0, program.output
     [record] = history(run_dir)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.answers import MAX_ANSWER_BYTES, read_answer
+from orchestrator.answers import MAX_ANSWER_BYTES, read_answer, says_ready
 from tasks.messages import (
     Answer,
     DisconnectOrder,
@@ -274,3 +274,22 @@ def test_an_order_whose_pool_process_was_killed_is_lost() -> None:
     document = {"status": "FAILURE", "result": {"exc_type": "WorkerLostError"}}
     # When it is read, then the slot is lost, as with any process that is killed
     assert verdict(json.dumps(document)) == ("lost", "the client's worker gave up the order: WorkerLostError")
+
+
+@pytest.mark.parametrize(
+    ("order", "raw", "expected"),
+    [
+        (train_order(waits_for_turn=True), b'{"status": "READY"}', True),
+        (train_order(waits_for_turn=True), b'{"status": "SUCCESS"}', False),
+        (train_order(waits_for_turn=True), b"READY", False),
+        (train_order(), b'{"status": "READY"}', False),
+        (evaluate_order(), b'{"status": "READY"}', False),
+    ],
+)
+def test_only_who_was_told_to_wait_for_a_turn_is_ready(order: Order, raw: bytes, expected: bool) -> None:
+    assert says_ready(raw, order) is expected
+
+
+def test_who_says_that_it_is_ready_without_having_been_told_to_wait_has_failed() -> None:
+    answer = read_answer(b'{"status": "READY", "result": null}', train_order())
+    assert (answer.status, answer.reason) == (Status.FAILED, "the client's worker gave up the order: READY")

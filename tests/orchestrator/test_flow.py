@@ -65,12 +65,26 @@ def test_one_that_says_twice_that_it_is_ready_gets_one_turn_and_another_when_it_
     assert flow.give(0.0) == [("a", False)]
     flow.wait("a")
     assert flow.give(0.0) == []
+    assert flow.has_turn("a")
     # When its client is started anew, then it starts over
-    flow.over("a")
+    flow.sent_anew("a", 1.0)
+    assert not flow.has_turn("a")
     assert not flow.is_ready("a")
     flow.wait("a")
     assert flow.is_ready("a")
     assert flow.give(0.0) == [("a", False)]
+
+
+def test_an_order_that_had_its_turn_before_it_was_sent_keeps_that_when_it_is_sent_anew() -> None:
+    # Given an order that was held, and has gone out
+    flow = Flow(1, held=["a", "b"])
+    assert flow.give(0.0) == [("a", True)]
+    # When it is sent again, to a worker that was started anew, then it has its time again, and nobody else has a turn
+    flow.sent_anew("a", SLOW_S)
+    assert flow.has_turn("a")
+    assert flow.give(SLOW_S) == []
+    # Only then is it slow
+    assert flow.give(2 * SLOW_S) == [("b", True)]
 
 
 def test_a_slow_line_makes_room_for_others_up_to_a_limit() -> None:

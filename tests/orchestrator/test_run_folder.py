@@ -179,6 +179,12 @@ def test_an_open_round_that_is_damaged_is_told(folder: RunFolder) -> None:
         folder.open_round()
 
 
+@pytest.mark.parametrize("content", [b"", bytes(300)])
+def test_an_open_round_that_a_loss_of_power_has_left_empty_is_none(folder: RunFolder, content: bytes) -> None:
+    (folder.path / "open-round.json").write_bytes(content)
+    assert folder.open_round() is None
+
+
 def cut_history(folder: RunFolder, length: int) -> None:
     path = folder.path / "history.jsonl"
     path.write_bytes(path.read_bytes()[:length])

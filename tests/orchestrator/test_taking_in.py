@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import HEADER_SLACK_BYTES, kept_answer, take_in, update_path
 from tasks import arrays
 from tasks.blobs import BlobRef, publish
-from tasks.chunks import MemoryChunks
+from tasks.chunks import MemoryChunks, Wanted
 from tasks.messages import Answer, Status
 from tests.support import publish_update, run_config, train_order, trained
 
@@ -258,3 +258,21 @@ def test_a_blob_that_claims_to_be_huge_makes_no_work(folder: RunFolder) -> None:
     # Then it is rejected, without a million names to be forgotten
     assert filled.record.status is Status.REJECTED
     assert chunks.num_deleted < 1000
+
+
+def test_two_that_take_an_update_in_at_the_same_time_agree(folder: RunFolder, chunks: MemoryChunks) -> None:
+    # Given an update that another process takes in just before it is read here, as its task was sent again
+    answer = sent(chunks, UPDATE)
+    others = []
+
+    class Overtaken(MemoryChunks):
+        def receive(self, wanted: Sequence[Wanted]) -> Iterator[int | None]:
+            others.append(take_in(folder, chunks, 1, answer))
+            return chunks.receive(wanted)
+
+    # When it is taken in, then both say the same, now and later, and it is there
+    filled = take_in(folder, Overtaken(), 1, answer)
+    assert others == [filled]
+    assert filled.record.status is Status.TRAINED
+    assert take_in(folder, chunks, 1, answer) == filled
+    assert update_path(folder, 1, "anna").exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +293,22 @@ def test_an_order_that_comes_again_after_its_update_was_taken_is_carried_out_aga
     # When it comes again, then there is an update again, the same
     second = carry_out(lambda: client.train(order), order.order_id, "anna")
     assert second.update == first.update
-    assert client.has_update_of(second)
+    assert client.stands_by(second)
+
+
+def test_an_order_that_comes_again_while_its_answer_is_stored_is_not_carried_out_again(
+    client: Client, chunks: MemoryChunks
+) -> None:
+    # Given an order whose update was taken, and whose round is still open, so that its answer is there
+    order = to_train(chunks)
+    client = replace(client, is_answered=lambda order_id: order_id == order.order_id)
+    add_client(client)
+    first = carry_out(lambda: client.train(order), order.order_id, "anna")
+    assert first.update is not None
+    chunks.delete(first.update.chunk_names())
+    # When it comes again, then it is answered as before, and no update that nobody wants is sent
+    assert carry_out(lambda: client.train(order), order.order_id, "anna") == first
+    assert first.update.chunk_names()[0] not in chunks.chunks
 
 
 def test_an_update_that_is_no_number_is_sent_all_the_same(chunks: MemoryChunks, tmp_path: Path) -> None:

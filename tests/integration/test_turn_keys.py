@@ -1,0 +1,60 @@
+"""How a client is told that it is its turn, on a real server."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from redis import Redis
+
+from tasks import federation
+from tasks.names import turn_key
+from tasks.turns import STOP, NotWantedError, RedisTurns
+
+UPDATE = "fl:blob:anna/run/1"
+PATIENCE_S = 30.0
+
+
+def test_a_word_that_comes_while_one_waits_is_heard_and_stays(broker: Redis) -> None:
+    # Given a client that waits
+    turns = RedisTurns(broker)
+    timer = threading.Timer(0.2, turns.give, [UPDATE])
+    timer.start()
+    # When it is its turn, then it is told so, and again if it asks again, as after a connection that broke
+    for _ in range(2):
+        turns.wait(UPDATE, "run", PATIENCE_S)
+    timer.join()
+    # And it is kept no longer than for some minutes
+    assert 0 < broker.ttl(turn_key(UPDATE)) <= 600
+    turns.take_away([UPDATE])
+    assert broker.keys("*") == []
+
+
+def test_the_last_word_counts_however_often_it_was_given(broker: Redis) -> None:
+    # Given a client that was told that it is its turn, and then again and again that it isn't
+    turns = RedisTurns(broker)
+    turns.give(UPDATE)
+    for _ in range(3):
+        turns.give(UPDATE, STOP)
+    # When it asks, then it is to stop, and one word is all that is kept
+    with pytest.raises(NotWantedError, match="its round is over"):
+        turns.wait(UPDATE, "run", PATIENCE_S)
+    assert broker.llen(turn_key(UPDATE)) == 1
+
+
+def test_what_a_client_has_put_in_its_place_is_replaced(broker: Redis) -> None:
+    broker.set(turn_key(UPDATE), b"mine")
+    turns = RedisTurns(broker)
+    turns.give(UPDATE)
+    turns.wait(UPDATE, "run", PATIENCE_S)
+
+
+def test_who_waits_for_a_run_that_is_gone_lets_go_when_another_begins(broker: Redis) -> None:
+    # Given the notice of the run that an update is for, then the client waits as long as it may
+    turns = RedisTurns(broker)
+    federation.put_up(broker, federation.Notice(run_id="run", num_parts=1))
+    with pytest.raises(NotWantedError, match="within 0 s"):
+        turns.wait(UPDATE, "run", 1e-6)
+    # When there is another's, then it lets go
+    with pytest.raises(NotWantedError, match="run run has begun"):
+        turns.wait(UPDATE, "former", PATIENCE_S)
