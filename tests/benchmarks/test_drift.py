@@ -62,6 +62,15 @@ def test_a_model_is_right_that_has_drifted_by_as_many_rounds_as_there_were(added
     assert is_right(before, after, num_clients=3, num_rounds=2) is right
 
 
+def test_a_model_is_wrong_one_of_whose_values_has_gone_astray() -> None:
+    # Given a model that has drifted as it should, but for one value
+    before = [np.zeros(1000, np.float32)]
+    after = [np.full(1000, 0.001, np.float32)]
+    after[0][7] += 0.03
+    # When it is looked at, then it is wrong, though its mean is nearly what it should be
+    assert not is_right(before, after, num_clients=1, num_rounds=1)
+
+
 def test_clients_do_without_torch() -> None:
     # Given a fresh interpreter, when a client's side is loaded, then torch is not
     code = "import sys, benchmarks.constant, worker.clients; print('torch' in sys.modules)"
