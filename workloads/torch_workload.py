@@ -21,7 +21,8 @@ from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
 from tasks.workload import Direction, Evaluation, Gradients, Step, TimeBudget, TrainResult, Workload
 
-EVALUATION_BATCH_SIZE = 1024
+EVALUATION_BATCH_SIZE = 256
+"""Examples at a time. Of a thousand, memory for what a convolutional net makes of them takes as long as its work."""
 
 
 class TorchWorkload(Workload):
