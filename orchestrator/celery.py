@@ -15,7 +15,7 @@ from celery import signals
 
 from orchestrator import tasks as own_tasks
 from tasks import broker
-from tasks.allocation import give_back_freed_memory
+from tasks.allocation import give_back_freed_memory, keep_freed_memory
 from tasks.app import make_app
 from tasks.errors import FederationError
 from tasks.lifeline import die_with_parent
@@ -53,6 +53,12 @@ def _open_many_files() -> None:
 @signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
     die_with_parent()
-    give_back_freed_memory()
+    keep_freed_memory()
     _open_many_files()
     own_tasks.use_store(open_store(_url, given_folder()))
+
+
+@signals.task_postrun.connect
+def _end_task(**_: object) -> None:
+    """Hold no memory while there is nothing to do: the models are in files."""
+    give_back_freed_memory()
