@@ -24,7 +24,7 @@ def pack_model(compressor: Compressor | None, model: Arrays) -> Arrays:
 
 
 def unpack_model(compressor: Compressor | None, packed: Arrays) -> Arrays:
-    """Return the model that :func:`pack_model` packed, as exact as it still is.
+    """Return the model that :func:`pack_model` packed, as exact as it still is; read-only.
 
     Raises:
         ArraysError: If it wasn't packed so.
@@ -35,7 +35,10 @@ def unpack_model(compressor: Compressor | None, packed: Arrays) -> Arrays:
     spec = {name: ArraySpec(entry.dtype, entry.shape[1:]) for name, entry in spec_of(like).items()}
     if len(like) + len(coded) != len(packed) or spec_of(coded) != compressor.spec(spec):
         raise ArraysError("the model isn't packed by the compression that the order names")
-    return dict(compressor.decompress(coded, spec))
+    model = dict(compressor.decompress(coded, spec))
+    for values in model.values():
+        values.flags.writeable = False
+    return model
 
 
 def with_prefix(prefix: str, arrays: Arrays) -> dict[str, Array]:

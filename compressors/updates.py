@@ -68,13 +68,12 @@ def pack_update(
 
 
 def packed_spec(compressor: Compressor, spec: Spec, buffers: Collection[str] = ()) -> Spec:
-    """Return what a packed update of this spec, the model's with what goes with it, has to look like."""
+    """Return what a packed update of this spec, the model's with what goes with it, has to be; sorted by name."""
     delta, beside = _parts(spec, buffers)
     coded = compressor.spec(beside) if compressor.also_models else beside
-    return {
-        **{DELTA + name: entry for name, entry in compressor.spec(delta).items()},
-        **{BESIDE + name: entry for name, entry in coded.items()},
-    }
+    packed = {DELTA + name: entry for name, entry in compressor.spec(delta).items()}
+    packed |= {BESIDE + name: entry for name, entry in coded.items()}
+    return dict(sorted(packed.items()))
 
 
 def unpack_update(
@@ -101,6 +100,8 @@ def unpack_update(
         if found != name or values is None:
             raise ArraysError(f"array {name!r} was compressed, and {found} came back")
         yield name, _add(model[name], values) if name in delta_spec else values
+    for name, _ in (*deltas, *beside):  # a compressor may find only at the end that something is wrong
+        raise ArraysError(f"array {name!r} came back, and there is none")
 
 
 def _parts(spec: Spec, buffers: Collection[str]) -> tuple[Spec, Spec]:

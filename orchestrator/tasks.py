@@ -45,7 +45,10 @@ def ingest(run_dir: str, round_number: int, answer: dict[str, object]) -> dict[s
     def score(record: SlotRecord) -> SlotRecord:
         return closing.score_as_it_comes(folder, round_number, checked.client_id, record)
 
-    return take_in(folder, _stores[0], round_number, checked, score).model_dump(mode="json")
+    def buffers() -> frozenset[str]:
+        return closing.buffer_names(folder)
+
+    return take_in(folder, _stores[0], round_number, checked, score, buffers).model_dump(mode="json")
 
 
 @shared_task(name=names.HAND_OUT_TASK)

@@ -165,6 +165,7 @@ def _loader(
             broker_time=functools.partial(broker.time_of, connection),
             algorithm=settings.algorithm,
             turns=turns,
+            compression=settings.compression,
         )
 
     return load
