@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist soak clean
+.PHONY: help run test check format setup dev compose-check attacks mnist compression soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ attacks: .venv/.dev ## Every attack against every scorer and aggregator, on digi
 
 mnist: .venv/.dev ## McMahan's rows and the algorithms compared on MNIST: docs/results.md (ARGS="--data DIR"; an hour or two)
 	$(BIN)/python -m benchmarks.mnist $(ARGS)
+
+compression: .venv/.dev ## What each compression costs and saves on MNIST: docs/compression.md (ARGS="--data DIR"; about an hour)
+	$(BIN)/python -m benchmarks.compression $(ARGS)
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -34,6 +34,8 @@ def test_a_model_is_read_by_who_knows_nothing_of_its_spec(spec: str, tolerance: 
     for name, values in MODEL.items():
         np.testing.assert_allclose(found[name], values, atol=tolerance * np.abs(values).max())
     assert found["steps"] == 12
+    # And nobody changes it for the others of the process
+    assert not any(values.flags.writeable for values in found.values())
 
 
 @pytest.mark.parametrize("spec", ["none", "topk"])

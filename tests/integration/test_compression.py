@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from redis import Redis
 
-from tests.integration.harness import Field, Program, checkpoint, history, part, url, wait_until
+from tests.integration.harness import ROOT, Field, Program, checkpoint, history, part, url, wait_until
 
 ROUNDS = 5
 MODEL = {"MODEL_ELEMENTS": "2000"}
@@ -45,9 +46,10 @@ def test_a_client_that_is_killed_and_started_again_still_owes_what_it_owed(
 
 
 def test_a_compression_of_ones_own_is_for_clients_that_allow_it(field: Field, broker: Redis, tmp_path: Path) -> None:
-    # Given a compressor in the folder that all stand in, and a client whose operator has named it, and one whose hasn't
-    spec = "shorter:half"
-    (tmp_path / "shorter.py").write_text(OWN)
+    # Given the compressor of docs/compression.md, where the docs say; a client whose operator has named it, and another
+    spec = "my_compression:half"
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "compression.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "my_compression.py").write_text(code)
     field.client(broker, "client-1", CLIENT_WORKLOAD="digits", CLIENT_COMPRESSION=spec, cwd=tmp_path)
     field.client(broker, "client-2", CLIENT_WORKLOAD="digits", cwd=tmp_path)
 
@@ -63,30 +65,3 @@ def test_a_compression_of_ones_own_is_for_clients_that_allow_it(field: Field, br
     assert answers["client-1"]["status"] == "trained"
     assert answers["client-2"]["status"] == "failed"
     assert f"set CLIENT_COMPRESSION={spec}" in answers["client-2"]["reason"]
-
-
-OWN = '''
-import numpy as np
-
-from compressors import Arraywise
-from tasks.arrays import ArraySpec
-
-
-class Half(Arraywise):
-    """Arrays of float32 as float16."""
-
-    dtypes = ("F32",)
-
-    def parts(self, original):
-        return {"half": ArraySpec("F16", original.shape)}
-
-    def encode(self, values):
-        return {"half": values.astype(np.float16)}
-
-    def decode(self, parts, original):
-        return parts["half"]
-
-
-def half(parameter):
-    return Half()
-'''
