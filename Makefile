@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist bench soak clean
+.PHONY: help run test check format setup dev compose-check attacks mnist bench compression soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ FLOWER := $(if $(findstring --without-flower,$(ARGS)),,.venv-flower/.installed)
 
 bench: .venv/.dev $(FLOWER) ## What a round costs, here and with Flower: docs/performance.md (ARGS="--without-flower"; an hour)
 	$(BIN)/python -m benchmarks.performance $(ARGS)
+
+compression: .venv/.dev ## What each compression costs and saves on MNIST: docs/compression.md (ARGS="--data DIR"; about an hour)
+	$(BIN)/python -m benchmarks.compression $(ARGS)
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)

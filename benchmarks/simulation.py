@@ -47,6 +47,15 @@ def simulate(
         report: Is told of what happens; what it raises ends the run.
     """
     folder = RunFolder.create(path / "run", config)
+    go_on(folder, participants, path, report)
+    return folder
+
+
+def go_on(
+    folder: RunFolder, participants: Mapping[str, Participant], path: Path, report: Report = lambda _: None
+) -> None:
+    """Carry out what a folder's run has left to do, with clients that are started anew; see :func:`simulate`."""
+    config = folder.config()
     registry, chunks = MemoryRegistry(), MemoryChunks()
     orchestrator.tasks.use_store(chunks)
     forget_clients()
@@ -67,7 +76,6 @@ def simulate(
         Run(config, folder, wire, report).run()
     finally:
         forget_clients()
-    return folder
 
 
 def _client(client_id: str, participant: Participant, config: RunConfig, chunks: MemoryChunks, path: Path) -> Client:
@@ -82,6 +90,7 @@ def _client(client_id: str, participant: Participant, config: RunConfig, chunks:
         incarnation="first",
         leave=lambda _: None,
         algorithm=config.algorithm,
+        compression=config.compression,
     )
 
 

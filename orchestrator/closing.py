@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from algorithms import State, load_algorithm
+from compressors import Compressor, load_compressor
+from compressors.updates import packed_spec
 from orchestrator import judging
 from orchestrator.aggregators import TooFewUpdatesError, load_aggregator
 from orchestrator.judging import Case, judge
@@ -18,9 +20,10 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model
 from tasks import arrays, blobs, names, sets
+from tasks.arrays import Arrays
 from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
-from tasks.errors import FederationError
+from tasks.errors import ConfigurationError, FederationError
 from tasks.messages import Metrics, finite
 from tasks.seeds import derive_seed
 from tasks.workload import Workload, load_workload
@@ -44,6 +47,7 @@ def initialise(folder: RunFolder) -> Metrics:
     config = folder.config()
     load_algorithm(config.algorithm)
     load_aggregator(config.aggregator)
+    compressor = load_compressor(config.compression)
     workload = _workload(config.workload)
     holdout = _holdout(config.workload, config.data)
     path = folder.checkpoint(0)
@@ -51,7 +55,22 @@ def initialise(folder: RunFolder) -> Metrics:
         parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
         sets.check_names(parameters)
         arrays.write_file(path, parameters)
-    return _metrics(workload, holdout, arrays.map_file(path))
+    model = arrays.map_file(path)
+    if compressor:
+        _check_compressor(compressor, config.compression, model)
+    return _metrics(workload, holdout, model)
+
+
+def buffer_names(folder: RunFolder) -> frozenset[str]:
+    """Return the names of the model's arrays that aren't trained.
+
+    Taking in must not fail: a workload that can't be loaded any more is told of when the round is closed.
+    """
+    try:
+        return _workload(folder.config().workload).buffer_names()
+    except Exception:  # whatever the user's workload raises
+        logger.exception("what isn't trained of the model can't be found out")
+        return frozenset()
 
 
 def score_as_it_comes(folder: RunFolder, round_number: int, client_id: str, record: SlotRecord) -> SlotRecord:
@@ -116,6 +135,19 @@ def hand_out(folder: RunFolder, store: BlobStore, round_number: int, parts: Sequ
         name = names.handed_out_blob(run_id, round_number, number)
         updates[client_id] = blobs.publish(store, name, arrays.encode(parameters))
     return HandedOut(parts=list(parts), updates=updates)
+
+
+def _check_compressor(compressor: Compressor, spec: str, model: Arrays) -> None:
+    """Check that a compressor, of the user's own maybe, says what it makes of the model's arrays.
+
+    Raises:
+        ConfigurationError: If it doesn't.
+    """
+    try:
+        arrays.encoded_size(packed_spec(compressor, arrays.spec_of(model)))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(f"compression {spec!r} fails at this model's arrays: {reason}") from error
 
 
 def _failed(folder: RunFolder, round_number: int, answers: dict[str, SlotRecord], reason: str) -> ClosedRound:

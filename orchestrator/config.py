@@ -43,6 +43,8 @@ class RunConfig(BaseModel):
     """Built-in aggregator or ``module:function``."""
     trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
     """Share of the values that ``trimmed_mean`` cuts off at each end; of seven updates 0.2 is one."""
+    compression: str = "none"
+    """How models and updates travel: ``NAME[:PARAMETER]`` of a built-in compression, or ``module:name[:PARAMETER]``."""
     select: str = "random"
     """Built-in selector or ``module:name``."""
     num_clients: Annotated[int, Field(ge=1)] = 2

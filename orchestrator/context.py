@@ -11,6 +11,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from algorithms import Algorithm, Settings, train_plainly
+from compressors import Compressor
+from compressors.models import pack_model
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
@@ -51,6 +53,7 @@ class RunContext:
     report: Report
     algorithm: Algorithm
     settings: Settings
+    compressor: Compressor | None = None
     clock: Callable[[], float] = time.monotonic
     fits: Callable[[ConnectedClient], bool] = lambda _: True
     """Whether a client may join a round that is open."""
@@ -75,6 +78,14 @@ class RunContext:
         self.wire.blobs.put_file(ref, path)
         return ref
 
+    def publish_start(self, after_round: int) -> BlobRef:
+        """Put the model that a round is to start from where clients can read it, compressed as the run says."""
+        if self.compressor is None or not self.compressor.also_models:
+            return self.publish_model(after_round)
+        packed = pack_model(self.compressor, arrays.map_file(self.folder.checkpoint(after_round)))
+        name = names.global_blob(self.config.run_id, after_round)
+        return blobs.publish(self.wire.blobs, name, arrays.encode(packed))
+
     def publish_broadcast(self, after_round: int) -> BlobRef | None:
         """Put what the algorithm sends along with the model beside it; return None if there is nothing."""
         path = self.folder.state(after_round)
@@ -83,7 +94,9 @@ class RunContext:
         state = sets.split(arrays.map_file(path))[1]
         chosen = sets.join({}, {kind: state[kind] for kind in self.algorithm.broadcast if kind in state})
         name = names.broadcast_blob(self.config.run_id, after_round)
-        return blobs.publish(self.wire.blobs, name, arrays.encode(chosen)) if chosen else None
+        if not chosen:
+            return None
+        return blobs.publish(self.wire.blobs, name, arrays.encode(pack_model(self.compressor, chosen)))
 
     def term(self, timeout_s: float) -> Term:
         """Return a term of this many seconds that begins now."""

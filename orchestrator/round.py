@@ -110,8 +110,9 @@ class Round:
         updates = [
             names.update_blob(order.client_id, order.run_id, order.round_number) for order in self._slots.orders()
         ]
+        model_bytes = self._context.folder.checkpoint(self._opened.round_number - 1).stat().st_size
         # Of those that came late or were rejected unread.
-        discard_updates(self._context.wire.blobs, updates, self._opened.parameters.size_bytes)
+        discard_updates(self._context.wire.blobs, updates, model_bytes)
 
     def _order(self, client_id: str, term: Term) -> TrainOrder:
         context, opened = self._context, self._opened
@@ -126,6 +127,7 @@ class Round:
             algorithm=context.algorithm_of_clients,
             settings=context.settings,
             broadcast=opened.broadcast,
+            compression=context.config.compression,
             accepted=context.accepted.get(client_id, ""),
             waits_for_turn=self._is_crowded and not self._is_held_back(client_id),
         )

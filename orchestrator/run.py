@@ -10,6 +10,7 @@ from functools import partial
 from pydantic import BaseModel
 
 from algorithms import load_algorithm, settings_of
+from compressors import load_compressor
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
@@ -72,6 +73,7 @@ class Run:
             report=report,
             algorithm=algorithm,
             settings=settings_of(algorithm, config.settings),
+            compressor=load_compressor(config.compression),
             clock=clock,
             fits=partial(fits, self._selector),
         )
@@ -183,7 +185,7 @@ class Run:
             logger.warning("round %d is opened anew: the machine was started anew since", round_number)
             return None
         logger.info("round %d is taken up again with the answers that have come", round_number)
-        self._context.publish_model(round_number - 1)
+        self._context.publish_start(round_number - 1)
         self._context.publish_broadcast(round_number - 1)
         return Round(self._context, kept)
 
@@ -202,7 +204,7 @@ class Run:
         """Wait for the clients that a round needs, choose the cohort, and put the model where it can read it."""
         cohort = self._wait_for_cohort(round_number)
         incarnations = self._manager.incarnations()
-        parameters = self._context.publish_model(round_number - 1)
+        parameters = self._context.publish_start(round_number - 1)
         broadcast = self._context.publish_broadcast(round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
         return open_record(self._config, round_number, members, parameters, broadcast, len(self._manager.connected()))

@@ -58,14 +58,14 @@ class ArraySpec:
     shape: tuple[int, ...]
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes that the array's values take."""
-        return math.prod(self.shape) * _CODES[self.dtype].itemsize
-
-    @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The dtype as NumPy has it."""
         return _CODES[self.dtype]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the array's values take."""
+        return math.prod(self.shape) * self.numpy_dtype.itemsize
 
 
 Spec = dict[str, ArraySpec]

@@ -119,6 +119,8 @@ class TrainOrder(Order):
     """The algorithm's hyperparameters."""
     broadcast: BlobRef | None = None
     """What the algorithm sends along with the model."""
+    compression: str = "none"
+    """How model and broadcast are compressed, and how the update is to be."""
     waits_for_turn: bool = False
     """Whether the client is to say that it is ready, and to send its update when it is told to: see
     :mod:`tasks.turns`."""

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from algorithms import Algorithm, equally
+from compressors import Arraywise
 from orchestrator.aggregators import AggregatorContext, WeightedUpdate
 from orchestrator.config import RunConfig
 from orchestrator.records import RoundRecord, SlotRecord
 from orchestrator.selectors.selector import ConnectedClient, Selection
-from tasks.arrays import Array, Arrays, encode
+from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
 from tasks.blobs import BlobRef, BlobStore, publish
 from tasks.messages import Answer, EvaluateOrder, Order, Status, TrainOptions, TrainOrder
 from tasks.names import order_id, update_blob
@@ -86,6 +87,26 @@ class WithoutHoldout(Pull):
 
 
 EQUAL_WEIGHTS = Algorithm(name="equal", weigh=equally)
+
+
+class HalfPrecision(Arraywise):
+    """A compressor of one's own: float32 as float16."""
+
+    dtypes = ("F32",)
+
+    def __init__(self, parameter: str) -> None:
+        self.parameter = parameter
+
+    def parts(self, original: ArraySpec) -> Spec:
+        return {"half": ArraySpec("F16", original.shape)}
+
+    def encode(self, values: Array) -> dict[str, Array]:
+        return {"half": values.astype(np.float16)}
+
+    def decode(self, parts: Arrays, original: ArraySpec) -> Array:
+        if self.parameter == "raising":
+            raise ZeroDivisionError("no luck")
+        return parts["half"]
 
 
 def select_last(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:

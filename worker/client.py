@@ -25,6 +25,7 @@ from tasks.messages import (
 from tasks.names import update_blob, update_name
 from tasks.turns import Turns
 from tasks.workload import ClientData, TimeBudget, Workload
+from worker.compressing import Packing
 from worker.keeping import keep
 from worker.local_state import LocalState
 from worker.local_training import Received, train_locally
@@ -53,6 +54,7 @@ class Client:
         algorithm: The algorithm that isn't built in and may be carried out here all the same.
         turns: Tells when it is an update's turn to be sent.
         is_answered: Says of an order's id whether its answer is stored.
+        compression: The compression that isn't built in and may be used here all the same.
     """
 
     client_id: str
@@ -67,6 +69,7 @@ class Client:
     algorithm: str | None = None
     turns: Turns | None = None
     is_answered: Callable[[str], bool] = lambda _order_id: False
+    compression: str | None = None
 
     def train(self, order: TrainOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
         """Train from the order's parameters on the client's own data and put the update into the blob store.
@@ -79,14 +82,15 @@ class Client:
         if time_left_s <= 0:
             return self._answer(order, Status.FAILED, reason="the order's time was over before it was taken up")
         started = time.monotonic()
-        parameters = self._parameters(order, order.parameters)
-        sent_along = sets.split(self._parameters(order, order.broadcast, "broadcast"))[1] if order.broadcast else {}
+        packing = Packing(order, self.folder, self.workload, self.compression)
+        parameters = self._parameters(order, order.parameters, unpack=packing.unpack)
+        broadcast = self._parameters(order, order.broadcast, "broadcast", packing.unpack) if order.broadcast else {}
         local_state = LocalState(self.folder, order.run_id)
         # The update takes about as long to send as the model took to fetch.
         fetch_s = time.monotonic() - started
         budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
         with soft_limit(budget):
-            received = Received(parameters, sent_along, local_state.load(order.accepted))
+            received = Received(parameters, sets.split(broadcast)[1], local_state.load(order.accepted))
             local = train_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
         result = local.trained
         if result.num_steps == 0:
@@ -99,14 +103,15 @@ class Client:
             num_epochs=result.num_epochs,
             metrics=finite({**result.metrics, **local.metrics}),
         )
-        name = update_blob(self.client_id, order.run_id, order.round_number)
-        pieces = list(arrays.encode(sets.join(result.parameters, local.sent)))
-        update = describe(name, pieces)
+        packed = packing.pack(parameters, sets.join(result.parameters, local.sent))
+        pieces = list(arrays.encode(packed.arrays))
+        update = describe(update_blob(self.client_id, order.run_id, order.round_number), pieces)
         local_state.save(update_name(order.round_number, update.digest), local.state)
+        packing.keep(update_name(order.round_number, update.digest), packed)
         if order.waits_for_turn and self.turns is not None:
             say_ready()
             latest = order.deadline + order.turn_timeout_s
-            self.turns.wait(name, order.run_id, timeout_s=latest - self.broker_time())
+            self.turns.wait(update.name, order.run_id, timeout_s=latest - self.broker_time())
         self.blobs.put(update, pieces)
         return answer.model_copy(update={"update": update})
 
@@ -146,12 +151,14 @@ class Client:
         self.leave(order.reconnect_after_s)
         return self._answer(order, Status.DONE)
 
-    def _parameters(self, order: Order, ref: BlobRef, kind: str = "model") -> arrays.Arrays:
-        """Return the arrays of a blob, read-only; clients of one process share them."""
+    def _parameters(
+        self, order: Order, ref: BlobRef, kind: str = "model", unpack: Callable[[arrays.Arrays], arrays.Arrays] = dict
+    ) -> arrays.Arrays:
+        """Return the arrays of a blob, unpacked, read-only; clients of one process share them."""
         self._check_workload(order)
 
         def fetch() -> arrays.Arrays:
-            return arrays.decode(self.blobs.get(ref))
+            return unpack(arrays.decode(self.blobs.get(ref)))
 
         return shared(kind, ref.digest, fetch) if is_one_of_many() else fetch()
 

@@ -166,6 +166,7 @@ def _loader(
             algorithm=settings.algorithm,
             turns=turns,
             is_answered=lambda order_id: bool(connection.exists(result_key(order_id))),
+            compression=settings.compression,
         )
 
     return load

@@ -1,4 +1,4 @@
-"""What a client keeps of an algorithm from round to round: SCAFFOLD's control variate, FedDyn's gradient.
+"""What a client keeps from round to round: SCAFFOLD's control variate, FedDyn's gradient, what compression lost.
 
 What a round made of it counts only once its update was accepted. So it is kept with the update's name until the next
 order says which update was the last to be accepted; one that was rejected, lost or made twice leaves no trace.
@@ -25,10 +25,11 @@ class LocalState:
     Args:
         folder: The client's own folder.
         run_id: The run.
+        kind: Folder in it for what is kept; what is of another kind is nowhere near it.
     """
 
-    def __init__(self, folder: Path, run_id: str) -> None:
-        self._runs = folder / "runs"
+    def __init__(self, folder: Path, run_id: str, kind: str = "runs") -> None:
+        self._runs = folder / kind
         self._folder = self._runs / run_id
 
     def load(self, accepted: str) -> Sets:

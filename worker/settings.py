@@ -30,6 +30,7 @@ class ClientSettings:
         workload: ``CLIENT_WORKLOAD``: its spec, ``NAME[,KEY=VALUE...]``, in the one way to write it.
         algorithm: ``CLIENT_ALGORITHM``: an algorithm that isn't built in, as ``module:name``, whose client's part a run
             may ask for; None for built-in ones alone.
+        compression: ``CLIENT_COMPRESSION``: likewise a compression that isn't built in.
         data: ``CLIENT_DATA``: the folder with the client's data, or None for what the workload brings along.
         part: ``CLIENT_PART``, like ``2/4``, or None to be given one; with ``num_clients`` what they share out.
         state: ``CLIENT_STATE``: the folder in which clients keep their ids and models.
@@ -42,6 +43,7 @@ class ClientSettings:
     client_id: str | None
     workload: str
     algorithm: str | None
+    compression: str | None
     data: Path | None
     part: Part | None
     state: Path
@@ -72,6 +74,7 @@ class ClientSettings:
             client_id=check_client_id(client_id) if client_id else None,
             workload=canonical(environment.get("CLIENT_WORKLOAD") or "digits"),
             algorithm=environment.get("CLIENT_ALGORITHM") or None,
+            compression=environment.get("CLIENT_COMPRESSION") or None,
             data=_folder(environment.get("CLIENT_DATA")),
             part=Part.parse(part) if part else None,
             state=Path(environment.get("CLIENT_STATE") or default_state_folder(environment)).expanduser(),

@@ -74,6 +74,7 @@ def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, wh
         **who,
         "CLIENT_WORKLOAD": config.workload,
         "CLIENT_ALGORITHM": config.algorithm,
+        "CLIENT_COMPRESSION": config.compression,
         "CLIENT_DATA": config.data or "",
         "CLIENT_STATE": str(folder.path.resolve() / "clients"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),

@@ -15,13 +15,13 @@ from orchestrator.records import FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import arrays
-from tasks.arrays import Arrays
+from tasks.arrays import Arrays, ArraySpec, Spec
 from tasks.chunks import MemoryChunks
-from tasks.errors import DataMissingError, LoadError, UnknownNameError
+from tasks.errors import ConfigurationError, DataMissingError, LoadError, UnknownNameError
 from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed
 from tasks.workload import Evaluation
-from tests.support import Pull, points, publish_update, run_config, train_order, trained
+from tests.support import HalfPrecision, Pull, points, publish_update, run_config, train_order, trained
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,26 @@ def failed(client_id: str, status: Status = Status.FAILED) -> FilledSlot:
 
 def digest_of(path: Path) -> str:
     return blake3(path.read_bytes()).hexdigest()
+
+
+def test_a_compressor_that_fails_at_the_models_arrays_is_told_before_the_first_round(tmp_path: Path) -> None:
+    # Given a compressor of one's own that has no parts for them
+    folder = folder_in(tmp_path, compression=f"{__name__}:Broken")
+    # When the run is prepared, then that ends it
+    with pytest.raises(ConfigurationError, match=r":Broken' fails at this model's arrays: KeyError: 'F32'"):
+        initialise(folder)
+
+
+class Broken(HalfPrecision):
+    """A compressor that says nothing of float32."""
+
+    def parts(self, original: ArraySpec) -> Spec:
+        raise KeyError(original.dtype)
+
+
+def test_what_isnt_trained_of_a_workload_that_is_gone_is_nothing(tmp_path: Path) -> None:
+    # Given a run whose workload can't be loaded any more, when an update is taken in, then that doesn't fail
+    assert closing.buffer_names(folder_in(tmp_path, workload="nowhere:Model")) == frozenset()
 
 
 def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:

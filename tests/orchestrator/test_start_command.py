@@ -72,6 +72,29 @@ def test_an_unknown_aggregator_is_refused_with_the_nearest_one() -> None:
     )
 
 
+def test_an_unknown_compression_is_refused_with_the_nearest_one() -> None:
+    # Given a slip, when the command is given it, then it guesses, and lists what there is
+    assert one_line(refused("--compression", "tpok")) == (
+        "unknown compression 'tpok': did you mean 'topk'? known are bf16, int8, none, topk, or your own as module:name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("compression", "message"),
+    [
+        (
+            "topk:1.5",
+            "compression 'topk:1.5': write topk:SHARE with SHARE from 0.0001 to 0.25, like topk:0.01",
+        ),
+        ("bf16:8", "compression 'bf16:8': bf16 has no parameter, write bf16"),
+        ("nowhere:short", "compression 'nowhere:short': there is no module 'nowhere' in this folder"),
+    ],
+)
+def test_a_compression_that_makes_no_sense_is_refused(compression: str, message: str) -> None:
+    # Given a parameter out of range, or where there is none, or no module, when the command is given it, it is told
+    assert one_line(refused("--compression", compression)).startswith(message)
+
+
 @pytest.mark.parametrize("share", ["0.5", "-0.1"])
 def test_half_of_the_values_or_more_cant_be_cut_off(share: str) -> None:
     # Given a share that leaves nothing, when the command is given it, then it says what is allowed

@@ -78,6 +78,15 @@ def test_each_run_has_its_own_and_the_oldest_are_removed(tmp_path: Path) -> None
     assert LocalState(tmp_path, "run-0").load(name(1)) == {}
 
 
+def test_what_is_of_another_kind_is_kept_apart(tmp_path: Path) -> None:
+    # Given an update to which belong a state and something else, of one name
+    LocalState(tmp_path, "run").save(name(1), state(1.0))
+    LocalState(tmp_path, "run", "other").save(name(1), state(2.0))
+    # When each is loaded, then it is its own
+    assert LocalState(tmp_path, "run").load(name(1)) == state(1.0)
+    assert LocalState(tmp_path, "run", "other").load(name(1)) == state(2.0)
+
+
 def test_an_algorithm_that_keeps_nothing_leaves_no_folder(tmp_path: Path) -> None:
     LocalState(tmp_path, "run").save(name(1), {})
     assert list(tmp_path.iterdir()) == []
