@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist soak clean
+.PHONY: help run test check format setup dev compose-check attacks mnist soak kernel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ mnist: .venv/.dev ## McMahan's rows and the algorithms compared on MNIST: docs/r
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+kernel: .venv/.dev ## How near averaging comes to the speed of memory, for each dtype (a minute or two)
+	$(BIN)/python -m benchmarks.kernel $(ARGS)
 
 setup: .venv/.installed ## Install what a run needs
 
