@@ -145,6 +145,18 @@ def test_whole_numbers_are_the_exact_mean_halves_to_even(
     assert averaged.tolist() == [round(exact)] * TILE
 
 
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype.kind in "iu"], ids=str)
+def test_whole_numbers_stay_within_their_range(dtype: np.dtype[np.generic]) -> None:
+    # Given the largest and the least number that there is: float64 has 2**63 and 2**64 for those of 64 bits
+    limits = np.iinfo(dtype)
+    ends = np.repeat(np.array([limits.max, limits.min], dtype), TILE)
+    # When all agree on them, and when a weight below zero takes the mean, 3 x - 2 y, beyond them
+    agreed, beyond = by_kernel([ends, ends], [3.0, 5.0]), by_kernel([ends, ends[::-1]], [3.0, -2.0])
+    # Then the mean is they
+    assert agreed.tolist() == ends.tolist()
+    assert beyond.tolist() == ends.tolist()
+
+
 @given(
     columns=st.lists(
         st.lists(st.floats(-1e300, 1e300), min_size=3, max_size=3).filter(lambda x: sum(map(abs, x)) > 1e-280),
