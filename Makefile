@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist soak kernel clean
+.PHONY: help run test check format setup dev compose-check attacks mnist bench soak kernel clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +35,12 @@ attacks: .venv/.dev ## Every attack against every scorer and aggregator, on digi
 mnist: .venv/.dev ## McMahan's rows and the algorithms compared on MNIST: docs/results.md (ARGS="--data DIR"; an hour or two)
 	$(BIN)/python -m benchmarks.mnist $(ARGS)
 
+# Flower is installed apart, and only where it is wanted.
+FLOWER := $(if $(findstring --without-flower,$(ARGS)),,.venv-flower/.installed)
+
+bench: .venv/.dev $(FLOWER) ## What a round costs, here and with Flower: docs/performance.md (ARGS="--without-flower"; an hour)
+	$(BIN)/python -m benchmarks.performance $(ARGS)
+
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
@@ -46,8 +52,8 @@ setup: .venv/.installed ## Install what a run needs
 dev: .venv/.dev ## Install what developing needs, pre-commit hooks included
 	$(BIN)/pre-commit install
 
-clean: ## Remove .venv and caches (runs are kept)
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove .venv, .venv-flower and caches (runs are kept)
+	rm -rf .venv .venv-flower build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -55,6 +61,12 @@ clean: ## Remove .venv and caches (runs are kept)
 	@echo "setting up .venv: a minute or two, the first time"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) --editable .
+	@touch $@
+
+.venv-flower/.installed: benchmarks/flower/requirements.txt
+	@echo "setting up .venv-flower: a minute or two, the first time"
+	@$(PYTHON) -m venv .venv-flower
+	@.venv-flower/bin/pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@
 
 .venv/.dev: .venv/.installed

@@ -20,6 +20,7 @@ from statistics import mean
 import click
 
 from benchmarks.hostile import ATTACKS
+from benchmarks.pasting import paste_into
 from benchmarks.simulation import Participant, simulate
 from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import RunConfig
@@ -84,7 +85,7 @@ class Outcome:
         accuracy: Of the final model on the orchestrator's held-out digits, 0 to 1.
         hostile_rejected: Share of the hostile updates of all rounds that were rejected; 0 if there were none.
         honest_rejected: Likewise of the honest.
-        digest: SHA-256 of the final checkpoint.
+        digest: BLAKE3 digest of the final checkpoint.
     """
 
     accuracy: float
@@ -267,17 +268,6 @@ def _cell(outcomes: Sequence[Outcome], reference: float, tells_rejected: bool) -
     return f"{text} {hostile:.0%} / {honest:.0%}"
 
 
-def paste(text: str, path: Path, name: str) -> None:
-    """Put ``text`` between the markers ``name`` of a page."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    page = path.read_text(encoding="utf-8")
-    before, _, rest = page.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise click.ClickException(f"{path} has no lines {begin} and {end}")
-    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
-
-
 @click.command(context_settings={"show_default": True})
 @click.option("--seeds", default=len(SEEDS), type=click.IntRange(1), help="Runs of each kind, with seeds from 1.")
 @click.option("--processes", default=2, type=click.IntRange(1), help="Runs at a time.")
@@ -292,7 +282,7 @@ def main(seeds: int, processes: int, only: str | None, docs: bool) -> None:
         text = written(table, outcomes, chosen)
         (RESULTS / f"{table.name}.md").write_text(f"{text}\n", encoding="utf-8")
         if docs:
-            paste(text, DOCS / table.page, table.name)
+            paste_into(DOCS / table.page, {table.name: text})
         click.echo(text)
 
 

@@ -19,6 +19,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.mnist_trials import WHOLE_PART, Outcome, Trial, load_outcomes, run_missing
+from benchmarks.pasting import paste_into
 
 DOCS = Path(__file__).parents[1] / "docs" / "results.md"
 PLOT = DOCS.parent / "images" / "algorithms.png"
@@ -163,16 +164,6 @@ def draw(outcomes: Outcomes, path: Path) -> None:
     plt.close(figure)
 
 
-def paste(page: str, name: str, text: str) -> str:
-    """Return a page with ``text`` between the markers of this name."""
-    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, _, rest = page.partition(begin)
-    _, found, after = rest.partition(end)
-    if not found:
-        raise click.ClickException(f"{DOCS} has no lines {begin} and {end}")
-    return f"{before}{begin}\n{text}\n{end}{after}"
-
-
 @click.command(context_settings={"show_default": True})
 @click.option("--data", required=True, type=click.Path(exists=True, file_okay=False), help="Folder with MNIST's files.")
 @click.option("--only", type=click.Choice(["rows", "algorithms", "all"]), default="all", help="What to run.")
@@ -202,12 +193,10 @@ def main(data: str, only: str, row: Sequence[int], tables: bool, processes: int,
         run(more)
         texts["algorithms"] = algorithms_table(outcomes)
         draw(outcomes, PLOT if docs else PLOT.parents[2] / "benchmarks" / "results" / PLOT.name)
-    page = DOCS.read_text(encoding="utf-8")
-    for name, text in texts.items():
+    for text in texts.values():
         click.echo(text)
-        page = paste(page, name, text)
     if docs:
-        DOCS.write_text(page, encoding="utf-8")
+        paste_into(DOCS, texts)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from orchestrator.run import Run
 from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
 from tasks.app import make_app
-from tasks.blobs import MemoryChunks
+from tasks.chunks import MemoryChunks
 from tasks.presence import Announcement, Hardware, MemoryRegistry
 from tasks.workload import DataSource, Part, Workload
 from worker.client import Client, add_client, forget_clients
@@ -48,7 +48,7 @@ def simulate(
     """
     folder = RunFolder.create(path / "run", config)
     registry, chunks = MemoryRegistry(), MemoryChunks()
-    orchestrator.tasks.use_chunks(chunks)
+    orchestrator.tasks.use_store(chunks)
     forget_clients()
     try:
         for client_id, participant in participants.items():
@@ -56,7 +56,13 @@ def simulate(
             add_client(client)
             registry.announce(_announcement(client))
         wire = Wire(
-            EagerCourier(_app()), registry, chunks, broker_time=lambda: 1e12, tend=lambda: False, tidy=lambda: None
+            EagerCourier(_app()),
+            registry,
+            chunks,
+            broker_time=lambda: 1e12,
+            tend=lambda: False,
+            tidy=lambda: None,
+            has_flow=False,
         )
         Run(config, folder, wire, report).run()
     finally:
@@ -71,7 +77,7 @@ def _client(client_id: str, participant: Participant, config: RunConfig, chunks:
         workload_name=config.workload,
         workload=participant.workload,
         data=participant.workload.client_data(source),
-        chunks=chunks,
+        blobs=chunks,
         folder=path / "clients" / client_id,
         incarnation="first",
         leave=lambda _: None,

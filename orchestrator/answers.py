@@ -10,7 +10,7 @@ import json
 
 from tasks.blobs import CHUNK_BYTES
 from tasks.errors import MessageError
-from tasks.messages import MAX_COUNT, Answer, Order, Status, TrainOrder, decode
+from tasks.messages import MAX_COUNT, READY, Answer, Order, Status, TrainOrder, decode
 from tasks.names import update_blob
 
 MAX_ANSWER_BYTES = 2**20
@@ -48,6 +48,14 @@ _POOL_PROCESS_KILLED = "WorkerLostError"
 """What billiard calls it when a pool process is gone."""
 
 
+def says_ready(raw: bytes | str) -> bool:
+    """Say whether what is stored is no answer yet, but says that the client is ready to send its update."""
+    try:
+        return bool(_document(raw).get("status") == READY)
+    except MessageError:
+        return False
+
+
 class _TaskFailedError(Exception):
     """Raised when the task itself ended without an answer: its process was killed, or it isn't known there."""
 
@@ -56,7 +64,7 @@ class _TaskFailedError(Exception):
         self.kind = kind
 
 
-def _result(raw: bytes | str) -> object:
+def _document(raw: bytes | str) -> dict[str, object]:
     if len(raw) > MAX_ANSWER_BYTES:
         raise MessageError(f"the answer has {len(raw)} bytes: {MAX_ANSWER_BYTES} are allowed")
     try:
@@ -65,6 +73,11 @@ def _result(raw: bytes | str) -> object:
         raise MessageError("the answer is not JSON") from None
     if not isinstance(document, dict):
         raise MessageError("the answer is not a JSON object")
+    return document
+
+
+def _result(raw: bytes | str) -> object:
+    document = _document(raw)
     if document.get("status") != "SUCCESS":
         failure = document.get("result")
         kind = failure.get("exc_type") if isinstance(failure, dict) else document.get("status")

@@ -15,12 +15,13 @@ from celery import signals
 
 from orchestrator import tasks as own_tasks
 from tasks import broker
+from tasks.allocation import give_back_freed_memory
 from tasks.app import make_app
-from tasks.blobs import RedisChunks
 from tasks.errors import FederationError
 from tasks.lifeline import die_with_parent
 from tasks.loading import add_current_folder
 from tasks.names import ORCHESTRATOR_QUEUE
+from tasks.stores import given_folder, open_store
 from tasks.workload import load_workload
 
 try:
@@ -52,5 +53,6 @@ def _open_many_files() -> None:
 @signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
     die_with_parent()
+    give_back_freed_memory()
     _open_many_files()
-    own_tasks.use_chunks(RedisChunks(broker.connect(_url, timeout_s=broker.CHUNK_TIMEOUT_S)))
+    own_tasks.use_store(open_store(_url, given_folder()))

@@ -19,6 +19,8 @@ from tasks.presence import Announcement
 logger = logging.getLogger(__name__)
 
 NO_FEEDBACK: Mapping[str, Feedback] = MappingProxyType({})
+FRESH_S = 1.0
+"""Seconds that a look at who is there holds good, where enough are."""
 OUTAGE_HEARTBEATS = 3.0
 """Heartbeats that clients have, after the broker was away, to announce themselves again."""
 
@@ -46,6 +48,7 @@ class ClientManager:
         self._shared_queues: dict[str, str] = {}
         self._members: set[str] | None = None
         self._hold_until = -math.inf
+        self._looked_at = -math.inf
 
     def refresh(self) -> tuple[list[str], list[str]]:
         """Look who is there; return who came and who went, sorted.
@@ -53,6 +56,7 @@ class ClientManager:
         A client that left and came back between two looks keeps its place. While the broker is away, and until clients
         have had the time to announce themselves to it again, nobody is gone.
         """
+        self._looked_at = self._clock()
         try:
             present = dict(self._present())
         except BrokerUnreachableError as error:
@@ -109,6 +113,10 @@ class ClientManager:
         """Return the queue that a client's orders go to, as it announced when it was last seen."""
         return self._shared_queues.get(client_id) or client_queue(client_id)
 
+    def most_cpus(self) -> int:
+        """Return how many processors the largest machine has that a client is on."""
+        return max((announcement.hardware.num_cpus for announcement in self._clients.values()), default=1)
+
     def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> list[ConnectedClient]:
         """Wait until at least ``minimum`` clients are connected and return all that are.
 
@@ -121,8 +129,9 @@ class ClientManager:
             TooFewClientsError: If they don't come in time.
         """
         deadline = self._clock() + timeout_s
-        while True:
+        if self._clock() - self._looked_at > FRESH_S:
             self.refresh()
+        while True:
             clients = self.connected()
             if len(clients) >= minimum:
                 return clients
@@ -130,6 +139,7 @@ class ClientManager:
             if left <= 0:
                 raise TooFewClientsError(len(clients), minimum, timeout_s)
             pause(left)
+            self.refresh()
 
     def sample(
         self,

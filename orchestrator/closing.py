@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -19,7 +18,8 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model
 from tasks import arrays, blobs, names, sets
-from tasks.blobs import ChunkStore
+from tasks.blobs import BlobStore
+from tasks.digests import digest_of_file
 from tasks.errors import FederationError
 from tasks.messages import Metrics, finite
 from tasks.seeds import derive_seed
@@ -85,13 +85,12 @@ def close_round(
     if len(accepted) < config.min_updates:
         reason = f"{len(accepted)} updates were accepted, {config.min_updates} are needed (--min-updates)"
         return _failed(folder, round_number, answers, reason)
-    opened = folder.open_round()
     try:
         parameters, state = next_model(
             folder,
             round_number,
             {client_id: answers[client_id] for client_id in accepted},
-            num_clients=opened.num_clients if opened else 0,
+            opened=folder.open_round(),
             buffers=workload.buffer_names(),
         )
     except TooFewUpdatesError as error:
@@ -107,7 +106,7 @@ def close_round(
     return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, metrics=metrics)
 
 
-def hand_out(folder: RunFolder, chunks: ChunkStore, round_number: int, parts: Sequence[FilledSlot]) -> HandedOut:
+def hand_out(folder: RunFolder, store: BlobStore, round_number: int, parts: Sequence[FilledSlot]) -> HandedOut:
     """Put a round's updates where other clients can read them; their names don't tell whose they are."""
     run_id = folder.config().run_id
     accepted = sorted(part.client_id for part in parts if part.record.status in ACCEPTED)
@@ -115,7 +114,7 @@ def hand_out(folder: RunFolder, chunks: ChunkStore, round_number: int, parts: Se
     for number, client_id in enumerate(accepted):
         parameters, _ = sets.split(arrays.map_file(update_path(folder, round_number, client_id)))
         name = names.handed_out_blob(run_id, round_number, number)
-        updates[client_id] = blobs.publish(chunks, name, arrays.encode(parameters), blobs.TTL_S)
+        updates[client_id] = blobs.publish(store, name, arrays.encode(parameters))
     return HandedOut(parts=list(parts), updates=updates)
 
 
@@ -139,8 +138,7 @@ def _write_state(path: Path, state: State) -> str:
 def _keep(previous: Path, path: Path) -> str:
     path.unlink(missing_ok=True)
     os.link(previous, path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_of_file(path)
 
 
 def _metrics(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Metrics:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+import math
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
-from orchestrator.answers import MAX_ANSWER_BYTES, read_answer
+from orchestrator.answers import MAX_ANSWER_BYTES, read_answer, says_ready
 from orchestrator.client_manager import ClientManager
+from orchestrator.flow import Flow
 from orchestrator.slots import Slot, Slots
-from orchestrator.taking_in import discard_update
+from orchestrator.taking_in import discard_updates
 from orchestrator.wire import TICK_S, Wire
 from tasks.messages import Answer, Order, TrainOrder
 from tasks.names import update_blob
+from tasks.turns import STOP
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +31,25 @@ RETRY_S = 300.0
 """Seconds after which a task of the orchestrator's own is taken for lost with a worker that isn't supervised here, and
 sent again; each time twice as many. One that was only slow is done twice then, which changes nothing."""
 
-Fill = Callable[[Slot, Answer], None]
+Fill = Callable[[Slot, Answer], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Collection:
+    """What is being collected: see :meth:`Collector.collect`."""
+
+    task: str
+    slots: Slots
+    fill: Fill
+    flow: Flow
+    out: dict[str, Order] = field(default_factory=dict)
+    """The orders that are out, by their ids: those of open slots but for the ones that are held."""
+
+    def note_out(self) -> None:
+        """Look anew which orders are out."""
+        orders = [slot.order for slot in self.slots.open()]
+        self.out.clear()
+        self.out.update({order.order_id: order for order in orders if not self.flow.is_held(order.order_id)})
 
 
 class Collector:
@@ -50,6 +73,7 @@ class Collector:
         self._manager = manager
         self._tick = tick
         self._clock = clock
+        self._next_tick = -math.inf
         self._outstanding: dict[str, Order] = {}
         self._late: list[Answer] = []
         self._over: deque[str] = deque(maxlen=MAX_OUTSTANDING)
@@ -80,13 +104,18 @@ class Collector:
         return read_answer(raw, order, self._manager.num_examples(order.client_id))
 
     def _take_late(self, raw: bytes | str, order: Order) -> None:
+        if says_ready(raw):
+            self._wire.courier.expect_more(order.order_id)
+            self._wire.courier.give_turn(order, STOP)
+            return
+        del self._outstanding[order.order_id]
         answer = read_answer(raw, order)
         logger.warning("client %s: its answer to %s came late", answer.client_id, answer.order_id)
         self._late.append(answer)
         self._wire.courier.forget([order.order_id])
         if isinstance(order, TrainOrder):
             name = update_blob(order.client_id, order.run_id, order.round_number)
-            discard_update(self._wire.chunks, name, order.parameters.size_bytes)
+            discard_updates(self._wire.blobs, [name], order.parameters.size_bytes)
 
     def send(self, task: str, orders: Sequence[Order]) -> None:
         """Send orders to the queues that their clients announced."""
@@ -100,42 +129,112 @@ class Collector:
         fill: Fill = lambda _slot, _answer: None,
         refill: Callable[[], None] = lambda: None,
         admit: Callable[[float], None] = lambda _left_s: None,
+        flow: Flow | None = None,
     ) -> None:
         """Fill all of ``slots``.
 
         Args:
             task: The task that carries the orders.
-            slots: The slots; their orders are out.
+            slots: The slots; their orders are out, but for those that the flow holds back.
             timeout_s: Seconds after which open slots are filled as lost.
-            fill: Called once for each slot, with what fills it.
+            fill: Called once for each slot, with what fills it; returns the task that takes the update in, if it is to
+                be known when that is done.
             refill: Called when what was done with filled slots is lost and must be done again.
             admit: Called with the seconds that are left, to add slots for clients that have come.
+            flow: Says whose turn it is to send an update; without it all may at once.
         """
+        collection = _Collection(task, slots, fill, flow or Flow(sys.maxsize))
+        collection.note_out()
         deadline = self._clock() + timeout_s
-        next_tick = self._clock()
-        while slots.open():
+        while slots.has_open():
             now = self._clock()
-            if now >= next_tick:
-                next_tick = now + TICK_S
+            is_due, someone_vanished = self._is_tick_due(now), False
+            if is_due:
                 if self._tick():
                     refill()
                 admit(deadline - now)
-            by_id = {slot.order.order_id: slot.order for slot in slots.open()}
-            # What a client that has just vanished may have stored is read before its slot is given up.
-            is_urgent = bool(slots.lost(self._manager.incarnations()))
-            pause = 0.0 if is_urgent else max(0.0, min(deadline, next_tick) - now)
-            task_ids = [*by_id, *self._outstanding]
-            for order_id, raw in self._wire.courier.collect(task_ids, pause, MAX_ANSWER_BYTES).items():
-                if order_id in by_id:
-                    self._fill(slots, self._read(raw, by_id[order_id]), fill)
-                else:
-                    self._take_late(raw, self._outstanding.pop(order_id))
-            present = self._manager.incarnations()
-            if anew := slots.started_anew(present):
-                self.send(task, [slot.order for slot in anew])
-            for slot, answer in slots.overdue() if self._clock() >= deadline else slots.lost(present):
-                self._wire.courier.withdraw(slot.order, self._manager.queue)
-                self._fill(slots, answer, fill)
+                # What a client that has just vanished may have stored is read before its slot is given up.
+                someone_vanished = bool(slots.lost(self._manager.incarnations()))
+                collection.note_out()
+            self._give_turns(collection)
+            wake_up = min(deadline, self._next_tick) if now < deadline else self._next_tick
+            self._read_answers(collection, 0.0 if someone_vanished else max(0.0, wake_up - now))
+            if is_due:
+                self._look_after(collection)
+            if self._clock() >= deadline:
+                self._close_overdue(collection, self._clock() - deadline)
+
+    def _is_tick_due(self, now: float) -> bool:
+        """Say whether it is time to look after clients and own workers, and note that it is done."""
+        is_due = now >= self._next_tick
+        if is_due:
+            self._next_tick = now + TICK_S
+        return is_due
+
+    def _give_turns(self, collection: _Collection) -> None:
+        """Tell those whose turn it is, and send the orders that were held until now."""
+        held = []
+        for order_id, was_held in collection.flow.give(self._clock()):
+            slot = collection.slots.find_open(order_id)
+            if slot is None:
+                collection.flow.over(order_id)
+            elif was_held:
+                held.append(slot.order)
+            else:
+                self._wire.courier.give_turn(slot.order)
+        if held:
+            self.send(collection.task, held)
+            collection.out.update({order.order_id: order for order in held})
+
+    def _read_answers(self, collection: _Collection, pause_s: float) -> None:
+        """Wait for answers, and fill their slots."""
+        slots, flow = collection.slots, collection.flow
+        task_ids = [*collection.out, *self._outstanding, *flow.parts()]
+        taken_in = []
+        for task_id, raw in self._wire.courier.collect(task_ids, pause_s, MAX_ANSWER_BYTES).items():
+            slot = slots.find_open(task_id)
+            if slot is None and flow.taken_in(task_id):
+                taken_in.append(task_id)
+            elif slot is None:
+                self._take_late(raw, self._outstanding[task_id])
+            elif says_ready(raw):
+                self._wire.courier.expect_more(task_id)
+                flow.wait(task_id)
+            else:
+                self._fill(collection, self._read(raw, slot.order))
+        if taken_in:
+            self._wire.courier.forget(taken_in)
+
+    def _look_after(self, collection: _Collection) -> None:
+        """Send their orders again to clients that were started anew, and give up those that have vanished."""
+        present = self._manager.incarnations()
+        anew = [
+            slot for slot in collection.slots.started_anew(present) if not collection.flow.is_held(slot.order.order_id)
+        ]
+        for slot in anew:
+            collection.flow.over(slot.order.order_id)
+        if anew:
+            self.send(collection.task, [slot.order for slot in anew])
+        self._give_up(collection, collection.slots.lost(present))
+
+    def _close_overdue(self, collection: _Collection, late_s: float) -> None:
+        """Give up those that are late; one that was ready in time may wait for its turn a while longer."""
+        flow = collection.flow
+        self._give_up(
+            collection,
+            [
+                (slot, answer)
+                for slot, answer in collection.slots.overdue()
+                if late_s >= slot.order.turn_timeout_s or not flow.is_ready(slot.order.order_id)
+            ],
+        )
+
+    def _give_up(self, collection: _Collection, lost: Iterable[tuple[Slot, Answer]]) -> None:
+        for slot, answer in lost:
+            if collection.flow.is_ready(slot.order.order_id):
+                self._wire.courier.give_turn(slot.order, STOP)
+            self._wire.courier.withdraw(slot.order, self._manager.queue)
+            self._fill(collection, answer)
 
     def result(self, task_id: str, timeout_s: float, again: Callable[[], str]) -> bytes | str | None:
         """Return the raw result of a task of the orchestrator's own, or None when ``timeout_s`` have passed.
@@ -146,21 +245,21 @@ class Collector:
             again: Called when the task may be lost, with a worker that ended: sends it again and returns its new id.
                 Whichever of them ends first counts, for they all return the same.
         """
-        started = next_tick = self._clock()
+        started = self._clock()
         next_retry = started + RETRY_S
         task_ids = [task_id]
         while (now := self._clock()) < started + timeout_s:
-            if now >= next_tick:
-                next_tick = now + TICK_S
-                if self._tick() or now >= next_retry:
-                    next_retry = now + 2 * (next_retry - started)
-                    task_ids.append(again())
-            found = self._wire.courier.collect(task_ids, max(0.0, min(started + timeout_s, next_tick) - now))
+            if self._is_tick_due(now) and (self._tick() or now >= next_retry):
+                next_retry = now + 2 * (next_retry - started)
+                task_ids.append(again())
+            found = self._wire.courier.collect(task_ids, max(0.0, min(started + timeout_s, self._next_tick) - now))
             if found:
                 return next(iter(found.values()))
         return None
 
-    def _fill(self, slots: Slots, answer: Answer, fill: Fill) -> None:
-        slot = slots.fill(answer.order_id, answer)
+    def _fill(self, collection: _Collection, answer: Answer) -> None:
+        collection.out.pop(answer.order_id, None)
+        slot = collection.slots.fill(answer.order_id, answer)
         if slot is not None:
-            fill(slot, answer)
+            part_id = collection.fill(slot, answer)
+            collection.flow.answered(answer.order_id, part_id if answer.update is not None else None)

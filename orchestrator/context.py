@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from orchestrator.selectors import ConnectedClient
 from orchestrator.wire import Wire
 from tasks import arrays, blobs, names, sets
 from tasks.blobs import BlobRef
+from tasks.digests import digest_of_file
 from tasks.errors import ConfigurationError, RunFailedError
 from tasks.messages import Order
 
@@ -29,6 +29,14 @@ OWN_WORK_TIMEOUT_S = 1800.0
 
 T = TypeVar("T", bound=BaseModel)
 O = TypeVar("O", bound=Order)  # noqa: E741
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """How long a client has: seconds from when it begins, and when all is over, by the broker's clock."""
+
+    timeout_s: float
+    deadline: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,8 @@ class RunContext:
     """Whether a client may join a round that is open."""
     accepted: dict[str, str] = field(default_factory=dict)
     """The last update of each client that was accepted (``names.update_name``), by client id; kept up by the run."""
+    digests: dict[int, str] = field(default_factory=dict)
+    """Digest of the last round's checkpoint, by the round's number; kept up by the run."""
 
     @property
     def algorithm_of_clients(self) -> str:
@@ -56,9 +66,14 @@ class RunContext:
 
     def publish_model(self, after_round: int) -> BlobRef:
         """Put the model that round ``after_round`` ended with where clients can read it."""
-        with self.folder.checkpoint(after_round).open("rb") as file:
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        return blobs.publish(self.wire.chunks, names.global_blob(self.config.run_id, after_round), [view], blobs.TTL_S)
+        path = self.folder.checkpoint(after_round)
+        ref = BlobRef(
+            name=names.global_blob(self.config.run_id, after_round),
+            size_bytes=path.stat().st_size,
+            digest=self.digests.get(after_round) or digest_of_file(path),
+        )
+        self.wire.blobs.put_file(ref, path)
+        return ref
 
     def publish_broadcast(self, after_round: int) -> BlobRef | None:
         """Put what the algorithm sends along with the model beside it; return None if there is nothing."""
@@ -68,16 +83,20 @@ class RunContext:
         state = sets.split(arrays.map_file(path))[1]
         chosen = sets.join({}, {kind: state[kind] for kind in self.algorithm.broadcast if kind in state})
         name = names.broadcast_blob(self.config.run_id, after_round)
-        return blobs.publish(self.wire.chunks, name, arrays.encode(chosen), blobs.TTL_S) if chosen else None
+        return blobs.publish(self.wire.blobs, name, arrays.encode(chosen)) if chosen else None
 
-    def order(self, kind: type[O], client_id: str, round_number: int, timeout_s: float, **rest: object) -> O:
-        """Return an order of this run to a client, whose time begins now.
+    def term(self, timeout_s: float) -> Term:
+        """Return a term of this many seconds that begins now."""
+        return Term(timeout_s, self.wire.broker_time() + timeout_s)
+
+    def order(self, kind: type[O], client_id: str, round_number: int, term: Term, **rest: object) -> O:
+        """Return an order of this run to a client.
 
         Args:
             kind: Class of the order.
             client_id: Whom it is for.
             round_number: The round that it belongs to.
-            timeout_s: Seconds the client has.
+            term: How long the client has.
             rest: What orders of this kind have beside.
         """
         config = self.config
@@ -89,8 +108,8 @@ class RunContext:
                 "client_id": client_id,
                 "round_number": round_number,
                 "workload": config.workload,
-                "timeout_s": timeout_s,
-                "deadline": self.wire.broker_time() + timeout_s,
+                "timeout_s": term.timeout_s,
+                "deadline": term.deadline,
                 **rest,
             }
         )

@@ -16,10 +16,12 @@ from typing import Any, Protocol
 
 from celery import Celery
 
+from orchestrator.publishing import Call, Publisher
 from orchestrator.results import Results
-from tasks.broker import OUTAGE_RETRIES, connect, persist
-from tasks.messages import Order, encode
-from tasks.names import ORCHESTRATOR_QUEUE, client_queue
+from tasks.broker import connect, persist
+from tasks.messages import Order, TrainOrder, encode
+from tasks.names import ORCHESTRATOR_QUEUE, client_queue, update_blob
+from tasks.turns import GO, RedisTurns
 
 Kwargs = Mapping[str, object]
 QueueOf = Callable[[str], str]
@@ -28,7 +30,6 @@ MAX_RESULT_BYTES = 2**29
 """Redis holds no longer values than this."""
 HARD_LIMIT_S = 1.0
 """Seconds after an order's timeout at which the process that carries it out is killed, as the last resort."""
-_RETRY_POLICY = {"max_retries": OUTAGE_RETRIES, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,10 @@ class Chord:
     def body_id(self) -> str:
         """Id of the task that is the chord's body."""
         return f"{self.group_id}/body"
+
+    def part_id(self, index: int) -> str:
+        """Id of the task that fills slot ``index``."""
+        return f"{self.group_id}/{index}"
 
 
 class Courier(Protocol):
@@ -71,8 +76,11 @@ class Courier(Protocol):
         """Give the chord a slot more. Only while another is not filled: a chord whose slots are all filled is over."""
         ...
 
-    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
-        """Fill a slot of the chord with a task of the orchestrator's own."""
+    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
+        """Fill a slot of the chord with a task of the orchestrator's own.
+
+        Its result can be collected under :meth:`Chord.part_id` if ``keep_result`` says so.
+        """
         ...
 
     def collect(
@@ -85,6 +93,14 @@ class Courier(Protocol):
         """
         ...
 
+    def expect_more(self, task_id: str) -> None:
+        """Note that what was collected of a task is not its end."""
+        ...
+
+    def give_turn(self, order: Order, word: bytes = GO) -> None:
+        """Tell a client that it is its turn to send the update that it was ordered to make."""
+        ...
+
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""
         ...
@@ -93,10 +109,12 @@ class Courier(Protocol):
 class CeleryCourier:
     """Carries over Celery and Redis."""
 
-    def __init__(self, app: Celery, url: str) -> None:
+    def __init__(self, app: Celery, url: str, run_id: str) -> None:
         self._app = app
         self._client = connect(url)
-        self._results = Results(url, self._client)
+        self._results = Results(url, run_id, self._client)
+        self._turns = RedisTurns(self._client)
+        self._publisher = Publisher(app, self._client)
 
     def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Put each order on its client's queue, its timeout as the soft limit of its task.
@@ -104,18 +122,18 @@ class CeleryCourier:
         That an order's time may be over before it is taken is for the client to see, by the broker's clock: Celery's
         ``expires`` would go by the client's own.
         """
-        with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
-            for order in orders:
-                self._app.send_task(
+        self._publisher.publish(
+            [
+                Call(
                     task,
+                    order.order_id,
+                    queue_of(order.client_id),
                     args=(encode(order),),
-                    task_id=order.order_id,
-                    queue=queue_of(order.client_id),
-                    soft_time_limit=order.timeout_s,  # type: ignore[arg-type]  # parts of a second are fine
-                    time_limit=order.timeout_s + HARD_LIMIT_S,  # type: ignore[arg-type]
-                    producer=producer,
-                    retry_policy=_RETRY_POLICY,
+                    options={"soft_time_limit": order.timeout_s, "time_limit": _hard_limit_s(order)},
                 )
+                for order in orders
+            ]
+        )
 
     def withdraw(self, order: Order, queue_of: QueueOf = client_queue) -> None:
         """Empty the client's own queue: nobody else sends it orders, and it has no more than one at a time."""
@@ -125,9 +143,7 @@ class CeleryCourier:
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""
-        self._app.send_task(
-            task, kwargs=dict(kwargs), task_id=task_id, queue=ORCHESTRATOR_QUEUE, retry_policy=_RETRY_POLICY
-        )
+        self._publisher.publish([Call(task, task_id, ORCHESTRATOR_QUEUE, kwargs=kwargs)])
 
     def open_chord(self, chord: Chord, num_slots: int) -> None:
         """Make a chord of this many slots."""
@@ -137,28 +153,32 @@ class CeleryCourier:
         """Give the chord a slot more."""
         persist(lambda: self._app.backend.add_to_chord(chord.group_id, None))
 
-    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
+    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
         """Fill a slot of the chord; a part that is sent again is counted once."""
         body: Any = self._app.signature(
             chord.body_task, kwargs=dict(chord.body_kwargs), task_id=chord.body_id, queue=ORCHESTRATOR_QUEUE
         )
-        self._app.send_task(
-            task,
-            kwargs=dict(kwargs),
-            task_id=f"{chord.group_id}/{index}",
-            queue=ORCHESTRATOR_QUEUE,
-            group_id=chord.group_id,
-            group_index=index,
-            chord=body,
-            ignore_result=True,
-            retry_policy=_RETRY_POLICY,
-        )
+        options = {
+            "group_id": chord.group_id,
+            "group_index": index,
+            "chord": dict(body),
+            "ignore_result": not keep_result,
+        }
+        self._publisher.publish([Call(task, chord.part_id(index), ORCHESTRATOR_QUEUE, kwargs=kwargs, options=options)])
 
     def collect(
         self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
     ) -> dict[str, bytes | str]:
         """Return the raw results of those of the tasks that have ended."""
         return self._results.collect(task_ids, timeout_s, max_bytes)
+
+    def expect_more(self, task_id: str) -> None:
+        """Note that what was collected of a task is not its end."""
+        self._results.expect_more(task_id)
+
+    def give_turn(self, order: Order, word: bytes = GO) -> None:
+        """Tell a client that it is its turn to send the update that it was ordered to make."""
+        self._turns.give(update_blob(order.client_id, order.run_id, order.round_number), word)
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""
@@ -167,6 +187,12 @@ class CeleryCourier:
         keys = [backend.get_key_for_group(chord.group_id, end) for chord in chords for end in _CHORD_KEYS]
         if keys:
             self._client.unlink(*keys)
+
+
+def _hard_limit_s(order: Order) -> float:
+    """Return the seconds after which the process that carries an order out is killed."""
+    waits = isinstance(order, TrainOrder) and order.waits_for_turn
+    return order.timeout_s + HARD_LIMIT_S + (order.turn_timeout_s if waits else 0.0)
 
 
 _CHORD_KEYS = (".j", ".t", ".s", ".d", ".c")
@@ -207,10 +233,10 @@ class EagerCourier:
         """Give the chord a slot more."""
         self._sizes[chord.group_id] += 1
 
-    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs) -> None:
+    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
         """Fill a slot of the chord; when it is the last, carry out the body."""
         parts = self._parts[chord.group_id]
-        parts.append(self._apply(task, f"{chord.group_id}/{index}", kwargs=dict(kwargs)))
+        parts.append(self._apply(task, chord.part_id(index), kwargs=dict(kwargs)))
         if len(parts) == self._sizes[chord.group_id]:
             self._apply(chord.body_task, chord.body_id, args=(parts,), kwargs=dict(chord.body_kwargs))
 
@@ -219,6 +245,12 @@ class EagerCourier:
     ) -> dict[str, bytes | str]:
         """Return the results; they are all there already."""
         return {task_id: self._results[task_id] for task_id in task_ids if task_id in self._results}
+
+    def expect_more(self, task_id: str) -> None:
+        """Do nothing: what is there is the end."""
+
+    def give_turn(self, order: Order, word: bytes = GO) -> None:
+        """Do nothing: every order has been carried out."""
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from orchestrator.context import RunContext
 from orchestrator.slots import Slots
 from tasks import names
-from tasks.blobs import discard
 from tasks.messages import DisconnectOrder, Order, SetParametersOrder, Status
 
 logger = logging.getLogger(__name__)
@@ -31,18 +30,20 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
     rounds = context.config.rounds
     timeout_s = FAREWELL_TIMEOUT_S + FAREWELL_PER_CLIENT_S * len(incarnations)
     parameters = context.publish_model(rounds)
+    term = context.term(timeout_s)
     orders = [
-        context.order(SetParametersOrder, client_id, rounds, timeout_s, parameters=parameters)
+        context.order(SetParametersOrder, client_id, rounds, term, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
     _carry_out(context, names.SET_PARAMETERS_TASK, orders, incarnations, timeout_s)
-    discard(context.wire.chunks, parameters)
+    context.wire.blobs.discard([parameters.name], parameters.size_bytes)
+    term = context.term(timeout_s)
     farewells = [
         context.order(
             DisconnectOrder,
             client_id,
             rounds,
-            timeout_s,
+            term,
             incarnation=incarnations[client_id],
             message="the run is completed",
         )

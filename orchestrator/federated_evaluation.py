@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from orchestrator.collecting import GRACE_S
 from orchestrator.context import RunContext
 from orchestrator.slots import Slots
-from tasks import blobs, names
+from tasks import names
 from tasks.messages import Answer, EvaluateOrder, Metrics, Status, finite
 
 
@@ -18,15 +18,16 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
     """
     timeout_s = context.config.timeout_s
     parameters = context.publish_model(round_number)
+    term = context.term(timeout_s)
     orders = [
-        context.order(EvaluateOrder, client_id, round_number, timeout_s, parameters=parameters)
+        context.order(EvaluateOrder, client_id, round_number, term, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
     slots = Slots(orders, incarnations)
     context.collector.send(names.EVALUATE_TASK, orders)
     context.collector.collect(names.EVALUATE_TASK, slots, timeout_s + GRACE_S)
     context.wire.courier.forget([order.order_id for order in orders])
-    blobs.discard(context.wire.chunks, parameters)
+    context.wire.blobs.discard([parameters.name], parameters.size_bytes)
     return mean_metrics([answer for _, answer in slots.filled() if answer.status is Status.EVALUATED])
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -19,8 +21,8 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
 from tasks import broker, federation
 from tasks.app import make_app
-from tasks.blobs import RedisChunks
 from tasks.presence import RedisRegistry
+from tasks.stores import open_store
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
     """
     if broker_url is not None:
         broker.check_reachable(broker_url)
-    with Processes() as processes:
+    with _blob_folder(config, folder) as blob_folder, Processes() as processes:
         url = broker_url or start_server(processes, folder.logs / "server.log")
         with broker.connect(url) as client:
             notice = _Notice(url, config)
@@ -52,12 +54,28 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
                 supervisor.start_own_worker()
                 if broker_url is None:
                     supervisor.start_clients()
-                yield _wire(url, client, config, notice, supervisor)
+                yield _wire(url, client, config, notice, supervisor, blob_folder)
             finally:
                 notice.take_down()
 
 
-def _wire(url: str, client: Redis, config: RunConfig, notice: _Notice, supervisor: Supervisor) -> Wire:
+@contextmanager
+def _blob_folder(config: RunConfig, folder: RunFolder) -> Iterator[Path | None]:
+    """Make the folder of blobs, where all processes are on this machine, and remove it in the end."""
+    if not config.local:
+        yield None
+        return
+    shutil.rmtree(folder.blobs, ignore_errors=True)  # what a former start has left
+    folder.blobs.mkdir()
+    try:
+        yield folder.blobs
+    finally:
+        shutil.rmtree(folder.blobs, ignore_errors=True)
+
+
+def _wire(
+    url: str, client: Redis, config: RunConfig, notice: _Notice, supervisor: Supervisor, blob_folder: Path | None
+) -> Wire:
     app = make_app("orchestrator", url, include=())
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
     quick = broker.connect_quickly(url)
@@ -68,9 +86,9 @@ def _wire(url: str, client: Redis, config: RunConfig, notice: _Notice, superviso
         return own_worker_ended
 
     return Wire(
-        courier=CeleryCourier(app, url),
+        courier=CeleryCourier(app, url, config.run_id),
         registry=RedisRegistry(quick),
-        chunks=RedisChunks(broker.connect(url, timeout_s=broker.CHUNK_TIMEOUT_S)),
+        blobs=open_store(url, blob_folder),
         broker_time=lambda: broker.time_of(client),
         tend=tend,
         tidy=lambda: tidy(client, config.run_id),

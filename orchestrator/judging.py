@@ -68,7 +68,9 @@ def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> d
 
     Every scorer sees all updates that were taken in; one that any of them rejects is rejected.
     """
-    judged = drop_outlying_sets(case, records) if case.config.verify else dict(records)
+    if not case.config.verify:
+        return dict(records)
+    judged = drop_outlying_sets(case, records)
     candidates = _candidates(case, judged)
     for scorer, threshold in case.config.scorers():
         if candidates:

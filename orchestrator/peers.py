@@ -13,7 +13,7 @@ from orchestrator.collecting import GRACE_S
 from orchestrator.context import RunContext
 from orchestrator.records import HandedOut, PeerScores
 from orchestrator.slots import Slots
-from tasks import blobs, names
+from tasks import names
 from tasks.messages import Status, VerifyOrder
 from tasks.seeds import generator
 from verification.derangement import PeerScore, derangement, scores_of_clients
@@ -32,7 +32,7 @@ def ask_peers(context: RunContext, round_number: int, handed_out: HandedOut) -> 
         scores |= _ask(context, round_number, handed_out, again, attempt=2)
         scored_by |= {client_id: verifier for verifier, client_id in again.items()}
     for ref in handed_out.updates.values():
-        blobs.discard(context.wire.chunks, ref)
+        context.wire.blobs.discard([ref.name], ref.size_bytes)
     return PeerScores(scores=scores, scored_by=scored_by)
 
 
@@ -53,9 +53,10 @@ def _ask(
 ) -> dict[str, float]:
     timeout_s = context.config.timeout_s
     incarnations = context.manager.incarnations()
+    term = context.term(timeout_s)
     orders = [
         context.order(
-            VerifyOrder, verifier, round_number, timeout_s, parameters=handed_out.updates[client_id], attempt=attempt
+            VerifyOrder, verifier, round_number, term, parameters=handed_out.updates[client_id], attempt=attempt
         )
         for verifier, client_id in assignment.items()
     ]

@@ -31,7 +31,7 @@ class SlotRecord(_Record):
     size_bytes: int = 0
     """Bytes of the update."""
     digest: str = ""
-    """SHA-256 of the update."""
+    """BLAKE3 digest of the update."""
     scores: dict[str, float] = {}
     """The update's score by each scorer that was asked."""
     scored_by: dict[str, str] = {}
@@ -85,9 +85,9 @@ class ClosedRound(_Record):
     answers: dict[str, SlotRecord]
     metrics: Metrics = {}
     digest: str
-    """SHA-256 of the checkpoint file."""
+    """BLAKE3 digest of the checkpoint file."""
     state_digest: str = ""
-    """SHA-256 of the file with the algorithm's state beside it; empty if it has none."""
+    """BLAKE3 digest of the file with the algorithm's state beside it; empty if it has none."""
 
 
 class LateAnswer(_Record):
@@ -116,9 +116,9 @@ class RoundRecord(_Record):
     checkpoint: str
     """The checkpoint's file name."""
     digest: str
-    """SHA-256 of the checkpoint file."""
+    """BLAKE3 digest of the checkpoint file."""
     state_digest: str = ""
-    """SHA-256 of the file with the algorithm's state beside it; empty if it has none."""
+    """BLAKE3 digest of the file with the algorithm's state beside it; empty if it has none."""
     started_at: str
     """When the round was opened, in UTC, ISO 8601."""
     duration_s: float
@@ -142,6 +142,8 @@ class OpenRound(_Record):
     """What the algorithm sends along with the model."""
     num_clients: int = 0
     """Clients that were connected."""
+    is_crowded: bool = False
+    """Whether its updates are too many to be all on their way at once, see :mod:`orchestrator.flow`."""
     started_at: str
 
     @property

@@ -1,9 +1,9 @@
 """Waiting for the results of Celery tasks, where its Redis backend stores them and on the channels that tell of it.
 
-The backend stores a result and publishes it on the channel of the same name. Only those results are read that a message
-told of; what was published before the subscription, or while a connection was lost, is found by a look at all of them,
-which is taken when channels are new and every ``LOOK_S``. So nothing is missed, and a round of a thousand clients takes
-a thousand reads rather than a million.
+The backend stores a result and publishes it on the channel of the same name; one pattern stands for the channels of all
+tasks of a run. Only those results are read that a message told of. What was stored before it was waited for is found by
+a look when it first is, and what was published while a connection was lost by a look at all, every ``LOOK_S``. So
+nothing is missed, and a round of a thousand clients takes a thousand reads rather than a million.
 """
 
 from __future__ import annotations
@@ -30,55 +30,66 @@ class Results:
 
     Args:
         url: The broker's URL.
+        run_id: The run, whose name is in the id of each of its tasks.
         client: Removes what is to be forgotten, however long it takes.
     """
 
-    def __init__(self, url: str, client: Redis) -> None:
+    def __init__(self, url: str, run_id: str, client: Redis) -> None:
+        self._pattern = f"{result_key('*')}{run_id}/*"
         self._client = client
         # What waits does not try again by itself: there is more to look after meanwhile.
         self._waiting = connect(url, retries=0)
         self._pubsub = self._waiting.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
+        self._is_listening = False
         self._watched: set[str] = set()
+        self._unseen: set[str] = set()
         self._ended: set[str] = set()
         self._looked = 0.0
 
     def collect(self, task_ids: Collection[str], timeout_s: float, max_bytes: int) -> dict[str, bytes | str]:
         """Return the raw results of those of the tasks that have ended; see :class:`orchestrator.couriers.Courier`."""
         try:
-            is_due = self._watch(task_ids) or timeout_s <= 0 or time.monotonic() - self._looked >= LOOK_S
+            self._watch(task_ids)
+            is_due = timeout_s <= 0 or time.monotonic() - self._looked >= LOOK_S
             found = self._read(task_ids, max_bytes, everything=is_due)
             if not found and timeout_s > 0:
                 was_told = self._wait(timeout_s)
                 found = self._read(task_ids, max_bytes, everything=not was_told)
         except (RedisError, OSError):
             self._pubsub.close()
+            self._is_listening = False
             self._watched.clear()
             time.sleep(min(_RETRY_S, timeout_s))
             return {}
         return found
 
     def forget(self, task_ids: Collection[str]) -> None:
-        """Remove the results of these tasks, and listen for them no more."""
+        """Remove the results of these tasks, and heed what is told of them no more."""
         keys = [result_key(task_id) for task_id in task_ids]
         self._ended.difference_update(keys)
-        channels = [key for key in keys if key in self._watched]
-        if channels:
-            self._pubsub.unsubscribe(*channels)
-            self._watched.difference_update(channels)
+        self._watched.difference_update(keys)
         if keys:
             self._client.unlink(*keys)
 
-    def _watch(self, task_ids: Collection[str]) -> bool:
-        """Subscribe to the channels of these tasks; True if some of them are new."""
-        channels = {PRESENCE_CHANNEL, *(result_key(task_id) for task_id in task_ids)} - self._watched
-        if channels:
-            self._pubsub.subscribe(*sorted(channels))
-            self._watched |= channels
-        return bool(channels)
+    def expect_more(self, task_id: str) -> None:
+        """Note that what was read of a task is not its end: it is read again when there is more."""
+        self._ended.discard(result_key(task_id))
+
+    def _watch(self, task_ids: Collection[str]) -> None:
+        """Heed what is told of these tasks; those that weren't heeded until now may have ended already."""
+        if not self._is_listening:
+            self._pubsub.psubscribe(self._pattern)
+            self._pubsub.subscribe(PRESENCE_CHANNEL)
+            self._is_listening = True
+        new = {result_key(task_id) for task_id in task_ids} - self._watched
+        self._watched |= new
+        self._unseen |= new
 
     def _read(self, task_ids: Collection[str], max_bytes: int, *, everything: bool) -> dict[str, bytes | str]:
         """Return what is stored of all these tasks, or of those that are known to have ended."""
-        ordered = sorted(task_id for task_id in task_ids if everything or result_key(task_id) in self._ended)
+        due = self._ended | self._unseen
+        ordered = sorted(task_id for task_id in task_ids if everything or result_key(task_id) in due)
+        self._unseen.clear()
         if everything:
             self._looked = time.monotonic()
         if not ordered:
@@ -101,10 +112,10 @@ class Results:
         for _ in range(_MAX_MESSAGES):
             left = 0.0 if was_told else max(0.0, deadline - time.monotonic())
             message = self._pubsub.get_message(timeout=left)
-            if message is not None and message["type"] == "message":
+            if message is not None and message["type"] in ("message", "pmessage"):
                 self._ended.add(message["channel"].decode())
                 was_told = True
             elif message is None and left == 0.0:
                 break
-        self._ended &= self._watched - {PRESENCE_CHANNEL}
+        self._ended &= self._watched
         return was_told

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from orchestrator.collecting import GRACE_S
-from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
+from orchestrator.config import RunConfig
+from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, Term, own_result
 from orchestrator.couriers import Chord
 from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
+from orchestrator.flow import Flow, updates_at_a_time
 from orchestrator.peers import ask_peers
 from orchestrator.records import ClosedRound, HandedOut, LateAnswer, OpenRound, PeerScores, RoundRecord
 from orchestrator.slots import Slot, Slots
-from orchestrator.taking_in import discard_update, kept_answer
-from tasks import blobs, names
+from orchestrator.taking_in import discard_updates, kept_answer
+from tasks import names
 from tasks.blobs import BlobRef
 from tasks.messages import Answer, Order, Status, TrainOrder, encode
 from tasks.seeds import derive_seed
@@ -38,8 +41,11 @@ class Round:
     def __init__(self, context: RunContext, opened: OpenRound) -> None:
         self._context = context
         self._opened = opened
-        orders = [self._order(client_id, context.config.timeout_s) for client_id in sorted(opened.cohort)]
+        self._is_crowded = context.wire.has_flow and opened.is_crowded
+        term = context.term(context.config.timeout_s)
+        orders = [self._order(client_id, term) for client_id in sorted(opened.cohort)]
         self._slots = Slots(orders, opened.cohort)
+        self._flow = self._new_flow(orders)
         self._connected_before = {client.client_id for client in context.manager.connected()}
         self._chords: list[Chord] = []
         self._called: list[str] = []
@@ -47,7 +53,11 @@ class Round:
 
     def send_orders(self) -> None:
         """Put the orders on the clients' queues."""
-        self._context.collector.send(names.TRAIN_TASK, self._slots.orders())
+        self._open_chord()
+        orders = self._slots.orders()
+        self._context.collector.send(
+            names.TRAIN_TASK, [order for order in orders if not self._flow.is_held(order.order_id)]
+        )
 
     def run(self) -> RoundRecord:
         """Collect the answers, have them aggregated, and return the round's record.
@@ -57,7 +67,8 @@ class Round:
         """
         context, opened = self._context, self._opened
         context.report(RoundOpened(opened.round_number, tuple(sorted(opened.cohort))))
-        self._open_chord()
+        if not self._chords:
+            self._open_chord()
         self._fill_what_was_taken_in()
         context.collector.collect(
             names.TRAIN_TASK,
@@ -66,31 +77,36 @@ class Round:
             self._fill,
             refill=self._start_chord_anew,
             admit=self._admit,
+            flow=self._flow,
         )
         context.collector.expect_late(self._unanswered())
         closed = self._closed()
         for sent in (opened.parameters, opened.broadcast):
             if sent is not None:
-                blobs.discard(context.wire.chunks, sent)
+                context.wire.blobs.discard([sent.name], sent.size_bytes)
         return self._record(closed)
 
     def forget(self) -> None:
         """Remove what the round has left on the broker."""
-        courier, chunks = self._context.wire.courier, self._context.wire.chunks
+        courier = self._context.wire.courier
         task_ids = self._context.collector.over(order.order_id for order in self._slots.orders())
         task_ids += [chord.body_id for chord in self._chords] + self._called
+        if self._is_crowded:
+            task_ids += [chord.part_id(index) for chord in self._chords for index in range(len(self._slots))]
         courier.forget(task_ids, self._chords)
-        for order in self._slots.orders():  # of those that came late or were rejected unread
-            name = names.update_blob(order.client_id, order.run_id, order.round_number)
-            discard_update(chunks, name, self._opened.parameters.size_bytes)
+        updates = [
+            names.update_blob(order.client_id, order.run_id, order.round_number) for order in self._slots.orders()
+        ]
+        # Of those that came late or were rejected unread.
+        discard_updates(self._context.wire.blobs, updates, self._opened.parameters.size_bytes)
 
-    def _order(self, client_id: str, timeout_s: float) -> TrainOrder:
+    def _order(self, client_id: str, term: Term) -> TrainOrder:
         context, opened = self._context, self._opened
         return context.order(
             TrainOrder,
             client_id,
             opened.round_number,
-            timeout_s,
+            term,
             parameters=opened.parameters,
             options=context.config.options,
             seed=derive_seed(context.config.seed, opened.round_number, client_id),
@@ -98,7 +114,22 @@ class Round:
             settings=context.settings,
             broadcast=opened.broadcast,
             accepted=context.accepted.get(client_id, ""),
+            waits_for_turn=self._is_crowded and not self._is_held_back(client_id),
         )
+
+    def _is_held_back(self, client_id: str) -> bool:
+        """Say whether a client shares its worker, so that its order waits for its turn instead of its update."""
+        return self._context.manager.queue(client_id) != names.client_queue(client_id)
+
+    def _new_flow(self, orders: Sequence[TrainOrder]) -> Flow:
+        """Return the flow of the round's updates, all of which may be on their way at once if they are few."""
+        if not self._is_crowded:
+            return Flow(sys.maxsize)
+        held = [order.order_id for order in orders if self._is_held_back(order.client_id)]
+        # Each process of a worker that many share has an order to go on with.
+        enough = 2 * self._context.manager.most_cpus() if held else 0
+        size_bytes = self._opened.parameters.size_bytes
+        return Flow(max(updates_at_a_time(self._context.config.in_flight_mb * 1e6, size_bytes), enough), held)
 
     def _admit(self, left_s: float) -> None:
         """Take clients that have joined since the round was opened into it, if there is time enough."""
@@ -112,13 +143,18 @@ class Round:
         ]
         if not newcomers:
             return
+        term = context.term(timeout_s)
         for newcomer in newcomers:
             context.report(JoinedLive(self._opened.round_number, newcomer.client_id))
             context.wire.courier.add_slot(self._chords[-1])
-            self._slots.add(self._order(newcomer.client_id, timeout_s), newcomer.announcement.incarnation)
+            self._slots.add(self._order(newcomer.client_id, term), newcomer.announcement.incarnation)
         incarnations = {client.client_id: client.announcement.incarnation for client in newcomers}
         self._opened = self._opened.model_copy(update={"cohort": {**self._opened.cohort, **incarnations}})
         new = [slot.order for slot in self._slots.open() if slot.order.client_id in incarnations]
+        if self._is_crowded:
+            for order in [order for order in new if self._is_held_back(order.client_id)]:
+                self._flow.hold(order.order_id)
+                new.remove(order)
         context.collector.send(names.TRAIN_TASK, new)
         context.folder.save_open_round(self._opened)
 
@@ -146,22 +182,26 @@ class Round:
         """Do again what a worker of the orchestrator's may have lost; taking in is done once all the same."""
         logger.warning("round %d: its chord is started anew", self._opened.round_number)
         self._open_chord()
-        for slot, answer in self._slots.filled():
-            self._fill_chord(slot, answer)
+        parts = {self._fill_chord(slot, answer): slot.order.order_id for slot, answer in self._slots.filled()}
+        self._flow.renew(parts)
 
-    def _fill(self, slot: Slot, answer: Answer) -> None:
-        self._fill_chord(slot, answer)
+    def _fill(self, slot: Slot, answer: Answer) -> str:
+        part_id = self._fill_chord(slot, answer)
         self._context.report(
             SlotFilled(self._opened.round_number, answer.client_id, answer.status, answer.reason, dict(answer.metrics))
         )
+        return part_id
 
-    def _fill_chord(self, slot: Slot, answer: Answer) -> None:
+    def _fill_chord(self, slot: Slot, answer: Answer) -> str:
+        """Have an own worker take an answer in as a part of the chord, and return that task's id."""
         kwargs = {
             "run_dir": str(self._context.folder.path),
             "round_number": self._opened.round_number,
             "answer": encode(answer),
         }
-        self._context.wire.courier.fill(self._chords[-1], slot.index, names.INGEST_TASK, kwargs)
+        chord = self._chords[-1]
+        self._context.wire.courier.fill(chord, slot.index, names.INGEST_TASK, kwargs, keep_result=self._is_crowded)
+        return chord.part_id(slot.index)
 
     def _closed(self) -> ClosedRound:
         def again() -> str:
@@ -219,15 +259,21 @@ class Round:
 
 
 def open_record(
-    round_number: int, cohort: Mapping[str, str], parameters: BlobRef, broadcast: BlobRef | None, num_clients: int
+    config: RunConfig,
+    round_number: int,
+    cohort: Mapping[str, str],
+    parameters: BlobRef,
+    broadcast: BlobRef | None,
+    num_clients: int,
 ) -> OpenRound:
     """Return the record of a round that opens now."""
-    started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    started_at = datetime.now(UTC).isoformat(timespec="microseconds")
     return OpenRound(
         round_number=round_number,
         cohort=dict(cohort),
         parameters=parameters,
         broadcast=broadcast,
         num_clients=num_clients,
+        is_crowded=len(cohort) > updates_at_a_time(config.in_flight_mb * 1e6, parameters.size_bytes),
         started_at=started_at,
     )

@@ -87,7 +87,7 @@ class Run:
         self._feedback = FeedbackBook(history)
         config = self._config
         for record in history:
-            self._note_accepted(record)
+            self._note_closed(record)
         self._report(
             RunStarted(config.run_id, self._folder.path, config.rounds, len(history), config.workload, config.algorithm)
         )
@@ -158,13 +158,15 @@ class Run:
             metrics = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
             record = record.model_copy(update={"client_metrics": metrics})
         self._folder.close_round(record)
-        self._note_accepted(record)
+        self._note_closed(record)
         current.forget()
         self._report(RoundClosed(record))
         return record
 
-    def _note_accepted(self, record: RoundRecord) -> None:
-        """Note whose updates went into a round's model; of a failed round none did."""
+    def _note_closed(self, record: RoundRecord) -> None:
+        """Note a round's checkpoint, and whose updates went into it; of a failed round none did."""
+        self._context.digests.clear()
+        self._context.digests[record.round_number] = record.digest
         if record.status == "closed":
             for client_id, answer in record.answers.items():
                 if answer.status in ACCEPTED:
@@ -196,7 +198,7 @@ class Run:
         parameters = self._context.publish_model(round_number - 1)
         broadcast = self._context.publish_broadcast(round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
-        return open_record(round_number, members, parameters, broadcast, len(self._manager.connected()))
+        return open_record(self._config, round_number, members, parameters, broadcast, len(self._manager.connected()))
 
     def _wait_for_cohort(self, round_number: int) -> list[str]:
         """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""

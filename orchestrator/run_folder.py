@@ -5,7 +5,6 @@ Files are replaced whole or appended to by whole lines, so that a run can be kil
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.config import RunConfig
 from orchestrator.records import OpenRound, RoundRecord, Summary
+from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import replace_text
 
@@ -85,6 +85,11 @@ class RunFolder:
         """File of the algorithm's state after round ``round_number``, a part of its checkpoint; may be missing."""
         return self.checkpoints / f"round-{round_number:04d}.state.safetensors"
 
+    @property
+    def blobs(self) -> Path:
+        """Folder of what clients and orchestrator send each other, where all are on one machine."""
+        return self.path / "blobs"
+
     def updates(self, round_number: int) -> Path:
         """Folder of the updates taken in for a round."""
         return self.path / "updates" / f"round-{round_number:04d}"
@@ -95,7 +100,7 @@ class RunFolder:
         Raises:
             RunFolderError: If it is damaged.
         """
-        return self._read(self.path / "config.json", RunConfig)
+        return self._read_kept(self.path / "config.json", RunConfig)
 
     def history(self) -> list[RoundRecord]:
         """Return the records of the closed rounds; a last line that was cut short is not one.
@@ -145,13 +150,14 @@ class RunFolder:
         (self.path / "open-round.json").unlink(missing_ok=True)
 
     def save_open_round(self, record: OpenRound) -> None:
-        """Keep what is needed to take the open round up again."""
-        replace_text(self.path / "open-round.json", record.model_dump_json())
+        """Keep what is needed to take the open round up again; after a loss of power it is opened anew."""
+        replace_text(self.path / "open-round.json", record.model_dump_json(), durable=False)
 
     def open_round(self) -> OpenRound | None:
         """Return the round that was open when the orchestrator ended, or None."""
         path = self.path / "open-round.json"
-        return self._read(path, OpenRound) if path.exists() else None
+        is_there = path.exists() and path.stat().st_size > 0
+        return self._read_kept(path, OpenRound) if is_there else None
 
     def discard_updates(self) -> None:
         """Remove what was taken in for rounds that are not closed."""
@@ -180,11 +186,27 @@ class RunFolder:
         except (OSError, ValidationError) as error:
             raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
+    def _read_kept(self, path: Path, kind: type[R]) -> R:
+        """Read a record that is asked for with each update: anew only if the file isn't the one that was read last."""
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise RunFolderError(f"{path} is damaged: {error}") from None
+        mark = (path, found.st_ino, found.st_mtime_ns, found.st_size)
+        kept = _kept.get(kind)
+        if kept is None or kept[0] != mark:
+            _kept[kind] = kept = (mark, self._read(path, kind))
+        record: R = kept[1]  # type: ignore[assignment]  # what is kept under a kind is of that kind
+        return record
+
+
+_kept: dict[type[BaseModel], tuple[tuple[Path, int, int, int], BaseModel]] = {}
+"""The records of each kind that this process read last, and what the file was."""
+
 
 def _check_digest(path: Path, digest: str) -> None:
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = digest_of_file(path)
     except OSError as error:
         raise RunFolderError(f"the checkpoint {path} can't be read: {error}") from None
     if found != digest:
@@ -192,8 +214,8 @@ def _check_digest(path: Path, digest: str) -> None:
 
 
 def write_record(path: Path, record: BaseModel) -> None:
-    """Write ``record`` to ``path``, whole or not at all."""
-    replace_text(path, record.model_dump_json())
+    """Write ``record`` to ``path``, whole or not at all; after a loss of power it may be empty."""
+    replace_text(path, record.model_dump_json(), durable=False)
 
 
 def _is_cut_short(path: Path) -> bool:

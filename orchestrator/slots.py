@@ -36,6 +36,7 @@ class Slots:
 
     def __init__(self, orders: Sequence[Order], incarnations: Mapping[str, str]) -> None:
         self._slots: dict[str, Slot] = {}
+        self._open: dict[str, Slot] = {}
         self._answers: dict[str, Answer] = {}
         for order in orders:
             self.add(order, incarnations.get(order.client_id, ""))
@@ -43,7 +44,7 @@ class Slots:
     def add(self, order: Order, incarnation: str) -> Slot:
         """Add an open slot for an order that is to go out."""
         slot = Slot(len(self._slots), order, incarnation)
-        self._slots[order.order_id] = slot
+        self._slots[order.order_id] = self._open[order.order_id] = slot
         return slot
 
     def __len__(self) -> int:
@@ -56,7 +57,15 @@ class Slots:
 
     def open(self) -> list[Slot]:
         """Return the slots that are not filled."""
-        return [slot for order_id, slot in self._slots.items() if order_id not in self._answers]
+        return list(self._open.values())
+
+    def has_open(self) -> bool:
+        """Say whether any slot is not filled."""
+        return bool(self._open)
+
+    def find_open(self, order_id: str) -> Slot | None:
+        """Return the slot of this order if it is not filled, or None."""
+        return self._open.get(order_id)
 
     def filled(self) -> list[tuple[Slot, Answer]]:
         """Return the slots that are filled, and with what, in the order of the slots."""
@@ -64,10 +73,10 @@ class Slots:
 
     def fill(self, order_id: str, answer: Answer) -> Slot | None:
         """Fill the slot of this order; None if there is none or it is filled already."""
-        if order_id not in self._slots or order_id in self._answers:
-            return None
-        self._answers[order_id] = answer
-        return self._slots[order_id]
+        slot = self._open.pop(order_id, None)
+        if slot is not None:
+            self._answers[order_id] = answer
+        return slot
 
     def started_anew(self, incarnations: Mapping[str, str]) -> list[Slot]:
         """Return the open slots whose clients were started anew, and expect their answers from the new start.
@@ -79,7 +88,7 @@ class Slots:
             present = incarnations.get(slot.order.client_id, slot.incarnation)
             if present != slot.incarnation and slot.num_sent < MAX_SENT:
                 again = replace(slot, incarnation=present, num_sent=slot.num_sent + 1)
-                self._slots[slot.order.order_id] = again
+                self._slots[slot.order.order_id] = self._open[slot.order.order_id] = again
                 anew.append(again)
         return anew
 

@@ -221,6 +221,13 @@ _DEFAULTS = RunConfig(run_id="")
     help="How long a client may train in a round; then it returns what it has.",
 )
 @click.option(
+    "--in-flight-mb",
+    type=click.FloatRange(0, min_open=True),
+    default=_DEFAULTS.in_flight_mb,
+    metavar="MB",
+    help="How much of updates may be on its way through the broker at a time; three updates may in any case.",
+)
+@click.option(
     "--evaluate-clients/--no-evaluate-clients",
     default=_DEFAULTS.evaluate_clients,
     help="Have clients evaluate the final model on their own held-out data.",
@@ -302,6 +309,7 @@ _SAME_NAME = (
     "rounds",
     "fraction",
     "min_updates",
+    "in_flight_mb",
     "seed",
     "wait_timeout_s",
     "timeout_s",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from algorithms import MAX_SENT, load_algorithm
 from orchestrator.records import FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder, write_record
-from tasks import arrays, blobs, sets
-from tasks.blobs import BlobRef, ChunkStore
+from tasks import arrays, sets
+from tasks.blobs import BlobRef, BlobStore
 from tasks.errors import ArraysError, BlobError
 from tasks.messages import Answer, Order, Status
 from verification.checks import UpdateRejectedError, check_update
@@ -26,7 +26,7 @@ HEADER_SLACK_BYTES = 2**16
 
 def take_in(
     folder: RunFolder,
-    chunks: ChunkStore,
+    store: BlobStore,
     round_number: int,
     answer: Answer,
     score: Callable[[SlotRecord], SlotRecord] = lambda record: record,
@@ -37,26 +37,25 @@ def take_in(
 
     Args:
         folder: The run's folder.
-        chunks: Where the update is.
+        store: Where the update is.
         round_number: The round that is open.
         answer: The client's answer.
         score: From the record of an update that is in the folder to that with the first scores.
     """
     updates = folder.updates(round_number)
     updates.mkdir(parents=True, exist_ok=True)
-    record_path = updates / f"{answer.client_id}.json"
-    record = _kept_record(record_path)
+    record = kept_record(folder, round_number, answer.client_id)
     if record is None:
-        record = score(_take_in_update(folder, chunks, round_number, answer))
-        write_record(record_path, record)
+        record = score(_take_in_update(folder, store, round_number, answer))
+        write_record(_record_path(folder, round_number, answer.client_id), record)
     if answer.update is not None:
-        discard_update(chunks, answer.update.name, folder.checkpoint(round_number - 1).stat().st_size)
+        discard_updates(store, [answer.update.name], folder.checkpoint(round_number - 1).stat().st_size)
     return FilledSlot(client_id=answer.client_id, record=record)
 
 
 def kept_answer(folder: RunFolder, order: Order) -> Answer | None:
     """Return what stands in for the answer to an order whose update has been taken in already, or None."""
-    record = _kept_record(folder.updates(order.round_number) / f"{order.client_id}.json")
+    record = kept_record(folder, order.round_number, order.client_id)
     if record is None:
         return None
     return Answer(
@@ -70,10 +69,9 @@ def kept_answer(folder: RunFolder, order: Order) -> Answer | None:
     )
 
 
-def discard_update(chunks: ChunkStore, name: str, model_bytes: int) -> None:
-    """Take an update out of the blob store, whatever its client says of its length, for a model of this one."""
-    num_chunks = -(-_most_bytes(model_bytes, MAX_SENT) // blobs.CHUNK_BYTES)
-    chunks.delete(blobs.chunk_name(name, index) for index in range(num_chunks))
+def discard_updates(store: BlobStore, updates: Iterable[str], model_bytes: int) -> None:
+    """Take updates out of the blob store, whatever their clients say of their length, for a model of this one."""
+    store.discard(updates, _most_bytes(model_bytes, MAX_SENT))
 
 
 def update_path(folder: RunFolder, round_number: int, client_id: str) -> Path:
@@ -81,7 +79,7 @@ def update_path(folder: RunFolder, round_number: int, client_id: str) -> Path:
     return folder.updates(round_number) / f"{client_id}.safetensors"
 
 
-def _take_in_update(folder: RunFolder, chunks: ChunkStore, round_number: int, answer: Answer) -> SlotRecord:
+def _take_in_update(folder: RunFolder, store: BlobStore, round_number: int, answer: Answer) -> SlotRecord:
     if answer.update is None:
         return SlotRecord.of(answer)
     path = update_path(folder, round_number, answer.client_id)
@@ -90,7 +88,7 @@ def _take_in_update(folder: RunFolder, chunks: ChunkStore, round_number: int, an
     sent = load_algorithm(folder.config().algorithm).sent
     try:
         _check_size(answer.update, _most_bytes(model.stat().st_size, len(sent)))
-        _write_blob(chunks, answer.update, temporary)
+        store.get_file(answer.update, temporary)
         spec = sets.spec_with(arrays.spec_of(arrays.map_file(model)), sent)
         check_update(arrays.map_file(temporary), spec)
         if answer.num_examples < 1:
@@ -115,14 +113,13 @@ def _check_size(ref: BlobRef, max_bytes: int) -> None:
         raise BlobError(f"the update has {ref.size_bytes} bytes, {max_bytes} are allowed for this model")
 
 
-def _write_blob(chunks: ChunkStore, ref: BlobRef, path: Path) -> None:
-    with path.open("wb") as file:
-        for chunk in blobs.read(chunks, ref):
-            file.write(chunk)
-
-
-def _kept_record(path: Path) -> SlotRecord | None:
+def kept_record(folder: RunFolder, round_number: int, client_id: str) -> SlotRecord | None:
+    """Return the record of a slot that was taken in, or None."""
     try:
-        return SlotRecord.model_validate_json(path.read_bytes())
+        return SlotRecord.model_validate_json(_record_path(folder, round_number, client_id).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def _record_path(folder: RunFolder, round_number: int, client_id: str) -> Path:
+    return folder.updates(round_number) / f"{client_id}.json"

@@ -10,21 +10,22 @@ from celery import shared_task
 from pydantic import BaseModel, TypeAdapter
 
 from orchestrator import closing
-from orchestrator.records import FilledSlot, PeerScores, SlotRecord
+from orchestrator.adding_up import add_up, adds_up
+from orchestrator.records import FilledSlot, OpenRound, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import names
-from tasks.blobs import ChunkStore
+from tasks.blobs import BlobStore
 from tasks.errors import FederationError
 from tasks.messages import Answer, decode
 
 logger = logging.getLogger(__name__)
 
 _PARTS = TypeAdapter(list[FilledSlot])
-_stores: list[ChunkStore] = []
+_stores: list[BlobStore] = []
 
 
-def use_chunks(store: ChunkStore) -> None:
+def use_store(store: BlobStore) -> None:
     """Have the tasks of this process find blobs in ``store``."""
     _stores[:] = [store]
 
@@ -39,13 +40,17 @@ def initialise(run_dir: str) -> dict[str, object]:
 def ingest(run_dir: str, round_number: int, answer: dict[str, object]) -> dict[str, object]:
     """Take in one answer of a round; a part of the round's chord, so it must not fail."""
     checked, folder = decode(Answer, answer), RunFolder(Path(run_dir))
-    if not _is_open(folder, round_number):
+    opened = _opened(folder, round_number)
+    if opened is None:
         return FilledSlot(client_id=checked.client_id, record=SlotRecord.of(checked)).model_dump(mode="json")
 
     def score(record: SlotRecord) -> SlotRecord:
         return closing.score_as_it_comes(folder, round_number, checked.client_id, record)
 
-    return take_in(folder, _stores[0], round_number, checked, score).model_dump(mode="json")
+    filled = take_in(folder, _stores[0], round_number, checked, score)
+    if adds_up(folder.config(), opened):
+        add_up(folder, opened)
+    return filled.model_dump(mode="json")
 
 
 @shared_task(name=names.HAND_OUT_TASK)
@@ -62,15 +67,15 @@ def close_round(
     """Close a round: the body of its chord, or what comes after the clients have scored."""
     filled = _PARTS.validate_python(parts)
     scores, folder = PeerScores.model_validate(peers or {}), RunFolder(Path(run_dir))
-    if not _is_open(folder, round_number):
+    if _opened(folder, round_number) is None:
         return {"error": f"round {round_number} is closed already", "exit_code": 1}
     return _value(lambda: closing.close_round(folder, round_number, filled, scores))
 
 
-def _is_open(folder: RunFolder, round_number: int) -> bool:
-    """Say whether a round is still open: a task that was sent twice may come when all is done."""
+def _opened(folder: RunFolder, round_number: int) -> OpenRound | None:
+    """Return the round if it is still open: a task that was sent twice may come when all is done."""
     opened = folder.open_round()
-    return opened is not None and opened.round_number == round_number
+    return opened if opened is not None and opened.round_number == round_number else None
 
 
 def _value(work: Callable[[], BaseModel | dict[str, object]]) -> dict[str, object]:

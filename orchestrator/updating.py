@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from algorithms import ServerRound, State, UpdateInfo, load_algorithm, settings_of
+from orchestrator.adding_up import add_up, adds_up
 from orchestrator.aggregation import WeightedUpdate, move
 from orchestrator.aggregators import AggregatorContext, load_aggregator
-from orchestrator.records import SlotRecord
+from orchestrator.records import OpenRound, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.weighting import WEIGHTINGS
@@ -23,7 +24,7 @@ def next_model(
     folder: RunFolder,
     round_number: int,
     accepted: Mapping[str, SlotRecord],
-    num_clients: int = 0,
+    opened: OpenRound | None = None,
     buffers: Collection[str] = (),
 ) -> tuple[Arrays, State]:
     """Return the parameters that a round ends with, and the algorithm's state.
@@ -32,7 +33,7 @@ def next_model(
         folder: The run's folder; it has the updates.
         round_number: The round.
         accepted: The records of the updates that count, by client id, sorted.
-        num_clients: Clients that were connected when the round was opened.
+        opened: The round as it was opened; None if that isn't known.
         buffers: Names of the model's arrays that aren't trained (running statistics): they are aggregated, and no
             algorithm goes further than that, nor turns them.
 
@@ -44,18 +45,23 @@ def next_model(
     algorithm = load_algorithm(config.algorithm)
     settings = settings_of(algorithm, config.settings)
     model = arrays.map_file(folder.checkpoint(round_number - 1))
-    updates = {client_id: arrays.map_file(update_path(folder, round_number, client_id)) for client_id in accepted}
-    infos = [
-        _info(client_id, record, updates[client_id], model, config.options) for client_id, record in accepted.items()
-    ]
+
+    def update_of(client_id: str) -> Arrays:
+        return arrays.map_file(update_path(folder, round_number, client_id))
+
+    infos = [_info(client_id, record, update_of, model, config.options) for client_id, record in accepted.items()]
     weights = algorithm.weigh(infos, config.options, settings)
     if not algorithm.weighs_steps:
         weights = WEIGHTINGS[config.weighting](infos, weights)
-    weighted = [
-        WeightedUpdate(update, weight) for update, weight in zip(updates.values(), weights.weights, strict=True)
-    ]
-    context = AggregatorContext(model, config.num_hostile or None, config.trim)
-    aggregate, sent = sets.split(load_aggregator(config.aggregator)(weighted, context))
+    if opened is not None and adds_up(config, opened):
+        aggregate, sent = sets.split(add_up(folder, opened, all_of_them=True).mean())
+    else:
+        weighted = [
+            WeightedUpdate(update_of(client_id), weight)
+            for client_id, weight in zip(accepted, weights.weights, strict=True)
+        ]
+        context = AggregatorContext(model, config.num_hostile or None, config.trim)
+        aggregate, sent = sets.split(load_aggregator(config.aggregator)(weighted, context))
     parameters, state = algorithm.step(
         ServerRound(
             parameters=model,
@@ -63,20 +69,22 @@ def next_model(
             sent=sent,
             state=_state(folder, round_number - 1),
             num_updates=len(accepted),
-            num_clients=max(config.num_clients, num_clients, len(accepted)),
+            num_clients=max(config.num_clients, opened.num_clients if opened else 0, len(accepted)),
             settings=settings,
         )
     )
     return {**parameters, **{name: aggregate[name] for name in buffers if name in aggregate}}, state
 
 
-def _info(client_id: str, record: SlotRecord, update: Arrays, model: Arrays, options: TrainOptions) -> UpdateInfo:
+def _info(
+    client_id: str, record: SlotRecord, update_of: Callable[[str], Arrays], model: Arrays, options: TrainOptions
+) -> UpdateInfo:
     # What a client says of its steps scales the whole round's where they are normalised by, so it isn't believed more
     # than the options allow.
     most_steps = options.epochs * math.ceil(record.num_examples / options.batch_size)
 
     def squared_distance() -> float:
-        return float(lengths([sets.split(update)[0]], model)[0]) ** 2
+        return float(lengths([sets.split(update_of(client_id))[0]], model)[0]) ** 2
 
     return UpdateInfo(
         client_id=client_id,

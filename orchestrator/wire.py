@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from orchestrator.couriers import Courier
-from tasks.blobs import ChunkStore
+from tasks.blobs import BlobStore
 from tasks.presence import Registry
 
 
@@ -17,19 +17,21 @@ class Wire:
     Attributes:
         courier: Carries orders and answers.
         registry: Who is there.
-        chunks: Where blobs are.
+        blobs: Where blobs are.
         broker_time: Returns the seconds since 1970 by the broker's clock.
         tend: Called at least every ``TICK_S``: keeps up what has to be kept up; True if an own worker had to be
             started anew, so that what it was doing is lost.
         tidy: Removes what the run left on the broker, when it is over.
+        has_flow: Whether clients work side by side, so that what they send may become too much at a time.
     """
 
     courier: Courier
     registry: Registry
-    chunks: ChunkStore
+    blobs: BlobStore
     broker_time: Callable[[], float]
     tend: Callable[[], bool]
     tidy: Callable[[], None]
+    has_flow: bool = True
 
 
 TICK_S = 1.0

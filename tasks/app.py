@@ -5,6 +5,7 @@ Each side makes its own with :func:`make_app`; no app is made by importing this 
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
@@ -48,6 +49,9 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         extra: Further Celery settings.
     """
     _settle_url(url)
+    # Celery logs each task twice, its result written out; a task is an order or a slot, which have logs of their own.
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     app = FederationApp(name, include=list(include), set_as_current=False)
     app.conf.update(
         broker_url=url,

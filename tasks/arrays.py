@@ -7,7 +7,6 @@ so equal arrays are equal bytes. Decoding makes views and copies nothing; nothin
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import mmap
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tasks.digests import Digest
 from tasks.errors import ArraysError
 from tasks.files import replacing
 
@@ -61,6 +61,11 @@ class ArraySpec:
     def size_bytes(self) -> int:
         """Bytes that the array's values take."""
         return math.prod(self.shape) * _CODES[self.dtype].itemsize
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype as NumPy has it."""
+        return _CODES[self.dtype]
 
 
 Spec = dict[str, ArraySpec]
@@ -182,9 +187,9 @@ def write_file(path: Path, arrays: Arrays) -> str:
     """Write ``arrays`` to ``path`` so that it holds all of them or is as it was, and survives a crash.
 
     Returns:
-        SHA-256 of the file, in hexadecimal.
+        BLAKE3 digest of the file, in hexadecimal.
     """
-    digest = hashlib.sha256()
+    digest = Digest()
     with replacing(path) as file:
         for piece in encode(arrays):
             file.write(piece)

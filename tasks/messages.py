@@ -21,6 +21,8 @@ MAX_COUNT = 10**12
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MAX_REASON_LENGTH = 2_000
+MAX_TURN_S = 300.0
+"""Seconds that updates may wait for their turn at the most."""
 
 
 def readable(text: object) -> object:
@@ -61,6 +63,10 @@ class Status(StrEnum):
     """The answer came after the slot was closed."""
 
 
+READY = "READY"
+"""State of the Celery task of a client that has trained and waits for its turn to send its update."""
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,6 +98,11 @@ class Order(_Message):
     deadline: Annotated[float, Field(allow_inf_nan=False)]
     """When its time is over wherever it is, waiting in a queue included: seconds since 1970 by the broker's clock."""
 
+    @property
+    def turn_timeout_s(self) -> float:
+        """Seconds after the deadline that a client which was ready by then may wait for its turn, and send."""
+        return min(self.timeout_s, MAX_TURN_S)
+
 
 class TrainOrder(Order):
     """Train from the given parameters and send the update."""
@@ -108,6 +119,9 @@ class TrainOrder(Order):
     """The algorithm's hyperparameters."""
     broadcast: BlobRef | None = None
     """What the algorithm sends along with the model."""
+    waits_for_turn: bool = False
+    """Whether the client is to say that it is ready, and to send its update when it is told to: see
+    :mod:`tasks.turns`."""
     accepted: Annotated[str, Field(pattern=r"^([0-9]{4,12}-[0-9a-f]{16})?$")] = ""
     """The last update of this client that was accepted, see :func:`tasks.names.update_name`; empty: none yet."""
 

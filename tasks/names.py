@@ -100,8 +100,13 @@ def handed_out_blob(run_id: str, round_number: int, number: int) -> str:
 
 
 def update_name(round_number: int, digest: str) -> str:
-    """Return what tells one update of a client from all others that it made: its round, and its SHA-256 in short."""
+    """Return what tells one update of a client from all others that it made: its round, and its digest in short."""
     return f"{round_number:04d}-{digest[:16]}"
+
+
+def turn_key(update_blob_name: str) -> str:
+    """List by which a client is told that it is its turn to send this update."""
+    return f"{update_blob_name}:turn"
 
 
 def update_blob(client_id: str, run_id: str, round_number: int) -> str:

@@ -14,7 +14,7 @@ from orchestrator.config import RunConfig
 from orchestrator.records import RoundRecord, SlotRecord
 from orchestrator.selectors.selector import ConnectedClient, Selection
 from tasks.arrays import Array, Arrays, encode
-from tasks.blobs import BlobRef, ChunkStore, publish
+from tasks.blobs import BlobRef, BlobStore, publish
 from tasks.messages import Answer, EvaluateOrder, Order, Status, TrainOptions, TrainOrder
 from tasks.names import order_id, update_blob
 from tasks.presence import Announcement, Hardware
@@ -153,7 +153,7 @@ def trained(order: Order, update: BlobRef | None = None, **changes: Any) -> Answ
     return Answer.model_validate({"order_id": order.order_id, "client_id": order.client_id, **values, **changes})
 
 
-def publish_update(chunks: ChunkStore, order: Order, parameters: Arrays) -> BlobRef:
+def publish_update(chunks: BlobStore, order: Order, parameters: Arrays) -> BlobRef:
     """Put parameters where the client's update is to be."""
     return publish(chunks, update_blob(order.client_id, order.run_id, order.round_number), encode(parameters), 60)
 

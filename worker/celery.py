@@ -17,6 +17,7 @@ import billiard.pool
 from celery import signals
 
 from tasks import broker
+from tasks.allocation import keep_freed_memory
 from tasks.app import make_app, transport_options
 from tasks.errors import FederationError
 from tasks.lifeline import die_with_parent
@@ -92,6 +93,7 @@ def _prepare(instance: Any, **_: object) -> None:
 @signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
     die_with_parent()
+    keep_freed_memory()
     # A process that ends makes sure that its last answer was taken. When its worker is told to end just as an order
     # comes in, that can't be, and it would wait for half a minute (tenths of a second).
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 20

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks import arrays, blobs, sets
-from tasks.blobs import BlobRef, ChunkStore
+from tasks import arrays, sets
+from tasks.blobs import BlobRef, BlobStore, describe
 from tasks.messages import (
     Answer,
     DisconnectOrder,
@@ -23,10 +23,12 @@ from tasks.messages import (
     finite,
 )
 from tasks.names import update_blob, update_name
+from tasks.turns import Turns
 from tasks.workload import ClientData, TimeBudget, Workload
 from worker.keeping import keep
 from worker.local_state import LocalState
 from worker.local_training import Received, train_locally
+from worker.shared_models import forget_shared, shared
 from worker.soft_limit import soft_limit
 
 logger = logging.getLogger(__name__)
@@ -43,33 +45,40 @@ class Client:
         workload_name: The workload as it was named; orders for another are refused.
         workload: The workload.
         data: The client's own data.
-        chunks: Where blobs are.
+        blobs: Where blobs are.
         folder: The client's own folder; its model is kept there.
         incarnation: New each time the client's worker starts.
         leave: Called with a number of seconds: leave, and come back after that many; 0: never.
         broker_time: Returns the seconds since 1970 by the broker's clock, which all sides share.
         algorithm: The algorithm that isn't built in and may be carried out here all the same.
+        turns: Tells when it is an update's turn to be sent.
     """
 
     client_id: str
     workload_name: str
     workload: Workload
     data: ClientData
-    chunks: ChunkStore
+    blobs: BlobStore
     folder: Path
     incarnation: str
     leave: Callable[[float], None]
     broker_time: Callable[[], float] = time.time
     algorithm: str | None = None
+    turns: Turns | None = None
 
-    def train(self, order: TrainOrder) -> Answer:
-        """Train from the order's parameters on the client's own data and put the update into the blob store."""
+    def train(self, order: TrainOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
+        """Train from the order's parameters on the client's own data and put the update into the blob store.
+
+        Args:
+            order: The order.
+            say_ready: Called before the client waits for its turn to send the update, if the order wants it to.
+        """
         time_left_s = min(order.timeout_s, order.deadline - self.broker_time())
         if time_left_s <= 0:
             return self._answer(order, Status.FAILED, reason="the order's time was over before it was taken up")
         started = time.monotonic()
         parameters = self._parameters(order, order.parameters)
-        sent_along = sets.split(self._parameters(order, order.broadcast))[1] if order.broadcast else {}
+        sent_along = sets.split(self._parameters(order, order.broadcast, "broadcast"))[1] if order.broadcast else {}
         local_state = LocalState(self.folder, order.run_id)
         # The update takes about as long to send as the model took to fetch.
         fetch_s = time.monotonic() - started
@@ -89,13 +98,19 @@ class Client:
             metrics=finite({**result.metrics, **local.metrics}),
         )
         name = update_blob(self.client_id, order.run_id, order.round_number)
-        update = blobs.publish(self.chunks, name, arrays.encode(sets.join(result.parameters, local.sent)), blobs.TTL_S)
+        pieces = list(arrays.encode(sets.join(result.parameters, local.sent)))
+        update = describe(name, pieces)
         local_state.save(update_name(order.round_number, update.digest), local.state)
+        if order.waits_for_turn and self.turns is not None:
+            say_ready()
+            latest = order.deadline + order.turn_timeout_s
+            self.turns.wait(name, order.run_id, timeout_s=latest - self.broker_time())
+        self.blobs.put(update, pieces)
         return answer.model_copy(update={"update": update})
 
     def has_update_of(self, answer: Answer) -> bool:
         """Say whether the update that an answer tells of, if any, is still where it was put."""
-        return answer.update is None or self.chunks.get(answer.update.chunk_names()[0], 1) is not None
+        return answer.update is None or self.blobs.has(answer.update)
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
@@ -126,9 +141,14 @@ class Client:
         self.leave(order.reconnect_after_s)
         return self._answer(order, Status.DONE)
 
-    def _parameters(self, order: Order, ref: BlobRef) -> arrays.Arrays:
+    def _parameters(self, order: Order, ref: BlobRef, kind: str = "model") -> arrays.Arrays:
+        """Return the arrays of a blob, read-only; clients of one process share them."""
         self._check_workload(order)
-        return arrays.decode(blobs.fetch(self.chunks, ref))
+
+        def fetch() -> arrays.Arrays:
+            return arrays.decode(self.blobs.get(ref))
+
+        return shared(kind, ref.digest, fetch) if is_one_of_many() else fetch()
 
     def _check_workload(self, order: Order) -> None:
         if order.workload != self.workload_name:
@@ -159,6 +179,7 @@ def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answe
         reason = f"{type(error).__name__}: {error}"
         answer = Answer(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
     answer = answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
+    logger.info("order %s: %s after %.3f s", order_id, answer.status, answer.duration_s)
     _recent_answers[order_id] = answer
     while len(_recent_answers) > _MAX_RECENT_ANSWERS:
         del _recent_answers[next(iter(_recent_answers))]
@@ -180,6 +201,11 @@ def add_client_later(client_id: str, load: Callable[[], Client]) -> None:
     _clients[client_id] = load
 
 
+def is_one_of_many() -> bool:
+    """Say whether this process serves more than one client."""
+    return len(_clients) > 1
+
+
 def find_client(client_id: str) -> Client:
     """Return the client of this id that this process serves.
 
@@ -195,3 +221,4 @@ def forget_clients() -> None:
     """Serve no clients any more, and forget what they answered."""
     _clients.clear()
     _recent_answers.clear()
+    forget_shared()

@@ -17,10 +17,11 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from tasks import broker
-from tasks.blobs import RedisChunks
 from tasks.loading import add_current_folder
 from tasks.names import client_queue, shared_queue
 from tasks.presence import Announcement
+from tasks.stores import given_folder, open_store
+from tasks.turns import RedisTurns
 from tasks.workload import DataSource, Part, Workload, load_workload
 from worker import compute
 from worker.absence import RedisAbsence
@@ -143,8 +144,9 @@ def _loader(
     workload: Workload,
     sources: Mapping[str, DataSource],
 ) -> Callable[[str], Client]:
-    for_chunks = broker.connect(settings.broker_url, timeout_s=broker.CHUNK_TIMEOUT_S)
+    blobs = open_store(settings.broker_url, given_folder())
     connection = broker.connect(settings.broker_url)
+    turns = RedisTurns(connection)
 
     def leave(client_id: str, seconds: float) -> None:
         """Leave, for that long or for good. Called in a pool process; the main process's heartbeat does the rest."""
@@ -156,12 +158,13 @@ def _loader(
             workload_name=settings.workload,
             workload=workload,
             data=workload.client_data(sources[client_id]),
-            chunks=RedisChunks(for_chunks),
+            blobs=blobs,
             folder=served.folders[client_id],
             incarnation=incarnation,
             leave=functools.partial(leave, client_id),
             broker_time=functools.partial(broker.time_of, connection),
             algorithm=settings.algorithm,
+            turns=turns,
         )
 
     return load

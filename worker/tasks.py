@@ -10,6 +10,7 @@ from celery.exceptions import Ignore
 
 from tasks import names
 from tasks.messages import (
+    READY,
     Answer,
     DisconnectOrder,
     EvaluateOrder,
@@ -28,7 +29,11 @@ O = TypeVar("O", bound=Order)  # noqa: E741
 @shared_task(name=names.TRAIN_TASK, bind=True)
 def train(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out a :class:`TrainOrder`."""
-    return _carry_out(self.request.id, message, TrainOrder, Client.train)
+
+    def act(client: Client, order: TrainOrder) -> Answer:
+        return client.train(order, lambda: self.update_state(state=READY))
+
+    return _carry_out(self.request.id, message, TrainOrder, act)
 
 
 @shared_task(name=names.EVALUATE_TASK, bind=True)

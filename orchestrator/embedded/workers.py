@@ -13,10 +13,13 @@ from orchestrator.run_folder import RunFolder
 from tasks.broker import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.names import numbered_client_id
+from tasks.stores import FOLDER_VARIABLE
 from tasks.workload import Part
 
 _PATHS = os.pathsep.join(path for path in sys.path if path)
 """What is found here is found by the workers."""
+MOST_OWN_PROCESSES = 4
+"""Processes that the orchestrator's own worker has at the most: updates are taken in side by side."""
 CLIENT = "client"
 """What the ids of local clients begin with."""
 SHARED_WORKER = "clients"
@@ -29,14 +32,24 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     It is killed without notice: all it does can be done again, and while it ends it would still take tasks, those of
     the orchestrator's next start among them.
     """
-    environment = {URL_VARIABLE: url, "ORCHESTRATOR_PRELOAD": config.workload, "PYTHONPATH": _PATHS}
+    environment = {
+        URL_VARIABLE: url,
+        FOLDER_VARIABLE: blob_folder(config, folder),
+        "ORCHESTRATOR_PRELOAD": config.workload,
+        "PYTHONPATH": _PATHS,
+    }
     return Process(
         name="worker",
-        command=_celery("orchestrator", "orchestrator", "--concurrency", "1"),
+        command=_celery("orchestrator", "orchestrator", "--concurrency", str(min(num_cores(), MOST_OWN_PROCESSES))),
         environment=environment,
         log=folder.logs / "worker.log",
         grace_s=0.0,
     )
+
+
+def blob_folder(config: RunConfig, folder: RunFolder) -> str:
+    """Return the folder of blobs where all processes are on this machine, else nothing: they go through the broker."""
+    return str(folder.blobs.resolve()) if config.local else ""
 
 
 def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Process]:
@@ -54,6 +67,7 @@ def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Proce
 def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, who: Mapping[str, str]) -> Process:
     environment = {
         URL_VARIABLE: url,
+        FOLDER_VARIABLE: blob_folder(config, folder),
         "CLIENT_PART": "",
         "CLIENT_COUNT": "",
         "CLIENT_CONCURRENCY": "",

@@ -21,7 +21,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
 from tasks import arrays, sets
 from tasks.app import make_app
-from tasks.blobs import MemoryChunks
+from tasks.chunks import MemoryChunks
 from tasks.messages import Status, TrainOptions
 from tasks.names import update_name
 from tasks.presence import MemoryRegistry
@@ -79,7 +79,7 @@ class Federation:
     def start_clients(self) -> None:
         """Start all clients, or start them anew: what they know is in their folders."""
         forget_clients()
-        orchestrator.tasks.use_chunks(self.chunks)
+        orchestrator.tasks.use_store(self.chunks)
         for index, client_id in enumerate(CLIENTS):
             workload = self.workloads.get(client_id) or Digits()
             data = workload.client_data(DataSource(part=Part(index, len(CLIENTS))))
@@ -100,7 +100,7 @@ class Federation:
     def go_on(self, folder: RunFolder, on_event: Callable[[Event], None] = lambda _: None) -> RunFolder:
         wire = Wire(
             EagerCourier(self.app), self.registry, self.chunks, broker_time=lambda: 1e12,
-            tend=lambda: False, tidy=lambda: None,
+            tend=lambda: False, tidy=lambda: None, has_flow=False,
         )  # fmt: skip
         Run(folder.config(), folder, wire, on_event).run()
         return folder

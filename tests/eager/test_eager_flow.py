@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from celery import Celery
 
 import orchestrator.tasks
@@ -34,7 +34,7 @@ from orchestrator.wire import Wire
 from tasks import arrays
 from tasks.app import make_app
 from tasks.arrays import Array
-from tasks.blobs import MemoryChunks
+from tasks.chunks import MemoryChunks
 from tasks.errors import ConfigurationError, RunFailedError, SelectionError, TooFewClientsError
 from tasks.messages import Status, TrainOptions
 from tasks.names import TRAIN_TASK
@@ -100,7 +100,7 @@ class Federation:
 
     def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
         """Carry out what a folder's run has left to do."""
-        orchestrator.tasks.use_chunks(self.chunks)
+        orchestrator.tasks.use_store(self.chunks)
         wire = Wire(
             self.courier(self.app),
             self.registry,
@@ -109,6 +109,7 @@ class Federation:
             broker_time=lambda: 1e12,
             tend=lambda: False,
             tidy=lambda: None,
+            has_flow=False,
         )
         clocks = {"clock": clock} if clock else {}
         run = Run(folder.config(), folder, wire, self._report, **clocks)
@@ -203,7 +204,7 @@ def test_the_history_says_what_happened_in_every_round(federation: Federation) -
         assert (line["status"], line["reason"]) == ("closed", "")
         assert line["cohort"] == ["anna", "bert", "carl"]
         assert line["checkpoint"] == f"round-{number:04d}.safetensors"
-        assert line["digest"] == hashlib.sha256(folder.checkpoint(number).read_bytes()).hexdigest()
+        assert line["digest"] == blake3(folder.checkpoint(number).read_bytes()).hexdigest()
         assert (line["bytes_down"], line["bytes_up"]) == (3 * model_bytes, 3 * model_bytes)
         assert line["duration_s"] >= 0
         evaluation = Pull().evaluate(arrays.map_file(folder.checkpoint(number)), points("held out", 8).test)
@@ -355,7 +356,7 @@ def test_too_many_failed_rounds_in_a_row_end_the_run(federation: Federation) -> 
     )
     folder = RunFolder.open(federation.folder / "run")
     assert [record.status for record in folder.history()] == ["failed", "failed", "failed"]
-    assert set(digests(folder)) == {hashlib.sha256(folder.checkpoint(0).read_bytes()).hexdigest()}
+    assert set(digests(folder)) == {blake3(folder.checkpoint(0).read_bytes()).hexdigest()}
     assert federation.chunks.chunks == {}
 
 

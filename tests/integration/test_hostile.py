@@ -17,6 +17,7 @@ from redis import Redis
 from tasks import arrays, blobs, names
 from tasks.messages import Answer, Status, encode
 from tasks.presence import Announcement, Hardware, RedisRegistry
+from tasks.redis_chunks import RedisChunks
 from tests.integration import harness
 from tests.integration.harness import Field, history, part, url
 
@@ -29,7 +30,7 @@ class Hostile:
 
     def __init__(self, broker: Redis, answer: Callable[[Hostile, dict[str, Any]], bytes]) -> None:
         self.client = Redis(unix_socket_path=broker.connection_pool.connection_kwargs["path"])
-        self.chunks = blobs.RedisChunks(self.client)
+        self.chunks = RedisChunks(self.client)
         self._answer = answer
 
     def live(self, stop: threading.Event) -> None:

@@ -20,7 +20,7 @@ PATIENCE_S = 30.0
 
 @pytest.fixture
 def results(broker: Redis) -> Iterator[Results]:
-    started = Results(url(broker), broker)
+    started = Results(url(broker), "run", broker)
     yield started
     started._pubsub.close()
     started._waiting.close()
@@ -43,49 +43,51 @@ def test_a_result_that_was_there_before_is_found_again_and_again_until_it_is_for
     broker: Redis, results: Results
 ) -> None:
     # Given a result that nobody has listened for
-    store(broker, "one", "1")
+    store(broker, "run/one", "1")
     # When it is waited for, with another that doesn't come, then it is found at once, and again
     for _ in range(2):
-        assert results.collect(["one", "two"], PATIENCE_S, MAX_BYTES) == {"one": b"1"}
+        assert results.collect(["run/one", "run/two"], PATIENCE_S, MAX_BYTES) == {"run/one": b"1"}
     # And when it was forgotten, it is gone, and nothing is left of it
-    results.forget(["one"])
-    assert results.collect(["one", "two"], 0.0, MAX_BYTES) == {}
+    results.forget(["run/one"])
+    assert results.collect(["run/one", "run/two"], 0.0, MAX_BYTES) == {}
     assert broker.keys("*") == []
 
 
 def test_results_that_come_while_one_waits_are_found(broker: Redis, results: Results) -> None:
     # Given somebody who waits for two results
-    assert results.collect(["one", "two"], 0.0, MAX_BYTES) == {}
+    assert results.collect(["run/one", "run/two"], 0.0, MAX_BYTES) == {}
     found: dict[str, bytes | str] = {}
     # When they come one after the other, then each is found
-    for task_id in ("two", "one"):
+    for task_id in ("run/two", "run/one"):
         timer = soon(store, broker, task_id, "x" * 1000)
         while task_id not in found:
-            found |= results.collect([name for name in ("one", "two") if name not in found], PATIENCE_S, MAX_BYTES)
+            found |= results.collect(
+                [name for name in ("run/one", "run/two") if name not in found], PATIENCE_S, MAX_BYTES
+            )
         timer.join()
     # And no more of them is read than says that they are too long
-    assert found == dict.fromkeys(("one", "two"), b"x" * (MAX_BYTES + 1))
+    assert found == dict.fromkeys(("run/one", "run/two"), b"x" * (MAX_BYTES + 1))
 
 
 def test_a_result_that_no_message_told_of_is_found_all_the_same(broker: Redis, results: Results) -> None:
     # Given somebody who waits for a result
-    assert results.collect(["one"], 0.0, MAX_BYTES) == {}
+    assert results.collect(["run/one"], 0.0, MAX_BYTES) == {}
     # When it is stored, and the message is lost with a connection
-    store(broker, "one", "1", publish=False)
+    store(broker, "run/one", "1", publish=False)
     # Then a look without waiting finds it, as does one that has waited
-    assert results.collect(["one"], 0.0, MAX_BYTES) == {"one": b"1"}
-    broker.delete(result_key("one"))
-    timer = soon(store, broker, "one", "1", publish=False)
-    assert results.collect(["one"], 0.5, MAX_BYTES) == {"one": b"1"}
+    assert results.collect(["run/one"], 0.0, MAX_BYTES) == {"run/one": b"1"}
+    broker.delete(result_key("run/one"))
+    timer = soon(store, broker, "run/one", "1", publish=False)
+    assert results.collect(["run/one"], 0.5, MAX_BYTES) == {"run/one": b"1"}
     timer.join()
 
 
 def test_waiting_ends_when_something_changes_among_the_clients(broker: Redis, results: Results) -> None:
     # Given somebody who waits for a result
-    results.collect(["one"], 0.0, MAX_BYTES)
+    results.collect(["run/one"], 0.0, MAX_BYTES)
     # When a client joins, then waiting ends without one, long before the test would be ended
     timer = soon(broker.publish, PRESENCE_CHANNEL, "anna")
-    assert results.collect(["one"], 1e6, MAX_BYTES) == {}
+    assert results.collect(["run/one"], 1e6, MAX_BYTES) == {}
     timer.join()
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from blake3 import blake3
 
 import tests.support
 from algorithms import Algorithm, ServerRound, State
@@ -16,7 +16,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import arrays
 from tasks.arrays import Arrays
-from tasks.blobs import MemoryChunks
+from tasks.chunks import MemoryChunks
 from tasks.errors import DataMissingError, LoadError, UnknownNameError
 from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed
@@ -52,8 +52,8 @@ def failed(client_id: str, status: Status = Status.FAILED) -> FilledSlot:
     return FilledSlot(client_id=client_id, record=SlotRecord(status=status, reason="no luck"))
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digest_of(path: Path) -> str:
+    return blake3(path.read_bytes()).hexdigest()
 
 
 def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
         ("bert", "trained"),
         ("carl", "failed"),
     ]
-    assert closed.digest == sha256(folder.checkpoint(1))
+    assert closed.digest == digest_of(folder.checkpoint(1))
     evaluation = Pull().evaluate(model, Pull().holdout_data(None))
     assert closed.metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 
@@ -114,7 +114,7 @@ def test_too_few_updates_keep_the_model_and_say_why(tmp_path: Path, status: Stat
     assert closed.metrics == {}
     assert list(closed.answers) == ["anna", "bert"]
     assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
-    assert closed.digest == sha256(folder.checkpoint(0))
+    assert closed.digest == digest_of(folder.checkpoint(0))
 
 
 def test_a_failed_round_is_closed_again_over_what_was_there(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_a_failed_round_is_closed_again_over_what_was_there(tmp_path: Path) -> N
     without = close_round(folder, 1, [failed("anna")])
     again = close_round(folder, 1, [part(folder, "anna", [9, 9, 9], 5)])
     # Then each time its checkpoint is what was asked for last, and the former round's is untouched
-    assert without.digest == sha256(folder.checkpoint(0))
-    assert again.digest == accepted.digest == sha256(folder.checkpoint(1))
+    assert without.digest == digest_of(folder.checkpoint(0))
+    assert again.digest == accepted.digest == digest_of(folder.checkpoint(1))
     assert arrays.map_file(folder.checkpoint(0))["point"].tolist() == [0.0, 0.0, 0.0]
 
 
@@ -173,7 +173,7 @@ def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path:
     assert closed.status == "failed"
     assert closed.reason == ("krum has 2 updates of which 2 may be hostile (--num-hostile): at least 7 are needed")
     assert (closed.metrics, list(closed.answers)) == ({}, ["anna", "bert", "carl"])
-    assert closed.digest == sha256(folder.checkpoint(1)) == sha256(folder.checkpoint(0))
+    assert closed.digest == digest_of(folder.checkpoint(1)) == digest_of(folder.checkpoint(0))
 
 
 def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path) -> None:

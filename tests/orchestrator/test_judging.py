@@ -13,7 +13,7 @@ from orchestrator.records import FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import arrays
-from tasks.blobs import MemoryChunks
+from tasks.chunks import MemoryChunks
 from tasks.messages import Status
 from tests.support import publish_update, run_config, train_order, trained
 from verification import Candidate, ScoringContext, alone

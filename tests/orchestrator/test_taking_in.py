@@ -11,7 +11,8 @@ from orchestrator.records import SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import HEADER_SLACK_BYTES, kept_answer, take_in, update_path
 from tasks import arrays
-from tasks.blobs import BlobRef, MemoryChunks, publish
+from tasks.blobs import BlobRef, publish
+from tasks.chunks import MemoryChunks
 from tasks.messages import Answer, Status
 from tests.support import publish_update, run_config, train_order, trained
 
@@ -184,7 +185,7 @@ def test_a_blob_that_isnt_there_is_rejected(folder: RunFolder, chunks: MemoryChu
     ("damage", "reason"),
     [
         (lambda data: data[:-1], "chunk 1 has 183 bytes instead of 184"),
-        (lambda data: data + b"x", "chunk 1 has more bytes instead of 184"),
+        (lambda data: data + b"x", "chunk 1 has 185 bytes instead of 184"),
         (lambda data: data[:-1] + b"x", "its bytes don't match their digest"),
     ],
     ids=["cut", "longer", "changed"],

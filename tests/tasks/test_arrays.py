@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
 import safetensors.numpy
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -311,7 +311,7 @@ def test_a_file_holds_what_was_written_and_the_digest_is_its_own(tmp_path: Path)
     digest = arrays.write_file(path, LITTLE)
     # Then it holds them and nothing else is in the folder
     assert path.read_bytes() == joined(LITTLE)
-    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert digest == blake3(path.read_bytes()).hexdigest()
     assert list(tmp_path.iterdir()) == [path]
 
 

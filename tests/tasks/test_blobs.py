@@ -1,16 +1,17 @@
 from __future__ import annotations
 
-import hashlib
-from unittest.mock import Mock
+from pathlib import Path
 
 import numpy as np
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks import blobs
-from tasks.blobs import MAX_IDLE_S, BlobRef, MemoryChunks, RedisChunks
+from tasks.blobs import BlobRef
+from tasks.chunks import MemoryChunks, cut_into_chunks
 from tasks.errors import BlobError
 from tests.support import blob_ref
 
@@ -31,7 +32,7 @@ def stored(data: bytes) -> tuple[MemoryChunks, BlobRef]:
     store = MemoryChunks()
     for index, begin in enumerate(range(0, len(data), CHUNK)):
         store.chunks[f"b:{index}"] = data[begin : begin + CHUNK]
-    digest = hashlib.sha256(data).hexdigest()
+    digest = blake3(data).hexdigest()
     return store, BlobRef(name="b", size_bytes=len(data), digest=digest, chunk_bytes=CHUNK)
 
 
@@ -39,7 +40,7 @@ def stored(data: bytes) -> tuple[MemoryChunks, BlobRef]:
 def test_chunks_are_the_pieces_laid_end_to_end_and_all_but_the_last_are_full(pieces: list[bytes], size: int) -> None:
     # Given pieces of any length
     # When they are cut into chunks
-    chunks = [bytes(chunk) for chunk in blobs._chunks(views(*pieces), size)]
+    chunks = [b"".join(chunk) for chunk in cut_into_chunks(views(*pieces), size)]
     # Then nothing is lost, and no chunk is empty or longer than it may be
     assert b"".join(chunks) == b"".join(pieces)
     assert all(len(chunk) == size for chunk in chunks[:-1])
@@ -48,24 +49,31 @@ def test_chunks_are_the_pieces_laid_end_to_end_and_all_but_the_last_are_full(pie
 
 def test_pieces_of_five_three_and_two_bytes_are_chunks_of_four_four_and_two() -> None:
     # Given three pieces, when they are cut every four bytes, then a chunk may hold the end of one and another's start
-    chunks = [bytes(chunk) for chunk in blobs._chunks(views(b"abcde", b"fgh", b"ij"), 4)]
+    chunks = [b"".join(chunk) for chunk in cut_into_chunks(views(b"abcde", b"fgh", b"ij"), 4)]
     assert chunks == [b"abcd", b"efgh", b"ij"]
 
 
-def test_what_lies_within_a_piece_isnt_copied() -> None:
-    # Given a piece of ten bytes
-    values = np.arange(10, dtype=np.uint8)
-    # When it is cut every four
-    chunks = list(blobs._chunks([values.data], 4))
-    # Then the full chunks are its own memory
-    shared = [np.shares_memory(np.frombuffer(chunk, np.uint8), values) for chunk in chunks]
-    assert shared == [True, True, False]
+def test_chunks_are_the_pieces_own_memory() -> None:
+    # Given two pieces of ten bytes and five
+    pieces = [np.arange(10, dtype=np.uint8), np.arange(5, dtype=np.uint8)]
+    # When they are cut every four
+    chunks = [
+        [np.frombuffer(view, np.uint8) for view in chunk] for chunk in cut_into_chunks([p.data for p in pieces], 4)
+    ]
+    # Then nothing is copied, where a chunk holds the end of one and another's start neither
+    assert [[view.tolist() for view in chunk] for chunk in chunks] == [
+        [[0, 1, 2, 3]],
+        [[4, 5, 6, 7]],
+        [[8, 9], [0, 1]],
+        [[2, 3, 4]],
+    ]
+    assert all(np.shares_memory(view, pieces[0]) or np.shares_memory(view, pieces[1]) for c in chunks for view in c)
 
 
 def test_pieces_that_are_no_bytes_are_taken_as_bytes() -> None:
     # Given the memory of two float32 numbers, when it is cut every four bytes, then there is a chunk for each
     values = np.array([1, 2], np.float32)
-    assert [bytes(chunk) for chunk in blobs._chunks([values.data], 4)] == [b"\0\0\x80\x3f", b"\0\0\0\x40"]
+    assert [b"".join(chunk) for chunk in cut_into_chunks([values.data], 4)] == [b"\0\0\x80\x3f", b"\0\0\0\x40"]
 
 
 @given(pieces=st.lists(st.binary(max_size=50), min_size=1, max_size=5).filter(any))
@@ -76,8 +84,8 @@ def test_what_is_published_is_fetched(pieces: list[bytes]) -> None:
     ref = blobs.publish(store, "b", views(*pieces), 60)
     # Then the reference is right, and what is fetched is the same
     data = b"".join(pieces)
-    assert ref == BlobRef(name="b", size_bytes=len(data), digest=hashlib.sha256(data).hexdigest())
-    assert blobs.fetch(store, ref) == data
+    assert ref == BlobRef(name="b", size_bytes=len(data), digest=blake3(data).hexdigest())
+    assert store.get(ref) == data
 
 
 @settings(max_examples=40)
@@ -90,23 +98,39 @@ def test_blobs_of_any_number_of_chunks_are_fetched(size_bytes: int) -> None:
     store, ref = stored(content(size_bytes))
     # When it is fetched, then it is whole
     assert ref.num_chunks == len(store.chunks)
-    assert blobs.fetch(store, ref) == content(size_bytes)
+    assert store.get(ref) == content(size_bytes)
 
 
-def test_a_blob_of_one_byte_more_than_two_chunks_is_three_chunks_of_8_mib_and_one_byte() -> None:
+def test_a_blob_of_one_byte_more_than_two_chunks_is_three_chunks_of_2_mib_and_one_byte() -> None:
     # Given pieces that end within chunks
-    data = content(16 * 2**20 + 1)
+    data = content(4 * 2**20 + 1)
     store = MemoryChunks()
     # When they are published
-    ref = blobs.publish(store, "fl:blob:run/3", views(data[:7], data[7 : 9 * 2**20], data[9 * 2**20 :]), 60)
+    ref = blobs.publish(store, "fl:blob:run/3", views(data[:7], data[7 : 3 * 2**20], data[3 * 2**20 :]), 60)
     # Then
     assert {name: len(chunk) for name, chunk in store.chunks.items()} == {
-        "fl:blob:run/3:0": 8_388_608,
-        "fl:blob:run/3:1": 8_388_608,
+        "fl:blob:run/3:0": 2_097_152,
+        "fl:blob:run/3:1": 2_097_152,
         "fl:blob:run/3:2": 1,
     }
     assert ref.chunk_names() == list(store.chunks)
-    assert blobs.fetch(store, ref) == data
+    assert ref.chunk_sizes() == [2_097_152, 2_097_152, 1]
+    assert store.get(ref) == data
+
+
+def test_a_blob_is_made_a_file_with_the_memory_of_one_chunk(tmp_path: Path) -> None:
+    # Given a blob of three chunks
+    store, ref = stored(content(2 * CHUNK + 5))
+    # When it is made a file
+    buffers: list[memoryview] = []
+    receive = store.receive
+    store.receive = lambda wanted: (buffers.extend(want.buffer for want in wanted), receive(wanted))[1]  # type: ignore[method-assign]
+    store.get_file(ref, tmp_path / "file")
+    # Then it is whole, and took the memory of one chunk
+    assert (tmp_path / "file").read_bytes() == content(2 * CHUNK + 5)
+    views = [np.frombuffer(buffer, np.uint8) for buffer in buffers]
+    assert [len(view) for view in views] == [CHUNK, CHUNK, 5]
+    assert all(np.shares_memory(views[0], view) for view in views)
 
 
 def test_a_missing_chunk_is_told_by_its_number() -> None:
@@ -115,12 +139,12 @@ def test_a_missing_chunk_is_told_by_its_number() -> None:
     store.delete(["b:1"])
     # When it is fetched, then the message says so
     with pytest.raises(BlobError, match="blob 'b': chunk 2 of 3 is missing"):
-        blobs.fetch(store, ref)
+        store.get(ref)
 
 
 @pytest.mark.parametrize(
     ("num_bytes", "length"),
-    [(1, "1 bytes"), (CHUNK - 1, "65535 bytes"), (CHUNK + 1, "more bytes"), (2 * CHUNK, "more bytes")],
+    [(1, "1 bytes"), (CHUNK - 1, "65535 bytes"), (CHUNK + 1, "65537 bytes"), (2 * CHUNK, "131072 bytes")],
 )
 def test_a_chunk_of_another_length_is_refused(num_bytes: int, length: str) -> None:
     # Given a blob whose first chunk is too short or too long
@@ -128,17 +152,17 @@ def test_a_chunk_of_another_length_is_refused(num_bytes: int, length: str) -> No
     store.chunks["b:0"] = content(num_bytes)
     # When it is fetched, then the message says so
     with pytest.raises(BlobError, match=f"chunk 1 has {length} instead of 65536"):
-        blobs.fetch(store, ref)
+        store.get(ref)
 
 
-@pytest.mark.parametrize(("num_bytes", "length"), [(4, "4 bytes"), (6, "more bytes")])
+@pytest.mark.parametrize(("num_bytes", "length"), [(4, "4 bytes"), (6, "6 bytes")])
 def test_a_last_chunk_of_another_length_is_refused(num_bytes: int, length: str) -> None:
     # Given a blob of a chunk and five bytes, of which there are fewer or more
     store, ref = stored(content(CHUNK + 5))
     store.chunks["b:1"] = content(num_bytes)
     # When it is fetched, then the message says so
     with pytest.raises(BlobError, match=f"chunk 2 has {length} instead of 5"):
-        blobs.fetch(store, ref)
+        store.get(ref)
 
 
 @settings(max_examples=25)
@@ -151,19 +175,20 @@ def test_a_flipped_bit_anywhere_is_noticed(position: int, bit: int) -> None:
     store.chunks[f"b:{position // CHUNK}"] = bytes(damaged)
     # When it is fetched, then the digest tells
     with pytest.raises(BlobError, match="don't match their digest"):
-        blobs.fetch(store, ref)
+        store.get(ref)
 
 
 def test_a_discarded_blob_leaves_nothing_behind_and_others_alone() -> None:
-    # Given two blobs
-    store, ref = stored(content(3 * CHUNK))
+    # Given two blobs, one of them of three chunks
+    store = MemoryChunks()
+    ref = blobs.publish(store, "b", views(content(2 * blobs.CHUNK_BYTES + 1)), 60)
     other = blobs.publish(store, "other", views(b"abc"), 60)
     # When one is discarded, twice
-    blobs.discard(store, ref)
-    blobs.discard(store, ref)
+    store.discard([ref.name], ref.size_bytes)
+    store.discard([ref.name], ref.size_bytes)
     # Then the other is all that there is
     assert store.chunks == {"other:0": b"abc"}
-    blobs.discard(store, other)
+    store.discard([other.name], other.size_bytes)
     assert store.chunks == {}
 
 
@@ -192,21 +217,3 @@ def test_a_reference_with_anything_out_of_range_is_refused(change: dict[str, obj
     # Given a reference with one value that it can't have, when it is made, then it is refused
     with pytest.raises(ValidationError, match="1 validation error"):
         blob_ref(**change)
-
-
-def test_a_connection_that_was_idle_is_not_used_again_for_chunks() -> None:
-    # Given a store that has just sent a chunk
-    now, redis = [100.0], Mock()
-    store = RedisChunks(redis, clock=lambda: now[0])
-    store.set("b:0", memoryview(b"a"), 60)
-    redis.reset_mock()
-
-    # When another follows at once, then the connection is kept
-    now[0] += MAX_IDLE_S
-    store.set("b:1", memoryview(b"b"), 60)
-    redis.connection_pool.disconnect.assert_not_called()
-
-    # When one is read after a while, in which the network may have been cut, then it is given up before
-    now[0] += 2 * MAX_IDLE_S
-    store.get("b:1", 1)
-    assert [call[0] for call in redis.mock_calls] == ["set", "connection_pool.disconnect", "getrange"]

@@ -10,7 +10,8 @@ import pytest
 
 from tasks import arrays, blobs
 from tasks.arrays import Arrays
-from tasks.blobs import BlobRef, MemoryChunks
+from tasks.blobs import BlobRef
+from tasks.chunks import MemoryChunks
 from tasks.messages import (
     Answer,
     DisconnectOrder,
@@ -87,7 +88,7 @@ def test_training_puts_an_update_into_the_store_and_says_what_was_done(client: C
     assert (answer.num_examples, answer.num_steps, answer.num_epochs) == (2, 2, 1.0)
     assert answer.update is not None
     assert answer.update.name == "fl:blob:anna/run/1"
-    update = arrays.decode(blobs.fetch(chunks, answer.update))
+    update = arrays.decode(chunks.get(answer.update))
     assert update["point"].tolist() in ([3.5, 2.0, 1.5], [3.0, 2.0, 1.5])
     assert update["steps"].item() == 12
     # And the loss is the mean distance to the examples: at (3.5, 2, 1.5), (0.5 + 0.5)/3 and (1.5 + 0.5)/3
@@ -112,7 +113,7 @@ def test_the_orders_parameters_stay_as_they_are(client: Client, chunks: MemoryCh
     # Given a model in the store, when it is trained from, then it is there still, for the others
     order = to_train(chunks)
     client.train(order)
-    assert arrays.decode(blobs.fetch(chunks, order.parameters))["point"].tolist() == [1.0, 2.0, 3.0]
+    assert arrays.decode(chunks.get(order.parameters))["point"].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_a_client_that_had_no_time_for_a_step_fails(chunks: MemoryChunks, tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_client_whose_time_ran_out_returns_what_it_has(client: Client, chunks:
     assert answer.status is Status.TIMED_OUT
     assert (answer.num_steps, answer.num_epochs) == (1, 0.5)
     assert answer.update is not None
-    assert arrays.decode(blobs.fetch(chunks, answer.update))["steps"].item() == 11
+    assert arrays.decode(chunks.get(answer.update))["steps"].item() == 11
 
 
 def test_a_client_that_was_done_when_its_time_ran_out_is_trained(client: Client, chunks: MemoryChunks) -> None:

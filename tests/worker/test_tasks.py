@@ -7,7 +7,7 @@ import pytest
 from celery.exceptions import Ignore
 
 import worker.tasks
-from tasks.blobs import MemoryChunks
+from tasks.chunks import MemoryChunks
 from tasks.messages import encode
 from tests.support import PULL, Pull, points, train_order
 from worker.client import Client, add_client, forget_clients

@@ -1,0 +1,59 @@
+"""A workload whose training is next to nothing, so that what a round takes is what the framework takes.
+
+A client adds a constant of its own to all it got: equal updates might be told apart by nobody, and kept once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.drift import NUM_ARRAYS, array_size, step
+from tasks.arrays import Array, Arrays
+from tasks.errors import ConfigurationError
+from tasks.messages import TrainOptions
+from tasks.seeds import generator
+from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+
+
+class Constant(Workload):
+    """Eight equal float32 arrays, ``layer-0`` to ``layer-7``, of one dimension.
+
+    Args:
+        mb: Their bytes in all, in millions, 0.000032 or more.
+
+    Raises:
+        ConfigurationError: If ``mb`` isn't such a number.
+    """
+
+    def __init__(self, mb: str = "0.4") -> None:
+        try:
+            self._size = array_size(float(mb))
+        except (ValueError, OverflowError):
+            self._size = 0
+        if self._size < 1:
+            raise ConfigurationError(f"mb={mb}: millions of bytes are wanted, 0.000032 or more, like 0.4 or 40")
+
+    def initial_parameters(self, seed: int) -> dict[str, Array]:
+        """Return values drawn from the standard normal distribution."""
+        draw = generator(seed, "initial")
+        return {f"layer-{index}": draw.standard_normal(self._size, np.float32) for index in range(NUM_ARRAYS)}
+
+    def client_data(self, source: DataSource) -> ClientData:
+        """Return what the client adds to each value: all the data that it has."""
+        return ClientData(train=step(source.part.index), test=None, num_train=1)
+
+    def holdout_data(self, folder: Path | None) -> None:
+        """Return nothing: the model isn't evaluated."""
+
+    def train(
+        self, parameters: Arrays, data: float, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        """Add the client's constant to each value."""
+        trained = {name: values + np.float32(data) for name, values in parameters.items()}
+        return TrainResult(trained, num_examples=1, num_steps=1, num_epochs=1.0)
+
+    def evaluate(self, parameters: Arrays, data: object) -> Evaluation:
+        """Say that nothing was evaluated."""
+        return Evaluation(loss=0.0, accuracy=0.0, num_examples=1)

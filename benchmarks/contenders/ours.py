@@ -1,0 +1,115 @@
+"""This project, with real processes; clients train the workload of :mod:`benchmarks.constant`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
+from benchmarks.contenders.programs import Programs, programs
+from benchmarks.drift import is_right
+from benchmarks.sampling import Sampler, Traffic, summarise
+from tasks.arrays import map_file
+from tasks.cores import num_cores
+from tasks.workload import Part
+
+ROLES = (
+    ("orchestrator.start", "orchestrator"),
+    ("guardian.py", "orchestrator"),
+    ("valkey-server", "broker"),
+    ("--app orchestrator ", "worker"),
+    ("--app worker ", "clients"),
+)
+"""Part of a process's command line -> its role."""
+ROUND_TIMEOUT_S = 1800.0
+SETTLED_S = 1.0
+LEAST_MB_A_SECOND = 50.0
+"""So long before the first round, and before the model goes to the broker at this speed, idle is looked for."""
+
+
+def role_of(command: str) -> str:
+    """Return the role of a process by its command line."""
+    return next((role for part, role in ROLES if part in command), "other")
+
+
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """One way to run a federation.
+
+    Attributes:
+        tcp: Whether the broker is reached by TCP, and so named with ``--broker``, or by a unix socket.
+        shared: Whether one worker serves all clients, or each has a worker of its own.
+    """
+
+    tcp: bool = False
+    shared: bool = False
+
+    def run(self, case: Case, num_rounds: int, folder: Path, limit: Limit) -> Outcome:
+        """Carry out the rounds, and one more, since the end of a round is where the next begins."""
+        run_dir = folder / "run"
+        with programs(folder) as started:
+            url = self._start(started, case, num_rounds + 1, run_dir)
+            with Sampler(role_of, Traffic(lambda: url or started.embedded_url())) as sampler:
+                started.wait_until(lambda: num_lines(run_dir / "history.jsonl") > num_rounds, limit)
+                ended = history(run_dir)[-1]
+                over = opened_at(ended) + ended["duration_s"]
+                started.wait_until(lambda: sampler.has_sampled_since(over), limit)
+        _check(run_dir, case, num_rounds + 1)
+        marks = [opened_at(record) for record in history(run_dir)]
+        initial = (run_dir / "checkpoints" / "round-0000.safetensors").stat().st_mtime
+        ready = max(initial, marks[0] - SETTLED_S - case.megabytes / LEAST_MB_A_SECOND)
+        outcome = summarise(sampler.samples, marks, over, num_rounds + 1, ready)
+        return replace(outcome, resident_mb=sampler.resident_mb())
+
+    def _start(self, started: Programs, case: Case, rounds: int, run_dir: Path) -> str | None:
+        """Start orchestrator and clients; return the broker's URL, if it isn't the embedded one."""
+        embedded = not self.tcp and self.shared == (case.num_clients > num_cores())
+        url = None if embedded else started.server(tcp=self.tcp)
+        workload = f"benchmarks.constant:Constant,mb={case.megabytes:g}"
+        started.python(
+            "orchestrator", "orchestrator.start", "--broker", url or "embedded", "--clients", str(case.num_clients),
+            "--workload", workload, "--rounds", str(rounds), "--no-evaluate-clients", "--run-dir", str(run_dir),
+            "--timeout", str(ROUND_TIMEOUT_S), "--wait-timeout", str(ROUND_TIMEOUT_S),
+        )  # fmt: skip
+        if url is not None:
+            common = {"CELERY_BROKER_URL": url, "CLIENT_WORKLOAD": workload, "CLIENT_STATE": str(run_dir.parent)}
+            if self.shared:
+                _start_client(started, "client", CLIENT_COUNT=str(case.num_clients), **common)
+            for index in range(0 if self.shared else case.num_clients):
+                _start_client(started, f"client-{index}", CLIENT_PART=str(Part(index, case.num_clients)), **common)
+        return url
+
+
+def _start_client(started: Programs, name: str, **environment: str) -> None:
+    celery = ("celery", "--app", "worker", "worker", "--hostname", f"{name}@%h", "--loglevel", "INFO")
+    started.python(name, *celery, CLIENT_ID=name, **environment)
+
+
+def _check(run_dir: Path, case: Case, rounds: int) -> None:
+    """Check that all clients took part in all rounds, and that the model is what they make of it."""
+    for record in history(run_dir):
+        others = [answer for answer in record["answers"].values() if answer["status"] != "trained"]
+        if others or len(record["answers"]) != case.num_clients:
+            why = f", one was {others[0]['status']}: {others[0]['reason']}" if others else ""
+            raise DidNotCompleteError(f"round {record['round_number']} lacked {len(others)} updates{why}")
+    first, last = (map_file(run_dir / "checkpoints" / f"round-{number:04d}.safetensors") for number in (0, rounds))
+    if first.keys() != last.keys() or not is_right(first.values(), last.values(), case.num_clients, rounds):
+        raise DidNotCompleteError("the final model is wrong")
+
+
+def opened_at(record: dict[str, Any]) -> float:
+    """Return when a round was opened, in seconds since 1970."""
+    return datetime.fromisoformat(record["started_at"]).timestamp()
+
+
+def history(run_dir: Path) -> list[dict[str, Any]]:
+    """Return the records of a run's closed rounds."""
+    return [json.loads(line) for line in (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def num_lines(path: Path) -> int:
+    """Return how many whole lines a file has; none if it doesn't exist."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0

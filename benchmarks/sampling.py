@@ -1,0 +1,257 @@
+"""Memory of processes by role, sampled while they run, and what a broker sends and is sent."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]  # it has no types
+from redis import Redis
+from redis.exceptions import RedisError
+
+from benchmarks.contender import Outcome
+from tasks.broker import connect
+
+INTERVAL_S = 0.05
+SETTLES_S = 1.0
+"""Seconds after which a process has the command line that it keeps."""
+SERVER = ("orchestrator", "worker", "broker")
+"""Roles that make up ``server``: what whoever runs a federation needs, whoever runs the clients."""
+
+_SIZES = re.compile(r"^(RssAnon|RssShmem|VmHWM):\s+(\d+) kB$", re.MULTILINE)
+
+RoleOf = Callable[[str], str]
+"""From a process's command line to its role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was found at one instant: role -> bytes of anonymous and shared memory; bytes into and out of the broker."""
+
+    at: float
+    bytes_of: Mapping[str, int]
+    traffic: tuple[int, int] | None = None
+
+    @property
+    def server(self) -> int:
+        """Bytes of all server roles."""
+        return sum(self.bytes_of.get(role, 0) for role in SERVER)
+
+    @property
+    def all(self) -> int:
+        """Bytes of all processes."""
+        return sum(self.bytes_of.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A process's resident bytes: anonymous ones, those in shared memory, and the peak of all, files' pages included.
+
+    A process that has ended has none.
+    """
+
+    anonymous: int
+    shared: int
+    peak: int
+
+    @classmethod
+    def parse(cls, status: str) -> Memory:
+        """Read ``/proc/PID/status``."""
+        found = {name: int(size) * 1024 for name, size in _SIZES.findall(status)}
+        return cls(found.get("RssAnon", 0), found.get("RssShmem", 0), found.get("VmHWM", 0))
+
+
+class Traffic:
+    """Asks a broker how many bytes it was sent, and sent.
+
+    Args:
+        url: Returns the broker's URL, or None as long as there is none.
+    """
+
+    def __init__(self, url: Callable[[], str | None] = lambda: None) -> None:
+        self._url = url
+        self._client: Redis | None = None
+
+    def read(self) -> tuple[int, int] | None:
+        """Return the bytes in and out so far, or None if the broker isn't there."""
+        if self._client is None:
+            url = self._url()
+            if url is None:
+                return None
+            self._client = connect(url, retries=0)
+        try:
+            said: Mapping[str, int] = self._client.info("stats")
+        except (RedisError, OSError):
+            return None
+        return said["total_net_input_bytes"], said["total_net_output_bytes"]
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            self._client.close()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started, and that still run (Linux)."""
+    found, folder = [], f"/proc/{pid}/task"
+    with suppress(OSError):
+        for thread in os.listdir(folder):  # noqa: PTH208  # ten times as fast as pathlib, at twenty times a second
+            with open(f"{folder}/{thread}/children", "rb") as file:
+                found += [int(word) for word in file.read().split()]
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that these have, and so on."""
+    found = children(pid)
+    for child in found:  # which grows
+        found += children(child)
+    return found
+
+
+@dataclass
+class _Watched:
+    """A process: its role, and the greatest resident size that it had so far."""
+
+    process: psutil.Process
+    since: float
+    role: str = ""
+    peak_bytes: int = 0
+
+
+class Sampler(threading.Thread):
+    """Samples all that the children of this process have started; use as a context manager.
+
+    The children themselves are guardians, which the benchmark needs and no contender.
+
+    Args:
+        role_of: Says what a process is.
+        traffic: Asks the broker.
+        shared: A file system in memory whose use counts, as a role of its own, in place of the processes' shared
+            memory: what several of them have mapped would be counted as often.
+    """
+
+    def __init__(self, role_of: RoleOf, traffic: Traffic | None = None, shared: Path | None = None) -> None:
+        super().__init__(daemon=True)
+        self._role_of = role_of
+        self._traffic = traffic or Traffic()
+        self._shared = shared
+        self._over = threading.Event()
+        self._watched: dict[int, _Watched] = {}
+        self.samples: list[Sample] = []
+
+    def run(self) -> None:
+        """Sample until the block ends."""
+        while not self._over.wait(INTERVAL_S):
+            self._look_around()
+            self.samples.append(self._sample())
+
+    def has_sampled_since(self, when: float) -> bool:
+        """Say whether there is a sample of after ``when``, by the wall clock."""
+        return bool(self.samples) and self.samples[-1].at > when
+
+    def resident_mb(self) -> dict[str, float]:
+        """Return each role's processes' greatest resident sizes, summed."""
+        sums: Counter[str] = Counter()
+        for watched in self._watched.values():
+            sums[watched.role] += watched.peak_bytes
+        return {role: _mb(size) for role, size in sums.items()}
+
+    def _look_around(self) -> None:
+        for guardian in children(os.getpid()):
+            for pid in descendants(guardian):
+                if pid not in self._watched:
+                    with suppress(psutil.Error):
+                        self._watched[pid] = _Watched(psutil.Process(pid), time.monotonic())
+
+    def _sample(self) -> Sample:
+        sizes: Counter[str] = Counter()
+        for pid, watched in self._watched.items():
+            try:
+                memory = Memory.parse(_read(f"/proc/{pid}/status"))
+                # Between fork and exec a process has the command line of the one that has started it.
+                if time.monotonic() - watched.since < SETTLES_S or not watched.role:
+                    watched.role = self._role_of(" ".join(watched.process.cmdline()))
+            except (OSError, psutil.Error):
+                continue
+            watched.peak_bytes = max(watched.peak_bytes, memory.peak)
+            sizes[watched.role] += memory.anonymous + (0 if self._shared else memory.shared)
+        if self._shared:
+            sizes["shared"] = psutil.disk_usage(str(self._shared)).used
+        return Sample(time.time(), dict(sizes), self._traffic.read())
+
+    def __enter__(self) -> Sampler:
+        """Begin."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Take no more samples."""
+        self._over.set()
+        self.join()
+        self._traffic.close()
+
+
+def summarise(
+    samples: Sequence[Sample], marks: Sequence[float], ended: float, num_rounds: int, ready: float = math.inf
+) -> Outcome:
+    """Return what samples show of rounds. All times are by the wall clock.
+
+    Args:
+        samples: In the order of time.
+        marks: When the first round began, and when each complete round was over and so the next could begin.
+        ended: When there were no more rounds.
+        num_rounds: Rounds until then, of which the last may have been incomplete.
+        ready: When the server had done what it does before the first round: idle is looked for from then on, and
+            without it just before that round.
+    """
+    outcome = Outcome(rounds_s=[round(after - before, 6) for before, after in pairwise(marks)])
+    idle = _idle(samples, marks[0], ready)
+    during = [sample for sample in samples if marks[0] <= sample.at <= ended]
+    if idle is None or not during:
+        return outcome
+    roles = sorted({role for sample in during for role in sample.bytes_of})
+    peak_mb = {role: _mb(max(sample.bytes_of.get(role, 0) for sample in during)) for role in roles}
+    peak_mb |= {"server": _mb(max(sample.server for sample in during)), "all": _mb(max(s.all for s in during))}
+    idle_mb = {role: _mb(idle.bytes_of.get(role, 0)) for role in roles}
+    idle_mb |= {"server": _mb(idle.server), "all": _mb(idle.all)}
+    outcome = replace(outcome, peak_mb=peak_mb, idle_mb=idle_mb)
+    after = next((sample for sample in samples if sample.at >= ended and sample.traffic), None)
+    if after is None or after.traffic is None or idle.traffic is None:
+        return outcome
+    sent, received = (_mb((late - early) / num_rounds) for early, late in zip(idle.traffic, after.traffic, strict=True))
+    return replace(outcome, broker_in_mb=sent, broker_out_mb=received)
+
+
+def _idle(samples: Sequence[Sample], first: float, ready: float) -> Sample | None:
+    """Return what was in use before the first round: the clients' last, and of each of the server's roles the least.
+
+    A client is there the later the more of them there are. The server has made the first model, and what it took is
+    freed; a moment before the round begins it puts the model into the broker.
+    """
+    before = [sample for sample in samples if sample.at < first]
+    if not before:
+        return None
+    settled = [sample for sample in before if sample.at >= ready] or before[-1:]
+    sizes = dict(before[-1].bytes_of)
+    for role in sizes.keys() & set(SERVER):
+        sizes[role] = min(sample.bytes_of.get(role, sizes[role]) for sample in settled)
+    return Sample(settled[0].at, sizes, settled[0].traffic)
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def _mb(size_bytes: float) -> float:
+    return round(size_bytes / 1e6, 3)

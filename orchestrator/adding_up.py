@@ -1,0 +1,51 @@
+"""Adding a round's updates up as they come, where that is possible: :mod:`orchestrator.running_sum` in a run."""
+
+from __future__ import annotations
+
+from algorithms import load_algorithm
+from algorithms.algorithm import by_examples, equally
+from orchestrator.config import RunConfig
+from orchestrator.records import ACCEPTED, OpenRound
+from orchestrator.run_folder import RunFolder
+from orchestrator.running_sum import RunningSum
+from orchestrator.taking_in import kept_record, update_path
+from tasks import arrays, sets
+
+
+def adds_up(config: RunConfig, opened: OpenRound) -> bool:
+    """Say whether the updates of a round are added up as they come.
+
+    They are many, no scorer asks for them again, their mean is wanted, and what one weighs doesn't depend on others.
+    """
+    return (
+        opened.is_crowded
+        and config.aggregator == "mean"
+        and not config.verify
+        and config.weighting == "examples"
+        and load_algorithm(config.algorithm).weigh in (by_examples, equally)
+    )
+
+
+def add_up(folder: RunFolder, opened: OpenRound, *, all_of_them: bool = False) -> RunningSum:
+    """Add those of a round's updates that are next, if they are enough to be worth it, and return the sum.
+
+    Args:
+        folder: The run's folder.
+        opened: The round.
+        all_of_them: Whether all have come, and are to be added.
+    """
+    number, algorithm = opened.round_number, load_algorithm(folder.config().algorithm)
+
+    def weight(client_id: str) -> float | None:
+        record = kept_record(folder, number, client_id)
+        if record is None:
+            return None
+        if record.status not in ACCEPTED:
+            return 0.0
+        return float(record.num_examples) if algorithm.weigh is by_examples else 1.0
+
+    model = arrays.map_file(folder.checkpoint(number - 1))
+    spec = sets.spec_with(arrays.spec_of(model), algorithm.sent)
+    running = RunningSum(folder.updates(number), spec, lambda client_id: update_path(folder, number, client_id))
+    running.add(list(opened.cohort), weight, all_of_them=all_of_them)
+    return running

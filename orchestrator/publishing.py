@@ -1,0 +1,88 @@
+"""Publishing tasks: many of them in one go to the server, in the form that Celery's workers read.
+
+Celery itself sends each task by itself, connects a client object for it, subscribes to its result, and writes down its
+arguments a second time to be shown: about a millisecond a task. Here Celery makes the message (protocol 2,
+https://docs.celeryq.dev/en/stable/internals/protocol.html), this module puts it into the envelope of kombu's Redis
+transport, and all go by one pipeline: a fifth of that.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery import Celery
+from redis import Redis
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A task to be published.
+
+    Attributes:
+        task: Its name.
+        task_id: Its id.
+        queue: The queue that it goes to.
+        args: Its arguments.
+        kwargs: Its arguments by name.
+        options: What else its message says, as ``Celery.amqp.as_task_v2`` names it.
+    """
+
+    task: str
+    task_id: str
+    queue: str
+    args: tuple[object, ...] = ()
+    kwargs: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+class Publisher:
+    """Publishes tasks.
+
+    Args:
+        app: Makes the messages.
+        client: A client for the Redis; it says how often what was interrupted is tried again. A task may be published
+            twice then.
+    """
+
+    def __init__(self, app: Celery, client: Redis) -> None:
+        self._app = app
+        self._client = client
+
+    def publish(self, calls: Sequence[Call]) -> None:
+        """Put all of the tasks on their queues, in order.
+
+        Raises:
+            RedisError: If the server stays away.
+        """
+        with self._client.pipeline(transaction=False) as pipe:
+            for call in calls:
+                pipe.lpush(call.queue, self._envelope(call))
+            pipe.execute()
+
+    def _envelope(self, call: Call) -> str:
+        make: Any = self._app.amqp.as_task_v2
+        message = make(
+            call.task_id, call.task, call.args, dict(call.kwargs), argsrepr="()", kwargsrepr="{}", **call.options
+        )
+        body = json.dumps(message.body, separators=(",", ":")).encode()
+        return json.dumps(
+            {
+                "body": base64.b64encode(body).decode(),
+                "content-encoding": "utf-8",
+                "content-type": "application/json",
+                "headers": message.headers,
+                "properties": {
+                    **message.properties,
+                    "delivery_mode": 2,
+                    "delivery_info": {"exchange": "", "routing_key": call.queue},
+                    "priority": 0,
+                    "body_encoding": "base64",
+                    "delivery_tag": str(uuid.uuid4()),
+                },
+            }
+        )

@@ -1,0 +1,185 @@
+"""The weighted sum of a round's updates, added up while others still train; what has been added is let go.
+
+Where a round has so many updates that they come one after the other, keeping them all until the last has come would
+take the disk's time, and memory for what is on its way there. So they are added up in the order of their slots, which
+is fixed: one round gives one model to the last bit, whatever the order in which its updates come, and the same model as
+:func:`orchestrator.aggregators.mean.weighted_mean` of all of them.
+
+Sums are float64, in one of two files by turns: an update is added from one to the other, and only then does a third say
+that it was. A process that is killed meanwhile leaves things as they were.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import math
+import mmap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from orchestrator.aggregators.blocks import Floats, rounded
+from tasks.arrays import Array, Arrays, Spec, map_file
+from tasks.files import replace_text
+
+logger = logging.getLogger(__name__)
+
+BLOCK = 2**16
+"""Elements that are added at a time: in float64 they fit a core's cache."""
+AT_ONCE = 8
+"""Slots whose updates are added at once, so that sums are read and written once for all of them."""
+SCALE = 2.0**-64
+"""What weights are multiplied by, so that sums of the largest numbers don't overflow: no digit is changed."""
+
+
+class _State(BaseModel):
+    """How far the sum has come: slots that were passed, which file has it, and what the updates in it weigh."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    position: int = 0
+    current: int = 0
+    total: float = 0.0
+    num_added: int = 0
+
+
+Weight = Callable[[str], float | None]
+"""From a client's id to what its update weighs; 0 if it sent none that counts, None if that isn't known yet."""
+
+
+class RunningSum:
+    """The sum of the updates of a round.
+
+    Args:
+        folder: Folder of the round's updates.
+        spec: Names, dtypes and shapes of the arrays of an update.
+        path_of: From a client's id to its update's file, which is removed once it has been added.
+    """
+
+    def __init__(self, folder: Path, spec: Spec, path_of: Callable[[str], Path]) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._path_of = path_of
+        self._size = sum(math.prod(entry.shape) for entry in spec.values())
+
+    def add(self, order: Sequence[str], weight: Weight, *, all_of_them: bool = False) -> None:
+        """Add the updates that are next in the order of the slots, where ``AT_ONCE`` have come.
+
+        Args:
+            order: Ids of the clients in the order of their slots; it may have grown since it was last given.
+            weight: What their updates weigh.
+            all_of_them: Whether to add also what is less, and to wait for a process that adds just now; else what that
+                doesn't see is added later.
+        """
+        least = 1 if all_of_them else AT_ONCE
+        while len(self._next(order, weight)) >= least:
+            with self._alone(wait=all_of_them) as is_mine:
+                if not is_mine:
+                    return
+                while len(found := self._next(order, weight)) >= least:
+                    self._add(found)
+
+    def mean(self) -> dict[str, Array]:
+        """Return the weighted mean of all that was added, each array in its own dtype, rounded once.
+
+        Raises:
+            ValueError: If what was added weighs nothing.
+        """
+        state = self._state()
+        total = state.total * SCALE
+        if not 0 < total < math.inf:
+            raise ValueError(f"{state.num_added} updates weigh {state.total} in sum: more than 0 is needed")
+        result = {name: np.empty(entry.shape, entry.numpy_dtype) for name, entry in self._spec.items()}
+        with self._sums(state.current) as sums:
+            for start, values in self._flat(result):
+                for begin in range(0, values.size, BLOCK):
+                    block = values[begin : begin + BLOCK]
+                    block[...] = rounded(sums[start + begin : start + begin + block.size] / total, block.dtype)
+        return result
+
+    def _next(self, order: Sequence[str], weight: Weight) -> list[tuple[str, float]]:
+        """Return the slots that are next, ``AT_ONCE`` at the most, as far as their updates have come."""
+        found = []
+        for client_id in order[self._state().position :][:AT_ONCE]:
+            value = weight(client_id)
+            if value is None:
+                break
+            found.append((client_id, value))
+        return found
+
+    def _add(self, slots: Sequence[tuple[str, float]]) -> None:
+        """Add the updates of the slots that are next."""
+        state = self._state()
+        found = [(client_id, value) for client_id, value in slots if value]
+        current = state.current
+        if found:
+            maps = [map_file(self._path_of(client_id)) for client_id, _ in found]
+            self._write_sums(state, list(zip(maps, [value for _, value in found], strict=True)))
+            current = 1 - current
+        added = _State(
+            position=state.position + len(slots),
+            current=current,
+            total=state.total + sum(value for _, value in found),
+            num_added=state.num_added + len(found),
+        )
+        replace_text(self._state_path, added.model_dump_json(), durable=False)
+        for client_id, _ in found:
+            self._path_of(client_id).unlink(missing_ok=True)
+
+    def _write_sums(self, state: _State, weighted: Sequence[tuple[Arrays, float]]) -> None:
+        """Add updates to the current sums, and put the result into the other file."""
+        scratch, start = np.empty(BLOCK), 0
+        factors = [value * SCALE for _, value in weighted]
+        with self._sums(state.current) as old, self._sums(1 - state.current) as new:
+            for name in self._spec:
+                updates = [update[name].reshape(-1) for update, _ in weighted]
+                for begin in range(0, updates[0].size, BLOCK):
+                    end = min(begin + BLOCK, updates[0].size)
+                    block, scaled = new[start + begin : start + end], scratch[: end - begin]
+                    before: Floats | float = old[start + begin : start + end] if state.num_added else 0.0
+                    for values, factor in zip(updates, factors, strict=True):
+                        np.multiply(values[begin:end], factor, out=scaled, dtype=np.float64, casting="unsafe")
+                        np.add(before, scaled, out=block)
+                        before = block
+                start += updates[0].size
+
+    def _flat(self, arrays: Mapping[str, Array]) -> Iterator[tuple[int, Array]]:
+        """Yield where each array begins in the sums, and the array as one row."""
+        start = 0
+        for name in self._spec:
+            values = arrays[name].reshape(-1)
+            yield start, values
+            start += values.size
+
+    @contextmanager
+    def _sums(self, number: int) -> Iterator[Floats]:
+        """Give the sums in one of the two files, as its memory map."""
+        with (self._folder / f"sums-{number}").open("a+b") as file:
+            num_bytes = max(self._size, 1) * np.dtype(np.float64).itemsize
+            file.truncate(num_bytes)
+            yield np.frombuffer(mmap.mmap(file.fileno(), num_bytes), np.float64)
+
+    @contextmanager
+    def _alone(self, *, wait: bool) -> Iterator[bool]:
+        """Keep others out; give False if another is in, and isn't to be waited for."""
+        with (self._folder / "sums.lock").open("wb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True  # closing the file lets others in
+
+    @property
+    def _state_path(self) -> Path:
+        return self._folder / "sums.json"
+
+    def _state(self) -> _State:
+        try:
+            return _State.model_validate_json(self._state_path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return _State()

@@ -1,0 +1,72 @@
+"""Turns: when a client that has trained may send its update, so that not all are on their way at once.
+
+The client says that it is ready and waits at a list of its own, into which the orchestrator puts a word. Nothing is
+asked again and again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from redis import Redis
+
+from tasks import federation, names
+from tasks.errors import FederationError
+
+GO = b"go"
+STOP = b"stop"
+_SLICE_S = 2.0
+_KEPT_S = 600
+
+
+class NotWantedError(FederationError):
+    """Raised when nobody wants a client's update any more."""
+
+
+class Turns(Protocol):
+    """How a client waits for its turn."""
+
+    def wait(self, update_blob_name: str, run_id: str, timeout_s: float) -> None:
+        """Return when it is this update's turn.
+
+        Raises:
+            NotWantedError: If it came too late, another run has begun, or ``timeout_s`` have passed.
+        """
+        ...
+
+
+class RedisTurns:
+    """Turns in Redis.
+
+    Args:
+        client: A client for the Redis.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = client
+        self._clock = clock
+
+    def give(self, update_blob_name: str, word: bytes = GO) -> None:
+        """Tell a client that it is its turn, or (``STOP``) that its update isn't wanted any more."""
+        key = names.turn_key(update_blob_name)
+        with self._redis.pipeline(transaction=False) as pipe:
+            pipe.rpush(key, word)
+            pipe.expire(key, _KEPT_S)
+            pipe.execute()
+
+    def wait(self, update_blob_name: str, run_id: str, timeout_s: float) -> None:
+        """Return when it is this update's turn; see :class:`Turns`."""
+        end = self._clock() + timeout_s
+        while (left := end - self._clock()) > 0:
+            found = self._redis.blpop([names.turn_key(update_blob_name)], timeout=min(left, _SLICE_S))
+            if found is not None:
+                if found[1] != GO:
+                    raise NotWantedError("nobody wants the update any more: its round is over")
+                return
+            notice = federation.read(self._redis)
+            if notice is not None and notice.run_id != run_id:
+                raise NotWantedError(f"nobody wants the update any more: run {notice.run_id} has begun")
+        raise NotWantedError(f"it was not the update's turn within {timeout_s:.0f} s")

@@ -1,0 +1,185 @@
+"""Chunks through a real server, on a socket of our own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as TimedOutError
+from redis.retry import Retry
+
+from tasks import blobs
+from tasks.chunks import Chunk, Wanted
+from tasks.errors import BlobError
+from tasks.redis_chunks import MAX_IDLE_S, RedisChunks
+from tests.integration import harness
+
+MIB = 2**20
+
+
+def connect(broker: Redis, **options: Any) -> Redis:
+    path = broker.connection_pool.connection_kwargs["path"]
+    return Redis(unix_socket_path=path, **{"retry": Retry(ConstantBackoff(0.05), 40), **options})
+
+
+def chunk(name: str, *pieces: bytes) -> Chunk:
+    return Chunk(name, [memoryview(piece) for piece in pieces])
+
+
+def buffers(*sizes: int) -> list[memoryview]:
+    return [memoryview(bytearray(size)) for size in sizes]
+
+
+def test_what_is_sent_is_what_the_server_has_and_what_is_received(broker: Redis) -> None:
+    # Given chunks of all kinds: of one piece and of three, small and large, with line ends in them
+    data = os.urandom(3 * MIB)
+    store = RedisChunks(connect(broker))
+    # When they are sent
+    store.send([chunk("a", b"x\r\n$5\r\n"), chunk("b", data[:MIB], b"", data[MIB:]), chunk("c", b"1", b"2", b"3")], 60)
+    # Then the server has them, for a time
+    assert [broker.get(name) for name in "abc"] == [b"x\r\n$5\r\n", data, b"123"]
+    assert all(55 < broker.ttl(name) <= 60 for name in "abc")
+    # And they are received, one that isn't there between them
+    wanted = [Wanted(name, buffer) for name, buffer in zip("axbc", buffers(7, 5, 3 * MIB, 3), strict=True)]
+    assert list(store.receive(wanted)) == [7, None, 3 * MIB, 3]
+    assert [bytes(want.buffer) for want in wanted] == [b"x\r\n$5\r\n", bytes(5), data, b"123"]
+    assert (store.has_chunk("a"), store.has_chunk("x")) == (True, False)
+    store.delete(["a", "x"])
+    assert not store.has_chunk("a")
+
+
+def test_a_chunk_of_another_length_is_told_and_those_behind_it_are_read(broker: Redis) -> None:
+    # Given a chunk that is longer than it should be, one that is shorter, and a good one
+    for name, value in (("long", bytes(5 * MIB)), ("short", b"12"), ("good", b"12345")):
+        broker.set(name, value)
+    store = RedisChunks(connect(broker))
+    # When they are received, then two are told and the third is there
+    wanted = [Wanted(name, buffer) for name, buffer in zip(("long", "short", "good"), buffers(4, 3, 5), strict=True)]
+    assert list(store.receive(wanted)) == [5 * MIB, 2, 5]
+    assert bytes(wanted[2].buffer) == b"12345"
+
+
+def test_a_value_that_is_no_string_is_an_error_of_the_blob(broker: Redis) -> None:
+    # Given a list where a chunk should be, and a chunk behind it
+    broker.rpush("b:0", "x")
+    broker.set("b:1", b"1")
+    store = RedisChunks(connect(broker))
+    # When it is received, then the blob can't be read
+    with pytest.raises(BlobError, match="a chunk can't be read: WRONGTYPE"):
+        list(store.receive([Wanted("b:0", buffers(1)[0]), Wanted("b:1", buffers(1)[0])]))
+    # And the store goes on: what was asked for behind it isn't taken for another's answer
+    assert list(store.receive([Wanted("b:1", buffers(1)[0])])) == [1]
+
+
+def test_a_reading_that_is_given_up_leaves_nothing_to_the_next(broker: Redis) -> None:
+    # Given three chunks, of which the first is read and then no more
+    store = RedisChunks(connect(broker))
+    store.send([chunk("a", b"1"), chunk("b", b"2"), chunk("c", b"3")], 60)
+    reading = store.receive([Wanted(name, buffers(1)[0]) for name in "abc"])
+    next(reading)
+    del reading
+    # When another is read, then it is that one
+    [buffer] = buffers(1)
+    assert list(store.receive([Wanted("c", buffer)])) == [1]
+    assert bytes(buffer) == b"3"
+
+
+def test_an_error_of_the_server_is_raised_and_the_store_goes_on(broker: Redis) -> None:
+    # Given a server without memory for all chunks
+    broker.config_set("maxmemory", 8 * MIB)
+    store = RedisChunks(connect(broker))
+    # When they are sent, then it says so
+    with pytest.raises(ResponseError, match="OOM"):
+        store.send([chunk(str(number), bytes(2 * MIB)) for number in range(8)], 60)
+    # And the store goes on
+    broker.config_set("maxmemory", 0)
+    store.send([chunk("a", b"1")], 60)
+    assert broker.get("a") == b"1"
+
+
+def test_connections_that_are_cut_in_the_middle_change_nothing(broker: Redis) -> None:
+    # Given somebody who cuts all connections again and again
+    data = os.urandom(40 * MIB)
+    store = RedisChunks(connect(broker))
+    stop, num_cut = threading.Event(), [0]
+
+    def cut() -> None:
+        while not stop.wait(0.02):
+            num_cut[0] += broker.client_kill_filter(_type="normal", skipme=True)
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    try:
+        # When a blob is sent and fetched until that has happened often enough
+        while num_cut[0] < 10:
+            ref = blobs.publish(store, "b", [memoryview(data)], 60)
+            # Then it is whole
+            assert store.get(ref) == data
+    finally:
+        stop.set()
+        cutter.join()
+
+
+def test_a_server_that_is_killed_and_started_again_is_waited_for() -> None:
+    # Given a server that keeps what it has on disk
+    with harness.server(appendonly=True) as server:
+        store = RedisChunks(connect(server.client))
+        store.send([chunk("a", b"1")], 600)
+        # When it is killed, and started again while a chunk is being sent and another is read
+        server.kill()
+        again = threading.Timer(0.5, server.start)
+        again.start()
+        [buffer] = buffers(1)
+        store.send([chunk("b", b"2")], 600)
+        # Then it was waited for
+        assert list(store.receive([Wanted("a", buffer)])) == [1]
+        assert bytes(buffer) == b"1"
+        again.join()
+
+
+def test_a_server_that_doesnt_answer_is_an_error_after_the_timeout(broker: Redis) -> None:
+    # Given a server that stands still
+    impatient = connect(broker, socket_timeout=0.2, retry=Retry(ConstantBackoff(0), 1))
+    store = RedisChunks(impatient)
+    store.send([chunk("a", b"1")], 60)
+    broker.client_pause(1500)
+    # When a chunk is asked for, then it is said that it takes too long
+    with pytest.raises(TimedOutError, match=r"took too long|Timeout reading"):
+        list(store.receive([Wanted("a", buffers(1)[0])]))
+    broker.client_unpause()
+
+
+def test_a_connection_that_was_idle_is_not_used_again_for_chunks(broker: Redis) -> None:
+    # Given a store that has just sent a chunk
+    now = [100.0]
+    store = RedisChunks(connect(broker), clock=lambda: now[0])
+
+    def connections() -> int:
+        return int(broker.info("stats")["total_connections_received"])
+
+    store.send([chunk("a", b"1")], 60)
+    before = connections()
+    # When another follows at once, then the connection is kept
+    now[0] += MAX_IDLE_S
+    store.send([chunk("a", b"1")], 60)
+    assert connections() == before
+    # When one follows after a while, in which the network may have been cut, then it is given up before
+    now[0] += 2 * MAX_IDLE_S
+    store.send([chunk("a", b"1")], 60)
+    assert connections() == before + 1
+
+
+def test_the_memory_of_arrays_is_sent_as_it_is(broker: Redis) -> None:
+    # Given an array of floats, when its memory is published and fetched, then it is the same, read-only
+    values = np.linspace(0, 1, 3 * MIB, dtype=np.float32)
+    store = RedisChunks(connect(broker))
+    ref = blobs.publish(store, "b", [values.data], 60)
+    found = np.frombuffer(store.get(ref), np.float32)
+    np.testing.assert_array_equal(found, values)
+    assert not found.flags.writeable
