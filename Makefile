@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist bench compression soak clean
+.PHONY: help run test check format setup dev compose-check attacks mnist bench compression kernel soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +46,9 @@ compression: .venv/.dev ## What each compression costs and saves on MNIST: docs/
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+kernel: .venv/.dev ## How near averaging comes to the speed of memory, for each dtype (a minute or two)
+	$(BIN)/python -m benchmarks.kernel $(ARGS)
 
 setup: .venv/.installed ## Install what a run needs
 

@@ -8,6 +8,8 @@ from tasks.arrays import Array, Arrays, Spec, spec_of
 from tasks.errors import FederationError
 
 _BLOCK = 2**18
+_INFINITY_BITS, _MINUS_INFINITY_BITS = 0x7C00, 0xFC00
+"""Of float16: the bits of a NaN are greater, as integers of the same sign, those of finite numbers are less."""
 
 
 class UpdateRejectedError(FederationError):
@@ -40,4 +42,12 @@ def is_finite(values: Array) -> bool:
     if values.dtype.kind != "f":
         return True
     flat = values.reshape(-1)
-    return all(bool(np.isfinite(flat[start : start + _BLOCK]).all()) for start in range(0, flat.size, _BLOCK))
+    return all(_is_finite(flat[start : start + _BLOCK]) for start in range(0, flat.size, _BLOCK))
+
+
+def _is_finite(block: Array) -> bool:
+    """Say the same of an array of one dimension, at the speed of memory."""
+    if block.dtype == np.float16:
+        return bool(block.view(np.int16).max() < _INFINITY_BITS and block.view(np.uint16).max() < _MINUS_INFINITY_BITS)
+    # What is not finite makes the sum so. Large numbers may too; then each is looked at. einsum sums without a warning.
+    return bool(np.isfinite(np.einsum("i->", block)) or np.isfinite(block).all())

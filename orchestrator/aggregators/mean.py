@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 
 from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate
 from orchestrator.aggregators.blocks import rounded, sum_block
+from orchestrator.aggregators.kernel import MeanKernel, mean_kernel
 from tasks.arrays import Array
+from tasks.cores import num_cores
 
 BLOCK = 2**16
-"""Elements that are summed at a time: in float64 they and a copy fit a core's cache."""
+"""Elements that NumPy sums at a time: in float64 they and a copy fit a core's cache."""
+PART = 2**19
+"""Elements that a thread averages at a time."""
+LARGE_BYTES = 2**25
+"""Size of all updates from which a kernel saves more time than LLVM takes to be loaded."""
 
 
 def aggregate_mean(updates: Sequence[WeightedUpdate], _context: AggregatorContext) -> dict[str, Array]:
@@ -27,8 +34,10 @@ def aggregate_mean(updates: Sequence[WeightedUpdate], _context: AggregatorContex
 def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
     """Return sum_k(w_k x_k) / sum_k(w_k) of every array: McMahan et al. 2017, Algorithm 1, line 8 (n_k/n weights).
 
-    It goes over the updates block by block and one after the other, so that memory stays that of one model however
-    many there are, and in the order that they are given, so that one order gives one result to the last bit.
+    It goes over the updates part by part, so that memory stays that of one model however many there are, and in the
+    order that they are given, so that one order gives one result to the last bit. That depends neither on how many
+    threads there are, one for each processor, nor on whether a kernel does the work
+    (:mod:`orchestrator.aggregators.kernel`) or NumPy.
 
     Sums are taken in float64 and rounded once to the array's own dtype. For float32, float16 and weights below 2**29
     the products are exact, so for K updates the error is at most K * 2**-53 * sum_k(w_k |x_k|) / sum_k(w_k) before
@@ -36,7 +45,8 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
     numbers. Integers are rounded to the nearest, halves to even, and kept within their dtype's range.
 
     Args:
-        updates: At least one; all with the same names, shapes and dtypes. Not changed.
+        updates: At least one; all with the same names, shapes and dtypes. Not changed. Arrays that are not contiguous
+            are copied, one of each update at a time.
 
     Returns:
         New arrays, by name.
@@ -49,23 +59,48 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
         raise ValueError(f"{len(updates)} updates weigh {total} in sum: more than 0 is needed")
     # A power of two changes no digit, and keeps sums of large values from overflowing.
     scale = 2.0 ** -math.frexp(total)[1]
-    return {
-        name: _mean_array([(update.parameters[name], update.weight * scale) for update in updates], total * scale)
-        for name in updates[0].parameters
-    }
+    weights = [update.weight * scale for update in updates]
+    is_large = sum(values.nbytes for update in updates for values in update.parameters.values()) >= LARGE_BYTES
+    results = {name: np.empty(first.shape, first.dtype) for name, first in updates[0].parameters.items()}
+    with ThreadPoolExecutor(num_cores()) as threads:
+        for name, result in results.items():
+            kernel = mean_kernel(result.dtype) if is_large else None
+            put_mean(result, [update.parameters[name] for update in updates], weights, total * scale, kernel, threads)
+    return results
 
 
-def _mean_array(weighted: Sequence[tuple[Array, float]], total: float) -> Array:
-    first = weighted[0][0]
-    result = np.empty(first.shape, first.dtype)
+def put_mean(
+    result: Array,
+    updates: Sequence[Array],
+    weights: Sequence[float],
+    total: float,
+    kernel: MeanKernel | None,
+    threads: Executor,
+) -> None:
+    """Put sum_k(w_k x_k) / total into ``result``, contiguous and of the updates' shape and dtype, part by part."""
     flat_result = result.reshape(-1)
-    flat = [(values.reshape(-1), weight) for values, weight in weighted]
-    sums = np.empty(BLOCK)
-    scaled = np.empty(BLOCK)
-    for start in range(0, flat_result.size, BLOCK):
-        block = slice(start, min(start + BLOCK, flat_result.size))
+    flat = [np.ascontiguousarray(values).reshape(-1) for values in updates]
+
+    def put_part(start: int) -> None:
+        part = slice(start, start + PART)
+        _put_part(flat_result[part], [values[part] for values in flat], weights, total, kernel)
+
+    starts = range(0, flat_result.size, PART)
+    for _ in map(put_part, starts) if len(starts) == 1 else threads.map(put_part, starts):
+        pass
+
+
+def _put_part(
+    result: Array, updates: Sequence[Array], weights: Sequence[float], total: float, kernel: MeanKernel | None
+) -> None:
+    """Do so by the kernel, if there is one; what that leaves is done by NumPy."""
+    num_done = kernel(updates, weights, total, result) if kernel else 0
+    sums = np.empty(min(BLOCK, result.size - num_done))
+    scaled = np.empty_like(sums)
+    for start in range(num_done, result.size, BLOCK):
+        block = slice(start, min(start + BLOCK, result.size))
         length = block.stop - start
-        sum_block([(values[block], weight) for values, weight in flat], sums[:length], scaled[:length])
+        weighted = [(values[block], weight) for values, weight in zip(updates, weights, strict=True)]
+        sum_block(weighted, sums[:length], scaled[:length])
         sums[:length] /= total
-        flat_result[block] = rounded(sums[:length], result.dtype)
-    return result
+        result[block] = rounded(sums[:length], result.dtype)

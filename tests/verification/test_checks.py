@@ -105,3 +105,26 @@ def test_the_largest_number_is_finite_and_not_contiguous_is_looked_at_too() -> N
     assert is_finite(largest)
     assert is_finite(holes[::2])
     assert not is_finite(holes[1::2])
+
+
+def test_every_float16_is_told_from_infinities_and_nans() -> None:
+    # Given all numbers of 16 bits, when each is looked at, then the exponents of ones alone are not finite
+    every = np.arange(2**16, dtype=np.uint16)
+    found = [is_finite(number) for number in every.view(np.float16)[:, None]]
+    assert found == [bits & 0x7C00 != 0x7C00 for bits in every.tolist()]
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f2", ">f4", ">f8"])
+@pytest.mark.parametrize("bad", [np.nan, -np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_found_among_numbers_whose_sum_overflows(dtype: str, bad: float) -> None:
+    # Given the largest numbers of either sign, unaligned, in either order of bytes
+    room = np.empty(100 * np.dtype(dtype).itemsize + 1, np.uint8)
+    values = room[1:].view(dtype)
+    for largest in (np.finfo(dtype).max, np.finfo(dtype).min):
+        values[...] = largest
+        assert is_finite(values)
+        # When one, or one and its opposite, is no number, then it is found
+        values[70] = bad
+        assert not is_finite(values)
+        values[30] = -bad
+        assert not is_finite(values)
