@@ -95,6 +95,13 @@ SEEDS = {"iid": (0, 1), "shards:2": (0, 1, 2), "dirichlet:0.1": (0, 1, 2)}
 TUNED_ON = "shards:2"
 BUDGET = 50
 TARGET = 0.9
+PANELS = (
+    ("fedavg", "fedprox", "scaffold", "feddyn", "mime", "mimelite"),
+    ("fedavg", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg"),
+)
+"""What is drawn together: algorithms that change how clients train, those that change what is made of their updates."""
+SMOOTH = 5
+"""Rounds that a point of the plot is the mean of."""
 Choice = tuple[float, tuple[tuple[str, float], ...]]
 """A learning rate, and settings."""
 
@@ -243,21 +250,33 @@ def _described(trial: Trial) -> str:
 
 
 def draw(outcomes: Outcomes, path: Path) -> None:
-    """Draw accuracy by round, a panel a split, a line an algorithm: the mean over the seeds."""
-    figure, panels = plt.subplots(1, len(SEEDS), figsize=(15, 5), sharey=True, layout="constrained")
-    for panel, split in zip(panels, SEEDS, strict=True):
-        for number, algorithm in enumerate(CHOICES):
-            found = [outcome.accuracies for outcome in done(chosen(algorithm, split, outcomes), outcomes)]
-            means = [mean(values) for values in zip(*found, strict=True)]
-            style = ("-", "--", ":")[number % 3]
-            panel.plot(range(1, len(means) + 1), means, style, label=algorithm, linewidth=1.6, color=f"C{number % 10}")
-        panel.set(title=split, xlabel="round")
-        panel.grid(alpha=0.3)
-    panels[0].set(ylabel="accuracy on the test images", ylim=(0.2, 1.0))
-    panels[-1].legend(loc="lower right", ncols=2, fontsize=9)
+    """Draw accuracy by round: a column a split, a line an algorithm, the mean over seeds and some rounds."""
+    figure, panels = plt.subplots(
+        len(PANELS), len(SEEDS), figsize=(15, 9), sharex=True, sharey="col", squeeze=False, layout="constrained"
+    )
+    for row, algorithms in zip(panels, PANELS, strict=True):
+        for panel, split in zip(row, SEEDS, strict=True):
+            for number, algorithm in enumerate(algorithms):
+                found = [outcome.accuracies for outcome in done(chosen(algorithm, split, outcomes), outcomes)]
+                means = smooth([mean(values) for values in zip(*found, strict=True)])
+                look = {"color": "black", "linewidth": 2.5} if number == 0 else {"color": f"C{number - 1}"}
+                panel.plot(range(SMOOTH, SMOOTH + len(means)), means, label=algorithm, **look)
+            panel.set(ylim=(0.8 if split == "iid" else 0.4, 1.0))
+            panel.grid(alpha=0.3)
+        row[0].set_ylabel("accuracy on the test images")
+        row[-1].legend(loc="lower right", ncols=2)
+    for panel, split in zip(panels[0], SEEDS, strict=True):
+        panel.set_title(split)
+    for panel in panels[-1]:
+        panel.set_xlabel(f"round (mean of the last {SMOOTH})")
     path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Return the mean of each ``SMOOTH`` values in a row."""
+    return [mean(values[end - SMOOTH : end]) for end in range(SMOOTH, len(values) + 1)]
 
 
 def paste(page: str, name: str, text: str) -> str:
