@@ -1,14 +1,15 @@
 """Does it learn as the papers say? MNIST over 100 clients: rows of McMahan et al.'s tables, and algorithms compared.
 
-``make mnist ARGS="--data folder"`` runs what has not been run yet, keeps each trial in
-``benchmarks/results/mnist.json``, and with ``--docs`` writes tables and a plot into docs/results.md. The federation is
-the real one, in a process a trial.
+``make mnist ARGS="--data folder"`` runs what has not been run yet and keeps what came of each trial in
+``benchmarks/mnist-outcomes.json``; ``--docs`` writes tables and a plot into docs/results.md, and ``--tables`` makes
+them of what is kept alone. The federation is the real one, in a process a trial.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -23,53 +24,145 @@ from benchmarks.pasting import paste_into
 
 DOCS = Path(__file__).parents[1] / "docs" / "results.md"
 PLOT = DOCS.parent / "images" / "algorithms.png"
+Outcomes = Mapping[Trial, Outcome]
 
-ROWS: tuple[tuple[str, int | None, tuple[Trial, ...]], ...] = (
-    (
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of McMahan et al. 2017, tables 1 and 2, at C = 0.1.
+
+    Attributes:
+        name: What is trained, and how.
+        paper: The paper's number of rounds.
+        trial: The trial, but for its learning rate and seed.
+        learning_rates: Those to be tried, with the first seed.
+        num_seeds: How many seeds the best of them is run with.
+    """
+
+    name: str
+    paper: int
+    trial: Trial
+    learning_rates: tuple[float, ...]
+    num_seeds: int = 1
+
+    def candidates(self) -> list[Trial]:
+        """Return a trial for each learning rate."""
+        return [replace(self.trial, learning_rate=rate) for rate in self.learning_rates]
+
+    def best(self, outcomes: Outcomes) -> list[Trial]:
+        """Return the trial of the learning rate that took the fewest rounds, with all seeds; none if none was run."""
+        found = [trial for trial in self.candidates() if trial in outcomes]
+        if not found:
+            return []
+        best = min(found, key=lambda trial: (outcomes[trial].rounds_to(trial.target) or inf, -top(outcomes[trial])))
+        return [replace(best, seed=seed) for seed in range(self.num_seeds)]
+
+
+ROWS = (
+    Row(
         "2NN, iid, E = 1, B = 10, to 97 %",
         87,
-        tuple(Trial("fedavg", "2nn", "iid", 1, 10, rate, 120, 0.97) for rate in (0.1, 0.2)),
+        Trial("fedavg", "2nn", "iid", 1, 10, 0.0, 120, 0.97),
+        (0.1, 0.2),
     ),
-    (
+    Row(
         "2NN, iid, E = 1, B = ∞, to 97 %",
         1474,
-        tuple(Trial("fedavg", "2nn", "iid", 1, WHOLE_PART, rate, 1600, 0.97) for rate in (0.5, 1.0)),
+        Trial("fedavg", "2nn", "iid", 1, WHOLE_PART, 0.0, 1600, 0.97),
+        (0.5, 1.0),
     ),
-    (
+    Row(
         "2NN, two shards, E = 1, B = 10, to 97 %",
         664,
-        tuple(Trial("fedavg", "2nn", "shards:2", 1, 10, rate, 700, 0.97) for rate in (0.05, 0.1)),
+        Trial("fedavg", "2nn", "shards:2", 1, 10, 0.0, 700, 0.97),
+        (0.05, 0.1),
     ),
-    ("CNN, iid, E = 1, B = 10, to 99 %", 34, (Trial("fedavg", "cnn", "iid", 1, 10, 0.2, 45, 0.99),)),
-    (
+    Row(
+        "CNN, iid, E = 1, B = 10, to 99 %",
+        34,
+        Trial("fedavg", "cnn", "iid", 1, 10, 0.0, 45, 0.99),
+        (0.2,),
+    ),
+    Row(
         "CNN, iid, E = 5, B = 10, to 99 %",
         20,
-        tuple(Trial("fedavg", "cnn", "iid", 5, 10, rate, 24, 0.99) for rate in (0.1, 0.2)),
+        Trial("fedavg", "cnn", "iid", 5, 10, 0.0, 24, 0.99),
+        (0.1, 0.15, 0.2, 0.25, 0.3),
+        num_seeds=2,
     ),
 )
-"""Rows of McMahan et al. 2017, tables 1 and 2: what, the paper's rounds at C = 0.1, and trials of several rates."""
 
 SEEDS = {"iid": (0, 1), "shards:2": (0, 1, 2), "dirichlet:0.1": (0, 1, 2)}
 TUNED_ON = "shards:2"
 BUDGET = 50
 TARGET = 0.9
-CHOICES: Mapping[str, tuple[tuple[float, tuple[tuple[str, float], ...]], ...]] = {
-    "fedavg": ((0.1, ()), (0.2, ())),
-    "fedprox": ((0.1, (("mu", 0.1),)),),
-    "fedavgm": ((0.1, (("momentum", 0.7),)), (0.05, (("momentum", 0.9),))),
-    "fedadagrad": ((0.1, (("server_learning_rate", 0.03),)), (0.1, (("server_learning_rate", 0.1),))),
-    "fedadam": ((0.1, (("server_learning_rate", 0.01),)), (0.1, (("server_learning_rate", 0.003),))),
-    "fedyogi": ((0.1, (("server_learning_rate", 0.01),)), (0.1, (("server_learning_rate", 0.003),))),
-    "fednova": ((0.1, ()),),
-    "feddyn": ((0.1, (("alpha", 0.1),)), (0.1, (("alpha", 0.03),))),
-    "scaffold": ((0.1, ()), (0.2, ())),
-    "mime": ((0.01, (("momentum", 0.9),)), (0.03, (("momentum", 0.9),))),
-    "mimelite": ((0.01, (("momentum", 0.9),)), (0.03, (("momentum", 0.9),))),
-    "qfedavg": ((0.1, (("q", 0.1),)),),
-}
-"""Choices of learning rate and settings for each algorithm; the best of them, on one split and seed, counts."""
+PANELS = (
+    ("fedavg", "fedprox", "scaffold", "feddyn", "mime", "mimelite"),
+    ("fedavg", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg"),
+)
+"""What is drawn together: algorithms that change how clients train, those that change what is made of their updates."""
+SMOOTH = 5
+"""Rounds that a point of the plot is the mean of."""
+Choice = tuple[float, tuple[tuple[str, float], ...]]
+"""A learning rate, and settings."""
 
-Outcomes = Mapping[str, Outcome]
+
+def at(learning_rate: float, **settings: float) -> Choice:
+    """Return a choice."""
+    return learning_rate, tuple(sorted(settings.items()))
+
+
+CHOICES: Mapping[str, tuple[Choice, ...]] = {
+    "fedavg": (at(0.05), at(0.1), at(0.2), at(0.3), at(0.4)),
+    "fedprox": (at(0.1, mu=0.1), at(0.2, mu=0.01), at(0.2, mu=0.1), at(0.3, mu=0.01), at(0.4, mu=0.1)),
+    "fedavgm": (
+        at(0.05, momentum=0.9),
+        at(0.1, momentum=0.7),
+        at(0.1, momentum=0.9),
+        at(0.2, momentum=0.3),
+        at(0.2, momentum=0.5),
+    ),
+    "fedadagrad": (
+        at(0.1, server_learning_rate=0.03),
+        at(0.1, server_learning_rate=0.1),
+        at(0.2, server_learning_rate=0.01),
+        at(0.2, server_learning_rate=0.03),
+        at(0.2, server_learning_rate=0.1, tau=0.01),
+    ),
+    "fedadam": (
+        at(0.1, server_learning_rate=0.003),
+        at(0.1, server_learning_rate=0.01),
+        at(0.2, server_learning_rate=0.01),
+        at(0.2, server_learning_rate=0.01, tau=0.01),
+        at(0.2, server_learning_rate=0.03, tau=0.01),
+    ),
+    "fedyogi": (
+        at(0.1, server_learning_rate=0.003),
+        at(0.1, server_learning_rate=0.01),
+        at(0.2, server_learning_rate=0.01),
+        at(0.2, server_learning_rate=0.01, tau=0.01),
+        at(0.2, server_learning_rate=0.03, tau=0.01),
+    ),
+    "fednova": (at(0.05), at(0.1), at(0.2), at(0.3), at(0.4)),
+    "feddyn": (at(0.1, alpha=0.03), at(0.1, alpha=0.1), at(0.2, alpha=0.03), at(0.2, alpha=0.1), at(0.3, alpha=0.1)),
+    "scaffold": (at(0.05), at(0.1), at(0.1, server_learning_rate=1.5), at(0.2), at(0.3)),
+    "mime": (
+        at(0.03, momentum=0.0),
+        at(0.03, momentum=0.5),
+        at(0.03, momentum=0.9),
+        at(0.05, momentum=0.9),
+        at(0.1, momentum=0.3),
+    ),
+    "mimelite": (
+        at(0.03, momentum=0.9),
+        at(0.05, momentum=0.9),
+        at(0.1, momentum=0.5),
+        at(0.2, momentum=0.0),
+        at(0.2, momentum=0.3),
+    ),
+    "qfedavg": (at(0.1, q=0.1), at(0.2, q=0.01), at(0.2, q=0.1), at(0.2, q=1.0), at(0.3, q=0.1)),
+}
+"""Choices of learning rate and settings, five for each algorithm: the best of them, on one split and seed, counts."""
 
 
 def candidates(algorithm: str) -> list[Trial]:
@@ -80,13 +173,21 @@ def candidates(algorithm: str) -> list[Trial]:
 
 
 def chosen(algorithm: str, split: str, outcomes: Outcomes) -> Trial:
-    """Return the choice that was best at the end of the budget, for a split."""
-    return replace(max(candidates(algorithm), key=lambda trial: final(outcomes[trial.key])), split=split)
+    """Return the choice that was best at the end of the budget of those that have been run, for a split."""
+    run = [trial for trial in candidates(algorithm) if trial in outcomes]
+    if not run:
+        raise click.ClickException(f"{algorithm} has not been run on {TUNED_ON}")
+    return replace(max(run, key=lambda trial: final(outcomes[trial])), split=split)
 
 
 def final(outcome: Outcome) -> float:
-    """Return the mean accuracy of the last ten rounds: single ones jump where clients differ."""
-    return mean(outcome.accuracies[-10:])
+    """Return the mean accuracy of the budget's last ten rounds, as single ones jump; 0 if the run ended before."""
+    return mean(outcome.accuracies[-10:]) if len(outcome.accuracies) == BUDGET else 0.0
+
+
+def top(outcome: Outcome) -> float:
+    """Return the best accuracy."""
+    return max(outcome.accuracies, default=0.0)
 
 
 def with_seeds(trial: Trial) -> list[Trial]:
@@ -96,22 +197,25 @@ def with_seeds(trial: Trial) -> list[Trial]:
 
 def done(trial: Trial, outcomes: Outcomes) -> list[Outcome]:
     """Return what came of the trial with those of its seeds that have been run."""
-    return [outcomes[each.key] for each in with_seeds(trial) if each.key in outcomes]
+    return [outcomes[each] for each in with_seeds(trial) if each in outcomes]
 
 
 def rows_table(outcomes: Outcomes) -> str:
     """Return the rows of McMahan et al. as a Markdown table."""
-    lines = ["| | paper | here | learning rate | best accuracy |", "|---|---|---|---|---|"]
-    for name, paper, trials in ROWS:
-        done = [trial for trial in trials if trial.key in outcomes]
-        if not done:
+    lines = ["| | paper | here | each seed | learning rate | best accuracy |", "|---|---|---|---|---|---|"]
+    for row in ROWS:
+        found = [trial for trial in row.best(outcomes) if trial in outcomes]
+        if not found:
+            lines.append(f"| {row.name} | {row.paper} | not run | | | |")
             continue
-        best = min(done, key=lambda trial: outcomes[trial.key].rounds_to(trial.target) or trial.rounds + 1)
-        outcome = outcomes[best.key]
-        rounds = outcome.rounds_to(best.target) or f"not in {best.rounds}"
-        tried = ", ".join(f"{trial.learning_rate:g}" for trial in done)
+        rounds = [outcomes[trial].rounds_to(trial.target) for trial in found]
+        reached = [number for number in rounds if number is not None]
+        here = f"{mean(reached):.1f}" if len(reached) == len(rounds) else f"not in {row.trial.rounds}"
+        each = ", ".join("–" if number is None else f"{number:.1f}" for number in rounds)
+        tried = ", ".join(f"{trial.learning_rate:g}" for trial in row.candidates() if trial in outcomes)
+        best = max(top(outcomes[trial]) for trial in found)
         lines.append(
-            f"| {name} | {paper} | **{rounds}** | {best.learning_rate:g} of {tried} | {max(outcome.accuracies):.4f} |"
+            f"| {row.name} | {row.paper} | **{here}** | {each} | {found[0].learning_rate:g} of {tried} | {best:.4f} |"
         )
     return "\n".join(lines)
 
@@ -128,7 +232,7 @@ def algorithms_table(outcomes: Outcomes) -> str:
             best = chosen(algorithm, split, outcomes)
             found = done(best, outcomes)
             finals = [final(outcome) for outcome in found]
-            rounds = [outcome.rounds_to(TARGET) for outcome in found]
+            rounds = [outcome.first_round(TARGET) for outcome in found]
             spread = f" ± {stdev(finals):.3f}" if len(finals) > 1 else ""
             cells.append(f"{mean(finals):.3f}{spread}" if finals else "not run")
             cells.append(", ".join(str(number or "–") for number in rounds))
@@ -142,48 +246,62 @@ def _priority(trial: Trial) -> tuple[int, bool]:
 
 
 def _described(trial: Trial) -> str:
-    names = {"server_learning_rate": "server lr", "momentum": "β", "alpha": "α", "mu": "μ", "q": "q"}
+    names = {"server_learning_rate": "server lr", "momentum": "β", "alpha": "α", "mu": "μ", "q": "q", "tau": "τ"}
     return ", ".join([f"lr {trial.learning_rate:g}", *(f"{names[name]} {value:g}" for name, value in trial.settings)])
 
 
 def draw(outcomes: Outcomes, path: Path) -> None:
-    """Draw accuracy by round, a panel a split, a line an algorithm: the mean over the seeds."""
-    figure, panels = plt.subplots(1, len(SEEDS), figsize=(15, 5), sharey=True, layout="constrained")
-    for panel, split in zip(panels, SEEDS, strict=True):
-        for number, algorithm in enumerate(CHOICES):
-            found = [outcome.accuracies for outcome in done(chosen(algorithm, split, outcomes), outcomes)]
-            means = [mean(values) for values in zip(*found, strict=True)]
-            style = ("-", "--", ":")[number % 3]
-            panel.plot(range(1, len(means) + 1), means, style, label=algorithm, linewidth=1.6, color=f"C{number % 10}")
-        panel.set(title=split, xlabel="round")
-        panel.grid(alpha=0.3)
-    panels[0].set(ylabel="accuracy on the test images", ylim=(0.2, 1.0))
-    panels[-1].legend(loc="lower right", ncols=2, fontsize=9)
+    """Draw accuracy by round: a column a split, a line an algorithm, the mean over seeds and some rounds."""
+    figure, panels = plt.subplots(
+        len(PANELS), len(SEEDS), figsize=(15, 9), sharex=True, sharey="col", squeeze=False, layout="constrained"
+    )
+    for row, algorithms in zip(panels, PANELS, strict=True):
+        for panel, split in zip(row, SEEDS, strict=True):
+            for number, algorithm in enumerate(algorithms):
+                found = [outcome.accuracies for outcome in done(chosen(algorithm, split, outcomes), outcomes)]
+                means = smooth([mean(values) for values in zip(*found, strict=True)])
+                look = {"color": "black", "linewidth": 2.5} if number == 0 else {"color": f"C{number - 1}"}
+                panel.plot(range(SMOOTH, SMOOTH + len(means)), means, label=algorithm, **look)
+            panel.set(ylim=(0.8 if split == "iid" else 0.4, 1.0))
+            panel.grid(alpha=0.3)
+        row[0].set_ylabel("accuracy on the test images")
+        row[-1].legend(loc="lower right", ncols=2)
+    for panel, split in zip(panels[0], SEEDS, strict=True):
+        panel.set_title(split)
+    for panel in panels[-1]:
+        panel.set_xlabel(f"round (mean of the last {SMOOTH})")
     path.parent.mkdir(exist_ok=True)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
 
 
+def smooth(values: Sequence[float]) -> list[float]:
+    """Return the mean of each ``SMOOTH`` values in a row."""
+    return [mean(values[end - SMOOTH : end]) for end in range(SMOOTH, len(values) + 1)]
+
+
 @click.command(context_settings={"show_default": True})
-@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False), help="Folder with MNIST's files.")
+@click.option("--data", type=click.Path(exists=True, file_okay=False), help="Folder with MNIST's files.")
 @click.option("--only", type=click.Choice(["rows", "algorithms", "all"]), default="all", help="What to run.")
 @click.option("--row", type=int, multiple=True, help="Of the rows only these, from 0.")
 @click.option("--tables", is_flag=True, help="Run nothing; make the tables of what has been run.")
 @click.option("--processes", default=2, type=click.IntRange(1), help="Trials at a time.")
 @click.option("--docs", is_flag=True, help="Write tables and plot into docs/results.md.")
-def main(data: str, only: str, row: Sequence[int], tables: bool, processes: int, docs: bool) -> None:
+def main(data: str | None, only: str, row: Sequence[int], tables: bool, processes: int, docs: bool) -> None:
     """Run the trials that have not been run yet, and print the tables."""
-    outcomes: dict[str, Outcome] = load_outcomes()
-    folder = str(Path(data).resolve())
+    if data is None and not tables:
+        raise click.UsageError("--data is missing: the folder with MNIST's files; only --tables does without")
+    outcomes = load_outcomes()
     texts = {}
 
     def run(trials: Sequence[Trial]) -> None:
-        if not tables:
-            outcomes.update(run_missing(trials, folder, processes, click.echo))
+        if data is not None and not tables:
+            outcomes.update(run_missing(trials, str(Path(data).resolve()), processes, click.echo))
 
     if only != "algorithms":
-        trials = [trial for index, (_, _, some) in enumerate(ROWS) if not row or index in row for trial in some]
-        run(trials)
+        rows = [each for index, each in enumerate(ROWS) if not row or index in row]
+        run([trial for each in rows for trial in each.candidates()])
+        run([trial for each in rows for trial in each.best(outcomes)])
         texts["rows"] = rows_table(outcomes)
     if only != "rows":
         first = [trial for algorithm in CHOICES for trial in candidates(algorithm)]

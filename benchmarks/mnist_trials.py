@@ -6,10 +6,9 @@ import contextlib
 import json
 import logging
 import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -22,7 +21,10 @@ from tasks.workload import Part, load_workload
 
 NUM_CLIENTS = 100
 FRACTION = 0.1
-RESULTS = Path(__file__).parent / "results" / "mnist.json"
+OUTCOMES = Path(__file__).parent / "mnist-outcomes.json"
+"""What has been run: kept with the code, so that the tables can be made without running anything."""
+DIGITS = 4
+"""Of an accuracy: the share of 10,000 images."""
 WHOLE_PART = 1_000_000
 """A batch size that stands for all of a client's examples: B = infinity in the paper."""
 
@@ -40,7 +42,7 @@ class Trial:
         learning_rate: Of the clients.
         rounds: The budget.
         target: Accuracy on the test images at which the run may stop; 0: it goes on.
-        settings: At ``--set``, as pairs.
+        settings: At ``--set``, as pairs in alphabetical order.
         seed: The run's.
     """
 
@@ -64,32 +66,36 @@ class Trial:
             f"lr={self.learning_rate:g} seed={self.seed}"
         )
 
-    @property
-    def key(self) -> str:
-        """What this trial is kept under."""
-        return json.dumps(asdict(self))
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a trial: the accuracy after each round, and seconds in all."""
+    """What came of a trial: the accuracy after each round."""
 
     accuracies: list[float]
-    wall_time_s: float
 
     def __str__(self) -> str:
-        """Return the best accuracy, and when."""
-        best = max(self.accuracies, default=0.0)
-        return f"best {best:.4f} in {len(self.accuracies)} rounds, {self.wall_time_s:.0f} s"
+        """Return the best accuracy, and in how many rounds."""
+        return f"best {max(self.accuracies, default=0.0):.4f} in {len(self.accuracies)} rounds"
 
-    def rounds_to(self, target: float) -> int | None:
+    def first_round(self, target: float) -> int | None:
         """Return the first round after which the accuracy was ``target`` or more, or None."""
         return next((number for number, found in enumerate(self.accuracies, 1) if found >= target), None)
+
+    def rounds_to(self, target: float) -> float | None:
+        """Return where the best accuracy so far crosses ``target``, between rounds too, or None if it doesn't.
+
+        As McMahan et al. 2017, section 3, count: a curve of the best accuracies up to each round, and straight lines
+        between its points.
+        """
+        first = self.first_round(target)
+        if first is None or first == 1:
+            return first
+        before = max(self.accuracies[: first - 1])
+        return first - 1 + (target - before) / (self.accuracies[first - 1] - before)
 
 
 def run_trial(trial: Trial, data: str) -> Outcome:
     """Carry out a trial with MNIST's files in the folder ``data``."""
-    started = time.monotonic()
     # As in the paper, all 600 images are trained on.
     spec = canonical(f"mnist,net={trial.net},split={trial.split},test-share=0")
     config = RunConfig(
@@ -120,42 +126,52 @@ def run_trial(trial: Trial, data: str) -> Outcome:
 
     with tempfile.TemporaryDirectory() as path, contextlib.suppress(_EnoughError):
         simulate(config, participants, Path(path), report)
-    return Outcome(accuracies, round(time.monotonic() - started, 1))
+    return Outcome([round(accuracy, DIGITS) for accuracy in accuracies])
 
 
 class _EnoughError(Exception):
     """Raised to end a trial that has reached its target."""
 
 
-def load_outcomes(path: Path = RESULTS) -> dict[str, Outcome]:
-    """Return the trials that have been run, by their keys."""
+def load_outcomes(path: Path = OUTCOMES) -> dict[Trial, Outcome]:
+    """Return what came of the trials that have been run."""
     if not path.exists():
         return {}
-    return {key: Outcome(**value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
+    outcomes = {}
+    for entry in json.loads(path.read_text(encoding="utf-8")):
+        accuracies = entry.pop("accuracies")
+        settings = tuple(sorted(entry.pop("settings").items()))
+        outcomes[Trial(**entry, settings=settings)] = Outcome(accuracies)
+    return outcomes
+
+
+def save_outcomes(outcomes: Mapping[Trial, Outcome], path: Path = OUTCOMES) -> None:
+    """Write the outcomes into a file: JSON, a line a trial, in an order that doesn't depend on what was run when."""
+    lines = [
+        json.dumps({**asdict(trial), "settings": dict(trial.settings), "accuracies": outcome.accuracies})
+        for trial, outcome in sorted(outcomes.items(), key=lambda item: astuple(item[0]))
+    ]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+    temporary.replace(path)
 
 
 def run_missing(
-    trials: Iterable[Trial], data: str, processes: int, tell: Callable[[str], None], path: Path = RESULTS
-) -> dict[str, Outcome]:
+    trials: Iterable[Trial], data: str, processes: int, tell: Callable[[str], None], path: Path = OUTCOMES
+) -> dict[Trial, Outcome]:
     """Carry out those trials that have not been, some at a time, keep each in a file, and return all."""
     outcomes = load_outcomes(path)
-    missing = [trial for trial in dict.fromkeys(trials) if trial.key not in outcomes]
+    missing = [trial for trial in dict.fromkeys(trials) if trial not in outcomes]
     with ProcessPoolExecutor(
         processes, mp_context=get_context("spawn"), initializer=_be_quiet, max_tasks_per_child=1
     ) as pool:
         futures = {pool.submit(run_trial, trial, data): trial for trial in missing}
         for number, future in enumerate(as_completed(futures), 1):
-            outcomes[futures[future].key] = future.result()
-            _save(outcomes, path)
-            tell(f"{number}/{len(missing)} {futures[future]}: {future.result()}")
+            trial = futures[future]
+            outcomes[trial] = future.result()
+            save_outcomes(outcomes, path)
+            tell(f"{number}/{len(missing)} {trial}: {outcomes[trial]}")
     return outcomes
-
-
-def _save(outcomes: dict[str, Outcome], path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({key: asdict(outcome) for key, outcome in outcomes.items()}), encoding="utf-8")
-    temporary.replace(path)
 
 
 def _be_quiet() -> None:
