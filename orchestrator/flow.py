@@ -13,8 +13,9 @@ SLOW_S = 2.0
 """Seconds after which an update that is still being sent is on a slow line, and makes room for another beside it."""
 LEAST = 3
 """Updates that may be on their way whatever their size: one that is sent, one that is taken in, one between the two."""
-MOST = 8
-"""How many times as many may be on their way if all are on slow lines."""
+MOST = 16
+"""How many times as many bytes as on fast lines may be on their way if all are on slow ones, of which only a part is
+there: see docs/scaling.md."""
 
 
 def updates_at_a_time(in_flight_bytes: float, update_bytes: int) -> int:
@@ -22,17 +23,24 @@ def updates_at_a_time(in_flight_bytes: float, update_bytes: int) -> int:
     return max(LEAST, int(in_flight_bytes // max(1, update_bytes)))
 
 
+def slow_updates_at_a_time(in_flight_bytes: float, update_bytes: int) -> int:
+    """Return how many may be on their way if all are on slow lines; :func:`updates_at_a_time` says it of fast ones."""
+    return updates_at_a_time(MOST * in_flight_bytes, update_bytes)
+
+
 class Flow:
     """The updates of a round that are on their way, and those that wait for their turn.
 
     Args:
-        limit: How many may be on their way.
+        limit: How many may be on their way, but for those that are on slow lines.
+        most: How many may be on their way whatever their lines; None: the limit.
         held: Orders that are not sent before their turn, as their clients share a worker's processes: of these no more
             than are on their way are carried out. To the others their turn says that they may send.
     """
 
-    def __init__(self, limit: int, held: Collection[str] = ()) -> None:
+    def __init__(self, limit: int, most: int | None = None, held: Collection[str] = ()) -> None:
         self._limit = limit
+        self._most = limit if most is None else most
         self._held = set(held)
         self._waiting: deque[str] = deque(held)
         self._ready: set[str] = set()
@@ -121,4 +129,4 @@ class Flow:
     def _has_room(self, now: float) -> bool:
         being_taken_in = set(self._parts.values())
         slow = sum(now - since >= SLOW_S and order_id not in being_taken_in for order_id, since in self._since.items())
-        return len(self._since) - slow < self._limit and len(self._since) < MOST * self._limit
+        return len(self._since) - slow < self._limit and len(self._since) < self._most

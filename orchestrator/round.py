@@ -14,7 +14,7 @@ from orchestrator.config import RunConfig
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, Term, own_result
 from orchestrator.couriers import Chord
 from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
-from orchestrator.flow import Flow, updates_at_a_time
+from orchestrator.flow import Flow, slow_updates_at_a_time, updates_at_a_time
 from orchestrator.peers import ask_peers
 from orchestrator.records import ClosedRound, HandedOut, LateAnswer, OpenRound, PeerScores, RoundRecord
 from orchestrator.run_folder import boot_id
@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 MIN_LEFT_SHARE = 0.1
 """Share of the timeout that must be left for a client to join a round that is open."""
+MOST_WORKERS = 8
+"""Of so many machines the workers that many clients share have enough orders to go on with, where training is long."""
 
 
 class Round:
@@ -143,8 +145,12 @@ class Round:
         held = [order.order_id for order in orders if self._is_held_back(order.client_id)]
         # Each process of a worker that many share has an order to go on with.
         enough = 2 * self._context.manager.most_cpus() if held else 0
-        size_bytes = self._opened.parameters.size_bytes
-        return Flow(max(updates_at_a_time(self._context.config.in_flight_mb * 1e6, size_bytes), enough), held)
+        allowed = self._context.config.in_flight_mb * 1e6, self._opened.parameters.size_bytes
+        return Flow(
+            max(updates_at_a_time(*allowed), enough),
+            max(slow_updates_at_a_time(*allowed), MOST_WORKERS * enough),
+            held,
+        )
 
     def _admit(self, left_s: float) -> None:
         """Take clients that have joined since the round was opened into it, if there is time enough."""

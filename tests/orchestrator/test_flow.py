@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.flow import LEAST, MOST, SLOW_S, Flow, updates_at_a_time
+from orchestrator.flow import LEAST, SLOW_S, Flow, slow_updates_at_a_time, updates_at_a_time
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,22 @@ def test_as_many_updates_as_fit_may_be_on_their_way_and_three_in_any_case(
     in_flight_bytes: float, update_bytes: int, expected: int
 ) -> None:
     assert updates_at_a_time(in_flight_bytes, update_bytes) == expected
+
+
+@pytest.mark.parametrize(
+    ("in_flight_bytes", "update_bytes", "expected"),
+    [
+        (64e6, 400_000, 2560),
+        (64e6, 40_000_000, 25),
+        (64e6, 400_000_000, LEAST),
+        (250e6, 40_000_000, 100),
+        (1, 10**9, LEAST),
+    ],
+)
+def test_on_slow_lines_sixteen_times_the_bytes_may_be_on_their_way(
+    in_flight_bytes: float, update_bytes: int, expected: int
+) -> None:
+    assert slow_updates_at_a_time(in_flight_bytes, update_bytes) == expected
 
 
 def test_turns_are_given_in_order_as_updates_are_taken_in() -> None:
@@ -89,16 +105,23 @@ def test_an_order_that_had_its_turn_before_it_was_sent_keeps_that_when_it_is_sen
 
 def test_a_slow_line_makes_room_for_others_up_to_a_limit() -> None:
     # Given room for one, and more that wait than may ever be on their way
-    flow = Flow(1)
-    for number in range(MOST + 3):
+    flow = Flow(1, most=5)
+    for number in range(8):
         flow.wait(str(number))
     # When nothing comes for long, then one more is let in each time, but not without end
-    given = [len(flow.give(number * SLOW_S)) for number in range(MOST + 3)]
-    assert given == [1] * MOST + [0] * 3
+    given = [len(flow.give(number * SLOW_S)) for number in range(8)]
+    assert given == [1] * 5 + [0] * 3
+
+
+def test_slow_lines_make_no_room_where_no_more_may_be_on_their_way_than_the_limit() -> None:
+    flow = Flow(2)
+    for order_id in "abc":
+        flow.wait(order_id)
+    assert [len(flow.give(number * SLOW_S)) for number in range(3)] == [2, 0, 0]
 
 
 def test_an_update_that_is_being_taken_in_makes_no_room_however_long_it_takes() -> None:
-    flow = Flow(1)
+    flow = Flow(1, most=5)
     flow.wait("a")
     flow.wait("b")
     flow.give(0.0)
