@@ -1,0 +1,348 @@
+"""Rounds with more updates than may be on their way at a time: turns, and what becomes of those who wait for theirs."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from redis import Redis
+
+from orchestrator.flow import LEAST
+from tasks.messages import READY
+from tests.integration import harness
+from tests.integration.harness import Field, Program, history, part, summary, url, wait_until
+
+COUNT = 5
+
+
+def clients(field: Field, broker: Redis, count: int = COUNT, **environment: str) -> list[Program]:
+    """Start clients that have a queue each."""
+    return [
+        field.client(broker, f"client-{number}", **part(number, count), **environment) for number in range(1, count + 1)
+    ]
+
+
+def run(field: Field, broker: Redis, run_dir: Path, *options: str, rounds: int = 2, count: int = COUNT) -> Program:
+    """Start a run in which three updates are all that may be on their way."""
+    return field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(rounds), "--clients", str(count),
+        "--in-flight-mb", "0.0001", "--no-evaluate-clients", *options,
+    )  # fmt: skip
+
+
+def statuses(record: dict[str, Any]) -> dict[str, str]:
+    return {client_id: answer["status"] for client_id, answer in record["answers"].items()}
+
+
+def all_trained(count: int = COUNT) -> dict[str, str]:
+    return {f"client-{number}": "trained" for number in range(1, count + 1)}
+
+
+def waiting(broker: Redis) -> set[str]:
+    """Ids of the clients that have said that they are ready."""
+    keys = list(broker.scan_iter("celery-task-meta-*/train"))
+    values = [json.loads(value) for value in broker.mget(keys) if value] if keys else []
+    return {value["task_id"].split("/")[0] for value in values if value["status"] == READY}
+
+
+def updates(broker: Redis) -> set[bytes]:
+    """The updates that are in the broker."""
+    return {key.rpartition(b":")[0] for key in broker.scan_iter("fl:blob:client-*:0")}
+
+
+@contextmanager
+def watched(look: Callable[[], object]) -> Iterator[None]:
+    """Have ``look`` called again and again while the block runs."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(0.002):
+            look()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextmanager
+def all_waiting(program: Program, broker: Redis, count: int = COUNT) -> Iterator[None]:
+    """Stop the orchestrator when it has opened the first round, until all clients wait; the block begins then."""
+    wait_until(lambda: "round 1 opened" in program.output, "the round is open")
+    program.send(signal.SIGSTOP)
+    wait_until(lambda: len(waiting(broker)) == count, "all wait for their turn")
+    yield
+
+
+def test_no_more_updates_than_may_be_are_on_their_way_and_nothing_is_left(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given five clients, and room for three updates
+    run_dir = tmp_path / "run"
+    started = clients(field, broker)
+    most = [0]
+
+    def look() -> None:
+        most[0] = max(most[0], len(updates(broker)))
+
+    # When they train for some rounds
+    with watched(look):
+        program = run(field, broker, run_dir, rounds=4)
+        assert program.wait() == 0, program.output
+
+    # Then each has trained in each round, in its turn
+    assert [statuses(record) for record in history(run_dir)] == [all_trained()] * 4
+    assert 1 <= most[0] <= LEAST
+    # And of orders, answers, updates and turns nothing is left when all are gone
+    for client in started:
+        assert client.wait() == 0, client.output
+        assert client.output.count("/train: trained") == 4
+    assert list(broker.scan_iter("fl:blob:*")) == list(broker.scan_iter("celery-task-meta-*")) == []
+
+
+def test_a_client_that_is_killed_while_it_waits_for_its_turn_is_lost_alone(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given five clients that wait for their turn
+    run_dir = tmp_path / "run"
+    started = clients(field, broker)
+    program = run(field, broker, run_dir, rounds=3)
+    with all_waiting(program, broker):
+        # When the worker of one is killed
+        started[0].end()
+        program.send(signal.SIGCONT)
+
+    # Then its slot is lost as soon as its announcement is, long before the deadline, and the run completes
+    wait_until(lambda: "client client-1 lost: the client vanished" in program.output, "its slot is lost")
+    assert program.wait() == 0, program.output
+    assert [statuses(record) for record in history(run_dir)] == [
+        {**all_trained(), "client-1": "lost"},
+        *[{name: status for name, status in all_trained().items() if name != "client-1"}] * 2,
+    ]
+    # And what it said is gone with the run
+    assert list(broker.scan_iter("fl:blob:*")) == list(broker.scan_iter("celery-task-meta-*")) == []
+
+
+def test_a_client_that_is_ready_too_late_is_told_to_stop(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a client whose pool process is frozen as it trains, while the others go on
+    run_dir = tmp_path / "run"
+    started = clients(field, broker, 4, STEP_S="0.2")
+    frozen = field.client(broker, "client-5", **part(5, 5), STEP_S="0.6")
+    wait_until(lambda: len(harness.present(broker)) == COUNT, "all are there")
+    program = run(field, broker, run_dir, "--timeout", "4", rounds=4)
+    wait_until(lambda: " trained" in program.output, "the others have trained, while it trains")
+    [process] = frozen.descendants()
+    process.suspend()
+
+    # When it goes on after the round has been closed
+    wait_until(lambda: history(run_dir), "the round is closed")
+    process.resume()
+
+    # Then its update isn't waited for, which is recorded, and it takes part in the later rounds
+    assert program.wait() == 0, program.output
+    records = history(run_dir)
+    assert records[0]["answers"]["client-5"]["status"] == "lost"
+    assert records[-1]["answers"]["client-5"]["status"] == "trained"
+    late = [late["client_id"] for record in records for late in record["late"]]
+    assert late == ["client-5"], frozen.output
+    assert "its round is over" in frozen.output
+    assert all(record["answers"][f"client-{number}"]["status"] == "trained" for record in records for number in (1, 2))
+    for client in [*started, frozen]:
+        assert client.wait() == 0, client.output
+
+
+def test_an_orchestrator_that_is_killed_while_clients_wait_takes_their_updates_when_it_is_resumed(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given five clients that wait for their turn
+    run_dir = tmp_path / "run"
+    started = clients(field, broker)
+    program = run(field, broker, run_dir)
+    with all_waiting(program, broker):
+        # When the orchestrator is killed and the run is taken up again
+        program.process.kill()
+        program.wait()
+    resumed = field.orchestrator("--resume", str(run_dir), "--broker", url(broker))
+
+    # Then it completes with the updates that were ready, and nobody has trained twice
+    assert resumed.wait() == 0, resumed.output
+    assert [statuses(record) for record in history(run_dir)] == [all_trained()] * 2
+    for client in started:
+        assert client.wait() == 0, client.output
+        assert client.output.count("/train: trained") == 2, client.output
+
+
+def test_a_round_whose_machine_lost_power_is_opened_anew_with_those_who_wait(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given a round in which some have sent their updates, while others train
+    run_dir = tmp_path / "run"
+    clients(field, broker, **{"STEP_S_client-5": "0.8"})
+    program = run(field, broker, run_dir, rounds=1)
+    wait_until(lambda: program.output.count(" trained") >= 3, "some are taken in")
+    wait_until(lambda: len(list((run_dir / "updates" / "round-0001").glob("*.json"))) >= 3, "and kept")
+    program.send(signal.SIGKILL)
+    program.wait()
+
+    # When what was not on disk is empty after a loss of power, and the run is taken up again
+    for path in (run_dir / "updates" / "round-0001").iterdir():
+        path.write_bytes(b"")
+    opened = run_dir / "open-round.json"
+    opened.write_text(json.dumps({**json.loads(opened.read_text()), "boot_id": "another"}))
+    resumed = field.orchestrator("--resume", str(run_dir), "--broker", url(broker))
+
+    # Then all of the round's updates are made, or sent, again
+    assert resumed.wait() == 0, resumed.output
+    assert statuses(history(run_dir)[0]) == all_trained()
+
+
+def own_worker(program: Program) -> psutil.Process:
+    """The main process of the orchestrator's own worker; its children are the pool's."""
+    found = [process for process in program.descendants() if "orchestrator@%h" in process.cmdline()]
+    return next(process for process in found if process.ppid() not in {other.pid for other in found})
+
+
+def test_the_own_worker_may_be_killed_while_updates_wait(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a round of updates that wait for their turn
+    run_dir = tmp_path / "run"
+    clients(field, broker, 8)
+    program = run(field, broker, run_dir, count=8)
+    with all_waiting(program, broker, 8):
+        # When the own worker stands still, so that updates are on their way, and is killed
+        worker = own_worker(program)
+        for process in [worker, *worker.children()]:
+            process.suspend()
+        program.send(signal.SIGCONT)
+        wait_until(lambda: len(updates(broker)) >= LEAST, "updates are on their way")
+        worker.kill()
+
+    # Then it is started anew, and every update is taken in once
+    assert program.wait() == 0, program.output
+    assert "is started anew" in program.output
+    assert [statuses(record) for record in history(run_dir)] == [all_trained(8)] * 2
+
+
+def test_redis_may_be_killed_while_clients_wait_for_their_turn(field: Field, tmp_path: Path) -> None:
+    # Given five clients that wait for their turn, over a Redis that writes down what it holds
+    run_dir = tmp_path / "run"
+    with harness.server(appendonly=True) as server:
+        started = clients(field, server.client, CLIENT_HEARTBEAT_S="2")
+        program = run(field, server.client, run_dir)
+        with all_waiting(program, server.client):
+            # When Redis is killed and started again
+            server.kill()
+            program.send(signal.SIGCONT)
+            server.start()
+
+        # Then all get their turn, and nobody trains twice
+        assert program.wait() == 0, program.output
+        assert [statuses(record) for record in history(run_dir)] == [all_trained()] * 2
+        for client in started:
+            assert client.wait() == 0, client.output
+            assert client.output.count("/train: trained") == 2, client.output
+
+
+def test_turns_that_redis_forgot_are_given_again(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given clients that wait for their turn, one of which stands still
+    run_dir = tmp_path / "run"
+    started = clients(field, broker)
+    program = run(field, broker, run_dir, rounds=1)
+    with all_waiting(program, broker):
+        [process] = started[0].descendants()
+        process.suspend()
+        # When it is told that it is its turn, and the broker forgets that
+        program.send(signal.SIGCONT)
+        key = wait_until(lambda: list(broker.scan_iter("fl:blob:client-1/*:turn")), "it has its turn")[0]
+        broker.delete(key)
+        process.resume()
+
+    # Then it is told again
+    assert program.wait() == 0, program.output
+    assert statuses(history(run_dir)[0]) == all_trained()
+
+
+def test_a_client_that_spoils_its_queue_and_its_turn_harms_nobody_else(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given five clients that wait for their turn
+    run_dir = tmp_path / "run"
+    clients(field, broker)
+    program = run(field, broker, run_dir, "--timeout", "5")
+    with all_waiting(program, broker):
+        # When one has put what is no list where it is to be told, and where its next order is to come
+        run_id = json.loads((run_dir / "config.json").read_text())["run_id"]
+        broker.set(f"fl:blob:client-1/{run_id}/1:turn", b"mine")
+        broker.set("client.client-1", b"mine too")
+        program.send(signal.SIGCONT)
+
+    # Then it has its turn all the same, and of the next round it is left out
+    assert program.wait() == 0, program.output
+    first, second = history(run_dir)
+    assert statuses(first)["client-2"] == statuses(second)["client-2"] == "trained"
+    assert statuses(second)["client-1"] == "lost"
+    assert summary(run_dir)["status"] == "completed"
+
+
+def many(field: Field, broker: Redis, count: int, **environment: str) -> Program:
+    """Start a worker of many clients with two pool processes."""
+    return field.client(broker, "client", CLIENT_COUNT=str(count), CLIENT_CONCURRENCY="2", STEP_S="0.05", **environment)
+
+
+def test_many_clients_of_one_worker_get_their_orders_as_there_is_room_and_one_joins(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given twelve clients of one worker
+    run_dir = tmp_path / "run"
+    worker = many(field, broker, 12)
+    wait_until(lambda: len(harness.present(broker)) == 12, "all are there")
+    longest = [0]
+
+    def look() -> None:
+        longest[0] = max(longest[0], broker.llen("clients.client.12"))
+
+    with watched(look):
+        program = run(field, broker, run_dir, "--accept", "live", count=12)
+        wait_until(lambda: worker.output.count("/train: begun") >= 3, "some have trained")
+
+        # When one of its processes is killed, and a client with a queue of its own joins
+        psutil.Process(worker.process.pid).children()[0].kill()
+        field.client(broker, "newcomer", **part(1, 12))
+        assert program.wait() == 0, program.output
+
+    # Then one slot at the most is lost, and in the next round all have trained, the newcomer too
+    first, second = (list(statuses(record).values()) for record in history(run_dir))
+    assert first.count("trained") >= 11
+    assert second == ["trained"] * 13
+    # And the orders were never all out
+    assert longest[0] < 12
+
+
+def test_a_client_that_waits_for_the_turn_of_a_run_that_is_gone_serves_the_next(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given clients that wait for their turn, and an orchestrator that is killed
+    started = clients(field, broker, 4)
+    program = run(field, broker, tmp_path / "first", count=4)
+    with all_waiting(program, broker, 4):
+        program.process.kill()
+        program.wait()
+
+    # When another run begins as soon as the first one's notice is gone
+    wait_until(lambda: not broker.exists("fl:federation"), "the notice is gone")
+    second = run(field, broker, tmp_path / "second", count=4)
+
+    # Then they let go of the first and serve the second
+    assert second.wait() == 0, second.output
+    assert [statuses(record) for record in history(tmp_path / "second")] == [all_trained(4)] * 2
+    for client in started:
+        assert client.wait() == 0, client.output
+        assert "has begun" in client.output
