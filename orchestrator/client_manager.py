@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 
 NO_FEEDBACK: Mapping[str, Feedback] = MappingProxyType({})
 FRESH_S = 1.0
-"""Seconds that a look at who is there holds good, where enough are."""
+"""Seconds that a look at who is there holds good, where enough of more than ``FEW`` are."""
+FEW = 100
+"""Clients that are looked at before each round: one that has just said that it is leaving is not chosen."""
 OUTAGE_HEARTBEATS = 3.0
 """Heartbeats that clients have, after the broker was away, to announce themselves again."""
 
@@ -129,7 +131,7 @@ class ClientManager:
             TooFewClientsError: If they don't come in time.
         """
         deadline = self._clock() + timeout_s
-        if self._clock() - self._looked_at > FRESH_S:
+        if len(self._clients) <= FEW or self._clock() - self._looked_at > FRESH_S:
             self.refresh()
         while True:
             clients = self.connected()

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from orchestrator.client_manager import ClientManager
+from orchestrator.client_manager import FEW, FRESH_S, ClientManager
 from orchestrator.selectors import ConnectedClient, Selection, load_selector
 from tasks.errors import SelectionError, TooFewClientsError
 from tasks.presence import MemoryRegistry
@@ -309,6 +309,21 @@ def test_a_client_that_is_leaving_doesnt_count_as_one_to_wait_for() -> None:
     world.registry.announce(announcement("anna", leaving=True))
     with pytest.raises(TooFewClientsError, match="0 of 1 clients connected within 2 s"):
         world.manager.wait_for(1, 2.0, world.pause(1.0))
+
+
+@pytest.mark.parametrize(("count", "is_seen"), [(FEW, True), (FEW + 1, False)])
+def test_who_has_just_left_is_seen_where_clients_are_few(count: int, is_seen: bool) -> None:
+    # Given clients that have just been looked at
+    registry, now = MemoryRegistry(), [0.0]
+    for number in range(count):
+        registry.announce(announcement(f"client-{number}", "1"))
+    manager = ClientManager(registry.present, lambda: now[0])
+    manager.refresh()
+    # When one leaves, then it doesn't count, or not until the look is old
+    registry.announce_leaving(announcement("client-0", "1"))
+    assert len(manager.wait_for(1, 5.0, lambda _: None)) == count - is_seen
+    now[0] += 2 * FRESH_S
+    assert len(manager.wait_for(1, 5.0, lambda _: None)) == count - 1
 
 
 def test_orders_go_to_the_queue_that_a_client_announced_last() -> None:
