@@ -156,8 +156,10 @@ class Collector:
         collection = _Collection(task, slots, fill, flow or Flow(sys.maxsize))
         deadline = self._clock() + timeout_s
         # In a round that is taken up again, orders that the flow holds may have been carried out before.
-        collection.out.update({slot.order.order_id: slot.order for slot in slots.open()})
-        self._read_answers(collection, 0.0)
+        held = [slot.order for slot in slots.open() if collection.flow.is_held(slot.order.order_id)]
+        if held:
+            collection.out.update({order.order_id: order for order in held})
+            self._read_answers(collection, 0.0)
         collection.note_out()
         while slots.has_open():
             now = self._clock()

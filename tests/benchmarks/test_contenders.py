@@ -39,11 +39,11 @@ def test_this_project_carries_out_rounds_and_ends(tmp_path: Path) -> None:
     assert len(outcome.rounds_s) == 2
     assert outcome.peak_mb.keys() >= {"orchestrator", "worker", "broker", "clients", "server", "all"}
     assert all(size > 1 for size in outcome.idle_mb.values() if size)
-    # And at least the models went through the broker: one in and two updates, two out and two updates
+    # And messages alone went through the broker, as all is on one machine
     assert outcome.broker_in_mb is not None
-    assert outcome.broker_in_mb >= 1.2
+    assert 0 < outcome.broker_in_mb < 0.4
     assert outcome.broker_out_mb is not None
-    assert outcome.broker_out_mb >= 1.6
+    assert 0 < outcome.broker_out_mb < 0.4
     # And nothing of it is left
     assert children(os.getpid()) == []
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from celery import Celery
 
-from orchestrator import closing
+from orchestrator import closing, collecting
 from orchestrator.events import Event, JoinedLive, RoundOpened, Waiting
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import ConnectedClient, Feedback, Selection
@@ -202,6 +202,13 @@ def test_a_run_waits_no_longer_than_it_may_for_clients_that_fit(federation: Fede
     )
 
 
+@pytest.fixture
+def looking_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has come is looked for whenever answers are, and not once a second: eager rounds are shorter than that."""
+    monkeypatch.setattr(collecting, "TICK_S", 0.0)
+
+
+@pytest.mark.usefixtures("looking_all_the_time")
 def test_who_doesnt_fit_doesnt_join_a_round_that_is_open_either(federation: Federation) -> None:
     # Given two clients that come when the first round is open, one of which fits
     def join(event: Event) -> None:
@@ -219,6 +226,7 @@ def test_who_doesnt_fit_doesnt_join_a_round_that_is_open_either(federation: Fede
     assert cohorts(folder) == [["bert", "carl"]] * 2
 
 
+@pytest.mark.usefixtures("looking_all_the_time")
 def test_with_other_selectors_whoever_comes_joins_a_round_that_is_open(federation: Federation) -> None:
     # Given a client that comes when the first round is open
     def join(event: Event) -> None:

@@ -93,7 +93,7 @@ def test_one_that_says_twice_that_it_is_ready_gets_one_turn_and_another_when_it_
 
 def test_an_order_that_had_its_turn_before_it_was_sent_keeps_that_when_it_is_sent_anew() -> None:
     # Given an order that was held, and has gone out
-    flow = Flow(1, held=["a", "b"])
+    flow = Flow(1, most=2, held=["a", "b"])
     assert flow.give(0.0) == [("a", True)]
     # When it is sent again, to a worker that was started anew, then it has its time again, and nobody else has a turn
     flow.sent_anew("a", SLOW_S)
