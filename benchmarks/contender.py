@@ -10,7 +10,7 @@ from typing import Protocol
 
 import psutil  # type: ignore[import-untyped]  # it has no types
 
-MIN_FREE_BYTES = 10**9
+MIN_FREE_BYTES = 2 * 10**9
 """With less memory left than this a contender is ended, before the kernel picks something to kill."""
 
 

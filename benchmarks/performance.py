@@ -25,6 +25,7 @@ from benchmarks.machine import describe
 from benchmarks.pasting import paste_into
 from benchmarks.performance_results import MNIST, Results, Run
 from benchmarks.performance_tables import all_tables, draw, machines, mnist_table
+from tasks.errors import FederationError
 
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 PLOT = DOCS.parent / "images" / "performance.png"
@@ -55,7 +56,7 @@ class Job:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             try:
                 return self.runs.run(self.clients_and_size, self.num_rounds, Path(folder), Limit(LIMIT_S))
-            except DidNotCompleteError as error:
+            except (DidNotCompleteError, FederationError, OSError) as error:
                 return Outcome(error=str(error))
 
 

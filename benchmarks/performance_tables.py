@@ -13,7 +13,9 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.contender import Case, Outcome
+from benchmarks.contenders import CONTENDERS
 from benchmarks.performance_results import MNIST, Results, Run, ratios, reference
+from benchmarks.sampling import SERVER
 
 Runs = Sequence[Run]
 COLUMNS = (
@@ -21,6 +23,7 @@ COLUMNS = (
     "s a round",
     "ratio",
     "server, MB above idle",
+    "server, MB resident",
     "all, MB above idle",
     "all, MB at the peak",
     "broker, MB in + out a round",
@@ -41,8 +44,11 @@ def table(contenders: Mapping[str, Runs]) -> str:
     compared, quotients = reference(contenders), ratios(contenders)
     header = [f"of `{compared}`" if name == "ratio" else name for name in COLUMNS]
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    for name, runs in contenders.items():
-        lines.append(f"| `{name}` | {' | '.join(_cells(runs, quotients.get(name)))} |")
+    lines += [
+        f"| `{name}` | {' | '.join(_cells(contenders[name], quotients.get(name)))} |"
+        for name in CONTENDERS
+        if name in contenders
+    ]
     return "\n".join(lines)
 
 
@@ -60,6 +66,7 @@ def _cells(runs: Runs, quotient: float | None) -> list[str]:
         f"**{_digits(statistics.median(rounds))}** ({_digits(min(rounds))}–{_digits(max(rounds))})",
         "–" if quotient is None else _digits(quotient),
         _median(done, lambda outcome: outcome.above_idle_mb("server")),
+        _median(done, lambda outcome: sum(outcome.resident_mb.get(role, 0.0) for role in SERVER) or None),
         _median(done, lambda outcome: outcome.above_idle_mb("all")),
         _median(done, lambda outcome: outcome.peak_mb.get("all")),
         "–" if "–" in traffic else " + ".join(traffic),
@@ -105,7 +112,7 @@ def mnist_table(results: Results) -> str:
 def draw(results: Results, path: Path) -> None:
     """Draw seconds a round and memory, a group of bars a case and a bar a contender, on logarithmic scales."""
     cases = _sized(results)
-    names = list(dict.fromkeys(name for case in cases for name in results.cases[str(case)]))
+    names = [name for name in CONTENDERS if any(name in results.cases[str(case)] for case in cases)]
     figure, panels = plt.subplots(2, 1, figsize=(13, 9), sharex=True, layout="constrained")
     figures: tuple[tuple[str, Callable[[Outcome], float | None]], ...] = (
         ("seconds a round", Outcome.median_s),
@@ -119,7 +126,7 @@ def draw(results: Results, path: Path) -> None:
             panel.bar(places, heights, width, label=name, color=f"C{number}")
         panel.set(ylabel=label, yscale="log")
         panel.grid(axis="y", alpha=0.3)
-    panels[0].legend(ncols=5, fontsize=9)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=9, fontsize=9)
     labels = [f"{case.num_clients:,} clients\n{case.megabytes:g} MB" for case in cases]
     panels[-1].set_xticks(range(len(cases)), labels)
     path.parent.mkdir(exist_ok=True, parents=True)

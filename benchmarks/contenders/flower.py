@@ -6,19 +6,18 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
 from socket import create_connection
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
 from benchmarks.contenders.programs import ROOT, Programs, free_port, programs
+from benchmarks.flower.rounds import VARIABLE, Task
 from benchmarks.sampling import Sampler, summarise
 from tasks.cores import num_cores
 
 VENV = ROOT / ".venv-flower"
-VARIABLE = "BENCHMARK_CASE"
-"""Environment variable by which Flower's programs learn what is to be carried out."""
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where Ray keeps its objects
 ROLES = (
     ("flower.legacy server", "orchestrator"),
@@ -94,14 +93,9 @@ class Flower:
     def run(self, case: Case, num_rounds: int, folder: Path, limit: Limit) -> Outcome:
         """Carry out the rounds."""
         result = folder / "result.json"
-        task = {
-            "num_clients": case.num_clients,
-            "megabytes": case.megabytes,
-            "num_rounds": num_rounds,
-            "result": str(result),
-        }
+        task = Task(case.num_clients, case.megabytes, num_rounds, str(result))
         environment = {
-            VARIABLE: json.dumps(task),
+            VARIABLE: json.dumps(asdict(task)),
             "PYTHONPATH": str(ROOT),
             "PATH": f"{VENV / 'bin'}:{os.environ['PATH']}",  # some of its programs start others by their names
             "FLWR_HOME": str(folder / "home"),

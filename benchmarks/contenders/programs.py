@@ -26,13 +26,13 @@ from tasks.broker import check_reachable
 from tasks.errors import BrokerUnreachableError
 
 ROOT = Path(__file__).parents[2]
-_PR_SET_CHILD_SUBREAPER = 36
-POLL_S = 0.02
+POLL_S = 0.05
 ENDS_WITHIN_S = 10.0
 """Seconds for which killed processes are waited for."""
 IDLE_S = 0.5
 """Seconds for which those contenders that are ready at once wait before the first round, so that idle is measured."""
 SERVER_STARTS_WITHIN_S = 10.0
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Programs:
@@ -112,21 +112,27 @@ class Programs:
 def programs(folder: Path) -> Iterator[Programs]:
     """Programs that end with the block, and all that they have started."""
     before = set(psutil.Process().children(recursive=True))
-    _adopt_orphans()
-    try:
-        with Processes() as processes:
-            yield Programs(processes, folder)
-    finally:
-        left = [process for process in psutil.Process().children(recursive=True) if process not in before]
-        for process in left:
-            with suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(left, timeout=ENDS_WITHIN_S)
+    with _adopting_orphans():
+        try:
+            with Processes() as processes:
+                yield Programs(processes, folder)
+        finally:
+            left = [process for process in psutil.Process().children(recursive=True) if process not in before]
+            for process in left:
+                with suppress(psutil.Error):
+                    process.kill()
+            psutil.wait_procs(left, timeout=ENDS_WITHIN_S)
 
 
-def _adopt_orphans() -> None:
+@contextmanager
+def _adopting_orphans() -> Iterator[None]:
     """Have the kernel make processes whose parents have ended children of this one, where they are found (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 def write_json(path: Path, value: object) -> None:
