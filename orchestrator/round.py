@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from orchestrator.answers import MAX_ANSWER_BYTES, says_ready
 from orchestrator.collecting import GRACE_S
 from orchestrator.config import RunConfig
-from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, Term, own_result
+from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, Term, ended_with_its_process, own_result
 from orchestrator.couriers import Chord
 from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
 from orchestrator.flow import Flow, slow_updates_at_a_time, updates_at_a_time
@@ -28,6 +28,8 @@ from tasks.seeds import derive_seed
 logger = logging.getLogger(__name__)
 
 
+MAX_CHORDS = 3
+"""How often a round's chord is started at the most, when pool processes of the own workers are killed."""
 MIN_LEFT_SHARE = 0.1
 """Share of the timeout that must be left for a client to join a round that is open."""
 MOST_WORKERS = 8
@@ -232,6 +234,10 @@ class Round:
         context, opened = self._context, self._opened
         what = f"round {opened.round_number} could not be closed"
         raw = context.collector.result(self._chords[-1].body_id, OWN_WORK_TIMEOUT_S, again)
+        for _ in range(MAX_CHORDS - 1):
+            if not ended_with_its_process(raw):
+                break
+            raw = context.collector.result(again(), OWN_WORK_TIMEOUT_S, again)
         if not context.config.asks_peers:
             return own_result(raw, ClosedRound, what)
         handed_out = own_result(raw, HandedOut, what)

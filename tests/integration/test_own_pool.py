@@ -1,0 +1,66 @@
+"""Pool processes of the orchestrator's own worker that are killed at their work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+from redis import Redis
+
+from tests.integration.harness import Field, history, part, url, wait_until
+
+SCORER = """
+import os
+import time
+from pathlib import Path
+
+from verification.scorer import alone
+
+HERE = Path(__file__).parent
+
+
+def stop_once() -> None:
+    try:
+        (HERE / "stopped").touch(exist_ok=False)
+    except FileExistsError:
+        return
+    (HERE / "pid").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+@alone
+def as_it_comes(candidates, context):
+    stop_once()
+    return {candidate.client_id: 1.0 for candidate in candidates}
+
+
+def at_the_end(candidates, context):
+    stop_once()
+    return {candidate.client_id: 1.0 for candidate in candidates}
+"""
+
+
+@pytest.mark.parametrize("scorer", ["as_it_comes", "at_the_end"])
+def test_a_pool_process_that_is_killed_at_its_work_costs_no_round(
+    field: Field, broker: Redis, tmp_path: Path, scorer: str
+) -> None:
+    # Given a run whose own worker stands still once: while it takes an update in, or while it closes a round
+    run_dir, folder = tmp_path / "run", tmp_path / "own"
+    folder.mkdir()
+    (folder / "own_scorer.py").write_text(SCORER)
+    for number in (1, 2):
+        field.client(broker, f"client-{number}", **part(number, 2))
+    program = field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "2", "--no-evaluate-clients",
+        "--verify", f"own_scorer:{scorer}", "--threshold", "0", cwd=folder,
+        PYTHONPATH=f"{folder}:{Path(__file__).parent / 'workload'}:{Path(__file__).parents[2]}",
+    )  # fmt: skip
+    # When the process that does it is killed
+    pid = wait_until(lambda: (folder / "pid").exists() and (folder / "pid").read_text(), "the process stands still")
+    psutil.Process(int(pid)).kill()
+    # Then its work is done again, each update counts, and the run completes
+    assert program.wait() == 0, program.output
+    records = history(run_dir)
+    assert [record["status"] for record in records] == ["closed", "closed"]
+    assert all(answer["status"] == "trained" for record in records for answer in record["answers"].values())
