@@ -77,7 +77,7 @@ class RunConfig(BaseModel):
     timeout_s: Annotated[float, Field(gt=0, le=12 * 3600, allow_inf_nan=False)] = 3600.0
     """Seconds that a client may train in one round."""
     in_flight_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 64.0
-    """Updates that may be on their way through the broker at a time, in MB; three may in any case."""
+    """Updates that may be on their way through the broker at a time, in MB; two may in any case."""
     evaluate_clients: bool = True
     """Whether clients evaluate the final model on their own held-out data."""
     max_failed_rounds: Annotated[int, Field(ge=1)] = 3

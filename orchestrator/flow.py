@@ -11,8 +11,8 @@ from collections.abc import Collection
 
 SLOW_S = 2.0
 """Seconds after which an update that is still being sent is on a slow line, and makes room for another beside it."""
-LEAST = 3
-"""Updates that may be on their way whatever their size: one that is sent, one that is taken in, one between the two."""
+LEAST = 2
+"""Updates that may be on their way whatever their size: one that is sent, and one that is taken in."""
 MOST = 16
 """How many times as many bytes as on fast lines may be on their way if all are on slow ones, of which only a part is
 there: see docs/scaling.md."""

@@ -29,7 +29,7 @@ def clients(field: Field, broker: Redis, count: int = COUNT, **environment: str)
 
 
 def run(field: Field, broker: Redis, run_dir: Path, *options: str, rounds: int = 2, count: int = COUNT) -> Program:
-    """Start a run in which three updates are all that may be on their way."""
+    """Start a run in which two updates are all that may be on their way."""
     return field.orchestrator(
         "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(rounds), "--clients", str(count),
         "--in-flight-mb", "0.0001", "--no-evaluate-clients", *options,
@@ -86,7 +86,7 @@ def all_waiting(program: Program, broker: Redis, count: int = COUNT) -> Iterator
 def test_no_more_updates_than_may_be_are_on_their_way_and_nothing_is_left(
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
-    # Given five clients, and room for three updates
+    # Given five clients, and room for two updates
     run_dir = tmp_path / "run"
     started = clients(field, broker)
     most = [0]
