@@ -11,14 +11,18 @@ from orchestrator.running_sum import RunningSum
 from orchestrator.taking_in import kept_record, update_path
 from tasks import arrays, sets
 
+KEPT_BYTES = 10**9
+"""Bytes of updates that are kept in files until their round closes: averaged all at once they take less time."""
+
 
 def adds_up(config: RunConfig, opened: OpenRound) -> bool:
     """Say whether the updates of a round are added up as they come.
 
-    They are many, no scorer asks for them again, their mean is wanted, and what one weighs doesn't depend on others.
+    They are large, no scorer asks for them again, their mean is wanted, and what one weighs doesn't depend on others.
     """
     return (
         opened.is_crowded
+        and len(opened.cohort) * opened.parameters.size_bytes > KEPT_BYTES
         and config.aggregator == "mean"
         and not config.verify
         and config.weighting == "examples"

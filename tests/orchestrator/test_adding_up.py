@@ -1,0 +1,85 @@
+"""Closing a crowded round whose updates are added up as they come gives what closing it at once gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator import adding_up, closing
+from orchestrator.adding_up import add_up, adds_up
+from orchestrator.records import FilledSlot, OpenRound
+from orchestrator.run_folder import RunFolder
+from orchestrator.taking_in import take_in, update_path
+from tasks import arrays
+from tasks.chunks import MemoryChunks
+from tasks.messages import Status
+from tests.support import PULL, blob_ref, publish_update, run_config, train_order, trained
+
+MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
+CLIENTS = [f"client-{number:02d}" for number in range(20)]
+
+
+def opened(**changes: object) -> OpenRound:
+    return OpenRound.model_validate(
+        {
+            "round_number": 1,
+            "cohort": dict.fromkeys(CLIENTS, "first"),
+            "parameters": blob_ref(size_bytes=10**8),
+            "is_crowded": True,
+            "started_at": "",
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "expected"),
+    [
+        ({}, {}, True),
+        ({"algorithm": "scaffold"}, {}, True),
+        ({}, {"is_crowded": False}, False),
+        ({}, {"parameters": blob_ref(size_bytes=10**6)}, False),
+        ({"aggregator": "median"}, {}, False),
+        ({"verify": ("norm",)}, {}, False),
+        ({"weighting": "steps"}, {}, False),
+        ({"algorithm": "fednova"}, {}, False),
+        ({"algorithm": "qfedavg"}, {}, False),
+    ],
+)
+def test_updates_are_added_up_where_nothing_asks_for_them_again(
+    config: dict[str, object], change: dict[str, object], expected: bool
+) -> None:
+    assert adds_up(run_config(**config), opened(**change)) is expected
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
+def test_a_crowded_round_is_closed_with_the_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+) -> None:
+    # Given a round of twenty clients, one of which failed, whose updates come in any order
+    monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
+    folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=20))
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    round_ = opened()
+    folder.save_open_round(round_)
+    chunks, parts = MemoryChunks(), list[FilledSlot]()
+    for number in np.random.default_rng(0).permutation(20):
+        order = train_order(CLIENTS[number])
+        update = {"point": np.full(3, 0.1 * number, np.float32), "steps": np.array(number)}
+        answer = trained(order, publish_update(chunks, order, update), num_examples=number + 1)
+        if number == 7:
+            answer = answer.model_copy(update={"status": Status.FAILED, "update": None})
+        parts.append(take_in(folder, chunks, 1, answer))
+        if adds_up(folder.config(), round_):
+            add_up(folder, round_)
+    # When it is closed
+    closed = closing.close_round(folder, 1, parts)
+    # Then the model is the mean, weighted by examples
+    assert closed.status == "closed"
+    counted = [number for number in range(20) if number != 7]
+    mean = sum((n + 1) * float(np.float32(0.1 * n)) for n in counted) / sum(n + 1 for n in counted)
+    np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], mean, rtol=1e-7)
+    # And what was added up is let go
+    assert update_path(folder, 1, CLIENTS[0]).exists() is (kept_bytes > 0)
