@@ -113,56 +113,35 @@ def at(learning_rate: float, **settings: float) -> Choice:
 
 
 CHOICES: Mapping[str, tuple[Choice, ...]] = {
-    "fedavg": (at(0.05), at(0.1), at(0.2), at(0.3), at(0.4)),
-    "fedprox": (at(0.1, mu=0.1), at(0.2, mu=0.01), at(0.2, mu=0.1), at(0.3, mu=0.01), at(0.4, mu=0.1)),
-    "fedavgm": (
-        at(0.05, momentum=0.9),
-        at(0.1, momentum=0.7),
-        at(0.1, momentum=0.9),
-        at(0.2, momentum=0.3),
-        at(0.2, momentum=0.5),
-    ),
+    "fedavg": (at(0.1), at(0.2), at(0.3), at(0.4)),
+    "fedprox": (at(0.2, mu=0.01), at(0.2, mu=0.1), at(0.3, mu=0.01), at(0.3, mu=0.1)),
+    "fedavgm": (at(0.1, momentum=0.7), at(0.1, momentum=0.9), at(0.2, momentum=0.3), at(0.2, momentum=0.5)),
     "fedadagrad": (
         at(0.1, server_learning_rate=0.03),
         at(0.1, server_learning_rate=0.1),
-        at(0.2, server_learning_rate=0.01),
         at(0.2, server_learning_rate=0.03),
         at(0.2, server_learning_rate=0.1, tau=0.01),
     ),
     "fedadam": (
-        at(0.1, server_learning_rate=0.003),
         at(0.1, server_learning_rate=0.01),
         at(0.2, server_learning_rate=0.01),
         at(0.2, server_learning_rate=0.01, tau=0.01),
         at(0.2, server_learning_rate=0.03, tau=0.01),
     ),
     "fedyogi": (
-        at(0.1, server_learning_rate=0.003),
         at(0.1, server_learning_rate=0.01),
         at(0.2, server_learning_rate=0.01),
         at(0.2, server_learning_rate=0.01, tau=0.01),
         at(0.2, server_learning_rate=0.03, tau=0.01),
     ),
-    "fednova": (at(0.05), at(0.1), at(0.2), at(0.3), at(0.4)),
-    "feddyn": (at(0.1, alpha=0.03), at(0.1, alpha=0.1), at(0.2, alpha=0.03), at(0.2, alpha=0.1), at(0.3, alpha=0.1)),
-    "scaffold": (at(0.05), at(0.1), at(0.1, server_learning_rate=1.5), at(0.2), at(0.3)),
-    "mime": (
-        at(0.03, momentum=0.0),
-        at(0.03, momentum=0.5),
-        at(0.03, momentum=0.9),
-        at(0.05, momentum=0.9),
-        at(0.1, momentum=0.3),
-    ),
-    "mimelite": (
-        at(0.03, momentum=0.9),
-        at(0.05, momentum=0.9),
-        at(0.1, momentum=0.5),
-        at(0.2, momentum=0.0),
-        at(0.2, momentum=0.3),
-    ),
-    "qfedavg": (at(0.1, q=0.1), at(0.2, q=0.01), at(0.2, q=0.1), at(0.2, q=1.0), at(0.3, q=0.1)),
+    "fednova": (at(0.1), at(0.2), at(0.3), at(0.4)),
+    "feddyn": (at(0.1, alpha=0.03), at(0.1, alpha=0.1), at(0.2, alpha=0.1), at(0.3, alpha=0.1)),
+    "scaffold": (at(0.1), at(0.1, server_learning_rate=1.5), at(0.2), at(0.3)),
+    "mime": (at(0.01, momentum=0.0), at(0.03, momentum=0.5), at(0.03, momentum=0.9), at(0.05, momentum=0.9)),
+    "mimelite": (at(0.05, momentum=0.9), at(0.1, momentum=0.5), at(0.2, momentum=0.0), at(0.2, momentum=0.3)),
+    "qfedavg": (at(0.2, q=0.01), at(0.2, q=0.1), at(0.2, q=1.0), at(0.3, q=0.1)),
 }
-"""Choices of learning rate and settings, five for each algorithm: the best of them, on one split and seed, counts."""
+"""Choices of learning rate and settings, four for each algorithm: the best of them, on one split and seed, counts."""
 
 
 def candidates(algorithm: str) -> list[Trial]:
@@ -172,12 +151,20 @@ def candidates(algorithm: str) -> list[Trial]:
     ]
 
 
+def tuned(outcomes: Outcomes) -> list[str]:
+    """Return the algorithms of which a choice has been run."""
+    return [name for name in CHOICES if any(trial in outcomes for trial in candidates(name))]
+
+
 def chosen(algorithm: str, split: str, outcomes: Outcomes) -> Trial:
     """Return the choice that was best at the end of the budget of those that have been run, for a split."""
     run = [trial for trial in candidates(algorithm) if trial in outcomes]
-    if not run:
-        raise click.ClickException(f"{algorithm} has not been run on {TUNED_ON}")
     return replace(max(run, key=lambda trial: final(outcomes[trial])), split=split)
+
+
+def splits_run(outcomes: Outcomes) -> list[str]:
+    """Return the splits on which an algorithm has been run as it was tuned."""
+    return [split for split in SEEDS if any(done(chosen(name, split, outcomes), outcomes) for name in tuned(outcomes))]
 
 
 def final(outcome: Outcome) -> float:
@@ -222,13 +209,13 @@ def rows_table(outcomes: Outcomes) -> str:
 
 def algorithms_table(outcomes: Outcomes) -> str:
     """Return the comparison as a Markdown table: accuracy at the end, and rounds to the target."""
-    lines = [
-        f"| `--algorithm` | {' | '.join(f'{split} | rounds to {TARGET:.0%}' for split in SEEDS)} |",
-        f"|---|{'---|---|' * len(SEEDS)}",
-    ]
-    for algorithm in CHOICES:
-        cells = []
-        for split in SEEDS:
+    splits = splits_run(outcomes)
+    columns = [f"{split} | rounds to {TARGET:.0%}" for split in splits]
+    lines = [f"| `--algorithm` | tried | {' | '.join(columns)} |", f"|---|---|{'---|---|' * len(splits)}"]
+    for algorithm in tuned(outcomes):
+        tried = [trial in outcomes for trial in candidates(algorithm)]
+        cells = [f"{sum(tried)} of {len(tried)}"]
+        for split in splits:
             best = chosen(algorithm, split, outcomes)
             found = done(best, outcomes)
             finals = [final(outcome) for outcome in found]
@@ -252,21 +239,32 @@ def _described(trial: Trial) -> str:
 
 def draw(outcomes: Outcomes, path: Path) -> None:
     """Draw accuracy by round: a column a split, a line an algorithm, the mean over seeds and some rounds."""
+    splits = splits_run(outcomes)
     figure, panels = plt.subplots(
-        len(PANELS), len(SEEDS), figsize=(15, 9), sharex=True, sharey="col", squeeze=False, layout="constrained"
+        len(PANELS),
+        len(splits),
+        figsize=(5 * len(splits), 9),
+        sharex=True,
+        sharey="col",
+        squeeze=False,
+        layout="constrained",
     )
     for row, algorithms in zip(panels, PANELS, strict=True):
-        for panel, split in zip(row, SEEDS, strict=True):
+        for panel, split in zip(row, splits, strict=True):
             for number, algorithm in enumerate(algorithms):
+                if algorithm not in tuned(outcomes):
+                    continue
                 found = [outcome.accuracies for outcome in done(chosen(algorithm, split, outcomes), outcomes)]
+                if not found:
+                    continue
                 means = smooth([mean(values) for values in zip(*found, strict=True)])
                 look = {"color": "black", "linewidth": 2.5} if number == 0 else {"color": f"C{number - 1}"}
                 panel.plot(range(SMOOTH, SMOOTH + len(means)), means, label=algorithm, **look)
             panel.set(ylim=(0.8 if split == "iid" else 0.4, 1.0))
             panel.grid(alpha=0.3)
         row[0].set_ylabel("accuracy on the test images")
-        row[-1].legend(loc="lower right", ncols=2)
-    for panel, split in zip(panels[0], SEEDS, strict=True):
+        row[splits.index(TUNED_ON)].legend(loc="lower right", ncols=2)
+    for panel, split in zip(panels[0], splits, strict=True):
         panel.set_title(split)
     for panel in panels[-1]:
         panel.set_xlabel(f"round (mean of the last {SMOOTH})")
@@ -306,7 +304,7 @@ def main(data: str | None, only: str, row: Sequence[int], tables: bool, processe
     if only != "rows":
         first = [trial for algorithm in CHOICES for trial in candidates(algorithm)]
         run(first)
-        best = [chosen(algorithm, split, outcomes) for algorithm in CHOICES for split in SEEDS]
+        best = [chosen(algorithm, split, outcomes) for algorithm in tuned(outcomes) for split in SEEDS]
         more = sorted((trial for choice in best for trial in with_seeds(choice)), key=_priority)
         run(more)
         texts["algorithms"] = algorithms_table(outcomes)
