@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist bench soak clean
+.PHONY: help run test check format setup dev compose-check attacks mnist bench scaling soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ FLOWER := $(if $(findstring --without-flower,$(ARGS)),,.venv-flower/.installed)
 
 bench: .venv/.dev $(FLOWER) ## What a round costs, here and with Flower: docs/performance.md (ARGS="--without-flower"; an hour)
 	$(BIN)/python -m benchmarks.performance $(ARGS)
+
+scaling: .venv/.dev ## What limits one Redis and one orchestrator: docs/scaling.md (ARGS="--docs"; two minutes)
+	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
