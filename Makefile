@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist bench compression kernel soak clean
+.PHONY: help run test check format setup dev compose-check attacks mnist bench compression kernel scaling soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +43,9 @@ bench: .venv/.dev $(FLOWER) ## What a round costs, here and with Flower: docs/pe
 
 compression: .venv/.dev ## What each compression costs and saves on MNIST: docs/compression.md (ARGS="--data DIR"; about an hour)
 	$(BIN)/python -m benchmarks.compression $(ARGS)
+
+scaling: .venv/.dev ## What limits one Redis and one orchestrator: docs/scaling.md (ARGS="--docs"; two minutes)
+	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)

@@ -6,16 +6,21 @@ turns are given in the order in which they were asked for. So the broker's memor
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection
 
-SLOW_S = 2.0
-"""Seconds after which an update that is still being sent is on a slow line, and makes room for another beside it."""
+LINE_BYTES_S = 125e6
+"""Bytes a second of a gigabit line. An update that is longer on its way than it would be if all that may be there
+shared such a line is on a slow one of its own, and makes room for another beside it."""
 LEAST = 2
 """Updates that may be on their way whatever their size: one that is sent, and one that is taken in."""
 MOST = 16
-"""How many times as many bytes as on fast lines may be on their way if all are on slow ones, of which only a part is
-there: see docs/scaling.md."""
+"""How many times as many bytes may be on their way if all are on slow lines: of these only a part is there yet."""
+LEAST_SLOW_S = 0.5
+"""Seconds that no line is slow for, as processes may take them."""
+LEAST_SLOW = 8
+"""Updates that may be on their way on slow lines whatever their size."""
 
 
 def updates_at_a_time(in_flight_bytes: float, update_bytes: int) -> int:
@@ -25,7 +30,12 @@ def updates_at_a_time(in_flight_bytes: float, update_bytes: int) -> int:
 
 def slow_updates_at_a_time(in_flight_bytes: float, update_bytes: int) -> int:
     """Return how many may be on their way if all are on slow lines; :func:`updates_at_a_time` says it of fast ones."""
-    return updates_at_a_time(MOST * in_flight_bytes, update_bytes)
+    return max(LEAST_SLOW, int(MOST * in_flight_bytes // max(1, update_bytes)))
+
+
+def slow_after_s(in_flight_bytes: float, update_bytes: int) -> float:
+    """Return the seconds after which an update that is still being sent is on a slow line."""
+    return max(LEAST_SLOW_S, updates_at_a_time(in_flight_bytes, update_bytes) * update_bytes / LINE_BYTES_S)
 
 
 class Flow:
@@ -34,13 +44,17 @@ class Flow:
     Args:
         limit: How many may be on their way, but for those that are on slow lines.
         most: How many may be on their way whatever their lines; None: the limit.
+        slow_s: Seconds after which an update that is still being sent is on a slow line.
         held: Orders that are not sent before their turn, as their clients share a worker's processes: of these no more
             than are on their way are carried out. To the others their turn says that they may send.
     """
 
-    def __init__(self, limit: int, most: int | None = None, held: Collection[str] = ()) -> None:
+    def __init__(
+        self, limit: int, most: int | None = None, slow_s: float = math.inf, held: Collection[str] = ()
+    ) -> None:
         self._limit = limit
         self._most = limit if most is None else most
+        self._slow_s = slow_s
         self._held = set(held)
         self._waiting: deque[str] = deque(held)
         self._ready: set[str] = set()
@@ -128,5 +142,7 @@ class Flow:
 
     def _has_room(self, now: float) -> bool:
         being_taken_in = set(self._parts.values())
-        slow = sum(now - since >= SLOW_S and order_id not in being_taken_in for order_id, since in self._since.items())
+        slow = sum(
+            now - since >= self._slow_s and order_id not in being_taken_in for order_id, since in self._since.items()
+        )
         return len(self._since) - slow < self._limit and len(self._since) < self._most

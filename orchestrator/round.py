@@ -14,7 +14,7 @@ from orchestrator.config import RunConfig
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, Term, ended_with_its_process, own_result
 from orchestrator.couriers import Chord
 from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
-from orchestrator.flow import Flow, slow_updates_at_a_time, updates_at_a_time
+from orchestrator.flow import Flow, slow_after_s, slow_updates_at_a_time, updates_at_a_time
 from orchestrator.peers import ask_peers
 from orchestrator.records import ClosedRound, HandedOut, LateAnswer, OpenRound, PeerScores, RoundRecord
 from orchestrator.run_folder import boot_id
@@ -151,6 +151,7 @@ class Round:
         return Flow(
             max(updates_at_a_time(*allowed), enough),
             max(slow_updates_at_a_time(*allowed), MOST_WORKERS * enough),
+            slow_after_s(*allowed),
             held,
         )
 

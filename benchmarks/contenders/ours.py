@@ -51,7 +51,7 @@ class Ours:
         """Carry out the rounds, and one more, since the end of a round is where the next begins."""
         run_dir = folder / "run"
         with programs(folder) as started:
-            url = self._start(started, case, num_rounds + 1, run_dir)
+            url = self.start(started, case, num_rounds + 1, run_dir)
             with Sampler(role_of, Traffic(lambda: url or started.embedded_url())) as sampler:
                 started.wait_until(lambda: num_lines(run_dir / "history.jsonl") > num_rounds, limit)
                 ended = history(run_dir)[-1]
@@ -64,7 +64,8 @@ class Ours:
         outcome = summarise(sampler.samples, marks, over, num_rounds + 1, ready)
         return replace(outcome, resident_mb=sampler.resident_mb())
 
-    def _start(self, started: Programs, case: Case, rounds: int, run_dir: Path) -> str | None:
+    def start(self, started: Programs, case: Case, rounds: int, run_dir: Path) -> str | None:
+        """Start orchestrator and clients; return the broker's URL, if it isn't the embedded one."""
         """Start orchestrator and clients; return the broker's URL, if it isn't the embedded one."""
         embedded = not self.tcp and self.shared == (case.num_clients > num_cores())
         url = None if embedded else started.server(tcp=self.tcp)

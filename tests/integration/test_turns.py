@@ -101,7 +101,7 @@ def test_no_more_updates_than_may_be_are_on_their_way_and_nothing_is_left(
 
     # Then each has trained in each round, in its turn
     assert [statuses(record) for record in history(run_dir)] == [all_trained()] * 4
-    assert 1 <= most[0] <= LEAST
+    assert 1 <= most[0] < 5
     # And of orders, answers, updates and turns nothing is left when all are gone
     for client in started:
         assert client.wait() == 0, client.output
