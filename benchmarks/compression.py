@@ -22,8 +22,8 @@ import matplotlib as mpl
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.mnist import paste
 from benchmarks.mnist_trials import FRACTION, NUM_CLIENTS
+from benchmarks.pasting import paste_into
 from benchmarks.simulation import Participant, simulate
 from orchestrator.config import RunConfig
 from tasks.messages import TrainOptions
@@ -85,9 +85,10 @@ SHARES = tuple(Trial(name) for name in ("none", "topk:0.05", "topk:0.01", "topk:
 """How little will do."""
 PAIRS = tuple(
     Trial(name)
-    for name in ("none", "topk:0.01", "benchmarks.topk_pairs:pairs:0.01", "benchmarks.topk_pairs:pairs:0.08")
+    for name in ("none", "topk:0.01", *(f"benchmarks.topk_pairs:pairs:{share}" for share in ("0.01", "0.02", "0.08")))
 )
-"""Signs against values in full: for the same bytes, and with 1 % of the values kept."""
+"""Signs against values in full: in as many bytes, with 1 % of the changes, and with as many changes in all the bytes
+that they then take."""
 SKEWED = tuple(Trial(trial.compression, "shards:2", trial.seed, 0.1, 100) for trial in MAIN if trial.seed == 0)
 """Where clients differ."""
 TABLES = {"iid": MAIN, "shares": SHARES, "pairs": PAIRS, "skewed": SKEWED}
@@ -208,10 +209,7 @@ def main(data: str, tables: bool, docs: bool) -> None:
         click.echo(text)
     draw(MAIN, outcomes, PLOT if docs else RESULTS.parent / PLOT.name)
     if docs:
-        page = DOCS.read_text(encoding="utf-8")
-        for name, text in texts.items():
-            page = paste(page, name, text)
-        DOCS.write_text(page, encoding="utf-8")
+        paste_into(DOCS, texts)
 
 
 if __name__ == "__main__":
