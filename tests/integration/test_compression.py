@@ -25,10 +25,10 @@ def test_a_client_that_is_killed_and_started_again_still_owes_what_it_owed(
 ) -> None:
     # Given a run of two clients that send the largest changes alone, without a disturbance
     whole, disturbed = tmp_path / "whole", tmp_path / "disturbed"
-    field.client(broker, "client-1", **part(1, 2), **MODEL)
-    field.client(broker, "client-2", **part(2, 2), **MODEL)
+    clients = [field.client(broker, f"client-{number}", **part(number, 2), **MODEL) for number in (1, 2)]
     program = start(field, broker, whole, "topk:0.05")
     assert program.wait() == 0, program.output
+    assert [each.wait() for each in clients] == [0, 0]
     assert {record["bytes_up"] < 0.1 * record["bytes_down"] for record in history(whole)} == {True}
 
     # When in another a client is killed while it trains the third round, and started again at once
