@@ -9,8 +9,8 @@ Karimireddy et al. 2021 (https://arxiv.org/abs/2008.03606), Algorithm 1 (Mime), 
 In the paper z is the round's own x, c is the mean over the round's own clients, and clients exchange with the server
 twice a round, for c must be known before they train. Here they exchange once: c is the mean gradient of the last
 round's updates at z, the model that the last round started from, and both go out with the next model. In the paper the
-corrections of a round's clients cancel in their mean at the round's start; here they don't, as c is of other clients, so
-the mean step goes along the last round's gradient. Where clients differ, that costs a lot (docs/results.md).
+corrections of a round's clients cancel in their mean at the round's start; here they don't, as c is of other clients,
+so the mean step goes along the last round's gradient. Where clients differ, that costs a lot (docs/results.md).
 In the first round there is none, and s is zero: clients train as in MimeLite.
 """
 
