@@ -1,4 +1,4 @@
-"""The contenders by name: ways to carry out federated rounds, and floors that none of them can go below."""
+"""The contenders by name: ways to carry out federated rounds, and floors to compare them with."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ def carry_out(redis: Redis, case: Case, num_rounds: int) -> tuple[list[float], b
     for _ in range(num_rounds):
         _round(redis, model, update, case.num_clients)
         marks.append(time.time())
-    return marks, bool(np.allclose(model, update))
+    # Ten thousand equal values summed in float32 are off by their third digit.
+    return marks, bool(np.allclose(model, update, rtol=0.01))
 
 
 def _round(redis: Redis, model: Values, update: Values, num_clients: int) -> None:
