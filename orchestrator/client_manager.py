@@ -46,6 +46,7 @@ class ClientManager:
         self._clock = clock
         self._workload = workload
         self._clients: dict[str, Announcement] = {}
+        self._connected: tuple[ConnectedClient, ...] | None = None
         self._num_examples: dict[str, int] = {}
         self._shared_queues: dict[str, str] = {}
         self._members: set[str] | None = None
@@ -67,6 +68,9 @@ class ClientManager:
             return [], []
         if self._clock() < self._hold_until:
             present = {**self._clients, **present}
+        if present == self._clients:
+            return [], []
+        self._connected = None
         for client_id in present.keys() - self._num_examples.keys():
             if self._workload not in (None, present[client_id].workload):
                 logger.warning(
@@ -89,14 +93,17 @@ class ClientManager:
     def close(self) -> None:
         """Take in no client from now on that isn't connected."""
         self._members = set(self._clients)
+        self._connected = None
 
-    def connected(self) -> list[ConnectedClient]:
+    def connected(self) -> Sequence[ConnectedClient]:
         """Return the clients that take orders, in the order in which they connected, as of the last look."""
-        return [
-            ConnectedClient(client_id, announcement)
-            for client_id, announcement in self._clients.items()
-            if self._is_welcome(announcement)
-        ]
+        if self._connected is None:
+            self._connected = tuple(
+                ConnectedClient(client_id, announcement)
+                for client_id, announcement in self._clients.items()
+                if self._is_welcome(announcement)
+            )
+        return self._connected
 
     def _is_welcome(self, announcement: Announcement) -> bool:
         if announcement.leaving or self._workload not in (None, announcement.workload):
@@ -119,7 +126,7 @@ class ClientManager:
         """Return how many processors the largest machine has that a client is on."""
         return max((announcement.hardware.num_cpus for announcement in self._clients.values()), default=1)
 
-    def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> list[ConnectedClient]:
+    def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> Sequence[ConnectedClient]:
         """Wait until at least ``minimum`` clients are connected and return all that are.
 
         Args:

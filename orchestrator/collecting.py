@@ -22,6 +22,8 @@ from tasks.turns import STOP
 
 logger = logging.getLogger(__name__)
 
+MOST_LOOKING = 0.05
+"""Share of the time that looks at all clients may take: with ten thousand of them one takes a while."""
 GRACE_S = 1.5
 """Seconds that an answer may take on its way, beyond what the order allows for the work."""
 
@@ -165,7 +167,7 @@ class Collector:
             now = self._clock()
             is_due, someone_vanished = self._is_tick_due(now), False
             if is_due:
-                if self._tick():
+                if self._look():
                     refill()
                 admit(deadline - now)
                 # What a client that has just vanished may have stored is read before its slot is given up.
@@ -173,7 +175,7 @@ class Collector:
                 collection.note_out()
             self._give_turns(collection)
             wake_up = min(deadline, self._next_tick) if now < deadline else self._next_tick
-            self._read_answers(collection, 0.0 if someone_vanished else max(0.0, wake_up - now))
+            self._read_answers(collection, 0.0 if someone_vanished else max(0.0, wake_up - self._clock()))
             if is_due:
                 self._look_after(collection)
             if self._clock() >= deadline:
@@ -185,6 +187,13 @@ class Collector:
         if is_due:
             self._next_tick = now + TICK_S
         return is_due
+
+    def _look(self) -> bool:
+        """Look after clients and own workers, the next time after a while in which that took no time to speak of."""
+        began = self._clock()
+        is_lost = self._tick()
+        self._next_tick = max(self._next_tick, began + (self._clock() - began) / MOST_LOOKING)
+        return is_lost
 
     def _give_turns(self, collection: _Collection) -> None:
         """Tell those whose turn it is, and send the orders that were held until now."""
@@ -268,10 +277,12 @@ class Collector:
         next_retry = started + RETRY_S
         task_ids = [task_id]
         while (now := self._clock()) < started + timeout_s:
-            if self._is_tick_due(now) and (self._tick() or now >= next_retry):
+            if self._is_tick_due(now) and (self._look() or now >= next_retry):
                 next_retry = now + 2 * (next_retry - started)
                 task_ids.append(again())
-            found = self._wire.courier.collect(task_ids, max(0.0, min(started + timeout_s, self._next_tick) - now))
+            found = self._wire.courier.collect(
+                task_ids, max(0.0, min(started + timeout_s, self._next_tick) - self._clock())
+            )
             if found:
                 return next(iter(found.values()))
         return None

@@ -9,7 +9,7 @@ nothing is missed, and a round of a thousand clients takes a thousand reads rath
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Set
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
@@ -21,6 +21,7 @@ LOOK_S = 1.0
 """Seconds between two looks at all results that are waited for."""
 _RETRY_S = 0.5
 _MAX_MESSAGES = 1000
+_PREFIX = result_key("")
 _NO_STRING = b"something else than a string"
 """Stands for what a client stored that isn't a string: it's no answer."""
 
@@ -48,13 +49,14 @@ class Results:
 
     def collect(self, task_ids: Collection[str], timeout_s: float, max_bytes: int) -> dict[str, bytes | str]:
         """Return the raw results of those of the tasks that have ended; see :class:`orchestrator.couriers.Courier`."""
+        awaited = frozenset(task_ids)
         try:
-            self._watch(task_ids)
+            self._watch(awaited)
             is_due = timeout_s <= 0 or time.monotonic() - self._looked >= LOOK_S
-            found = self._read(task_ids, max_bytes, everything=is_due)
+            found = self._read(awaited, max_bytes, everything=is_due)
             if not found and timeout_s > 0:
                 was_told = self._wait(timeout_s)
-                found = self._read(task_ids, max_bytes, everything=not was_told)
+                found = self._read(awaited, max_bytes, everything=not was_told)
         except (RedisError, OSError):
             self._pubsub.close()
             self._is_listening = False
@@ -65,30 +67,28 @@ class Results:
 
     def forget(self, task_ids: Collection[str]) -> None:
         """Remove the results of these tasks, and heed what is told of them no more."""
-        keys = [result_key(task_id) for task_id in task_ids]
-        self._ended.difference_update(keys)
-        self._watched.difference_update(keys)
-        if keys:
-            self._client.unlink(*keys)
+        self._ended.difference_update(task_ids)
+        self._watched.difference_update(task_ids)
+        if task_ids:
+            self._client.unlink(*map(result_key, task_ids))
 
     def expect_more(self, task_id: str) -> None:
         """Note that what was read of a task is not its end: it is read again when there is more."""
-        self._ended.discard(result_key(task_id))
+        self._ended.discard(task_id)
 
-    def _watch(self, task_ids: Collection[str]) -> None:
+    def _watch(self, task_ids: Set[str]) -> None:
         """Heed what is told of these tasks; those that weren't heeded until now may have ended already."""
         if not self._is_listening:
             self._pubsub.psubscribe(self._pattern)
             self._pubsub.subscribe(PRESENCE_CHANNEL)
             self._is_listening = True
-        new = {result_key(task_id) for task_id in task_ids} - self._watched
+        new = task_ids - self._watched
         self._watched |= new
         self._unseen |= new
 
-    def _read(self, task_ids: Collection[str], max_bytes: int, *, everything: bool) -> dict[str, bytes | str]:
+    def _read(self, task_ids: Set[str], max_bytes: int, *, everything: bool) -> dict[str, bytes | str]:
         """Return what is stored of all these tasks, or of those that are known to have ended."""
-        due = self._ended | self._unseen
-        ordered = sorted(task_id for task_id in task_ids if everything or result_key(task_id) in due)
+        ordered = sorted(task_ids if everything else (task_ids & self._ended) | (task_ids & self._unseen))
         self._unseen.clear()
         if everything:
             self._looked = time.monotonic()
@@ -102,7 +102,7 @@ class Results:
                 for value in pipe.execute(raise_on_error=False)
             ]
         found = {task_id: value for task_id, value in zip(ordered, values, strict=True) if value}
-        self._ended.update(result_key(task_id) for task_id in found)
+        self._ended.update(found)
         return found
 
     def _wait(self, timeout_s: float) -> bool:
@@ -113,9 +113,8 @@ class Results:
             left = 0.0 if was_told else max(0.0, deadline - time.monotonic())
             message = self._pubsub.get_message(timeout=left)
             if message is not None and message["type"] in ("message", "pmessage"):
-                self._ended.add(message["channel"].decode())
+                self._ended.update({message["channel"].decode().removeprefix(_PREFIX)} & self._watched)
                 was_told = True
             elif message is None and left == 0.0:
                 break
-        self._ended &= self._watched
         return was_told

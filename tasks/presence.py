@@ -6,6 +6,7 @@ An announcement is a key that expires unless it is refreshed, so a client that v
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Protocol
 
@@ -29,6 +30,20 @@ if value and known and type(said) == 'table' and said.incarnation == ARGV[1] the
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 """
+
+_REFRESH = """
+local standing = {}
+for index, key in ipairs(KEYS) do
+  local value = redis.pcall('GET', key)
+  if type(value) == 'string' and redis.sha1hex(value) == ARGV[index + 1] then
+    redis.call('PEXPIRE', key, ARGV[1])
+    standing[#standing + 1] = index
+  end
+end
+return standing
+"""
+_REFRESHED_AT_ONCE = 1000
+"""Announcements that the server keeps up in one step: a millisecond or two."""
 
 
 class Hardware(BaseModel):
@@ -89,18 +104,49 @@ class RedisRegistry:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._read: dict[bytes, tuple[bytes | None, Announcement | None]] = {}
+        self._up: dict[str, tuple[Announcement, str]] = {}
 
     def announce(self, announcement: Announcement) -> Announcement | None:
         """Put up or refresh an announcement, and return the one of this client that was there."""
         return self.announce_all([announcement])[0]
 
     def announce_all(self, announcements: Sequence[Announcement]) -> list[Announcement | None]:
-        """Put up or refresh announcements in one round trip; return of each the one of its client that was there."""
+        """Put up or refresh announcements in two round trips; return of each the one of its client that was there.
+
+        Of those that stand as they were put up before, only what tells them is sent: a worker may have thousands.
+        """
+        standing = self._refresh([said for said in announcements if self._is_up(said)])
+        others = [said for said in announcements if said.client_id not in standing]
+        former = dict(zip((said.client_id for said in others), self._put_up(others), strict=True))
+        return [former.get(said.client_id, said) for said in announcements]
+
+    def _is_up(self, announcement: Announcement) -> bool:
+        """Say whether an announcement, this very object, is the last that was put up of its client."""
+        return self._up.get(announcement.client_id, (None, ""))[0] is announcement
+
+    def _refresh(self, announcements: Sequence[Announcement]) -> set[str]:
+        """Keep from expiring what stands as it was put up, and return whose announcements do."""
+        parts = [
+            announcements[start : start + _REFRESHED_AT_ONCE]
+            for start in range(0, len(announcements), _REFRESHED_AT_ONCE)
+        ]
+        with self._client.pipeline(transaction=False) as pipe:
+            for part in parts:
+                keys = [client_key(said.client_id) for said in part]
+                marks = [self._up[said.client_id][1] for said in part]
+                pipe.eval(_REFRESH, len(part), *keys, str(_lifetime_ms(part[0])), *marks)
+            found = pipe.execute()
+        return {part[index - 1].client_id for part, standing in zip(parts, found, strict=True) for index in standing}
+
+    def _put_up(self, announcements: Sequence[Announcement]) -> list[Announcement | None]:
         values = [announcement.model_dump_json().encode() for announcement in announcements]
         with self._client.pipeline(transaction=False) as pipe:
             for announcement, value in zip(announcements, values, strict=True):
                 pipe.set(client_key(announcement.client_id), value, px=_lifetime_ms(announcement), get=True)
             former = pipe.execute()
+        for announcement, value in zip(announcements, values, strict=True):
+            mark = hashlib.sha1(value, usedforsecurity=False).hexdigest()
+            self._up[announcement.client_id] = (announcement, mark)
         return [
             announcement if was == value else _decode(was)
             for announcement, value, was in zip(announcements, values, former, strict=True)

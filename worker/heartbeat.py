@@ -33,7 +33,7 @@ class _Sign:
 class Heartbeat:
     """Keeps announcements up until it is told to stop; without any left, it ends its worker.
 
-    A heartbeat is two round trips, however many clients the worker serves.
+    A heartbeat is two or three round trips, however many clients the worker serves.
     """
 
     def __init__(self, client: Redis, announcements: Sequence[Announcement]) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from orchestrator.results import Results
 from tasks.names import PRESENCE_CHANNEL, client_key, result_key
-from tasks.presence import RedisRegistry
+from tasks.presence import Announcement, RedisRegistry
 from tests.integration.harness import url
 from tests.support import announcement
 
@@ -109,6 +110,42 @@ def test_many_announcements_are_put_up_and_read_at_once(broker: Redis) -> None:
     # And those alone that are still up become leaving ones
     registry.announce_all_leaving(own)
     assert reader.present() == {"ward-1": own[0].model_copy(update={"leaving": True}), "ward-2": other}
+
+
+def test_announcements_that_stand_are_kept_from_expiring(broker: Redis) -> None:
+    # Given announcements of more clients than are refreshed at once, soon to expire
+    registry = RedisRegistry(broker)
+    own = [announcement(f"ward-{number}") for number in range(2100)]
+    registry.announce_all(own)
+    for said in own:
+        broker.pexpire(client_key(said.client_id), 500)
+    # When one was replaced by another worker's, one is gone, and all are refreshed
+    other = announcement("ward-7", "other")
+    RedisRegistry(broker).announce(other)
+    broker.delete(client_key("ward-2050"))
+    expected: list[Announcement | None] = [*own]
+    expected[7], expected[2050] = other, None
+    # Then that is said, all stand again, and for long
+    assert registry.announce_all(own) == expected
+    assert registry.present() == {said.client_id: said for said in own}
+    assert min(broker.pttl(client_key(said.client_id)) for said in own) > 3000
+    # And when one says something else from now on, that stands
+    changed = announcement("ward-7", num_examples=3)
+    assert registry.announce_all([own[6], changed]) == [own[6], own[7]]
+    assert registry.present()["ward-7"] == changed
+
+
+def test_what_somebody_put_in_an_announcements_place_keeps_no_other_from_standing(broker: Redis) -> None:
+    # Given two clients, in place of one of whose announcements is a list
+    registry, own = RedisRegistry(broker), [announcement("anna"), announcement("bert")]
+    registry.announce_all(own)
+    broker.delete(client_key("anna"))
+    broker.rpush(client_key("anna"), "nonsense")
+    broker.pexpire(client_key("bert"), 500)
+    # When they are refreshed, then the other's is kept up all the same
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        registry.announce_all(own)
+    assert broker.pttl(client_key("bert")) > 3000
 
 
 def test_an_announcement_under_anothers_key_is_none(broker: Redis) -> None:
