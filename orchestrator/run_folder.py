@@ -17,6 +17,7 @@ from orchestrator.records import OpenRound, RoundRecord, Summary
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import replace_text
+from tasks.spare_files import SpareFiles
 
 R = TypeVar("R", bound=BaseModel)
 
@@ -90,6 +91,11 @@ class RunFolder:
         """Folder of what clients and orchestrator send each other, where all are on one machine."""
         return self.path / "blobs"
 
+    @property
+    def spare_files(self) -> SpareFiles:
+        """Files that updates are written over, where all are on one machine."""
+        return SpareFiles(self.blobs)
+
     def updates(self, round_number: int) -> Path:
         """Folder of the updates taken in for a round."""
         return self.path / "updates" / f"round-{round_number:04d}"
@@ -146,6 +152,8 @@ class RunFolder:
             file.write(f"{record.model_dump_json()}\n")
             file.flush()
             os.fsync(file.fileno())
+        for update in self.updates(record.round_number).glob("*.safetensors"):
+            self.spare_files.give(update)
         shutil.rmtree(self.path / "updates", ignore_errors=True)
         (self.path / "open-round.json").unlink(missing_ok=True)
 

@@ -57,13 +57,21 @@ class RunningSum:
     Args:
         folder: Folder of the round's updates.
         spec: Names, dtypes and shapes of the arrays of an update.
-        path_of: From a client's id to its update's file, which is removed once it has been added.
+        path_of: From a client's id to its update's file.
+        remove: Does away with a file once it has been added.
     """
 
-    def __init__(self, folder: Path, spec: Spec, path_of: Callable[[str], Path]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: Spec,
+        path_of: Callable[[str], Path],
+        remove: Callable[[Path], None] = Path.unlink,
+    ) -> None:
         self._folder = folder
         self._spec = spec
         self._path_of = path_of
+        self._remove = remove
         self._size = sum(math.prod(entry.shape) for entry in spec.values())
 
     def add(self, order: Sequence[str], weight: Weight, *, all_of_them: bool = False) -> None:
@@ -128,7 +136,7 @@ class RunningSum:
         )
         replace_text(self._state_path, added.model_dump_json(), durable=False)
         for client_id, _ in found:
-            self._path_of(client_id).unlink(missing_ok=True)
+            self._remove(self._path_of(client_id))
 
     def _write_sums(self, state: _State, weighted: Sequence[tuple[Arrays, float]]) -> None:
         """Add updates to the current sums, and put the result into the other file."""
