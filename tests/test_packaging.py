@@ -1,0 +1,32 @@
+"""What is left out of a package or an image is missed where nobody looks at first."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+NOT_SHIPPED = {"benchmarks", "examples", "scripts", "tests"}
+
+
+def shipped() -> set[str]:
+    """Return the packages that an installation has."""
+    return {pattern.removesuffix("*") for pattern in PYPROJECT["tool"]["setuptools"]["packages"]["find"]["include"]}
+
+
+def test_every_package_is_shipped() -> None:
+    # Given the folders with code, then they are all in an installation, but for those that nobody needs to run
+    folders = {path.parent.name for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")}
+    assert shipped() == folders - NOT_SHIPPED - {"build", "docs"}
+
+
+def test_an_image_is_built_from_every_package() -> None:
+    # Given what the build of an image may see, then every package that is shipped is in it
+    seen = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert [f"!{name}" for name in sorted(shipped()) if f"!{name}" not in seen] == []
+
+
+def test_every_package_has_its_place_among_the_layers() -> None:
+    # Given the contract on imports, then it knows every package that is shipped
+    assert set(PYPROJECT["tool"]["importlinter"]["root_packages"]) == shipped()
