@@ -81,6 +81,11 @@ class RedisChunks(ChunkedBlobs):
         self._leave_idle()
         return bool(self._redis.exists(name))
 
+    def count(self, names: Sequence[str]) -> int:
+        """Return how many chunks there are of these names."""
+        self._leave_idle()
+        return int(self._redis.exists(*names))
+
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names."""
         keys = list(names)

@@ -194,3 +194,14 @@ def test_the_memory_of_arrays_is_sent_as_it_is(broker: Redis) -> None:
     found = np.frombuffer(store.get(ref), np.float32)
     np.testing.assert_array_equal(found, values)
     assert not found.flags.writeable
+
+
+def test_of_a_blob_that_is_on_its_way_the_whole_chunks_are_counted(broker: Redis) -> None:
+    # Given a blob of three chunks, of which the server has two, and another's
+    store = RedisChunks(connect(broker))
+    size = blobs.CHUNK_BYTES
+    store.send([chunk("a:0", bytes(size)), chunk("a:1", bytes(size)), chunk("ab:0", b"1")], 60)
+    # Then that is how much is there, and of one that isn't begun nothing
+    assert store.num_bytes("a", 3 * size) == 2 * size
+    assert store.num_bytes("a", size) == size
+    assert store.num_bytes("b", 3 * size) == 0
