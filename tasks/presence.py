@@ -11,7 +11,7 @@ from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from tasks.errors import BrokerUnreachableError
 from tasks.names import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, client_key
@@ -104,11 +104,29 @@ class RedisRegistry:
         with self._client.pipeline(transaction=False) as pipe:
             for announcement, value in zip(announcements, values, strict=True):
                 pipe.set(client_key(announcement.client_id), value, px=_lifetime_ms(announcement), get=True)
-            former = pipe.execute()
+            try:
+                former = pipe.execute()
+            except OutOfMemoryError as error:
+                former = self._extend(announcements, error)
         return [
             announcement if was == value else _decode(was)
             for announcement, value, was in zip(announcements, values, former, strict=True)
         ]
+
+    def _extend(self, announcements: Sequence[Announcement], error: OutOfMemoryError) -> list[bytes]:
+        """Have what is announced live on, where the server has no memory for what is written anew; return what it is.
+
+        Raises:
+            OutOfMemoryError: ``error``, if something is not announced.
+        """
+        with self._client.pipeline(transaction=False) as pipe:
+            for announcement in announcements:
+                pipe.get(client_key(announcement.client_id))
+                pipe.pexpire(client_key(announcement.client_id), _lifetime_ms(announcement))
+            found = pipe.execute()[::2]
+        if None in found:
+            raise error
+        return found
 
     def tell(self, client_id: str) -> None:
         """Wake whoever waits for clients."""

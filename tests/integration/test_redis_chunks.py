@@ -16,6 +16,7 @@ from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
 from tasks import blobs
+from tasks import broker as tasks_broker
 from tasks.chunks import Chunk, Wanted
 from tasks.errors import BlobError
 from tasks.redis_chunks import MAX_IDLE_S, RedisChunks
@@ -102,6 +103,21 @@ def test_an_error_of_the_server_is_raised_and_the_store_goes_on(broker: Redis) -
     broker.config_set("maxmemory", 0)
     store.send([chunk("a", b"1")], 60)
     assert broker.get("a") == b"1"
+
+
+def test_memory_that_is_full_for_a_while_is_waited_for(broker: Redis) -> None:
+    # Given a server without memory for all chunks, for as long as others' are there
+    broker.set("others", bytes(8 * MIB))
+    broker.config_set("maxmemory", 12 * MIB)
+    path = broker.connection_pool.connection_kwargs["path"]
+    store = RedisChunks(tasks_broker.connect(f"redis+socket://{path}"))
+    data = os.urandom(9 * MIB)
+    taken_out = threading.Timer(0.5, broker.delete, ["others"])
+    taken_out.start()
+    # When a blob is sent, then it waits and is whole
+    ref = blobs.publish(store, "b", [memoryview(data)], 60)
+    taken_out.join()
+    assert store.get(ref) == data
 
 
 def test_connections_that_are_cut_in_the_middle_change_nothing(broker: Redis) -> None:
