@@ -1,7 +1,8 @@
 """Uploads of a round over clients' own lines, simulated; the turns are given by the real ``orchestrator.flow.Flow``.
 
 Deterministic. Lines are fluid: those that send share the broker's line fairly, none gets more than its own carries
-(max-min fairness). The loop looks as the collector does: when something has happened, and once a second.
+(max-min fairness). The loop looks as the collector does: when something has happened, when the flow says that something
+changes, and once a second.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ class Simulation:
         while self._num_taken < len(self._uploads):
             while coming and self._uploads[coming[0]].ready_s <= self._now:
                 self._flow.wait(str(coming.popleft()))
-            for order_id, _ in self._flow.give(self._now):
+            for order_id in self._flow.give(self._now):
                 self._unsent[int(order_id)] = self._update_bytes
             self._note()
             rates = shares({number: self._uploads[number].line_bytes_s for number in self._unsent}, self._line_bytes_s)
@@ -132,16 +133,16 @@ class Simulation:
         self._most_at_once = max(self._most_at_once, len(self._unsent) + len(self._queue) + len(self._taking))
 
     def _go_on(self, until: float, rates: Mapping[int, float]) -> None:
-        """Let time pass until something happens, or the next tick."""
+        """Let time pass until something happens, another turn may be given, or the next tick."""
         before, start = self._bytes(), self._now
-        self._now = max(min(until, self._next_tick()), self._now)
+        self._now = max(min(until, self._flow.next_change(self._now), self._next_tick()), self._now)
         for number, rate in rates.items():
             self._unsent[number] -= rate * (self._now - start)
         self._byte_seconds += (before + self._bytes()) / 2 * (self._now - start)
         for number in [number for number, left in self._unsent.items() if left < _DONE * self._update_bytes]:
             del self._unsent[number]
             self._sent_s[number] = self._now
-            self._flow.answered(str(number), f"part-{number}")
+            self._flow.answered(str(number), f"part-{number}", self._now)
             self._queue.append(number)
 
     def _take_in(self) -> None:

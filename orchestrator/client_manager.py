@@ -122,9 +122,10 @@ class ClientManager:
         """Return the queue that a client's orders go to, as it announced when it was last seen."""
         return self._shared_queues.get(client_id) or client_queue(client_id)
 
-    def most_cpus(self) -> int:
-        """Return how many processors the largest machine has that a client is on."""
-        return max((announcement.hardware.num_cpus for announcement in self._clients.values()), default=1)
+    def num_processes(self, client_id: str) -> int:
+        """Return how many orders a client's worker carries out at a time; 1 for a client that is not there."""
+        announcement = self._clients.get(client_id)
+        return announcement.num_processes if announcement else 1
 
     def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> Sequence[ConnectedClient]:
         """Wait until at least ``minimum`` clients are connected and return all that are.

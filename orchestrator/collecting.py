@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from orchestrator.answers import MAX_ANSWER_BYTES, read_answer, says_ready
 from orchestrator.client_manager import ClientManager
 from orchestrator.flow import Flow
+from orchestrator.held_orders import HeldOrders
 from orchestrator.slots import Slot, Slots
-from orchestrator.taking_in import discard_updates
+from orchestrator.taking_in import bytes_sent, discard_updates
 from orchestrator.wire import TICK_S, Wire
 from tasks.messages import Answer, Order, TrainOrder
 from tasks.names import update_blob
@@ -32,6 +33,7 @@ MAX_OUTSTANDING = 1000
 RETRY_S = 300.0
 """Seconds after which a task of the orchestrator's own is taken for lost with a worker that isn't supervised here, and
 sent again; each time twice as many. One that was only slow is done twice then, which changes nothing."""
+SILENT = "nothing more of its update came in its turn, while others waited for theirs"
 
 Fill = Callable[[Slot, Answer], str | None]
 
@@ -44,6 +46,7 @@ class _Collection:
     slots: Slots
     fill: Fill
     flow: Flow
+    held: HeldOrders
     out: dict[str, Order] = field(default_factory=dict)
     """The orders that are out, by their ids: those of open slots but for the ones that are held."""
 
@@ -51,7 +54,7 @@ class _Collection:
         """Look anew which orders are out."""
         orders = [slot.order for slot in self.slots.open()]
         self.out.clear()
-        self.out.update({order.order_id: order for order in orders if not self.flow.is_held(order.order_id)})
+        self.out.update({order.order_id: order for order in orders if not self.held.is_held(order.order_id)})
 
 
 class Collector:
@@ -120,8 +123,7 @@ class Collector:
         self._wire.courier.forget([order.order_id])
         if isinstance(order, TrainOrder):
             self._wire.courier.take_turns_away([order])
-            name = update_blob(order.client_id, order.run_id, order.round_number)
-            discard_updates(self._wire.blobs, [name], order.parameters.size_bytes)
+        self._discard_update(order)
 
     def _stop(self, order: Order) -> None:
         """Tell a client, once, that its update isn't wanted any more: one that has vanished is never heard of again."""
@@ -142,39 +144,40 @@ class Collector:
         refill: Callable[[], None] = lambda: None,
         admit: Callable[[float], None] = lambda _left_s: None,
         flow: Flow | None = None,
+        held: HeldOrders | None = None,
     ) -> None:
         """Fill all of ``slots``.
 
         Args:
             task: The task that carries the orders.
-            slots: The slots; their orders are out, but for those that the flow holds back.
+            slots: The slots; their orders are out, but for those that are held back.
             timeout_s: Seconds after which open slots are filled as lost.
             fill: Called once for each slot, with what fills it; returns the task that takes the update in, if it is to
                 be known when that is done.
             refill: Called when what was done with filled slots is lost and must be done again.
             admit: Called with the seconds that are left, to add slots for clients that have come.
             flow: Says whose turn it is to send an update; without it all may at once.
+            held: The orders that are held back; None: there are none.
         """
-        collection = _Collection(task, slots, fill, flow or Flow(sys.maxsize))
-        deadline = self._clock() + timeout_s
-        # In a round that is taken up again, orders that the flow holds may have been carried out before.
-        held = [slot.order for slot in slots.open() if collection.flow.is_held(slot.order.order_id)]
-        if held:
-            collection.out.update({order.order_id: order for order in held})
-            self._read_answers(collection, 0.0)
-        collection.note_out()
+        collection = _Collection(task, slots, fill, flow or Flow(sys.maxsize), held or HeldOrders())
+        deadline, retry_s = self._clock() + timeout_s, RETRY_S
+        self._read_held(collection)
         while slots.has_open():
             now = self._clock()
             is_due, someone_vanished = self._is_tick_due(now), False
             if is_due:
-                if self._look():
+                is_overdue = collection.flow.oldest_s(now) >= retry_s
+                if self._look() or is_overdue:
                     refill()
+                    retry_s *= 1 + is_overdue
                 admit(deadline - now)
                 # What a client that has just vanished may have stored is read before its slot is given up.
                 someone_vanished = bool(slots.lost(self._manager.incarnations()))
                 collection.note_out()
+            self._give_up_silent(collection)
+            self._send_held(collection)
             self._give_turns(collection)
-            wake_up = min(deadline, self._next_tick) if now < deadline else self._next_tick
+            wake_up = min(self._next_tick, collection.flow.next_change(now), deadline if now < deadline else math.inf)
             self._read_answers(collection, 0.0 if someone_vanished else max(0.0, wake_up - self._clock()))
             if is_due:
                 self._look_after(collection)
@@ -195,20 +198,54 @@ class Collector:
         self._next_tick = max(self._next_tick, began + (self._clock() - began) / MOST_LOOKING)
         return is_lost
 
+    def _read_held(self, collection: _Collection) -> None:
+        """Read what was answered to orders that are held: in a round that is taken up again they may have been sent."""
+        held = [slot.order for slot in collection.slots.open() if collection.held.is_held(slot.order.order_id)]
+        if held:
+            collection.out.update({order.order_id: order for order in held})
+            self._read_answers(collection, 0.0)
+        collection.note_out()
+
+    def _send_held(self, collection: _Collection) -> None:
+        """Send orders that were held until now."""
+        slots = [collection.slots.find_open(order_id) for order_id in collection.held.release()]
+        orders = [slot.order for slot in slots if slot is not None]
+        if orders:
+            self.send(collection.task, orders)
+            collection.out.update({order.order_id: order for order in orders})
+
     def _give_turns(self, collection: _Collection) -> None:
-        """Tell those whose turn it is, and send the orders that were held until now."""
-        held = []
-        for order_id, was_held in collection.flow.give(self._clock()):
+        """Tell those whose turn it is."""
+        for order_id in collection.flow.give(self._clock()):
             slot = collection.slots.find_open(order_id)
             if slot is None:
                 collection.flow.over(order_id)
-            elif was_held:
-                held.append(slot.order)
             else:
                 self._wire.courier.give_turn(slot.order)
-        if held:
-            self.send(collection.task, held)
-            collection.out.update({order.order_id: order for order in held})
+
+    def _give_up_silent(self, collection: _Collection) -> None:
+        """Give up those whose turn others wait for in vain, as nothing comes of their updates."""
+        flow, silent = collection.flow, []
+        for order_id in flow.silent(self._clock()):
+            slot = collection.slots.find_open(order_id)
+            if slot is None:
+                flow.over(order_id)
+            elif not flow.looked_at(order_id, self._bytes_sent(slot.order), self._clock()):
+                silent.append((slot, slot.lost(SILENT)))
+        self._give_up(collection, silent)
+
+    def _bytes_sent(self, order: Order) -> int:
+        """Return how much of the update is there that was ordered."""
+        if not isinstance(order, TrainOrder):
+            return 0
+        name = update_blob(order.client_id, order.run_id, order.round_number)
+        return bytes_sent(self._wire.blobs, name, order.parameters.size_bytes)
+
+    def _discard_update(self, order: Order) -> None:
+        """Remove what is there of the update that was ordered, if one was."""
+        if isinstance(order, TrainOrder):
+            name = update_blob(order.client_id, order.run_id, order.round_number)
+            discard_updates(self._wire.blobs, [name], order.parameters.size_bytes)
 
     def _read_answers(self, collection: _Collection, pause_s: float) -> None:
         """Wait for answers, and fill their slots."""
@@ -217,12 +254,14 @@ class Collector:
         taken_in = []
         for task_id, raw in self._wire.courier.collect(task_ids, pause_s, MAX_ANSWER_BYTES).items():
             slot = slots.find_open(task_id)
-            if slot is None and flow.taken_in(task_id):
+            if slot is None and (order_id := flow.taken_in(task_id)) is not None:
                 taken_in.append(task_id)
+                collection.held.over(order_id)
             elif slot is None:
                 self._take_late(raw, self._outstanding[task_id])
             elif says_ready(raw, slot.order):
                 self._wire.courier.expect_more(task_id)
+                collection.held.was_sent(task_id)
                 flow.wait(task_id)
                 if flow.has_turn(task_id):
                     self._wire.courier.give_turn(slot.order)  # the broker may have forgotten that it was told
@@ -235,10 +274,10 @@ class Collector:
         """Send their orders again to clients that were started anew, and give up those that have vanished."""
         present = self._manager.incarnations()
         anew = [
-            slot for slot in collection.slots.started_anew(present) if not collection.flow.is_held(slot.order.order_id)
+            slot for slot in collection.slots.started_anew(present) if not collection.held.is_held(slot.order.order_id)
         ]
         for slot in anew:
-            collection.flow.sent_anew(slot.order.order_id, self._clock())
+            collection.flow.over(slot.order.order_id)
         if anew:
             orders = [slot.order for slot in anew]
             self._wire.courier.take_turns_away(orders)
@@ -261,6 +300,10 @@ class Collector:
         for slot, answer in lost:
             if collection.flow.is_ready(slot.order.order_id):
                 self._stop(slot.order)
+            if collection.flow.has_turn(slot.order.order_id):
+                # What it has sent makes room for others' now, and what it may still send as soon as it has answered.
+                self._discard_update(slot.order)
+                self.expect_late([slot.order])
             self._wire.courier.withdraw(slot.order, self._manager.queue)
             self._fill(collection, answer)
 
@@ -292,4 +335,7 @@ class Collector:
         slot = collection.slots.fill(answer.order_id, answer)
         if slot is not None:
             part_id = collection.fill(slot, answer)
-            collection.flow.answered(answer.order_id, part_id if answer.update is not None else None)
+            awaited = part_id if answer.update is not None else None
+            collection.flow.answered(answer.order_id, awaited, self._clock())
+            if awaited is None:
+                collection.held.over(answer.order_id)

@@ -7,8 +7,7 @@ turns are given in the order in which they were asked for. So the broker's memor
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Collection
+from dataclasses import dataclass
 
 LINE_BYTES_S = 125e6
 """Bytes a second of a gigabit line. An update that is longer on its way than it would be if all that may be there
@@ -38,43 +37,45 @@ def slow_after_s(in_flight_bytes: float, update_bytes: int) -> float:
     return max(LEAST_SLOW_S, updates_at_a_time(in_flight_bytes, update_bytes) * update_bytes / LINE_BYTES_S)
 
 
+@dataclass(slots=True)
+class _Turn:
+    """A turn that was given: since when, what was there of the update at the last look, and when that was."""
+
+    since: float
+    num_bytes: int
+    looked: float
+
+
 class Flow:
     """The updates of a round that are on their way, and those that wait for their turn.
+
+    Times are seconds that only go up.
 
     Args:
         limit: How many may be on their way, but for those that are on slow lines.
         most: How many may be on their way whatever their lines; None: the limit.
         slow_s: Seconds after which an update that is still being sent is on a slow line.
-        held: Orders that are not sent before their turn, as their clients share a worker's processes: of these no more
-            than are on their way are carried out. To the others their turn says that they may send.
+        patience_s: Seconds in which something of an update must come, if others wait and there is no room.
     """
 
     def __init__(
-        self, limit: int, most: int | None = None, slow_s: float = math.inf, held: Collection[str] = ()
+        self, limit: int, most: int | None = None, slow_s: float = math.inf, patience_s: float = math.inf
     ) -> None:
         self._limit = limit
         self._most = limit if most is None else most
         self._slow_s = slow_s
-        self._held = set(held)
-        self._waiting: deque[str] = deque(held)
+        self._patience_s = patience_s
+        self._waiting: dict[str, None] = {}
         self._ready: set[str] = set()
-        self._since: dict[str, float] = {}
+        self._sending: dict[str, _Turn] = {}
+        self._sent: dict[str, float] = {}
         self._parts: dict[str, str] = {}
-
-    def is_held(self, order_id: str) -> bool:
-        """Say whether an order has not been sent yet."""
-        return order_id in self._held
-
-    def hold(self, order_id: str) -> None:
-        """Have an order wait before it is sent."""
-        self._held.add(order_id)
-        self._waiting.append(order_id)
 
     def wait(self, order_id: str) -> None:
         """Have an order's update, which is ready, wait for its turn; asked for again, nothing changes."""
         if order_id not in self._ready:
             self._ready.add(order_id)
-            self._waiting.append(order_id)
+            self._waiting[order_id] = None
 
     def is_ready(self, order_id: str) -> bool:
         """Say whether an order was carried out, and its update waits for its turn or has got it."""
@@ -82,67 +83,78 @@ class Flow:
 
     def has_turn(self, order_id: str) -> bool:
         """Say whether an order's update is on its way."""
-        return order_id in self._since
+        return order_id in self._sending or order_id in self._sent
 
-    def give(self, now: float) -> list[tuple[str, bool]]:
-        """Give turns as there is room; return each order, and whether it was held until now.
-
-        Args:
-            now: Seconds that only go up.
-        """
+    def give(self, now: float) -> list[str]:
+        """Give turns as there is room, and return to whom."""
         given = []
         while self._waiting and self._has_room(now):
-            order_id = self._waiting.popleft()
-            self._since[order_id] = now
-            given.append((order_id, order_id in self._held))
-            self._held.discard(order_id)
+            order_id = next(iter(self._waiting))
+            del self._waiting[order_id]
+            self._sending[order_id] = _Turn(now, 0, now)
+            given.append(order_id)
         return given
 
-    def answered(self, order_id: str, part_id: str | None) -> None:
-        """Note that an update has been sent, and which task takes it in; None: there is nothing to take in."""
-        if order_id not in self._since:
-            self.over(order_id)
-        elif part_id is None:
-            del self._since[order_id]
-        else:
+    def next_change(self, now: float) -> float:
+        """Return when there may be room, or somebody to be looked at, if nothing else happens until then."""
+        if not self._waiting:
+            return math.inf
+        times = [turn.looked + self._patience_s for turn in self._sending.values()]
+        if self._num_on_their_way() < self._most:
+            times += [turn.since + self._slow_s for turn in self._sending.values()]
+        return min((time for time in times if time > now), default=math.inf)
+
+    def silent(self, now: float) -> list[str]:
+        """Return those whose turn others wait for, and of whose updates nothing is known to have come for long."""
+        if not self._waiting or self._has_room(now):
+            return []
+        return [order_id for order_id, turn in self._sending.items() if turn.looked + self._patience_s <= now]
+
+    def looked_at(self, order_id: str, num_bytes: int, now: float) -> bool:
+        """Note how much of an update is there; False if that is no more than it was at the last look."""
+        turn = self._sending[order_id]
+        is_more = num_bytes > turn.num_bytes
+        if is_more:
+            turn.num_bytes, turn.looked = num_bytes, now
+        return is_more
+
+    def answered(self, order_id: str, part_id: str | None, now: float) -> None:
+        """Note that an update has been sent, and which task takes it in; None: there is nothing to wait for."""
+        self.over(order_id)
+        if part_id is not None:
+            self._sent[order_id] = now
             self._parts[part_id] = order_id
 
     def parts(self) -> list[str]:
         """Return the tasks that are to take updates in, for which there is no room else."""
         return list(self._parts)
 
-    def taken_in(self, part_id: str) -> bool:
-        """Note that a task has taken an update in; False if it is none of these."""
+    def taken_in(self, part_id: str) -> str | None:
+        """Note that a task has taken an update in, and return its order; None if it is none of these."""
         order_id = self._parts.pop(part_id, None)
         if order_id is not None:
-            self._since.pop(order_id, None)
-        return order_id is not None
+            self._sent.pop(order_id, None)
+        return order_id
 
-    def renew(self, parts: dict[str, str]) -> None:
-        """Have other tasks take in what is to be taken in: part's id -> order's id."""
-        self._parts = {part_id: order_id for part_id, order_id in parts.items() if order_id in self._since}
+    def oldest_s(self, now: float) -> float:
+        """Return for how many seconds the oldest task has been there that is to take an update in; 0: there is none."""
+        return now - min(self._sent.values(), default=now)
 
-    def sent_anew(self, order_id: str, now: float) -> None:
-        """Note that an order is sent again, to a client that was started anew: its update is made, and asked for, anew.
-
-        One that was held until it had its turn keeps that.
-        """
-        keeps = order_id in self._since and order_id not in self._ready
-        self.over(order_id)
-        if keeps:
-            self._since[order_id] = now
+    def renew(self, parts: dict[str, str], now: float) -> None:
+        """Have other tasks too take in what is to be taken in: part's id -> order's id. The first of them counts."""
+        self._parts |= {part_id: order_id for part_id, order_id in parts.items() if order_id in self._sent}
+        self._sent = dict.fromkeys(self._sent, now)
 
     def over(self, order_id: str) -> None:
-        """Note that an order's slot is filled without an update."""
-        self._held.discard(order_id)
+        """Note that nothing is on its way for an order: its slot is filled without an update, or it is sent again."""
         self._ready.discard(order_id)
-        self._since.pop(order_id, None)
-        if order_id in self._waiting:
-            self._waiting.remove(order_id)
+        self._waiting.pop(order_id, None)
+        self._sending.pop(order_id, None)
+        self._sent.pop(order_id, None)
+
+    def _num_on_their_way(self) -> int:
+        return len(self._sending) + len(self._sent)
 
     def _has_room(self, now: float) -> bool:
-        being_taken_in = set(self._parts.values())
-        slow = sum(
-            now - since >= self._slow_s and order_id not in being_taken_in for order_id, since in self._since.items()
-        )
-        return len(self._since) - slow < self._limit and len(self._since) < self._most
+        num_slow = sum(turn.since + self._slow_s <= now for turn in self._sending.values())
+        return self._num_on_their_way() - num_slow < self._limit and self._num_on_their_way() < self._most

@@ -18,7 +18,9 @@ from typing import Any
 
 from celery import Celery
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
@@ -65,15 +67,37 @@ class Publisher:
         Raises:
             RedisError: If the server refuses one for another reason, or stays away.
         """
+        unsent = list(calls)
+        retry = self._client.get_retry() or Retry(NoBackoff(), 0)
+        retry.call_with_retry(
+            lambda: self._send(unsent),
+            lambda _error: None,
+            # What was interrupted otherwise was tried again when it came here.
+            is_retryable=lambda error: isinstance(error, OutOfMemoryError),
+        )
+
+    def _send(self, unsent: list[Call]) -> None:
+        """Put tasks on their queues; those that the server has no memory for stay in the list.
+
+        Raises:
+            OutOfMemoryError: If there are such.
+            RedisError: If the server refuses one for another reason, or stays away.
+        """
         with self._client.pipeline(transaction=False) as pipe:
-            for call in calls:
+            for call in unsent:
                 pipe.lpush(call.queue, self._envelope(call))
             results = pipe.execute(raise_on_error=False)
-        for call, result in zip(calls, results, strict=True):
-            if isinstance(result, ResponseError) and str(result).startswith("WRONGTYPE"):
+        refused = []
+        for call, result in zip(unsent, results, strict=True):
+            if isinstance(result, OutOfMemoryError):
+                refused.append((call, result))
+            elif isinstance(result, ResponseError) and str(result).startswith("WRONGTYPE"):
                 logger.warning("task %s can't be sent: %s isn't a queue", call.task_id, call.queue)
             elif isinstance(result, Exception):
                 raise result
+        unsent[:] = [call for call, _ in refused]
+        for _, error in refused:
+            raise error
 
     def _envelope(self, call: Call) -> str:
         make: Any = self._app.amqp.as_task_v2

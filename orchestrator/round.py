@@ -15,6 +15,7 @@ from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, Term, ended_wit
 from orchestrator.couriers import Chord
 from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
 from orchestrator.flow import Flow, slow_after_s, slow_updates_at_a_time, updates_at_a_time
+from orchestrator.held_orders import HeldOrders
 from orchestrator.peers import ask_peers
 from orchestrator.records import ClosedRound, HandedOut, LateAnswer, OpenRound, PeerScores, RoundRecord
 from orchestrator.run_folder import boot_id
@@ -22,6 +23,7 @@ from orchestrator.slots import Slot, Slots
 from orchestrator.taking_in import discard_updates, kept_answer
 from tasks import names
 from tasks.blobs import BlobRef
+from tasks.broker import CHUNK_TIMEOUT_S
 from tasks.messages import Answer, Order, Status, TrainOrder, encode
 from tasks.seeds import derive_seed
 
@@ -32,8 +34,8 @@ MAX_CHORDS = 3
 """How often a round's chord is started at the most, when pool processes of the own workers are killed."""
 MIN_LEFT_SHARE = 0.1
 """Share of the timeout that must be left for a client to join a round that is open."""
-MOST_WORKERS = 8
-"""Of so many machines the workers that many clients share have enough orders to go on with, where training is long."""
+ORDERS_A_PROCESS = 2
+"""Orders that are out for each process of a worker that many clients share: one that it carries out, and the next."""
 
 
 class Round:
@@ -51,7 +53,9 @@ class Round:
         term = context.term(context.config.timeout_s)
         orders = [self._order(client_id, term) for client_id in sorted(opened.cohort)]
         self._slots = Slots(orders, opened.cohort)
-        self._flow = self._new_flow(orders)
+        self._flow = self._new_flow()
+        self._held = HeldOrders()
+        self._hold_back(orders)
         self._connected_before = {client.client_id for client in context.manager.connected()}
         self._chords: list[Chord] = []
         self._called: list[str] = []
@@ -71,7 +75,7 @@ class Round:
         self._open_chord()
         orders = self._slots.orders()
         self._context.collector.send(
-            names.TRAIN_TASK, [order for order in orders if not self._flow.is_held(order.order_id)]
+            names.TRAIN_TASK, [order for order in orders if not self._held.is_held(order.order_id)]
         )
 
     def run(self) -> RoundRecord:
@@ -93,6 +97,7 @@ class Round:
             refill=self._start_chord_anew,
             admit=self._admit,
             flow=self._flow,
+            held=self._held,
         )
         context.collector.expect_late(self._unanswered())
         closed = self._closed()
@@ -133,26 +138,33 @@ class Round:
             broadcast=opened.broadcast,
             compression=context.config.compression,
             accepted=context.accepted.get(client_id, ""),
-            waits_for_turn=self._is_crowded and not self._is_held_back(client_id),
+            waits_for_turn=self._is_crowded and not context.config.local,
         )
 
-    def _is_held_back(self, client_id: str) -> bool:
-        """Say whether a client shares its worker, so that its order waits for its turn instead of its update."""
-        return self._context.manager.queue(client_id) != names.client_queue(client_id)
+    def _hold_back(self, orders: Sequence[Order]) -> list[Order]:
+        """Hold orders back to clients that share a worker, if the round is crowded; return the others."""
+        manager, others = self._context.manager, []
+        for order in orders:
+            queue = manager.queue(order.client_id)
+            if self._is_crowded and queue != names.client_queue(order.client_id):
+                room = ORDERS_A_PROCESS * manager.num_processes(order.client_id)
+                self._held.hold(order.order_id, queue, room)
+            else:
+                others.append(order)
+        return others
 
-    def _new_flow(self, orders: Sequence[TrainOrder]) -> Flow:
-        """Return the flow of the round's updates, all of which may be on their way at once if they are few."""
-        if not self._is_crowded:
+    def _new_flow(self) -> Flow:
+        """Return the flow of the round's updates: all may be on their way if they are few, or aren't carried."""
+        config = self._context.config
+        if not self._is_crowded or config.local:
             return Flow(sys.maxsize)
-        held = [order.order_id for order in orders if self._is_held_back(order.client_id)]
-        # Each process of a worker that many share has an order to go on with.
-        enough = 2 * self._context.manager.most_cpus() if held else 0
-        allowed = self._context.config.in_flight_mb * 1e6, self._opened.parameters.size_bytes
+        allowed = config.in_flight_mb * 1e6, self._opened.parameters.size_bytes
         return Flow(
-            max(updates_at_a_time(*allowed), enough),
-            max(slow_updates_at_a_time(*allowed), MOST_WORKERS * enough),
+            updates_at_a_time(*allowed),
+            slow_updates_at_a_time(*allowed),
             slow_after_s(*allowed),
-            held,
+            # A client gives a connection up on which a chunk has taken longer, and begins anew.
+            min(CHUNK_TIMEOUT_S, config.timeout_s / 2),
         )
 
     def _admit(self, left_s: float) -> None:
@@ -175,11 +187,7 @@ class Round:
         incarnations = {client.client_id: client.announcement.incarnation for client in newcomers}
         self._opened = self._opened.model_copy(update={"cohort": {**self._opened.cohort, **incarnations}})
         new = [slot.order for slot in self._slots.open() if slot.order.client_id in incarnations]
-        if self._is_crowded:
-            for order in [order for order in new if self._is_held_back(order.client_id)]:
-                self._flow.hold(order.order_id)
-                new.remove(order)
-        context.collector.send(names.TRAIN_TASK, new)
+        context.collector.send(names.TRAIN_TASK, self._hold_back(new))
         context.folder.save_open_round(self._opened)
 
     def _unanswered(self) -> list[Order]:
@@ -190,6 +198,7 @@ class Round:
         for slot in self._slots.open():
             answer = kept_answer(self._context.folder, slot.order)
             if answer is not None and self._slots.fill(slot.order.order_id, answer):
+                self._held.over(slot.order.order_id)
                 self._fill(slot, answer)
 
     def _open_chord(self) -> None:
@@ -207,14 +216,15 @@ class Round:
         logger.warning("round %d: its chord is started anew", self._opened.round_number)
         self._open_chord()
         parts = {self._fill_chord(slot, answer): slot.order.order_id for slot, answer in self._slots.filled()}
-        self._flow.renew(parts)
+        self._flow.renew(parts, self._context.clock())
 
-    def _fill(self, slot: Slot, answer: Answer) -> str:
+    def _fill(self, slot: Slot, answer: Answer) -> str | None:
+        """Have an answer taken in, and return the task that does it if it is to be known when that is done."""
         part_id = self._fill_chord(slot, answer)
         self._context.report(
             SlotFilled(self._opened.round_number, answer.client_id, answer.status, answer.reason, dict(answer.metrics))
         )
-        return part_id
+        return part_id if self._is_crowded else None
 
     def _fill_chord(self, slot: Slot, answer: Answer) -> str:
         """Have an own worker take an answer in as a part of the chord, and return that task's id."""

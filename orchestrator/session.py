@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from redis.exceptions import OutOfMemoryError
 from rich.console import Console
 
 from orchestrator import plot
@@ -23,6 +24,11 @@ from orchestrator.run_folder import RunFolder
 from tasks.errors import FederationError
 
 logger = logging.getLogger(__name__)
+
+_FULL = (
+    "the broker's memory is full, and stayed so (maxmemory, noeviction): give it more, or let less be on its way at a "
+    "time (--in-flight-mb)"
+)
 
 
 class Interrupted(BaseException):
@@ -63,6 +69,8 @@ def _run(
         status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code
     except FederationError as error:
         status, reason, exit_code = "failed", str(error), error.exit_code
+    except OutOfMemoryError:
+        status, reason, exit_code = "failed", _FULL, 1
     except Exception as error:  # the boundary: whatever it was, it is told in one line, and in the log in full
         logger.debug("the run failed", exc_info=True)
         status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1

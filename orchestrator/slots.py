@@ -30,6 +30,10 @@ class Slot:
     incarnation: str
     num_sent: int = 1
 
+    def lost(self, reason: str) -> Answer:
+        """Return what fills the slot if no answer does."""
+        return Answer(order_id=self.order.order_id, client_id=self.order.client_id, status=Status.LOST, reason=reason)
+
 
 class Slots:
     """Which slots are open, and what filled the others."""
@@ -98,15 +102,11 @@ class Slots:
         for slot in self.open():
             present = incarnations.get(slot.order.client_id)
             if present is None:
-                lost.append((slot, self._verdict(slot, "the client vanished")))
+                lost.append((slot, slot.lost("the client vanished")))
             elif present != slot.incarnation:
-                lost.append((slot, self._verdict(slot, f"the client was started anew {slot.num_sent} times")))
+                lost.append((slot, slot.lost(f"the client was started anew {slot.num_sent} times")))
         return lost
 
     def overdue(self) -> list[tuple[Slot, Answer]]:
         """Return all open slots, each with what to fill it with once the deadline has passed."""
-        return [(slot, self._verdict(slot, "no answer by the deadline")) for slot in self.open()]
-
-    @staticmethod
-    def _verdict(slot: Slot, reason: str) -> Answer:
-        return Answer(order_id=slot.order.order_id, client_id=slot.order.client_id, status=Status.LOST, reason=reason)
+        return [(slot, slot.lost("no answer by the deadline")) for slot in self.open()]

@@ -81,6 +81,11 @@ def discard_updates(store: BlobStore, updates: Iterable[str], model_bytes: int) 
     store.discard(updates, _most_bytes(model_bytes, MAX_SENT))
 
 
+def bytes_sent(store: BlobStore, update: str, model_bytes: int) -> int:
+    """Return how much of an update is in the blob store by now, for a model of this length."""
+    return store.num_bytes(update, _most_bytes(model_bytes, MAX_SENT))
+
+
 def update_path(folder: RunFolder, round_number: int, client_id: str) -> Path:
     """File of an update that was taken in."""
     return folder.updates(round_number) / f"{client_id}.safetensors"

@@ -12,6 +12,7 @@ from typing import Any
 from celery import Celery
 from celery.apps.worker import Worker
 from kombu.utils.objects import cached_property
+from redis.exceptions import OutOfMemoryError
 
 from tasks.broker import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, URL_VARIABLE
 
@@ -30,7 +31,12 @@ class QuietWorker(Worker):
 
 
 class FederationApp(Celery):
-    """A Celery app whose workers are :class:`QuietWorker`."""
+    """A Celery app of :class:`QuietWorker`. Results that the broker has no memory for are stored again and again."""
+
+    def _get_backend(self) -> Any:
+        backend = super()._get_backend()  # type: ignore[misc]  # Celery's types don't have it
+        backend.connection_errors = (*backend.connection_errors, OutOfMemoryError)  # what Celery takes for passing
+        return backend
 
     @cached_property
     def Worker(self) -> type[Worker]:  # noqa: N802  # Celery's name for it

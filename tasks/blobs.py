@@ -73,6 +73,10 @@ class BlobStore(Protocol):
         """Say whether there is a blob of this name."""
         ...
 
+    def num_bytes(self, name: str, most_bytes: int) -> int:
+        """Return about how much is there of a blob, which may be on its way and isn't longer than ``most_bytes``."""
+        ...
+
     def discard(self, names: Iterable[str], most_bytes: int) -> None:
         """Forget the blobs of these names, none of which is longer; those that don't exist are passed over."""
         ...

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import ExponentialBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError as LostConnectionError
+from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
 from tasks.errors import BrokerUnreachableError, ConfigurationError
@@ -32,7 +34,9 @@ CHUNK_TIMEOUT_S = 60.0
 """The same for commands that carry a chunk of a blob, so that a line of a megabit per second is enough."""
 _QUICK_TIMEOUT_S = 2.0
 OUTAGE_RETRIES = 60
-"""How often a command is tried again, about once a second, while the broker is away."""
+"""How often a command is tried again, about once a second, while the broker is away or its memory is full."""
+_PASSING = (LostConnectionError, TimedOutError, TimeoutError, OutOfMemoryError)
+"""What is tried again. A memory that is full (``maxmemory``) has room again when updates have been taken in."""
 
 
 def broker_url() -> str:
@@ -79,14 +83,14 @@ def connect(url: str, *, retries: int = OUTAGE_RETRIES, timeout_s: float = COMMA
 
     Args:
         url: As :func:`check_url` allows.
-        retries: How often a command that lost its connection is tried again.
+        retries: How often a command that lost its connection, or that there was no memory for, is tried again.
         timeout_s: Seconds without an answer after which a connection counts as lost.
     """
     return Redis.from_url(
         _for_redis(url),
         socket_connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
         socket_timeout=timeout_s,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries),
+        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries, _PASSING),
         health_check_interval=30,
     )
 

@@ -60,6 +60,10 @@ class ChunkedBlobs(ABC):
         """Say whether there is a chunk of this name."""
 
     @abstractmethod
+    def count(self, names: Sequence[str]) -> int:
+        """Return how many chunks there are of these names."""
+
+    @abstractmethod
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names; those that don't exist are passed over."""
 
@@ -99,6 +103,10 @@ class ChunkedBlobs(ABC):
     def has(self, ref: BlobRef) -> bool:
         """Say whether there is a blob of this name."""
         return self.has_chunk(chunk_name(ref.name, 0))
+
+    def num_bytes(self, name: str, most_bytes: int) -> int:
+        """Return how much is there of a blob, in whole chunks, which isn't longer than ``most_bytes``."""
+        return CHUNK_BYTES * self.count([chunk_name(name, index) for index in range(-(-most_bytes // CHUNK_BYTES))])
 
     def discard(self, names: Iterable[str], most_bytes: int) -> None:
         """Forget the blobs of these names, none of which is longer; those that don't exist are passed over."""
@@ -143,6 +151,10 @@ class MemoryChunks(ChunkedBlobs):
     def has_chunk(self, name: str) -> bool:
         """Say whether there is a chunk of this name."""
         return name in self.chunks
+
+    def count(self, names: Sequence[str]) -> int:
+        """Return how many chunks there are of these names."""
+        return len(self.chunks.keys() & names)
 
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names."""

@@ -6,6 +6,8 @@ over a file that is spare if there is one, and taken in by a link.
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import mmap
 import os
 import shutil
@@ -80,6 +82,14 @@ class LocalBlobs:
     def has(self, ref: BlobRef) -> bool:
         """Say whether there is a blob of this name."""
         return self._path(ref.name).exists()
+
+    def num_bytes(self, name: str, most_bytes: int) -> int:
+        """Return how much is there of a blob, which may be on its way."""
+        path, num_bytes = self._path(name), 0
+        for part in (path, *path.parent.glob(f"{glob.escape(path.name)}.*.tmp")):
+            with contextlib.suppress(FileNotFoundError):
+                num_bytes += part.stat().st_size
+        return num_bytes
 
     def discard(self, names: Iterable[str], most_bytes: int) -> None:
         """Forget the blobs of these names; those that don't exist are passed over."""

@@ -20,6 +20,8 @@ from tasks.names import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, client_key
 DEFAULT_HEARTBEAT_S = 2.0
 LIFETIME_HEARTBEATS = 2.5
 """Heartbeats that an announcement outlives its last refreshing by: two may be missed."""
+MAX_PROCESSES = 1_000
+"""Processes that a worker may have."""
 _SCAN_COUNT = 5000
 """Keys that the server looks at in one step: a millisecond or two."""
 
@@ -76,6 +78,8 @@ class Announcement(BaseModel):
     """True from the moment a worker is told to end until its last task is done: it takes no further orders."""
     shared_queue: Annotated[str, Field(pattern=r"^(clients\.[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")] = ""
     """Queue of a worker that serves several clients; empty: the client has a queue of its own."""
+    num_processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
+    """Processes of the client's worker: orders that it carries out at a time."""
 
 
 class Registry(Protocol):

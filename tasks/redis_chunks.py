@@ -20,7 +20,7 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, ResponseError
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ResponseError
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
@@ -80,6 +80,11 @@ class RedisChunks(ChunkedBlobs):
         """Say whether there is a chunk of this name."""
         self._leave_idle()
         return bool(self._redis.exists(name))
+
+    def count(self, names: Sequence[str]) -> int:
+        """Return how many chunks there are of these names."""
+        self._leave_idle()
+        return int(self._redis.exists(*names))
 
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names."""
@@ -279,6 +284,8 @@ def _refusal(text: str) -> Exception:
     code = text.partition(" ")[0]
     if code == "LOADING":
         return BusyLoadingError(text)
+    if code == "OOM":
+        return OutOfMemoryError(text)
     if code == "WRONGTYPE":
         return BlobError(f"a chunk can't be read: {text}")
     return ResponseError(text)

@@ -101,6 +101,7 @@ def load_clients(settings: ClientSettings, served: Served, incarnation: str) -> 
                 hardware=hardware,
                 heartbeat_s=settings.heartbeat_s,
                 shared_queue=served.shared_queue,
+                num_processes=settings.num_processes,
             )
         )
     if settings.num_processes > 1:

@@ -11,12 +11,11 @@ from tasks.broker import DEFAULT_URL, URL_VARIABLE, check_url
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.names import check_client_id, numbered_client_id
-from tasks.presence import DEFAULT_HEARTBEAT_S
+from tasks.presence import DEFAULT_HEARTBEAT_S, MAX_PROCESSES
 from tasks.spec import canonical
 from tasks.workload import Part
 
 MAX_CLIENTS = 100_000
-MAX_PROCESSES = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
 from tasks import blobs
+from tasks import broker as tasks_broker
 from tasks.chunks import Chunk, Wanted
 from tasks.errors import BlobError
 from tasks.redis_chunks import MAX_IDLE_S, RedisChunks
@@ -102,6 +103,21 @@ def test_an_error_of_the_server_is_raised_and_the_store_goes_on(broker: Redis) -
     broker.config_set("maxmemory", 0)
     store.send([chunk("a", b"1")], 60)
     assert broker.get("a") == b"1"
+
+
+def test_memory_that_is_full_for_a_while_is_waited_for(broker: Redis) -> None:
+    # Given a server without memory for all chunks, for as long as others' are there
+    broker.set("others", bytes(8 * MIB))
+    broker.config_set("maxmemory", 12 * MIB)
+    path = broker.connection_pool.connection_kwargs["path"]
+    store = RedisChunks(tasks_broker.connect(f"redis+socket://{path}"))
+    data = os.urandom(9 * MIB)
+    taken_out = threading.Timer(0.5, broker.delete, ["others"])
+    taken_out.start()
+    # When a blob is sent, then it waits and is whole
+    ref = blobs.publish(store, "b", [memoryview(data)], 60)
+    taken_out.join()
+    assert store.get(ref) == data
 
 
 def test_connections_that_are_cut_in_the_middle_change_nothing(broker: Redis) -> None:
@@ -194,3 +210,14 @@ def test_the_memory_of_arrays_is_sent_as_it_is(broker: Redis) -> None:
     found = np.frombuffer(store.get(ref), np.float32)
     np.testing.assert_array_equal(found, values)
     assert not found.flags.writeable
+
+
+def test_of_a_blob_that_is_on_its_way_the_whole_chunks_are_counted(broker: Redis) -> None:
+    # Given a blob of three chunks, of which the server has two, and another's
+    store = RedisChunks(connect(broker))
+    size = blobs.CHUNK_BYTES
+    store.send([chunk("a:0", bytes(size)), chunk("a:1", bytes(size)), chunk("ab:0", b"1")], 60)
+    # Then that is how much is there, and of one that isn't begun nothing
+    assert store.num_bytes("a", 3 * size) == 2 * size
+    assert store.num_bytes("a", size) == size
+    assert store.num_bytes("b", 3 * size) == 0

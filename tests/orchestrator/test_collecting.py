@@ -1,54 +1,203 @@
+"""The collector on a clock of the test's own: what it does when, where real time would be minutes."""
+
 from __future__ import annotations
 
-import itertools
+import json
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pytest
 
 from orchestrator.client_manager import ClientManager
-from orchestrator.collecting import Collector
-from orchestrator.couriers import EagerCourier
+from orchestrator.collecting import RETRY_S, SILENT, Collector
+from orchestrator.couriers import Courier
+from orchestrator.flow import Flow
+from orchestrator.slots import Slot, Slots
 from orchestrator.wire import Wire
+from tasks.blobs import CHUNK_BYTES, chunk_name
 from tasks.chunks import MemoryChunks
+from tasks.messages import READY, Answer, Order, Status, TrainOrder, encode
+from tasks.names import TRAIN_TASK, update_blob
 from tasks.presence import MemoryRegistry
+from tasks.turns import GO, STOP
+from tests.support import announcement, blob_ref, train_order, trained
 
 
-class Seconds:
-    """Time that passes only where something takes some."""
+class Scene:
+    """Clients that do what a script says, on a clock that goes on only while the collector waits."""
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.script: list[tuple[float, Callable[[], None]]] = []
+        self.results: dict[str, bytes] = {}
+        self.words: list[tuple[float, str, bytes]] = []
+        self.on_turn: Callable[[Order], None] = lambda _order: None
+        self.chunks = MemoryChunks()
+        registry = MemoryRegistry()
+        for client_id in ("anna", "bert", "carl"):
+            registry.announce(announcement(client_id))
+        wire = Wire(
+            courier=self.courier(),
+            registry=registry,
+            blobs=self.chunks,
+            broker_time=lambda: self.now,
+            tend=lambda: False,
+            tidy=lambda: None,
+        )
+        manager = ClientManager(registry.present, lambda: self.now)
+        manager.refresh()
+        self.collector = Collector(wire, manager, lambda: False, lambda: self.now)
 
-    def __call__(self) -> float:
-        return self.now
+    def at(self, when: float, act: Callable[[], None]) -> None:
+        """Have something happen then."""
+        self.script.append((when, act))
+        self.script.sort(key=lambda entry: entry[0])
+
+    def ready(self, order: Order) -> None:
+        self.results[order.order_id] = json.dumps({"status": READY, "task_id": order.order_id}).encode()
+
+    def answer(self, order: Order) -> None:
+        self.results[order.order_id] = json.dumps({"status": "SUCCESS", "result": encode(trained(order))}).encode()
+
+    def told(self, word: bytes) -> list[tuple[float, str]]:
+        return [(when, client_id) for when, client_id, said in self.words if said == word]
+
+    def courier(self) -> Courier:
+        scene = self
+
+        class Scripted:
+            def send(self, *_: object) -> None: ...
+
+            def withdraw(self, *_: object) -> None: ...
+
+            def expect_more(self, task_id: str) -> None:
+                del scene.results[task_id]
+
+            def give_turn(self, order: Order, word: bytes = GO) -> None:
+                scene.words.append((scene.now, order.client_id, word))
+                scene.on_turn(order)
+
+            def take_turns_away(self, orders: Sequence[Order]) -> None: ...
+
+            def forget(self, task_ids: Collection[str], chords: object = ()) -> None:
+                for task_id in task_ids:
+                    scene.results.pop(task_id, None)
+
+            def collect(self, task_ids: Collection[str], timeout_s: float, max_bytes: int = 0) -> dict[str, bytes]:
+                until = scene.now + timeout_s
+                if scene.script and scene.script[0][0] <= until:
+                    scene.now = max(scene.now, scene.script[0][0])
+                    scene.script.pop(0)[1]()
+                else:
+                    scene.now = until
+                return {task_id: scene.results[task_id] for task_id in task_ids if task_id in scene.results}
+
+        courier: Any = Scripted()
+        return courier
 
 
-class Waits(EagerCourier):
-    """A courier whose tasks never end: to wait takes time."""
-
-    def __init__(self, seconds: Seconds) -> None:
-        self._seconds = seconds
-
-    def collect(self, task_ids: Any, timeout_s: float, max_bytes: int = 0) -> dict[str, bytes | str]:
-        """Wait in vain."""
-        assert timeout_s > 0, "it must not spin"
-        self._seconds.now += timeout_s
-        return {}
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
 
 
-@pytest.mark.parametrize(("look_s", "every_s"), [(0.0, 1.0), (0.01, 1.0), (0.5, 10.0), (2.0, 40.0)])
-def test_looks_at_all_clients_take_a_small_share_of_the_time(look_s: float, every_s: float) -> None:
-    # Given a collector for which a look at its clients takes a while
-    seconds, looks = Seconds(), []
-    manager = ClientManager(MemoryRegistry().present, clock=seconds)
+def orders() -> list[TrainOrder]:
+    return [
+        train_order(client_id, waits_for_turn=True, timeout_s=3600.0, parameters=blob_ref(size_bytes=400_000_000))
+        for client_id in ("anna", "bert", "carl")
+    ]
 
-    def look() -> bool:
-        looks.append(seconds.now)
-        seconds.now += look_s
-        return False
 
-    wire = Wire(Waits(seconds), MemoryRegistry(), MemoryChunks(), seconds, lambda: False, lambda: None)
-    collector = Collector(wire, manager, look, seconds)
-    # When it waits for something, then it looks every second, or as seldom as takes a twentieth of the time
-    assert collector.result("task", 200.0, lambda: "again") is None
-    assert {round(later - former, 6) for former, later in itertools.pairwise(looks)} == {every_s}
+def statuses(slots: Slots) -> dict[str, tuple[Status, str]]:
+    return {answer.client_id: (answer.status, answer.reason) for _, answer in slots.filled()}
+
+
+def test_a_turn_is_given_when_the_line_before_it_has_become_slow(scene: Scene) -> None:
+    # Given two clients that are ready, and room for one, beside another on a slow line
+    anna, bert, _ = orders()
+    slots = Slots([anna, bert], {"anna": "first", "bert": "first"})
+    scene.at(0.1, lambda: scene.ready(anna))
+    scene.at(0.1, lambda: scene.ready(bert))
+    # When the first has not sent its update for half a second
+    scene.at(4.0, lambda: scene.answer(anna))
+    scene.at(4.0, lambda: scene.answer(bert))
+    scene.collector.collect(TRAIN_TASK, slots, 100.0, flow=Flow(1, most=2, slow_s=0.5))
+    # Then it is the other's turn at that moment, not at the next second
+    assert scene.told(GO) == [(0.1, "anna"), (pytest.approx(0.6), "bert")]
+
+
+def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(scene: Scene) -> None:
+    # Given three clients with room for one, of which the first sends a chunk and no more, and the second nothing
+    anna, bert, carl = orders()
+    slots = Slots([anna, bert, carl], dict.fromkeys(("anna", "bert", "carl"), "first"))
+    name = chunk_name(update_blob("anna", "run", 1), 0)
+    for order in (anna, bert, carl):
+        scene.at(1.0, lambda order=order: scene.ready(order))
+    scene.at(5.0, lambda: scene.chunks.chunks.update({name: bytes(CHUNK_BYTES)}))
+    scene.at(182.0, lambda: scene.answer(carl))
+    scene.at(183.0, lambda: scene.answer(anna))
+    seen = []
+    scene.at(150.0, lambda: seen.append(name in scene.chunks.chunks))
+
+    # When both have had their time
+    scene.collector.collect(TRAIN_TASK, slots, 3600.0, flow=Flow(1, patience_s=60.0))
+
+    # Then first the one, which was given as long again, and then the other is lost, and the third has come
+    assert statuses(slots) == {
+        "anna": (Status.LOST, SILENT),
+        "bert": (Status.LOST, SILENT),
+        "carl": (Status.TRAINED, ""),
+    }
+    assert scene.told(GO) == [(1.0, "anna"), (121.0, "bert"), (181.0, "carl")]
+    assert scene.told(STOP) == [(121.0, "anna"), (181.0, "bert")]
+    # And what the first had sent is gone as soon as it was given up
+    assert seen == [False]
+
+
+def test_what_a_client_that_was_given_up_sends_after_all_is_removed_while_the_round_is_open(scene: Scene) -> None:
+    # Given a client that was given up in its turn
+    anna, bert, carl = orders()
+    slots = Slots([anna, bert, carl], dict.fromkeys(("anna", "bert", "carl"), "first"))
+    name = chunk_name(update_blob("anna", "run", 1), 0)
+    scene.at(1.0, lambda: scene.ready(anna))
+    scene.at(1.0, lambda: scene.ready(bert))
+    # When it sends its update after all, while another still trains
+    scene.at(100.0, lambda: scene.chunks.chunks.update({name: bytes(CHUNK_BYTES)}))
+    scene.at(100.5, lambda: scene.answer(anna))
+    scene.at(101.0, lambda: scene.answer(bert))
+    seen = []
+    scene.at(110.0, lambda: seen.append(name in scene.chunks.chunks))
+    scene.at(120.0, lambda: scene.answer(carl))
+    scene.collector.collect(TRAIN_TASK, slots, 3600.0, flow=Flow(1, patience_s=60.0))
+    # Then it is late, and nothing of it is left
+    assert [answer.client_id for answer in scene.collector.late()] == ["anna"]
+    assert seen == [False]
+
+
+def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_after_twice_as_long(scene: Scene) -> None:
+    # Given room for one update, and an own worker, not supervised here, that loses the task which takes it in
+    anna, bert, _ = orders()
+    slots = Slots([anna, bert], {"anna": "first", "bert": "first"})
+    flow, refilled = Flow(1), list[float]()
+    scene.at(1.0, lambda: scene.ready(anna))
+    scene.at(1.0, lambda: scene.ready(bert))
+    scene.at(2.0, lambda: scene.answer(anna))
+
+    def fill(slot: Slot, _answer: Answer) -> str:
+        return f"{slot.order.client_id}/0"
+
+    def refill() -> None:
+        refilled.append(scene.now)
+        part_id = f"anna/{len(refilled)}"
+        flow.renew({part_id: anna.order_id}, scene.now)
+        if len(refilled) == 2:  # the third time it is done
+            scene.at(scene.now + 1.0, lambda: scene.results.update({part_id: b"{}"}))
+
+    scene.on_turn = lambda order: scene.at(scene.now, lambda: scene.answer(order)) if order is bert else None
+    scene.collector.collect(TRAIN_TASK, slots, 3600.0, fill=fill, refill=refill, flow=flow)
+
+    # Then it is sent again after five minutes, and after ten more, and the other gets its turn
+    assert refilled == [pytest.approx(2 + RETRY_S, abs=1.5), pytest.approx(2 + 3 * RETRY_S, abs=3)]
+    assert [client_id for _, client_id in scene.told(GO)] == ["anna", "bert"]
+    assert scene.told(GO)[1][0] == pytest.approx(refilled[-1] + 1.0)
+    assert [status for status, _ in statuses(slots).values()] == [Status.TRAINED] * 2

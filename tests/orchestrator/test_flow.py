@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,62 +62,34 @@ def test_turns_are_given_in_order_as_updates_are_taken_in() -> None:
     for order_id in "abcd":
         flow.wait(order_id)
     # When turns are given, then the first two have them
-    assert flow.give(0.0) == [("a", False), ("b", False)]
+    assert flow.give(0.0) == ["a", "b"]
     assert flow.give(0.0) == []
     # An update that has been sent is still on its way, until it is taken in
-    flow.answered("a", "part-a")
+    flow.answered("a", "part-a", 0.1)
     assert (flow.give(0.1), flow.parts()) == ([], ["part-a"])
     assert flow.taken_in("part-a")
-    assert flow.give(0.1) == [("c", False)]
+    assert flow.give(0.1) == ["c"]
     # One that failed after all makes room at once
-    flow.answered("b", None)
-    assert flow.give(0.1) == [("d", False)]
+    flow.answered("b", None, 0.1)
+    assert flow.give(0.1) == ["d"]
     assert not flow.taken_in("part-a")
-
-
-def test_held_orders_go_out_as_there_is_room() -> None:
-    # Given three orders that are held, and room for two
-    flow = Flow(2, held=["a", "b", "c"])
-    assert [flow.is_held(order_id) for order_id in "abc"] == [True] * 3
-    # When turns are given, then two go out, and their clients don't wait for another turn
-    assert flow.give(0.0) == [("a", True), ("b", True)]
-    assert [flow.is_held(order_id) for order_id in "abc"] == [False, False, True]
-    assert not any(flow.is_ready(order_id) for order_id in "abc")
-    # One that is lost makes room
-    flow.over("a")
-    assert flow.give(0.0) == [("c", True)]
-    # One that comes later is held behind them
-    flow.hold("d")
-    assert (flow.give(0.0), flow.is_held("d")) == ([], True)
 
 
 def test_one_that_says_twice_that_it_is_ready_gets_one_turn_and_another_when_it_is_started_anew() -> None:
     flow = Flow(3)
     flow.wait("a")
     flow.wait("a")
-    assert flow.give(0.0) == [("a", False)]
+    assert flow.give(0.0) == ["a"]
     flow.wait("a")
     assert flow.give(0.0) == []
     assert flow.has_turn("a")
     # When its client is started anew, then it starts over
-    flow.sent_anew("a", 1.0)
+    flow.over("a")
     assert not flow.has_turn("a")
     assert not flow.is_ready("a")
     flow.wait("a")
     assert flow.is_ready("a")
-    assert flow.give(0.0) == [("a", False)]
-
-
-def test_an_order_that_had_its_turn_before_it_was_sent_keeps_that_when_it_is_sent_anew() -> None:
-    # Given an order that was held, and has gone out
-    flow = Flow(1, most=2, slow_s=2.0, held=["a", "b"])
-    assert flow.give(0.0) == [("a", True)]
-    # When it is sent again, to a worker that was started anew, then it has its time again, and nobody else has a turn
-    flow.sent_anew("a", 2.0)
-    assert flow.has_turn("a")
-    assert flow.give(2.0) == []
-    # Only then is it slow
-    assert flow.give(4.0) == [("b", True)]
+    assert flow.give(0.0) == ["a"]
 
 
 def test_a_slow_line_makes_room_for_others_up_to_a_limit() -> None:
@@ -140,14 +114,153 @@ def test_an_update_that_is_being_taken_in_makes_no_room_however_long_it_takes() 
     flow.wait("a")
     flow.wait("b")
     flow.give(0.0)
-    flow.answered("a", "part-a")
+    flow.answered("a", "part-a", 0.1)
     assert flow.give(200.0) == []
-    # When its task is lost and sent again under another id, then that counts
-    flow.renew({"again-a": "a", "again-x": "x"})
-    assert not flow.taken_in("part-a")
+    # Nor is its client looked at
+    assert flow.silent(200.0) == []
+
+
+@pytest.mark.parametrize(("first", "second"), [("part-a", "again-a"), ("again-a", "part-a")])
+def test_of_the_tasks_that_take_an_update_in_the_first_counts(first: str, second: str) -> None:
+    # Given an update whose task may be lost, so that it is sent again under another id, with those of others
+    flow = Flow(1)
+    flow.wait("a")
+    flow.wait("b")
+    flow.give(0.0)
+    flow.answered("a", "part-a", 1.0)
+    assert (flow.oldest_s(0.5), flow.oldest_s(301.0)) == (-0.5, 300.0)
+    flow.renew({"again-a": "a", "again-x": "x"}, 301.0)
+    assert flow.oldest_s(302.0) == 1.0
     assert not flow.taken_in("again-x")
-    assert flow.taken_in("again-a")
-    assert flow.give(200.0) == [("b", False)]
+    # When one of the two ends, then there is room, once, and nothing to be lost any more
+    assert flow.taken_in(first)
+    assert flow.oldest_s(900.0) == 0.0
+    assert flow.give(302.0) == ["b"]
+    assert flow.taken_in(second)
+    flow.wait("c")
+    assert flow.give(302.0) == []
+
+
+def test_the_next_change_is_when_the_next_line_becomes_slow_if_that_makes_room() -> None:
+    # Given room for two, or three with slow lines, and three updates of which two are sent
+    flow = Flow(2, most=3, slow_s=2.0)
+    assert flow.next_change(0.0) == math.inf
+    flow.wait("a")
+    flow.give(0.0)
+    flow.wait("b")
+    flow.give(0.5)
+    # When nobody waits, then there is nothing to be done
+    assert flow.next_change(0.5) == math.inf
+    # When others do, then there is room for one of them as soon as the first line is slow, and not before
+    flow.wait("c")
+    flow.wait("d")
+    assert flow.next_change(0.5) == 2.0
+    assert flow.give(1.999) == []
+    assert flow.give(2.0) == ["c"]
+    # And then there is none, however slow the others become
+    assert flow.next_change(2.0) == math.inf
+    # An update that was sent becomes slow no more
+    flow.over("c")
+    flow.answered("b", "part-b", 2.1)
+    assert flow.give(2.1) == ["d"]
+    flow.wait("e")
+    assert flow.next_change(2.1) == math.inf
+
+
+def turns_given(flow: Flow, ready: list[float], looks: list[float]) -> dict[str, float]:
+    """When each of some updates gets its turn that are never sent, where one looks at ``looks`` and when told to."""
+    turns: dict[str, float] = {}
+    coming = sorted((when, str(number)) for number, when in enumerate(ready))
+    now = 0.0
+    while now < math.inf:
+        while coming and coming[0][0] <= now:
+            flow.wait(coming.pop(0)[1])
+        turns |= dict.fromkeys(flow.give(now), now)
+        now = min(
+            [flow.next_change(now), *(when for when, _ in coming[:1]), *[look for look in looks if look > now][:1]]
+        )
+    return turns
+
+
+@given(
+    limit=st.integers(1, 4),
+    extra=st.integers(0, 4),
+    slow_s=st.sampled_from([0.1, 0.7, 3.0]),
+    ready=st.lists(st.floats(0, 5), min_size=1, max_size=12),
+    looks=st.lists(st.floats(0, 30), max_size=50),
+)
+def test_whoever_looks_when_something_changes_need_not_look_more_often(
+    limit: int, extra: int, slow_s: float, ready: list[float], looks: list[float]
+) -> None:
+    flows = [Flow(limit, limit + extra, slow_s) for _ in range(2)]
+    turns = turns_given(flows[0], ready, [])
+    assert turns == turns_given(flows[1], ready, sorted(looks))
+    assert len(turns) == min(len(ready), limit + extra)
+
+
+def test_who_sends_nothing_while_others_wait_is_known_after_a_while() -> None:
+    # Given room for two updates, and two clients that have their turn since different times
+    flow = Flow(2, patience_s=10.0)
+    flow.wait("a")
+    flow.give(0.0)
+    flow.wait("b")
+    flow.give(4.0)
+    # When nobody waits, then they may take their time
+    assert flow.silent(10.0) == []
+    # When somebody does, then they are to be looked at
+    flow.wait("c")
+    assert (flow.next_change(5.0), flow.silent(9.9)) == (10.0, [])
+    assert flow.silent(10.0) == ["a"]
+    # One of whose update something has come has as long again
+    assert flow.looked_at("a", 1, 10.0)
+    assert (flow.silent(13.9), flow.silent(14.0), flow.next_change(13.9)) == ([], ["b"], 14.0)
+    assert not flow.looked_at("b", 0, 14.0)
+    flow.over("b")
+    assert flow.give(14.0) == ["c"]
+    # If nothing more has come then, it has had its time; but not while there is room for all
+    assert flow.silent(20.0) == []
+    flow.wait("d")
+    assert flow.silent(20.0) == ["a"]
+    assert not flow.looked_at("a", 1, 20.0)
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "num_stuck", "expected_s"),
+    [
+        (4, 2, 0.0),  # there is room for sixteen
+        (4, 8, 0.0),
+        (4, 16, 0.512),  # and for others beside those that are slow by then
+        (400, 2, 6.4),  # there is room for two
+        (400, 8, 60.0),  # eight are all that may be on their way: two of them have had their time
+        (400, 16, 120.0),  # and the next eight
+    ],
+)
+def test_clients_that_never_send_keep_others_waiting_for_a_bounded_time(
+    megabytes: int, num_stuck: int, expected_s: float
+) -> None:
+    # Given clients that say that they are ready before all others, and send nothing
+    allowed = 64e6, megabytes * 10**6
+    limits = updates_at_a_time(*allowed), slow_updates_at_a_time(*allowed)
+    flow = Flow(*limits, slow_after_s(*allowed), patience_s=60.0)
+    good = [f"good-{number}" for number in range(20)]
+    for order_id in [*(f"stuck-{number}" for number in range(num_stuck)), *good]:
+        flow.wait(order_id)
+    now, taken_in = 0.0, []
+    # When they are given up as they are found out, while the others send, and are taken in, in no time
+    while len(taken_in) < len(good):
+        for order_id in flow.silent(now):
+            assert not flow.looked_at(order_id, 0, now)
+            flow.over(order_id)
+        given = flow.give(now)
+        for order_id in set(given) & set(good):
+            flow.answered(order_id, order_id, now)
+            assert flow.taken_in(order_id)
+            taken_in.append(order_id)
+        if not given:
+            assert now < math.inf
+            now = flow.next_change(now)
+    # Then all others have come by then
+    assert now == pytest.approx(expected_s)
 
 
 @given(limit=st.integers(1, 5), events=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=80))
@@ -164,24 +277,24 @@ def test_never_more_than_the_limit_are_on_their_way_and_nobody_is_forgotten(
             flow.wait(order_id)
         elif event == 1 and order_id in on_their_way - sent:
             sent.add(order_id)
-            flow.answered(order_id, f"part-{order_id}")
+            flow.answered(order_id, f"part-{order_id}", 0.0)
         elif event == 2 and order_id in sent & on_their_way:
             assert flow.taken_in(f"part-{order_id}")
             on_their_way.discard(order_id)
         elif event == 3 and order_id in on_their_way - sent:
             flow.over(order_id)
             on_their_way.discard(order_id)
-        on_their_way |= {given for given, _ in flow.give(0.0)}
+        on_their_way |= set(flow.give(0.0))
         assert len(on_their_way) <= limit
     # When all that are on their way come, then all that were ready get a turn
     had_turn = set(on_their_way)
     while on_their_way:
         for order_id in list(on_their_way):
             if order_id not in sent:
-                flow.answered(order_id, f"part-{order_id}")
+                flow.answered(order_id, f"part-{order_id}", 0.0)
             assert flow.taken_in(f"part-{order_id}")
             on_their_way.discard(order_id)
-        new = {given for given, _ in flow.give(0.0)}
+        new = set(flow.give(0.0))
         on_their_way |= new
         had_turn |= new
     assert flow.parts() == []

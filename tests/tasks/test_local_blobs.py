@@ -103,3 +103,14 @@ def test_no_name_leads_out_of_the_folder(store: LocalBlobs, tmp_path: Path, name
     except OSError:
         assert name == ".."
     assert {path.parent for path in set(tmp_path.rglob("*")) - before} <= {tmp_path / "blobs"}
+
+
+def test_of_a_blob_that_is_on_its_way_what_is_written_is_counted(store: LocalBlobs, tmp_path: Path) -> None:
+    # Given a blob, and another that is being written
+    blobs.publish(store, NAME, views(b"abc"))
+    [path] = (tmp_path / "blobs").iterdir()
+    path.with_name(f"{path.name}2.17.tmp").write_bytes(b"12345")
+    # Then that is how much is there of each
+    assert store.num_bytes(NAME, 3) == 3
+    assert store.num_bytes(f"{NAME}2", 3) == 5
+    assert store.num_bytes(f"{NAME}3", 3) == 0

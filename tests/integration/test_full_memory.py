@@ -1,0 +1,105 @@
+"""A broker whose memory is full (``maxmemory``), for a while or for good."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import OutOfMemoryError
+from redis.retry import Retry
+
+from orchestrator.publishing import Call, Publisher
+from tasks.app import make_app
+from tasks.broker import connect
+from tasks.names import client_key
+from tasks.presence import Announcement, Hardware, RedisRegistry
+from tests.integration.harness import Field, history, url
+from tests.integration.test_turns import all_trained, all_waiting, clients, run, statuses
+
+MIB = 2**20
+
+
+def test_tasks_that_there_is_no_memory_for_are_published_when_there_is(broker: Redis) -> None:
+    # Given a server with room for some of the tasks, until it is given more
+    publisher = Publisher(make_app("orchestrator", url(broker), include=()), connect(url(broker)))
+    calls = [Call("worker.train", f"anna/{number}", "queue", args=("x" * MIB,)) for number in range(8)]
+    broker.config_set("maxmemory", broker.info("memory")["used_memory"] + 4 * MIB)
+    more = threading.Timer(0.5, broker.config_set, ["maxmemory", 0])
+    more.start()
+    # When they are published
+    publisher.publish(calls)
+    more.join()
+    # Then each is there once, in order
+    ids = [json.loads(raw)["headers"]["id"] for raw in reversed(broker.lrange("queue", 0, -1))]
+    assert ids == [call.task_id for call in calls]
+
+
+def test_a_memory_that_stays_full_is_an_error(broker: Redis) -> None:
+    client = Redis(
+        unix_socket_path=broker.connection_pool.connection_kwargs["path"],
+        retry=Retry(ConstantBackoff(0.01), 2, (OutOfMemoryError,)),
+    )
+    publisher = Publisher(make_app("orchestrator", url(broker), include=()), client)
+    broker.config_set("maxmemory", 1)
+    with pytest.raises(OutOfMemoryError):
+        publisher.publish([Call("worker.train", "anna/1", "queue")])
+
+
+def test_an_announcement_lives_on_where_there_is_no_memory_to_write_it_anew(broker: Redis) -> None:
+    # Given two clients, of which one was announced before the memory was full
+    registry = RedisRegistry(broker)
+    anna, bert = (
+        Announcement(
+            client_id=client_id, incarnation="1", workload="w", num_examples=1,
+            hardware=Hardware(num_cpus=1, memory_bytes=1), heartbeat_s=10,
+        )
+        for client_id in ("anna", "bert")
+    )  # fmt: skip
+    registry.announce(anna)
+    broker.pexpire(client_key("anna"), 5000)
+    broker.config_set("maxmemory", 1)
+    # When they are announced again, then the one lives on, and the other isn't there
+    assert registry.announce(anna) == anna
+    assert broker.pttl(client_key("anna")) > 20_000
+    with pytest.raises(OutOfMemoryError):
+        registry.announce_all([anna, bert])
+    assert registry.present() == {"anna": anna}
+
+
+def test_a_round_goes_on_when_the_brokers_memory_was_full_for_longer_than_a_client_may_be_silent(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given five clients that wait for their turn, and are lost if nothing is heard of them for 1.25 s
+    run_dir = tmp_path / "run"
+    started = clients(field, broker)
+    program = run(field, broker, run_dir)
+    with all_waiting(program, broker):
+        # When the memory is full for three seconds
+        broker.config_set("maxmemory", 1)
+        program.send(signal.SIGCONT)
+        time.sleep(3)
+        assert not history(run_dir)
+        broker.config_set("maxmemory", 0)
+
+    # Then all get their turn, and nobody trains twice
+    assert program.wait() == 0, program.output
+    assert [statuses(record) for record in history(run_dir)] == [all_trained()] * 2
+    for client in started:
+        assert client.wait() == 0, client.output
+        assert client.output.count("/train: trained") == 2, client.output
+
+
+def test_a_run_on_a_broker_whose_memory_is_full_says_so(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a broker without memory
+    broker.config_set("maxmemory", 1)
+    # When a run is begun, then it says so in a line
+    program = field.orchestrator("--broker", url(broker), "--run-dir", str(tmp_path / "run"))
+    assert program.wait() == 1
+    assert "error: the broker's memory is full, and stayed so (maxmemory, noeviction): give it more" in program.output
+    assert "Traceback" not in program.output
