@@ -1,0 +1,124 @@
+"""Chunks over lines that pass a few bytes at a time, over TLS, and past errors in the middle of what is under way."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as LostConnectionError
+from redis.exceptions import ResponseError
+
+from tasks import blobs
+from tasks.broker import connect
+from tasks.chunks import Chunk, Wanted
+from tasks.redis_chunks import RedisChunks
+from tests.integration.pump import pump
+
+MIB = 2**20
+DATA = os.urandom(5 * MIB + 17)
+
+
+@pytest.mark.parametrize("sizes", [[1, 2, 3, 5, 7, 65536, 1, 4099], [1000], [2**20]])
+def test_a_blob_that_comes_in_pieces_of_any_length_is_whole(broker: Redis, sizes: list[int]) -> None:
+    # Given a line that passes so many bytes at a time
+    with pump(broker, sizes) as port:
+        store = RedisChunks(connect(f"redis://127.0.0.1:{port}/0"))
+        # When a blob is sent and fetched, then it is whole, on both sides
+        ref = blobs.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])], 60)
+        assert b"".join(broker.get(name) for name in ref.chunk_names()) == DATA
+        assert store.get(ref) == DATA
+
+
+def test_small_chunks_byte_by_byte(broker: Redis) -> None:
+    # Given a line that passes one byte at a time
+    with pump(broker, [1]) as port:
+        store = RedisChunks(connect(f"redis://127.0.0.1:{port}/0"))
+        # When chunks are sent and received, one that isn't there and one of another length among them
+        store.send([Chunk(name, [memoryview(b"\r\n$-1\r\n")]) for name in "abc"], 60)
+        wanted = [Wanted(name, memoryview(bytearray(size))) for name, size in (("a", 7), ("x", 7), ("b", 6), ("c", 7))]
+        # Then each is what it is
+        assert list(store.receive(wanted)) == [7, None, 7, 7]
+        assert bytes(wanted[3].buffer) == b"\r\n$-1\r\n"
+
+
+def certificate(folder: Path, name: str, *options: str) -> tuple[Path, Path]:
+    """Make a certificate and its key, valid for a day."""
+    files = folder / f"{name}.crt", folder / f"{name}.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}",
+         "-out", str(files[0]), "-keyout", str(files[1]), *options],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return files
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
+    """An authority's certificate, and what a server at 127.0.0.1 needs that has one of it."""
+    folder = tmp_path_factory.mktemp("tls")
+    ca, ca_key = certificate(folder, "authority")
+    own, own_key = certificate(
+        folder, "server", "-CA", str(ca), "-CAkey", str(ca_key), "-addext", "subjectAltName=IP:127.0.0.1",
+        "-addext", "basicConstraints=critical,CA:FALSE",
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own, own_key)
+    return ca, context
+
+
+@pytest.mark.parametrize("sizes", [[2**20], [1, 2, 3, 5, 7, 65536, 1, 4099]])
+def test_a_blob_over_tls_is_whole(broker: Redis, authority: tuple[Path, ssl.SSLContext], sizes: list[int]) -> None:
+    # Given a server that is reached over TLS, with a certificate of an authority of one's own
+    ca, context = authority
+    with pump(broker, sizes, context) as port:
+        store = RedisChunks(connect(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={ca}"))
+        # When a blob is sent and fetched, then it is whole, on both sides
+        ref = blobs.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])], 60)
+        assert b"".join(broker.get(name) for name in ref.chunk_names()) == DATA
+        assert store.get(ref) == DATA
+
+
+def test_a_server_whose_certificate_is_of_another_authority_gets_nothing(
+    broker: Redis, authority: tuple[Path, ssl.SSLContext], tmp_path: Path
+) -> None:
+    # Given a client that trusts another authority
+    other, _ = certificate(tmp_path, "other")
+    with pump(broker, [2**20], authority[1]) as port:
+        store = RedisChunks(connect(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={other}", retries=0))
+        # When it sends, then it says that the certificate isn't good
+        with pytest.raises(LostConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
+            store.send([Chunk("a", [memoryview(b"1")])], 60)
+    assert broker.keys("*") == []
+
+
+@pytest.mark.parametrize("refused", [0, 1, 2, 3])
+def test_a_chunk_that_is_refused_in_the_middle_is_told_and_no_answer_is_taken_for_anothers(
+    broker: Redis, refused: int
+) -> None:
+    # Given a client that may not write, nor read, one of its chunks
+    path = broker.connection_pool.connection_kwargs["path"]
+    rights = [f"~{number}" for number in range(4) if number != refused]
+    broker.execute_command("ACL", "SETUSER", "anna", "on", "nopass", "+@all", *rights)
+    store = RedisChunks(Redis(unix_socket_path=path, username="anna", password="any"))
+    chunks = [Chunk(str(number), [memoryview(bytes([number]) * MIB)]) for number in range(4)]
+    # When all are sent, then it is told, and those before it are there
+    with pytest.raises(ResponseError, match="No permissions"):
+        store.send(chunks, 60)
+    assert all(broker.get(str(number)) == bytes([number]) * MIB for number in range(refused))
+    # When all are read, likewise
+    for number in range(4):
+        broker.set(str(number), bytes([number]) * MIB)
+    wanted = [Wanted(str(number), memoryview(bytearray(MIB))) for number in range(4)]
+    reading = store.receive(wanted)
+    assert [next(reading) for _ in range(refused)] == [MIB] * refused
+    with pytest.raises(ResponseError, match="No permissions"):
+        next(reading)
+    # And what is read next is what was asked for
+    for number in set(range(4)) - {refused}:
+        [want] = [Wanted(str(number), memoryview(bytearray(MIB)))]
+        assert list(store.receive([want])) == [MIB]
+        assert bytes(want.buffer) == bytes([number]) * MIB
