@@ -15,23 +15,29 @@ import fcntl
 import logging
 import math
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from orchestrator.aggregators.blocks import Floats, rounded
+from orchestrator.aggregators.blocks import Floats
+from orchestrator.aggregators.kernel import mean_kernel
+from orchestrator.aggregators.mean import LARGE_BYTES
+from orchestrator.aggregators.summing import put_quotients, put_sums
 from tasks.arrays import Array, Arrays, Spec, map_file
+from tasks.cores import num_cores
 from tasks.files import replace_text
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 2**16
-"""Elements that are added at a time: in float64 they fit a core's cache."""
 AT_ONCE = 8
 """Slots whose updates are added at once, so that sums are read and written once for all of them."""
+ZEROS_BYTES = 2**22
+"""Zeros that are written to a new file of sums at a time: more than one of the system's large pages."""
 SCALE = 2.0**-64
 """What weights are multiplied by, so that sums of the largest numbers don't overflow: no digit is changed."""
 
@@ -102,11 +108,9 @@ class RunningSum:
         if not 0 < total < math.inf:
             raise ValueError(f"{state.num_added} updates weigh {state.total} in sum: more than 0 is needed")
         result = {name: np.empty(entry.shape, entry.numpy_dtype) for name, entry in self._spec.items()}
-        with self._sums(state.current) as sums:
-            for start, values in self._flat(result):
-                for begin in range(0, values.size, BLOCK):
-                    block = values[begin : begin + BLOCK]
-                    block[...] = rounded(sums[start + begin : start + begin + block.size] / total, block.dtype)
+        with self._sums(state.current) as sums, ThreadPoolExecutor(num_cores()) as threads:
+            for name, rows in self._rows():
+                put_quotients(result[name].reshape(-1), sums[rows], total, threads)
         return result
 
     def _next(self, order: Sequence[str], weight: Weight) -> list[tuple[str, float]]:
@@ -140,35 +144,39 @@ class RunningSum:
 
     def _write_sums(self, state: _State, weighted: Sequence[tuple[Arrays, float]]) -> None:
         """Add updates to the current sums, and put the result into the other file."""
-        scratch, start = np.empty(BLOCK), 0
         factors = [value * SCALE for _, value in weighted]
+        num_bytes = len(weighted) * sum(entry.size_bytes for entry in self._spec.values())
         with self._sums(state.current) as old, self._sums(1 - state.current) as new:
-            for name in self._spec:
-                updates = [update[name].reshape(-1) for update, _ in weighted]
-                for begin in range(0, updates[0].size, BLOCK):
-                    end = min(begin + BLOCK, updates[0].size)
-                    block, scaled = new[start + begin : start + end], scratch[: end - begin]
-                    before: Floats | float = old[start + begin : start + end] if state.num_added else 0.0
-                    for values, factor in zip(updates, factors, strict=True):
-                        np.multiply(values[begin:end], factor, out=scaled, dtype=np.float64, casting="unsafe")
-                        np.add(before, scaled, out=block)
-                        before = block
-                start += updates[0].size
+            before = old if state.num_added else None
+            with ThreadPoolExecutor(num_cores()) as threads:
+                for name, rows in self._rows():
+                    updates = [update[name].reshape(-1) for update, _ in weighted]
+                    kernel = mean_kernel(updates[0].dtype) if num_bytes >= LARGE_BYTES else None
+                    put_sums(new[rows], before if before is None else before[rows], updates, factors, kernel, threads)
 
-    def _flat(self, arrays: Mapping[str, Array]) -> Iterator[tuple[int, Array]]:
-        """Yield where each array begins in the sums, and the array as one row."""
+    def _rows(self) -> Iterator[tuple[str, slice]]:
+        """Yield the name of each array, and where its values are in the sums."""
         start = 0
-        for name in self._spec:
-            values = arrays[name].reshape(-1)
-            yield start, values
-            start += values.size
+        for name, entry in self._spec.items():
+            size = math.prod(entry.shape)
+            yield name, slice(start, start + size)
+            start += size
 
     @contextmanager
     def _sums(self, number: int) -> Iterator[Floats]:
-        """Give the sums in one of the two files, as its memory map."""
+        """Give the sums in one of the two files, as its memory map.
+
+        A new file is filled with zeros, many at a time: so the system keeps it in large pages. In those that it would
+        make as single sums are written, all that follows takes several times as long.
+        """
         with (self._folder / f"sums-{number}").open("a+b") as file:
             num_bytes = max(self._size, 1) * np.dtype(np.float64).itemsize
-            file.truncate(num_bytes)
+            if os.fstat(file.fileno()).st_size != num_bytes:
+                file.truncate(0)
+                zeros = memoryview(bytes(ZEROS_BYTES))
+                for start in range(0, num_bytes, ZEROS_BYTES):
+                    file.write(zeros[: num_bytes - start])
+                file.flush()
             yield np.frombuffer(mmap.mmap(file.fileno(), num_bytes), np.float64)
 
     @contextmanager

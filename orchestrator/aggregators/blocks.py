@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from tasks.arrays import Array, Arrays
 
 BLOCK = 2**14
 """Elements of each update that are looked at a time: of ten updates of float32 they take 0.7 MB."""
+PART = 2**19
+"""Elements that a thread goes over at a time."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -21,6 +24,13 @@ Reduce = Callable[[Array], Array]
 
 It returns the updates' dtype, or float64 that is yet to be rounded to it.
 """
+
+
+def each_part(put_part: Callable[[slice], None], size: int, threads: Executor) -> None:
+    """Call ``put_part`` for parts of ``PART`` elements, the last of less, which are ``size`` in all."""
+    parts = [slice(start, min(start + PART, size)) for start in range(0, size, PART)]
+    for _ in map(put_part, parts) if len(parts) == 1 else threads.map(put_part, parts):
+        pass
 
 
 def reduce_blocks(updates: Sequence[Arrays], names: Iterable[str], reduce: Reduce) -> dict[str, Array]:
@@ -68,6 +78,11 @@ def mean_of_rows(rows: Array, weights: Sequence[float]) -> Floats:
 def sum_block(weighted: Sequence[tuple[Array, float]], sums: Floats, scaled: Floats) -> None:
     """Put the weighted sum into ``sums``; ``scaled`` is scratch."""
     sums.fill(0.0)
+    add_block(weighted, sums, scaled)
+
+
+def add_block(weighted: Sequence[tuple[Array, float]], sums: Floats, scaled: Floats) -> None:
+    """Add weighted values to ``sums``, one after the other; ``scaled`` is scratch."""
     for values, weight in weighted:
         np.multiply(values, weight, out=scaled, dtype=np.float64, casting="unsafe")
         np.add(sums, scaled, out=sums)

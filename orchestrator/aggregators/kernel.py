@@ -1,4 +1,4 @@
-"""The weighted mean in machine code that LLVM makes for this processor: one pass over the updates, sums in registers.
+"""Weighted mean and sum in machine code that LLVM makes for this processor: one pass over updates, sums in registers.
 
 NumPy goes over a block several times for each update: it converts, multiplies and adds. Here memory is what limits. The
 operations are those of NumPy in the same order, so the results are the same to the last bit.
@@ -18,13 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.aggregators.kernel_ir import CHUNK, TILE, mean_ir
+from orchestrator.aggregators.blocks import Floats
+from orchestrator.aggregators.kernel_ir import CHUNK, TILE, module_ir
 from tasks.arrays import Array
 
 logger = logging.getLogger(__name__)
 
 _ADDRESS, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _MEAN = ctypes.CFUNCTYPE(None, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _COUNT, ctypes.c_double, _COUNT)
+_ADD = ctypes.CFUNCTYPE(None, _ADDRESS, _ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _COUNT)
 _LARGEST_BYTES = 8
 _ARM = ("aarch64", "arm64")
 
@@ -43,9 +45,10 @@ class MeanKernel:
             cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
         )
         # The engine owns the target and holds the code: it has to live as long as that may be called.
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(mean_ir(dtype)), target)
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(module_ir(dtype)), target)
         self._engine.finalize_object()
         self._mean = _MEAN(self._engine.get_function_address("mean"))
+        self._add = _ADD(self._engine.get_function_address("add"))
 
     def __call__(self, updates: Sequence[Array], weights: Sequence[float], total: float, result: Array) -> int:
         """Put sum_k(w_k x_k) / total, rounded, into the first elements of ``result``, and return how many those are.
@@ -63,19 +66,51 @@ class MeanKernel:
         Raises:
             ValueError: If anything is otherwise: memory beyond an array would be read, or written to.
         """
-        if len(updates) != len(weights) or not all(self._takes(array, result) for array in (*updates, result)):
-            raise ValueError(f"needed are contiguous {self._dtype} of one shape (n,), and a weight for each update")
+        self._check(updates, weights, result, self._dtype)
         size = result.size // TILE * TILE
         if size:
-            addresses = np.array([update.ctypes.data for update in updates], np.uintp)
-            factors, sums = np.array(weights, np.float64), np.empty(CHUNK)
-            pointers = (array.ctypes.data for array in (addresses, factors, sums, result))
+            addresses, factors, scratch = _addresses(updates), np.array(weights, np.float64), np.empty(CHUNK)
+            pointers = (array.ctypes.data for array in (addresses, factors, scratch, result))
             self._mean(*pointers, len(updates), total, size)
         return size
 
-    def _takes(self, array: Array, result: Array) -> bool:
-        is_flat = array.ndim == 1 and array.flags.c_contiguous
-        return is_flat and array.dtype == self._dtype and array.size == result.size
+    def add(self, updates: Sequence[Array], weights: Sequence[float], before: Floats | None, sums: Floats) -> int:
+        """Put before + w_1 x_1 + ... + w_K x_K into the first elements of ``sums``, and return how many those are.
+
+        They are all but the last few, less than ``TILE``, and those of
+        :func:`orchestrator.aggregators.blocks.add_block`.
+
+        Args:
+            updates: As for the mean.
+            weights: One for each update.
+            before: What they are added to, shape (n,), contiguous; zeros if it is None.
+            sums: Shape (n,), contiguous. It may be ``before`` itself.
+
+        Raises:
+            ValueError: If anything is otherwise: memory beyond an array would be read, or written to.
+        """
+        for array in (sums,) if before is None else (sums, before):
+            self._check(updates, weights, array, np.dtype(np.float64))
+        size = sums.size // TILE * TILE
+        if size:
+            addresses, factors = _addresses(updates), np.array(weights, np.float64)
+            former = None if before is None else before.ctypes.data
+            self._add(addresses.ctypes.data, factors.ctypes.data, former, sums.ctypes.data, len(updates), size)
+        return size
+
+    def _check(self, updates: Sequence[Array], weights: Sequence[float], result: Array, dtype: np.dtype[Any]) -> None:
+        fits = all(_is_row(array, self._dtype, result.size) for array in updates)
+        if len(updates) != len(weights) or not updates or not fits or not _is_row(result, dtype, result.size):
+            kinds = f"{self._dtype}" if dtype == self._dtype else f"{self._dtype}, and sums of {dtype},"
+            raise ValueError(f"needed are contiguous {kinds} of one shape (n,), and a weight for each update")
+
+
+def _is_row(array: Array, dtype: np.dtype[Any], size: int) -> bool:
+    return array.dtype == dtype and array.shape == (size,) and array.flags.c_contiguous
+
+
+def _addresses(updates: Sequence[Array]) -> Array:
+    return np.array([update.ctypes.data for update in updates], np.uintp)
 
 
 @functools.cache

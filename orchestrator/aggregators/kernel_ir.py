@@ -1,8 +1,8 @@
-"""The weighted mean as LLVM IR (https://llvm.org/docs/LangRef.html): one pass over the updates, sums in registers.
+"""Weighted mean and sum as LLVM IR (https://llvm.org/docs/LangRef.html): one pass over updates, sums in registers.
 
 For each chunk of elements, for each group of updates, for each tile of the chunk, for each update of the group: add the
 weighted values to the tile's sums. So each element's sum is in the order of the updates, as it is in NumPy. Nothing is
-fused or reordered, as no instruction has a fast-math flag.
+fused or reordered, as no instruction has a fast-math flag. Sums that are kept need neither chunks nor groups.
 """
 
 from __future__ import annotations
@@ -20,7 +20,28 @@ CHUNK = 2**14
 GROUP = 8
 """Updates that are read side by side: a cache keeps eight lines at addresses that are equal in their low bits."""
 
-_FUNCTION = """
+# Adds the updates from $from up to $to to %former, the sums of the tile at %i, in the order of the updates.
+_UPDATE = """\
+update:
+  %k = phi i64 [$from, %begin_sums], [%k.next, %update]
+  %sum = phi $doubles [%former, %begin_sums], [%sum.next, %update]
+  %update.slot = getelementptr ptr, ptr %updates, i64 %k
+  %update.k = load ptr, ptr %update.slot, align 8
+  %x.slot = getelementptr $value, ptr %update.k, i64 %i
+  %x = load $values, ptr %x.slot, align 1
+  $widen
+  %weight.slot = getelementptr double, ptr %weights, i64 %k
+  %weight = load double, ptr %weight.slot, align 8
+  %weight.0 = insertelement $doubles poison, double %weight, i64 0
+  %weights.k = shufflevector $doubles %weight.0, $doubles poison, <$tile x i32> zeroinitializer
+  %product = fmul $doubles %wide, %weights.k
+  %sum.next = fadd $doubles %sum, %product
+  %k.next = add i64 %k, 1
+  %more_updates = icmp ult i64 %k.next, $to
+  br i1 %more_updates, label %update, label %summed
+"""
+
+_MEAN = """
 declare i64 @llvm.umin.i64(i64, i64)
 declare $doubles @llvm.rint.v${tile}f64($doubles)
 
@@ -60,24 +81,7 @@ begin_sums:
   %former = phi $doubles [zeroinitializer, %tile], [%kept, %resume_sums]
   br label %update
 
-update:
-  %k = phi i64 [%from, %begin_sums], [%k.next, %update]
-  %sum = phi $doubles [%former, %begin_sums], [%sum.next, %update]
-  %update.slot = getelementptr ptr, ptr %updates, i64 %k
-  %update.k = load ptr, ptr %update.slot, align 8
-  %x.slot = getelementptr $value, ptr %update.k, i64 %i
-  %x = load $values, ptr %x.slot, align 1
-  $widen
-  %weight.slot = getelementptr double, ptr %weights, i64 %k
-  %weight = load double, ptr %weight.slot, align 8
-  %weight.0 = insertelement $doubles poison, double %weight, i64 0
-  %weights.k = shufflevector $doubles %weight.0, $doubles poison, <$tile x i32> zeroinitializer
-  %product = fmul $doubles %wide, %weights.k
-  %sum.next = fadd $doubles %sum, %product
-  %k.next = add i64 %k, 1
-  %more_updates = icmp ult i64 %k.next, %to
-  br i1 %more_updates, label %update, label %summed
-
+$update
 summed:
   br i1 %is_last, label %finish, label %keep_sums
 
@@ -103,6 +107,38 @@ group.done:
 chunk.done:
   %more_chunks = icmp ult i64 %end, %size
   br i1 %more_chunks, label %chunk, label %done
+
+done:
+  ret void
+}
+"""
+
+_ADD = """
+define void @add(ptr %updates, ptr %weights, ptr %before, ptr %sums, i64 %num_updates, i64 %size) {
+entry:
+  %is_first = icmp eq ptr %before, null
+  br label %tile
+
+tile:
+  %i = phi i64 [0, %entry], [%i.next, %summed]
+  br i1 %is_first, label %begin_sums, label %resume_sums
+
+resume_sums:
+  %before.i = getelementptr double, ptr %before, i64 %i
+  %kept = load $doubles, ptr %before.i, align 8
+  br label %begin_sums
+
+begin_sums:
+  %former = phi $doubles [zeroinitializer, %tile], [%kept, %resume_sums]
+  br label %update
+
+$update
+summed:
+  %sums.i = getelementptr double, ptr %sums, i64 %i
+  store $doubles %sum.next, ptr %sums.i, align 8
+  %i.next = add i64 %i, $tile
+  %more_tiles = icmp ult i64 %i.next, %size
+  br i1 %more_tiles, label %tile, label %done
 
 done:
   ret void
@@ -169,12 +205,14 @@ _NARROW_REPLACED = """
   %rounded = select $flags %is_above, $values splat ($value $largest), $values %converted"""
 
 
-def mean_ir(dtype: np.dtype[Any]) -> str:
-    """Return a module with a function ``mean`` for arrays of floats, integers or booleans of ``dtype``.
+def module_ir(dtype: np.dtype[Any]) -> str:
+    """Return a module with functions ``mean`` and ``add`` for arrays of floats, integers or booleans of ``dtype``.
 
-    Its arguments are the addresses of K addresses of the updates' values; of K weights, float64; of ``CHUNK`` float64
-    of scratch; and of the result's values; then K, at least 1; what to divide the sums by; and how many values each
-    update has, a multiple of ``TILE`` and not 0. Values may be at any address, aligned or not.
+    The arguments of both begin with the addresses of K addresses of the updates' values, and of K weights, float64.
+    Those of ``mean`` go on with the addresses of ``CHUNK`` float64 of scratch and of the result's values; those of
+    ``add`` with the addresses of the sums so far, or null where there are none, and of the sums with the updates, both
+    float64, which may be the same. Then comes K, at least 1; for ``mean`` what to divide the sums by; and how many
+    values each update has, a multiple of ``TILE`` and not 0. Values may be at any address, aligned or not.
     """
     value = _FLOATS[dtype.itemsize] if dtype.kind == "f" else f"i{8 * dtype.itemsize}"
     widen, narrow = _conversions(dtype)
@@ -190,7 +228,9 @@ def mean_ir(dtype: np.dtype[Any]) -> str:
         "group": str(GROUP),
         **(_whole_words(dtype) if dtype.kind in "iu" else {}),
     }
-    return Template(_FUNCTION.replace("$widen", widen).replace("$narrow", narrow)).substitute(words)
+    mean = _MEAN.replace("$update", _UPDATE).replace("$from", "%from").replace("$to", "%to")
+    add = _ADD.replace("$update", _UPDATE).replace("$from", "0").replace("$to", "%num_updates")
+    return Template((mean + add).replace("$widen", widen).replace("$narrow", narrow)).substitute(words)
 
 
 def _conversions(dtype: np.dtype[Any]) -> tuple[str, str]:

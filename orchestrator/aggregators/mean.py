@@ -13,15 +13,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import numpy as np
 
 from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate
-from orchestrator.aggregators.blocks import rounded, sum_block
+from orchestrator.aggregators.blocks import each_part, rounded, sum_block
 from orchestrator.aggregators.kernel import MeanKernel, mean_kernel
 from tasks.arrays import Array
 from tasks.cores import num_cores
 
 BLOCK = 2**16
 """Elements that NumPy sums at a time: in float64 they and a copy fit a core's cache."""
-PART = 2**19
-"""Elements that a thread averages at a time."""
 LARGE_BYTES = 2**25
 """Size of all updates from which a kernel saves more time than LLVM takes to be loaded."""
 
@@ -81,13 +79,10 @@ def put_mean(
     flat_result = result.reshape(-1)
     flat = [np.ascontiguousarray(values).reshape(-1) for values in updates]
 
-    def put_part(start: int) -> None:
-        part = slice(start, start + PART)
+    def put_part(part: slice) -> None:
         _put_part(flat_result[part], [values[part] for values in flat], weights, total, kernel)
 
-    starts = range(0, flat_result.size, PART)
-    for _ in map(put_part, starts) if len(starts) == 1 else threads.map(put_part, starts):
-        pass
+    each_part(put_part, flat_result.size, threads)
 
 
 def _put_part(

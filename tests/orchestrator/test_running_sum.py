@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator import running_sum
 from orchestrator.aggregation import WeightedUpdate
 from orchestrator.aggregators.mean import weighted_mean
 from orchestrator.running_sum import AT_ONCE, RunningSum
@@ -22,6 +24,10 @@ DTYPES = {"bias": np.float16, "empty": np.float32, "flag": np.int64, "weights": 
 def update(seed: int) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
     return {name: np.asarray(100 * rng.standard_normal(shape)).astype(DTYPES[name]) for name, shape in SHAPES.items()}
+
+
+NUM_BYTES = 8 * sum(math.prod(shape) for shape in SHAPES.values())
+"""Of the sums."""
 
 
 class Folder:
@@ -55,16 +61,22 @@ def assert_equal(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> Non
         np.testing.assert_array_equal(found[name], values, strict=True)
 
 
+@pytest.mark.parametrize("has_kernel", [True, False])
 @settings(max_examples=15, deadline=None)
 @given(
     weights=st.lists(st.sampled_from([0.0, 1.0, 3.0, 1e6]), min_size=1, max_size=2 * AT_ONCE + 3).filter(any),
     seed=st.integers(0, 2**32),
 )
 def test_whatever_the_order_of_arrival_it_is_the_mean_to_the_last_bit(
-    tmp_path_factory: pytest.TempPathFactory, weights: list[float], seed: int
+    tmp_path_factory: pytest.TempPathFactory, has_kernel: bool, weights: list[float], seed: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(running_sum, "LARGE_BYTES", 0 if has_kernel else 10**9)
+        check_any_order(Folder(tmp_path_factory.mktemp("sum")), weights, seed)
+
+
+def check_any_order(folder: Folder, weights: list[float], seed: int) -> None:
     # Given slots, some of them without an update, that are filled in any order
-    folder = Folder(tmp_path_factory.mktemp("sum"))
     order = [str(number) for number in range(len(weights))]
     for name in np.random.default_rng(seed).permutation(order):
         folder.put(str(name), weights[int(name)])
@@ -100,7 +112,7 @@ def test_slots_that_are_added_to_a_round_come_last(tmp_path: Path) -> None:
     assert_equal(running.mean(), expected([*order, "5"], folder.weights))
 
 
-@pytest.mark.parametrize("garbage", [b"", b"garbage" * 1000])
+@pytest.mark.parametrize("garbage", [b"", b"garbage" * 1000, bytes([255]) * NUM_BYTES])
 def test_a_process_that_is_killed_while_it_adds_changes_nothing(tmp_path: Path, garbage: bytes) -> None:
     # Given a sum, and a process that was killed while it wrote the next: the other file may be anything
     folder = Folder(tmp_path)
@@ -117,6 +129,19 @@ def test_a_process_that_is_killed_while_it_adds_changes_nothing(tmp_path: Path, 
     running.add(order, folder.weights.get, all_of_them=True)
     # Then nothing was counted twice or forgotten
     assert_equal(running.mean(), expected(order, folder.weights))
+
+
+def test_a_sum_begins_with_nothing_whatever_the_files_hold(tmp_path: Path) -> None:
+    # Given files of NaNs in the place of sums, and nothing that says how far they have come
+    for number in (0, 1):
+        (tmp_path / f"sums-{number}").write_bytes(bytes([255]) * NUM_BYTES)
+    folder = Folder(tmp_path)
+    for name in "01":
+        folder.put(name, 1.0)
+    # When updates are added, then the mean is theirs
+    running = folder.running()
+    running.add("01", folder.weights.get, all_of_them=True)
+    assert_equal(running.mean(), expected("01", folder.weights))
 
 
 def test_a_file_that_was_added_and_not_removed_is_not_added_again(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.aggregators import WeightedUpdate, kernel, mean
+from orchestrator.aggregators import WeightedUpdate, blocks, kernel, mean
 from orchestrator.aggregators.kernel import mean_kernel
 from orchestrator.aggregators.kernel_ir import CHUNK, GROUP, TILE
 from orchestrator.aggregators.mean import weighted_mean
@@ -181,7 +181,7 @@ def test_the_number_of_threads_makes_no_difference(
     dtype: np.dtype[np.generic], has_kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given arrays of many parts, whose ends are those of no tile
-    monkeypatch.setattr(mean, "PART", 1000)
+    monkeypatch.setattr(blocks, "PART", 1000)
     updates, weights = [any_bits(dtype, 20_011, seed) for seed in range(3)], [3.0, 7.5, 11.0]
     average = by_kernel if has_kernel else by_numpy
     # When they are averaged by one thread and by five
