@@ -55,7 +55,7 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
     app = FederationApp(name, include=list(include), set_as_current=False)
     app.conf.update(
         broker_url=url,
-        result_backend=url,
+        result_backend=f"tasks.backend:DirectBackend+{url.removeprefix('redis+')}",  # socket:///PATH is its own scheme
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
