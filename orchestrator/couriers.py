@@ -190,11 +190,9 @@ class CeleryCourier:
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""
-        self._results.forget(task_ids)
         backend: Any = self._app.backend
         keys = [backend.get_key_for_group(chord.group_id, end) for chord in chords for end in _CHORD_KEYS]
-        if keys:
-            self._client.unlink(*keys)
+        self._results.forget(task_ids, keys)
 
 
 def _hard_limit_s(order: Order) -> float:

@@ -89,7 +89,7 @@ def _wire(
         courier=CeleryCourier(app, url, config.run_id),
         registry=RedisRegistry(quick),
         blobs=open_store(url, blob_folder),
-        broker_time=lambda: broker.time_of(client),
+        broker_time=broker.Clock(client),
         tend=tend,
         tidy=lambda: tidy(client, config.run_id),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from orchestrator.answers import MAX_ANSWER_BYTES, says_ready
@@ -78,8 +78,11 @@ class Round:
             names.TRAIN_TASK, [order for order in orders if not self._held.is_held(order.order_id)]
         )
 
-    def run(self) -> RoundRecord:
+    def run(self, meanwhile: Callable[[], None]) -> RoundRecord:
         """Collect the answers, have them aggregated, and return the round's record.
+
+        Args:
+            meanwhile: Called while an own worker closes the round.
 
         Raises:
             RunFailedError: If the orchestrator's own workers don't get it done.
@@ -100,6 +103,7 @@ class Round:
             held=self._held,
         )
         context.collector.expect_late(self._unanswered())
+        meanwhile()
         closed = self._closed()
         for sent in (opened.parameters, opened.broadcast):
             if sent is not None:

@@ -79,6 +79,8 @@ class Run:
         )
         self._feedback = FeedbackBook()
         self._first_round = 1
+        self._former: Round | None = None
+        """The round that was closed last, as long as something of it may be left on the broker."""
 
     def run(self) -> None:
         """Carry out the rounds that are not closed yet.
@@ -102,6 +104,7 @@ class Run:
             self._feedback.add(history[-1])
             self._check_progress(history)
             del history[: -config.max_failed_rounds]  # on disk there is all of it
+        self._forget_former()
 
     def say_farewell(self) -> None:
         """Give the clients that are connected the final model, and disconnect them."""
@@ -157,15 +160,21 @@ class Run:
 
     def _run_round(self, round_number: int) -> RoundRecord:
         current = self._take_up(round_number) or self._open(round_number)
-        record = current.run()
+        record = current.run(meanwhile=self._forget_former)
         if round_number == self._config.rounds and self._config.evaluate_clients:
             metrics = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
             record = record.model_copy(update={"client_metrics": metrics})
         self._folder.close_round(record)
         self._note_closed(record)
-        current.forget()
+        self._former = current
         self._report(RoundClosed(record))
         return record
+
+    def _forget_former(self) -> None:
+        """Remove what the round that was closed last has left on the broker."""
+        if self._former is not None:
+            self._former.forget()
+            self._former = None
 
     def _note_closed(self, record: RoundRecord) -> None:
         """Note a round's checkpoint, and whose updates went into it; of a failed round none did."""
@@ -244,6 +253,7 @@ class Run:
             raise SelectionError(f"selector {config.select!r} failed: {type(error).__name__}: {error}") from error
 
     def _pause_between_rounds(self, left: float) -> None:
+        self._forget_former()
         self._wire.courier.collect([], min(left, TICK_S))
         self._tick()
 
@@ -253,6 +263,7 @@ class Run:
     def _check_progress(self, history: list[RoundRecord]) -> None:
         recent = history[-self._config.max_failed_rounds :]
         if len(recent) == self._config.max_failed_rounds and all(record.status == "failed" for record in recent):
+            self._forget_former()
             raise RunFailedError(f"{len(recent)} rounds in a row failed, the last because {recent[-1].reason}")
 
 

@@ -61,7 +61,7 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
     app = FederationApp(name, include=list(include), set_as_current=False)
     app.conf.update(
         broker_url=url,
-        result_backend=url,
+        result_backend=f"tasks.backend:DirectBackend+{url.removeprefix('redis+')}",  # socket:///PATH is its own scheme
         task_serializer="json",
         result_serializer="json",
         accept_content=["json"],
@@ -84,6 +84,7 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         result_expires=24 * 3600,
         task_store_eager_result=False,
         task_eager_propagates=True,
+        task_annotations={"*": {"resultrepr_maxsize": 1}},  # it is for the log lines that are switched off above
         worker_enable_remote_control=False,
         worker_send_task_events=False,
         worker_hijack_root_logger=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -116,10 +117,33 @@ def persist(action: Callable[[], T]) -> T:
     return action()
 
 
-def time_of(client: Redis) -> float:
-    """Return the seconds since 1970 by the broker's clock, the one clock that all sides share."""
-    seconds, microseconds = client.time()
-    return float(seconds) + float(microseconds) / 1e6
+class Clock:
+    """The broker's clock, the one that all sides share.
+
+    For ``FRESH_S`` after a look at it, it is taken to go on as this process's own does.
+
+    Args:
+        client: A client for the broker.
+        elapsed: Seconds that only go up.
+    """
+
+    FRESH_S = 1.0
+
+    def __init__(self, client: Redis, elapsed: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._elapsed = elapsed
+        self._looked_at = -math.inf
+        self._seen = 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds since 1970."""
+        since = self._elapsed() - self._looked_at
+        if since < self.FRESH_S:
+            return self._seen + since
+        seconds, microseconds = self._client.time()
+        self._looked_at = self._elapsed()
+        self._seen = float(seconds) + float(microseconds) / 1e6
+        return self._seen
 
 
 def check_reachable(url: str) -> None:

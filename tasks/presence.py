@@ -182,15 +182,15 @@ class RedisRegistry:
     def present(self) -> dict[str, Announcement]:
         """Return all live announcements by client id; what isn't one is passed over.
 
-        It takes two round trips, or a few where there are many other keys. What stands as it stood at the last look is
-        not decoded again, as that would take most of the time with many clients.
+        It takes a round trip, a second one where clients have come or gone, or a few where there are many other keys.
+        What stands as it stood at the last look is not decoded again, as that would take most of the time with many
+        clients.
 
         Raises:
             BrokerUnreachableError: If the broker is away.
         """
         try:
-            keys = sorted(self._client.scan_iter(match=f"{CLIENT_KEY_PREFIX}*", count=_SCAN_COUNT))
-            values: list[bytes | None] = self._client.mget(keys) if keys else []  # type: ignore[assignment]  # no decoding
+            keys, values = self._look()
         except (RedisError, OSError) as error:
             raise BrokerUnreachableError(f"the broker is away: {error}") from None
         read = self._read
@@ -200,6 +200,18 @@ class RedisRegistry:
         }
         found = [announcement for _, announcement in self._read.values() if announcement is not None]
         return {announcement.client_id: announcement for announcement in found}
+
+    def _look(self) -> tuple[list[bytes], list[bytes | None]]:
+        """Return the keys of announcements, sorted, and what stands there."""
+        pattern, known = f"{CLIENT_KEY_PREFIX}*", list(self._read)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.scan(match=pattern, count=_SCAN_COUNT)
+            pipe.mget(known or [CLIENT_KEY_PREFIX])
+            (cursor, found), values = pipe.execute()
+        if cursor == 0 and sorted(found) == known:
+            return known, values if known else []
+        keys: list[bytes] = sorted(self._client.scan_iter(match=pattern, count=_SCAN_COUNT))
+        return keys, self._client.mget(keys) if keys else []  # type: ignore[return-value]  # no decoding
 
 
 class MemoryRegistry:

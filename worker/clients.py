@@ -147,6 +147,7 @@ def _loader(
 ) -> Callable[[str], Client]:
     blobs = open_store(settings.broker_url, given_folder())
     connection = broker.connect(settings.broker_url)
+    clock = broker.Clock(connection)
     turns = RedisTurns(connection)
 
     def leave(client_id: str, seconds: float) -> None:
@@ -163,7 +164,7 @@ def _loader(
             folder=served.folders[client_id],
             incarnation=incarnation,
             leave=functools.partial(leave, client_id),
-            broker_time=functools.partial(broker.time_of, connection),
+            broker_time=clock,
             algorithm=settings.algorithm,
             turns=turns,
             is_answered=lambda order_id: bool(connection.exists(result_key(order_id))),

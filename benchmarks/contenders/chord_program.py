@@ -1,6 +1,7 @@
 """The tasks of :mod:`benchmarks.contenders.chord`, which do nothing, and the program that sends its chords.
 
-With this project's settings for Celery. Run as ``python -m benchmarks.contenders.chord_program CLIENTS ROUNDS RESULT``.
+With this project's settings for Celery, and Celery's own result backend.
+Run as ``python -m benchmarks.contenders.chord_program CLIENTS ROUNDS RESULT``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tasks.names import client_queue
 ROUND_TIMEOUT_S = 60.0
 
 app = make_app("chord", broker_url(), include=())
+app.conf.result_backend = broker_url()
 
 
 @app.task(name="train")

@@ -70,6 +70,29 @@ def test_results_that_come_while_one_waits_are_found(broker: Redis, results: Res
     assert found == dict.fromkeys(("run/one", "run/two"), b"x" * (MAX_BYTES + 1))
 
 
+def test_what_a_message_brought_is_not_read_anew(broker: Redis, results: Results) -> None:
+    # Given somebody who waits for a result
+    assert results.collect(["run/one"], 0.0, MAX_BYTES) == {}
+    # When a message brings it and what is stored is another, then the first time it is what the message brought
+    broker.publish(result_key("run/one"), "1")
+    broker.set(result_key("run/one"), "2")
+    assert results.collect(["run/one"], PATIENCE_S, MAX_BYTES) == {"run/one": b"1"}
+    # And after that what is stored
+    assert results.collect(["run/one"], PATIENCE_S, MAX_BYTES) == {"run/one": b"2"}
+
+
+def test_of_a_task_that_says_more_the_newest_is_found(broker: Redis, results: Results) -> None:
+    # Given a task that has said something which is not its end
+    assert results.collect(["run/one"], 0.0, MAX_BYTES) == {}
+    store(broker, "run/one", "ready")
+    assert results.collect(["run/one"], PATIENCE_S, MAX_BYTES) == {"run/one": b"ready"}
+    results.expect_more("run/one")
+    # When it says so again and then ends, before anybody asks, then the end is found
+    store(broker, "run/one", "ready")
+    store(broker, "run/one", "over")
+    assert results.collect(["run/one"], PATIENCE_S, MAX_BYTES) == {"run/one": b"over"}
+
+
 def test_a_result_that_no_message_told_of_is_found_all_the_same(broker: Redis, results: Results) -> None:
     # Given somebody who waits for a result
     assert results.collect(["run/one"], 0.0, MAX_BYTES) == {}
