@@ -31,12 +31,7 @@ class QuietWorker(Worker):
 
 
 class FederationApp(Celery):
-    """A Celery app of :class:`QuietWorker`. Results that the broker has no memory for are stored again and again."""
-
-    def _get_backend(self) -> Any:
-        backend = super()._get_backend()  # type: ignore[misc]  # Celery's types don't have it
-        backend.connection_errors = (*backend.connection_errors, OutOfMemoryError)  # what Celery takes for passing
-        return backend
+    """A Celery app of :class:`QuietWorker`."""
 
     @cached_property
     def Worker(self) -> type[Worker]:  # noqa: N802  # Celery's name for it
@@ -64,6 +59,8 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         result_backend=f"tasks.backend:DirectBackend+{url.removeprefix('redis+')}",  # socket:///PATH is its own scheme
         task_serializer="json",
         result_serializer="json",
+        # A result that the broker has no memory for is stored again and again, as when the broker is away.
+        result_backend_transport_options={"additional_connection_errors": [OutOfMemoryError]},
         accept_content=["json"],
         # A worker takes one order at a time and acknowledges it at once: nothing is redelivered while it trains,
         # and a lost connection doesn't end a worker that holds an order (celery 5.7).
