@@ -14,8 +14,8 @@ from tasks.arrays import Array, Arrays
 
 BLOCK = 2**14
 """Elements of each update that are looked at a time: of ten updates of float32 they take 0.7 MB."""
-PART = 2**19
-"""Elements that a thread goes over at a time."""
+PART_BYTES = 2**21
+"""Bytes of each array that a thread goes over at a time."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -26,9 +26,10 @@ It returns the updates' dtype, or float64 that is yet to be rounded to it.
 """
 
 
-def each_part(put_part: Callable[[slice], None], size: int, threads: Executor) -> None:
-    """Call ``put_part`` for parts of ``PART`` elements, the last of less, which are ``size`` in all."""
-    parts = [slice(start, min(start + PART, size)) for start in range(0, size, PART)]
+def each_part(put_part: Callable[[slice], None], values: Array, threads: Executor) -> None:
+    """Call ``put_part`` for every part of ``values``, which has shape (n,): of ``PART_BYTES``, the last of less."""
+    step = max(1, PART_BYTES // values.itemsize)
+    parts = [slice(start, min(start + step, values.size)) for start in range(0, values.size, step)]
     for _ in map(put_part, parts) if len(parts) == 1 else threads.map(put_part, parts):
         pass
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import math
 import platform
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.aggregators.blocks import Floats
-from orchestrator.aggregators.kernel_ir import CHUNK, TILE, module_ir
+from orchestrator.aggregators.kernel_ir import CHUNK, TILE, WHOLE_TILE, has_whole, module_ir
 from tasks.arrays import Array
 
 logger = logging.getLogger(__name__)
@@ -48,12 +49,14 @@ class MeanKernel:
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(module_ir(dtype)), target)
         self._engine.finalize_object()
         self._mean = _MEAN(self._engine.get_function_address("mean"))
+        is_fast = has_whole(dtype) and _has_fused(llvm)
+        self._mean_whole = _MEAN(self._engine.get_function_address("mean_whole")) if is_fast else None
         self._add = _ADD(self._engine.get_function_address("add"))
 
     def __call__(self, updates: Sequence[Array], weights: Sequence[float], total: float, result: Array) -> int:
         """Put sum_k(w_k x_k) / total, rounded, into the first elements of ``result``, and return how many those are.
 
-        They are all but the last few, less than ``TILE``. Sums and rounding are those of
+        They are all but the last few, less than ``WHOLE_TILE``. Sums and rounding are those of
         :func:`orchestrator.aggregators.mean.weighted_mean`.
 
         Args:
@@ -67,11 +70,14 @@ class MeanKernel:
             ValueError: If anything is otherwise: memory beyond an array would be read, or written to.
         """
         self._check(updates, weights, result, self._dtype)
-        size = result.size // TILE * TILE
+        mean, tile, factors = self._mean, TILE, np.array(weights, np.float64)
+        if self._mean_whole and (whole := _whole(weights, total, self._dtype)) is not None:
+            mean, tile, factors, total = self._mean_whole, WHOLE_TILE, whole, float(whole.sum())
+        size = result.size // tile * tile
         if size:
-            addresses, factors, scratch = _addresses(updates), np.array(weights, np.float64), np.empty(CHUNK)
+            addresses, scratch = _addresses(updates), np.empty(CHUNK)
             pointers = (array.ctypes.data for array in (addresses, factors, scratch, result))
-            self._mean(*pointers, len(updates), total, size)
+            mean(*pointers, len(updates), total, size)
         return size
 
     def add(self, updates: Sequence[Array], weights: Sequence[float], before: Floats | None, sums: Floats) -> int:
@@ -105,6 +111,21 @@ class MeanKernel:
             raise ValueError(f"needed are contiguous {kinds} of one shape (n,), and a weight for each update")
 
 
+def _whole(weights: Sequence[float], total: float, dtype: np.dtype[Any]) -> Array | None:
+    """Return whole numbers in the ratio of the weights, where int32 holds all sums that have these; else None.
+
+    Such sums are exact in float64 too, so they are the same. What they are divided by is the sum of the weights.
+    """
+    if not all(0 <= weight < math.inf for weight in weights) or sum(weights) != total:
+        return None
+    ratios = [float(weight).as_integer_ratio() for weight in weights]
+    denominator = max(below for _, below in ratios)  # they are powers of two
+    whole = [above * (denominator // below) for above, below in ratios]
+    furthest = 1 if dtype.kind == "b" else max(-np.iinfo(dtype).min, np.iinfo(dtype).max)
+    fits = 0 < sum(whole) * furthest <= np.iinfo(np.int32).max
+    return np.array(whole, np.int32) if fits else None
+
+
 def _is_row(array: Array, dtype: np.dtype[Any], size: int) -> bool:
     return array.dtype == dtype and array.shape == (size,) and array.flags.c_contiguous
 
@@ -132,6 +153,11 @@ def _load_llvm() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm
+
+
+def _has_fused(llvm: Any) -> bool:
+    """Say whether the processor multiplies and adds with one rounding. Elsewhere each would be a call of a function."""
+    return platform.machine().lower() in _ARM or bool(llvm.get_host_cpu_features().get("fma"))
 
 
 def _has_half(llvm: Any) -> bool:

@@ -2,7 +2,8 @@
 
 For each chunk of elements, for each group of updates, for each tile of the chunk, for each update of the group: add the
 weighted values to the tile's sums. So each element's sum is in the order of the updates, as it is in NumPy. Nothing is
-fused or reordered, as no instruction has a fast-math flag. Sums that are kept need neither chunks nor groups.
+fused or reordered where that could change a bit, as no instruction has a fast-math flag. Sums that are kept need
+neither chunks nor groups.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import numpy as np
 
 TILE = 32
 """Elements whose sums are in registers: four of AVX-512's, eight of AVX2's, sixteen of NEON's."""
+WHOLE_TILE = 64
+"""As many whole sums, int32, take the same registers."""
 CHUNK = 2**14
 """Elements whose sums wait in the cache for the next group of updates: 128 KiB."""
 GROUP = 8
@@ -24,28 +27,32 @@ GROUP = 8
 _UPDATE = """\
 update:
   %k = phi i64 [$from, %begin_sums], [%k.next, %update]
-  %sum = phi $doubles [%former, %begin_sums], [%sum.next, %update]
+  %sum = phi $sums [%former, %begin_sums], [%sum.next, %update]
   %update.slot = getelementptr ptr, ptr %updates, i64 %k
   %update.k = load ptr, ptr %update.slot, align 8
   %x.slot = getelementptr $value, ptr %update.k, i64 %i
   %x = load $values, ptr %x.slot, align 1
   $widen
-  %weight.slot = getelementptr double, ptr %weights, i64 %k
-  %weight = load double, ptr %weight.slot, align 8
-  %weight.0 = insertelement $doubles poison, double %weight, i64 0
-  %weights.k = shufflevector $doubles %weight.0, $doubles poison, <$tile x i32> zeroinitializer
-  %product = fmul $doubles %wide, %weights.k
-  %sum.next = fadd $doubles %sum, %product
+  %weight.slot = getelementptr $sum, ptr %weights, i64 %k
+  %weight = load $sum, ptr %weight.slot, align $align
+  %weight.0 = insertelement $sums poison, $sum %weight, i64 0
+  %weights.k = shufflevector $sums %weight.0, $sums poison, <$tile x i32> zeroinitializer
+  %product = ${multiply} $sums %wide, %weights.k
+  %sum.next = ${add} $sums %sum, %product
   %k.next = add i64 %k, 1
   %more_updates = icmp ult i64 %k.next, $to
   br i1 %more_updates, label %update, label %summed
 """
 
-_MEAN = """
-declare i64 @llvm.umin.i64(i64, i64)
+_LEAST = "declare i64 @llvm.umin.i64(i64, i64)"
+_OF_TILES = """
 declare $doubles @llvm.rint.v${tile}f64($doubles)
+declare $ints @llvm.umin.v${tile}i32($ints, $ints)
+declare $doubles @llvm.fma.v${tile}f64($doubles, $doubles, $doubles)
+"""
 
-define void @mean(ptr %updates, ptr %weights, ptr %sums, ptr %result, i64 %num_updates, double %total, i64 %size) {
+_MEAN = """
+define void @${mean}(ptr %updates, ptr %weights, ptr %sums, ptr %result, i64 %num_updates, double %total, i64 %size) {
 entry:
   %total.0 = insertelement $doubles poison, double %total, i64 0
   %totals = shufflevector $doubles %total.0, $doubles poison, <$tile x i32> zeroinitializer
@@ -70,15 +77,15 @@ group:
 tile:
   %i = phi i64 [%begin, %group], [%i.next, %tile.done]
   %i.sums = sub i64 %i, %begin
-  %sums.i = getelementptr double, ptr %sums, i64 %i.sums
+  %sums.i = getelementptr $sum, ptr %sums, i64 %i.sums
   br i1 %is_first, label %begin_sums, label %resume_sums
 
 resume_sums:
-  %kept = load $doubles, ptr %sums.i, align 8
+  %kept = load $sums, ptr %sums.i, align $align
   br label %begin_sums
 
 begin_sums:
-  %former = phi $doubles [zeroinitializer, %tile], [%kept, %resume_sums]
+  %former = phi $sums [zeroinitializer, %tile], [%kept, %resume_sums]
   br label %update
 
 $update
@@ -86,12 +93,11 @@ summed:
   br i1 %is_last, label %finish, label %keep_sums
 
 keep_sums:
-  store $doubles %sum.next, ptr %sums.i, align 8
+  store $sums %sum.next, ptr %sums.i, align $align
   br label %tile.done
 
 finish:
-  %mean = fdiv $doubles %sum.next, %totals
-  $narrow
+  $finish
   %result.slot = getelementptr $value, ptr %result, i64 %i
   store $values %rounded, ptr %result.slot, align 1
   br label %tile.done
@@ -205,6 +211,33 @@ _NARROW_REPLACED = """
   %rounded = select $flags %is_above, $values splat ($value $largest), $values %converted"""
 
 
+_WHOLE_SUMS = {"sum": "i32", "sums": f"<{WHOLE_TILE} x i32>", "multiply": "mul", "add": "add", "align": "4"}
+
+_WIDEN_WHOLE = {
+    "i": "%wide = sext $values %x to $sums",
+    "u": "%wide = zext $values %x to $sums",
+    "b": """
+  %number = zext $values %x to $sums
+  %wide = call $sums @llvm.umin.v${tile}i32($sums %number, $sums splat (i32 1))""",
+}
+
+# Dividing takes longer than all else. The sum S and the total T are whole numbers below 2**31, so S / T is exact in
+# float64 where it lies halfway between two whole numbers, and else at least 2**-32 away from there. The product of S
+# and the inverse of T has an error of some last digits; what it leaves of S, which a fused operation gives exactly,
+# takes that away (Markstein: Computation of elementary functions on the IBM RISC System/6000 processor, IBM Journal of
+# Research and Development 34(1), 1990).
+_FINISH_WHOLE = """
+  %exact = sitofp $sums %sum.next to $doubles
+  %inverses = fdiv $doubles splat (double 1.0), %totals
+  %about = fmul $doubles %exact, %inverses
+  %minus = fneg $doubles %about
+  %left = call $doubles @llvm.fma.v${tile}f64($doubles %minus, $doubles %totals, $doubles %exact)
+  %mean = call $doubles @llvm.fma.v${tile}f64($doubles %left, $doubles %inverses, $doubles %about)
+  %nearest = call $doubles @llvm.rint.v${tile}f64($doubles %mean)
+  %whole.mean = fptosi $doubles %nearest to $ints
+  %rounded = trunc $ints %whole.mean to $values"""
+
+
 def module_ir(dtype: np.dtype[Any]) -> str:
     """Return a module with functions ``mean`` and ``add`` for arrays of floats, integers or booleans of ``dtype``.
 
@@ -213,24 +246,55 @@ def module_ir(dtype: np.dtype[Any]) -> str:
     ``add`` with the addresses of the sums so far, or null where there are none, and of the sums with the updates, both
     float64, which may be the same. Then comes K, at least 1; for ``mean`` what to divide the sums by; and how many
     values each update has, a multiple of ``TILE`` and not 0. Values may be at any address, aligned or not.
+
+    Integers of two bytes or one, and booleans, have a function ``mean_whole`` too: as ``mean``, but weights and scratch
+    are int32, none of the weights is negative, what the sums are divided by is the weights' sum, which times the
+    largest value that there is must not be beyond int32, and tiles are ``WHOLE_TILE``.
     """
-    value = _FLOATS[dtype.itemsize] if dtype.kind == "f" else f"i{8 * dtype.itemsize}"
     widen, narrow = _conversions(dtype)
-    words = {
+    parts = {"widen": widen, "finish": f"%mean = fdiv $doubles %sum.next, %totals{narrow}", "mean": "mean"}
+    functions = _function(_MEAN, "%from", "%to", parts) + _function(_ADD, "0", "%num_updates", parts)
+    module = _LEAST + Template(_OF_TILES + functions).substitute(_words(dtype, TILE))
+    if has_whole(dtype):
+        parts = {"widen": _WIDEN_WHOLE[dtype.kind], "finish": _FINISH_WHOLE, "mean": "mean_whole"}
+        words = _words(dtype, WHOLE_TILE) | _WHOLE_SUMS
+        module += Template(_OF_TILES + _function(_MEAN, "%from", "%to", parts)).substitute(words)
+    return module
+
+
+def has_whole(dtype: np.dtype[Any]) -> bool:
+    """Say whether the module has a function ``mean_whole``."""
+    return dtype.kind in "iub" and dtype.itemsize < np.dtype(np.int32).itemsize
+
+
+def _function(template: str, first: str, last: str, parts: dict[str, str]) -> str:
+    """Return a template of a function with its parts in their places, which goes over these updates."""
+    whole = template.replace("$update", _UPDATE).replace("$from", first).replace("$to", last)
+    for name, part in parts.items():
+        whole = whole.replace(f"${name}", part).replace(f"${{{name}}}", part)
+    return whole
+
+
+def _words(dtype: np.dtype[Any], tile: int) -> dict[str, str]:
+    """Return what stands for what in a template whose tiles are of so many elements, and whose sums are float64."""
+    value = _FLOATS[dtype.itemsize] if dtype.kind == "f" else f"i{8 * dtype.itemsize}"
+    return {
         "value": value,
-        "values": f"<{TILE} x {value}>",
-        **{f"{name}s": f"<{TILE} x {name}>" for name in ("double", "float")},
-        "longs": f"<{TILE} x i64>",
-        "ints": f"<{TILE} x i32>",
-        "flags": f"<{TILE} x i1>",
-        "tile": str(TILE),
+        "values": f"<{tile} x {value}>",
+        **{f"{name}s": f"<{tile} x {name}>" for name in ("double", "float")},
+        "longs": f"<{tile} x i64>",
+        "ints": f"<{tile} x i32>",
+        "flags": f"<{tile} x i1>",
+        "sum": "double",
+        "sums": f"<{tile} x double>",
+        "multiply": "fmul",
+        "add": "fadd",
+        "align": "8",
+        "tile": str(tile),
         "chunk": str(CHUNK),
         "group": str(GROUP),
         **(_whole_words(dtype) if dtype.kind in "iu" else {}),
     }
-    mean = _MEAN.replace("$update", _UPDATE).replace("$from", "%from").replace("$to", "%to")
-    add = _ADD.replace("$update", _UPDATE).replace("$from", "0").replace("$to", "%num_updates")
-    return Template((mean + add).replace("$widen", widen).replace("$narrow", narrow)).substitute(words)
 
 
 def _conversions(dtype: np.dtype[Any]) -> tuple[str, str]:

@@ -82,7 +82,7 @@ def put_mean(
     def put_part(part: slice) -> None:
         _put_part(flat_result[part], [values[part] for values in flat], weights, total, kernel)
 
-    each_part(put_part, flat_result.size, threads)
+    each_part(put_part, flat_result, threads)
 
 
 def _put_part(

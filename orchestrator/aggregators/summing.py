@@ -44,7 +44,7 @@ def put_sums(
             weighted = [(update[block], weight) for update, weight in zip(updates, weights, strict=True)]
             add_block(weighted, sums[block], scaled[: block.stop - start])
 
-    each_part(put_part, sums.size, threads)
+    each_part(put_part, updates[0], threads)
 
 
 def put_quotients(result: Array, sums: Floats, total: float, threads: Executor) -> None:
@@ -57,4 +57,4 @@ def put_quotients(result: Array, sums: Floats, total: float, threads: Executor) 
             found = np.divide(sums[block], total, out=quotients[: block.stop - start])
             result[block] = rounded(found, result.dtype)
 
-    each_part(put_part, sums.size, threads)
+    each_part(put_part, result, threads)

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 
 from orchestrator.aggregators import WeightedUpdate, blocks, kernel, mean
 from orchestrator.aggregators.kernel import mean_kernel
-from orchestrator.aggregators.kernel_ir import CHUNK, GROUP, TILE
+from orchestrator.aggregators.kernel_ir import CHUNK, GROUP, TILE, WHOLE_TILE
 from orchestrator.aggregators.mean import weighted_mean
 from tasks.arrays import Array, map_file, write_file
 
 DTYPES = [np.dtype(code) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")]
-LENGTHS = st.one_of(st.integers(0, 3 * TILE), st.sampled_from([CHUNK, CHUNK + TILE, 2 * CHUNK + 3 * TILE + 5]))
-WEIGHTS = st.one_of(st.integers(1, 2**29 - 1).map(float), st.floats(2.0**-30, 2.0**30))
+LENGTHS = st.one_of(st.integers(0, 3 * WHOLE_TILE), st.sampled_from([CHUNK, CHUNK + TILE, 2 * CHUNK + 3 * TILE + 5]))
+WHOLE_WEIGHTS = st.one_of(st.integers(1, 1000).map(float), st.integers(1, 2**29 - 1).map(float))
+WEIGHTS = st.one_of(WHOLE_WEIGHTS, st.floats(2.0**-30, 2.0**30))
+SMALL = [dtype for dtype in DTYPES if dtype.kind in "iub" and dtype.itemsize < 4]
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
@@ -60,7 +62,15 @@ def unaligned(values: Array) -> Array:
 
 
 @each_dtype
-@given(length=LENGTHS, weights=st.lists(WEIGHTS, min_size=1, max_size=2 * GROUP + 3), seed=st.integers(0, 2**32 - 1))
+@given(
+    length=LENGTHS,
+    weights=st.one_of(
+        st.lists(WEIGHTS, min_size=1, max_size=2 * GROUP + 3),
+        st.lists(WHOLE_WEIGHTS, min_size=1, max_size=2 * GROUP + 3),
+        st.lists(st.integers(0, 1000).map(float), min_size=1, max_size=2 * GROUP + 3).filter(any),
+    ),
+    seed=st.integers(0, 2**32 - 1),
+)
 @example(length=2 * CHUNK + TILE + 1, weights=[1.0] * (GROUP + 1), seed=0)
 def test_kernel_and_numpy_are_equal_to_the_last_bit(
     dtype: np.dtype[np.generic], length: int, weights: list[float], seed: int
@@ -139,22 +149,73 @@ def test_whole_numbers_are_the_exact_mean_halves_to_even(
     within = [max(limits.min, min(number, limits.max)) for number in numbers]
     weights = [weight + k for k in range(len(within))]
     # When they are averaged by the kernel
-    averaged = by_kernel([np.full(TILE, number, dtype) for number in within], [float(w) for w in weights])
+    averaged = by_kernel([np.full(2 * TILE, number, dtype) for number in within], [float(w) for w in weights])
     # Then it is the exact mean, rounded as Python rounds fractions
     exact = Fraction(sum(number * w for number, w in zip(within, weights, strict=True)), sum(weights))
-    assert averaged.tolist() == [round(exact)] * TILE
+    assert averaged.tolist() == [round(exact)] * 2 * TILE
 
 
 @pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype.kind in "iu"], ids=str)
 def test_whole_numbers_stay_within_their_range(dtype: np.dtype[np.generic]) -> None:
     # Given the largest and the least number that there is: float64 has 2**63 and 2**64 for those of 64 bits
     limits = np.iinfo(dtype)
-    ends = np.repeat(np.array([limits.max, limits.min], dtype), TILE)
+    ends = np.repeat(np.array([limits.max, limits.min], dtype), WHOLE_TILE)
     # When all agree on them, and when a weight below zero takes the mean, 3 x - 2 y, beyond them
     agreed, beyond = by_kernel([ends, ends], [3.0, 5.0]), by_kernel([ends, ends[::-1]], [3.0, -2.0])
     # Then the mean is they
     assert agreed.tolist() == ends.tolist()
     assert beyond.tolist() == ends.tolist()
+
+
+@pytest.mark.parametrize("dtype", SMALL, ids=str)
+@pytest.mark.parametrize("excess", [0, 1])
+@pytest.mark.parametrize("unit", [1.0, 2.0**-70])
+def test_whole_weights_whose_sums_are_the_largest_that_int32_holds(
+    dtype: np.dtype[np.generic], excess: int, unit: float
+) -> None:
+    # Given weights that take the sum of the largest values as far as an int32 goes, or further
+    furthest = 1 if dtype.kind == "b" else max(np.iinfo(dtype).max, -int(np.iinfo(dtype).min))
+    total = (2**31 - 1) // furthest + excess
+    weights = [unit * weight for weight in (1.0, 2.0, total - 3.0)]
+    ends = [True, False] if dtype.kind == "b" else [np.iinfo(dtype).min, np.iinfo(dtype).max]
+    same, other = np.resize(np.array(ends, dtype), WHOLE_TILE), any_bits(dtype, WHOLE_TILE, 0)
+    # When they are averaged, then the mean is that of NumPy
+    for updates in ([same, same, same], [other, same, same], [same, other, other]):
+        assert by_kernel(updates, weights).tobytes() == by_numpy(updates, weights).tobytes()
+
+
+@pytest.mark.parametrize("dtype", SMALL, ids=str)
+@given(weight=st.integers(1, 2**22))
+def test_means_halfway_between_two_numbers_are_even(dtype: np.dtype[np.generic], weight: int) -> None:
+    # Given many numbers x and the numbers x + 1 beside them, with equal weights
+    limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    lower = np.linspace(limits[0], limits[1] - 1, 4 * WHOLE_TILE).astype(np.int64)
+    updates = [lower.astype(dtype), (lower + 1).astype(dtype)]
+    # When they are averaged, then each mean is the one of the two that is even
+    averaged = by_kernel(updates, [float(weight)] * 2)
+    assert averaged.tolist() == (lower + lower % 2).astype(dtype).tolist()
+
+
+@pytest.mark.parametrize("dtype", SMALL, ids=str)
+def test_whole_weights_have_a_way_of_their_own(dtype: np.dtype[np.generic], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an update that ends amid a tile of int32
+    update, result = np.ones(WHOLE_TILE + TILE, dtype), np.zeros(WHOLE_TILE + TILE, dtype)
+
+    def num_done(weights: list[float], total: float) -> int:
+        found = mean_kernel(dtype)
+        assert found is not None
+        return found([update] * len(weights), weights, total, result)
+
+    # When weights are whole in some ratio that is not too large, and total is theirs, then int32 is what sums are in
+    assert [num_done(weights, sum(weights)) for weights in ([3.0, 0.0], [0.375, 0.5])] == [WHOLE_TILE] * 2
+    # And else float64
+    others = [([3.0, -1.0], 2.0), ([0.1, 0.2], 0.1 + 0.2), ([2.0**31], 2.0**31), ([3.0], 2.0), ([0.0], 1.0)]
+    assert [num_done(weights, total) for weights, total in others] == [WHOLE_TILE + TILE] * len(others)
+    # And on a processor that rounds products before it adds them
+    monkeypatch.setattr(kernel, "_has_fused", lambda _: False)
+    mean_kernel.cache_clear()
+    assert num_done([3.0], 3.0) == WHOLE_TILE + TILE
+    mean_kernel.cache_clear()
 
 
 @given(
@@ -181,7 +242,7 @@ def test_the_number_of_threads_makes_no_difference(
     dtype: np.dtype[np.generic], has_kernel: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given arrays of many parts, whose ends are those of no tile
-    monkeypatch.setattr(blocks, "PART", 1000)
+    monkeypatch.setattr(blocks, "PART_BYTES", 1000)
     updates, weights = [any_bits(dtype, 20_011, seed) for seed in range(3)], [3.0, 7.5, 11.0]
     average = by_kernel if has_kernel else by_numpy
     # When they are averaged by one thread and by five

@@ -103,7 +103,7 @@ def test_sums_may_take_the_place_of_those_before(has_kernel: bool) -> None:
 @pytest.mark.parametrize("has_kernel", [True, False])
 def test_the_number_of_threads_makes_no_difference(has_kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given arrays of many parts, whose ends are those of no tile
-    monkeypatch.setattr(blocks, "PART", 1000)
+    monkeypatch.setattr(blocks, "PART_BYTES", 1000)
     updates, weights = [any_bits(np.dtype(np.float16), 20_011, seed) for seed in range(3)], [3.0, 7.5, 11.0]
     before = np.random.default_rng(0).standard_normal(20_011)
     kernel = kernel_of(np.dtype(np.float16)) if has_kernel else None
