@@ -60,7 +60,7 @@ class Publisher:
         self._client = client
 
     def publish(self, calls: Sequence[Call]) -> None:
-        """Put all of the tasks on their queues, in order.
+        """Put all of the tasks on their queues, in order but for those that there was no memory for at first.
 
         Where a client has put something else in its queue's place, its task is left out.
 

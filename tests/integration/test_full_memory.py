@@ -35,9 +35,9 @@ def test_tasks_that_there_is_no_memory_for_are_published_when_there_is(broker: R
     # When they are published
     publisher.publish(calls)
     more.join()
-    # Then each is there once, in order
+    # Then each is there once, though one that was refused may be behind others
     ids = [json.loads(raw)["headers"]["id"] for raw in reversed(broker.lrange("queue", 0, -1))]
-    assert ids == [call.task_id for call in calls]
+    assert sorted(ids) == [call.task_id for call in calls]
 
 
 def test_a_memory_that_stays_full_is_an_error(broker: Redis) -> None:
