@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
+import trustme
 from redis import Redis
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import ResponseError
@@ -45,29 +45,14 @@ def test_small_chunks_byte_by_byte(broker: Redis) -> None:
         assert bytes(wanted[3].buffer) == b"\r\n$-1\r\n"
 
 
-def certificate(folder: Path, name: str, *options: str) -> tuple[Path, Path]:
-    """Make a certificate and its key, valid for a day."""
-    files = folder / f"{name}.crt", folder / f"{name}.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}",
-         "-out", str(files[0]), "-keyout", str(files[1]), *options],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return files
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLContext]:
     """An authority's certificate, and what a server at 127.0.0.1 needs that has one of it."""
-    folder = tmp_path_factory.mktemp("tls")
-    ca, ca_key = certificate(folder, "authority")
-    own, own_key = certificate(
-        folder, "server", "-CA", str(ca), "-CAkey", str(ca_key), "-addext", "subjectAltName=IP:127.0.0.1",
-        "-addext", "basicConstraints=critical,CA:FALSE",
-    )  # fmt: skip
+    path, own = tmp_path_factory.mktemp("tls") / "authority.pem", trustme.CA()
+    own.cert_pem.write_to_path(str(path))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(own, own_key)
-    return ca, context
+    own.issue_cert("127.0.0.1").configure_cert(context)
+    return path, context
 
 
 @pytest.mark.parametrize("sizes", [[2**20], [1, 2, 3, 5, 7, 65536, 1, 4099]])
@@ -86,7 +71,8 @@ def test_a_server_whose_certificate_is_of_another_authority_gets_nothing(
     broker: Redis, authority: tuple[Path, ssl.SSLContext], tmp_path: Path
 ) -> None:
     # Given a client that trusts another authority
-    other, _ = certificate(tmp_path, "other")
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
     with pump(broker, [2**20], authority[1]) as port:
         store = RedisChunks(connect(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={other}", retries=0))
         # When it sends, then it says that the certificate isn't good
