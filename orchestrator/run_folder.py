@@ -93,7 +93,10 @@ class RunFolder:
 
     @property
     def spare_files(self) -> SpareFiles:
-        """Files that updates are written over, where all are on one machine."""
+        """Files that updates are written over, where all are on one machine.
+
+        Those of a round that is closed all at once never are: a task that was sent twice may still read them.
+        """
         return SpareFiles(self.blobs)
 
     def updates(self, round_number: int) -> Path:
@@ -152,8 +155,6 @@ class RunFolder:
             file.write(f"{record.model_dump_json()}\n")
             file.flush()
             os.fsync(file.fileno())
-        for update in self.updates(record.round_number).glob("*.safetensors"):
-            self.spare_files.give(update)
         shutil.rmtree(self.path / "updates", ignore_errors=True)
         (self.path / "open-round.json").unlink(missing_ok=True)
 

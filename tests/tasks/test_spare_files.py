@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import mmap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from orchestrator.run_folder import RunFolder
 from tasks import blobs
 from tasks.local_blobs import LocalBlobs
 from tasks.spare_files import MOST, SpareFiles
+from tests.support import round_record
 
 
 @pytest.fixture
@@ -88,3 +91,17 @@ def test_two_never_take_the_same_file(folder: Path, tmp_path: Path) -> None:
     assert sorted(path.read_bytes() for path, has in zip(wanted, taken, strict=True) if has) == sorted(
         str(number).encode() for number in range(MOST)
     )
+
+
+def test_a_closed_rounds_updates_are_not_written_over(tmp_path: Path) -> None:
+    # Given a run whose blobs are in its folder, and an update that a task which was sent twice still reads
+    run = RunFolder(tmp_path)
+    run.blobs.mkdir()
+    run.updates(1).mkdir(parents=True)
+    with written(run.updates(1) / "anna.safetensors", b"x" * 9000).open("rb") as file:
+        reading = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    # When the round is closed and the next one's update is written
+    run.close_round(round_record(1))
+    blobs.publish(LocalBlobs(run.blobs), "fl:blob:anna/2", [memoryview(b"y" * 9000)])
+    # Then what is read is as it was
+    assert reading[:] == b"x" * 9000
