@@ -60,7 +60,7 @@ def pack_update(
     coded = compressor.compress(owed)
     for name, sent in compressor.decompress(coded, spec_of(owed)):
         with np.errstate(invalid="ignore"):
-            owed[name] -= sent
+            owed[name] = owed[name] - sent  # into new memory: a compressor may send an array itself
     beside = {name: values for name, values in update.items() if name not in names}
     if compressor.also_models:
         beside = compressor.compress(beside)
