@@ -30,8 +30,8 @@ def adaptive_step(server: ServerRound, second_moment: SecondMoment) -> tuple[Arr
     beta_1, beta_2 = server.settings["beta_1"], server.settings.get("beta_2", 0.0)
     eta, tau = server.settings["server_learning_rate"], server.settings["tau"]
     m = server.state.get("m") or zeros_like(x)
-    v = server.state.get("v") or combine(lambda w: np.full_like(w, tau**2), x)
-    m = combine(lambda w, goal, before: beta_1 * before + (1 - beta_1) * (goal - w), x, target, m)
-    v = combine(lambda w, goal, before: second_moment(before, goal - w, beta_2), x, target, v)
+    v = server.state.get("v") or combine(lambda w: np.full_like(w, tau**2), zeros_like(x))
+    m = combine(lambda before, w, goal: beta_1 * before + (1 - beta_1) * (goal - w), m, x, target)
+    v = combine(lambda before, w, goal: second_moment(before, goal - w, beta_2), v, x, target)
     moved = combine(lambda w, first, second: w + eta * first / (np.sqrt(second) + tau), x, m, v)
     return {**target, **moved}, {"m": m, "v": v}

@@ -13,7 +13,9 @@ from tasks.messages import TrainOptions
 from tasks.workload import Direction, Gradients, TrainResult
 
 State = Mapping[str, Arrays]
-"""Named sets of arrays, like ``{"momentum": {...}}``; each set has the names and shapes of the model's floats."""
+"""Named sets of arrays, like ``{"momentum": {...}}``: each has the names and shapes of the model's floats.
+
+Their dtypes are the model's, but for float32 in place of float16."""
 
 Settings = Mapping[str, float]
 """An algorithm's own hyperparameters by name, as at ``--set``."""
@@ -29,6 +31,7 @@ class LocalTask:
         state: What this client kept after the last of its updates that was accepted; empty before that.
         options: Epochs, batch size, learning rate.
         settings: The algorithm's.
+        num_clients: Clients known to the run, N: see :class:`ServerRound`.
         train: Trains on the client's data from ``parameters``; with a direction, the optimiser takes what that returns
             in place of the gradients.
         gradients: Returns the mean loss over all the client's training examples at ``parameters``, and its gradients.
@@ -40,6 +43,7 @@ class LocalTask:
     state: State
     options: TrainOptions
     settings: Settings
+    num_clients: int
     train: Callable[[Direction | None], TrainResult]
     gradients: Callable[[], Gradients]
     loss: Callable[[], float]
@@ -52,13 +56,14 @@ class LocalResult:
     Attributes:
         trained: What training returned.
         sent: What goes to the orchestrator beside the parameters: the sets that ``Algorithm.sent`` names.
-        state: What this client is to have in its next round, should this update be accepted. It stays at the client.
+        state: Returns what this client is to have in its next round, should this update be accepted; it stays at the
+            client. It is given ``sent`` as it arrives at the orchestrator: compressed, that is something else.
         metrics: Numbers to be sent along, beside those of training.
     """
 
     trained: TrainResult
     sent: State = field(default_factory=dict)
-    state: State = field(default_factory=dict)
+    state: Callable[[State], State] = lambda _arrived: {}
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -102,7 +107,9 @@ class ServerRound:
         sent: The aggregate of what came along with the updates, by set.
         state: The orchestrator's state after the last round; empty before the first.
         num_updates: Updates that were aggregated, |S|.
-        num_clients: Clients in the federation, N: no fewer than ``num_updates``.
+        num_clients: Clients known to the run, N: who was in a cohort of it so far, or was connected when the round was
+            opened, and no fewer than ``num_updates``. It grows as clients join, so state that is a mean over all
+            clients is kept as a sum.
         settings: The algorithm's.
     """
 

@@ -16,7 +16,7 @@ def step(server: ServerRound) -> tuple[Arrays, State]:
     """Return w + eta v and v, with v = beta v + (target - w)."""
     beta, eta = server.settings["momentum"], server.settings["server_learning_rate"]
     before = server.state.get("v") or zeros_like(server.parameters)
-    velocity = combine(lambda w, target, v: beta * v + (target - w), server.parameters, server.target, before)
+    velocity = combine(lambda v, w, target: beta * v + (target - w), before, server.parameters, server.target)
     # In this form a learning rate of 1 without momentum gives the target to the last bit.
     moved = combine(
         lambda w, target, v: (1 - eta) * w + eta * target + eta * beta * v, server.parameters, server.target, before

@@ -8,7 +8,8 @@ Acar, Zhao, Navarro, Mattina, Whatmough, Saligrama: Federated Learning Based on 
     h <- h - alpha / m sum_{k in P} (theta_k - theta)                              (orchestrator)
     theta <- mean_{k in P} theta_k - h / alpha                                     (orchestrator)
 
-g_k stays at the client. The mean is over the updates, equally.
+g_k stays at the client. The mean is over the updates, equally. m is the number of clients known by now. As it grows
+when clients join, the orchestrator keeps the sum H = m h: so h is the mean of all g_k, whenever they came.
 """
 
 from __future__ import annotations
@@ -35,18 +36,17 @@ def local(task: LocalTask) -> LocalResult:
         }
 
     trained = task.train(direction)
-    kept = combine(lambda w, end, g: g - alpha * (end - w), start, trained.parameters, own)
-    return LocalResult(trained, state={"g": kept})
+    kept = combine(lambda g, w, end: g - alpha * (end - w), own, start, trained.parameters)
+    return LocalResult(trained, state=lambda _arrived: {"g": kept})
 
 
 def step(server: ServerRound) -> tuple[Arrays, State]:
-    """Return mean - h / alpha, and the new h."""
-    alpha = server.settings["alpha"]
-    share = server.num_updates / server.num_clients
-    before = server.state.get("h") or zeros_like(server.parameters)
-    h = combine(lambda w, mean, h: h - alpha * share * (mean - w), server.parameters, server.target, before)
-    moved = combine(lambda mean, h: mean - h / alpha, server.target, h)
-    return {**server.target, **moved}, {"h": h}
+    """Return mean - H / (m alpha), and the new H."""
+    alpha, num_updates, num_clients = server.settings["alpha"], server.num_updates, server.num_clients
+    before = server.state.get("sum_h") or zeros_like(server.parameters)
+    total = combine(lambda h, w, mean: h - alpha * num_updates * (mean - w), before, server.parameters, server.target)
+    moved = combine(lambda mean, h: mean - h / (num_clients * alpha), server.target, total)
+    return {**server.target, **moved}, {"sum_h": total}
 
 
 FEDDYN = Algorithm(name="feddyn", local=local, weigh=equally, step=step, settings={"alpha": 0.1}, positive=("alpha",))

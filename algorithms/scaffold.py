@@ -9,9 +9,14 @@ local steps at the learning rate eta_l:
     x <- x + eta_g / |S| sum (y_i - x)                          (lines 16 and 17, orchestrator)
     c <- c + 1 / N sum (c_i+ - c_i)                             (lines 16 and 17, orchestrator)
 
-c_i stays at the client; its change comes with the update, and is dropped with it. In the first round all of them are
-zero, so that clients train as in FedAvg. Option II is meant for plain SGD: with another optimiser, (x - y_i) / (K
-eta_l) is no mean of gradients.
+c_i stays at the client; its change comes with the update, and is dropped with it. The client keeps the change as it
+arrives, so that c stays the mean of all c_i where compression takes something away from it.
+
+N is the number of clients known by now. As it grows when clients join, the orchestrator keeps and sends the sum
+C = N c. A client that leaves keeps its share of C, like one that isn't drawn.
+
+In the first round all are zero, so that clients train as in FedAvg. Option II is meant for plain SGD: with another
+optimiser, (x - y_i) / (K eta_l) is no mean of gradients.
 """
 
 from __future__ import annotations
@@ -26,7 +31,8 @@ def local(task: LocalTask) -> LocalResult:
     """Train along g_i(y) - c_i + c; send the change of c_i, keep the new one."""
     start = task.parameters
     own = task.state.get("c") or zeros_like(start)
-    common = task.broadcast.get("c") or zeros_like(start)
+    total = task.broadcast.get("sum_c") or zeros_like(start)
+    common = combine(lambda c: c / task.num_clients, total)
     correction = combine(lambda c, c_i: c - c_i, common, own)
 
     def direction(step: Step) -> Arrays:
@@ -36,19 +42,21 @@ def local(task: LocalTask) -> LocalResult:
     if trained.num_steps == 0:
         return LocalResult(trained)
     per_step = 1 / (trained.num_steps * task.options.learning_rate)
-    change = combine(lambda x, y, c: per_step * (x - y) - c, start, trained.parameters, common)
-    kept = combine(lambda c_i, change: c_i + change, own, change)
-    return LocalResult(trained, sent={"c": change}, state={"c": kept})
+    change = combine(lambda c, x, y: per_step * (x - y) - c, common, start, trained.parameters)
+
+    def kept(arrived: State) -> State:
+        return {"c": combine(lambda c_i, change: c_i + change, own, arrived["c"])}
+
+    return LocalResult(trained, sent={"c": change}, state=kept)
 
 
 def step(server: ServerRound) -> tuple[Arrays, State]:
-    """Return x + eta_g (mean - x), and c + |S| / N times the mean change."""
+    """Return x + eta_g (mean - x), and C + |S| times the mean change."""
     eta = server.settings["server_learning_rate"]
-    share = server.num_updates / server.num_clients
-    before = server.state.get("c") or zeros_like(server.parameters)
-    c = combine(lambda c, change: c + share * change, before, server.sent["c"])
+    before = server.state.get("sum_c") or zeros_like(server.parameters)
+    total = combine(lambda c, change: c + server.num_updates * change, before, server.sent["c"])
     moved = combine(lambda x, mean: (1 - eta) * x + eta * mean, server.parameters, server.target)
-    return {**server.target, **moved}, {"c": c}
+    return {**server.target, **moved}, {"sum_c": total}
 
 
 SCAFFOLD = Algorithm(
@@ -58,5 +66,5 @@ SCAFFOLD = Algorithm(
     step=step,
     settings={"server_learning_rate": 1.0},
     sent=("c",),
-    broadcast=("c",),
+    broadcast=("sum_c",),
 )

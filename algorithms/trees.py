@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.arrays import Array, Arrays
+from tasks.sets import kept_dtype
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,8 +20,8 @@ def floats(arrays: Arrays) -> dict[str, Array]:
 
 
 def zeros_like(arrays: Arrays) -> dict[str, Array]:
-    """Return zeros for each array of floats."""
-    return {name: np.zeros_like(values) for name, values in floats(arrays).items()}
+    """Return zeros for each array of floats, of float32 at least: what an algorithm keeps begins with them."""
+    return {name: np.zeros(values.shape, kept_dtype(values.dtype)) for name, values in floats(arrays).items()}
 
 
 def combine(function: Callable[..., Any], first: Arrays, *others: Arrays) -> dict[str, Array]:

@@ -34,10 +34,17 @@ _FLOATS = ("F16", "F32", "F64")
 
 @dataclass(frozen=True, slots=True)
 class PackedUpdate:
-    """What is sent of an update, and what is lost by that: float32, the names and shapes of what is compressed."""
+    """An update as it is sent.
+
+    Attributes:
+        arrays: What is sent.
+        lost: What that loses of what changed: float32, the names and shapes of what is compressed as a difference.
+        beside: What arrives of all else, the sets that go with the update among it.
+    """
 
     arrays: Arrays
     lost: Arrays
+    beside: Arrays
 
 
 def pack_update(
@@ -62,9 +69,9 @@ def pack_update(
         with np.errstate(invalid="ignore"):
             owed[name] = owed[name] - sent  # into new memory: a compressor may send an array itself
     beside = {name: values for name, values in update.items() if name not in names}
-    if compressor.also_models:
-        beside = compressor.compress(beside)
-    return PackedUpdate({**with_prefix(DELTA, coded), **with_prefix(BESIDE, beside)}, owed)
+    packed = compressor.compress(beside) if compressor.also_models else beside
+    arrives = dict(compressor.decompress(packed, spec_of(beside))) if compressor.also_models else beside
+    return PackedUpdate({**with_prefix(DELTA, coded), **with_prefix(BESIDE, packed)}, owed, arrives)
 
 
 def packed_spec(compressor: Compressor, spec: Spec, buffers: Collection[str] = ()) -> Spec:

@@ -59,6 +59,8 @@ class RunContext:
     """Whether a client may join a round that is open."""
     accepted: dict[str, str] = field(default_factory=dict)
     """The last update of each client that was accepted (``names.update_name``), by client id; kept up by the run."""
+    known: set[str] = field(default_factory=set)
+    """Clients that were in a cohort of the run; kept up by the run."""
     digests: dict[int, str] = field(default_factory=dict)
     """Digest of the last round's checkpoint, by the round's number; kept up by the run."""
 
@@ -66,6 +68,11 @@ class RunContext:
     def algorithm_of_clients(self) -> str:
         """The algorithm whose part clients carry out: FedAvg's, where the run's own has no other."""
         return "fedavg" if self.algorithm.local is train_plainly else self.config.algorithm
+
+    def num_clients(self) -> int:
+        """Return how many clients are known to the run: who was in a cohort or is connected, and ``--clients``."""
+        connected = {client.client_id for client in self.manager.connected()}
+        return max(self.config.num_clients, len(self.known | connected))
 
     def publish_model(self, after_round: int) -> BlobRef:
         """Put the model that round ``after_round`` ended with where clients can read it."""

@@ -140,8 +140,8 @@ class OpenRound(_Record):
     parameters: BlobRef
     broadcast: BlobRef | None = None
     """What the algorithm sends along with the model."""
-    num_clients: int = 0
-    """Clients that were connected."""
+    num_clients: int = 1
+    """Clients known to the run when the round was opened: see :meth:`orchestrator.context.RunContext.num_clients`."""
     is_crowded: bool = False
     """Whether its updates are too many to be all on their way at once, see :mod:`orchestrator.flow`."""
     started_at: str

@@ -139,6 +139,7 @@ class Round:
             seed=derive_seed(context.config.seed, opened.round_number, client_id),
             algorithm=context.algorithm_of_clients,
             settings=context.settings,
+            num_clients=opened.num_clients,
             broadcast=opened.broadcast,
             compression=context.config.compression,
             accepted=context.accepted.get(client_id, ""),

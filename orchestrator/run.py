@@ -177,7 +177,8 @@ class Run:
             self._former = None
 
     def _note_closed(self, record: RoundRecord) -> None:
-        """Note a round's checkpoint, and whose updates went into it; of a failed round none did."""
+        """Note a round's checkpoint, its clients, and whose updates went into it; of a failed round none did."""
+        self._context.known.update(record.cohort)
         self._context.digests.clear()
         self._context.digests[record.round_number] = record.digest
         if record.status == "closed":
@@ -216,7 +217,7 @@ class Run:
         parameters = self._context.publish_start(round_number - 1)
         broadcast = self._context.publish_broadcast(round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
-        return open_record(self._config, round_number, members, parameters, broadcast, len(self._manager.connected()))
+        return open_record(self._config, round_number, members, parameters, broadcast, self._context.num_clients())
 
     def _wait_for_cohort(self, round_number: int) -> list[str]:
         """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""

@@ -69,7 +69,7 @@ def next_model(
             sent=sent,
             state=_state(folder, round_number - 1),
             num_updates=len(accepted),
-            num_clients=max(config.num_clients, opened.num_clients if opened else 0, len(accepted)),
+            num_clients=max(opened.num_clients if opened else config.num_clients, len(accepted)),
             settings=settings,
         )
     )

@@ -117,6 +117,8 @@ class TrainOrder(Order):
     """The algorithm whose client's part is to be carried out."""
     settings: dict[str, float] = {}
     """The algorithm's hyperparameters."""
+    num_clients: Annotated[int, Field(ge=1)] = 1
+    """Clients known to the run, by which some algorithms go."""
     broadcast: BlobRef | None = None
     """What the algorithm sends along with the model."""
     compression: str = "none"

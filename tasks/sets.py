@@ -1,12 +1,15 @@
 """Sets of arrays that travel or are kept beside a model's parameters: control variates, moments, gradients.
 
 In one mapping with the parameters, array ``weight`` of the set ``c`` is named ``@c/weight``; no parameter's name may
-begin with ``@``.
+begin with ``@``. Sets are of float32 at least: float16 is too coarse for sums over rounds, and too short for squares.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
 
 from tasks.arrays import Array, Arrays, ArraySpec, Spec
 from tasks.errors import ArraysError
@@ -41,9 +44,26 @@ def split(arrays: Arrays) -> tuple[dict[str, Array], dict[str, dict[str, Array]]
     return parameters, sets
 
 
+def kept_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype in which a set has an array that is of this one in the model."""
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def widened(sets: Sets) -> dict[str, dict[str, Array]]:
+    """Return the sets with arrays of float32 at least."""
+    return {
+        kind: {name: values.astype(kept_dtype(values.dtype), copy=False) for name, values in arrays.items()}
+        for kind, arrays in sets.items()
+    }
+
+
 def spec_with(spec: Spec, kinds: Iterable[str]) -> Spec:
     """Return the spec of a model's parameters together with these sets, each of which has all arrays of floats."""
-    floats = {name: entry for name, entry in spec.items() if entry.dtype in _FLOATS}
+    floats = {
+        name: ArraySpec("F32", entry.shape) if entry.dtype == "F16" else entry
+        for name, entry in spec.items()
+        if entry.dtype in _FLOATS
+    }
     beside: dict[str, ArraySpec] = {f"{MARK}{kind}/{name}": floats[name] for kind in kinds for name in floats}
     return {**spec, **beside}
 

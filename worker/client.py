@@ -103,10 +103,11 @@ class Client:
             num_epochs=result.num_epochs,
             metrics=finite({**result.metrics, **local.metrics}),
         )
-        packed = packing.pack(parameters, sets.join(result.parameters, local.sent))
+        packed = packing.pack(parameters, sets.join(result.parameters, sets.widened(local.sent)))
         pieces = list(arrays.encode(packed.arrays))
         update = describe(update_blob(self.client_id, order.run_id, order.round_number), pieces)
-        local_state.save(update_name(order.round_number, update.digest), local.state)
+        arrived = sets.split(packed.beside)[1]
+        local_state.save(update_name(order.round_number, update.digest), local.state(arrived))
         packing.keep(update_name(order.round_number, update.digest), packed)
         if order.waits_for_turn and self.turns is not None:
             say_ready()

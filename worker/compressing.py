@@ -53,7 +53,7 @@ class Packing:
             update: What was trained, and the sets that go with it.
         """
         if self._compressor is None:
-            return PackedUpdate(update, {})
+            return PackedUpdate(update, {}, update)
         lost = self._lost.load(self._accepted).get(KIND)
         return pack_update(self._compressor, start, update, self._workload.buffer_names(), lost)
 

@@ -68,6 +68,7 @@ def train_locally(
             state=received.state,
             options=order.options,
             settings=order.settings,
+            num_clients=order.num_clients,
             train=train,
             gradients=lambda: workload.gradients(parameters, data),
             loss=lambda: workload.evaluate(parameters, data).loss,

@@ -51,7 +51,9 @@ class Quadratic:
         """The gradient that step ``number`` sees: of a loss that is steeper in some steps than in others."""
         return (1 + 0.25 * (-1) ** number) * self.gradient(w)
 
-    def task(self, x: Arrays, broadcast: State, state: State, algorithm: Algorithm, **settings: float) -> LocalTask:
+    def task(
+        self, x: Arrays, broadcast: State, state: State, num_clients: int, algorithm: Algorithm, **settings: float
+    ) -> LocalTask:
         """What the algorithm's client's part gets."""
 
         def train(direction: Direction | None) -> TrainResult:
@@ -70,10 +72,18 @@ class Quadratic:
             state=state,
             options=OPTIONS,
             settings=settings_of(algorithm, settings),
+            num_clients=num_clients,
             train=train,
             gradients=lambda: Gradients(self.loss(x["w"]), {"w": self.gradient(x["w"])}),
             loss=lambda: self.loss(x["w"]),
         )
+
+
+class Smooth(Quadratic):
+    """A client all of whose steps see the gradient of all its examples."""
+
+    def batch_gradient(self, w: Vector, number: int) -> Vector:
+        return self.gradient(w)
 
 
 @dataclass
@@ -85,17 +95,20 @@ class Federation:
         clients: All clients.
         start: w before the first round.
         settings: As at ``--set``.
+        known: Which clients are known before the first round; the others become so when they first take part.
     """
 
     algorithm: Algorithm
     clients: Sequence[Quadratic]
     start: Vector
     settings: dict[str, float] = field(default_factory=dict)
+    known: set[int] | None = None
 
     def __post_init__(self) -> None:
         self.model: Arrays = {"w": self.start, "count": np.array(0)}
         self.state: State = {}
         self.kept: list[State] = [{} for _ in self.clients]
+        self._joined = set(range(len(self.clients))) if self.known is None else set(self.known)
 
     @property
     def w(self) -> Vector:
@@ -103,14 +116,17 @@ class Federation:
 
     def round(self, cohort: Sequence[int], accepted: Callable[[int], bool] = lambda _: True) -> Vector:
         """Carry out a round with these clients; return the new w."""
+        self._joined.update(cohort)
         broadcast = {kind: self.state[kind] for kind in self.algorithm.broadcast if kind in self.state}
         results: dict[int, LocalResult] = {}
         for k in cohort:
-            task = self.clients[k].task(self.model, broadcast, self.kept[k], self.algorithm, **self.settings)
+            task = self.clients[k].task(
+                self.model, broadcast, self.kept[k], len(self._joined), self.algorithm, **self.settings
+            )
             result = self.algorithm.local(task)
             if accepted(k):
                 results[k] = result
-                self.kept[k] = result.state
+                self.kept[k] = result.state(result.sent)
         self.model, self.state = self._step(results)
         return self.w
 
@@ -122,7 +138,7 @@ class Federation:
         mean = weighted_mean([WeightedUpdate(u, v) for u, v in zip(updates, weights.weights, strict=True)])
         aggregate, sent = sets.split(mean)
         target = move(self.model, aggregate, weights.scale)
-        server = ServerRound(self.model, target, sent, self.state, len(results), len(self.clients), settings)
+        server = ServerRound(self.model, target, sent, self.state, len(results), len(self._joined), settings)
         return self.algorithm.step(server)
 
     def _info(self, k: int, result: LocalResult) -> UpdateInfo:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algorithms import ALGORITHMS, UpdateInfo, load_algorithm
-from tests.algorithms.quadratics import OPTIONS, ROUNDS, Federation, Quadratic, Vector, clients
+from algorithms import ALGORITHMS, ServerRound, UpdateInfo, load_algorithm
+from tests.algorithms.quadratics import OPTIONS, ROUNDS, Federation, Quadratic, Smooth, Vector, clients
 
 START = np.array([2.0, -1.0, 0.5])
 SAME_STEPS = (3,)
@@ -136,6 +137,50 @@ def test_where_clients_differ_it_ends_near_the_optimum_of_all_and_fedavg_does_no
 
     # Then it is at the optimum but for the batches' noise, and FedAvg has stopped far from it
     assert ends[name] < 0.05 * ends["fedavg"], ends
+
+
+JOINING = {
+    "all from the start": lambda _: range(5),
+    "three join after the first round": lambda r: range(2) if r == 0 else range(5),
+    "one after the other": lambda r: range(min(5, 1 + r // 4)),
+    "two leave and return": lambda r: range(3) if 10 <= r < 30 else range(5),
+    "two join, leave and return": lambda r: range(3) if r < 5 or 15 <= r < 25 else range(5),
+}
+
+
+@pytest.mark.parametrize("cohorts", JOINING.values(), ids=JOINING)
+@pytest.mark.parametrize(("name", "changes"), [("scaffold", {}), ("feddyn", {"alpha": 1.0})])
+def test_it_ends_at_the_optimum_of_all_whenever_they_join_leave_and_return(
+    name: str, changes: dict[str, float], cohorts: Callable[[int], Sequence[int]]
+) -> None:
+    # Given clients whose optima differ, not all of which are there in all rounds
+    some = [Smooth(client.matrix, client.optimum, 7, 10) for client in clients()]
+    federation = Federation(load_algorithm(name), some, START, changes, known=set())
+    # When they have been at it for 200 rounds, in the last of which all take part
+    for number in range(200):
+        federation.round(cohorts(number))
+    # Then the gradient of the sum of their losses is gone
+    gradient = sum(client.gradient(federation.w) for client in some)
+    assert np.linalg.norm(gradient) < 1e-10 * np.linalg.norm(sum(client.gradient(START) for client in some))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "mime"])  # which keeps a model
+def test_what_is_kept_of_a_model_of_float16_is_float32(name: str) -> None:
+    # Given a model of float16 that moves by 2^-13, whose square no float16 holds
+    algorithm = load_algorithm(name)
+    x = {"w": np.zeros(2, np.float16)}
+    target = {"w": np.full(2, 2.0**-13, np.float16)}
+    # When the orchestrator's part is carried out
+    sent = {kind: {"w": np.full(2, 2.0**-20, np.float32)} for kind in algorithm.sent}
+    parameters, state = algorithm.step(
+        ServerRound(x, target, sent, {}, num_updates=2, num_clients=2, settings=dict(algorithm.settings))
+    )
+    # Then the model is of float16, and all that is kept of float32
+    assert parameters["w"].dtype == np.float16
+    assert all(arrays["w"].dtype == np.float32 for arrays in state.values())
+    # And v = beta_2 tau² + (1 - beta_2) d² is what it is in float32
+    if name == "fedadam":
+        np.testing.assert_allclose(state["v"]["w"], 0.99e-6 + 0.01 * 2.0**-26, rtol=1e-6)
 
 
 @pytest.mark.parametrize("loss", [0.0, 1e-300, 1e100, 1e308])

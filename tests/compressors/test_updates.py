@@ -43,7 +43,8 @@ def trained(start: Arrays, seed: int) -> dict[str, Array]:
         if values.dtype.kind == "f"
     }
     beside = {
-        name: np.asarray(rng.standard_normal(values.shape).astype(values.dtype)) for name, values in moved.items()
+        name: np.asarray(rng.standard_normal(values.shape).astype(sets.kept_dtype(values.dtype)))
+        for name, values in moved.items()
     }
     return sets.join({**moved, "steps": np.array(11)}, {"c": beside})
 

@@ -22,7 +22,7 @@ from orchestrator.wire import Wire
 from tasks import arrays, sets
 from tasks.app import make_app
 from tasks.chunks import MemoryChunks
-from tasks.messages import Status, TrainOptions
+from tasks.messages import Status, TrainOptions, TrainOrder
 from tasks.names import update_name
 from tasks.presence import MemoryRegistry
 from tasks.workload import DataSource, Part, TrainResult
@@ -161,20 +161,62 @@ def test_what_a_client_keeps_is_that_of_its_last_accepted_update(app: Celery, tm
     assert all(np.isfinite(values).all() for values in state.values())
 
 
-def test_scaffolds_common_variate_is_the_mean_of_the_clients(app: Celery, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", ["none", "bf16", "int8"])
+def test_scaffolds_common_variate_is_the_sum_of_the_clients_whatever_compression_takes_away(
+    app: Celery, tmp_path: Path, compression: str
+) -> None:
     # Given a run in which all clients take part in all rounds
     federation = Federation(app, tmp_path)
-    folder = federation.go_on(federation.begin("run", "scaffold"))
+    folder = federation.go_on(federation.begin("run", "scaffold", compression=compression))
 
-    # Then c is the mean of the c_i that the clients keep, as the paper says of full participation
-    common = sets.split(arrays.map_file(folder.state(ROUNDS)))[1]["c"]
+    # Then what is kept is the sum of the c_i that the clients keep, and c, a third of it, their mean
+    common = sets.split(arrays.map_file(folder.state(ROUNDS)))[1]["sum_c"]
     answers = folder.history()[-1].answers
     updates = {client_id: update_name(ROUNDS, answers[client_id].digest) for client_id in CLIENTS}
     files = [tmp_path / name / "runs" / "run" / f"after-round-{update}.safetensors" for name, update in updates.items()]
     own = [sets.split(arrays.map_file(file))[1]["c"] for file in files]
     for name, values in common.items():
-        np.testing.assert_allclose(values, np.mean([each[name] for each in own], axis=0), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(values, np.sum([each[name] for each in own], axis=0), rtol=1e-4, atol=1e-6)
     assert any(np.abs(values).max() > 0 for values in common.values())
+
+
+def test_the_number_of_clients_is_that_of_all_who_were_in_a_cohort_or_are_there(
+    app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given clients that note which number their orders have
+    seen: dict[int, set[int]] = {}
+
+    def train(workload: Digits, data: Any, order: TrainOrder, *rest: Any) -> LocalResult:
+        seen.setdefault(order.round_number, set()).add(order.num_clients)
+        return train_locally(workload, data, order, *rest)
+
+    monkeypatch.setattr("worker.client.train_locally", train)
+    federation = Federation(app, tmp_path)
+    later = {name: federation.registry.announcements.pop(name) for name in ("bert", "carl")}
+    folder = federation.begin("run", "scaffold")
+
+    # When two of them join after the first round, one leaves after the second and is back after the third,
+    def move(event: Event) -> None:
+        closed = event.record.round_number if isinstance(event, RoundClosed) else 0
+        if closed == 1:
+            federation.registry.announcements.update(later)
+        if closed == 2:
+            federation.registry.announcements.pop("carl")
+        if closed == 3:
+            federation.registry.announcements.update(later)
+            raise StoppedError
+
+    config = folder.config().model_copy(update={"num_clients": 1})
+    (folder.path / "config.json").write_text(config.model_dump_json())
+    with pytest.raises(StoppedError):
+        federation.go_on(folder, move)
+
+    # And the run is taken up without it
+    federation.registry.announcements.pop("carl")
+    federation.go_on(folder)
+
+    # Then one that is away still counts
+    assert seen == {1: {1}, 2: {3}, 3: {3}, 4: {3}}
 
 
 def test_a_failed_round_keeps_model_and_state(app: Celery, tmp_path: Path) -> None:
@@ -199,7 +241,7 @@ def test_an_update_without_what_the_algorithm_sends_is_rejected(
 
     def train(workload: Digits, *rest: Any) -> LocalResult:
         result = train_locally(workload, *rest)
-        return replace(result, sent={}) if workload is ignorant else result
+        return replace(result, sent={}, state=lambda _: {}) if workload is ignorant else result
 
     monkeypatch.setattr("worker.client.train_locally", train)
 
