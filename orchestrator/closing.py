@@ -27,7 +27,7 @@ from tasks.errors import ConfigurationError, FederationError
 from tasks.messages import Metrics, finite
 from tasks.seeds import derive_seed
 from tasks.workload import Workload, load_workload
-from verification.checks import is_finite
+from verification.checks import is_finite, too_large_whole
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def initialise(folder: RunFolder) -> Metrics:
     """Write the initial model and return its metrics on the held-out data; done anew each time it is asked for.
 
     Raises:
-        FederationError: If the workload or its data can't be loaded.
+        FederationError: If the workload or its data can't be loaded, or its model can't be trained here.
     """
     config = folder.config()
     load_algorithm(config.algorithm)
@@ -54,6 +54,8 @@ def initialise(folder: RunFolder) -> Metrics:
     if not path.exists():
         parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
         sets.check_names(parameters)
+        if wrong := too_large_whole(parameters):
+            raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
         arrays.write_file(path, parameters)
     model = arrays.map_file(path)
     if compressor:

@@ -1,4 +1,4 @@
-"""What every update must be to be looked at further: of the model's names, shapes and dtypes, and finite."""
+"""What every update must be to be looked at further: of the model's names, shapes and dtypes, and of fit numbers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from tasks.arrays import Array, Arrays, Spec, spec_of
 from tasks.errors import FederationError
 
 _BLOCK = 2**18
+LARGEST_WHOLE = 2**53
+"""Means are taken in float64, which holds every whole number up to this, and beyond it one of two at the most."""
 _INFINITY_BITS, _MINUS_INFINITY_BITS = 0x7C00, 0xFC00
 """Of float16: the bits of a NaN are greater, as integers of the same sign, those of finite numbers are less."""
 
@@ -20,7 +22,7 @@ def check_update(update: Arrays, spec: Spec) -> None:
     """Check ``update`` against the spec of the global model.
 
     Raises:
-        UpdateRejectedError: If a name, shape or dtype differs, or a value is not finite.
+        UpdateRejectedError: If a name, shape or dtype differs, a value is not finite, or a whole number is too large.
     """
     found = spec_of(update)
     if found.keys() != spec.keys():
@@ -35,6 +37,19 @@ def check_update(update: Arrays, spec: Spec) -> None:
     for name in spec:
         if not is_finite(update[name]):
             raise UpdateRejectedError(f"array {name!r} has values that are NaN or infinite")
+    too_large = too_large_whole(update)
+    if too_large:
+        raise UpdateRejectedError(too_large)
+
+
+def too_large_whole(arrays: Arrays) -> str:
+    """Say which array has a whole number that is too large for a mean; empty if none has."""
+    for name, values in arrays.items():
+        is_long = values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size
+        found = max(int(values.max()), -int(values.min())) if is_long else 0
+        if found > LARGEST_WHOLE:
+            return f"array {name!r} has a whole number of size {found}: up to {LARGEST_WHOLE} (2**53) is allowed"
+    return ""
 
 
 def is_finite(values: Array) -> bool:

@@ -71,6 +71,21 @@ class Broken(HalfPrecision):
         raise KeyError(original.dtype)
 
 
+class Hashing(Pull):
+    """Has a number in its model that a mean can't hold."""
+
+    def initial_parameters(self, seed: int) -> Arrays:
+        return {"point": np.zeros(3, np.float32), "steps": np.array(2**60 + 1)}
+
+
+def test_a_model_with_whole_numbers_that_no_mean_holds_is_told_before_the_first_round(tmp_path: Path) -> None:
+    # Given a model with one, when the run is prepared, then that ends it
+    folder = RunFolder.create(tmp_path / "run", run_config(workload=f"{__name__}:Hashing"))
+    with pytest.raises(ConfigurationError, match="initial model: array 'steps' has a whole number of size"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
+
+
 def test_what_isnt_trained_of_a_workload_that_is_gone_is_nothing(tmp_path: Path) -> None:
     # Given a run whose workload can't be loaded any more, when an update is taken in, then that doesn't fail
     assert closing.buffer_names(folder_in(tmp_path, workload="nowhere:Model")) == frozenset()

@@ -128,3 +128,20 @@ def test_what_is_not_finite_is_found_among_numbers_whose_sum_overflows(dtype: st
         assert not is_finite(values)
         values[30] = -bad
         assert not is_finite(values)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_whole_numbers_that_no_mean_holds_are_rejected(dtype: type) -> None:
+    # Given a counter at the largest number that a mean in float64 holds, and one beyond it
+    spec = spec_of({"count": np.zeros(3, dtype)})
+    fit, too_large = np.array([0, 1, 2**53], dtype), np.array([0, 1, 2**53 + 1], dtype)
+    # When both are checked, then the one passes, and the other is rejected with the number
+    check_update({"count": fit}, spec)
+    with pytest.raises(UpdateRejectedError, match=r"'count' has a whole number of size 9007199254740993: up to"):
+        check_update({"count": too_large}, spec)
+
+
+def test_whole_numbers_below_zero_are_rejected_likewise() -> None:
+    # Given the least number that int64 holds, when it is checked, then it is rejected
+    with pytest.raises(UpdateRejectedError, match="of size 9223372036854775808"):
+        check_update({"count": np.array(-(2**63))}, spec_of({"count": np.array(0)}))
