@@ -153,11 +153,11 @@ def _context(case: Case) -> ScoringContext:
     seed = derive_seed(config.seed, case.round_number, "root data")
 
     def evaluate(parameters: arrays.Arrays) -> float:
-        return workload.evaluate(parameters, holdout).accuracy
+        return workload.evaluate(arrays.copied(parameters), holdout).accuracy
 
     def train_root() -> arrays.Arrays:
         budget = TimeBudget(config.timeout_s)
-        return workload.train(model, holdout, config.options, seed=seed, budget=budget).parameters
+        return workload.train(arrays.copied(model), holdout, config.options, seed=seed, budget=budget).parameters
 
     return ScoringContext(
         global_parameters=model,

@@ -183,6 +183,11 @@ def _entry(name: str, value: Mapping[str, Any]) -> tuple[str, ArraySpec, int, in
     return name, ArraySpec(dtype, tuple(shape)), begin, end
 
 
+def copied(arrays: Arrays) -> dict[str, Array]:
+    """Return arrays like these in memory of their own."""
+    return {name: values.copy() for name, values in arrays.items()}
+
+
 def write_file(path: Path, arrays: Arrays) -> str:
     """Write ``arrays`` to ``path`` so that it holds all of them or is as it was, and survives a crash.
 
@@ -200,6 +205,9 @@ def write_file(path: Path, arrays: Arrays) -> str:
 def map_file(path: Path) -> dict[str, Array]:
     """Return the arrays of a file as read-only views of its memory map: read from disk as they are used.
 
+    The map is this call's own: code that writes to it all the same, as PyTorch lets it, changes neither the file nor
+    what others read.
+
     Raises:
         ArraysError: If the file isn't well-formed.
         OSError: If it can't be read.
@@ -207,4 +215,4 @@ def map_file(path: Path) -> dict[str, Array]:
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise ArraysError(f"{path} is empty")
-        return decode(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly())

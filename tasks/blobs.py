@@ -61,6 +61,13 @@ class BlobStore(Protocol):
         """
         ...
 
+    def own(self, ref: BlobRef, data: memoryview) -> memoryview:
+        """Return what :meth:`get` returned as memory of its own, read-only for NumPy.
+
+        Whoever writes to it all the same, as PyTorch lets users, changes nothing that others read.
+        """
+        ...
+
     def get_file(self, ref: BlobRef, path: Path) -> None:
         """Make ``path`` a file with the blob's bytes, checked. The blob is kept.
 

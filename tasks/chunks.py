@@ -89,6 +89,12 @@ class ChunkedBlobs(ABC):
             pass
         return data.toreadonly()
 
+    def own(self, ref: BlobRef, data: memoryview) -> memoryview:
+        """Return a copy."""
+        copy = np.empty(len(data), np.uint8).data
+        copy[:] = data
+        return copy.toreadonly()
+
     def get_file(self, ref: BlobRef, path: Path) -> None:
         """Make ``path`` a file with the blob's bytes, checked; no more than one chunk is in memory.
 

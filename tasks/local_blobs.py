@@ -58,17 +58,17 @@ class LocalBlobs:
         Raises:
             BlobError: If it is missing, truncated or not what its digest says.
         """
-        try:
-            with self._path(ref.name).open("rb") as file:
-                size_bytes = os.fstat(file.fileno()).st_size
-                if size_bytes != ref.size_bytes:
-                    raise BlobError(f"blob {ref.name!r} has {size_bytes} bytes instead of {ref.size_bytes}")
-                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except OSError as error:
-            raise BlobError(f"blob {ref.name!r} is missing: {error}") from None
+        data = self._map(ref)
         if Digest(data).hexdigest() != ref.digest:
             raise BlobError(f"blob {ref.name!r}: its bytes don't match their digest")
         return data
+
+    def own(self, ref: BlobRef, data: memoryview) -> memoryview:
+        """Return another map of the file, of which the system copies what is written to; a copy if the file is gone."""
+        try:
+            return self._map(ref)
+        except BlobError:
+            return memoryview(bytes(data))
 
     def get_file(self, ref: BlobRef, path: Path) -> None:
         """Make ``path`` a link to the blob's file, checked.
@@ -95,6 +95,16 @@ class LocalBlobs:
         """Forget the blobs of these names; those that don't exist are passed over."""
         for name in names:
             self._path(name).unlink(missing_ok=True)
+
+    def _map(self, ref: BlobRef) -> memoryview:
+        try:
+            with self._path(ref.name).open("rb") as file:
+                size_bytes = os.fstat(file.fileno()).st_size
+                if size_bytes != ref.size_bytes:
+                    raise BlobError(f"blob {ref.name!r} has {size_bytes} bytes instead of {ref.size_bytes}")
+                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly()
+        except OSError as error:
+            raise BlobError(f"blob {ref.name!r} is missing: {error}") from None
 
     def _path(self, name: str) -> Path:
         return self._folder / quote(name, safe="")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from algorithms import Algorithm, equally
 from compressors import Arraywise
@@ -68,6 +70,38 @@ class Raising(Pull):
 
     def train(self, *_: Any, **__: Any) -> TrainResult:
         raise RuntimeError("the disk is full")
+
+
+class InPlace(Workload):
+    """Adds 1 in the memory that it is given, and again when it evaluates: PyTorch heeds no read-only flag."""
+
+    def initial_parameters(self, seed: int) -> Arrays:
+        return {"w": np.zeros((60, 70), np.float32)}
+
+    def client_data(self, source: DataSource) -> ClientData:
+        return points("client", 4)
+
+    def holdout_data(self, folder: Path | None) -> Any:
+        return points("held out", 8).test
+
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        return TrainResult({"w": added_in_place(parameters["w"])}, len(data), 1, 1.0)
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        found = float(parameters["w"][0, 0])
+        added_in_place(parameters["w"])
+        return Evaluation(loss=found, accuracy=0.5, num_examples=len(data))
+
+
+def added_in_place(values: Array) -> Array:
+    """Add 1 through PyTorch, which warns where NumPy would refuse."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tensor = torch.from_numpy(values)
+    tensor += 1
+    return tensor.numpy()
 
 
 class Diverging(Pull):

@@ -29,7 +29,7 @@ from worker.compressing import Packing
 from worker.keeping import keep
 from worker.local_state import LocalState
 from worker.local_training import Received, train_locally
-from worker.shared_models import forget_shared, shared
+from worker.shared_models import Fetched, forget_shared, shared
 from worker.soft_limit import soft_limit
 
 logger = logging.getLogger(__name__)
@@ -83,14 +83,14 @@ class Client:
             return self._answer(order, Status.FAILED, reason="the order's time was over before it was taken up")
         started = time.monotonic()
         packing = Packing(order, self.folder, self.workload, self.compression)
-        parameters = self._parameters(order, order.parameters, unpack=packing.unpack)
-        broadcast = self._parameters(order, order.broadcast, "broadcast", packing.unpack) if order.broadcast else {}
+        model = self._fetch(order, order.parameters, unpack=packing.unpack)
+        broadcast = self._fetch(order, order.broadcast, "broadcast", packing.unpack).arrays if order.broadcast else {}
         local_state = LocalState(self.folder, order.run_id)
         # The update takes about as long to send as the model took to fetch.
         fetch_s = time.monotonic() - started
         budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
         with soft_limit(budget):
-            received = Received(parameters, sets.split(broadcast)[1], local_state.load(order.accepted))
+            received = Received(model, sets.split(broadcast)[1], local_state.load(order.accepted))
             local = train_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
         result = local.trained
         if result.num_steps == 0:
@@ -103,7 +103,7 @@ class Client:
             num_epochs=result.num_epochs,
             metrics=finite({**result.metrics, **local.metrics}),
         )
-        packed = packing.pack(parameters, sets.join(result.parameters, sets.widened(local.sent)))
+        packed = packing.pack(model.arrays, sets.join(result.parameters, sets.widened(local.sent)))
         pieces = list(arrays.encode(packed.arrays))
         update = describe(update_blob(self.client_id, order.run_id, order.round_number), pieces)
         arrived = sets.split(packed.beside)[1]
@@ -125,7 +125,7 @@ class Client:
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
-        evaluation = self.workload.evaluate(self._parameters(order, order.parameters), self.data.test)
+        evaluation = self.workload.evaluate(self._fetch(order, order.parameters).own(), self.data.test)
         metrics = finite({"loss": evaluation.loss, "accuracy": evaluation.accuracy})
         return self._answer(order, Status.EVALUATED, num_examples=evaluation.num_examples, metrics=metrics)
 
@@ -134,14 +134,14 @@ class Client:
 
         They are more than those that the client holds out, and as new to the update's trainer.
         """
-        evaluation = self.workload.evaluate(self._parameters(order, order.parameters), self.data.train)
+        evaluation = self.workload.evaluate(self._fetch(order, order.parameters).own(), self.data.train)
         metrics = finite({"score": evaluation.accuracy})
         return self._answer(order, Status.SCORED, num_examples=evaluation.num_examples, metrics=metrics)
 
     def set_parameters(self, order: SetParametersOrder) -> Answer:
         """Keep the order's parameters in the client's folder."""
         self._check_workload(order)
-        keep(self.folder / MODEL_FILE, order.parameters.digest, lambda: self._parameters(order, order.parameters))
+        keep(self.folder / MODEL_FILE, order.parameters.digest, lambda: self._fetch(order, order.parameters).arrays)
         return self._answer(order, Status.DONE)
 
     def disconnect(self, order: DisconnectOrder) -> Answer:
@@ -152,14 +152,23 @@ class Client:
         self.leave(order.reconnect_after_s)
         return self._answer(order, Status.DONE)
 
-    def _parameters(
-        self, order: Order, ref: BlobRef, kind: str = "model", unpack: Callable[[arrays.Arrays], arrays.Arrays] = dict
-    ) -> arrays.Arrays:
-        """Return the arrays of a blob, unpacked, read-only; clients of one process share them."""
+    def _fetch(
+        self,
+        order: Order,
+        ref: BlobRef,
+        kind: str = "model",
+        unpack: Callable[[arrays.Arrays], arrays.Arrays] = lambda packed: packed,
+    ) -> Fetched:
+        """Return the arrays of a blob, unpacked; clients of one process share them."""
         self._check_workload(order)
 
-        def fetch() -> arrays.Arrays:
-            return unpack(arrays.decode(self.blobs.get(ref)))
+        def fetch() -> Fetched:
+            data = self.blobs.get(ref)
+            packed = arrays.decode(data)
+            found = unpack(packed)
+            if found is packed:
+                return Fetched(found, lambda: arrays.decode(self.blobs.own(ref, data)))
+            return Fetched(found, lambda: arrays.copied(found))
 
         return shared(kind, ref.digest, fetch) if is_one_of_many() else fetch()
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from algorithms import ALGORITHMS, Algorithm, LocalResult, LocalTask, load_algorithm
-from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError
 from tasks.messages import TrainOrder
 from tasks.sets import Sets
 from tasks.workload import Direction, TimeBudget, TrainResult, Workload, can_train_along
+from worker.shared_models import Fetched
 
 VARIABLE = "CLIENT_ALGORITHM"
 
@@ -20,12 +20,12 @@ class Received:
     """What an order refers to.
 
     Attributes:
-        parameters: The global model.
+        model: The global model.
         broadcast: What the algorithm sent along with it.
         state: What this client kept after the last of its updates that was accepted.
     """
 
-    parameters: Arrays
+    model: Fetched
     broadcast: Sets
     state: Sets
 
@@ -47,31 +47,29 @@ def train_locally(
         ConfigurationError: If the algorithm isn't allowed here, or asks for what the workload can't do.
     """
     algorithm = find_algorithm(order.algorithm, allowed)
-    parameters = received.parameters
+    own = received.model.own
 
     def train(direction: Direction | None) -> TrainResult:
         if direction is None:
-            return workload.train(parameters, data, order.options, seed=order.seed, budget=budget)
+            return workload.train(own(), data, order.options, seed=order.seed, budget=budget)
         if not can_train_along(workload):
             raise ConfigurationError(
                 f"algorithm {order.algorithm!r} changes the clients' training steps, and workload "
                 f"{order.workload!r} has no train_along() to its train(): see docs/algorithms.md"
             )
-        return workload.train_along(
-            parameters, data, order.options, seed=order.seed, budget=budget, direction=direction
-        )
+        return workload.train_along(own(), data, order.options, seed=order.seed, budget=budget, direction=direction)
 
     return algorithm.local(
         LocalTask(
-            parameters=parameters,
+            parameters=received.model.arrays,
             broadcast=received.broadcast,
             state=received.state,
             options=order.options,
             settings=order.settings,
             num_clients=order.num_clients,
             train=train,
-            gradients=lambda: workload.gradients(parameters, data),
-            loss=lambda: workload.evaluate(parameters, data).loss,
+            gradients=lambda: workload.gradients(own(), data),
+            loss=lambda: workload.evaluate(own(), data).loss,
         )
     )
 

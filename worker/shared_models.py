@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tasks.arrays import Arrays
 
-_latest: dict[str, tuple[str, Arrays]] = {}
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Arrays that came with an order.
+
+    Attributes:
+        arrays: What all of this process read: read-only, and for nobody who might write to them all the same.
+        own: Returns arrays like them in memory of their own: what users' code is given.
+    """
+
+    arrays: Arrays
+    own: Callable[[], Arrays]
 
 
-def shared(kind: str, digest: str, fetch: Callable[[], Arrays]) -> Arrays:
-    """Return arrays that are known by ``digest``: those that were fetched last, or else what ``fetch`` returns.
+_latest: dict[str, tuple[str, Fetched]] = {}
+
+
+def shared(kind: str, digest: str, fetch: Callable[[], Fetched]) -> Fetched:
+    """Return what is known by ``digest``: what was fetched last, or else what ``fetch`` returns.
 
     Of each kind the last are kept, and let go before others are fetched, so that memory holds one of each.
     """
@@ -19,9 +34,9 @@ def shared(kind: str, digest: str, fetch: Callable[[], Arrays]) -> Arrays:
         return found[1]
     found = None
     _latest.pop(kind, None)
-    arrays = fetch()
-    _latest[kind] = digest, arrays
-    return arrays
+    fetched = fetch()
+    _latest[kind] = digest, fetched
+    return fetched
 
 
 def forget_shared() -> None:

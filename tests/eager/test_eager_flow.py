@@ -41,7 +41,7 @@ from tasks.names import TRAIN_TASK
 from tasks.presence import MemoryRegistry
 from tasks.seeds import derive_seed
 from tasks.workload import TimeBudget, Workload
-from tests.support import PULL, Diverging, Pull, Raising, announcement, points, run_config
+from tests.support import PULL, Diverging, InPlace, Pull, Raising, announcement, points, run_config
 from worker import client
 from worker.client import Client, add_client, forget_clients
 
@@ -630,3 +630,19 @@ def test_an_answer_that_is_stored_again_when_its_round_is_over_is_forgotten(fede
 
     # Then neither it nor any other answer to a train order is left
     assert [order_id for order_id in couriers[0]._results if order_id.endswith("/train")] == []
+
+
+@pytest.mark.parametrize("compression", ["none", "int8"])
+def test_a_workload_that_trains_in_place_changes_nobody_elses_model(federation: Federation, compression: str) -> None:
+    # Given clients of one process that add 1 to the memory they are given, and write to it when they evaluate
+    name = "tests.support:InPlace"
+    for client_id in EXAMPLES:
+        federation.join(client_id, InPlace(), name=name)
+    # When three rounds are carried out
+    folder = federation.run(workload=name, compression=compression, verify=("holdout", "peers"))
+    # Then each client began with the round's model: it is 1 after the first, 2 after the second
+    history = folder.history()
+    for number in (1, 2, 3):
+        np.testing.assert_allclose(arrays.map_file(folder.checkpoint(number))["w"], number, rtol=1e-2)
+        assert history[number - 1].metrics["loss"] == pytest.approx(number, rel=1e-2)
+    assert history[-1].client_metrics["loss"] == pytest.approx(3, rel=1e-2)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tasks import arrays
 from tasks.arrays import Array, Arrays, ArraySpec
 from tasks.errors import ArraysError
+from tests.support import added_in_place
 
 CODES = {
     "F64": "f8",
@@ -363,3 +364,16 @@ def test_a_file_that_isnt_there_is_no_arrays_error(tmp_path: Path) -> None:
     # Given no file, when it is mapped, then the error is the system's
     with pytest.raises(FileNotFoundError):
         arrays.map_file(tmp_path / "model.safetensors")
+
+
+def test_what_is_written_to_a_files_map_all_the_same_stays_in_that_map(tmp_path: Path) -> None:
+    # Given a file of arrays that is mapped twice
+    path = tmp_path / "model.safetensors"
+    arrays.write_file(path, {"w": np.zeros(5000, np.float32)})
+    one, other = arrays.map_file(path)["w"], arrays.map_file(path)["w"]
+    assert not one.flags.writeable
+    # When PyTorch writes to one of the maps, then the other and the file are as they were
+    added_in_place(one)
+    assert one.max() == 1
+    assert other.max() == 0
+    assert arrays.map_file(path)["w"].max() == 0

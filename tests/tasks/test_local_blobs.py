@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tasks import blobs
 from tasks.errors import BlobError
 from tasks.local_blobs import LocalBlobs
+from tests.support import added_in_place
 
 NAME = "fl:blob:anna/run/1"
 
@@ -38,6 +39,24 @@ def test_the_memory_of_arrays_is_published_and_got_read_only(store: LocalBlobs) 
     found = np.frombuffer(store.get(blobs.publish(store, NAME, [values.data])), np.float32)
     np.testing.assert_array_equal(found, values)
     assert not found.flags.writeable
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_what_is_written_to_memory_of_its_own_is_nowhere_else(store: LocalBlobs, is_gone: bool) -> None:
+    # Given a blob that was got, and may have been discarded since
+    values = np.zeros(100_000, np.float32)
+    ref = blobs.publish(store, NAME, [values.data])
+    data = store.get(ref)
+    if is_gone:
+        store.discard([NAME], values.nbytes)
+    # When somebody writes to memory of its own all the same
+    own = np.frombuffer(store.own(ref, data), np.float32)
+    assert not own.flags.writeable
+    added_in_place(own)
+    # Then the others have what was published
+    assert own[0] == 1
+    assert np.frombuffer(data, np.float32).max() == 0
+    assert is_gone or np.frombuffer(store.get(ref), np.float32).max() == 0
 
 
 def test_a_file_is_published_and_taken_in_as_a_link(store: LocalBlobs, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import pytest
 
 from algorithms import Algorithm, LocalResult
 from algorithms.fedavg import FEDAVG
+from tasks.arrays import copied
 from tasks.errors import ConfigurationError
 from tasks.workload import TimeBudget, TrainResult, Workload, can_train_along
 from tests.support import Pull, points, train_order
 from worker.local_training import Received, find_algorithm, train_locally
+from worker.shared_models import Fetched
 from workloads.digits import Digits
 
 OWN = Algorithm(name="own", local=lambda task: LocalResult(task.train(lambda step: step.gradients)))
@@ -24,7 +26,8 @@ class LoopOfItsOwn(Digits):
 
 def train(algorithm: str, workload: Workload) -> LocalResult:
     order = train_order(algorithm=algorithm, settings={"mu": 0.1, "momentum": 0.9, "alpha": 0.1})
-    received = Received(workload.initial_parameters(1), {}, {})
+    model = workload.initial_parameters(1)
+    received = Received(Fetched(model, lambda: copied(model)), {}, {})
     data = points("anna", 3).train
     return train_locally(workload, data, order, received, TimeBudget(60), f"{__name__}:OWN")
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from tasks.arrays import Arrays
-from worker.shared_models import forget_shared, shared
+from tasks.arrays import copied
+from worker.shared_models import Fetched, forget_shared, shared
 
 
 @pytest.fixture(autouse=True)
@@ -16,10 +16,11 @@ def clean() -> Iterator[None]:
     forget_shared()
 
 
-def fetching(value: float, fetched: list[float]) -> Callable[[], Arrays]:
-    def fetch() -> Arrays:
+def fetching(value: float, fetched: list[float]) -> Callable[[], Fetched]:
+    def fetch() -> Fetched:
         fetched.append(value)
-        return {"w": np.full(2, value)}
+        arrays = {"w": np.full(2, value)}
+        return Fetched(arrays, lambda: copied(arrays))
 
     return fetch
 
@@ -33,7 +34,7 @@ def test_a_model_is_fetched_once_for_all_clients_and_the_last_is_kept() -> None:
     # When it is asked again, then a broadcast and a model stand beside each other
     assert shared("model", "a", fetching(4, fetched)) is first
     # And a new model takes the old one's place
-    assert shared("model", "b", fetching(5, fetched))["w"].tolist() == [5, 5]
+    assert shared("model", "b", fetching(5, fetched)).arrays["w"].tolist() == [5, 5]
     shared("model", "a", fetching(6, fetched))
     shared("broadcast", "x", fetching(7, fetched))
     assert fetched == [1, 3, 5, 6]
@@ -41,7 +42,7 @@ def test_a_model_is_fetched_once_for_all_clients_and_the_last_is_kept() -> None:
 
 def test_what_could_not_be_fetched_is_not_kept() -> None:
     # Given a model that can't be fetched
-    def fail() -> Arrays:
+    def fail() -> Fetched:
         raise OSError("the network is down")
 
     with pytest.raises(OSError, match="down"):
