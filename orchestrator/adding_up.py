@@ -51,7 +51,7 @@ def add_up(folder: RunFolder, opened: OpenRound, *, all_of_them: bool = False) -
     model = arrays.map_file(folder.checkpoint(number - 1))
     spec = sets.spec_with(arrays.spec_of(model), algorithm.sent)
     running = RunningSum(
-        folder.updates(number),
+        folder.sums(number),
         spec,
         lambda client_id: update_path(folder, number, client_id),
         remove=folder.spare_files.give,

@@ -29,7 +29,8 @@ from verification.thresholds import Threshold, kept, load_threshold
 
 logger = logging.getLogger(__name__)
 
-ORCHESTRATOR = "orchestrator"
+ORCHESTRATOR = "@orchestrator"
+"""Who scored, where it wasn't a client; no client's id begins like this."""
 
 
 @dataclass(frozen=True, slots=True)

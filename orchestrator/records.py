@@ -35,7 +35,7 @@ class SlotRecord(_Record):
     scores: dict[str, float] = {}
     """The update's score by each scorer that was asked."""
     scored_by: dict[str, str] = {}
-    """Who gave a score: the id of a client, or ``orchestrator``."""
+    """Who gave a score: the id of a client, or ``@orchestrator``."""
 
     @classmethod
     def of(cls, answer: Answer, status: Status | None = None, reason: str | None = None) -> SlotRecord:

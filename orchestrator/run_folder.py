@@ -103,6 +103,10 @@ class RunFolder:
         """Folder of the updates taken in for a round."""
         return self.path / "updates" / f"round-{round_number:04d}"
 
+    def sums(self, round_number: int) -> Path:
+        """Folder of the sum of a round's updates, where they are added up as they come."""
+        return self.path / "updates" / f"round-{round_number:04d}-sums"
+
     def config(self) -> RunConfig:
         """Return the run's config.
 

@@ -61,7 +61,7 @@ class RunningSum:
     """The sum of the updates of a round.
 
     Args:
-        folder: Folder of the round's updates.
+        folder: A folder for the sum, made if it isn't there; nothing else may be in it.
         spec: Names, dtypes and shapes of the arrays of an update.
         path_of: From a client's id to its update's file.
         remove: Does away with a file once it has been added.
@@ -74,6 +74,7 @@ class RunningSum:
         path_of: Callable[[str], Path],
         remove: Callable[[Path], None] = Path.unlink,
     ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._spec = spec
         self._path_of = path_of

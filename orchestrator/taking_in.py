@@ -97,7 +97,7 @@ def _take_in_update(
     if answer.update is None:
         return SlotRecord.of(answer)
     path = update_path(folder, round_number, answer.client_id)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     config, model = folder.config(), folder.checkpoint(round_number - 1)
     sent = load_algorithm(config.algorithm).sent
     parameters = arrays.map_file(model)

@@ -14,6 +14,7 @@ from celery.apps.worker import Worker
 from kombu.utils.objects import cached_property
 from redis.exceptions import OutOfMemoryError
 
+from tasks import names
 from tasks.broker import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, URL_VARIABLE
 
 HEALTH_CHECK_S = 5
@@ -98,8 +99,12 @@ def _settle_url(url: str) -> None:
     os.environ[URL_VARIABLE] = url
 
 
-def transport_options(owner: str) -> dict[str, object]:
-    """Return kombu's settings for Redis, with the keys of unacknowledged messages kept apart for ``owner``."""
+def transport_options(queue: str) -> dict[str, object]:
+    """Return kombu's settings for Redis, with the keys of unacknowledged messages kept apart for a queue.
+
+    Args:
+        queue: The queue that the worker consumes; ``all`` for who consumes none, or the orchestrator's.
+    """
     return {
         "visibility_timeout": 24 * 3600,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
@@ -112,7 +117,7 @@ def transport_options(owner: str) -> dict[str, object]:
         # orchestrator's likewise: when the connection for that turns out to be dead, it is done again on a new one.
         "retry_on_timeout": True,
         "socket_keepalive": True,
-        "unacked_key": f"fl:unacked:{owner}",
-        "unacked_index_key": f"fl:unacked_index:{owner}",
-        "unacked_mutex_key": f"fl:unacked_mutex:{owner}",
+        "unacked_key": names.unacked_key("unacked", queue),
+        "unacked_index_key": names.unacked_key("unacked_index", queue),
+        "unacked_mutex_key": names.unacked_key("unacked_mutex", queue),
     }

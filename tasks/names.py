@@ -66,6 +66,11 @@ def away_key(client_id: str) -> str:
     return f"fl:away:{client_id}"
 
 
+def unacked_key(kind: str, queue: str) -> str:
+    """Key of what a queue's worker has taken and not acknowledged yet; kombu has three kinds of it."""
+    return f"fl:{kind}:{queue}"
+
+
 def seats_key(num_parts: int) -> str:
     """Hash of seats (part number from 0 -> client id), for clients that share one data set in so many parts.
 

@@ -13,6 +13,8 @@ import numpy as np
 from tasks.arrays import Arrays
 from tasks.errors import FederationError
 
+GLOBAL = "@global"
+"""Stands for a client's id where the model that the round started from is scored; no client's id begins like this."""
 _MOST_NAMED = 5
 
 
@@ -119,7 +121,7 @@ def score_of_global(scorer: Scorer, context: ScoringContext) -> float:
     Raises:
         ScoringError: If the scorer gives it none.
     """
-    unchanged = Candidate("global", context.global_parameters, num_examples=0, num_steps=0)
+    unchanged = Candidate(GLOBAL, context.global_parameters, num_examples=0, num_steps=0)
     scores = checked_scores(scorer([unchanged], context), [unchanged])
     if unchanged.client_id not in scores:
         raise ScoringError("the scorer gives the global model no score: a threshold relative to it can't be used")

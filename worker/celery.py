@@ -73,7 +73,7 @@ def _take_identity(conf: Any, **_: object) -> None:
     except FederationError as error:
         _fail(error)
         return
-    conf.broker_transport_options = transport_options(_worker.served.name)
+    conf.broker_transport_options = transport_options(_worker.served.queue)
 
 
 @signals.celeryd_after_setup.connect

@@ -55,11 +55,6 @@ class Served:
         """The queue by which orders come."""
         return self.shared_queue or client_queue(self.identity.client_id)
 
-    @property
-    def name(self) -> str:
-        """What keeps the messages that the worker holds apart from those of other workers."""
-        return self.shared_queue or self.identity.client_id
-
 
 def take_clients(settings: ClientSettings) -> Served:
     """Take the identities of the clients that the settings ask for.

@@ -14,9 +14,9 @@ from tasks.errors import ConfigurationError
 from tasks.names import check_client_id, numbered_client_id
 
 _ID_FILE = "client_id"
-_UNNAMED = "unnamed"
+_UNNAMED = "_unnamed"
 _WORKERS = "_workers"
-"""Folder of the workers that serve several clients; no client's id begins like this."""
+"""Folders of clients that made up their ids, and of workers that serve several; no client's id begins like this."""
 
 
 @dataclass(frozen=True, slots=True)

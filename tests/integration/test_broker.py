@@ -133,7 +133,7 @@ def test_clients_without_any_settings_keep_an_id_and_take_a_part_each(
     # Then they have made up ids, kept in files, and learn from disjoint parts: 1,294 of the digits to train on in all
     assert orchestrator.wait() == 0, orchestrator.output
     answers = history(run_dir)[0]["answers"]
-    kept = {path.read_text().strip() for path in (home / ".local/state/celeriac/unnamed").glob("*/client_id")}
+    kept = {path.read_text().strip() for path in (home / ".local/state/celeriac/_unnamed").glob("*/client_id")}
     assert set(answers) == kept
     assert [answer["num_examples"] for answer in answers.values()] == [647, 647]
     assert summary(run_dir)["final"]["accuracy"] >= 0.9

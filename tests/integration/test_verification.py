@@ -194,6 +194,6 @@ def test_a_scorer_a_selector_and_a_threshold_of_ones_own_are_used(
         hostile = record["answers"]["client-4"]
         assert hostile["reason"].startswith("my_scorer:score: -0.")
         assert hostile["reason"].endswith(f" is not within the threshold {threshold}")
-        assert hostile["scored_by"] == {"my_scorer:score": "orchestrator"}
+        assert hostile["scored_by"] == {"my_scorer:score": "@orchestrator"}
         # Accuracy 0.92; sent are ten elements of 0.92 instead of those of a random start, or of the last mean
         assert 0.85 < record["answers"]["client-2"]["scores"]["my_scorer:score"] <= 0.92

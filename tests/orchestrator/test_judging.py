@@ -81,7 +81,7 @@ def test_a_scorer_that_looks_at_each_update_alone_is_asked_as_they_come_and_othe
     statuses = {client_id: record.status for client_id, record in closed.answers.items()}
     assert statuses == {"anna": Status.REJECTED if is_alone else Status.TRAINED, "bert": Status.TRAINED}
     assert closed.answers["bert"].scores == {spec: 2.0}
-    assert closed.answers["bert"].scored_by == {spec: "orchestrator"}
+    assert closed.answers["bert"].scored_by == {spec: "@orchestrator"}
 
 
 def test_a_scorer_that_fails_as_an_update_comes_in_is_told_when_the_round_is_closed(tmp_path: Path) -> None:

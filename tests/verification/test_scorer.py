@@ -62,4 +62,4 @@ def test_the_global_model_is_scored_as_an_update_that_changed_nothing() -> None:
 def test_a_scorer_that_gives_the_global_model_no_score_says_so() -> None:
     # Given a scorer that can't score it, when it is asked to, then the message says what can't be used
     with pytest.raises(ScoringError, match="gives the global model no score: a threshold relative to it"):
-        score_of_global(lambda candidates, context: {"global": np.nan}, context())
+        score_of_global(lambda candidates, context: {"@global": np.nan}, context())

@@ -1,0 +1,129 @@
+"""A client may be called like anything of ours: whatever is a fixed name in the code is tried as an id."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator import adding_up, closing
+from orchestrator.adding_up import add_up
+from orchestrator.records import OpenRound
+from orchestrator.run_folder import RunFolder
+from orchestrator.taking_in import take_in
+from tasks import arrays, names
+from tasks.app import transport_options
+from tasks.chunks import MemoryChunks
+from tasks.errors import ConfigurationError
+from tests.support import PULL, blob_ref, publish_update, run_config, train_order, trained
+from worker.identity import client_folders, take_identity, take_worker_identity
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("orchestrator", "tasks", "worker", "verification", "algorithms", "compressors", "workloads")
+RUN = "20261129-101530-a1b2"
+MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
+
+
+def texts() -> Iterator[str]:
+    """Yield every text in the code, and each with a number behind it, as file names have."""
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield from (node.value, f"{node.value}0", f"{node.value}1", node.value.strip(".:/"))
+
+
+def is_id(text: str) -> bool:
+    try:
+        return bool(names.check_client_id(text))
+    except ConfigurationError:
+        return False
+
+
+FIXED = sorted({text for text in texts() if is_id(text)})
+COMPOSED = ["clients.ward.50", "client.anna", "round-0001", "0001", "1", RUN, "anna.json", "anna.safetensors"]
+IDS = sorted({*FIXED, *COMPOSED, "anna"})
+
+
+def test_the_code_has_names_to_try() -> None:
+    assert {"sums-0", "sums.json", "sums.lock", "orchestrator", "all", "train", "worker", "global"} <= {
+        *IDS,
+        "sums.json",
+    }
+    assert len(IDS) > 300
+
+
+def test_no_key_or_queue_of_a_client_is_ours_or_anothers() -> None:
+    # Given all names that go by a client's id, and all that don't
+    of_clients = [
+        name
+        for client_id in IDS
+        for name in (
+            names.client_queue(client_id),
+            names.client_key(client_id),
+            names.away_key(client_id),
+            names.update_blob(client_id, RUN, 1),
+            names.turn_key(names.update_blob(client_id, RUN, 1)),
+            names.result_key(names.order_id(client_id, RUN, 1, "train")),
+            *unacked(names.client_queue(client_id)),
+        )
+    ]
+    queues = [names.ORCHESTRATOR_QUEUE, *(names.shared_queue(prefix, 50) for prefix in IDS)]
+    ours = [
+        *queues,
+        *(key for queue in (*queues, "all") for key in unacked(queue)),
+        names.FEDERATION_KEY,
+        names.PRESENCE_CHANNEL,
+        names.seats_key(2),
+        names.global_blob(RUN, 1),
+        names.broadcast_blob(RUN, 1),
+        names.handed_out_blob(RUN, 1, 0),
+        names.result_key(f"{RUN}/initialise"),
+    ]
+    # Then each is there once
+    assert len(set(of_clients + ours)) == len(of_clients + ours)
+
+
+def unacked(queue: str) -> list[str]:
+    """Return the keys of what a queue's worker holds."""
+    options = transport_options(queue)
+    return [str(options[name]) for name in ("unacked_key", "unacked_index_key", "unacked_mutex_key")]
+
+
+def test_no_folder_of_a_client_is_ours_or_anothers(tmp_path: Path) -> None:
+    # Given clients of these ids, one that makes up its own, and a worker that serves several
+    with ExitStack() as stack:
+        taken = [take_identity(tmp_path, client_id) for client_id in IDS]
+        taken += [take_identity(tmp_path, None), take_worker_identity(tmp_path, "anna")]
+        for identity in taken:
+            stack.enter_context(identity.lock)
+        folders = [identity.folder for identity in taken] + list(client_folders(tmp_path, "ward", 3).values())
+    # Then each has a folder of its own, and none is within another's
+    assert len(set(folders)) == len(folders)
+    assert not any(folder.parent in set(folders) for folder in folders)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
+def test_every_clients_update_is_in_the_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int) -> None:
+    # Given a round of clients of these ids, whose updates are added up as they come, or all at once
+    monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
+    folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=len(IDS)))
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    cohort = dict.fromkeys(IDS, "first")
+    opened = OpenRound(round_number=1, cohort=cohort, parameters=blob_ref(), is_crowded=True, started_at="")
+    folder.save_open_round(opened)
+    chunks, parts = MemoryChunks(), []
+    for number, client_id in enumerate(IDS):
+        order = train_order(client_id)
+        update = {"point": np.full(3, number, np.float32), "steps": np.array(number)}
+        parts.append(take_in(folder, chunks, 1, trained(order, publish_update(chunks, order, update))))
+        if not kept_bytes:
+            add_up(folder, opened)
+    # When it is closed, then the model is the mean of all
+    assert closing.close_round(folder, 1, parts).status == "closed"
+    mean = (len(IDS) - 1) / 2
+    np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], mean, rtol=1e-6)
