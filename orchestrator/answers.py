@@ -40,12 +40,16 @@ def read_answer(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -
         return _verdict(order, Status.REJECTED, str(error))
     except _TaskFailedError as error:
         status = Status.LOST if error.kind == _POOL_PROCESS_KILLED else Status.FAILED
-        return _verdict(order, status, f"the client's worker gave up the order: {error.kind}")
+        why = ASK_THE_BUDGET if error.kind == _OUT_OF_TIME else ""
+        return _verdict(order, status, f"the client's worker gave up the order: {error.kind}{why}")
     return answer
 
 
 _POOL_PROCESS_KILLED = "WorkerLostError"
 """What billiard calls it when a pool process is gone."""
+_OUT_OF_TIME = "TimeLimitExceeded"
+"""What it calls it when a pool process had to be killed, as it went on when its time was long over."""
+ASK_THE_BUDGET = ": its code went on when its time was over; train() has to ask budget.is_over() between two steps"
 
 
 def says_ready(raw: bytes | str, order: Order) -> bool:

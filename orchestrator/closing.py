@@ -23,19 +23,16 @@ from tasks import arrays, blobs, names, sets
 from tasks.arrays import Arrays
 from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
-from tasks.errors import ConfigurationError, FederationError
+from tasks.errors import ConfigurationError
 from tasks.messages import Metrics, finite
 from tasks.seeds import derive_seed
+from tasks.user_code import check_arrays, user_code
 from tasks.workload import Workload, load_workload
 from verification.checks import is_finite, too_large_whole
 
 logger = logging.getLogger(__name__)
 
 _NO_SCORES = PeerScores()
-
-
-class UserCodeError(FederationError):
-    """Raised when the workload's or the algorithm's own code raised something at the orchestrator."""
 
 
 def initialise(folder: RunFolder) -> Metrics:
@@ -52,7 +49,9 @@ def initialise(folder: RunFolder) -> Metrics:
     holdout = _holdout(config.workload, config.data)
     path = folder.checkpoint(0)
     if not path.exists():
-        parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
+        with user_code("initial_parameters()"):
+            parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
+        check_arrays(parameters, "initial_parameters() returned parameters")
         sets.check_names(parameters)
         if wrong := too_large_whole(parameters):
             raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
@@ -199,9 +198,5 @@ def _workload(spec: str) -> Workload:
 
 @functools.lru_cache(maxsize=1)
 def _holdout(spec: str, data: str | None) -> Any:
-    try:
+    with user_code("holdout_data()"):
         return _workload(spec).holdout_data(Path(data) if data else None)
-    except FederationError:
-        raise
-    except Exception as error:  # whatever the user's workload raises
-        raise UserCodeError(f"workload {spec!r}: its held-out data: {type(error).__name__}: {error}") from error

@@ -153,7 +153,11 @@ def own_result(raw: bytes | str | None, kind: type[T], what: str) -> T:
     document = json.loads(raw)
     result = document.get("result")
     if document.get("status") != "SUCCESS":
-        raise RunFailedError(f"{what}: {result}")
+        told = result if isinstance(result, dict) else {}
+        raise RunFailedError(
+            f"{what}: the orchestrator's own worker gave it up: {told.get('exc_type', document.get('status'))} "
+            "(logs/worker.log)"
+        )
     if isinstance(result, dict) and "error" in result:
         if result.get("exit_code") == ConfigurationError.exit_code:
             raise ConfigurationError(str(result["error"]))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks import arrays, sets
 from tasks.blobs import BlobRef, BlobStore, describe
@@ -24,7 +25,8 @@ from tasks.messages import (
 )
 from tasks.names import update_blob, update_name
 from tasks.turns import Turns
-from tasks.workload import ClientData, TimeBudget, Workload
+from tasks.user_code import UserCodeError, checked_evaluation, user_code
+from tasks.workload import ClientData, Evaluation, TimeBudget, TrainResult, Workload
 from worker.compressing import Packing
 from worker.keeping import keep
 from worker.local_state import LocalState
@@ -94,7 +96,7 @@ class Client:
             local = train_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
         result = local.trained
         if result.num_steps == 0:
-            return self._answer(order, Status.FAILED, reason="no step was done in the time that was given")
+            return self._answer(order, Status.FAILED, reason=_why_no_step(result, budget))
         answer = self._answer(
             order,
             Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
@@ -125,7 +127,7 @@ class Client:
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
-        evaluation = self.workload.evaluate(self._fetch(order, order.parameters).own(), self.data.test)
+        evaluation = self._evaluate(order, self.data.test)
         metrics = finite({"loss": evaluation.loss, "accuracy": evaluation.accuracy})
         return self._answer(order, Status.EVALUATED, num_examples=evaluation.num_examples, metrics=metrics)
 
@@ -134,7 +136,7 @@ class Client:
 
         They are more than those that the client holds out, and as new to the update's trainer.
         """
-        evaluation = self.workload.evaluate(self._fetch(order, order.parameters).own(), self.data.train)
+        evaluation = self._evaluate(order, self.data.train)
         metrics = finite({"score": evaluation.accuracy})
         return self._answer(order, Status.SCORED, num_examples=evaluation.num_examples, metrics=metrics)
 
@@ -151,6 +153,11 @@ class Client:
         logger.info("client %s was told to leave: %s", self.client_id, order.message)
         self.leave(order.reconnect_after_s)
         return self._answer(order, Status.DONE)
+
+    def _evaluate(self, order: EvaluateOrder | VerifyOrder, data: Any) -> Evaluation:
+        parameters = self._fetch(order, order.parameters).own()
+        with user_code("evaluate()"):
+            return checked_evaluation(self.workload.evaluate(parameters, data))
 
     def _fetch(
         self,
@@ -185,6 +192,17 @@ class Client:
         )
 
 
+def _why_no_step(result: TrainResult, budget: TimeBudget) -> str:
+    if result.num_examples == 0:
+        return "it has no training examples"
+    if budget.cut_short:
+        return "no step was done in the time that was given"
+    return (
+        "train() returned num_steps=0: the number of the optimiser's steps is needed, 1 where there are none to count; "
+        "an update of no steps is none"
+    )
+
+
 def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answer:
     """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so.
 
@@ -199,7 +217,8 @@ def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answe
         answer = act()
     except Exception as error:  # the boundary: a client's failure is a value
         logger.exception("client %s failed at order %s", client_id, order_id)
-        reason = f"{type(error).__name__}: {error}"
+        is_users = isinstance(error, UserCodeError)
+        reason = f"{error}; see the log of its worker" if is_users else f"{type(error).__name__}: {error}"
         answer = Answer(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
     answer = answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
     logger.info("order %s: %s after %.3f s", order_id, answer.status, answer.duration_s)

@@ -9,7 +9,8 @@ from algorithms import ALGORITHMS, Algorithm, LocalResult, LocalTask, load_algor
 from tasks.errors import ConfigurationError
 from tasks.messages import TrainOrder
 from tasks.sets import Sets
-from tasks.workload import Direction, TimeBudget, TrainResult, Workload, can_train_along
+from tasks.user_code import checked_evaluation, checked_result, user_code
+from tasks.workload import Direction, Gradients, TimeBudget, TrainResult, Workload, can_train_along
 from worker.shared_models import Fetched
 
 VARIABLE = "CLIENT_ALGORITHM"
@@ -45,33 +46,46 @@ def train_locally(
 
     Raises:
         ConfigurationError: If the algorithm isn't allowed here, or asks for what the workload can't do.
+        UserCodeError: If the workload, or the algorithm, raises or returns something wrong.
     """
     algorithm = find_algorithm(order.algorithm, allowed)
     own = received.model.own
 
     def train(direction: Direction | None) -> TrainResult:
         if direction is None:
-            return workload.train(own(), data, order.options, seed=order.seed, budget=budget)
+            with user_code("train()"):
+                return checked_result(workload.train(own(), data, order.options, seed=order.seed, budget=budget))
         if not can_train_along(workload):
             raise ConfigurationError(
                 f"algorithm {order.algorithm!r} changes the clients' training steps, and workload "
                 f"{order.workload!r} has no train_along() to its train(): see docs/algorithms.md"
             )
-        return workload.train_along(own(), data, order.options, seed=order.seed, budget=budget, direction=direction)
+        with user_code("train_along()"):
+            return checked_result(
+                workload.train_along(own(), data, order.options, seed=order.seed, budget=budget, direction=direction)
+            )
 
-    return algorithm.local(
-        LocalTask(
-            parameters=received.model.arrays,
-            broadcast=received.broadcast,
-            state=received.state,
-            options=order.options,
-            settings=order.settings,
-            num_clients=order.num_clients,
-            train=train,
-            gradients=lambda: workload.gradients(own(), data),
-            loss=lambda: workload.evaluate(own(), data).loss,
-        )
+    def gradients() -> Gradients:
+        with user_code("gradients()"):
+            return workload.gradients(own(), data)
+
+    def loss() -> float:
+        with user_code("evaluate()"):
+            return checked_evaluation(workload.evaluate(own(), data)).loss
+
+    task = LocalTask(
+        parameters=received.model.arrays,
+        broadcast=received.broadcast,
+        state=received.state,
+        options=order.options,
+        settings=order.settings,
+        num_clients=order.num_clients,
+        train=train,
+        gradients=gradients,
+        loss=loss,
     )
+    with user_code(f"the client's part of {order.algorithm}"):
+        return algorithm.local(task)
 
 
 def find_algorithm(spec: str, allowed: str | None) -> Algorithm:

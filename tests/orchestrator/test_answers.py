@@ -144,7 +144,11 @@ def test_a_result_that_isnt_there_is_rejected() -> None:
             {"status": "FAILURE", "result": {"exc_type": "SystemExit", "exc_message": ["1"], "exc_module": "builtins"}},
             "SystemExit",
         ),
-        ({"status": "FAILURE", "result": {"exc_type": "TimeLimitExceeded"}}, "TimeLimitExceeded"),
+        (
+            {"status": "FAILURE", "result": {"exc_type": "TimeLimitExceeded"}},
+            "TimeLimitExceeded: its code went on when its time was over; "
+            "train() has to ask budget.is_over() between two steps",
+        ),
         ({"status": "FAILURE", "result": {"exc_type": ["os", {"system": "true"}]}}, "['os', {'system': 'true'}]"),
         ({"status": "FAILURE", "result": {}}, "None"),
         ({"status": "FAILURE", "result": "text"}, "FAILURE"),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from tasks.messages import (
     TrainOrder,
 )
 from tasks.workload import ClientData, Evaluation, TrainResult, Workload
-from tests.support import PULL, Diverging, Pull, Raising, evaluate_order, train_order
+from tests.support import PULL, Diverging, Pull, evaluate_order, train_order
 from worker.client import Client, add_client, carry_out, find_client, forget_clients
 
 MODEL = {"point": np.array([1, 2, 3], np.float32), "steps": np.array(10)}
@@ -208,10 +210,81 @@ def test_an_order_of_another_workload_is_a_failed_answer(client: Client, chunks:
     assert len(chunks.chunks) == 1
 
 
-def test_whatever_the_workload_raises_is_a_failed_answer(chunks: MemoryChunks, tmp_path: Path) -> None:
-    # Given a workload that fails, when it is to train, then the answer says how
-    client = client_with(Raising(), chunks, tmp_path, [])
-    assert reason(lambda: client.train(to_train(chunks))) == "RuntimeError: the disk is full"
+class Misbehaving(Pull):
+    """Does at training what it is made with."""
+
+    def __init__(self, act: Callable[[Arrays], Any]) -> None:
+        self.act = act
+
+    def train(self, parameters: Arrays, *_: Any, **__: Any) -> Any:
+        return self.act(parameters)
+
+
+def leave(_: Arrays) -> None:
+    sys.exit("the data set is broken")
+
+
+def claim_nothing(_: Arrays) -> None:
+    assert not MODEL
+
+
+def complain_at_length(_: Arrays) -> None:
+    raise ValueError("device-side assert\nline two\n" + "x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("act", "expected"),
+    [
+        (
+            leave,
+            r"train\(\): SystemExit: the data set is broken \(test_client\.py, line \d+, in leave\); see the log of",
+        ),
+        (claim_nothing, r"train\(\): AssertionError: assert not .*test_client\.py, line \d+, in claim_nothing"),
+        (complain_at_length, r"train\(\): ValueError: device-side assert \(test_client\.py, line"),
+        (lambda p: (p, 10, {}), r"train\(\) returned tuple: a TrainResult\(parameters, num_examples,"),
+        (
+            lambda p: TrainResult([1.0], 2, 1, 1.0),
+            r"returned parameters that are list: a dict of NumPy arrays by name is",
+        ),  # type: ignore[arg-type]
+        (lambda p: TrainResult(dict.fromkeys(p), 2, 1, 1.0), "of which 'point' is NoneType: a dict of NumPy arrays"),  # type: ignore[arg-type]
+        (lambda p: TrainResult(p, 2, 1, 1.0, {"a": {"f1": 0.5}}), r"metric 'a' of train\(\): dict is no number"),  # type: ignore[dict-item]
+        (lambda p: TrainResult(p, None, 1, 1.0), "returned num_examples: NoneType is no number"),  # type: ignore[arg-type]
+        (
+            lambda p: TrainResult(p, 10, 0, 1.0),
+            r"^train\(\) returned num_steps=0: the number of the optimiser's steps is",
+        ),
+        (lambda p: TrainResult(p, 0, 0, 0.0), "^it has no training examples$"),
+    ],
+)
+def test_whatever_the_workload_raises_or_returns_is_told_as_it_was(
+    chunks: MemoryChunks, tmp_path: Path, act: Callable[[Arrays], Any], expected: str
+) -> None:
+    # Given a workload that does something else than to train, when it is to, then the answer says what
+    client = client_with(Misbehaving(act), chunks, tmp_path, [])
+    told = reason(lambda: client.train(to_train(chunks)))
+    assert re.search(expected, told), told
+    assert len(told) < 400
+
+
+@pytest.mark.parametrize(
+    "metrics", [None, {"f32": np.float32(0.5), "i64": np.int64(3), "0d": np.array(2.0), "yes": True}]
+)
+def test_numbers_of_any_kind_are_metrics(chunks: MemoryChunks, tmp_path: Path, metrics: Any) -> None:
+    # Given a workload whose metrics are NumPy's numbers, or none at all, when it trains, then they are in the answer
+    client = client_with(Misbehaving(lambda p: TrainResult(p, 2, 1, 1.0, metrics)), chunks, tmp_path, [])
+    answer = client.train(to_train(chunks))
+    assert answer.metrics == ({} if metrics is None else {"f32": 0.5, "i64": 3.0, "0d": 2.0, "yes": 1.0})
+
+
+def test_an_evaluation_that_is_none_is_told(chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given a workload that returns a pair, when it is to evaluate, then the answer says what is needed
+    class Pair(Pull):
+        def evaluate(self, parameters: Arrays, data: Any) -> Any:
+            return 0.5, 10
+
+    client = client_with(Pair(), chunks, tmp_path, [])
+    told = reason(lambda: client.evaluate(evaluate_order(parameters=published(chunks))))
+    assert told.startswith("evaluate() returned tuple: an Evaluation(loss, accuracy, num_examples) is needed")
 
 
 def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client, chunks: MemoryChunks) -> None:
