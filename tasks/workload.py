@@ -123,7 +123,8 @@ class Step:
     Attributes:
         parameters: The model's parameters before the step. Not to be changed.
         gradients: Those of the batch's mean loss at ``parameters``, for each parameter that is trained.
-        gradients_at: Returns the same batch's gradients at other parameters.
+        gradients_at: Returns the same batch's gradients at other parameters, with the same random draws (dropout's
+            masks, say): at ``parameters`` they are ``gradients``.
     """
 
     parameters: Arrays

@@ -131,17 +131,18 @@ class TorchWorkload(Workload):
     ) -> float:
         inputs, targets = batch
         optimizer.zero_grad()
+        if turn is not None:
+            turn.begin(batch)
         loss = self.loss(model(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         if turn is not None:
-            turn.apply(batch)
+            turn.apply()
         optimizer.step()
         return loss.item()
 
     def buffer_names(self) -> frozenset[str]:
         """Return the names of the model's buffers."""
-        with torch.random.fork_rng(devices=()):
-            model = self.build_model()
+        model = self._new_model()
         return frozenset(model.state_dict()) - {name for name, _ in model.named_parameters()}
 
     def gradients(self, parameters: Arrays, data: Any) -> Gradients:
@@ -179,15 +180,22 @@ class TorchWorkload(Workload):
         count = max(num_examples, 1)
         return Evaluation(loss=total_loss / count, accuracy=num_right / count, num_examples=num_examples)
 
-    def _model_with(self, parameters: Arrays) -> nn.Module:
+    def _new_model(self) -> nn.Module:
+        """Return what :meth:`build_model` does, and leave torch's generator as it was."""
         with torch.random.fork_rng(devices=()):
-            model = self.build_model()
+            return self.build_model()
+
+    def _model_with(self, parameters: Arrays) -> nn.Module:
+        model = self._new_model()
         copy_into(model, parameters)
         return model
 
 
 class _Turn:
     """Turns the gradients of each step into the direction that an algorithm asks for.
+
+    A step's gradients at other parameters are those of the same network: a second model computes them, with the draws
+    from torch's generator (dropout's masks) that the step itself had. Training draws on as if nobody had asked.
 
     Args:
         workload: Gives the loss, and models.
@@ -201,22 +209,28 @@ class _Turn:
         self._direction = direction
         self._parameters = arrays_of(model)
         self._other: nn.Module | None = None
-        self._other_parameters: Arrays | None = None
 
-    def apply(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Replace the model's gradients, which are those of ``batch``."""
+    def begin(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Note where torch's generator is; to be called before the step's forward pass over ``batch``."""
+        self._batch = batch
+        self._generator_state = torch.get_rng_state()
+
+    def apply(self) -> None:
+        """Replace the model's gradients, which are those of the batch that the step began with."""
         gradients = gradients_of(self._model)
-        turned = self._direction(Step(self._parameters, gradients, lambda at: self._gradients_at(at, batch)))
+        turned = self._direction(Step(self._parameters, gradients, self._gradients_at))
         for name, gradient in gradients.items():
             gradient[...] = turned[name]
 
-    def _gradients_at(self, parameters: Arrays, batch: tuple[Tensor, Tensor]) -> Arrays:
-        inputs, targets = batch
-        if self._other is None or self._other_parameters is not parameters:
-            self._other = self._workload._model_with(parameters).train()
-            self._other_parameters = parameters
+    def _gradients_at(self, parameters: Arrays) -> Arrays:
+        inputs, targets = self._batch
+        if self._other is None:
+            self._other = self._workload._new_model().train()
+        copy_into(self._other, parameters)
         self._other.zero_grad()
-        self._workload.loss(self._other(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        with torch.random.fork_rng(devices=()):
+            torch.set_rng_state(self._generator_state)
+            self._workload.loss(self._other(inputs), targets).backward()  # type: ignore[no-untyped-call]
         return gradients_of(self._other)
 
 

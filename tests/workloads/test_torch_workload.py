@@ -458,3 +458,54 @@ def test_a_step_knows_its_gradients_here_and_elsewhere() -> None:
         assert expected.loss == pytest.approx(workload.evaluate(at, data).loss, rel=1e-5)
         for name, gradient in expected.arrays.items():
             np.testing.assert_allclose(found[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+class WithManyDraws(NoData):
+    """Dropout, and noise in the loss; batch normalisation, whose statistics a forward pass changes."""
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs + 0.1 * torch.randn_like(outputs), targets)
+
+
+@pytest.mark.parametrize("workload", [WithDropout(), WithManyDraws()])
+def test_a_step_s_gradients_at_its_own_parameters_are_its_gradients_to_the_last_bit(workload: TorchWorkload) -> None:
+    # Given a model that draws masks
+    start = workload.initial_parameters(1)
+    pairs: list[tuple[Arrays, Arrays]] = []
+
+    # When each step asks for its gradients elsewhere, and then where it is
+    def direction(step: Step) -> Arrays:
+        step.gradients_at(start)
+        pairs.append(
+            ({name: value.copy() for name, value in step.gradients.items()}, step.gradients_at(step.parameters))
+        )
+        return step.gradients
+
+    options = TrainOptions(epochs=2, batch_size=8)
+    workload.train_along(start, random_examples(24), options, seed=5, budget=endless(), direction=direction)
+
+    # Then in every step they are equal
+    assert len(pairs) == 6
+    assert all(same(gradients, again) for gradients, again in pairs)
+
+
+@pytest.mark.parametrize("workload", [WithDropout(), WithManyDraws()])
+def test_training_draws_the_same_whether_or_not_gradients_elsewhere_are_asked_for(workload: TorchWorkload) -> None:
+    # Given a model that draws masks, and a direction that asks for gradients elsewhere and changes nothing
+    start, data = workload.initial_parameters(1), random_examples(24)
+    options = TrainOptions(epochs=2, batch_size=8)
+
+    def direction(step: Step) -> Arrays:
+        step.gradients_at(start)
+        return step.gradients
+
+    # When it trains with it and without
+    plain = workload.train(start, data, options, seed=5, budget=endless())
+    along = workload.train_along(start, data, options, seed=5, budget=endless(), direction=direction)
+
+    # Then it ends at the same place
+    assert same(plain.parameters, along.parameters)
+    assert plain.metrics == along.metrics
