@@ -1,6 +1,6 @@
 """Workloads that train with PyTorch: the default loop, on the CPU.
 
-Parameters are the model's ``state_dict``, buffers included, as NumPy arrays under the same names.
+Parameters are the model's ``state_dict``, buffers included, as NumPy arrays (:mod:`workloads.torch_arrays`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from tasks.arrays import Array, Arrays, Spec, spec_of
-from tasks.errors import ArraysError
+from tasks.arrays import Arrays
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
 from tasks.workload import Direction, Evaluation, Gradients, Step, TimeBudget, TrainResult, Workload
+from workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensors_of
 
 EVALUATION_BATCH_SIZE = 256
 """Examples at a time. What a small convolutional net makes of them takes 25 MB a layer."""
@@ -142,8 +142,7 @@ class TorchWorkload(Workload):
 
     def buffer_names(self) -> frozenset[str]:
         """Return the names of the model's buffers."""
-        model = self._new_model()
-        return frozenset(model.state_dict()) - {name for name, _ in model.named_parameters()}
+        return buffer_names_of(self._new_model())
 
     def gradients(self, parameters: Arrays, data: Any) -> Gradients:
         """Return the mean loss over all of ``data`` and its gradients, the model being in training mode.
@@ -160,7 +159,7 @@ class TorchWorkload(Workload):
                 loss = self.loss(model(inputs), targets) * (len(targets) / num_examples)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
-        return Gradients(total, gradients_of(model))
+        return Gradients(total, gradients_of(tensors_of(model)))
 
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
         """Return the mean loss, and the share of examples whose largest output is that of their target.
@@ -205,7 +204,7 @@ class _Turn:
 
     def __init__(self, workload: TorchWorkload, model: nn.Module, direction: Direction) -> None:
         self._workload = workload
-        self._model = model
+        self._tensors = tensors_of(model)
         self._direction = direction
         self._parameters = arrays_of(model)
         self._other: nn.Module | None = None
@@ -217,7 +216,7 @@ class _Turn:
 
     def apply(self) -> None:
         """Replace the model's gradients, which are those of the batch that the step began with."""
-        gradients = gradients_of(self._model)
+        gradients = gradients_of(self._tensors)
         turned = self._direction(Step(self._parameters, gradients, self._gradients_at))
         for name, gradient in gradients.items():
             gradient[...] = turned[name]
@@ -231,12 +230,7 @@ class _Turn:
         with torch.random.fork_rng(devices=()):
             torch.set_rng_state(self._generator_state)
             self._workload.loss(self._other(inputs), targets).backward()  # type: ignore[no-untyped-call]
-        return gradients_of(self._other)
-
-
-def gradients_of(model: nn.Module) -> dict[str, Array]:
-    """Return the gradients of a model's parameters, of those that have one, as arrays that share their memory."""
-    return {name: value.grad.numpy() for name, value in model.named_parameters() if value.grad is not None}
+        return gradients_of(tensors_of(self._other))
 
 
 @contextmanager
@@ -255,44 +249,6 @@ def _threads(num_threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def arrays_of(model: nn.Module) -> dict[str, Array]:
-    """Return the ``state_dict`` of a model on the CPU as arrays that share its memory: change one, change both.
-
-    Raises:
-        ArraysError: If an entry is no dense tensor of a dtype that NumPy has.
-    """
-    arrays = {}
-    for name, value in model.state_dict().items():
-        try:
-            arrays[name] = value.numpy()
-        except (AttributeError, TypeError) as error:
-            raise ArraysError(f"parameter {name!r} of {type(model).__name__} can't be an array: {error}") from error
-    return arrays
-
-
-def copy_into(model: nn.Module, parameters: Arrays) -> None:
-    """Copy ``parameters``, which may be read-only, into a model on the CPU.
-
-    Raises:
-        ArraysError: If names, shapes or dtypes aren't those of the model's ``state_dict``.
-    """
-    own = arrays_of(model)
-    expected, given = spec_of(own), spec_of(parameters)
-    if expected != given:
-        raise ArraysError(f"parameters don't fit {type(model).__name__}: {_difference(expected, given)}")
-    for name, array in own.items():
-        array[...] = parameters[name]
-
-
-def _difference(expected: Spec, given: Spec) -> str:
-    missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
-    if missing or unknown:
-        return f"missing are {missing}, not in the model are {unknown}"
-    name = next(name for name in expected if expected[name] != given[name])
-    need, have = expected[name], given[name]
-    return f"{name!r} is {have.dtype} of shape {have.shape}, the model's is {need.dtype} of shape {need.shape}"
 
 
 def _batches(num_examples: int, options: TrainOptions, seed: int) -> Iterator[tuple[bool, npt.NDArray[np.int64]]]:
