@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from tasks.arrays import Arrays
 from tasks.messages import TrainOptions
@@ -70,8 +71,11 @@ class TorchWorkload(Workload):
     ) -> TrainResult:
         """Train for ``options.epochs`` passes, each in an order of its own, or until the time is up.
 
-        The last batch of a pass may be smaller. ``train_loss`` is the mean over the steps of the last pass that was
-        begun; without a step there is none.
+        The last batch of a pass may be smaller. A last batch of a single example, which has no variance, joins the
+        batch before it where the model normalises by batches (torch's ``BatchNorm``). A client with a single example
+        in all, or batches of one, can't train such a model: torch says so.
+
+        ``train_loss`` is the mean over the steps of the last pass that was begun; without a step there is none.
 
         Raises:
             ArraysError: If ``parameters`` don't fit the model.
@@ -106,7 +110,7 @@ class TorchWorkload(Workload):
             turn = _Turn(self, model, direction) if direction is not None else None
             losses: list[float] = []
             num_steps = num_seen = 0
-            for first, rows in _batches(len(data.targets), options, seed):
+            for first, rows in _batches(model, len(data.targets), options, seed):
                 if budget.is_over():
                     break
                 if first:
@@ -154,8 +158,8 @@ class TorchWorkload(Workload):
         total = 0.0
         with _threads(self.num_threads), seeded(0):
             model = self._model_with(parameters).train()
-            for start in range(0, num_examples, EVALUATION_BATCH_SIZE):
-                inputs, targets = _batch(model, data, slice(start, start + EVALUATION_BATCH_SIZE))
+            for rows in _slices(num_examples, EVALUATION_BATCH_SIZE, _least_batch(model)):
+                inputs, targets = _batch(model, data, rows)
                 loss = self.loss(model(inputs), targets) * (len(targets) / num_examples)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
@@ -171,8 +175,8 @@ class TorchWorkload(Workload):
         model = self._model_with(parameters).eval()
         total_loss, num_right = 0.0, 0
         with _threads(self.num_threads), torch.inference_mode():
-            for start in range(0, num_examples, EVALUATION_BATCH_SIZE):
-                inputs, targets = _batch(model, data, slice(start, start + EVALUATION_BATCH_SIZE))
+            for rows in _slices(num_examples, EVALUATION_BATCH_SIZE):
+                inputs, targets = _batch(model, data, rows)
                 outputs = model(inputs)
                 total_loss += self.loss(outputs, targets).item() * len(targets)
                 num_right += int((outputs.argmax(dim=1) == targets).sum())
@@ -251,12 +255,31 @@ def _threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _batches(num_examples: int, options: TrainOptions, seed: int) -> Iterator[tuple[bool, npt.NDArray[np.int64]]]:
+def _batches(
+    model: nn.Module, num_examples: int, options: TrainOptions, seed: int
+) -> Iterator[tuple[bool, npt.NDArray[np.int64]]]:
     """Yield the rows of each batch of all epochs, and whether it is the first of its epoch."""
+    least = _least_batch(model)
     for epoch in range(options.epochs):
         order = generator(seed, "shuffle", epoch).permutation(num_examples)
-        for start in range(0, num_examples, options.batch_size):
-            yield start == 0, order[start : start + options.batch_size]
+        for rows in _slices(num_examples, options.batch_size, least):
+            yield rows.start == 0, order[rows]
+
+
+def _slices(num_examples: int, batch_size: int, least: int = 1) -> Iterator[slice]:
+    """Yield where each batch is; a last one of fewer than ``least`` examples joins the one before it, if any."""
+    start = 0
+    while start < num_examples:
+        stop = min(start + batch_size, num_examples)
+        if num_examples - stop < least:
+            stop = num_examples
+        yield slice(start, stop)
+        start = stop
+
+
+def _least_batch(model: nn.Module) -> int:
+    """Return how many examples a training batch of ``model`` has to have: two where their variance is taken."""
+    return 2 if any(isinstance(module, _BatchNorm) and module.training for module in model.modules()) else 1
 
 
 def _batch(model: nn.Module, data: Any, rows: npt.NDArray[np.int64] | slice) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -191,6 +192,87 @@ def test_the_last_batch_of_an_epoch_may_be_smaller() -> None:
     result = workload.train(workload.initial_parameters(1), random_examples(10), options, seed=1, budget=endless())
     # Then each took three steps
     assert (result.num_steps, result.num_epochs) == (6, 2.0)
+
+
+class Noting(nn.Module):
+    """Notes how many examples each training batch has."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.sizes.append(len(inputs))
+        return inputs
+
+
+class WithNotes(NoData):
+    """A model with the given layer after its first, that notes its batches."""
+
+    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+        self.layer = layer
+        self.sizes: list[int] = []
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(Noting(self.sizes), nn.Linear(3, 4), self.layer(), nn.Linear(4, 2))
+
+
+class FrozenNorm(nn.BatchNorm1d):
+    """Keeps to its running statistics in training too."""
+
+    def train(self, mode: bool = True) -> FrozenNorm:
+        return super().train(mode=False)
+
+
+@pytest.mark.parametrize(
+    ("layer", "num_examples", "batch_size", "sizes"),
+    [
+        (lambda: nn.BatchNorm1d(4), 9, 4, [4, 5]),
+        (lambda: nn.BatchNorm1d(4), 5, 4, [5]),
+        (lambda: nn.BatchNorm1d(4), 10, 4, [4, 4, 2]),
+        (lambda: nn.BatchNorm1d(4), 8, 4, [4, 4]),
+        (lambda: nn.BatchNorm1d(4), 3, 4, [3]),
+        (lambda: FrozenNorm(4), 9, 4, [4, 4, 1]),
+        (lambda: nn.LayerNorm(4), 9, 4, [4, 4, 1]),
+        (lambda: nn.LayerNorm(4), 2, 1, [1, 1]),
+    ],
+)
+def test_a_last_batch_of_one_joins_the_one_before_it_where_variances_over_batches_are_taken(
+    layer: Callable[[], nn.Module], num_examples: int, batch_size: int, sizes: list[int]
+) -> None:
+    # Given a model with some normalisation, and examples in batches of which the last may be a single one
+    workload, options = WithNotes(layer), TrainOptions(epochs=2, batch_size=batch_size)
+    parameters = workload.initial_parameters(1)
+    # When it trains for two epochs
+    result = workload.train(parameters, random_examples(num_examples), options, seed=1, budget=endless())
+    # Then the batches are of these sizes in either, and all examples are seen
+    assert workload.sizes == 2 * sizes
+    assert (result.num_steps, result.num_epochs) == (2 * len(sizes), 2.0)
+
+
+def test_gradients_over_all_examples_take_no_batch_of_one_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given nine examples, taken four at a time
+    monkeypatch.setattr(torch_workload, "EVALUATION_BATCH_SIZE", 4)
+    data = random_examples(9)
+    normed, plain = WithNotes(lambda: nn.BatchNorm1d(4)), WithNotes(lambda: nn.LayerNorm(4))
+    # When the gradients over all of them are taken, and the model is evaluated
+    for workload in (normed, plain):
+        assert set(workload.gradients(workload.initial_parameters(1), data).arrays) > {"1.weight", "3.weight"}
+        assert workload.evaluate(workload.initial_parameters(1), data).num_examples == 9
+    # Then the last joined the others where their variance is taken
+    assert (normed.sizes, plain.sizes) == ([4, 5], [4, 4, 1])
+
+
+@pytest.mark.parametrize(("num_examples", "batch_size"), [(1, 4), (4, 1)])
+def test_where_every_batch_is_a_single_example_torch_says_what_its_batch_normalisation_needs(
+    num_examples: int, batch_size: int
+) -> None:
+    # Given a single example in all, or batches of one
+    workload, options = WithBuffers(), TrainOptions(epochs=1, batch_size=batch_size)
+    # When a model with batch normalisation is trained, then the error is torch's own
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
+        workload.train(workload.initial_parameters(1), random_examples(num_examples), options, seed=1, budget=endless())
 
 
 def test_read_only_parameters_of_a_memory_map_are_taken_and_left_as_they_were(tmp_path: Path) -> None:
