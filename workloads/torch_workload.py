@@ -6,7 +6,7 @@ Parameters are the model's ``state_dict``, buffers included, as NumPy arrays (:m
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -52,6 +52,37 @@ class TorchWorkload(Workload):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, a scalar; by default the cross entropy of logits ``(n, classes)``."""
         return nn.functional.cross_entropy(outputs, targets)
+
+    def are_right(self, outputs: Any, targets: Tensor) -> Tensor | None:
+        """Say of each target of a batch whether the model answers it rightly; None if that can't be said.
+
+        By default two kinds of answers are right or wrong:
+
+        - of several outputs ``(n, classes, ...)`` the largest should be that of the class, a whole number, in targets
+          ``(n, ...)``;
+        - one output a target, ``(n, ...)`` or ``(n, 1, ...)``, a logit, should be above 0 where the target is 1 and
+          not where it is 0; other targets there are none.
+
+        Regression and reconstruction have no right answers, and so no accuracy. Override this for a model whose
+        outputs are probabilities rather than logits, or that gives several labels an example.
+
+        Args:
+            outputs: What the model returned.
+            targets: The batch's targets; floats in the dtype of the model's parameters, whole numbers as int64.
+
+        Returns:
+            Booleans of any shape, whose share of True over all batches is the accuracy, or None.
+        """
+        if not isinstance(outputs, Tensor):
+            return None
+        num_outputs = outputs.shape[1] if outputs.ndim > 1 else 1
+        if num_outputs > 1:
+            are_classes = not targets.is_floating_point() and outputs.shape[:1] + outputs.shape[2:] == targets.shape
+            return outputs.argmax(dim=1) == targets if are_classes else None
+        are_ones = targets == 1
+        if outputs.numel() != targets.numel() or not bool((are_ones | (targets == 0)).all()):
+            return None
+        return (outputs.reshape(targets.shape) > 0) == are_ones
 
     def build_optimizer(self, model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
         """Return a new optimiser of the model's parameters; by default plain SGD."""
@@ -166,22 +197,25 @@ class TorchWorkload(Workload):
         return Gradients(total, gradients_of(tensors_of(model)))
 
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
-        """Return the mean loss, and the share of examples whose largest output is that of their target.
+        """Return the mean loss, and the share of targets that :meth:`are_right` says are answered rightly.
+
+        There is no accuracy if there is none of some batch, so that all of ``data`` is judged alike.
 
         Raises:
             ArraysError: If ``parameters`` don't fit the model.
         """
         num_examples = len(data.targets)
         model = self._model_with(parameters).eval()
-        total_loss, num_right = 0.0, 0
+        total_loss = 0.0
+        counts: list[tuple[int, int] | None] = []
         with _threads(self.num_threads), torch.inference_mode():
             for rows in _slices(num_examples, EVALUATION_BATCH_SIZE):
                 inputs, targets = _batch(model, data, rows)
                 outputs = model(inputs)
                 total_loss += self.loss(outputs, targets).item() * len(targets)
-                num_right += int((outputs.argmax(dim=1) == targets).sum())
-        count = max(num_examples, 1)
-        return Evaluation(loss=total_loss / count, accuracy=num_right / count, num_examples=num_examples)
+                right = self.are_right(outputs, targets)
+                counts.append(None if right is None else (int(right.sum()), right.numel()))
+        return Evaluation(total_loss / max(num_examples, 1), _share_right(counts), num_examples)
 
     def _new_model(self) -> nn.Module:
         """Return what :meth:`build_model` does, and leave torch's generator as it was."""
@@ -192,6 +226,14 @@ class TorchWorkload(Workload):
         model = self._new_model()
         copy_into(model, parameters)
         return model
+
+
+def _share_right(counts: Sequence[tuple[int, int] | None]) -> float | None:
+    """Return the share of answers that are right, of counts of right and of all; None if any of the counts is none."""
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
+        return None
+    return sum(right for right, _ in known) / max(sum(number for _, number in known), 1)
 
 
 class _Turn:

@@ -497,6 +497,98 @@ def test_no_examples_evaluate_to_zero() -> None:
     assert workload.evaluate(workload.initial_parameters(1), random_examples(0)) == Evaluation(0.0, 0.0, 0)
 
 
+class Returning(NoData):
+    """A model that returns its inputs as they are; the loss is zero."""
+
+    def build_model(self) -> nn.Module:
+        return nn.Identity()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.zeros(())
+
+
+def accuracy_of(outputs: object, targets: object) -> float | None:
+    """The accuracy of a model whose outputs are given."""
+    return Returning().evaluate({}, SimpleNamespace(inputs=np.asarray(outputs), targets=np.asarray(targets))).accuracy
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+@pytest.mark.parametrize("target_shape", [(4,), (4, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+def test_one_logit_is_right_if_it_is_above_zero_for_a_one_and_not_for_a_zero(
+    shape: tuple[int, ...], target_shape: tuple[int, ...], dtype: type[np.generic]
+) -> None:
+    # Given the logits 2, 0.1, -1 and 0 for targets of 1, 0, 0 and 0, in columns or not
+    outputs = np.array([2, 0.1, -1, 0], np.float32).reshape(shape)
+    targets = np.array([1, 0, 0, 0]).astype(dtype).reshape(target_shape)
+    # When they are evaluated, then all but the second are right
+    assert accuracy_of(outputs, targets) == 0.75
+
+
+def test_of_classes_at_many_places_the_share_of_places_counts() -> None:
+    # Given logits of two classes at three places of two examples: class 1 is the largest at the last place alone
+    logits = np.zeros((2, 2, 3), np.float32)
+    logits[:, 0, :2] = logits[:, 1, 2] = 1
+    # When the targets are class 0 but for the last place of the first example, then five of six are right
+    assert accuracy_of(logits, np.array([[0, 0, 1], [0, 0, 0]])) == pytest.approx(5 / 6)
+    # And of one logit a place, above 0 at the last alone, as many are
+    assert accuracy_of(logits[:, 1:] - 0.5, np.array([[0, 0, 1], [0, 0, 0]])) == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets"),
+    [
+        pytest.param(np.ones((4, 1), np.float32), np.array([[0.5], [2], [1], [0]], np.float32), id="regression"),
+        pytest.param(np.ones((4, 1), np.float32), np.arange(4), id="regression of counts"),
+        pytest.param(np.ones((4, 2), np.float32), np.ones((4, 2), np.float32), id="autoencoder"),
+        pytest.param(np.ones((4, 2), np.float32), np.ones((4, 2), np.int64), id="several labels"),
+        pytest.param(np.ones((4, 1), np.float32), np.ones((4, 3), np.float32), id="more targets than outputs"),
+        pytest.param(np.ones((4, 5, 3), np.float32), np.ones((4, 5), np.int64), id="classes in the last dimension"),
+    ],
+)
+def test_where_answers_are_not_right_or_wrong_there_is_no_accuracy(outputs: object, targets: object) -> None:
+    # Given outputs that are neither the logits of classes nor one logit a target, when evaluated, then there is none
+    assert accuracy_of(outputs, targets) is None
+
+
+def test_whether_there_is_an_accuracy_is_decided_over_all_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a regression whose first targets, or whose last, are by chance all 0 or 1
+    monkeypatch.setattr(torch_workload, "EVALUATION_BATCH_SIZE", 2)
+    outputs = np.ones((4, 1), np.float32)
+    # When it is evaluated in batches, then there is no accuracy in either case
+    assert accuracy_of(outputs, np.array([[0], [1], [0.5], [3]], np.float32)) is None
+    assert accuracy_of(outputs, np.array([[0.5], [3], [0], [1]], np.float32)) is None
+
+
+def test_a_model_that_returns_no_tensor_has_a_loss_and_no_accuracy() -> None:
+    # Given a model with two heads, and a loss of its own
+    class TwoHeads(nn.Linear):
+        def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            return super().forward(inputs), inputs
+
+    class WithTwoHeads(OneWeight):
+        def build_model(self) -> nn.Module:
+            return TwoHeads(1, 2, bias=False)
+
+        def loss(self, outputs: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:  # type: ignore[override]
+            return outputs[1].mean()
+
+    # When it is evaluated at x = 1 and x = 3, then the loss is their mean
+    data = Examples(np.array([[1], [3]], np.float32), np.zeros(2, np.int64))
+    assert WithTwoHeads().evaluate(weights(1, 2), data) == Evaluation(2.0, None, 2)
+
+
+def test_what_is_right_can_be_replaced() -> None:
+    # Given a workload of several labels an example, whose answers are right if all the labels are
+    class SeveralLabels(Returning):
+        def are_right(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            return ((outputs > 0) == (targets > 0)).all(dim=1)
+
+    logits, labels = np.array([[1, -1], [1, 1]], np.float32), np.array([[1, 0], [1, 0]], np.float32)
+    # When the first of two examples has both of its labels right, then the accuracy is a half
+    assert SeveralLabels().evaluate({}, SimpleNamespace(inputs=logits, targets=labels)).accuracy == 0.5
+
+
 def test_along_its_own_gradients_training_is_the_same_to_the_last_bit() -> None:
     # Given a workload and some data
     workload = Digits()
