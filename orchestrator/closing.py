@@ -24,7 +24,7 @@ from tasks.arrays import Arrays
 from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
 from tasks.errors import ConfigurationError
-from tasks.messages import Metrics, finite
+from tasks.messages import Metrics
 from tasks.seeds import derive_seed
 from tasks.user_code import check_arrays, user_code
 from tasks.workload import Workload, load_workload
@@ -175,11 +175,8 @@ def _keep(previous: Path, path: Path) -> str:
 
 
 def _metrics(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Metrics:
-    """Return ``loss`` and ``accuracy``, those that are finite; a model that diverged has none."""
-    if holdout is None:
-        return {}
-    evaluation = workload.evaluate(parameters, holdout)
-    return finite({"loss": evaluation.loss, "accuracy": evaluation.accuracy})
+    """Return ``loss`` and ``accuracy``, those that there are; a model that diverged has none."""
+    return {} if holdout is None else workload.evaluate(parameters, holdout).metrics()
 
 
 def _metrics_if_any(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Metrics:

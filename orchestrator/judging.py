@@ -154,7 +154,11 @@ def _context(case: Case) -> ScoringContext:
     seed = derive_seed(config.seed, case.round_number, "root data")
 
     def evaluate(parameters: arrays.Arrays) -> float:
-        return workload.evaluate(arrays.copied(parameters), holdout).accuracy
+        evaluation = workload.evaluate(arrays.copied(parameters), holdout)
+        # Asked of the global model too: no client's parameters are to stop the scoring of the others.
+        if evaluation.accuracy is None and workload.evaluate(arrays.copied(model), holdout).accuracy is None:
+            raise ScoringError(f"a score needs an accuracy from 0 to 1, and workload {config.workload!r} gives none")
+        return evaluation.share_right
 
     def train_root() -> arrays.Arrays:
         budget = TimeBudget(config.timeout_s)

@@ -7,6 +7,7 @@ With a single update there is nobody to ask, and it is taken.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 from orchestrator.collecting import GRACE_S
@@ -17,6 +18,8 @@ from tasks import names
 from tasks.messages import Status, VerifyOrder
 from tasks.seeds import generator
 from verification.derangement import PeerScore, derangement, scores_of_clients
+
+logger = logging.getLogger(__name__)
 
 
 def ask_peers(context: RunContext, round_number: int, handed_out: HandedOut) -> PeerScores:
@@ -64,9 +67,14 @@ def _ask(
     context.collector.send(names.VERIFY_TASK, orders)
     context.collector.collect(names.VERIFY_TASK, slots, timeout_s + GRACE_S)
     context.wire.courier.forget([order.order_id for order in orders])
+    answers = [answer for _, answer in slots.filled()]
+    for answer in answers:
+        if answer.status is not Status.SCORED:
+            told = f"{answer.status}: {answer.reason}"
+            logger.warning("round %d: client %s gave no score: %s", round_number, answer.client_id, told)
     sent = [
         PeerScore(answer.client_id, assignment[answer.client_id], answer.metrics["score"])
-        for _, answer in slots.filled()
+        for answer in answers
         if answer.status is Status.SCORED and "score" in answer.metrics
     ]
     return scores_of_clients(assignment, sent)

@@ -7,21 +7,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.records import RoundRecord
+from orchestrator.records import RoundRecord, shown_metrics
+
+_COLOURS = {"accuracy": "tab:blue", "loss": "tab:red"}
 
 
 def draw(history: Sequence[RoundRecord], path: Path) -> None:
-    """Draw loss and accuracy on the orchestrator's held-out data by round into a PNG file."""
+    """Draw loss and accuracy, if there is one, on the orchestrator's held-out data by round into a PNG file."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib as mpl  # noqa: PLC0415  # slow to import, and only needed at the end
 
     mpl.use("agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    names = sorted(shown_metrics(record.metrics for record in history))
+    figure, axes = plt.subplots(1, len(names), figsize=(9, 3.6), layout="constrained", squeeze=False)
     try:
-        for axis, name, colour in ((axes[0], "accuracy", "tab:blue"), (axes[1], "loss", "tab:red")):
-            _draw_metric(axis, history, name, colour)
+        for axis, name in zip(axes[0], names, strict=True):
+            _draw_metric(axis, history, name, _COLOURS[name])
         figure.savefig(path, dpi=120)
     finally:
         plt.close(figure)

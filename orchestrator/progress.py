@@ -27,6 +27,7 @@ from orchestrator.events import (
     SlotFilled,
     Waiting,
 )
+from orchestrator.records import shown_metrics
 from tasks.messages import Metrics, Status
 
 logger = logging.getLogger(__name__)
@@ -193,10 +194,11 @@ class _Display:
     def _round_table(self) -> Table:
         table = Table(box=None, padding=(0, 2), header_style="dim")
         table.add_column("round", justify="right")
-        table.add_column("loss", justify="right")
-        table.add_column("accuracy", justify="right")
+        shown = shown_metrics(metrics for _, metrics, _ in self._lines)
+        for key in shown:
+            table.add_column(key, justify="right")
         table.add_column("time", justify="right")
         for name, metrics, duration in self._lines[-_SHOWN_ROUNDS:]:
-            values = [f"{metrics[key]:.4f}" if key in metrics else "-" for key in ("loss", "accuracy")]
+            values = [f"{metrics[key]:.4f}" if key in metrics else "-" for key in shown]
             table.add_row(name, *values, duration)
         return table

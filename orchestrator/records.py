@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -129,6 +130,15 @@ class RoundRecord(_Record):
     """Bytes of the updates that came back."""
     late: list[LateAnswer] = []
     """Answers to orders of earlier rounds, or of this one, that came when their slots were filled."""
+
+
+def shown_metrics(rounds: Iterable[Metrics]) -> list[str]:
+    """Return which of ``loss`` and ``accuracy`` there is in any of these; both if there is neither.
+
+    A workload without an accuracy gets no column, and no panel, for it.
+    """
+    names = {name for metrics in rounds for name in metrics}
+    return [name for name in ("loss", "accuracy") if name in names] or ["loss", "accuracy"]
 
 
 class OpenRound(_Record):

@@ -17,7 +17,7 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
     """Say on standard output how good the model is, or on standard error what went wrong and how to go on."""
     if summary.status == "completed":
         failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
-        click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {_accuracy(summary)}")
+        click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {_quality(summary)}")
         if summary.client_metrics:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in summary.client_metrics.items())
             click.echo(f"on the clients' own held-out data: {shown}")
@@ -32,9 +32,11 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
         click.echo(f"go on with: python -m orchestrator.start --resume {shown_path(folder.path)}{broker}", err=True)
 
 
-def _accuracy(summary: Summary) -> str:
+def _quality(summary: Summary) -> str:
     if summary.final.accuracy is not None:
         return f"accuracy {summary.final.accuracy:.4f}"
+    if summary.final.loss is not None:
+        return f"loss {summary.final.loss:.4f}"
     return "the last of them failed" if summary.rounds_failed else "no held-out data to evaluate on"
 
 

@@ -7,6 +7,8 @@ local training, evaluation. Its contract is named NumPy arrays, so that it may t
 from __future__ import annotations
 
 import inspect
+import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,8 +19,10 @@ from typing import Any, ClassVar
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, LoadError
 from tasks.loading import load
-from tasks.messages import TrainOptions
+from tasks.messages import Metrics, TrainOptions, finite
 from tasks.spec import WorkloadSpec
+
+logger = logging.getLogger(__name__)
 
 BUILT_IN = {
     "digits": "workloads.digits:Digits",
@@ -101,11 +105,31 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How good a model is: mean loss an example, share of examples that are right (0 to 1), number of examples."""
+    """How good a model is.
+
+    Attributes:
+        loss: Mean loss an example.
+        accuracy: Share of answers that are right, 0 to 1; None where answers aren't right or wrong, as in regression.
+        num_examples: Number of examples.
+    """
 
     loss: float
-    accuracy: float
+    accuracy: float | None
     num_examples: int
+
+    @property
+    def share_right(self) -> float:
+        """The accuracy as a number from 0 to 1. NaN, which nobody is shown or scored by, if it is none."""
+        return float(self.accuracy) if self.accuracy is not None and 0 <= self.accuracy <= 1 else math.nan
+
+    def metrics(self) -> Metrics:
+        """Return ``loss`` and ``accuracy`` as they are shown and recorded, those that there are.
+
+        A model that diverged has none. An accuracy outside 0 to 1 is a mistake (per cent, say), which the log tells.
+        """
+        if self.accuracy is not None and not (0 <= self.accuracy <= 1 or math.isnan(self.accuracy)):
+            logger.warning("accuracy %g isn't a share from 0 to 1: left out", self.accuracy)
+        return finite({"loss": self.loss, "accuracy": self.share_right})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +147,8 @@ class Step:
     Attributes:
         parameters: The model's parameters before the step. Not to be changed.
         gradients: Those of the batch's mean loss at ``parameters``, for each parameter that is trained.
-        gradients_at: Returns the same batch's gradients at other parameters.
+        gradients_at: Returns the same batch's gradients at other parameters, with the same random draws (dropout's
+            masks, say): at ``parameters`` they are ``gradients``.
     """
 
     parameters: Arrays

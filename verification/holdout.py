@@ -19,7 +19,7 @@ def score_holdout(candidates: Sequence[Candidate], context: ScoringContext) -> d
     One evaluation a candidate, and none depends on another.
 
     Raises:
-        ScoringError: If the orchestrator has no held-out data.
+        ScoringError: If the orchestrator has no held-out data, or the workload gives no accuracy.
     """
     if context.evaluate is None:
         raise ScoringError("holdout needs held-out data of the orchestrator: the workload has none")

@@ -47,8 +47,8 @@ class ScoringContext:
 
     Attributes:
         global_parameters: The model that the round started from. Not to be changed.
-        evaluate: From parameters to their accuracy, 0 to 1, on the orchestrator's held-out data; NaN for parameters
-            that can't be evaluated. None if there is no such data.
+        evaluate: From parameters to their accuracy, 0 to 1, on the orchestrator's held-out data; NaN where the
+            workload's is no such number. Raises ScoringError if the workload gives none. None if there is no such data.
         train_root: Returns parameters after training the global model on the orchestrator's root data. Trains anew at
             each call. None if there is no such data.
         num_hostile: How many of the candidates may be hostile; from 0.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Callable
@@ -128,17 +129,22 @@ class Client:
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
         evaluation = self._evaluate(order, self.data.test)
-        metrics = finite({"loss": evaluation.loss, "accuracy": evaluation.accuracy})
-        return self._answer(order, Status.EVALUATED, num_examples=evaluation.num_examples, metrics=metrics)
+        num_examples, metrics = evaluation.num_examples, evaluation.metrics()
+        return self._answer(order, Status.EVALUATED, num_examples=num_examples, metrics=metrics)
 
     def verify(self, order: VerifyOrder) -> Answer:
         """Score another client's update: its accuracy on this client's own training examples.
 
-        They are more than those that the client holds out, and as new to the update's trainer.
+        They are more than those that the client holds out, and as new to the update's trainer. Where the workload gives
+        no accuracy, the order fails.
         """
         evaluation = self._evaluate(order, self.data.train)
-        metrics = finite({"score": evaluation.accuracy})
-        return self._answer(order, Status.SCORED, num_examples=evaluation.num_examples, metrics=metrics)
+        score, accuracy = evaluation.share_right, evaluation.accuracy
+        if math.isnan(score):
+            given = "none" if accuracy is None else f"{accuracy:g}"
+            reason = f"a score needs an accuracy from 0 to 1, and the workload gives {given}"
+            return self._answer(order, Status.FAILED, reason=reason)
+        return self._answer(order, Status.SCORED, num_examples=evaluation.num_examples, metrics={"score": score})
 
     def set_parameters(self, order: SetParametersOrder) -> Answer:
         """Keep the order's parameters in the client's folder."""

@@ -1,12 +1,12 @@
 """Workloads that train with PyTorch: the default loop, on the CPU.
 
-Parameters are the model's ``state_dict``, buffers included, as NumPy arrays under the same names.
+Parameters are the model's ``state_dict``, buffers included, as NumPy arrays (:mod:`workloads.torch_arrays`).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from tasks.arrays import Array, Arrays, Spec, spec_of
-from tasks.errors import ArraysError
+from tasks.arrays import Arrays
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
 from tasks.workload import Direction, Evaluation, Gradients, Step, TimeBudget, TrainResult, Workload
+from workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensors_of
 
 EVALUATION_BATCH_SIZE = 256
 """Examples at a time. What a small convolutional net makes of them takes 25 MB a layer."""
@@ -52,6 +53,37 @@ class TorchWorkload(Workload):
         """Return the mean loss of a batch, a scalar; by default the cross entropy of logits ``(n, classes)``."""
         return nn.functional.cross_entropy(outputs, targets)
 
+    def are_right(self, outputs: Any, targets: Tensor) -> Tensor | None:
+        """Say of each target of a batch whether the model answers it rightly; None if that can't be said.
+
+        By default two kinds of answers are right or wrong:
+
+        - of several outputs ``(n, classes, ...)`` the largest should be that of the class, a whole number, in targets
+          ``(n, ...)``;
+        - one output a target, ``(n, ...)`` or ``(n, 1, ...)``, a logit, should be above 0 where the target is 1 and
+          not where it is 0; other targets there are none.
+
+        Regression and reconstruction have no right answers, and so no accuracy. Override this for a model whose
+        outputs are probabilities rather than logits, or that gives several labels an example.
+
+        Args:
+            outputs: What the model returned.
+            targets: The batch's targets; floats in the dtype of the model's parameters, whole numbers as int64.
+
+        Returns:
+            Booleans of any shape, whose share of True over all batches is the accuracy, or None.
+        """
+        if not isinstance(outputs, Tensor):
+            return None
+        num_outputs = outputs.shape[1] if outputs.ndim > 1 else 1
+        if num_outputs > 1:
+            are_classes = not targets.is_floating_point() and outputs.shape[:1] + outputs.shape[2:] == targets.shape
+            return outputs.argmax(dim=1) == targets if are_classes else None
+        are_ones = targets == 1
+        if outputs.numel() != targets.numel() or not bool((are_ones | (targets == 0)).all()):
+            return None
+        return (outputs.reshape(targets.shape) > 0) == are_ones
+
     def build_optimizer(self, model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
         """Return a new optimiser of the model's parameters; by default plain SGD."""
         return torch.optim.SGD(model.parameters(), lr=options.learning_rate)
@@ -70,8 +102,11 @@ class TorchWorkload(Workload):
     ) -> TrainResult:
         """Train for ``options.epochs`` passes, each in an order of its own, or until the time is up.
 
-        The last batch of a pass may be smaller. ``train_loss`` is the mean over the steps of the last pass that was
-        begun; without a step there is none.
+        The last batch of a pass may be smaller. A last batch of a single example, which has no variance, joins the
+        batch before it where the model normalises by batches (torch's ``BatchNorm``). A client with a single example
+        in all, or batches of one, can't train such a model: torch says so.
+
+        ``train_loss`` is the mean over the steps of the last pass that was begun; without a step there is none.
 
         Raises:
             ArraysError: If ``parameters`` don't fit the model.
@@ -106,7 +141,7 @@ class TorchWorkload(Workload):
             turn = _Turn(self, model, direction) if direction is not None else None
             losses: list[float] = []
             num_steps = num_seen = 0
-            for first, rows in _batches(len(data.targets), options, seed):
+            for first, rows in _batches(model, len(data.targets), options, seed):
                 if budget.is_over():
                     break
                 if first:
@@ -131,18 +166,18 @@ class TorchWorkload(Workload):
     ) -> float:
         inputs, targets = batch
         optimizer.zero_grad()
+        if turn is not None:
+            turn.begin(batch)
         loss = self.loss(model(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         if turn is not None:
-            turn.apply(batch)
+            turn.apply()
         optimizer.step()
         return loss.item()
 
     def buffer_names(self) -> frozenset[str]:
         """Return the names of the model's buffers."""
-        with torch.random.fork_rng(devices=()):
-            model = self.build_model()
-        return frozenset(model.state_dict()) - {name for name, _ in model.named_parameters()}
+        return buffer_names_of(self._new_model())
 
     def gradients(self, parameters: Arrays, data: Any) -> Gradients:
         """Return the mean loss over all of ``data`` and its gradients, the model being in training mode.
@@ -154,40 +189,58 @@ class TorchWorkload(Workload):
         total = 0.0
         with _threads(self.num_threads), seeded(0):
             model = self._model_with(parameters).train()
-            for start in range(0, num_examples, EVALUATION_BATCH_SIZE):
-                inputs, targets = _batch(model, data, slice(start, start + EVALUATION_BATCH_SIZE))
+            for rows in _slices(num_examples, EVALUATION_BATCH_SIZE, _least_batch(model)):
+                inputs, targets = _batch(model, data, rows)
                 loss = self.loss(model(inputs), targets) * (len(targets) / num_examples)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
-        return Gradients(total, gradients_of(model))
+        return Gradients(total, gradients_of(tensors_of(model)))
 
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
-        """Return the mean loss, and the share of examples whose largest output is that of their target.
+        """Return the mean loss, and the share of targets that :meth:`are_right` says are answered rightly.
+
+        There is no accuracy if there is none of some batch, so that all of ``data`` is judged alike.
 
         Raises:
             ArraysError: If ``parameters`` don't fit the model.
         """
         num_examples = len(data.targets)
         model = self._model_with(parameters).eval()
-        total_loss, num_right = 0.0, 0
+        total_loss = 0.0
+        counts: list[tuple[int, int] | None] = []
         with _threads(self.num_threads), torch.inference_mode():
-            for start in range(0, num_examples, EVALUATION_BATCH_SIZE):
-                inputs, targets = _batch(model, data, slice(start, start + EVALUATION_BATCH_SIZE))
+            for rows in _slices(num_examples, EVALUATION_BATCH_SIZE):
+                inputs, targets = _batch(model, data, rows)
                 outputs = model(inputs)
                 total_loss += self.loss(outputs, targets).item() * len(targets)
-                num_right += int((outputs.argmax(dim=1) == targets).sum())
-        count = max(num_examples, 1)
-        return Evaluation(loss=total_loss / count, accuracy=num_right / count, num_examples=num_examples)
+                right = self.are_right(outputs, targets)
+                counts.append(None if right is None else (int(right.sum()), right.numel()))
+        return Evaluation(total_loss / max(num_examples, 1), _share_right(counts), num_examples)
+
+    def _new_model(self) -> nn.Module:
+        """Return what :meth:`build_model` does, and leave torch's generator as it was."""
+        with torch.random.fork_rng(devices=()):
+            return self.build_model()
 
     def _model_with(self, parameters: Arrays) -> nn.Module:
-        with torch.random.fork_rng(devices=()):
-            model = self.build_model()
+        model = self._new_model()
         copy_into(model, parameters)
         return model
 
 
+def _share_right(counts: Sequence[tuple[int, int] | None]) -> float | None:
+    """Return the share of answers that are right, of counts of right and of all; None if any of the counts is none."""
+    known = [count for count in counts if count is not None]
+    if len(known) < len(counts):
+        return None
+    return sum(right for right, _ in known) / max(sum(number for _, number in known), 1)
+
+
 class _Turn:
     """Turns the gradients of each step into the direction that an algorithm asks for.
+
+    A step's gradients at other parameters are those of the same network: a second model computes them, with the draws
+    from torch's generator (dropout's masks) that the step itself had. Training draws on as if nobody had asked.
 
     Args:
         workload: Gives the loss, and models.
@@ -197,32 +250,33 @@ class _Turn:
 
     def __init__(self, workload: TorchWorkload, model: nn.Module, direction: Direction) -> None:
         self._workload = workload
-        self._model = model
+        self._tensors = tensors_of(model)
         self._direction = direction
         self._parameters = arrays_of(model)
         self._other: nn.Module | None = None
-        self._other_parameters: Arrays | None = None
 
-    def apply(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Replace the model's gradients, which are those of ``batch``."""
-        gradients = gradients_of(self._model)
-        turned = self._direction(Step(self._parameters, gradients, lambda at: self._gradients_at(at, batch)))
+    def begin(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Note where torch's generator is; to be called before the step's forward pass over ``batch``."""
+        self._batch = batch
+        self._generator_state = torch.get_rng_state()
+
+    def apply(self) -> None:
+        """Replace the model's gradients, which are those of the batch that the step began with."""
+        gradients = gradients_of(self._tensors)
+        turned = self._direction(Step(self._parameters, gradients, self._gradients_at))
         for name, gradient in gradients.items():
             gradient[...] = turned[name]
 
-    def _gradients_at(self, parameters: Arrays, batch: tuple[Tensor, Tensor]) -> Arrays:
-        inputs, targets = batch
-        if self._other is None or self._other_parameters is not parameters:
-            self._other = self._workload._model_with(parameters).train()
-            self._other_parameters = parameters
+    def _gradients_at(self, parameters: Arrays) -> Arrays:
+        inputs, targets = self._batch
+        if self._other is None:
+            self._other = self._workload._new_model().train()
+        copy_into(self._other, parameters)
         self._other.zero_grad()
-        self._workload.loss(self._other(inputs), targets).backward()  # type: ignore[no-untyped-call]
-        return gradients_of(self._other)
-
-
-def gradients_of(model: nn.Module) -> dict[str, Array]:
-    """Return the gradients of a model's parameters, of those that have one, as arrays that share their memory."""
-    return {name: value.grad.numpy() for name, value in model.named_parameters() if value.grad is not None}
+        with torch.random.fork_rng(devices=()):
+            torch.set_rng_state(self._generator_state)
+            self._workload.loss(self._other(inputs), targets).backward()  # type: ignore[no-untyped-call]
+        return gradients_of(tensors_of(self._other))
 
 
 @contextmanager
@@ -243,50 +297,31 @@ def _threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def arrays_of(model: nn.Module) -> dict[str, Array]:
-    """Return the ``state_dict`` of a model on the CPU as arrays that share its memory: change one, change both.
-
-    Raises:
-        ArraysError: If an entry is no dense tensor of a dtype that NumPy has.
-    """
-    arrays = {}
-    for name, value in model.state_dict().items():
-        try:
-            arrays[name] = value.numpy()
-        except (AttributeError, TypeError) as error:
-            raise ArraysError(f"parameter {name!r} of {type(model).__name__} can't be an array: {error}") from error
-    return arrays
-
-
-def copy_into(model: nn.Module, parameters: Arrays) -> None:
-    """Copy ``parameters``, which may be read-only, into a model on the CPU.
-
-    Raises:
-        ArraysError: If names, shapes or dtypes aren't those of the model's ``state_dict``.
-    """
-    own = arrays_of(model)
-    expected, given = spec_of(own), spec_of(parameters)
-    if expected != given:
-        raise ArraysError(f"parameters don't fit {type(model).__name__}: {_difference(expected, given)}")
-    for name, array in own.items():
-        array[...] = parameters[name]
-
-
-def _difference(expected: Spec, given: Spec) -> str:
-    missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
-    if missing or unknown:
-        return f"missing are {missing}, not in the model are {unknown}"
-    name = next(name for name in expected if expected[name] != given[name])
-    need, have = expected[name], given[name]
-    return f"{name!r} is {have.dtype} of shape {have.shape}, the model's is {need.dtype} of shape {need.shape}"
-
-
-def _batches(num_examples: int, options: TrainOptions, seed: int) -> Iterator[tuple[bool, npt.NDArray[np.int64]]]:
+def _batches(
+    model: nn.Module, num_examples: int, options: TrainOptions, seed: int
+) -> Iterator[tuple[bool, npt.NDArray[np.int64]]]:
     """Yield the rows of each batch of all epochs, and whether it is the first of its epoch."""
+    least = _least_batch(model)
     for epoch in range(options.epochs):
         order = generator(seed, "shuffle", epoch).permutation(num_examples)
-        for start in range(0, num_examples, options.batch_size):
-            yield start == 0, order[start : start + options.batch_size]
+        for rows in _slices(num_examples, options.batch_size, least):
+            yield rows.start == 0, order[rows]
+
+
+def _slices(num_examples: int, batch_size: int, least: int = 1) -> Iterator[slice]:
+    """Yield where each batch is; a last one of fewer than ``least`` examples joins the one before it, if any."""
+    start = 0
+    while start < num_examples:
+        stop = min(start + batch_size, num_examples)
+        if num_examples - stop < least:
+            stop = num_examples
+        yield slice(start, stop)
+        start = stop
+
+
+def _least_batch(model: nn.Module) -> int:
+    """Return how many examples a training batch of ``model`` has to have: two where their variance is taken."""
+    return 2 if any(isinstance(module, _BatchNorm) and module.training for module in model.modules()) else 1
 
 
 def _batch(model: nn.Module, data: Any, rows: npt.NDArray[np.int64] | slice) -> tuple[Tensor, Tensor]:

@@ -246,6 +246,22 @@ def test_metrics_that_are_no_numbers_are_left_out(tmp_path: Path, monkeypatch: p
     assert initialise(folder_in(tmp_path, workload="tests.support:Diverged")) == {"accuracy": 0.25}
 
 
+@pytest.mark.parametrize("accuracy", [None, 65.0])
+def test_an_accuracy_that_is_none_is_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracy: float | None
+) -> None:
+    # Given a workload that gives no accuracy, or one in per cent
+    class Regression(Pull):
+        def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+            return Evaluation(loss=0.5, accuracy=accuracy, num_examples=1)
+
+    monkeypatch.setattr(tests.support, "Regression", Regression, raising=False)
+    folder = folder_in(tmp_path, workload="tests.support:Regression")
+    # When a run of it is initialised and a round closed, then the loss is all
+    assert initialise(folder) == {"loss": 0.5}
+    assert close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)]).metrics == {"loss": 0.5}
+
+
 @pytest.mark.parametrize(
     ("error", "raised", "message"),
     [

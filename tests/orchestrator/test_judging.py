@@ -15,7 +15,8 @@ from orchestrator.taking_in import take_in
 from tasks import arrays
 from tasks.chunks import MemoryChunks
 from tasks.messages import Status
-from tests.support import publish_update, run_config, train_order, trained
+from tasks.workload import Evaluation
+from tests.support import Pull, publish_update, run_config, train_order, trained
 from verification import Candidate, ScoringContext, alone
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
@@ -43,6 +44,21 @@ def among_others(candidates: Sequence[Candidate], context: ScoringContext) -> Ma
 @alone
 def raising(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
     raise ZeroDivisionError("no luck")
+
+
+class WithoutAccuracy(Pull):
+    """Gives no accuracy."""
+
+    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+        return Evaluation(loss=0.5, accuracy=None, num_examples=1)
+
+
+class WithOneOfSome(Pull):
+    """Gives the point's first element as the accuracy, and none if it is negative."""
+
+    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+        first = float(parameters["point"][0])
+        return Evaluation(loss=0.5, accuracy=None if first < 0 else first, num_examples=1)
 
 
 def folder_in(path: Path, **changes: Any) -> RunFolder:
@@ -106,3 +122,27 @@ def test_what_was_not_taken_in_is_not_scored(tmp_path: Path) -> None:
     # Then there is nothing to be scored
     assert score_as_it_comes(folder, 1, "anna", failed) == failed
     assert seen == []
+
+
+def test_without_an_accuracy_holdout_can_not_score_and_each_update_s_reason_says_so(tmp_path: Path) -> None:
+    # Given a workload that gives none
+    spec = f"{__name__}:WithoutAccuracy"
+    folder = folder_in(tmp_path, workload=spec, verify=("holdout",), threshold=("0",))
+    # When a round is closed
+    closed = close_round(folder, 1, [come(folder, "anna", 1.0), come(folder, "bert", 2.0)])
+    # Then no update is taken
+    why = f"holdout could not score: a score needs an accuracy from 0 to 1, and workload {spec!r} gives none"
+    assert [(record.status, record.reason) for record in closed.answers.values()] == [(Status.REJECTED, why)] * 2
+
+
+@pytest.mark.parametrize("first", [-1.0, 65.0])
+def test_an_update_whose_accuracy_is_none_does_not_keep_others_from_being_scored(tmp_path: Path, first: float) -> None:
+    # Given a workload that gives an accuracy, and an update that makes it none, or more than 1
+    spec = f"{__name__}:WithOneOfSome"
+    folder = folder_in(tmp_path, workload=spec, verify=("holdout",), threshold=("0",))
+    # When a round is closed
+    closed = close_round(folder, 1, [come(folder, "anna", 0.5), come(folder, "bert", first)])
+    # Then that one isn't scored and not taken, and the other is
+    assert closed.answers["anna"].scores == {"holdout": 0.5}
+    assert (closed.answers["anna"].status, closed.answers["bert"].status) == (Status.TRAINED, Status.REJECTED)
+    assert closed.answers["bert"].reason == "holdout: nobody scored it"

@@ -54,6 +54,18 @@ def test_the_loss_is_drawn_where_there_is_one(tmp_path: Path) -> None:
     assert red(drawn(without, tmp_path)) == 0
 
 
+def test_without_an_accuracy_the_loss_has_all_the_room(tmp_path: Path) -> None:
+    # Given a history with both, and one with losses alone
+    both = [round_record(number, metrics={"loss": 1 / number, "accuracy": 0.5}) for number in range(1, 11)]
+    loss = [round_record(number, metrics={"loss": 1 / number}) for number in range(1, 11)]
+    # When they are drawn, then the loss is in the right half, and in both halves
+    halves = [
+        (red(pixels[:, :540]) > 50, red(pixels[:, 540:]) > 50)
+        for pixels in (drawn(both, tmp_path), drawn(loss, tmp_path))
+    ]
+    assert halves == [(False, True), (True, True)]
+
+
 def test_a_failed_round_is_marked(tmp_path: Path) -> None:
     # Given two histories that differ in a failed round without metrics
     closed = [round_record(number) for number in (1, 2, 4)]

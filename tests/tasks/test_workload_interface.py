@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 import tests.support
 from tasks.errors import ConfigurationError, LoadError, UnknownNameError
-from tasks.workload import BUILT_IN, DataSource, Part, TimeBudget, Workload, load_workload
+from tasks.workload import BUILT_IN, DataSource, Evaluation, Part, TimeBudget, Workload, load_workload
 from tests.support import PULL, Pull
 
 
@@ -191,3 +192,43 @@ def test_what_a_workload_says_of_a_wrong_value_is_the_error(monkeypatch: pytest.
     # When it is loaded with that, then its message stands alone
     with pytest.raises(ConfigurationError, match=r"^depth=10: 1 to 9 are allowed$"):
         load_workload("tests.support:Picky,depth=10")
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "told"),
+    [
+        (0.0, {"loss": 0.5, "accuracy": 0.0}),
+        (0.25, {"loss": 0.5, "accuracy": 0.25}),
+        (1, {"loss": 0.5, "accuracy": 1.0}),
+        (None, {"loss": 0.5}),
+        (math.nan, {"loss": 0.5}),
+    ],
+)
+def test_metrics_are_the_loss_and_an_accuracy_if_there_is_one(
+    accuracy: float | None, told: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given an evaluation, when its metrics are taken, then they are those that there are, and nobody is warned
+    assert Evaluation(0.5, accuracy, 3).metrics() == told
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "shown"), [(65.0, "65"), (113.7233, "113.723"), (-1.0, "-1"), (1.5, "1.5"), (math.inf, "inf")]
+)
+def test_an_accuracy_that_is_no_share_is_left_out_and_said_once(
+    accuracy: float, shown: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given an accuracy in per cent, or something else that isn't from 0 to 1
+    evaluation = Evaluation(0.5, accuracy, 3)
+    # When its metrics are taken and it is scored by
+    metrics, score = evaluation.metrics(), evaluation.share_right
+    # Then it is in neither, and the log has its value and what is allowed
+    assert metrics == {"loss": 0.5}
+    assert math.isnan(score)
+    assert caplog.messages == [f"accuracy {shown} isn't a share from 0 to 1: left out"]
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_is_left_out_of_the_metrics(loss: float) -> None:
+    # Given a model that diverged, when its metrics are taken, then the accuracy is all
+    assert Evaluation(loss, 0.25, 3).metrics() == {"accuracy": 0.25}

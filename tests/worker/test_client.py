@@ -24,6 +24,7 @@ from tasks.messages import (
     Status,
     TrainOptions,
     TrainOrder,
+    VerifyOrder,
 )
 from tasks.workload import ClientData, Evaluation, TrainResult, Workload
 from tests.support import PULL, Diverging, Pull, evaluate_order, train_order
@@ -460,3 +461,37 @@ def test_an_evaluation_without_examples_is_an_answer(chunks: MemoryChunks, tmp_p
     # When it is to evaluate, then it says that it has none
     answer = client.evaluate(EvaluateOrder.model_validate(evaluate_order(parameters=published(chunks)).model_dump()))
     assert (answer.status, answer.num_examples) == (Status.EVALUATED, 0)
+
+
+class Judging(Pull):
+    """Finds every model as good as it is told to."""
+
+    def __init__(self, accuracy: float | None) -> None:
+        self.accuracy = accuracy
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        return Evaluation(loss=0.5, accuracy=self.accuracy, num_examples=len(data))
+
+
+def to_verify(chunks: MemoryChunks) -> VerifyOrder:
+    return VerifyOrder.model_validate({**evaluate_order(parameters=published(chunks)).model_dump(), "attempt": 1})
+
+
+def test_a_score_is_the_accuracy_on_the_client_s_own_training_examples(chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given a client with two training examples, when it is to score an update, then it says how good that is on them
+    answer = client_with(Judging(0.25), chunks, tmp_path, []).verify(to_verify(chunks))
+    assert (answer.status, answer.metrics, answer.num_examples) == (Status.SCORED, {"score": 0.25}, 2)
+
+
+@pytest.mark.parametrize(("accuracy", "given"), [(None, "none"), (65.0, "65"), (-1.0, "-1"), (float("nan"), "nan")])
+def test_without_an_accuracy_there_is_no_score_and_the_order_fails(
+    chunks: MemoryChunks, tmp_path: Path, accuracy: float | None, given: str
+) -> None:
+    # Given a workload that gives no accuracy, or one that is no share
+    client = client_with(Judging(accuracy), chunks, tmp_path, [])
+    # When it is to score an update, then the order fails and says why
+    answer = client.verify(to_verify(chunks))
+    assert (answer.status, answer.metrics) == (Status.FAILED, {})
+    assert answer.reason == f"a score needs an accuracy from 0 to 1, and the workload gives {given}"
+    # And when it is to evaluate a model, then the loss is all
+    assert client.evaluate(evaluate_order(parameters=published(chunks))).metrics == {"loss": 0.5}

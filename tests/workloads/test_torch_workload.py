@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,8 +154,8 @@ def test_tied_weights_stay_tied() -> None:
     workload = Tied()
     parameters = workload.initial_parameters(seed=1)
     result = workload.train(parameters, random_examples(8), TrainOptions(), seed=1, budget=endless())
-    # Then the two are still equal
-    assert np.array_equal(result.parameters["0.weight"], result.parameters["1.weight"])
+    # Then the matrix is one array, and has moved
+    assert list(result.parameters) == list(parameters) == ["0.weight"]
     assert not np.array_equal(result.parameters["0.weight"], parameters["0.weight"])
 
 
@@ -191,6 +192,87 @@ def test_the_last_batch_of_an_epoch_may_be_smaller() -> None:
     result = workload.train(workload.initial_parameters(1), random_examples(10), options, seed=1, budget=endless())
     # Then each took three steps
     assert (result.num_steps, result.num_epochs) == (6, 2.0)
+
+
+class Noting(nn.Module):
+    """Notes how many examples each training batch has."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        super().__init__()
+        self.sizes = sizes
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if self.training:
+            self.sizes.append(len(inputs))
+        return inputs
+
+
+class WithNotes(NoData):
+    """A model with the given layer after its first, that notes its batches."""
+
+    def __init__(self, layer: Callable[[], nn.Module]) -> None:
+        self.layer = layer
+        self.sizes: list[int] = []
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(Noting(self.sizes), nn.Linear(3, 4), self.layer(), nn.Linear(4, 2))
+
+
+class FrozenNorm(nn.BatchNorm1d):
+    """Keeps to its running statistics in training too."""
+
+    def train(self, mode: bool = True) -> FrozenNorm:
+        return super().train(mode=False)
+
+
+@pytest.mark.parametrize(
+    ("layer", "num_examples", "batch_size", "sizes"),
+    [
+        (lambda: nn.BatchNorm1d(4), 9, 4, [4, 5]),
+        (lambda: nn.BatchNorm1d(4), 5, 4, [5]),
+        (lambda: nn.BatchNorm1d(4), 10, 4, [4, 4, 2]),
+        (lambda: nn.BatchNorm1d(4), 8, 4, [4, 4]),
+        (lambda: nn.BatchNorm1d(4), 3, 4, [3]),
+        (lambda: FrozenNorm(4), 9, 4, [4, 4, 1]),
+        (lambda: nn.LayerNorm(4), 9, 4, [4, 4, 1]),
+        (lambda: nn.LayerNorm(4), 2, 1, [1, 1]),
+    ],
+)
+def test_a_last_batch_of_one_joins_the_one_before_it_where_variances_over_batches_are_taken(
+    layer: Callable[[], nn.Module], num_examples: int, batch_size: int, sizes: list[int]
+) -> None:
+    # Given a model with some normalisation, and examples in batches of which the last may be a single one
+    workload, options = WithNotes(layer), TrainOptions(epochs=2, batch_size=batch_size)
+    parameters = workload.initial_parameters(1)
+    # When it trains for two epochs
+    result = workload.train(parameters, random_examples(num_examples), options, seed=1, budget=endless())
+    # Then the batches are of these sizes in either, and all examples are seen
+    assert workload.sizes == 2 * sizes
+    assert (result.num_steps, result.num_epochs) == (2 * len(sizes), 2.0)
+
+
+def test_gradients_over_all_examples_take_no_batch_of_one_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given nine examples, taken four at a time
+    monkeypatch.setattr(torch_workload, "EVALUATION_BATCH_SIZE", 4)
+    data = random_examples(9)
+    normed, plain = WithNotes(lambda: nn.BatchNorm1d(4)), WithNotes(lambda: nn.LayerNorm(4))
+    # When the gradients over all of them are taken, and the model is evaluated
+    for workload in (normed, plain):
+        assert set(workload.gradients(workload.initial_parameters(1), data).arrays) > {"1.weight", "3.weight"}
+        assert workload.evaluate(workload.initial_parameters(1), data).num_examples == 9
+    # Then the last joined the others where their variance is taken
+    assert (normed.sizes, plain.sizes) == ([4, 5], [4, 4, 1])
+
+
+@pytest.mark.parametrize(("num_examples", "batch_size"), [(1, 4), (4, 1)])
+def test_where_every_batch_is_a_single_example_torch_says_what_its_batch_normalisation_needs(
+    num_examples: int, batch_size: int
+) -> None:
+    # Given a single example in all, or batches of one
+    workload, options = WithBuffers(), TrainOptions(epochs=1, batch_size=batch_size)
+    # When a model with batch normalisation is trained, then the error is torch's own
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
+        workload.train(workload.initial_parameters(1), random_examples(num_examples), options, seed=1, budget=endless())
 
 
 def test_read_only_parameters_of_a_memory_map_are_taken_and_left_as_they_were(tmp_path: Path) -> None:
@@ -415,6 +497,98 @@ def test_no_examples_evaluate_to_zero() -> None:
     assert workload.evaluate(workload.initial_parameters(1), random_examples(0)) == Evaluation(0.0, 0.0, 0)
 
 
+class Returning(NoData):
+    """A model that returns its inputs as they are; the loss is zero."""
+
+    def build_model(self) -> nn.Module:
+        return nn.Identity()
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.zeros(())
+
+
+def accuracy_of(outputs: object, targets: object) -> float | None:
+    """The accuracy of a model whose outputs are given."""
+    return Returning().evaluate({}, SimpleNamespace(inputs=np.asarray(outputs), targets=np.asarray(targets))).accuracy
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+@pytest.mark.parametrize("target_shape", [(4,), (4, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.bool_])
+def test_one_logit_is_right_if_it_is_above_zero_for_a_one_and_not_for_a_zero(
+    shape: tuple[int, ...], target_shape: tuple[int, ...], dtype: type[np.generic]
+) -> None:
+    # Given the logits 2, 0.1, -1 and 0 for targets of 1, 0, 0 and 0, in columns or not
+    outputs = np.array([2, 0.1, -1, 0], np.float32).reshape(shape)
+    targets = np.array([1, 0, 0, 0]).astype(dtype).reshape(target_shape)
+    # When they are evaluated, then all but the second are right
+    assert accuracy_of(outputs, targets) == 0.75
+
+
+def test_of_classes_at_many_places_the_share_of_places_counts() -> None:
+    # Given logits of two classes at three places of two examples: class 1 is the largest at the last place alone
+    logits = np.zeros((2, 2, 3), np.float32)
+    logits[:, 0, :2] = logits[:, 1, 2] = 1
+    # When the targets are class 0 but for the last place of the first example, then five of six are right
+    assert accuracy_of(logits, np.array([[0, 0, 1], [0, 0, 0]])) == pytest.approx(5 / 6)
+    # And of one logit a place, above 0 at the last alone, as many are
+    assert accuracy_of(logits[:, 1:] - 0.5, np.array([[0, 0, 1], [0, 0, 0]])) == pytest.approx(5 / 6)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets"),
+    [
+        pytest.param(np.ones((4, 1), np.float32), np.array([[0.5], [2], [1], [0]], np.float32), id="regression"),
+        pytest.param(np.ones((4, 1), np.float32), np.arange(4), id="regression of counts"),
+        pytest.param(np.ones((4, 2), np.float32), np.ones((4, 2), np.float32), id="autoencoder"),
+        pytest.param(np.ones((4, 2), np.float32), np.ones((4, 2), np.int64), id="several labels"),
+        pytest.param(np.ones((4, 1), np.float32), np.ones((4, 3), np.float32), id="more targets than outputs"),
+        pytest.param(np.ones((4, 5, 3), np.float32), np.ones((4, 5), np.int64), id="classes in the last dimension"),
+    ],
+)
+def test_where_answers_are_not_right_or_wrong_there_is_no_accuracy(outputs: object, targets: object) -> None:
+    # Given outputs that are neither the logits of classes nor one logit a target, when evaluated, then there is none
+    assert accuracy_of(outputs, targets) is None
+
+
+def test_whether_there_is_an_accuracy_is_decided_over_all_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a regression whose first targets, or whose last, are by chance all 0 or 1
+    monkeypatch.setattr(torch_workload, "EVALUATION_BATCH_SIZE", 2)
+    outputs = np.ones((4, 1), np.float32)
+    # When it is evaluated in batches, then there is no accuracy in either case
+    assert accuracy_of(outputs, np.array([[0], [1], [0.5], [3]], np.float32)) is None
+    assert accuracy_of(outputs, np.array([[0.5], [3], [0], [1]], np.float32)) is None
+
+
+def test_a_model_that_returns_no_tensor_has_a_loss_and_no_accuracy() -> None:
+    # Given a model with two heads, and a loss of its own
+    class TwoHeads(nn.Linear):
+        def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+            return super().forward(inputs), inputs
+
+    class WithTwoHeads(OneWeight):
+        def build_model(self) -> nn.Module:
+            return TwoHeads(1, 2, bias=False)
+
+        def loss(self, outputs: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:  # type: ignore[override]
+            return outputs[1].mean()
+
+    # When it is evaluated at x = 1 and x = 3, then the loss is their mean
+    data = Examples(np.array([[1], [3]], np.float32), np.zeros(2, np.int64))
+    assert WithTwoHeads().evaluate(weights(1, 2), data) == Evaluation(2.0, None, 2)
+
+
+def test_what_is_right_can_be_replaced() -> None:
+    # Given a workload of several labels an example, whose answers are right if all the labels are
+    class SeveralLabels(Returning):
+        def are_right(self, outputs: Tensor, targets: Tensor) -> Tensor:
+            return ((outputs > 0) == (targets > 0)).all(dim=1)
+
+    logits, labels = np.array([[1, -1], [1, 1]], np.float32), np.array([[1, 0], [1, 0]], np.float32)
+    # When the first of two examples has both of its labels right, then the accuracy is a half
+    assert SeveralLabels().evaluate({}, SimpleNamespace(inputs=logits, targets=labels)).accuracy == 0.5
+
+
 def test_along_its_own_gradients_training_is_the_same_to_the_last_bit() -> None:
     # Given a workload and some data
     workload = Digits()
@@ -458,3 +632,54 @@ def test_a_step_knows_its_gradients_here_and_elsewhere() -> None:
         assert expected.loss == pytest.approx(workload.evaluate(at, data).loss, rel=1e-5)
         for name, gradient in expected.arrays.items():
             np.testing.assert_allclose(found[name], gradient, rtol=1e-3, atol=1e-6)
+
+
+class WithManyDraws(NoData):
+    """Dropout, and noise in the loss; batch normalisation, whose statistics a forward pass changes."""
+
+    def build_model(self) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().loss(outputs + 0.1 * torch.randn_like(outputs), targets)
+
+
+@pytest.mark.parametrize("workload", [WithDropout(), WithManyDraws()])
+def test_a_step_s_gradients_at_its_own_parameters_are_its_gradients_to_the_last_bit(workload: TorchWorkload) -> None:
+    # Given a model that draws masks
+    start = workload.initial_parameters(1)
+    pairs: list[tuple[Arrays, Arrays]] = []
+
+    # When each step asks for its gradients elsewhere, and then where it is
+    def direction(step: Step) -> Arrays:
+        step.gradients_at(start)
+        pairs.append(
+            ({name: value.copy() for name, value in step.gradients.items()}, step.gradients_at(step.parameters))
+        )
+        return step.gradients
+
+    options = TrainOptions(epochs=2, batch_size=8)
+    workload.train_along(start, random_examples(24), options, seed=5, budget=endless(), direction=direction)
+
+    # Then in every step they are equal
+    assert len(pairs) == 6
+    assert all(same(gradients, again) for gradients, again in pairs)
+
+
+@pytest.mark.parametrize("workload", [WithDropout(), WithManyDraws()])
+def test_training_draws_the_same_whether_or_not_gradients_elsewhere_are_asked_for(workload: TorchWorkload) -> None:
+    # Given a model that draws masks, and a direction that asks for gradients elsewhere and changes nothing
+    start, data = workload.initial_parameters(1), random_examples(24)
+    options = TrainOptions(epochs=2, batch_size=8)
+
+    def direction(step: Step) -> Arrays:
+        step.gradients_at(start)
+        return step.gradients
+
+    # When it trains with it and without
+    plain = workload.train(start, data, options, seed=5, budget=endless())
+    along = workload.train_along(start, data, options, seed=5, budget=endless(), direction=direction)
+
+    # Then it ends at the same place
+    assert same(plain.parameters, along.parameters)
+    assert plain.metrics == along.metrics

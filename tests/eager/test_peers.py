@@ -1,0 +1,57 @@
+"""Clients that score each other's updates, through a whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.simulation import Participant, simulate
+from orchestrator.run_folder import RunFolder
+from tasks.arrays import Arrays
+from tasks.messages import Status
+from tasks.workload import Evaluation, Part
+from tests.support import Pull, run_config
+
+CLIENTS = ("anna", "bert", "carl")
+
+
+class WithoutAccuracy(Pull):
+    """Gives a loss alone."""
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        return Evaluation(super().evaluate(parameters, data).loss, None, len(data))
+
+
+def run(path: Path, kind: type[Pull]) -> RunFolder:
+    """Carry out a round of three clients that score each other's updates, and take all that have a score."""
+    config = run_config(
+        workload=f"{kind.__module__}:{kind.__name__}", num_clients=3, rounds=1, verify=("peers",), threshold=("0",)
+    )
+    participants = {client_id: Participant(Part(index, 3), kind()) for index, client_id in enumerate(CLIENTS)}
+    return simulate(config, participants, path)
+
+
+def test_clients_score_each_other_by_accuracy(tmp_path: Path) -> None:
+    # Given a workload with an accuracy, when clients score each other's updates
+    [record] = run(tmp_path, Pull).history()
+    # Then each has a score from 0 to 1 of another client
+    assert [answer.status for answer in record.answers.values()] == [Status.TRAINED] * 3
+    assert all(0 <= answer.scores["peers"] <= 1 for answer in record.answers.values())
+    assert all(answer.scored_by["peers"] != client_id for client_id, answer in record.answers.items())
+
+
+def test_without_an_accuracy_nothing_is_scored_and_the_log_has_each_verifier_s_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a workload that gives none, when clients are to score each other's updates
+    [record] = run(tmp_path, WithoutAccuracy).history()
+    # Then no update is taken
+    assert record.status == "failed"
+    assert {answer.reason for answer in record.answers.values()} == {"peers: nobody scored it"}
+    # And the log has the reason
+    why = "gave no score: failed: a score needs an accuracy from 0 to 1, and the workload gives none"
+    assert {message for message in caplog.messages if "gave no score" in message} == {
+        f"round 1: client {client_id} {why}" for client_id in CLIENTS
+    }

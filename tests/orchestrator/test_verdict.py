@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.records import Final, Summary
+from orchestrator.run_folder import RunFolder
+from orchestrator.verdict import say_verdict
+from tests.support import run_config
+
+
+@pytest.mark.parametrize(
+    ("final", "rounds_failed", "said"),
+    [
+        (Final(loss=0.5, accuracy=0.75), 0, "completed: 2 rounds in 3.0 s, accuracy 0.7500"),
+        (Final(loss=0.5), 0, "completed: 2 rounds in 3.0 s, loss 0.5000"),
+        (Final(), 0, "completed: 2 rounds in 3.0 s, no held-out data to evaluate on"),
+        (Final(), 1, "completed: 2 rounds (1 of them failed) in 3.0 s, the last of them failed"),
+    ],
+)
+def test_the_verdict_says_how_good_the_final_model_is_by_the_best_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], final: Final, rounds_failed: int, said: str
+) -> None:
+    # Given a run that is completed, with an accuracy, a loss alone, or neither
+    config = run_config()
+    folder = RunFolder.create(tmp_path / "run", config)
+    summary = Summary(
+        run_id="run",
+        status="completed",
+        rounds=2,
+        rounds_failed=rounds_failed,
+        final=final,
+        seed=0,
+        workload=config.workload,
+        algorithm="fedavg",
+        checkpoint="checkpoints/round-0002.safetensors",
+        wall_time_s=3.0,
+    )
+    # When its verdict is said, then it is this
+    say_verdict(config, summary, folder, exit_code=0)
+    assert capsys.readouterr().out.splitlines()[0] == said
