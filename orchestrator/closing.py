@@ -15,7 +15,7 @@ from compressors.updates import packed_spec
 from orchestrator import judging
 from orchestrator.aggregators import TooFewUpdatesError, load_aggregator
 from orchestrator.judging import Case, judge
-from orchestrator.records import ACCEPTED, ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
+from orchestrator.records import ACCEPTED, ClosedRound, Evaluated, FilledSlot, HandedOut, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model
@@ -23,10 +23,9 @@ from tasks import arrays, blobs, names, sets
 from tasks.arrays import Arrays
 from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
-from tasks.errors import ConfigurationError
-from tasks.messages import Metrics
+from tasks.errors import ConfigurationError, FederationError
 from tasks.seeds import derive_seed
-from tasks.user_code import check_arrays, user_code
+from tasks.user_code import check_arrays, checked_evaluation, user_code
 from tasks.workload import Workload, load_workload
 from verification.checks import is_finite, too_large_whole
 
@@ -35,8 +34,8 @@ logger = logging.getLogger(__name__)
 _NO_SCORES = PeerScores()
 
 
-def initialise(folder: RunFolder) -> Metrics:
-    """Write the initial model and return its metrics on the held-out data; done anew each time it is asked for.
+def initialise(folder: RunFolder) -> Evaluated:
+    """Write the initial model and return how good it is; done anew each time it is asked for.
 
     Raises:
         FederationError: If the workload or its data can't be loaded, or its model can't be trained here.
@@ -59,7 +58,7 @@ def initialise(folder: RunFolder) -> Metrics:
     model = arrays.map_file(path)
     if compressor:
         _check_compressor(compressor, config.compression, model)
-    return _metrics(workload, holdout, model)
+    return _evaluated(workload, holdout, model)
 
 
 def buffer_names(folder: RunFolder) -> frozenset[str]:
@@ -122,8 +121,8 @@ def close_round(
         return _failed(folder, round_number, answers, "its updates aggregate to values that are NaN or infinite")
     state_digest = _write_state(folder.state(round_number), state)
     digest = arrays.write_file(folder.checkpoint(round_number), parameters)
-    metrics = _metrics_if_any(workload, holdout, parameters)
-    return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, metrics=metrics)
+    evaluated = _evaluated_if_possible(workload, holdout, parameters)
+    return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, evaluated=evaluated)
 
 
 def hand_out(folder: RunFolder, store: BlobStore, round_number: int, parts: Sequence[FilledSlot]) -> HandedOut:
@@ -174,18 +173,22 @@ def _keep(previous: Path, path: Path) -> str:
     return digest_of_file(path)
 
 
-def _metrics(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Metrics:
-    """Return ``loss`` and ``accuracy``, those that there are; a model that diverged has none."""
-    return {} if holdout is None else workload.evaluate(parameters, holdout).metrics()
+def _evaluated(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Evaluated:
+    """Return how good a model is; a model that diverged has no loss."""
+    if holdout is None:
+        return Evaluated()
+    with user_code("evaluate()"):
+        evaluation = checked_evaluation(workload.evaluate(parameters, holdout))
+    return Evaluated(metrics=evaluation.metrics(), problem=evaluation.problem())
 
 
-def _metrics_if_any(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Metrics:
-    """Return a round's metrics; a model that the workload can't evaluate has none."""
+def _evaluated_if_possible(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Evaluated:
+    """Return how good a round's model is, or why the workload can't say: that is no reason for a round to fail."""
     try:
-        return _metrics(workload, holdout, parameters)
-    except Exception:  # whatever the user's workload raises at numbers that are too large
+        return _evaluated(workload, holdout, parameters)
+    except FederationError as error:
         logger.exception("the model can't be evaluated")
-        return {}
+        return Evaluated(problem=f"{error}; see logs/worker.log")
 
 
 @functools.lru_cache(maxsize=1)

@@ -48,9 +48,10 @@ class ClientLeft:
 
 @dataclass(frozen=True, slots=True)
 class Initialised:
-    """The initial model is there."""
+    """The initial model is there; with a problem: it could not be judged."""
 
     metrics: Metrics
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from orchestrator.collecting import GRACE_S
 from orchestrator.context import RunContext
@@ -11,11 +12,23 @@ from tasks import names
 from tasks.messages import Answer, EvaluateOrder, Metrics, Status, finite
 
 
-def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Mapping[str, str]) -> Metrics:
-    """Have clients evaluate the model that a round ended with; return the means weighted by examples.
+@dataclass(frozen=True, slots=True)
+class ClientEvaluations:
+    """What clients say of a model.
 
-    Clients that fail or vanish are left out; with none, the result is empty.
+    Attributes:
+        metrics: The means weighted by examples, over those that evaluated it; empty if none did.
+        num_evaluated: How many did.
+        not_evaluated: Who else was asked, and why it gave no evaluation.
     """
+
+    metrics: Metrics
+    num_evaluated: int
+    not_evaluated: Mapping[str, str]
+
+
+def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Mapping[str, str]) -> ClientEvaluations:
+    """Have clients evaluate the model that a round ended with."""
     timeout_s = context.config.timeout_s
     parameters = context.publish_model(round_number)
     term = context.term(timeout_s)
@@ -28,7 +41,10 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
     context.collector.collect(names.EVALUATE_TASK, slots, timeout_s + GRACE_S)
     context.wire.courier.forget([order.order_id for order in orders])
     context.wire.blobs.discard([parameters.name], parameters.size_bytes)
-    return mean_metrics([answer for _, answer in slots.filled() if answer.status is Status.EVALUATED])
+    answers = [answer for _, answer in slots.filled()]
+    evaluated = [answer for answer in answers if answer.status is Status.EVALUATED]
+    others = {answer.client_id: answer.reason for answer in answers if answer.status is not Status.EVALUATED}
+    return ClientEvaluations(mean_metrics(evaluated), len(evaluated), others)
 
 
 def mean_metrics(answers: Sequence[Answer]) -> Metrics:

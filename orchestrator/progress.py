@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, Group
@@ -27,13 +27,14 @@ from orchestrator.events import (
     SlotFilled,
     Waiting,
 )
-from orchestrator.records import shown_metrics
+from orchestrator.records import RoundRecord, shown_metrics
 from tasks.messages import Metrics, Status
 
 logger = logging.getLogger(__name__)
 
 _SHOWN_CLIENTS = 12
 _SHOWN_ROUNDS = 8
+_NAMED = 3
 _STYLES = {"trained": "green", "training": "yellow", "connected": "dim", "timed_out": "yellow"}
 
 
@@ -58,13 +59,43 @@ def log_event(event: Event) -> None:
     """Log an event as a line."""
     line = describe(event)
     if line:
-        expected = not isinstance(event, SlotFilled) or event.status is Status.TRAINED
-        logger.log(logging.INFO if expected else logging.WARNING, "%s", line)
+        logger.log(logging.INFO if _is_expected(event) else logging.WARNING, "%s", line)
     if isinstance(event, RoundClosed):
+        for told in not_evaluated(event.record):
+            logger.warning("%s", told)
         for client_id, answer in event.record.answers.items():
             if answer.status is Status.REJECTED:
                 number = event.record.round_number
                 logger.warning("round %d: the update of client %s is rejected: %s", number, client_id, answer.reason)
+
+
+def _is_expected(event: Event) -> bool:
+    match event:
+        case SlotFilled():
+            return event.status is Status.TRAINED
+        case RoundClosed():
+            return not event.record.evaluation_problem
+        case Initialised():
+            return not event.problem
+    return True
+
+
+def not_evaluated(record: RoundRecord) -> list[str]:
+    """Return who of the clients that were asked gave no evaluation and why, a line a reason."""
+    clients: dict[str, list[str]] = {}
+    for client_id, reason in record.not_evaluated.items():
+        clients.setdefault(reason, []).append(client_id)
+    asked = record.num_evaluated + len(record.not_evaluated)
+    return [
+        f"{len(names)} of {asked} clients didn't evaluate the model ({listed(names)}): {reason}"
+        for reason, names in clients.items()
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def describe(event: Event) -> str:  # noqa: C901  # a case an event
@@ -81,7 +112,7 @@ def describe(event: Event) -> str:  # noqa: C901  # a case an event
         case ClientLeft():
             return f"client {event.client_id} left"
         case Initialised():
-            return f"the initial model: {describe_metrics(event.metrics)}"
+            return f"the initial model: {describe_metrics(event.metrics, event.problem)}"
         case RoundOpened():
             return f"round {event.round_number} opened: {len(event.cohort)} clients train"
         case JoinedLive():
@@ -92,9 +123,10 @@ def describe(event: Event) -> str:  # noqa: C901  # a case an event
             )
         case RoundClosed():
             record = event.record
-            reason = f" ({record.reason})" if record.reason else ""
-            metrics = describe_metrics(record.metrics)
-            return f"round {record.round_number} {record.status}{reason}: {metrics}, {record.duration_s:.2f} s"
+            what = record.reason
+            if record.status == "closed":
+                what = describe_metrics(record.metrics, record.evaluation_problem)
+            return f"round {record.round_number} {record.status}: {what}, {record.duration_s:.2f} s"
         case Ended():
             return ""
 
@@ -103,9 +135,12 @@ def _waiting(event: Waiting) -> str:
     return f"waiting for clients: {event.reason or f'{event.num_connected} of {event.num_needed} connected'}"
 
 
-def describe_metrics(metrics: Metrics) -> str:
-    """Return metrics in words."""
-    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "no held-out data to evaluate on"
+def describe_metrics(metrics: Metrics, problem: str = "") -> str:
+    """Return metrics in words, and what keeps a model from having them."""
+    told = [f"{name} {value:.4f}" for name, value in metrics.items()]
+    if problem:
+        told.append(f"not evaluated: {problem}")
+    return ", ".join(told) or "no held-out data to evaluate on"
 
 
 class _Display:
@@ -118,7 +153,7 @@ class _Display:
         self._closed = 0
         self._note = "starting"
         self._clients: dict[str, tuple[str, int, str]] = {}
-        self._lines: list[tuple[str, Metrics, str]] = []
+        self._lines: list[tuple[str, Metrics, str, str]] = []
 
     def take(self, event: Event) -> None:  # noqa: C901  # a case an event
         """Take an event in."""
@@ -133,7 +168,7 @@ class _Display:
             case ClientLeft():
                 self._clients.pop(event.client_id, None)
             case Initialised():
-                self._lines.append(("initial", event.metrics, ""))
+                self._lines.append(("initial", event.metrics, "", event.problem))
             case RoundOpened():
                 self._note = f"round {event.round_number} of {self._rounds}"
                 for client_id in event.cohort:
@@ -158,7 +193,8 @@ class _Display:
         for client_id, answer in record.answers.items():
             if answer.status is Status.REJECTED:
                 self._state(client_id, answer.status.value, answer.reason)
-        self._lines.append((str(record.round_number), record.metrics, f"{record.duration_s:.2f} s"))
+        why = record.reason or record.evaluation_problem
+        self._lines.append((str(record.round_number), record.metrics, f"{record.duration_s:.2f} s", why))
         if self._closed == self._rounds:
             self._note = "saying farewell"
 
@@ -194,11 +230,12 @@ class _Display:
     def _round_table(self) -> Table:
         table = Table(box=None, padding=(0, 2), header_style="dim")
         table.add_column("round", justify="right")
-        shown = shown_metrics(metrics for _, metrics, _ in self._lines)
+        shown = shown_metrics(metrics for _, metrics, _, _ in self._lines)
         for key in shown:
             table.add_column(key, justify="right")
         table.add_column("time", justify="right")
-        for name, metrics, duration in self._lines[-_SHOWN_ROUNDS:]:
+        table.add_column("")
+        for name, metrics, duration, why in self._lines[-_SHOWN_ROUNDS:]:
             values = [f"{metrics[key]:.4f}" if key in metrics else "-" for key in shown]
-            table.add_row(name, *values, duration)
+            table.add_row(name, *values, duration, Text(why[:60], style="red"))
         return table

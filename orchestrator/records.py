@@ -78,13 +78,22 @@ class PeerScores(_Record):
     """Whose update -> the client that was asked to score it."""
 
 
+class Evaluated(_Record):
+    """How good a model is on the orchestrator's held-out data."""
+
+    metrics: Metrics = {}
+    """``loss`` and ``accuracy``; empty if there is no such data."""
+    problem: Reason = ""
+    """Why there is no loss although there is held-out data; empty if there is one."""
+
+
 class ClosedRound(_Record):
     """What the body of a round's chord returns."""
 
     status: Literal["closed", "failed"]
     reason: str = ""
     answers: dict[str, SlotRecord]
-    metrics: Metrics = {}
+    evaluated: Evaluated = Evaluated()
     digest: str
     """BLAKE3 digest of the checkpoint file."""
     state_digest: str = ""
@@ -112,8 +121,14 @@ class RoundRecord(_Record):
     answers: dict[str, SlotRecord]
     metrics: Metrics
     """``loss`` and ``accuracy`` of the round's model on the orchestrator's held-out data; empty if it has none."""
+    evaluation_problem: Reason = ""
+    """Why there is no loss although there is held-out data."""
     client_metrics: Metrics = {}
     """``loss`` and ``accuracy`` on the clients' held-out data, weighted by examples, where they were asked."""
+    num_evaluated: int = 0
+    """Clients whose evaluations are in ``client_metrics``."""
+    not_evaluated: dict[str, Reason] = {}
+    """Clients that were asked and gave no evaluation, and why."""
     checkpoint: str
     """The checkpoint's file name."""
     digest: str
@@ -182,7 +197,13 @@ class Summary(_Record):
     rounds_failed: int = 0
     """Those of them that had too few accepted updates, and left the model as it was."""
     final: Final
+    evaluation_problem: Reason = ""
+    """Why the final model has no loss although there is held-out data."""
     client_metrics: Metrics = {}
+    num_evaluated: int = 0
+    """Clients whose evaluations are in ``client_metrics``."""
+    num_not_evaluated: int = 0
+    """Clients that were asked for one and gave none."""
     seed: int
     workload: str
     algorithm: str

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from pydantic import BaseModel
-
 from algorithms import load_algorithm, settings_of
 from compressors import load_compressor
 from orchestrator.client_manager import ClientManager
@@ -19,21 +17,16 @@ from orchestrator.events import ClientJoined, ClientLeft, Initialised, Report, R
 from orchestrator.farewell import say_farewell
 from orchestrator.federated_evaluation import evaluate_at_clients
 from orchestrator.feedback import FeedbackBook
-from orchestrator.records import ACCEPTED, Final, OpenRound, RoundRecord, Summary
+from orchestrator.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder, boot_id
 from orchestrator.selectors import clients_needed, fits, load_selector
 from orchestrator.wire import TICK_S, Wire
 from tasks import names
 from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
-from tasks.messages import Metrics
 from tasks.seeds import generator
 
 logger = logging.getLogger(__name__)
-
-
-class _Initial(BaseModel):
-    metrics: Metrics
 
 
 class Run:
@@ -144,7 +137,7 @@ class Run:
                 self._report(Waiting(num_connected, config.num_clients))
             found = courier.collect([task_id], min(left, TICK_S))
             if task_id in found:
-                own_result(found[task_id], _Initial, "the run could not be prepared")
+                own_result(found[task_id], Evaluated, "the run could not be prepared")
                 # The result stays: only the clients are waited for from here on.
                 courier.collect([], min(left, TICK_S))
             if self._tick():
@@ -155,15 +148,22 @@ class Run:
         if config.accept == "closed":
             self._manager.close()
         raw = self._context.collector.result(task_id, OWN_WORK_TIMEOUT_S, call)
-        self._report(Initialised(own_result(raw, _Initial, "the run could not be prepared").metrics))
+        initial = own_result(raw, Evaluated, "the run could not be prepared")
+        self._report(Initialised(initial.metrics, initial.problem))
         courier.forget([task_id])
 
     def _run_round(self, round_number: int) -> RoundRecord:
         current = self._take_up(round_number) or self._open(round_number)
         record = current.run(meanwhile=self._forget_former)
         if round_number == self._config.rounds and self._config.evaluate_clients:
-            metrics = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
-            record = record.model_copy(update={"client_metrics": metrics})
+            found = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
+            record = record.model_copy(
+                update={
+                    "client_metrics": found.metrics,
+                    "num_evaluated": found.num_evaluated,
+                    "not_evaluated": found.not_evaluated,
+                }
+            )
         self._folder.close_round(record)
         self._note_closed(record)
         self._former = current
@@ -281,7 +281,10 @@ def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wa
             "rounds": len(history),
             "rounds_failed": sum(record.status == "failed" for record in history),
             "final": Final(loss=metrics.get("loss"), accuracy=metrics.get("accuracy")),
+            "evaluation_problem": last.evaluation_problem if last else "",
             "client_metrics": last.client_metrics if last else {},
+            "num_evaluated": last.num_evaluated if last else 0,
+            "num_not_evaluated": len(last.not_evaluated) if last else 0,
             "seed": config.seed,
             "workload": config.workload,
             "algorithm": config.algorithm,

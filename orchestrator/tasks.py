@@ -32,8 +32,8 @@ def use_store(store: BlobStore) -> None:
 
 @shared_task(name=names.INITIALISE_TASK)
 def initialise(run_dir: str) -> dict[str, object]:
-    """Write the run's initial model and return its metrics."""
-    return _value(lambda: {"metrics": closing.initialise(RunFolder(Path(run_dir)))})
+    """Write the run's initial model and return how good it is."""
+    return _value(lambda: closing.initialise(RunFolder(Path(run_dir))))
 
 
 @shared_task(name=names.INGEST_TASK)
@@ -81,7 +81,7 @@ def _opened(folder: RunFolder, round_number: int) -> OpenRound | None:
     return opened if opened is not None and opened.round_number == round_number else None
 
 
-def _value(work: Callable[[], BaseModel | dict[str, object]]) -> dict[str, object]:
+def _value(work: Callable[[], BaseModel]) -> dict[str, object]:
     try:
         result = work()
     except FederationError as error:
@@ -89,4 +89,4 @@ def _value(work: Callable[[], BaseModel | dict[str, object]]) -> dict[str, objec
     except Exception as error:  # the boundary: the orchestrator is told, whatever it was
         logger.exception("a task of the orchestrator failed")
         return {"error": f"{type(error).__name__}: {error}", "exit_code": 1}
-    return result.model_dump(mode="json") if isinstance(result, BaseModel) else result
+    return result.model_dump(mode="json")

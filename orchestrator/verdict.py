@@ -18,9 +18,11 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
     if summary.status == "completed":
         failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
         click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {_quality(summary)}")
-        if summary.client_metrics:
+        num_asked = summary.num_evaluated + summary.num_not_evaluated
+        if num_asked:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in summary.client_metrics.items())
-            click.echo(f"on the clients' own held-out data: {shown}")
+            of_all = f" ({summary.num_evaluated} of {num_asked} clients)" if summary.num_not_evaluated else ""
+            click.echo(f"on the clients' own held-out data{of_all}: {shown or 'nothing'}")
         click.echo(f"the run's folder: {shown_path(folder.path)}")
         return
     if summary.status == "failed":
@@ -37,6 +39,8 @@ def _quality(summary: Summary) -> str:
         return f"accuracy {summary.final.accuracy:.4f}"
     if summary.final.loss is not None:
         return f"loss {summary.final.loss:.4f}"
+    if summary.evaluation_problem:
+        return f"not evaluated: {summary.evaluation_problem}"
     return "the last of them failed" if summary.rounds_failed else "no held-out data to evaluate on"
 
 

@@ -129,6 +129,8 @@ class Client:
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
         evaluation = self._evaluate(order, self.data.test)
+        if problem := evaluation.problem():
+            return self._answer(order, Status.FAILED, reason=problem)
         num_examples, metrics = evaluation.num_examples, evaluation.metrics()
         return self._answer(order, Status.EVALUATED, num_examples=num_examples, metrics=metrics)
 

@@ -229,9 +229,9 @@ class TorchWorkload(Workload):
 
 
 def _share_right(counts: Sequence[tuple[int, int] | None]) -> float | None:
-    """Return the share of answers that are right, of counts of right and of all; None if any of the counts is none."""
+    """Return the share of answers that are right, of counts of right and of all; None if a batch has none."""
     known = [count for count in counts if count is not None]
-    if len(known) < len(counts):
+    if not known or len(known) < len(counts):
         return None
     return sum(right for right, _ in known) / max(sum(number for _, number in known), 1)
 

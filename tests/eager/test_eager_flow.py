@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from blake3 import blake3
 from celery import Celery
 
 import orchestrator.tasks
+import tests.support
 import worker.tasks
 from orchestrator import closing
 from orchestrator.config import RunConfig
@@ -28,7 +30,8 @@ from orchestrator.events import (
     RunStarted,
     SlotFilled,
 )
-from orchestrator.run import Run
+from orchestrator.progress import describe, not_evaluated
+from orchestrator.run import Run, summarise
 from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
 from tasks import arrays
@@ -40,7 +43,7 @@ from tasks.messages import Status, TrainOptions
 from tasks.names import TRAIN_TASK
 from tasks.presence import MemoryRegistry
 from tasks.seeds import derive_seed
-from tasks.workload import TimeBudget, Workload
+from tasks.workload import Evaluation, TimeBudget, Workload
 from tests.support import PULL, Diverging, InPlace, Pull, Raising, announcement, points, run_config
 from worker import client
 from worker.client import Client, add_client, forget_clients
@@ -631,6 +634,67 @@ def test_an_answer_that_is_stored_again_when_its_round_is_over_is_forgotten(fede
 
     # Then neither it nor any other answer to a train order is left
     assert [order_id for order_id in couriers[0]._results if order_id.endswith("/train")] == []
+
+
+class EvaluatesBadly(Pull):
+    """Evaluates as it is told to: at the orchestrator from the first round on, and at clients that it is made for."""
+
+    def __init__(self, act: Callable[[], Evaluation] | None = None) -> None:
+        self.act = act
+
+    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+        # Clients hold out two examples each, the orchestrator the same number; it counts what was trained.
+        return self.act() if self.act and parameters["steps"] > 0 else super().evaluate(parameters, data)
+
+
+def evaluate_with_error() -> Evaluation:
+    raise RuntimeError("bad state")
+
+
+@pytest.mark.parametrize(
+    ("act", "problem"),
+    [
+        (
+            evaluate_with_error,
+            r"^evaluate\(\): RuntimeError: bad state \(test_eager_flow.*; see logs/worker\.log$",
+        ),
+        (lambda: Evaluation(float("nan"), float("nan"), 10), "^the loss is nan$"),
+        (lambda: Evaluation(0.0, 0.0, 0), "^there are no held-out examples$"),
+    ],
+)
+def test_a_model_that_cant_be_evaluated_is_told_as_that(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Evaluation], problem: str
+) -> None:
+    # Given a workload that evaluates the initial model, and no other
+    monkeypatch.setattr(tests.support, "Badly", EvaluatesBadly(act), raising=False)
+    for client_id in EXAMPLES:
+        federation.join(client_id, name="tests.support:Badly")
+    # When a run is carried out
+    folder = federation.run(workload="tests.support:Badly", rounds=1)
+    # Then its round is closed, has no metrics, and says why
+    [record] = folder.history()
+    assert (record.status, record.metrics) == ("closed", {})
+    assert re.search(problem, record.evaluation_problem), record.evaluation_problem
+    assert describe(RoundClosed(record)).startswith("round 1 closed: not evaluated: ")
+    assert summarise(folder.config(), folder, "completed", "", 1.0).evaluation_problem == record.evaluation_problem
+
+
+def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation) -> None:
+    # Given three clients, one of which can't evaluate, and one of which has a loss that is no number
+    federation.join("bert", EvaluatesBadly(evaluate_with_error))
+    federation.join("carl", EvaluatesBadly(lambda: Evaluation(float("nan"), 0.5, 2)))
+    # When a run is carried out
+    folder = federation.run(rounds=1)
+    # Then the metrics are the one's that could, and the record and the log say who couldn't
+    [record] = folder.history()
+    model = arrays.map_file(folder.checkpoint(1))
+    expected = Pull().evaluate(model, points("anna", EXAMPLES["anna"]).test)
+    assert record.client_metrics == {"loss": pytest.approx(expected.loss), "accuracy": pytest.approx(expected.accuracy)}
+    assert (record.num_evaluated, sorted(record.not_evaluated)) == (1, ["bert", "carl"])
+    assert "RuntimeError: bad state" in record.not_evaluated["bert"]
+    assert not_evaluated(record)[1] == "1 of 3 clients didn't evaluate the model (carl): the loss is nan"
+    summary = summarise(folder.config(), folder, "completed", "", 1.0)
+    assert (summary.num_evaluated, summary.num_not_evaluated) == (1, 2)
 
 
 class ListOfArrays(Pull):

@@ -11,7 +11,7 @@ import tests.support
 from algorithms import Algorithm, ServerRound, State
 from orchestrator import closing
 from orchestrator.closing import close_round, initialise
-from orchestrator.records import FilledSlot, SlotRecord
+from orchestrator.records import Evaluated, FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import arrays
@@ -111,7 +111,7 @@ def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
     ]
     assert closed.digest == digest_of(folder.checkpoint(1))
     evaluation = Pull().evaluate(model, Pull().holdout_data(None))
-    assert closed.metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    assert closed.evaluated.metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 
 
 def test_an_update_that_was_cut_short_by_the_clock_counts_too(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_too_few_updates_keep_the_model_and_say_why(tmp_path: Path, status: Stat
     # Then it failed, and the model is what it was
     assert closed.status == "failed"
     assert closed.reason == "1 updates were accepted, 2 are needed (--min-updates)"
-    assert closed.metrics == {}
+    assert closed.evaluated.metrics == {}
     assert list(closed.answers) == ["anna", "bert"]
     assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
     assert closed.digest == digest_of(folder.checkpoint(0))
@@ -208,7 +208,7 @@ def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path:
     # Then it failed, and the model is what it was
     assert closed.status == "failed"
     assert closed.reason == ("krum has 2 updates of which 2 may be hostile (--num-hostile): at least 7 are needed")
-    assert (closed.metrics, list(closed.answers)) == ({}, ["anna", "bert", "carl"])
+    assert (closed.evaluated.metrics, list(closed.answers)) == ({}, ["anna", "bert", "carl"])
     assert closed.digest == digest_of(folder.checkpoint(1)) == digest_of(folder.checkpoint(0))
 
 
@@ -223,7 +223,7 @@ def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path)
     expected = Pull().initial_parameters(derive_seed(5, "initial parameters"))
     assert arrays.map_file(folder.checkpoint(0))["point"].tolist() == expected["point"].tolist()
     evaluation = Pull().evaluate(expected, points("held out", 8).test)
-    assert metrics == again == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    assert metrics.metrics == again.metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
     assert folder.checkpoint(0).stat().st_mtime_ns == stamp
 
 
@@ -231,8 +231,8 @@ def test_without_held_out_data_there_are_no_metrics(tmp_path: Path) -> None:
     # Given a workload that has none
     folder = folder_in(tmp_path, workload="tests.support:WithoutHoldout")
     # When a run of it is initialised and a round closed, then nothing is made up
-    assert initialise(folder) == {}
-    assert close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)]).metrics == {}
+    assert initialise(folder) == Evaluated()
+    assert close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)]).evaluated == Evaluated()
 
 
 def test_metrics_that_are_no_numbers_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,8 +242,9 @@ def test_metrics_that_are_no_numbers_are_left_out(tmp_path: Path, monkeypatch: p
             return Evaluation(loss=float("inf"), accuracy=0.25, num_examples=1)
 
     monkeypatch.setattr(tests.support, "Diverged", Diverged, raising=False)
-    # When it is initialised, then the accuracy is all
-    assert initialise(folder_in(tmp_path, workload="tests.support:Diverged")) == {"accuracy": 0.25}
+    # When it is initialised, then the accuracy is all, and it says why
+    expected = Evaluated(metrics={"accuracy": 0.25}, problem="the loss is inf")
+    assert initialise(folder_in(tmp_path, workload="tests.support:Diverged")) == expected
 
 
 @pytest.mark.parametrize("accuracy", [None, 65.0])
@@ -258,8 +259,8 @@ def test_an_accuracy_that_is_none_is_not_recorded(
     monkeypatch.setattr(tests.support, "Regression", Regression, raising=False)
     folder = folder_in(tmp_path, workload="tests.support:Regression")
     # When a run of it is initialised and a round closed, then the loss is all
-    assert initialise(folder) == {"loss": 0.5}
-    assert close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)]).metrics == {"loss": 0.5}
+    assert initialise(folder) == Evaluated(metrics={"loss": 0.5})
+    assert close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)]).evaluated == Evaluated(metrics={"loss": 0.5})
 
 
 @pytest.mark.parametrize(

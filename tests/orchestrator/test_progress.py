@@ -19,7 +19,7 @@ from orchestrator.events import (
     SlotFilled,
     Waiting,
 )
-from orchestrator.progress import _Display, describe, describe_metrics, log_event, progress
+from orchestrator.progress import _Display, describe, describe_metrics, log_event, not_evaluated, progress
 from orchestrator.records import Final, Summary
 from tasks.messages import Answer, Status
 from tests.support import round_record
@@ -54,6 +54,12 @@ FAILED = round_record(4, status="failed", reason="0 updates", metrics={}, durati
         (ClientLeft("anna"), "client anna left"),
         (Initialised({"loss": 2.30259, "accuracy": 0.1}), "the initial model: loss 2.3026, accuracy 0.1000"),
         (Initialised({}), "the initial model: no held-out data to evaluate on"),
+        (Initialised({}, "the loss is nan"), "the initial model: not evaluated: the loss is nan"),
+        (
+            RoundClosed(round_record(3, metrics={}, evaluation_problem="evaluate(): no luck")),
+            "round 3 closed: not evaluated: evaluate(): no luck, 1.50 s",
+        ),
+        (RoundClosed(round_record(3, metrics={})), "round 3 closed: no held-out data to evaluate on, 1.50 s"),
         (RoundOpened(3, ("anna", "bert")), "round 3 opened: 2 clients train"),
         (SlotFilled(3, "anna", Status.TRAINED, "", {"train_loss": 0.5}), "round 3: client anna trained"),
         (
@@ -62,7 +68,7 @@ FAILED = round_record(4, status="failed", reason="0 updates", metrics={}, durati
         ),
         (SlotFilled(3, "bert", Status.TIMED_OUT, "", {}), "round 3: client bert timed_out"),
         (RoundClosed(round_record(3)), "round 3 closed: loss 0.5000, accuracy 0.7500, 1.50 s"),
-        (RoundClosed(FAILED), "round 4 failed (0 updates): no held-out data to evaluate on, 0.12 s"),
+        (RoundClosed(FAILED), "round 4 failed: 0 updates, 0.12 s"),
         (ENDED, ""),
     ],
 )
@@ -137,7 +143,7 @@ def test_the_display_shows_a_failed_round_without_metrics_and_a_client_that_left
     # Given a client that left, and a round that failed
     output = shown(STARTED, ClientJoined("anna", 70), ClientJoined("bert", 70), ClientLeft("bert"), RoundClosed(FAILED))
     # When it is drawn, then there are dashes, and the client isn't there
-    assert line_with("0.12 s", output) == ["4", "-", "-", "0.12", "s"]
+    assert line_with("0.12 s", output) == ["4", "-", "-", "0.12", "s", "0", "updates"]
     assert "anna" in output
     assert "bert" not in output
 
@@ -218,3 +224,10 @@ def test_on_a_terminal_events_are_drawn_and_logged(caplog: pytest.LogCaptureFixt
     assert isinstance(console.file, io.StringIO)
     assert "anna" in console.file.getvalue()
     assert caplog.messages[-1] == "client anna joined with 70 examples"
+
+
+def test_of_many_clients_three_are_named() -> None:
+    # Given five clients of which four gave no evaluation, all for one reason
+    record = round_record(1, num_evaluated=1, not_evaluated=dict.fromkeys("abcd", "no luck"))
+    # When it is told, then in a line
+    assert not_evaluated(record) == ["4 of 5 clients didn't evaluate the model (a, b, c and 1 more): no luck"]

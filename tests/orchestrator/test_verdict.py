@@ -16,6 +16,7 @@ from tests.support import run_config
         (Final(loss=0.5, accuracy=0.75), 0, "completed: 2 rounds in 3.0 s, accuracy 0.7500"),
         (Final(loss=0.5), 0, "completed: 2 rounds in 3.0 s, loss 0.5000"),
         (Final(), 0, "completed: 2 rounds in 3.0 s, no held-out data to evaluate on"),
+        (Final(accuracy=0.5), 0, "completed: 2 rounds in 3.0 s, accuracy 0.5000"),
         (Final(), 1, "completed: 2 rounds (1 of them failed) in 3.0 s, the last of them failed"),
     ],
 )
@@ -40,3 +41,19 @@ def test_the_verdict_says_how_good_the_final_model_is_by_the_best_there_is(
     # When its verdict is said, then it is this
     say_verdict(config, summary, folder, exit_code=0)
     assert capsys.readouterr().out.splitlines()[0] == said
+
+
+def test_the_verdict_says_of_how_many_clients_it_speaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a run whose model could not be evaluated at the orchestrator, nor at one of its two clients
+    config = run_config()
+    folder = RunFolder.create(tmp_path / "run", config)
+    summary = Summary(
+        run_id="run", status="completed", rounds=1, final=Final(), evaluation_problem="evaluate(): no luck",
+        client_metrics={"accuracy": 0.5}, num_evaluated=1, num_not_evaluated=1, seed=0, workload=config.workload,
+        algorithm="fedavg", checkpoint="checkpoints/round-0001.safetensors", wall_time_s=3.0,
+    )  # fmt: skip
+    # When its verdict is said, then so it is
+    say_verdict(config, summary, folder, exit_code=0)
+    first, second, _ = capsys.readouterr().out.splitlines()
+    assert first == "completed: 1 rounds in 3.0 s, not evaluated: evaluate(): no luck"
+    assert second == "on the clients' own held-out data (1 of 2 clients): accuracy 0.5000"
