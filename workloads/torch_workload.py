@@ -60,8 +60,8 @@ class TorchWorkload(Workload):
 
         - of several outputs ``(n, classes, ...)`` the largest should be that of the class, a whole number, in targets
           ``(n, ...)``;
-        - one output a target, ``(n, ...)`` or ``(n, 1, ...)``, a logit, should be above 0 where the target is 1 and
-          not where it is 0; other targets there are none.
+        - a single logit for each target, ``(n,)`` or ``(n, 1, ...)``, should be above 0 where the target is 1, and not
+          where it is 0; no target may be anything else.
 
         Regression and reconstruction have no right answers, and so no accuracy. Override this for a model whose
         outputs are probabilities rather than logits, or that gives several labels an example.
