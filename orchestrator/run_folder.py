@@ -5,10 +5,11 @@ Files are replaced whole or appended to by whole lines, so that a run can be kil
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -38,13 +39,16 @@ class RunFolder:
         folder = cls(path)
         try:
             if folder._was_never_begun():
+                folder.lock().close()  # nor is it being begun now
                 shutil.rmtree(path)
             if path.is_dir() and (path / "config.json").exists():
                 raise RunFolderError(f"{path} holds a run already: go on with it by --resume {path}, or name another")
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if path.exists() and (not path.is_dir() or not all(map(_is_left_over, path.iterdir()))):
                 raise RunFolderError(f"{path} exists and isn't an empty folder: name another with --run-dir")
             path.mkdir(parents=True, exist_ok=True)
             replace_text(folder.path / "config.json", config.model_dump_json(indent=2) + "\n")
+            for left_over in filter(_is_left_over, path.iterdir()):
+                left_over.unlink(missing_ok=True)
             folder.logs.mkdir(exist_ok=True)
             folder.checkpoints.mkdir(exist_ok=True)
         except OSError as error:
@@ -67,6 +71,22 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"{path} is damaged: {error}") from None
         return folder
+
+    def lock(self) -> IO[str]:
+        """Keep others from the run as long as the file that this returns is open; the lock dies with its process.
+
+        Raises:
+            RunFolderError: If another orchestrator is at work on it.
+        """
+        file = (self.path / "config.json").open(encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise RunFolderError(
+                f"another orchestrator is at work on the run in {self.path}: let it end, or end it, first"
+            ) from None
+        return file
 
     @property
     def logs(self) -> Path:
@@ -214,6 +234,11 @@ class RunFolder:
 
 _kept: dict[type[BaseModel], tuple[tuple[Path, int, int, int], BaseModel]] = {}
 """The records of each kind that this process read last, and what the file was."""
+
+
+def _is_left_over(path: Path) -> bool:
+    """Say whether this is what a start leaves that was killed before it had written the config."""
+    return path.name.startswith("config.json.") and path.suffix == ".tmp"
 
 
 def _is_blank(path: Path) -> bool:

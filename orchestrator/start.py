@@ -255,10 +255,12 @@ def main(context: click.Context, /, **options: Any) -> None:
         options["broker"] = None
     try:
         config, folder = _resumed(context, options) if options["resume"] else _new(options)
+        lock = folder.lock()
     except FederationError as error:
         _fail(error)
         return
-    summary, exit_code = carry_out(config, folder, options["broker"])
+    with lock:
+        summary, exit_code = carry_out(config, folder, options["broker"])
     say_verdict(config, summary, folder, exit_code)
     sys.exit(exit_code)
 

@@ -138,3 +138,20 @@ def test_nothing_is_left_of_an_orchestrator_that_is_killed_and_it_can_go_on(
     assert len(history(run_dir)) == ROUNDS
     assert harness.checkpoint(run_dir, ROUNDS) == undisturbed
     assert summary(run_dir)["status"] == "completed"
+
+
+def test_a_run_that_is_at_work_is_refused_to_a_second_start_and_goes_on(field: Field, tmp_path: Path) -> None:
+    # Given a run that is at work
+    run_dir = tmp_path / "run"
+    program = field.orchestrator("--run-dir", str(run_dir), "--rounds", str(ROUNDS), STEP_S="0.05")
+    wait_until(lambda: history(run_dir), "a round is closed")
+
+    # When it is to be taken up, and to be begun again, then both are refused
+    for options, told in (("--resume",), "another orchestrator is at work"), (("--run-dir",), "holds a run already"):
+        second = field.orchestrator(*options, str(run_dir))
+        assert second.wait() == 2
+        assert told in second.output
+
+    # And the first goes on to its end
+    assert program.wait() == 0, program.output
+    assert len(history(run_dir)) == ROUNDS

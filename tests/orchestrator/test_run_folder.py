@@ -105,6 +105,27 @@ def test_a_folder_with_something_in_it_isnt_taken(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["letters", "to_anna.txt"]
 
 
+def test_a_start_that_was_killed_before_it_had_a_config_is_begun_again(tmp_path: Path) -> None:
+    # Given the folder of a start that was killed while it wrote its config
+    (tmp_path / "config.json.4711.tmp").write_text('{"run_id": "ru')
+    # When the same command is given again, then the run is made, and nothing else is there
+    folder = RunFolder.create(tmp_path, run_config())
+    assert folder.config() == run_config()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.json", "logs"]
+
+
+def test_a_run_that_is_at_work_is_nobody_elses(folder: RunFolder) -> None:
+    # Given a run that an orchestrator is at work on, in a folder that looks as if it had never been begun
+    folder.save_summary(summarise(run_config(), folder, "failed", "no luck", 1.0))
+    with folder.lock():
+        # When another wants it, or the folder, then it is refused
+        for want in (RunFolder.open(folder.path).lock, lambda: RunFolder.create(folder.path, run_config())):
+            with pytest.raises(RunFolderError, match="another orchestrator is at work on the run in"):
+                want()
+    # And when that has ended, then it isn't
+    RunFolder.open(folder.path).lock().close()
+
+
 def test_a_folder_that_cant_be_made_is_told(tmp_path: Path) -> None:
     # Given a file where a folder would have to be, when a run is to be made below it, then the message says so
     (tmp_path / "file").write_text("")
