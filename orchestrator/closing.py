@@ -55,22 +55,11 @@ def initialise(folder: RunFolder) -> Metrics:
         parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
         sets.check_names(parameters)
         arrays.write_file(path, parameters)
+    folder.save_buffers(workload.buffer_names())
     model = arrays.map_file(path)
     if compressor:
         _check_compressor(compressor, config.compression, model)
     return _metrics(workload, holdout, model)
-
-
-def buffer_names(folder: RunFolder) -> frozenset[str]:
-    """Return the names of the model's arrays that aren't trained.
-
-    Taking in must not fail: a workload that can't be loaded any more is told of when the round is closed.
-    """
-    try:
-        return _workload(folder.config().workload).buffer_names()
-    except Exception:  # whatever the user's workload raises
-        logger.exception("what isn't trained of the model can't be found out")
-        return frozenset()
 
 
 def score_as_it_comes(folder: RunFolder, round_number: int, client_id: str, record: SlotRecord) -> SlotRecord:
@@ -110,7 +99,6 @@ def close_round(
             round_number,
             {client_id: answers[client_id] for client_id in accepted},
             opened=folder.open_round(),
-            buffers=workload.buffer_names(),
         )
     except TooFewUpdatesError as error:
         return _failed(folder, round_number, answers, str(error))

@@ -165,6 +165,7 @@ def _context(case: Case) -> ScoringContext:
         train_root=None if holdout is None else train_root,
         num_hostile=config.num_hostile,
         rng=generator(config.seed, case.round_number, "scoring"),
+        buffers=case.folder.buffers(),
     )
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from orchestrator.aggregation import WeightedUpdate
 from tasks.arrays import Array, Arrays
 from tasks.errors import FederationError
+from tasks.sets import parts_of
 
 __all__ = ["Aggregator", "AggregatorContext", "TooFewUpdatesError", "WeightedUpdate", "num_to_stand"]
 
@@ -35,11 +39,17 @@ class AggregatorContext:
             with ``@`` may be missing: those of the updates start from zeros. Not to be changed.
         num_hostile: How many of the updates may be hostile; None for as many as the aggregator can stand among them.
         trim: Share of the values that ``trimmed_mean`` cuts off at each end, from 0 to less than 0.5.
+        buffers: Names of the model's arrays that aren't trained but counted or measured (running statistics).
     """
 
     origin: Arrays
     num_hostile: int | None
     trim: float
+    buffers: frozenset[str] = frozenset()
+
+    def is_trained(self, name: str, dtype: np.dtype[Any]) -> bool:
+        """Say whether an array of the updates is of floats that are trained, or of a set that belongs to such a one."""
+        return dtype.kind == "f" and parts_of(name)[1] not in self.buffers
 
 
 Aggregator = Callable[[Sequence[WeightedUpdate], AggregatorContext], dict[str, Array]]

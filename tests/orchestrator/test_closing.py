@@ -71,9 +71,13 @@ class Broken(HalfPrecision):
         raise KeyError(original.dtype)
 
 
-def test_what_isnt_trained_of_a_workload_that_is_gone_is_nothing(tmp_path: Path) -> None:
-    # Given a run whose workload can't be loaded any more, when an update is taken in, then that doesn't fail
-    assert closing.buffer_names(folder_in(tmp_path, workload="nowhere:Model")) == frozenset()
+def test_what_isnt_trained_is_kept_with_the_run(tmp_path: Path) -> None:
+    # Given a run of a workload that counts its steps
+    folder = folder_in(tmp_path, workload=f"{__name__}:WithState")
+    assert folder.buffers() == frozenset()
+    # When it is initialised, then its folder says what isn't trained
+    initialise(folder)
+    assert folder.buffers() == {"steps"}
 
 
 def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
@@ -313,6 +317,7 @@ def test_an_algorithm_goes_no_further_with_running_statistics_than_their_mean(tm
     # Given a model with statistics that an algorithm would carry beyond what was measured
     doubling = {"algorithm": f"{__name__}:DOUBLING", "workload": f"{__name__}:WithState"}
     folder = folder_in(tmp_path, **doubling)
+    folder.save_buffers({"steps"})
     close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
     # When the round is closed, then what is trained moved on, and the statistics are those of the clients
     model = arrays.map_file(folder.checkpoint(1))
