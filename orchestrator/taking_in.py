@@ -18,7 +18,7 @@ from tasks import arrays, sets
 from tasks.blobs import BlobRef, BlobStore
 from tasks.errors import ArraysError, BlobError
 from tasks.messages import Answer, Order, Status
-from verification.checks import UpdateRejectedError, check_update
+from verification.checks import UpdateRejectedError, measure_update
 
 logger = logging.getLogger(__name__)
 
@@ -99,14 +99,15 @@ def _take_in_update(folder: RunFolder, store: BlobStore, round_number: int, answ
     parameters = arrays.map_file(model)
     spec = sets.spec_with(arrays.spec_of(parameters), sent)
     compressor = load_compressor(config.compression)
-    unpacking = Unpacking(compressor, parameters, spec, folder.buffers()) if compressor else None
+    buffers = folder.buffers()
+    unpacking = Unpacking(compressor, parameters, spec, buffers) if compressor else None
     most = _most_bytes(model.stat().st_size, len(sent))
     try:
         _check_size(answer.update, unpacking.size_bytes + HEADER_SLACK_BYTES if unpacking else most)
         store.get_file(answer.update, temporary)
         if unpacking:
             unpacking.unpack(temporary)
-        check_update(arrays.map_file(temporary), spec)
+        lengths = measure_update(arrays.map_file(temporary), spec, parameters, buffers)
         if answer.num_examples < 1:
             raise UpdateRejectedError("it claims to be trained on no examples")
         if answer.num_steps < 1:
@@ -116,7 +117,7 @@ def _take_in_update(folder: RunFolder, store: BlobStore, round_number: int, answ
         temporary.unlink(missing_ok=True)
         logger.warning("round %d: the update of client %s is rejected: %s", round_number, answer.client_id, error)
         return SlotRecord.of(answer, Status.REJECTED, str(error))
-    return SlotRecord.of(answer)
+    return SlotRecord.of(answer).model_copy(update={"lengths": lengths})
 
 
 def _most_bytes(model_bytes: int, num_sets: int) -> int:

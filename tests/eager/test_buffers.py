@@ -51,10 +51,18 @@ class SignFlip(Falsifying):
 
 
 class SpoiltStatistics(Falsifying):
-    """Sends what was trained, and statistics a thousand times as large as they are."""
+    """Sends what was trained, and statistics ten times as large as they are."""
+
+    FACTOR = 10
 
     def falsify(self, name: str, start: Array, trained: Array) -> Array:
-        return 1000 * trained if "running" in name else trained
+        return self.FACTOR * trained if "running" in name else trained
+
+
+class NonsenseStatistics(SpoiltStatistics):
+    """Sends statistics a thousand times as large."""
+
+    FACTOR = 1000
 
 
 def federated(path: Path, hostile: type[Digits], verify: tuple[str, ...], **changes: Any) -> RunFolder:
@@ -91,3 +99,24 @@ def test_flipped_signs_are_told_whatever_the_statistics_are(tmp_path: Path, scor
     folder = federated(tmp_path, SignFlip, (scorer,))
     # When updates are scored, then the three that turn their signs are dropped, and nobody else
     assert rejected(folder) == [HOSTILE, HOSTILE]
+
+
+@pytest.mark.parametrize("scorer", ["norm", "cosine", "fltrust"])
+def test_spoilt_statistics_with_honest_training_are_outliers_where_updates_are_verified(
+    tmp_path: Path, scorer: str
+) -> None:
+    # Given three clients that train honestly, and whose statistics are ten times as large as they should be
+    folder = federated(tmp_path, SpoiltStatistics, (scorer,))
+    # When updates are verified, then they are dropped for that, though scorers look at what is trained alone
+    for record, dropped in zip(folder.history(), rejected(folder), strict=True):
+        assert dropped >= HOSTILE
+        assert all("its change of the buffers has length" in record.answers[name].reason for name in HOSTILE)
+        assert all("buffers" not in record.answers[name].reason for name in dropped - HOSTILE)
+
+
+def test_statistics_out_of_all_proportion_are_dropped_without_being_asked_for(tmp_path: Path) -> None:
+    # Given three whose statistics are a thousand times as large, and no verification
+    folder = federated(tmp_path, NonsenseStatistics, ())
+    # Then they are dropped all the same, and the model learns
+    assert rejected(folder) == [HOSTILE, HOSTILE]
+    assert folder.history()[-1].metrics["accuracy"] > 0.8

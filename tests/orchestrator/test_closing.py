@@ -187,6 +187,20 @@ def test_the_aggregator_is_the_one_that_was_asked_for(
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == pytest.approx(point)
 
 
+def test_an_update_out_of_all_proportion_is_rejected_without_being_asked_for(tmp_path: Path) -> None:
+    # Given five clients, one of which sends finite numbers of 1e30
+    folder = folder_in(tmp_path)
+    points = {"anna": [1, 0, 0], "bert": [2, 0, 0], "carl": [1e30, 0, 0], "dora": [3, 0, 0], "emil": [4, 0, 0]}
+    # When the round is closed
+    closed = close_round(folder, 1, [part(folder, client_id, values, 5) for client_id, values in points.items()])
+    # Then it is rejected with the reason, and the model is the mean of the others
+    assert closed.answers["carl"].status is Status.REJECTED
+    assert closed.answers["carl"].reason == (
+        "its change of the parameters has length 1e+30, the median of all is 3: at most 300 is allowed"
+    )
+    assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [2.5, 0.0, 0.0]
+
+
 def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path: Path) -> None:
     # Given an aggregator that needs seven updates to stand two hostile ones, and two updates
     folder = folder_in(tmp_path, aggregator="krum", num_hostile=2)
