@@ -13,9 +13,11 @@ from algorithms import State, load_algorithm
 from compressors import Compressor, load_compressor
 from compressors.updates import packed_spec
 from orchestrator import judging
-from orchestrator.aggregators import TooFewUpdatesError, load_aggregator
+from orchestrator.aggregators import AggregationError, asks_for_root, load_aggregator
+from orchestrator.config import RunConfig
 from orchestrator.judging import Case, judge
 from orchestrator.records import ACCEPTED, ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
+from orchestrator.root_data import root_training
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model
@@ -50,6 +52,7 @@ def initialise(folder: RunFolder) -> Metrics:
     compressor = load_compressor(config.compression)
     workload = _workload(config.workload)
     holdout = _holdout(config.workload, config.data)
+    _check_root_data(config, holdout)
     path = folder.checkpoint(0)
     if not path.exists():
         parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
@@ -99,8 +102,9 @@ def close_round(
             round_number,
             {client_id: answers[client_id] for client_id in accepted},
             opened=folder.open_round(),
+            train_root=root_training(folder, round_number, workload, holdout),
         )
-    except TooFewUpdatesError as error:
+    except AggregationError as error:
         return _failed(folder, round_number, answers, str(error))
     except (ValueError, ArithmeticError) as error:  # numbers that clients sent, and that nothing can be made of
         logger.exception("round %d can't be aggregated", round_number)
@@ -123,6 +127,19 @@ def hand_out(folder: RunFolder, store: BlobStore, round_number: int, parts: Sequ
         name = names.handed_out_blob(run_id, round_number, number)
         updates[client_id] = blobs.publish(store, name, arrays.encode(parameters))
     return HandedOut(parts=list(parts), updates=updates)
+
+
+def _check_root_data(config: RunConfig, holdout: Any) -> None:
+    """Check that an aggregator which trains on the orchestrator's data has some.
+
+    Raises:
+        ConfigurationError: If it hasn't.
+    """
+    if holdout is None and asks_for_root(load_aggregator(config.aggregator)):
+        raise ConfigurationError(
+            f"--aggregator {config.aggregator} trains on data that the orchestrator holds out, and workload "
+            f"{config.workload!r} has none: allowed is one whose holdout_data returns some, or another aggregator"
+        )
 
 
 def _check_compressor(compressor: Compressor, spec: str, model: Arrays) -> None:

@@ -12,12 +12,13 @@ from orchestrator.config import PEERS, RunConfig
 from orchestrator.disproportion import InOrder, drop_disproportionate, rejected
 from orchestrator.outlying_sets import outlying_sets
 from orchestrator.records import ACCEPTED, PeerScores, SlotRecord
+from orchestrator.root_data import root_training
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from tasks import arrays, sets
 from tasks.messages import Status
-from tasks.seeds import derive_seed, generator
-from tasks.workload import TimeBudget, Workload
+from tasks.seeds import generator
+from tasks.workload import Workload
 from verification import (
     Candidate,
     ScoringContext,
@@ -145,20 +146,14 @@ def _unscored(record: SlotRecord, scorer: str, error: Exception) -> SlotRecord:
 
 def _context(case: Case) -> ScoringContext:
     config, workload, holdout = case.config, case.workload, case.holdout
-    model = arrays.map_file(case.folder.checkpoint(case.round_number - 1))
-    seed = derive_seed(config.seed, case.round_number, "root data")
 
     def evaluate(parameters: arrays.Arrays) -> float:
         return workload.evaluate(parameters, holdout).accuracy
 
-    def train_root() -> arrays.Arrays:
-        budget = TimeBudget(config.timeout_s)
-        return workload.train(model, holdout, config.options, seed=seed, budget=budget).parameters
-
     return ScoringContext(
-        global_parameters=model,
+        global_parameters=arrays.map_file(case.folder.checkpoint(case.round_number - 1)),
         evaluate=None if holdout is None else evaluate,
-        train_root=None if holdout is None else train_root,
+        train_root=root_training(case.folder, case.round_number, workload, holdout),
         num_hostile=config.num_hostile,
         rng=generator(config.seed, case.round_number, "scoring"),
         buffers=case.folder.buffers(),

@@ -25,6 +25,7 @@ def next_model(
     round_number: int,
     accepted: Mapping[str, SlotRecord],
     opened: OpenRound | None = None,
+    train_root: Callable[[], Arrays] | None = None,
 ) -> tuple[Arrays, State]:
     """Return the parameters that a round ends with, and the algorithm's state.
 
@@ -35,9 +36,10 @@ def next_model(
         round_number: The round.
         accepted: The records of the updates that count, by client id, sorted.
         opened: The round as it was opened; None if that isn't known.
+        train_root: Trains the model on the orchestrator's root data; None if it has none.
 
     Raises:
-        TooFewUpdatesError: If the aggregator needs more updates.
+        AggregationError: If the aggregator needs more updates, or can make nothing of these.
         ValueError, ArithmeticError: If what clients sent can't be aggregated.
     """
     config = folder.config()
@@ -60,7 +62,7 @@ def next_model(
             WeightedUpdate(update_of(client_id), weight)
             for client_id, weight in zip(accepted, weights.weights, strict=True)
         ]
-        context = AggregatorContext(model, config.num_hostile or None, config.trim, buffers)
+        context = AggregatorContext(model, config.num_hostile or None, config.trim, buffers, train_root)
         aggregate, sent = sets.split(load_aggregator(config.aggregator)(weighted, context))
     parameters, state = algorithm.step(
         ServerRound(

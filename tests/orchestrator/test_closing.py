@@ -20,7 +20,7 @@ from tasks.chunks import MemoryChunks
 from tasks.errors import ConfigurationError, DataMissingError, LoadError, UnknownNameError
 from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed
-from tasks.workload import Evaluation
+from tasks.workload import Evaluation, TimeBudget
 from tests.support import HalfPrecision, Pull, points, publish_update, run_config, train_order, trained
 
 
@@ -212,6 +212,53 @@ def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path:
     assert closed.reason == ("krum has 2 updates of which 2 may be hostile (--num-hostile): at least 7 are needed")
     assert (closed.metrics, list(closed.answers)) == ({}, ["anna", "bert", "carl"])
     assert closed.digest == digest_of(folder.checkpoint(1)) == digest_of(folder.checkpoint(0))
+
+
+def test_fltrust_trains_on_the_held_out_data_and_moves_as_far(tmp_path: Path) -> None:
+    # Given the model that training on the held-out points gives, as the scorer of the same name would have it
+    folder = folder_in(tmp_path, aggregator="fltrust")
+    config = folder.config()
+    root = (
+        Pull()
+        .train(
+            MODEL,
+            Pull().holdout_data(None),
+            config.options,
+            seed=derive_seed(config.seed, 1, "root data"),
+            budget=TimeBudget(60),
+        )
+        .parameters["point"]
+        .astype(np.float64)
+    )
+    # When a client that goes ten times as far, one that goes backwards, and one that does nothing are aggregated
+    points = {"anna": 10 * root, "bert": -root, "carl": 0 * root}
+    closed = close_round(folder, 1, [part(folder, name, point.tolist(), 5) for name, point in points.items()])
+    # Then the model is where the root is, and the counter the median of the clients'
+    assert closed.status == "closed"
+    model = arrays.map_file(folder.checkpoint(1))
+    assert model["point"].tolist() == pytest.approx(root.tolist(), rel=1e-6)
+    assert model["steps"].item() == 5
+
+
+def test_where_fltrust_trusts_nobody_the_round_fails_and_the_model_stays(tmp_path: Path) -> None:
+    # Given a client that did nothing
+    folder = folder_in(tmp_path, aggregator="fltrust")
+    # When the round is closed, then it failed with the reason
+    closed = close_round(folder, 1, [part(folder, "anna", [0, 0, 0], 5)])
+    assert closed.status == "failed"
+    assert closed.reason == "fltrust trusts none of 1 updates: all point away from the root data's"
+    assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
+
+
+def test_without_held_out_data_an_aggregator_that_trains_on_it_ends_the_run_at_its_start(tmp_path: Path) -> None:
+    # Given a workload that has none
+    folder = RunFolder.create(
+        tmp_path / "run", run_config(aggregator="fltrust", workload="tests.support:WithoutHoldout")
+    )
+    # When the run is initialised, then it says so, before anything is made
+    with pytest.raises(ConfigurationError, match="--aggregator fltrust trains on data that the orchestrator holds out"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
 
 
 def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path) -> None:
