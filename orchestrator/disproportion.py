@@ -86,16 +86,25 @@ class InOrder:
         while True:
             if end > len(self._order) and not self._is_over:
                 return None
-            slots = self._order[max(0, end - NUM_BEFORE) : end]
-            records = {client_id: self._record_of(client_id) for client_id in slots}
-            found = {client_id: record for client_id, record in records.items() if record is not None}
-            if len(found) < len(records) and not self._is_over:
+            found = self._filled(self._order[max(0, end - NUM_BEFORE) : end])
+            if found is None:
                 return None
             if sum(record.is_accepted for record in found.values()) >= LEAST_TO_COMPARE:
                 return found
             if end >= len(self._order):
                 return found if self._is_over else None
             end += AT_ONCE
+
+    def _filled(self, slots: Sequence[str]) -> dict[str, SlotRecord] | None:
+        """Return the records of slots; None if one of them isn't there yet: the last are looked at first."""
+        found: dict[str, SlotRecord] = {}
+        for client_id in reversed(slots):
+            record = self._record_of(client_id)
+            if record is not None:
+                found[client_id] = record
+            elif not self._is_over:
+                return None
+        return found
 
 
 def _judged(records: Mapping[str, SlotRecord], model: Arrays, buffers: frozenset[str]) -> dict[str, str]:

@@ -21,8 +21,9 @@ LEAST_TO_COMPARE = 3
 MOST_TIMES_MEDIAN = 100.0
 """How many times as long as the median a change may be.
 
-Honest clients differ by what they have time and data for: those of one step beside one of a thousand by some ten to a
-hundred times, as steps turn and grow shorter on their way. Nonsense differs by powers of ten.
+Honest clients differ by what they have time and data for. On the digits one of 1000 steps goes 30 to 110 times as far
+as one of a single step at usual learning rates, as steps turn and grow shorter on their way, and up to 750 times at
+0.001, where all stay within the model's own length. Nonsense differs by powers of ten.
 """
 
 Lengths = Mapping[str, float]
