@@ -26,6 +26,13 @@ as one of a single step at usual learning rates, as steps turn and grow shorter 
 0.001, where all stay within the model's own length. Nonsense differs by powers of ten.
 """
 
+MOST_TIMES_OWN = 10.0
+"""How many times as long as the model itself a change may be in any case.
+
+Where a model hardly moves any more, a hundred times the median is less than the model is long, and who turns its sign
+goes farther. That is for scorers to judge, which are asked for; this can't be turned off.
+"""
+
 Lengths = Mapping[str, float]
 """L2 length of what changed, by part."""
 
@@ -50,9 +57,9 @@ def described(part: str, length: float) -> str:
 def out_of_proportion(lengths_of: Mapping[str, Lengths], own_length: Callable[[str], float]) -> dict[str, str]:
     """Return whose updates are out of all proportion, and why.
 
-    One is if a part of it is longer than ``MOST_TIMES_MEDIAN`` times the median of all updates', and longer than the
-    model itself: so a client that trained is not dropped because most others have not moved. That finds hostile
-    updates as long as fewer than half are. Among fewer than ``LEAST_TO_COMPARE`` nobody is.
+    One is if a part of it is longer than ``MOST_TIMES_MEDIAN`` times the median of all updates', and longer than
+    ``MOST_TIMES_OWN`` times the model itself: so a client that trained is not dropped because most others have not
+    moved. That finds nonsense as long as fewer than half send it. Among fewer than ``LEAST_TO_COMPARE`` nobody is.
 
     Args:
         lengths_of: Client id -> the lengths of its update's parts.
@@ -66,7 +73,7 @@ def out_of_proportion(lengths_of: Mapping[str, Lengths], own_length: Callable[[s
         most = MOST_TIMES_MEDIAN * middle
         if max(each.values()) <= most:
             continue
-        most = max(most, own_length(part))
+        most = max(most, MOST_TIMES_OWN * own_length(part))
         told = f"the median of all is {middle:.3g}: at most {most:.3g} is allowed"
         for client_id, length in each.items():
             if length > most > 0:

@@ -42,12 +42,12 @@ def test_one_out_of_proportion_is_rejected_with_the_reason_and_the_others_stay_a
 
 
 def test_a_part_is_compared_with_that_part_of_the_model() -> None:
-    # Given three clients that moved nothing, and one that moved statistics less than the model's are long: 173
+    # Given three clients that moved nothing, and one that moved statistics less than ten times the model's: 1732
     records = {name: SlotRecord(status=Status.TRAINED, lengths={"buffers": 0.0, "parameters": 0.0}) for name in "abc"}
-    moved = SlotRecord(status=Status.TRAINED, lengths={"buffers": 173.0, "parameters": 0.0})
+    moved = SlotRecord(status=Status.TRAINED, lengths={"buffers": 1732.0, "parameters": 0.0})
     assert drop_disproportionate({**records, "d": moved}, MODEL, BUFFERS)["d"] == moved
     # When another moved what is trained as far, which is 1 long, then that is out of proportion
-    far = SlotRecord(status=Status.TRAINED, lengths={"buffers": 0.0, "parameters": 173.0})
+    far = SlotRecord(status=Status.TRAINED, lengths={"buffers": 0.0, "parameters": 1732.0})
     assert drop_disproportionate({**records, "d": far}, MODEL, BUFFERS)["d"].status is Status.REJECTED
 
 
