@@ -76,7 +76,7 @@ class UpdateInfo:
         num_examples: Examples that it was trained on.
         num_steps: Steps that went into it.
         metrics: What the client said of its training.
-        squared_distance: Returns |x_k - x|², the squared L2 norm of its delta over all floats.
+        squared_distance: Returns |x_k - x|², the squared L2 norm of its delta over all that is trained.
     """
 
     client_id: str

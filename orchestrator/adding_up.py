@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 from algorithms import load_algorithm
 from algorithms.algorithm import by_examples, equally
 from orchestrator.config import RunConfig
-from orchestrator.records import ACCEPTED, OpenRound
+from orchestrator.disproportion import InOrder
+from orchestrator.records import OpenRound
 from orchestrator.run_folder import RunFolder
 from orchestrator.running_sum import RunningSum
 from orchestrator.taking_in import kept_record, update_path
@@ -38,17 +41,20 @@ def add_up(folder: RunFolder, opened: OpenRound, *, all_of_them: bool = False) -
         opened: The round.
         all_of_them: Whether all have come, and are to be added.
     """
-    number, algorithm = opened.round_number, load_algorithm(folder.config().algorithm)
+    number, algorithm, order = opened.round_number, load_algorithm(folder.config().algorithm), list(opened.cohort)
+    model = arrays.map_file(folder.checkpoint(number - 1))
+    record_of = functools.partial(kept_record, folder, number)
+    in_order = InOrder(order, record_of, model, folder.buffers(), is_over=all_of_them)
 
     def weight(client_id: str) -> float | None:
-        record = kept_record(folder, number, client_id)
-        if record is None:
-            return None
-        if record.status not in ACCEPTED:
-            return 0.0
+        record = record_of(client_id)
+        if record is None or not record.is_accepted:
+            return None if record is None else 0.0
+        reasons = in_order.reasons(order.index(client_id))
+        if reasons is None or client_id in reasons:
+            return None if reasons is None else 0.0
         return float(record.num_examples) if algorithm.weigh is by_examples else 1.0
 
-    model = arrays.map_file(folder.checkpoint(number - 1))
     spec = sets.spec_with(arrays.spec_of(model), algorithm.sent)
     running = RunningSum(
         folder.sums(number),
@@ -56,5 +62,5 @@ def add_up(folder: RunFolder, opened: OpenRound, *, all_of_them: bool = False) -
         lambda client_id: update_path(folder, number, client_id),
         remove=folder.spare_files.give,
     )
-    running.add(list(opened.cohort), weight, all_of_them=all_of_them)
+    running.add(order, weight, all_of_them=all_of_them)
     return running

@@ -13,9 +13,11 @@ from algorithms import State, load_algorithm
 from compressors import Compressor, load_compressor
 from compressors.updates import packed_spec
 from orchestrator import judging
-from orchestrator.aggregators import TooFewUpdatesError, load_aggregator
+from orchestrator.aggregators import AggregationError, asks_for_root, load_aggregator
+from orchestrator.config import RunConfig
 from orchestrator.judging import Case, judge
 from orchestrator.records import ACCEPTED, ClosedRound, Evaluated, FilledSlot, HandedOut, PeerScores, SlotRecord
+from orchestrator.root_data import root_training
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model
@@ -46,6 +48,7 @@ def initialise(folder: RunFolder) -> Evaluated:
     compressor = load_compressor(config.compression)
     workload = _workload(config.workload)
     holdout = _holdout(config.workload, config.data)
+    _check_root_data(config, holdout)
     path = folder.checkpoint(0)
     if not path.exists():
         with user_code("initial_parameters()"):
@@ -55,22 +58,11 @@ def initialise(folder: RunFolder) -> Evaluated:
         if wrong := too_large_whole(parameters):
             raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
         arrays.write_file(path, parameters)
+    folder.save_buffers(workload.buffer_names())
     model = arrays.map_file(path)
     if compressor:
         _check_compressor(compressor, config.compression, model)
     return _evaluated(workload, holdout, model)
-
-
-def buffer_names(folder: RunFolder) -> frozenset[str]:
-    """Return the names of the model's arrays that aren't trained.
-
-    Taking in must not fail: a workload that can't be loaded any more is told of when the round is closed.
-    """
-    try:
-        return _workload(folder.config().workload).buffer_names()
-    except Exception:  # whatever the user's workload raises
-        logger.exception("what isn't trained of the model can't be found out")
-        return frozenset()
 
 
 def score_as_it_comes(folder: RunFolder, round_number: int, client_id: str, record: SlotRecord) -> SlotRecord:
@@ -110,9 +102,9 @@ def close_round(
             round_number,
             {client_id: answers[client_id] for client_id in accepted},
             opened=folder.open_round(),
-            buffers=workload.buffer_names(),
+            train_root=root_training(folder, round_number, workload, holdout),
         )
-    except TooFewUpdatesError as error:
+    except AggregationError as error:
         return _failed(folder, round_number, answers, str(error))
     except (ValueError, ArithmeticError) as error:  # numbers that clients sent, and that nothing can be made of
         logger.exception("round %d can't be aggregated", round_number)
@@ -135,6 +127,19 @@ def hand_out(folder: RunFolder, store: BlobStore, round_number: int, parts: Sequ
         name = names.handed_out_blob(run_id, round_number, number)
         updates[client_id] = blobs.publish(store, name, arrays.encode(parameters))
     return HandedOut(parts=list(parts), updates=updates)
+
+
+def _check_root_data(config: RunConfig, holdout: Any) -> None:
+    """Check that an aggregator which trains on the orchestrator's data has some.
+
+    Raises:
+        ConfigurationError: If it hasn't.
+    """
+    if holdout is None and asks_for_root(load_aggregator(config.aggregator)):
+        raise ConfigurationError(
+            f"--aggregator {config.aggregator} trains on data that the orchestrator holds out, and workload "
+            f"{config.workload!r} has none: allowed is one whose holdout_data returns some, or another aggregator"
+        )
 
 
 def _check_compressor(compressor: Compressor, spec: str, model: Arrays) -> None:

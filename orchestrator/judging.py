@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.adding_up import adds_up
 from orchestrator.config import PEERS, RunConfig
+from orchestrator.disproportion import InOrder, drop_disproportionate, rejected
 from orchestrator.outlying_sets import outlying_sets
 from orchestrator.records import ACCEPTED, PeerScores, SlotRecord
+from orchestrator.root_data import root_training
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from tasks import arrays, sets
 from tasks.messages import Status
-from tasks.seeds import derive_seed, generator
-from tasks.workload import TimeBudget, Workload
+from tasks.seeds import generator
+from tasks.workload import Workload
 from verification import (
     Candidate,
     ScoringContext,
@@ -65,13 +68,14 @@ def score_as_it_comes(case: Case, client_id: str, record: SlotRecord) -> SlotRec
 
 
 def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> dict[str, SlotRecord]:
-    """Return the records, with scores, and those rejected whose score is below a threshold.
+    """Return the records, with scores, and those rejected that are out of proportion or score below a threshold.
 
-    Every scorer sees all updates that were taken in; one that any of them rejects is rejected.
+    Every scorer sees all updates that are in proportion; one that any of them rejects is rejected.
     """
+    judged = _drop_disproportionate(case, records)
     if not case.config.verify:
-        return dict(records)
-    judged = drop_outlying_sets(case, records)
+        return judged
+    judged = rejected(judged, outlying_sets({name: each.lengths for name, each in judged.items() if each.is_accepted}))
     candidates = _candidates(case, judged)
     for scorer, threshold in case.config.scorers():
         if candidates:
@@ -79,20 +83,13 @@ def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> d
     return judged
 
 
-def drop_outlying_sets(case: Case, records: Mapping[str, SlotRecord]) -> dict[str, SlotRecord]:
-    """Return the records, those rejected that came with sets of arrays far longer than the others'."""
-    found = {
-        client_id: sets.split(arrays.map_file(update_path(case.folder, case.round_number, client_id)))[1]
-        for client_id, record in records.items()
-        if record.status in ACCEPTED
-    }
-    reasons = outlying_sets(found)
-    return {
-        client_id: record.model_copy(update={"status": Status.REJECTED, "reason": reasons[client_id]})
-        if client_id in reasons
-        else record
-        for client_id, record in records.items()
-    }
+def _drop_disproportionate(case: Case, records: Mapping[str, SlotRecord]) -> dict[str, SlotRecord]:
+    opened, buffers = case.folder.open_round(), case.folder.buffers()
+    model = arrays.map_file(case.folder.checkpoint(case.round_number - 1))
+    if opened is None or not adds_up(case.config, opened):
+        return drop_disproportionate(records, model, buffers)
+    in_order = InOrder(list(opened.cohort), records.get, model, buffers, is_over=True)
+    return rejected(records, in_order.all_reasons())
 
 
 def _apply(
@@ -145,13 +142,12 @@ def _unscored(record: SlotRecord, scorer: str, error: Exception) -> SlotRecord:
     if record.status not in ACCEPTED:
         return record
     kind = "" if isinstance(error, ScoringError) else f"{type(error).__name__}: "
-    return record.model_copy(update={"status": Status.REJECTED, "reason": f"{scorer} could not score: {kind}{error}"})
+    return record.rejected(f"{scorer} could not score: {kind}{error}")
 
 
 def _context(case: Case) -> ScoringContext:
     config, workload, holdout = case.config, case.workload, case.holdout
     model = arrays.map_file(case.folder.checkpoint(case.round_number - 1))
-    seed = derive_seed(config.seed, case.round_number, "root data")
 
     def evaluate(parameters: arrays.Arrays) -> float:
         evaluation = workload.evaluate(arrays.copied(parameters), holdout)
@@ -160,16 +156,13 @@ def _context(case: Case) -> ScoringContext:
             raise ScoringError(f"a score needs an accuracy from 0 to 1, and workload {config.workload!r} gives none")
         return evaluation.share_right
 
-    def train_root() -> arrays.Arrays:
-        budget = TimeBudget(config.timeout_s)
-        return workload.train(arrays.copied(model), holdout, config.options, seed=seed, budget=budget).parameters
-
     return ScoringContext(
         global_parameters=model,
         evaluate=None if holdout is None else evaluate,
-        train_root=None if holdout is None else train_root,
+        train_root=root_training(case.folder, case.round_number, workload, holdout),
         num_hostile=config.num_hostile,
         rng=generator(config.seed, case.round_number, "scoring"),
+        buffers=case.folder.buffers(),
     )
 
 
@@ -183,7 +176,7 @@ def _verdict(
     if record.status not in ACCEPTED or accepted:
         return record
     told = "nobody scored it" if score is None else f"{score:.6g} is not within the threshold {threshold}"
-    return record.model_copy(update={"status": Status.REJECTED, "reason": f"{scorer}: {told}"})
+    return record.rejected(f"{scorer}: {told}")
 
 
 def _has_score(records: Mapping[str, SlotRecord], candidate: Candidate, scorer: str) -> bool:

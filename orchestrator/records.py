@@ -33,10 +33,21 @@ class SlotRecord(_Record):
     """Bytes of the update."""
     digest: str = ""
     """BLAKE3 digest of the update."""
+    lengths: dict[str, float] = {}
+    """L2 length of what the update changes, by part: see :mod:`verification.proportion`; six digits."""
     scores: dict[str, float] = {}
     """The update's score by each scorer that was asked."""
     scored_by: dict[str, str] = {}
     """Who gave a score: the id of a client, or ``@orchestrator``."""
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the update goes into the model, as far as is known."""
+        return self.status in ACCEPTED
+
+    def rejected(self, reason: str) -> SlotRecord:
+        """Return the record of an update that was rejected after it had been taken in."""
+        return self.model_copy(update={"status": Status.REJECTED, "reason": reason})
 
     @classmethod
     def of(cls, answer: Answer, status: Status | None = None, reason: str | None = None) -> SlotRecord:

@@ -6,12 +6,14 @@ Files are replaced whole or appended to by whole lines, so that a run can be kil
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.config import RunConfig
 from orchestrator.records import OpenRound, RoundRecord, Summary
@@ -21,6 +23,7 @@ from tasks.files import replace_text
 from tasks.spare_files import SpareFiles
 
 R = TypeVar("R", bound=BaseModel)
+_NAMES = TypeAdapter(list[str])
 
 
 class RunFolder:
@@ -134,6 +137,24 @@ class RunFolder:
             RunFolderError: If it is damaged.
         """
         return self._read_kept(self.path / "config.json", RunConfig)
+
+    def save_buffers(self, names: Iterable[str]) -> None:
+        """Keep which of the model's arrays aren't trained, so that nobody has to make a model to know it."""
+        replace_text(self.path / "buffers.json", json.dumps(sorted(names)) + "\n")
+
+    def buffers(self) -> frozenset[str]:
+        """Return the names of the model's arrays that aren't trained; none as long as nobody has said.
+
+        Raises:
+            RunFolderError: If the file is damaged.
+        """
+        path = self.path / "buffers.json"
+        try:
+            return frozenset(_NAMES.validate_json(path.read_bytes()))
+        except FileNotFoundError:
+            return frozenset()
+        except (OSError, ValidationError) as error:
+            raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
     def history(self) -> list[RoundRecord]:
         """Return the records of the closed rounds; a last line that was cut short is not one.

@@ -140,8 +140,9 @@ class RunningSum:
             num_added=state.num_added + len(found),
         )
         replace_text(self._state_path, added.model_dump_json(), durable=False)
-        for client_id, _ in found:
-            self._remove(self._path_of(client_id))
+        for client_id, _ in slots:
+            if (path := self._path_of(client_id)).exists():  # that of an update that doesn't count, too
+                self._remove(path)
 
     def _write_sums(self, state: _State, weighted: Sequence[tuple[Arrays, float]]) -> None:
         """Add updates to the current sums, and put the result into the other file."""

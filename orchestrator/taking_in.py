@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -18,7 +18,7 @@ from tasks import arrays, sets
 from tasks.blobs import BlobRef, BlobStore
 from tasks.errors import ArraysError, BlobError
 from tasks.messages import Answer, Order, Status
-from verification.checks import UpdateRejectedError, check_update
+from verification.checks import UpdateRejectedError, measure_update
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,6 @@ def take_in(
     round_number: int,
     answer: Answer,
     score: Callable[[SlotRecord], SlotRecord] = lambda record: record,
-    buffers: Callable[[], Collection[str]] = frozenset,
 ) -> FilledSlot:
     """Move the answer's update into the run's folder and return the record of its slot.
 
@@ -44,13 +43,12 @@ def take_in(
         round_number: The round that is open.
         answer: The client's answer.
         score: From the record of an update that is in the folder to that with the first scores.
-        buffers: Returns the names of the model's arrays that aren't trained; asked for where updates are compressed.
     """
     updates = folder.updates(round_number)
     updates.mkdir(parents=True, exist_ok=True)
     record = kept_record(folder, round_number, answer.client_id)
     if record is None:
-        record = _take_in_update(folder, store, round_number, answer, buffers)
+        record = _take_in_update(folder, store, round_number, answer)
         # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
         kept = kept_record(folder, round_number, answer.client_id) if record.status is Status.REJECTED else None
         record = kept or score(record)
@@ -91,9 +89,7 @@ def update_path(folder: RunFolder, round_number: int, client_id: str) -> Path:
     return folder.updates(round_number) / f"{client_id}.safetensors"
 
 
-def _take_in_update(
-    folder: RunFolder, store: BlobStore, round_number: int, answer: Answer, buffers: Callable[[], Collection[str]]
-) -> SlotRecord:
+def _take_in_update(folder: RunFolder, store: BlobStore, round_number: int, answer: Answer) -> SlotRecord:
     if answer.update is None:
         return SlotRecord.of(answer)
     path = update_path(folder, round_number, answer.client_id)
@@ -103,14 +99,15 @@ def _take_in_update(
     parameters = arrays.map_file(model)
     spec = sets.spec_with(arrays.spec_of(parameters), sent)
     compressor = load_compressor(config.compression)
-    unpacking = Unpacking(compressor, parameters, spec, buffers()) if compressor else None
+    buffers = folder.buffers()
+    unpacking = Unpacking(compressor, parameters, spec, buffers) if compressor else None
     most = _most_bytes(model.stat().st_size, len(sent))
     try:
         _check_size(answer.update, unpacking.size_bytes + HEADER_SLACK_BYTES if unpacking else most)
         store.get_file(answer.update, temporary)
         if unpacking:
             unpacking.unpack(temporary)
-        check_update(arrays.map_file(temporary), spec)
+        lengths = measure_update(arrays.map_file(temporary), spec, parameters, buffers)
         if answer.num_examples < 1:
             raise UpdateRejectedError("it claims to be trained on no examples")
         if answer.num_steps < 1:
@@ -120,7 +117,7 @@ def _take_in_update(
         temporary.unlink(missing_ok=True)
         logger.warning("round %d: the update of client %s is rejected: %s", round_number, answer.client_id, error)
         return SlotRecord.of(answer, Status.REJECTED, str(error))
-    return SlotRecord.of(answer)
+    return SlotRecord.of(answer).model_copy(update={"lengths": lengths})
 
 
 def _most_bytes(model_bytes: int, num_sets: int) -> int:

@@ -47,10 +47,7 @@ def ingest(run_dir: str, round_number: int, answer: dict[str, object]) -> dict[s
     def score(record: SlotRecord) -> SlotRecord:
         return closing.score_as_it_comes(folder, round_number, checked.client_id, record)
 
-    def buffers() -> frozenset[str]:
-        return closing.buffer_names(folder)
-
-    filled = take_in(folder, _stores[0], round_number, checked, score, buffers)
+    filled = take_in(folder, _stores[0], round_number, checked, score)
     if adds_up(folder.config(), opened):
         add_up(folder, opened)
     return filled.model_dump(mode="json")

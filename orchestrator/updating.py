@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 from algorithms import ServerRound, State, UpdateInfo, load_algorithm, settings_of
 from orchestrator.adding_up import add_up, adds_up
@@ -25,31 +25,33 @@ def next_model(
     round_number: int,
     accepted: Mapping[str, SlotRecord],
     opened: OpenRound | None = None,
-    buffers: Collection[str] = (),
+    train_root: Callable[[], Arrays] | None = None,
 ) -> tuple[Arrays, State]:
     """Return the parameters that a round ends with, and the algorithm's state.
+
+    The model's arrays that aren't trained are aggregated, and no algorithm goes further than that, nor turns them.
 
     Args:
         folder: The run's folder; it has the updates.
         round_number: The round.
         accepted: The records of the updates that count, by client id, sorted.
         opened: The round as it was opened; None if that isn't known.
-        buffers: Names of the model's arrays that aren't trained (running statistics): they are aggregated, and no
-            algorithm goes further than that, nor turns them.
+        train_root: Trains the model on the orchestrator's root data; None if it has none.
 
     Raises:
-        TooFewUpdatesError: If the aggregator needs more updates.
+        AggregationError: If the aggregator needs more updates, or can make nothing of these.
         ValueError, ArithmeticError: If what clients sent can't be aggregated.
     """
     config = folder.config()
     algorithm = load_algorithm(config.algorithm)
     settings = settings_of(algorithm, config.settings)
-    model = arrays.map_file(folder.checkpoint(round_number - 1))
+    model, buffers = arrays.map_file(folder.checkpoint(round_number - 1)), folder.buffers()
+    trained = {name: values for name, values in model.items() if name not in buffers}
 
     def update_of(client_id: str) -> Arrays:
         return arrays.map_file(update_path(folder, round_number, client_id))
 
-    infos = [_info(client_id, record, update_of, model, config.options) for client_id, record in accepted.items()]
+    infos = [_info(client_id, record, update_of, trained, config.options) for client_id, record in accepted.items()]
     weights = algorithm.weigh(infos, config.options, settings)
     if not algorithm.weighs_steps:
         weights = WEIGHTINGS[config.weighting](infos, weights)
@@ -60,7 +62,7 @@ def next_model(
             WeightedUpdate(update_of(client_id), weight)
             for client_id, weight in zip(accepted, weights.weights, strict=True)
         ]
-        context = AggregatorContext(model, config.num_hostile or None, config.trim)
+        context = AggregatorContext(model, config.num_hostile or None, config.trim, buffers, train_root)
         aggregate, sent = sets.split(load_aggregator(config.aggregator)(weighted, context))
     parameters, state = algorithm.step(
         ServerRound(
@@ -77,14 +79,14 @@ def next_model(
 
 
 def _info(
-    client_id: str, record: SlotRecord, update_of: Callable[[str], Arrays], model: Arrays, options: TrainOptions
+    client_id: str, record: SlotRecord, update_of: Callable[[str], Arrays], trained: Arrays, options: TrainOptions
 ) -> UpdateInfo:
     # What a client says of its steps scales the whole round's where they are normalised by, so it isn't believed more
     # than the options allow.
     most_steps = options.epochs * math.ceil(record.num_examples / options.batch_size)
 
     def squared_distance() -> float:
-        return float(lengths([sets.split(update_of(client_id))[0]], model)[0]) ** 2
+        return float(lengths([update_of(client_id)], trained)[0]) ** 2
 
     return UpdateInfo(
         client_id=client_id,

@@ -36,12 +36,17 @@ def split(arrays: Arrays) -> tuple[dict[str, Array], dict[str, dict[str, Array]]
     parameters: dict[str, Array] = {}
     sets: dict[str, dict[str, Array]] = {}
     for name, values in arrays.items():
-        if not name.startswith(MARK):
-            parameters[name] = values
-            continue
-        kind, _, rest = name.removeprefix(MARK).partition("/")
-        sets.setdefault(kind, {})[rest] = values
+        kind, own_name = parts_of(name)
+        (sets.setdefault(kind, {}) if kind else parameters)[own_name] = values
     return parameters, sets
+
+
+def parts_of(name: str) -> tuple[str, str]:
+    """Return the set of an array, empty for one of the parameters, and the name of the parameter that it belongs to."""
+    if not name.startswith(MARK):
+        return "", name
+    kind, _, own_name = name.removeprefix(MARK).partition("/")
+    return kind, own_name
 
 
 def kept_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
+
 import numpy as np
 
 from tasks.arrays import Array, Arrays, Spec, spec_of
 from tasks.errors import FederationError
+from tasks.sets import parts_of
+from verification.geometry import LARGEST, lengths
+from verification.proportion import PARAMETERS, in_short, part_of
 
 _BLOCK = 2**18
 LARGEST_WHOLE = 2**53
 """Means are taken in float64, which holds every whole number up to this, and beyond it one of two at the most."""
+_CACHED = 2**16
+"""Elements whose changes are taken at a time: they stay in a core's cache until they are summed."""
+_ROW = 2**13
+"""Elements that BLAS sums at a time: from 10,000 on it shares them out to the cores, and the last digits with them."""
 _INFINITY_BITS, _MINUS_INFINITY_BITS = 0x7C00, 0xFC00
 """Of float16: the bits of a NaN are greater, as integers of the same sign, those of finite numbers are less."""
 
@@ -24,6 +34,18 @@ def check_update(update: Arrays, spec: Spec) -> None:
     Raises:
         UpdateRejectedError: If a name, shape or dtype differs, a value is not finite, or a whole number is too large.
     """
+    _check_layout(update, spec)
+    for name in spec:
+        if not is_finite(update[name]):
+            raise _not_finite(name)
+
+
+def _check_layout(update: Arrays, spec: Spec) -> None:
+    """Check names, shapes and dtypes, and that no whole number is too large.
+
+    Raises:
+        UpdateRejectedError: If something is otherwise.
+    """
     found = spec_of(update)
     if found.keys() != spec.keys():
         missing, extra = sorted(spec.keys() - found.keys()), sorted(found.keys() - spec.keys())
@@ -34,12 +56,38 @@ def check_update(update: Arrays, spec: Spec) -> None:
                 f"array {name!r} is {found[name].dtype} {found[name].shape}, "
                 f"the model's is {expected.dtype} {expected.shape}"
             )
-    for name in spec:
-        if not is_finite(update[name]):
-            raise UpdateRejectedError(f"array {name!r} has values that are NaN or infinite")
-    too_large = too_large_whole(update)
-    if too_large:
+    if too_large := too_large_whole(update):
         raise UpdateRejectedError(too_large)
+
+
+def _not_finite(name: str) -> UpdateRejectedError:
+    return UpdateRejectedError(f"array {name!r} has values that are NaN or infinite")
+
+
+def measure_update(update: Arrays, spec: Spec, model: Arrays, buffers: Collection[str]) -> dict[str, float]:
+    """Check ``update`` as :func:`check_update` does, and return the L2 length of what changed, by part.
+
+    It goes over the update once for both. Lengths are of six digits; parts without arrays of floats are left out.
+
+    Args:
+        update: Parameters, and sets that go along. Not changed.
+        spec: What it must be.
+        model: The model that it started from; what sets start from are zeros. Not changed.
+        buffers: Names of the model's arrays that aren't trained.
+
+    Raises:
+        UpdateRejectedError: If a name, shape or dtype differs, a value is not finite, or a whole number is too large.
+    """
+    _check_layout(update, spec)
+    squares: dict[str, float] = {}
+    for name in spec:
+        if update[name].dtype.kind == "f":
+            square = squared_change(update[name], model.get(name))
+            if square is None:
+                raise _not_finite(name)
+            part = part_of(name, buffers)
+            squares[part] = squares.get(part, 0.0) + square
+    return in_short(squares)
 
 
 def too_large_whole(arrays: Arrays) -> str:
@@ -50,6 +98,53 @@ def too_large_whole(arrays: Arrays) -> str:
         if found > LARGEST_WHOLE:
             return f"array {name!r} has a whole number of size {found}: up to {LARGEST_WHOLE} (2**53) is allowed"
     return ""
+
+
+def own_length(model: Arrays, part: str, buffers: Collection[str]) -> float:
+    """Return the L2 length of a part of the model itself; of a set, which the model has not, what it belongs to."""
+    own_part = parts_of(part)[1] or PARAMETERS
+    floats = {name: values for name, values in model.items() if values.dtype.kind == "f"}
+    squares = [squared_change(values, None) for name, values in floats.items() if part_of(name, buffers) == own_part]
+    return math.sqrt(sum(square or 0.0 for square in squares))
+
+
+def squared_change(values: Array, start: Array | None) -> float | None:
+    """Return the squared L2 length of ``values - start``; None if a value is NaN or infinite.
+
+    What is not finite makes the length so. Large numbers may too: then both are looked at in another way. Differences
+    and sums of ``_ROW`` squares are taken in the values' own precision, of float16 in float32: five digits are right.
+
+    Args:
+        values: Floats. Not changed.
+        start: What they started from, of the same shape; zeros if it is None. Not changed.
+    """
+    flat = values.reshape(-1)
+    flat_start = None if start is None else start.reshape(-1)
+    dtype = np.result_type(values.dtype.newbyteorder("="), np.float32)
+    scratch = np.empty(min(_CACHED, flat.size), dtype)
+    total = 0.0
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for begin in range(0, flat.size, _CACHED):
+            block = slice(begin, min(begin + _CACHED, flat.size))
+            change = scratch[: block.stop - begin]
+            if flat_start is None:
+                change = flat[block].astype(dtype, copy=False)
+            else:
+                np.subtract(flat[block], flat_start[block], out=change, dtype=dtype)
+            total += _squared_length(change)
+    if math.isfinite(total):
+        return total
+    if not is_finite(values):
+        return None
+    exact = float(lengths([{"": values}], {"": np.zeros_like(values) if start is None else start})[0]) ** 2
+    return exact if math.isfinite(exact) else LARGEST**2  # the model itself is not finite
+
+
+def _squared_length(change: Array) -> float:
+    """Return the sum of squares, row by row: of so few elements BLAS sums alike however many cores there are."""
+    whole = change.size - change.size % _ROW
+    rows, rest = change[:whole].reshape(-1, _ROW), change[whole:]
+    return float(np.vecdot(rows, rows).sum(dtype=np.float64)) + float(np.vecdot(rest, rest))
 
 
 def is_finite(values: Array) -> bool:

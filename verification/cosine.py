@@ -32,5 +32,5 @@ def score_cosine(candidates: Sequence[Candidate], context: ScoringContext) -> di
     """
     if len(candidates) == 1:
         return {candidates[0].client_id: 1.0}
-    found = cosines_with_others([candidate.parameters for candidate in candidates], context.global_parameters)
+    found = cosines_with_others([candidate.parameters for candidate in candidates], context.trained)
     return {candidate.client_id: float(cosine) for candidate, cosine in zip(candidates, found, strict=True)}

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from verification.geometry import Floats, cosines, lengths, medians_of_others
+from verification.geometry import Floats, compared, medians_of_others
 from verification.scorer import Candidate, ScoringContext, ScoringError
 
 
@@ -40,14 +40,10 @@ def score_fltrust(candidates: Sequence[Candidate], context: ScoringContext) -> d
     """
     if context.train_root is None:
         raise ScoringError("fltrust needs root data of the orchestrator: the workload has none")
-    origin = context.global_parameters
-    root = context.train_root()
-    updates = [candidate.parameters for candidate in candidates]
-    *each, root_length = lengths([*updates, root], origin)
-    if not root_length:
+    found = compared([candidate.parameters for candidate in candidates], context.train_root(), context.trained)
+    if not found.reference_length:
         raise ScoringError("fltrust has no direction to compare with: training on the root data changed nothing")
-    angles = np.maximum(0.0, cosines(updates, root, origin))
-    scores = angles * _shares_allowed(np.array(each), float(root_length)) ** 2
+    scores = np.maximum(0.0, found.cosines) * _shares_allowed(found.lengths, found.reference_length) ** 2
     return {candidate.client_id: float(score) for candidate, score in zip(candidates, scores, strict=True)}
 
 

@@ -2,7 +2,8 @@
 
 A delta is an update's parameters minus the global model's, all arrays of floats laid end to end in the order of their
 names. Arrays of integers and booleans (counters) are left out: they are not trained, and their steps say nothing about
-a direction.
+a direction. So are arrays that the origin hasn't: who leaves the model's buffers (running statistics) out of it
+compares what is trained.
 
 All is taken in float64 over blocks of ``BLOCK`` elements, so that memory is that of a few blocks of every update and
 of a K x K matrix for K updates, however large the model. Arrays that are not contiguous are copied whole.
@@ -13,7 +14,9 @@ finite, and one update with huge parameters leaves the other updates' numbers al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +39,8 @@ def delta_blocks(updates: Sequence[Arrays], origin: Arrays) -> Iterator[Floats]:
     """Yield the deltas of ``updates`` from ``origin``, a block at a time.
 
     Args:
-        updates: Parameters with the names and shapes of ``origin``. Not changed.
-        origin: The global model. Not changed.
+        updates: Parameters with at least the names of ``origin``, and its shapes. Not changed.
+        origin: The global model, or those of its arrays that are to be compared. Not changed.
 
     Yields:
         Shape (number of updates, up to ``BLOCK``). Each overwrites the one before.
@@ -113,13 +116,34 @@ def cosines(updates: Sequence[Arrays], reference: Arrays, origin: Arrays) -> Flo
 
     It is 0 where either delta is zero and so has no direction.
     """
+    return compared(updates, reference, origin).cosines
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Deltas beside a reference's.
+
+    Attributes:
+        cosines: Of the angle between every delta and the reference's: shape (K,), -1 to 1; 0 where either is zero.
+        lengths: L2 norm of every delta: shape (K,).
+        reference_length: That of the reference's.
+    """
+
+    cosines: Floats
+    lengths: Floats
+    reference_length: float
+
+
+def compared(updates: Sequence[Arrays], reference: Arrays, origin: Arrays) -> Comparison:
+    """Return angles and lengths of the deltas beside that of ``reference``, all of one reading of each update."""
     dots, squares, reference_square = np.zeros(len(updates)), np.zeros(len(updates)), 0.0
     for deltas in delta_blocks([*updates, reference], origin):
         others, towards = deltas[:-1], deltas[-1]
         dots += np.vecdot(others, towards)
         squares += np.vecdot(others, others)
         reference_square += float(np.vecdot(towards, towards))
-    return _quotients(dots, np.sqrt(squares) * np.sqrt(reference_square))
+    each, reference_length = np.sqrt(squares), math.sqrt(reference_square)
+    return Comparison(_quotients(dots, each * reference_length), each, reference_length)
 
 
 def cosines_with_others(updates: Sequence[Arrays], origin: Arrays) -> Floats:

@@ -35,6 +35,6 @@ def score_krum(candidates: Sequence[Candidate], context: ScoringContext) -> dict
         )
     # In one order, so that another order of the candidates gives the same to the last bit.
     ordered = sorted(candidates, key=lambda candidate: candidate.client_id)
-    distances = squared_distances([candidate.parameters for candidate in ordered], context.global_parameters)
+    distances = squared_distances([candidate.parameters for candidate in ordered], context.trained)
     sums = sums_of_nearest(distances, len(ordered) - num_hostile - 2)
     return {candidate.client_id: -float(total) for candidate, total in zip(ordered, sums, strict=True)}

@@ -15,7 +15,7 @@ from verification.scorer import Candidate, ScoringContext, alone
 
 @alone
 def score_norm(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:
-    """Return -|x_k - x|, the delta's L2 norm with a minus, for every client k; x is the global model.
+    """Return -|x_k - x|, the L2 norm of the trained delta with a minus, for every client k; x is the global model.
 
     Too long a delta is a low score. One that is too short is a high score, and is taken by the default threshold: it
     can do no harm beyond its weight in the average, and a client that had time for a tenth of its steps has a short
@@ -24,5 +24,5 @@ def score_norm(candidates: Sequence[Candidate], context: ScoringContext) -> dict
 
     A delta's length says nothing about where it points: sign flip and label flip pass.
     """
-    found = lengths([candidate.parameters for candidate in candidates], context.global_parameters)
+    found = lengths([candidate.parameters for candidate in candidates], context.trained)
     return {candidate.client_id: -float(length) for candidate, length in zip(candidates, found, strict=True)}

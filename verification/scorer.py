@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from tasks.arrays import Arrays
+from tasks.arrays import Array, Arrays
 from tasks.errors import FederationError
 
 GLOBAL = "@global"
@@ -53,6 +53,7 @@ class ScoringContext:
             each call. None if there is no such data.
         num_hostile: How many of the candidates may be hostile; from 0.
         rng: Generator derived from the run's seed and the round.
+        buffers: Names of the global model's arrays that aren't trained but counted or measured (running statistics).
     """
 
     global_parameters: Arrays
@@ -60,6 +61,12 @@ class ScoringContext:
     train_root: Callable[[], Arrays] | None
     num_hostile: int
     rng: np.random.Generator
+    buffers: frozenset[str] = frozenset()
+
+    @property
+    def trained(self) -> dict[str, Array]:
+        """The arrays of the global model that are trained: the origin from which scorers measure what changed."""
+        return {name: values for name, values in self.global_parameters.items() if name not in self.buffers}
 
 
 Scorer = Callable[[Sequence[Candidate], ScoringContext], Mapping[str, float]]

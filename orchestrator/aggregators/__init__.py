@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import cast
 
-from orchestrator.aggregators.aggregator import Aggregator, AggregatorContext, TooFewUpdatesError, WeightedUpdate
+from orchestrator.aggregators.aggregator import (
+    AggregationError,
+    Aggregator,
+    AggregatorContext,
+    TooFewUpdatesError,
+    WeightedUpdate,
+    asks_for_root,
+    needs_root,
+)
 from tasks.loading import load_function
 
 AGGREGATORS = {
@@ -16,16 +24,20 @@ AGGREGATORS = {
     "multi_krum": "orchestrator.aggregators.krum:aggregate_multi_krum",
     "bulyan": "orchestrator.aggregators.bulyan:aggregate_bulyan",
     "centered_clipping": "orchestrator.aggregators.centered_clipping:aggregate_centered_clipping",
+    "fltrust": "orchestrator.aggregators.fltrust:aggregate_fltrust",
 }
 """Names at ``--aggregator``, and where each is."""
 
 __all__ = [
     "AGGREGATORS",
+    "AggregationError",
     "Aggregator",
     "AggregatorContext",
     "TooFewUpdatesError",
     "WeightedUpdate",
+    "asks_for_root",
     "load_aggregator",
+    "needs_root",
 ]
 
 

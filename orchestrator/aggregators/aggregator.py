@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
 
 from orchestrator.aggregation import WeightedUpdate
 from tasks.arrays import Array, Arrays
 from tasks.errors import FederationError
+from tasks.sets import parts_of
 
-__all__ = ["Aggregator", "AggregatorContext", "TooFewUpdatesError", "WeightedUpdate", "num_to_stand"]
+__all__ = [
+    "AggregationError",
+    "Aggregator",
+    "AggregatorContext",
+    "TooFewUpdatesError",
+    "WeightedUpdate",
+    "asks_for_root",
+    "needs_root",
+    "num_to_stand",
+]
 
 
-class TooFewUpdatesError(FederationError):
+class AggregationError(FederationError):
+    """Raised when nothing can be made of a round's updates: the round fails with the message, and the run goes on."""
+
+
+class TooFewUpdatesError(AggregationError):
     """Raised when among so few updates an aggregator can't stand as many hostile ones as it is asked to."""
 
     def __init__(self, aggregator: str, num_updates: int, num_hostile: int, num_needed: int) -> None:
@@ -35,11 +52,20 @@ class AggregatorContext:
             with ``@`` may be missing: those of the updates start from zeros. Not to be changed.
         num_hostile: How many of the updates may be hostile; None for as many as the aggregator can stand among them.
         trim: Share of the values that ``trimmed_mean`` cuts off at each end, from 0 to less than 0.5.
+        buffers: Names of the model's arrays that aren't trained but counted or measured (running statistics).
+        train_root: Returns parameters after training the model on the orchestrator's root data, the held-out; trains
+            anew at each call. None if there is no such data.
     """
 
     origin: Arrays
     num_hostile: int | None
     trim: float
+    buffers: frozenset[str] = frozenset()
+    train_root: Callable[[], Arrays] | None = None
+
+    def is_trained(self, name: str, dtype: np.dtype[Any]) -> bool:
+        """Say whether an array of the updates is of floats that are trained, or of a set that belongs to such a one."""
+        return dtype.kind == "f" and parts_of(name)[1] not in self.buffers
 
 
 Aggregator = Callable[[Sequence[WeightedUpdate], AggregatorContext], dict[str, Array]]
@@ -47,8 +73,23 @@ Aggregator = Callable[[Sequence[WeightedUpdate], AggregatorContext], dict[str, A
 
 There is at least one update. All have the same names, shapes and dtypes, and are finite. They are possibly read-only
 memory maps: an aggregator changes nothing in them, and reads them a block at a time. It raises
-:class:`TooFewUpdatesError` if it can't stand ``num_hostile`` of them; the round fails then, and the run goes on.
+:class:`AggregationError` if nothing can be made of them, as :class:`TooFewUpdatesError` if it can't stand
+``num_hostile`` of them; the round fails then, and the run goes on.
 """
+
+F = TypeVar("F", bound=Aggregator)
+_NEEDS_ROOT = "needs_root"
+
+
+def needs_root(aggregator: F) -> F:
+    """Mark an aggregator that asks for ``train_root``: a decorator. Without held-out data the run ends at its start."""
+    setattr(aggregator, _NEEDS_ROOT, True)
+    return aggregator
+
+
+def asks_for_root(aggregator: Aggregator) -> bool:
+    """Say whether an aggregator is marked as one that asks for ``train_root``."""
+    return getattr(aggregator, _NEEDS_ROOT, False) is True
 
 
 def num_to_stand(aggregator: str, num_updates: int, context: AggregatorContext, each: int, beside: int) -> int:

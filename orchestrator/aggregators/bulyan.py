@@ -26,7 +26,8 @@ def aggregate_bulyan(updates: Sequence[WeightedUpdate], context: AggregatorConte
     4f + 3 updates or more, f of them hostile, every value is near honest ones. Six updates or fewer allow for nobody
     hostile: it is their plain mean. Weights don't count, as in the paper: how many examples a client has is its own
     claim. The order of the updates makes a difference as with Krum, so with one or two hostile always: then the last
-    are chosen by their nearest neighbour alone, and of the nearest pair both have the same.
+    are chosen by their nearest neighbour alone, and of the nearest pair both have the same. What isn't trained has no
+    say in the choice; at each place it is then as all else.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 4f + 3 updates.

@@ -26,8 +26,8 @@ def aggregate_centered_clipping(updates: Sequence[WeightedUpdate], context: Aggr
     The radius tau of a step is the median distance of the updates from the centre: with 2f + 1 updates or more, f of
     them hostile, that is within the honest distances. So no update moves the centre further in a step than an n-th of
     the farthest honest distance. Weights don't count, as in the paper: how many examples a client has is its own
-    claim. The order of the updates makes a difference in the last bits alone. Arrays of integers and booleans are the
-    median of all: see :func:`combine`.
+    claim. The order of the updates makes a difference in the last bits alone. What isn't trained is the median of all:
+    see :func:`combine`.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
@@ -36,7 +36,7 @@ def aggregate_centered_clipping(updates: Sequence[WeightedUpdate], context: Aggr
     parameters = [update.parameters for update in updates]
     origin = origin_of(updates, context)
     share_of_origin, shares = _clipped(dot_products(parameters, origin))
-    return combine([origin, *parameters], [share_of_origin, *shares.tolist()], updates)
+    return combine([origin, *parameters], [share_of_origin, *shares.tolist()], updates, context)
 
 
 def _clipped(dots: Floats) -> tuple[float, Floats]:

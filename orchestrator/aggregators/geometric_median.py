@@ -28,7 +28,7 @@ def aggregate_geometric_median(updates: Sequence[WeightedUpdate], context: Aggre
 
     Weights count, as in the paper: it stands hostile updates as long as they weigh less than half. That is for whoever
     believes what clients say of their examples. The order of the updates makes a difference in the last bits alone.
-    Arrays of integers and booleans are the median of all: see :func:`combine`.
+    What isn't trained is the median of all: see :func:`combine`.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
@@ -40,7 +40,7 @@ def aggregate_geometric_median(updates: Sequence[WeightedUpdate], context: Aggre
     if not weights.sum() > 0:
         raise ValueError(f"{len(updates)} updates weigh {weights.sum()} in sum: more than 0 is needed")
     shares = _weiszfeld(dot_products(parameters, origin_of(updates, context)), weights / weights.sum())
-    return combine(parameters, shares.tolist(), updates)
+    return combine(parameters, shares.tolist(), updates, context)
 
 
 def _weiszfeld(dots: Floats, alphas: Floats) -> Floats:

@@ -24,8 +24,8 @@ def aggregate_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext
     With 2f + 3 updates or more, f of them hostile, it is an honest one, or one that is as near to the honest as these
     are to each other. Weights don't count, as in the paper: how many examples a client has is its own claim. Of equal
     sums the first is taken (the paper's smallest identifier), so the order of the updates makes a difference where two
-    are equally near; of two or three updates two always are. Arrays of integers and booleans are the median of all:
-    see :func:`combine`.
+    are equally near; of two or three updates two always are. What isn't trained is the median of all: see
+    :func:`combine`.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.
@@ -63,4 +63,4 @@ def _mean_of_nearest(
     parameters = [update.parameters for update in updates]
     distances = squared_distances(parameters, origin_of(updates, context))
     taken = sorted(by_nearness(distances, num_hostile)[:num_taken])
-    return combine([parameters[index] for index in taken], [1.0] * num_taken, updates)
+    return combine([parameters[index] for index in taken], [1.0] * num_taken, updates, context)

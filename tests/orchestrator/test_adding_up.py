@@ -83,3 +83,35 @@ def test_a_crowded_round_is_closed_with_the_mean(
     np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], mean, rtol=1e-7)
     # And what was added up is let go
     assert update_path(folder, 1, CLIENTS[0]).exists() is (kept_bytes > 0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
+def test_nonsense_is_told_and_left_out_whatever_the_order_of_arrival(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int, seed: int
+) -> None:
+    # Given twenty clients, three of which send finite nonsense: in the first group of eight, the second and the last
+    monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
+    folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=20))
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    round_, hostile = opened(), {CLIENTS[3], CLIENTS[8], CLIENTS[19]}
+    folder.save_open_round(round_)
+    chunks, parts = MemoryChunks(), list[FilledSlot]()
+    for number in np.random.default_rng(seed).permutation(20):
+        order = train_order(CLIENTS[number])
+        value = 1e30 if CLIENTS[number] in hostile else 1 + 0.1 * number
+        update = {"point": np.full(3, value, np.float32), "steps": np.array(number)}
+        parts.append(take_in(folder, chunks, 1, trained(order, publish_update(chunks, order, update))))
+        if adds_up(folder.config(), round_):
+            add_up(folder, round_)
+    # When the round is closed
+    closed = closing.close_round(folder, 1, parts)
+    # Then the record says who was left out, and why
+    reasons = {client_id: record.reason for client_id, record in closed.answers.items() if record.reason}
+    assert reasons.keys() == hostile
+    assert "its change of the parameters has length 1.73e+30, the median of all is" in reasons[CLIENTS[3]]
+    # And the model is the mean of the others
+    mean = np.mean([np.float32(1 + 0.1 * number) for number in range(20) if CLIENTS[number] not in hostile])
+    np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], mean, rtol=1e-6)
+    # And where updates are let go, so is the nonsense
+    assert update_path(folder, 1, CLIENTS[3]).exists() is (kept_bytes > 0)

@@ -21,7 +21,7 @@ from tasks.errors import ConfigurationError, DataMissingError, LoadError, Unknow
 from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed
 from tasks.user_code import UserCodeError
-from tasks.workload import Evaluation
+from tasks.workload import Evaluation, TimeBudget
 from tests.support import HalfPrecision, Pull, points, publish_update, run_config, train_order, trained
 
 
@@ -87,9 +87,13 @@ def test_a_model_with_whole_numbers_that_no_mean_holds_is_told_before_the_first_
     assert not folder.checkpoint(0).exists()
 
 
-def test_what_isnt_trained_of_a_workload_that_is_gone_is_nothing(tmp_path: Path) -> None:
-    # Given a run whose workload can't be loaded any more, when an update is taken in, then that doesn't fail
-    assert closing.buffer_names(folder_in(tmp_path, workload="nowhere:Model")) == frozenset()
+def test_what_isnt_trained_is_kept_with_the_run(tmp_path: Path) -> None:
+    # Given a run of a workload that counts its steps
+    folder = folder_in(tmp_path, workload=f"{__name__}:WithState")
+    assert folder.buffers() == frozenset()
+    # When it is initialised, then its folder says what isn't trained
+    initialise(folder)
+    assert folder.buffers() == {"steps"}
 
 
 def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
@@ -199,6 +203,20 @@ def test_the_aggregator_is_the_one_that_was_asked_for(
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == pytest.approx(point)
 
 
+def test_an_update_out_of_all_proportion_is_rejected_without_being_asked_for(tmp_path: Path) -> None:
+    # Given five clients, one of which sends finite numbers of 1e30
+    folder = folder_in(tmp_path)
+    points = {"anna": [1, 0, 0], "bert": [2, 0, 0], "carl": [1e30, 0, 0], "dora": [3, 0, 0], "emil": [4, 0, 0]}
+    # When the round is closed
+    closed = close_round(folder, 1, [part(folder, client_id, values, 5) for client_id, values in points.items()])
+    # Then it is rejected with the reason, and the model is the mean of the others
+    assert closed.answers["carl"].status is Status.REJECTED
+    assert closed.answers["carl"].reason == (
+        "its change of the parameters has length 1e+30, the median of all is 3: at most 300 is allowed"
+    )
+    assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [2.5, 0.0, 0.0]
+
+
 def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path: Path) -> None:
     # Given an aggregator that needs seven updates to stand two hostile ones, and two updates
     folder = folder_in(tmp_path, aggregator="krum", num_hostile=2)
@@ -210,6 +228,53 @@ def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path:
     assert closed.reason == ("krum has 2 updates of which 2 may be hostile (--num-hostile): at least 7 are needed")
     assert (closed.evaluated.metrics, list(closed.answers)) == ({}, ["anna", "bert", "carl"])
     assert closed.digest == digest_of(folder.checkpoint(1)) == digest_of(folder.checkpoint(0))
+
+
+def test_fltrust_trains_on_the_held_out_data_and_moves_as_far(tmp_path: Path) -> None:
+    # Given the model that training on the held-out points gives, as the scorer of the same name would have it
+    folder = folder_in(tmp_path, aggregator="fltrust")
+    config = folder.config()
+    root = (
+        Pull()
+        .train(
+            MODEL,
+            Pull().holdout_data(None),
+            config.options,
+            seed=derive_seed(config.seed, 1, "root data"),
+            budget=TimeBudget(60),
+        )
+        .parameters["point"]
+        .astype(np.float64)
+    )
+    # When a client that goes ten times as far, one that goes backwards, and one that does nothing are aggregated
+    points = {"anna": 10 * root, "bert": -root, "carl": 0 * root}
+    closed = close_round(folder, 1, [part(folder, name, point.tolist(), 5) for name, point in points.items()])
+    # Then the model is where the root is, and the counter the median of the clients'
+    assert closed.status == "closed"
+    model = arrays.map_file(folder.checkpoint(1))
+    assert model["point"].tolist() == pytest.approx(root.tolist(), rel=1e-6)
+    assert model["steps"].item() == 5
+
+
+def test_where_fltrust_trusts_nobody_the_round_fails_and_the_model_stays(tmp_path: Path) -> None:
+    # Given a client that did nothing
+    folder = folder_in(tmp_path, aggregator="fltrust")
+    # When the round is closed, then it failed with the reason
+    closed = close_round(folder, 1, [part(folder, "anna", [0, 0, 0], 5)])
+    assert closed.status == "failed"
+    assert closed.reason == "fltrust trusts none of 1 updates: all point away from the root data's"
+    assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
+
+
+def test_without_held_out_data_an_aggregator_that_trains_on_it_ends_the_run_at_its_start(tmp_path: Path) -> None:
+    # Given a workload that has none
+    folder = RunFolder.create(
+        tmp_path / "run", run_config(aggregator="fltrust", workload="tests.support:WithoutHoldout")
+    )
+    # When the run is initialised, then it says so, before anything is made
+    with pytest.raises(ConfigurationError, match="--aggregator fltrust trains on data that the orchestrator holds out"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
 
 
 def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path) -> None:
@@ -346,6 +411,7 @@ def test_an_algorithm_goes_no_further_with_running_statistics_than_their_mean(tm
     # Given a model with statistics that an algorithm would carry beyond what was measured
     doubling = {"algorithm": f"{__name__}:DOUBLING", "workload": f"{__name__}:WithState"}
     folder = folder_in(tmp_path, **doubling)
+    folder.save_buffers({"steps"})
     close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
     # When the round is closed, then what is trained moved on, and the statistics are those of the clients
     model = arrays.map_file(folder.checkpoint(1))

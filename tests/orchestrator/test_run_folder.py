@@ -309,3 +309,12 @@ def test_a_record_is_written_whole_and_leaves_nothing_else(tmp_path: Path) -> No
     write_record(path, record)
     assert SlotRecord.model_validate_json(path.read_text()) == record
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_history_without_lengths_of_updates_is_still_read(folder: RunFolder) -> None:
+    # Given a line of a version that didn't measure updates
+    line = json.loads(round_record().model_dump_json())
+    assert line["answers"]["anna"].pop("lengths") == {}
+    (folder.path / "history.jsonl").write_text(json.dumps(line) + "\n")
+    # When it is read, then it is the record, with nothing known of lengths
+    assert folder.history() == [round_record()]

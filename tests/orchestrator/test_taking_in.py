@@ -71,6 +71,7 @@ def test_a_good_update_is_moved_into_the_folder(folder: RunFolder, chunks: Memor
         num_steps=10,
         size_bytes=answer.update.size_bytes,
         digest=answer.update.digest,
+        lengths={"parameters": 2.54951},  # 1 + 2² + 6 * 0.5² = 6.5
     )
 
 

@@ -37,6 +37,7 @@ Change = Callable[[dict[str, Array]], None]
 def folder_of(path: Path, compression: str, **changes: Any) -> RunFolder:
     folder = RunFolder.create(path / "run", run_config(compression=compression, **changes))
     arrays.write_file(folder.checkpoint(0), MODEL)
+    folder.save_buffers({"mean"})
     return folder
 
 
@@ -49,7 +50,7 @@ def packed(compression: str, update: Arrays = UPDATE) -> dict[str, Array]:
 def taken_in(folder: RunFolder, chunks: MemoryChunks, sent: Arrays) -> tuple[Status, str, int]:
     """Take in what was sent; return status, reason and bytes."""
     answer = trained(ORDER, publish_update(chunks, ORDER, sent))
-    record = take_in(folder, chunks, 1, answer, buffers=lambda: frozenset({"mean"})).record
+    record = take_in(folder, chunks, 1, answer).record
     assert chunks.chunks == {}
     assert answer.update is not None
     assert record.digest == answer.update.digest
@@ -146,5 +147,5 @@ def test_how_long_an_update_may_be_follows_from_its_compression(tmp_path: Path, 
     blob = publish(chunks, "fl:blob:anna/run/1", [memoryview(bytes(most + 1))], 60)
     # When it is taken in, then both sizes are told
     answer: Answer = trained(ORDER, blob)
-    record = take_in(folder, chunks, 1, answer, buffers=lambda: frozenset({"mean"})).record
+    record = take_in(folder, chunks, 1, answer).record
     assert record.reason == f"the update has {most + 1} bytes, {most} are allowed for this model"

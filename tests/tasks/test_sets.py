@@ -26,6 +26,11 @@ def test_a_name_with_slashes_stays_whole() -> None:
     assert sets.split(sets.join({}, {"c": {"a/b": MODEL["n"]}})) == ({}, {"c": {"a/b": MODEL["n"]}})
 
 
+def test_the_name_of_an_array_tells_its_set_and_its_parameter() -> None:
+    assert sets.parts_of("a/b") == ("", "a/b")
+    assert sets.parts_of("@c/a/b") == ("c", "a/b")
+
+
 def test_a_set_has_the_models_floats_and_nothing_else() -> None:
     # Given a model with a counter, when a set goes with it, then the set has no counter
     assert sets.spec_with(spec_of(MODEL), ["c"]) == {

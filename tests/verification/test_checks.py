@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import math
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from tasks.arrays import Array, Arrays, spec_of
 from tasks.errors import ArraysError
-from verification.checks import UpdateRejectedError, check_update, is_finite
+from verification.checks import (
+    UpdateRejectedError,
+    check_update,
+    is_finite,
+    measure_update,
+    own_length,
+    squared_change,
+)
 
 MODEL = {"bias": np.zeros(2, np.float32), "count": np.array(0), "weights": np.zeros((2, 3), np.float64)}
 SPEC = spec_of(MODEL)
@@ -145,3 +157,93 @@ def test_whole_numbers_below_zero_are_rejected_likewise() -> None:
     # Given the least number that int64 holds, when it is checked, then it is rejected
     with pytest.raises(UpdateRejectedError, match="of size 9223372036854775808"):
         check_update({"count": np.array(-(2**63))}, spec_of({"count": np.array(0)}))
+
+
+def test_an_update_is_checked_and_measured_part_by_part() -> None:
+    # Given changes of (3, 4) in what is trained, (0, 5, 12) in a variance, 7 in a counter, and a set with both
+    model = {"n": np.array(1), "var": np.ones(3, np.float32), "w": np.array([1.0, 2.0])}
+    update = {
+        "n": np.array(8),
+        "var": np.array([1, 6, 13], np.float32),
+        "w": np.array([4.0, 6.0]),
+        "@c/var": np.array([2, 0, 0], np.float32),
+        "@c/w": np.array([6.0, 8.0]),
+    }
+    # When the update is measured, then sets are as long as they are, and the counter has no length
+    found = measure_update(update, spec_of(update), model, {"var"})
+    assert found == {"buffers": 13.0, "parameters": 5.0, "@c/buffers": 2.0, "@c": 10.0}
+    # And the model itself is √5 long in what is trained, √3 in its variance; sets are compared with these
+    assert own_length(model, "parameters", {"var"}) == own_length(model, "@c", {"var"}) == pytest.approx(5**0.5)
+    assert own_length(model, "buffers", {"var"}) == own_length(model, "@c/buffers", {"var"}) == pytest.approx(3**0.5)
+
+
+def test_what_is_measured_is_checked() -> None:
+    # Given an update with another shape, and one with an infinity, when they are measured, then they are rejected
+    with pytest.raises(UpdateRejectedError, match=r"array 'bias' is F32 \(3,\), the model's is F32 \(2,\)"):
+        measure_update(changed(bias=np.zeros(3, np.float32)), SPEC, MODEL, ())
+    with pytest.raises(UpdateRejectedError, match="array 'weights' has values that are NaN or infinite"):
+        measure_update(changed(weights=np.full((2, 3), np.inf)), SPEC, MODEL, ())
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", ">f8"])
+@pytest.mark.parametrize("size", [0, 1, 2**13 - 1, 2**13, 2**16 + 2**13 + 5, 2**17])
+def test_changes_of_any_size_have_their_length(dtype: str, size: int) -> None:
+    # Given numbers that differ from the model's by noise
+    rng = np.random.default_rng(size)
+    start = rng.standard_normal(size).astype(dtype)
+    values = (start + rng.standard_normal(size)).astype(dtype)
+    # When they are measured, then five digits are those of float64
+    exact = np.sum((values.astype(np.float64) - start.astype(np.float64)) ** 2)
+    assert squared_change(values, start) == pytest.approx(exact, rel=1e-5)
+    assert squared_change(values, None) == pytest.approx(np.sum(values.astype(np.float64) ** 2), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "huge", "length"),
+    [("f2", 6e4, 1.2e5), ("f4", 1e30, 2e30), ("f4", 3.4e38, 6.8e38), ("f8", 1e100, 2e100), ("f8", 1e300, 2e120)],
+)
+def test_numbers_whose_squares_overflow_have_a_length(dtype: str, huge: float, length: float) -> None:
+    # Given four numbers so large that their squares are beyond their dtype; beyond 1e120 they count as that
+    values = np.full(4, huge, dtype)
+    # When they are measured, then the length is finite: √4 times each
+    for start in (None, np.ones(4, dtype)):
+        square = squared_change(values, start)
+        assert square is not None
+        assert math.sqrt(square) == pytest.approx(length, rel=1e-3)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+def test_what_is_no_number_has_no_length(dtype: str, bad: float) -> None:
+    # Given one value among many that is no number, beside one that is very large
+    values = np.zeros(2**16 + 3, dtype)
+    values[0], values[-1] = np.finfo(dtype).max, bad
+    # When they are measured, then there is no length
+    assert squared_change(values, np.zeros_like(values)) is None
+    assert squared_change(values, None) is None
+
+
+def test_numbers_that_started_from_no_number_are_as_long_as_can_be() -> None:
+    # Given a model of a user's own that begins with an infinity, when an update of numbers is measured, then it passes
+    assert squared_change(np.zeros(2), np.array([np.inf, 0.0])) == 1e240
+    assert squared_change(np.zeros(2), np.array([np.nan, 0.0])) == 1e240
+
+
+def test_lengths_are_the_same_however_many_cores_there_are() -> None:
+    # Given processes in which BLAS may use one core and two
+    program = (
+        "import numpy as np; from verification.checks import squared_change;"
+        "print(squared_change(np.random.default_rng(0).standard_normal(2**18 + 9).astype('f4'), None).hex())"
+    )
+    # When both measure the same numbers, then they agree to the last bit
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": str(num_threads)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for num_threads in (1, 2)
+    }
+    assert len(found) == 1

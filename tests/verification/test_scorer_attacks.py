@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from tests.verification.cohort import HOSTILE, Attack, attacked_cohort, dropped_by, noise, nothing, scaled, sign_flip
-from verification import SCORERS, load_scorer
+from verification import SCORERS, Candidate, load_scorer
 
 SEEN: list[tuple[str, Attack]] = [
     ("norm", noise),
@@ -71,3 +74,19 @@ def test_scorers_change_nothing(scorer: str) -> None:
             values.flags.writeable = False
     # When it is scored, then nothing is written to, and everybody has a score
     assert sorted(load_scorer(scorer)(clients, about)) == sorted(each.client_id for each in clients)
+
+
+@pytest.mark.parametrize("scorer", sorted(SCORERS.keys() - {"holdout"}))
+def test_statistics_that_arent_trained_make_no_difference_to_a_score(scorer: str) -> None:
+    # Given an attacked cohort whose clients send variances too, a million times as long as what they trained
+    clients, about = attacked_cohort(sign_flip)
+    variances = np.random.default_rng(1).standard_normal((len(clients) + 1, 100)) * 1e6
+    sent = [
+        Candidate(each.client_id, {**each.parameters, "variance": variance}, each.num_examples, each.num_steps)
+        for each, variance in zip(clients, variances[1:], strict=True)
+    ]
+    model = {**about.global_parameters, "variance": variances[0]}
+    root = {**(about.train_root or dict)(), "variance": -variances[0]}
+    measured = replace(about, global_parameters=model, train_root=lambda: root, buffers=frozenset({"variance"}))
+    # When they are scored, then the scores are those without variances, to the last bit
+    assert load_scorer(scorer)(sent, measured) == load_scorer(scorer)(clients, about)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.verification.cohort import candidates, context
+from tests.verification.cohort import candidate, candidates, context
 from verification import ScoringContext, ScoringError
 from verification.fltrust import score_fltrust
 from verification.thresholds import default_threshold, kept
@@ -92,6 +92,26 @@ def test_root_training_that_changed_nothing_is_an_error() -> None:
     # Given training that returns the global model, when clients are scored, then it says so
     with pytest.raises(ScoringError, match="training on the root data changed nothing"):
         score_fltrust(candidates(a=[1, 0]), context(train_root=lambda: {"w": np.zeros(2)}))
+
+
+@pytest.mark.parametrize(("dtype", "huge"), [(np.float32, 3.4e38), (np.float64, 1e300)])
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("place", range(5))
+def test_one_of_five_with_the_largest_numbers_is_dropped_and_changes_no_honest_verdict(
+    dtype: type, huge: float, sign: int, place: int
+) -> None:
+    # Given five clients whose deltas are (3, 4) and a little of their own, one of which sends the largest numbers
+    deltas = [[3.0, 4.0], [3.1, 4.0], [3.0, 4.1], [2.9, 4.0], [3.0, 3.9]]
+    deltas[place] = [sign * huge, sign * huge]
+    names = ["a", "b", "c", "d", "e"]
+    cohort = [candidate(name, w=np.array(delta, dtype)) for name, delta in zip(names, deltas, strict=True)]
+    about = context({"w": np.zeros(2, dtype)}, train_root=lambda: {"w": np.array([3, 4], dtype)})
+    # When they are scored
+    scores = score_fltrust(cohort, about)
+    # Then the honest have cosines of nearly 1, and lengths up to 5.1 where 5 are allowed; the one has no trust
+    assert all(scores[name] > 0.96 for name in names if name != names[place])
+    assert scores[names[place]] < 1e-60
+    assert kept(scores, default_threshold("fltrust")) == set(names) - {names[place]}
 
 
 @given(points=POINTS, hostile=POINTS)

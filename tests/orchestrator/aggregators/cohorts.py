@@ -10,7 +10,8 @@ import numpy as np
 from orchestrator.aggregators import AGGREGATORS, AggregatorContext, WeightedUpdate, load_aggregator
 from tasks.arrays import Array, Arrays
 
-NAMES = sorted(AGGREGATORS)
+NAMES = sorted(AGGREGATORS.keys() - {"fltrust"})
+"""Those that make do with the updates; ``fltrust`` needs root data, and has its tests for itself."""
 ROBUST = [name for name in NAMES if name != "mean"]
 
 
@@ -21,11 +22,15 @@ def updates_of(*rows: Any, weights: Sequence[float] | None = None, dtype: Any = 
 
 
 def context_of(
-    updates: Sequence[WeightedUpdate], origin: Arrays | None = None, num_hostile: int | None = None, trim: float = 0.2
+    updates: Sequence[WeightedUpdate],
+    origin: Arrays | None = None,
+    num_hostile: int | None = None,
+    trim: float = 0.2,
+    **rest: Any,
 ) -> AggregatorContext:
     """A context whose model is ``origin``, or zeros."""
     zeros = {name: np.zeros_like(values) for name, values in updates[0].parameters.items()}
-    return AggregatorContext(zeros if origin is None else origin, num_hostile, trim)
+    return AggregatorContext(zeros if origin is None else origin, num_hostile, trim, **rest)
 
 
 def aggregate(name: str, updates: Sequence[WeightedUpdate], **about: Any) -> Array:

@@ -233,3 +233,27 @@ def test_any_number_of_updates_will_do_where_nobody_says_how_many_are_hostile(
 def test_the_mean_isnt_asked_how_many_are_hostile() -> None:
     # Given scorers that want to know, when the mean is taken of what they left, then it doesn't mind
     assert aggregate("mean", updates_of([1.0], [3.0]), num_hostile=3).tolist() == [2.0]
+
+
+@pytest.mark.parametrize("name", ["krum", "multi_krum", "bulyan", "geometric_median", "centered_clipping"])
+def test_what_isnt_trained_has_no_say_in_who_is_chosen(name: str) -> None:
+    # Given seven clients, and one whose weights are far off, with statistics that say the opposite; and a set's, too
+    rows = [[0.0, 1.0], [0.1, 1.0], [0.2, 1.0], [0.3, 1.0], [0.4, 1.0], [0.5, 1.0], [90.0, 1.0]]
+    statistics = [1e6, -1e6, 2e6, 5.0, -3e6, 4e6, 5.0]
+    updates = [
+        WeightedUpdate({"@c/mean": np.array([mean]), "mean": np.array([mean]), "w": np.array(row)}, 1.0)
+        for row, mean in zip(rows, statistics, strict=True)
+    ]
+    origin = {"mean": np.zeros(1), "w": np.zeros(2)}
+    # When they are aggregated
+    context = context_of(updates, origin, num_hostile=1, buffers=frozenset({"mean"}))
+    aggregated = load_aggregator(name)(updates, context)
+    # Then the weights are what they are without statistics
+    alone = [WeightedUpdate({"w": update.parameters["w"]}, 1.0) for update in updates]
+    expected = load_aggregator(name)(alone, context_of(alone, {"w": origin["w"]}, num_hostile=1))
+    assert aggregated["w"].tolist() == expected["w"].tolist()
+    assert aggregated["w"][0] < 0.5
+    # And the statistics are the median of all
+    if name != "bulyan":  # which takes them of the chosen, place by place
+        assert aggregated["mean"].tolist() == aggregated["@c/mean"].tolist() == [5.0]
+    assert list(aggregated) == ["@c/mean", "mean", "w"]

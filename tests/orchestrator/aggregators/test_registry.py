@@ -12,7 +12,7 @@ def test_aggregators_are_found_by_name_or_are_the_users_own() -> None:
     # Given the registry, when names are looked for, then each is a function of its own
     found = {name: load_aggregator(name) for name in AGGREGATORS}
     assert found["mean"] is aggregate_mean
-    assert len(set(found.values())) == 8
+    assert len(set(found.values())) == 9
     assert load_aggregator("orchestrator.aggregators.krum:aggregate_krum") is aggregate_krum
 
 
@@ -21,8 +21,8 @@ def test_an_unknown_aggregator_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(UnknownNameError) as raised:
         load_aggregator("medain")
     assert str(raised.value) == (
-        "unknown aggregator 'medain': did you mean 'median'? known are bulyan, centered_clipping, geometric_median, "
-        "krum, mean, median, multi_krum, trimmed_mean, or your own as module:name"
+        "unknown aggregator 'medain': did you mean 'median'? known are bulyan, centered_clipping, fltrust, "
+        "geometric_median, krum, mean, median, multi_krum, trimmed_mean, or your own as module:name"
     )
 
 

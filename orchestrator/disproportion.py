@@ -1,0 +1,112 @@
+"""Updates that are out of all proportion to the others of their round: always dropped, whatever else judges them.
+
+Where a round's updates are added up as they come, the others are not all there yet. Then an update is judged among
+those of ``NUM_BEFORE`` slots up to the end of its own group of slots, in their order: what has come later, or sooner
+than its turn, makes no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from orchestrator.records import SlotRecord
+from orchestrator.running_sum import AT_ONCE
+from tasks.arrays import Arrays
+from verification.checks import own_length
+from verification.proportion import LEAST_TO_COMPARE, out_of_proportion
+
+NUM_BEFORE = 64
+"""Slots among which an update is judged where updates are added up as they come; its own group's are the last."""
+
+RecordOf = Callable[[str], SlotRecord | None]
+"""From a client's id to the record of its slot; None if that isn't filled yet."""
+
+
+def drop_disproportionate(
+    records: Mapping[str, SlotRecord], model: Arrays, buffers: frozenset[str]
+) -> dict[str, SlotRecord]:
+    """Return the records, those rejected whose updates are out of all proportion to the others'."""
+    return rejected(records, _judged(records, model, buffers))
+
+
+def rejected(records: Mapping[str, SlotRecord], reasons: Mapping[str, str]) -> dict[str, SlotRecord]:
+    """Return the records, those rejected for which there are reasons."""
+    return {
+        client_id: record.rejected(reasons[client_id]) if client_id in reasons else record
+        for client_id, record in records.items()
+    }
+
+
+class InOrder:
+    """Judges the updates of a round in the order of their slots.
+
+    Args:
+        order: Ids of the clients in the order of their slots.
+        record_of: What is known of a slot.
+        model: The model that the round started from.
+        buffers: Names of its arrays that aren't trained.
+        is_over: Whether no other slot will be filled, or added.
+    """
+
+    def __init__(
+        self, order: Sequence[str], record_of: RecordOf, model: Arrays, buffers: frozenset[str], *, is_over: bool
+    ) -> None:
+        self._order = order
+        self._record_of = record_of
+        self._model = model
+        self._buffers = buffers
+        self._is_over = is_over
+        self._known: dict[int, dict[str, str]] = {}
+
+    def reasons(self, index: int) -> Mapping[str, str] | None:
+        """Return who of the slot's group is out of proportion, and why; None as long as too little is known.
+
+        Fewer than three updates are too few to judge by: then the groups that follow are waited for.
+        """
+        group = index // AT_ONCE
+        if group not in self._known:
+            among = self._among(group)
+            if among is None:
+                return None
+            own = set(self._order[group * AT_ONCE :][:AT_ONCE])
+            found = _judged(among, self._model, self._buffers)
+            self._known[group] = {client_id: reason for client_id, reason in found.items() if client_id in own}
+        return self._known[group]
+
+    def all_reasons(self) -> dict[str, str]:
+        """Return who of all is out of proportion, and why, when the round is over."""
+        found: dict[str, str] = {}
+        for index in range(0, len(self._order), AT_ONCE):
+            found |= self.reasons(index) or {}
+        return found
+
+    def _among(self, group: int) -> dict[str, SlotRecord] | None:
+        """Return the records by which a group is judged; None if one of them isn't there yet."""
+        end = (group + 1) * AT_ONCE
+        while True:
+            if end > len(self._order) and not self._is_over:
+                return None
+            found = self._filled(self._order[max(0, end - NUM_BEFORE) : end])
+            if found is None:
+                return None
+            if sum(record.is_accepted for record in found.values()) >= LEAST_TO_COMPARE:
+                return found
+            if end >= len(self._order):
+                return found if self._is_over else None
+            end += AT_ONCE
+
+    def _filled(self, slots: Sequence[str]) -> dict[str, SlotRecord] | None:
+        """Return the records of slots; None if one of them isn't there yet: the last are looked at first."""
+        found: dict[str, SlotRecord] = {}
+        for client_id in reversed(slots):
+            record = self._record_of(client_id)
+            if record is not None:
+                found[client_id] = record
+            elif not self._is_over:
+                return None
+        return found
+
+
+def _judged(records: Mapping[str, SlotRecord], model: Arrays, buffers: frozenset[str]) -> dict[str, str]:
+    accepted = {client_id: record.lengths for client_id, record in records.items() if record.is_accepted}
+    return out_of_proportion(accepted, lambda part: own_length(model, part, buffers))
