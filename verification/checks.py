@@ -86,7 +86,7 @@ def measure_update(update: Arrays, spec: Spec, model: Arrays, buffers: Collectio
     return in_short(squares)
 
 
-def own_length(model: Arrays, part: str, buffers: Collection[str]) -> float:
+def own_length(part: str, model: Arrays, buffers: Collection[str]) -> float:
     """Return the L2 length of a part of the model itself; of a set, which the model has not, what it belongs to."""
     own_part = parts_of(part)[1] or PARAMETERS
     floats = {name: values for name, values in model.items() if values.dtype.kind == "f"}
@@ -122,7 +122,8 @@ def squared_change(values: Array, start: Array | None) -> float | None:
         return total
     if not is_finite(values):
         return None
-    exact = float(lengths([{"": values}], {"": np.zeros_like(values) if start is None else start})[0]) ** 2
+    origin = np.broadcast_to(np.zeros((), values.dtype), values.shape) if start is None else start
+    exact = float(lengths([{"": values}], {"": origin})[0]) ** 2
     return exact if math.isfinite(exact) else LARGEST**2  # the model itself is not finite
 
 
