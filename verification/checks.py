@@ -14,7 +14,7 @@ from verification.geometry import LARGEST, lengths
 from verification.proportion import PARAMETERS, in_short, part_of
 
 _BLOCK = 2**18
-_CACHED = 2**16
+_CACHED = 2**17
 """Elements whose changes are taken at a time: they stay in a core's cache until they are summed."""
 _ROW = 2**13
 """Elements that BLAS sums at a time: from 10,000 on it shares them out to the cores, and the last digits with them."""
