@@ -13,6 +13,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.running_sum import RunningSum
 from orchestrator.taking_in import kept_record, update_path
 from tasks import arrays, sets
+from verification.checks import own_length
 
 KEPT_BYTES = 10**9
 """Bytes of updates that are kept in files until their round closes: averaged all at once they take less time."""
@@ -44,7 +45,8 @@ def add_up(folder: RunFolder, opened: OpenRound, *, all_of_them: bool = False) -
     number, algorithm, order = opened.round_number, load_algorithm(folder.config().algorithm), list(opened.cohort)
     model = arrays.map_file(folder.checkpoint(number - 1))
     record_of = functools.partial(kept_record, folder, number)
-    in_order = InOrder(order, record_of, model, folder.buffers(), is_over=all_of_them)
+    own = functools.partial(own_length, model=model, buffers=folder.buffers())
+    in_order = InOrder(order, record_of, own, is_over=all_of_them)
 
     def weight(client_id: str) -> float | None:
         record = record_of(client_id)

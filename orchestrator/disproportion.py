@@ -11,9 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.records import SlotRecord
 from orchestrator.running_sum import AT_ONCE
-from tasks.arrays import Arrays
-from verification.checks import own_length
-from verification.proportion import LEAST_TO_COMPARE, out_of_proportion
+from verification.proportion import LEAST_TO_COMPARE, OwnLength, out_of_proportion
 
 NUM_BEFORE = 64
 """Slots among which an update is judged where updates are added up as they come; its own group's are the last."""
@@ -22,11 +20,9 @@ RecordOf = Callable[[str], SlotRecord | None]
 """From a client's id to the record of its slot; None if that isn't filled yet."""
 
 
-def drop_disproportionate(
-    records: Mapping[str, SlotRecord], model: Arrays, buffers: frozenset[str]
-) -> dict[str, SlotRecord]:
+def drop_disproportionate(records: Mapping[str, SlotRecord], own_length: OwnLength) -> dict[str, SlotRecord]:
     """Return the records, those rejected whose updates are out of all proportion to the others'."""
-    return rejected(records, _judged(records, model, buffers))
+    return rejected(records, _judged(records, own_length))
 
 
 def rejected(records: Mapping[str, SlotRecord], reasons: Mapping[str, str]) -> dict[str, SlotRecord]:
@@ -43,18 +39,14 @@ class InOrder:
     Args:
         order: Ids of the clients in the order of their slots.
         record_of: What is known of a slot.
-        model: The model that the round started from.
-        buffers: Names of its arrays that aren't trained.
+        own_length: From a part to the length of the model that the round started from.
         is_over: Whether no other slot will be filled, or added.
     """
 
-    def __init__(
-        self, order: Sequence[str], record_of: RecordOf, model: Arrays, buffers: frozenset[str], *, is_over: bool
-    ) -> None:
+    def __init__(self, order: Sequence[str], record_of: RecordOf, own_length: OwnLength, *, is_over: bool) -> None:
         self._order = order
         self._record_of = record_of
-        self._model = model
-        self._buffers = buffers
+        self._own_length = own_length
         self._is_over = is_over
         self._known: dict[int, dict[str, str]] = {}
 
@@ -69,7 +61,7 @@ class InOrder:
             if among is None:
                 return None
             own = set(self._order[group * AT_ONCE :][:AT_ONCE])
-            found = _judged(among, self._model, self._buffers)
+            found = _judged(among, self._own_length)
             self._known[group] = {client_id: reason for client_id, reason in found.items() if client_id in own}
         return self._known[group]
 
@@ -82,11 +74,11 @@ class InOrder:
 
     def _among(self, group: int) -> dict[str, SlotRecord] | None:
         """Return the records by which a group is judged; None if one of them isn't there yet."""
-        end = (group + 1) * AT_ONCE
+        begin, end = group * AT_ONCE, (group + 1) * AT_ONCE
         while True:
             if end > len(self._order) and not self._is_over:
                 return None
-            found = self._filled(self._order[max(0, end - NUM_BEFORE) : end])
+            found = self._filled(self._order[max(0, min(begin, end - NUM_BEFORE)) : end])
             if found is None:
                 return None
             if sum(record.is_accepted for record in found.values()) >= LEAST_TO_COMPARE:
@@ -107,6 +99,6 @@ class InOrder:
         return found
 
 
-def _judged(records: Mapping[str, SlotRecord], model: Arrays, buffers: frozenset[str]) -> dict[str, str]:
+def _judged(records: Mapping[str, SlotRecord], own_length: OwnLength) -> dict[str, str]:
     accepted = {client_id: record.lengths for client_id, record in records.items() if record.is_accepted}
-    return out_of_proportion(accepted, lambda part: own_length(model, part, buffers))
+    return out_of_proportion(accepted, own_length)

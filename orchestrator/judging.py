@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from verification import (
     score_of_global,
     scores_alone,
 )
+from verification.checks import own_length
 from verification.thresholds import Threshold, kept, load_threshold
 
 logger = logging.getLogger(__name__)
@@ -84,11 +86,11 @@ def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> d
 
 
 def _drop_disproportionate(case: Case, records: Mapping[str, SlotRecord]) -> dict[str, SlotRecord]:
-    opened, buffers = case.folder.open_round(), case.folder.buffers()
-    model = arrays.map_file(case.folder.checkpoint(case.round_number - 1))
+    opened, model = case.folder.open_round(), arrays.map_file(case.folder.checkpoint(case.round_number - 1))
+    own = functools.partial(own_length, model=model, buffers=case.folder.buffers())
     if opened is None or not adds_up(case.config, opened):
-        return drop_disproportionate(records, model, buffers)
-    in_order = InOrder(list(opened.cohort), records.get, model, buffers, is_over=True)
+        return drop_disproportionate(records, own)
+    in_order = InOrder(list(opened.cohort), records.get, own, is_over=True)
     return rejected(records, in_order.all_reasons())
 
 

@@ -16,7 +16,7 @@ from verification.proportion import PARAMETERS, in_short, part_of
 _BLOCK = 2**18
 LARGEST_WHOLE = 2**53
 """Means are taken in float64, which holds every whole number up to this, and beyond it one of two at the most."""
-_CACHED = 2**16
+_CACHED = 2**17
 """Elements whose changes are taken at a time: they stay in a core's cache until they are summed."""
 _ROW = 2**13
 """Elements that BLAS sums at a time: from 10,000 on it shares them out to the cores, and the last digits with them."""
@@ -100,7 +100,7 @@ def too_large_whole(arrays: Arrays) -> str:
     return ""
 
 
-def own_length(model: Arrays, part: str, buffers: Collection[str]) -> float:
+def own_length(part: str, model: Arrays, buffers: Collection[str]) -> float:
     """Return the L2 length of a part of the model itself; of a set, which the model has not, what it belongs to."""
     own_part = parts_of(part)[1] or PARAMETERS
     floats = {name: values for name, values in model.items() if values.dtype.kind == "f"}
@@ -136,7 +136,8 @@ def squared_change(values: Array, start: Array | None) -> float | None:
         return total
     if not is_finite(values):
         return None
-    exact = float(lengths([{"": values}], {"": np.zeros_like(values) if start is None else start})[0]) ** 2
+    origin = np.broadcast_to(np.zeros((), values.dtype), values.shape) if start is None else start
+    exact = float(lengths([{"": values}], {"": origin})[0]) ** 2
     return exact if math.isfinite(exact) else LARGEST**2  # the model itself is not finite
 
 

@@ -35,6 +35,8 @@ goes farther. That is for scorers to judge, which are asked for; this can't be t
 
 Lengths = Mapping[str, float]
 """L2 length of what changed, by part."""
+OwnLength = Callable[[str], float]
+"""From a part to the L2 length of that part of the model itself: :func:`verification.checks.own_length`."""
 
 
 def part_of(name: str, buffers: Collection[str]) -> str:
@@ -54,7 +56,7 @@ def described(part: str, length: float) -> str:
     return f"its change of the {part} has length {length:.3g}"
 
 
-def out_of_proportion(lengths_of: Mapping[str, Lengths], own_length: Callable[[str], float]) -> dict[str, str]:
+def out_of_proportion(lengths_of: Mapping[str, Lengths], own_length: OwnLength) -> dict[str, str]:
     """Return whose updates are out of all proportion, and why.
 
     One is if a part of it is longer than ``MOST_TIMES_MEDIAN`` times the median of all updates', and longer than

@@ -373,6 +373,30 @@ class WithState(Pull):
         return frozenset({"steps"})
 
 
+def moved_by_qfedavg(path: Path, mean: float) -> list[float]:
+    """Where q-FedAvg takes a model whose clients say that a statistic of it is this."""
+    folder = RunFolder.create(path / "run", run_config(algorithm="qfedavg"))
+    folder.save_buffers({"mean"})
+    arrays.write_file(folder.checkpoint(0), {"mean": np.full(3, 50.0), "point": np.zeros(3)})
+    parts, chunks = [], MemoryChunks()
+    for client_id, first in (("anna", 3.0), ("bert", 4.0)):
+        order = train_order(client_id)
+        update = {"mean": np.full(3, mean), "point": np.array([first, 0, 0])}
+        answer = trained(order, publish_update(chunks, order, update), metrics={"start_loss": 1.0})
+        parts.append(take_in(folder, chunks, 1, answer))
+    assert close_round(folder, 1, parts).status == "closed"
+    model = arrays.map_file(folder.checkpoint(1))
+    assert model["mean"].tolist() == pytest.approx([mean] * 3)
+    return [float(value) for value in model["point"]]
+
+
+def test_how_far_clients_went_is_how_far_they_went_in_what_is_trained(tmp_path: Path) -> None:
+    # Given an algorithm whose step is the shorter the longer the updates are, and a statistic that is far longer
+    # When it aggregates clients that agree with the model on the statistic, and clients that don't
+    # Then what is trained goes as far
+    assert moved_by_qfedavg(tmp_path / "a", 50.0) == moved_by_qfedavg(tmp_path / "b", 90.0)
+
+
 def fail_to_step(server: ServerRound) -> tuple[Arrays, State]:
     raise ZeroDivisionError("no luck")
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from random import Random
 
 import numpy as np
@@ -11,9 +12,10 @@ from orchestrator.disproportion import NUM_BEFORE, InOrder, drop_disproportionat
 from orchestrator.records import SlotRecord
 from orchestrator.running_sum import AT_ONCE
 from tasks.messages import Status
+from verification.checks import own_length
 
 MODEL = {"mean": np.full(3, 100.0), "w": np.array([0.6, 0.8])}
-BUFFERS = frozenset({"mean"})
+OWN = partial(own_length, model=MODEL, buffers={"mean"})
 REASON = "its change of the parameters has length 1e+30, the median of all is 1: at most 100 is allowed"
 
 
@@ -23,7 +25,7 @@ def accepted(length: float, status: Status = Status.TRAINED) -> SlotRecord:
 
 def in_order(records: Mapping[str, SlotRecord], num_slots: int, *, is_over: bool = False) -> InOrder:
     order = [str(number) for number in range(num_slots)]
-    return InOrder(order, records.get, MODEL, BUFFERS, is_over=is_over)
+    return InOrder(order, records.get, OWN, is_over=is_over)
 
 
 def test_one_out_of_proportion_is_rejected_with_the_reason_and_the_others_stay_as_they_are() -> None:
@@ -36,7 +38,7 @@ def test_one_out_of_proportion_is_rejected_with_the_reason_and_the_others_stay_a
         "emil": SlotRecord(status=Status.REJECTED, reason="another", lengths={"parameters": 1e30}),
     }
     # When they are judged, then the one is rejected, and has no say in what the others' median is but as one of four
-    judged = drop_disproportionate(records, MODEL, BUFFERS)
+    judged = drop_disproportionate(records, OWN)
     assert judged.pop("bert") == SlotRecord(status=Status.REJECTED, reason=REASON, lengths={"parameters": 1e30})
     assert judged == {client_id: record for client_id, record in records.items() if client_id != "bert"}
 
@@ -45,10 +47,10 @@ def test_a_part_is_compared_with_that_part_of_the_model() -> None:
     # Given three clients that moved nothing, and one that moved statistics less than ten times the model's: 1732
     records = {name: SlotRecord(status=Status.TRAINED, lengths={"buffers": 0.0, "parameters": 0.0}) for name in "abc"}
     moved = SlotRecord(status=Status.TRAINED, lengths={"buffers": 1732.0, "parameters": 0.0})
-    assert drop_disproportionate({**records, "d": moved}, MODEL, BUFFERS)["d"] == moved
+    assert drop_disproportionate({**records, "d": moved}, OWN)["d"] == moved
     # When another moved what is trained as far, which is 1 long, then that is out of proportion
     far = SlotRecord(status=Status.TRAINED, lengths={"buffers": 0.0, "parameters": 1732.0})
-    assert drop_disproportionate({**records, "d": far}, MODEL, BUFFERS)["d"].status is Status.REJECTED
+    assert drop_disproportionate({**records, "d": far}, OWN)["d"].status is Status.REJECTED
 
 
 def test_a_group_of_slots_is_judged_when_all_of_it_has_come() -> None:
@@ -82,6 +84,13 @@ def test_where_a_group_has_too_few_updates_those_that_follow_are_waited_for() ->
     assert in_order(records, 24).reasons(3) == {"3": REASON}
     # And when no more are to come, two can't be
     assert in_order(records, 8, is_over=True).reasons(3) == {}
+
+
+def test_a_group_that_is_waited_for_is_judged_however_far_the_next_updates_are() -> None:
+    # Given a hundred and four slots whose only updates are in the first eight, one of them nonsense, and in the last
+    records = {str(number): SlotRecord(status=Status.LOST) for number in range(104)}
+    records |= {"1": accepted(1e30), "2": accepted(1), "103": accepted(1)}
+    assert in_order(records, 104).reasons(1) == {"1": REASON}
 
 
 def test_a_group_is_judged_among_the_slots_before_it_but_not_all_of_them() -> None:
