@@ -78,9 +78,10 @@ def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> d
     if not case.config.verify:
         return judged
     judged = rejected(judged, outlying_sets({name: each.lengths for name, each in judged.items() if each.is_accepted}))
-    candidates = _candidates(case, judged)
+    scored = judged
     for scorer, threshold in case.config.scorers():
-        if candidates:
+        # Mapped anew for each: a scorer is a user's code, and may write to what it is given.
+        if candidates := _candidates(case, scored):
             judged = _apply(case, scorer, threshold, candidates, judged, peers)
     return judged
 

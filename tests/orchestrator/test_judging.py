@@ -16,7 +16,7 @@ from tasks import arrays
 from tasks.chunks import MemoryChunks
 from tasks.messages import Status
 from tasks.workload import Evaluation
-from tests.support import Pull, publish_update, run_config, train_order, trained
+from tests.support import Pull, added_in_place, publish_update, run_config, train_order, trained
 from verification import Candidate, ScoringContext, alone
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
@@ -146,3 +146,20 @@ def test_an_update_whose_accuracy_is_none_does_not_keep_others_from_being_scored
     assert closed.answers["anna"].scores == {"holdout": 0.5}
     assert (closed.answers["anna"].status, closed.answers["bert"].status) == (Status.TRAINED, Status.REJECTED)
     assert closed.answers["bert"].reason == "holdout: nobody scored it"
+
+
+def scribbling(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
+    """Add 1 to every update, and say what its first element was."""
+    return {each.client_id: float(added_in_place(each.parameters["point"])[0]) - 1 for each in candidates}
+
+
+def test_a_scorer_that_writes_to_updates_changes_nobody_elses(tmp_path: Path) -> None:
+    # Given a run whose first scorer writes to what it is given
+    names = (f"{__name__}:scribbling", f"{__name__}:among_others", f"{__name__}:scribbling")
+    folder = folder_in(tmp_path, verify=names, threshold=("0",))
+    parts = [come(folder, "anna", 1.0), come(folder, "bert", 2.0)]
+    # When a round is closed, then the next scorer, and the mean, are those of the updates as they came
+    closed = close_round(folder, 1, parts)
+    assert closed.answers["anna"].scores[names[0]] == 1.0
+    assert closed.answers["bert"].scores[names[0]] == 2.0
+    assert arrays.map_file(folder.checkpoint(1))["point"][0] == 1.5
