@@ -15,6 +15,7 @@ from compressors.updates import packed_spec
 from orchestrator import judging
 from orchestrator.aggregators import TooFewUpdatesError, load_aggregator
 from orchestrator.judging import Case, judge
+from orchestrator.mixers import load_mixer
 from orchestrator.records import ACCEPTED, ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
@@ -47,6 +48,8 @@ def initialise(folder: RunFolder) -> Metrics:
     config = folder.config()
     load_algorithm(config.algorithm)
     load_aggregator(config.aggregator)
+    for mixer in config.mix:
+        load_mixer(mixer)
     compressor = load_compressor(config.compression)
     workload = _workload(config.workload)
     holdout = _holdout(config.workload, config.data)
