@@ -48,6 +48,19 @@ ROWS = (
     ("norm,fltrust", ""),
 )
 """Scorers and thresholds, as at ``--verify`` and ``--threshold``; without a threshold each has its default."""
+MIXED = (
+    ("nnm", "mean"),
+    ("nnm", "median"),
+    ("nnm", "trimmed_mean"),
+    ("nnm", "geometric_median"),
+    ("nnm", "krum"),
+    ("bucketing:2", "geometric_median"),
+)
+"""What is done before an aggregator, as at ``--mix``, and the aggregator."""
+VERIFIED = (("", "geometric_median"), ("nnm", "geometric_median"))
+"""Likewise for what ``--verify fltrust`` leaves. How many are hostile then nobody knows, so ``--num-hostile`` is 0."""
+IID, SKEWED = "iid", "dirichlet:0.3"
+"""How the digits are shared out, as at ``--split``: clients alike, and clients with few of the classes."""
 POINT = 0.01
 """How far below the run without the hostile is still as good."""
 MOST_OF_TEN = {"bulyan": 1}
@@ -67,6 +80,9 @@ class Trial:
         is_without_hostile: Whether those who would be hostile are left out.
         threshold: As at ``--threshold``; empty for the scorer's default.
         aggregator: As at ``--aggregator``.
+        mix: As at ``--mix``; empty for none.
+        num_hostile: As at ``--num-hostile``.
+        split: As at ``--split``.
     """
 
     attack: str
@@ -75,6 +91,9 @@ class Trial:
     is_without_hostile: bool = False
     threshold: str = ""
     aggregator: str = "mean"
+    mix: str = ""
+    num_hostile: int = NUM_HOSTILE
+    split: str = IID
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,20 +127,21 @@ def client_id(index: int) -> str:
 def run_trial(trial: Trial) -> Outcome:
     """Carry out a trial."""
     with tempfile.TemporaryDirectory() as path:
-        folder = simulate(_config(trial), _participants(trial), Path(path))
+        folder = simulate(_config(trial), participants(trial), Path(path))
         return _outcome(folder, set() if trial.is_without_hostile else hostile_ids(trial.seed))
 
 
 def _config(trial: Trial) -> RunConfig:
     return RunConfig(
         run_id="attacks",
-        workload="digits",
+        workload=f"digits,split={trial.split}",
         num_clients=NUM_CLIENTS - NUM_HOSTILE * trial.is_without_hostile,
         rounds=ROUNDS,
         verify=_names(trial.scorer),
         threshold=_names(trial.threshold),
         aggregator=trial.aggregator,
-        num_hostile=MOST_OF_TEN.get(trial.aggregator, NUM_HOSTILE),
+        mix=_names(trial.mix),
+        num_hostile=trial.num_hostile,
         seed=trial.seed,
         evaluate_clients=False,
         max_failed_rounds=ROUNDS + 1,
@@ -132,15 +152,19 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def _participants(trial: Trial) -> dict[str, Participant]:
+def participants(trial: Trial) -> dict[str, Participant]:
+    """Return a trial's clients by id, with the digits and the workload of each."""
     hostile = hostile_ids(trial.seed)
+    attack = ATTACKS.get(trial.attack)
+    parts = {client_id(index): Part(index, NUM_CLIENTS) for index in range(NUM_CLIENTS)}
     found = {}
-    for index in range(NUM_CLIENTS):
-        name, part = client_id(index), Part(index, NUM_CLIENTS)
+    for name, part in parts.items():
+        honest = Digits(split=trial.split)
         if name not in hostile:
-            found[name] = Participant(part, Digits())
+            found[name] = Participant(part, honest)
         elif not trial.is_without_hostile:
-            found[name] = Participant(part, ATTACKS[trial.attack](Digits()) if trial.attack else Digits())
+            of_one = attack is not None and attack.shares_data
+            found[name] = Participant(parts[min(hostile)] if of_one else part, attack(honest) if attack else honest)
     return found
 
 
@@ -175,13 +199,38 @@ def _be_quiet() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """What clients do, and how their data is shared out.
+
+    Attributes:
+        attack: A name of ``ATTACKS``; empty if all clients are honest.
+        split: As at ``--split``.
+    """
+
+    attack: str = ""
+    split: str = IID
+
+    def trial(self, row: Trial, seed: int) -> Trial:
+        """Return the trial of a row's cell."""
+        return replace(row, attack=self.attack, split=self.split, seed=seed)
+
+    def reference(self, seed: int) -> Trial:
+        """Return what cells are compared with: the run without the hostile, or of skewed data the mean of all."""
+        return Trial("", "", seed, is_without_hostile=self.split == IID, split=self.split)
+
+
+ATTACKED = {attack or "all honest": Column(attack) for attack in ("", *ATTACKS)}
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table of outcomes: a row a way to stand attacks, a column an attack.
 
     Attributes:
         name: Of the markers of its place, and of its file of results.
         heading: Over the rows' names.
-        rows: A row's name, and its trial, to be filled in with attack and seed.
+        rows: A row's name, and its trial, to be filled in by the column.
+        columns: Likewise the columns.
         page: The page of docs that it is on.
         tells_rejected: Whether cells have the shares that were rejected.
     """
@@ -189,6 +238,7 @@ class Table:
     name: str
     heading: str
     rows: Mapping[str, Trial]
+    columns: Mapping[str, Column]
     page: str
     tells_rejected: bool
 
@@ -199,10 +249,20 @@ def _named(scorer: str, threshold: str) -> str:
     return f"`{scorer}` `--threshold {threshold}`" if threshold else f"`{scorer}`"
 
 
-def _aggregator_named(aggregator: str) -> str:
-    if aggregator not in MOST_OF_TEN:
-        return f"`{aggregator}`"
-    return f"`{aggregator}` `--num-hostile {MOST_OF_TEN[aggregator]}`, for 3 it needs 15 updates"
+def _aggregator_rows() -> dict[str, Trial]:
+    """Return aggregators by themselves, behind mixing, and behind a scorer."""
+    rows = {}
+    for name in AGGREGATORS:
+        most = MOST_OF_TEN.get(name, NUM_HOSTILE)
+        told = "" if most == NUM_HOSTILE else f" `--num-hostile {most}`, for 3 it needs 15 updates"
+        rows[f"`{name}`{told}"] = Trial("", "", 0, aggregator=name, num_hostile=most)
+    for mix, name in MIXED:
+        rows[f"`{name}` `--mix {mix}`"] = Trial("", "", 0, aggregator=name, mix=mix)
+    for mix, name in VERIFIED:
+        mixing = f" `--mix {mix}`" if mix else ""
+        row = Trial("", "fltrust", 0, aggregator=name, mix=mix, num_hostile=0)
+        rows[f"`{name}`{mixing} `--verify fltrust`, no `--num-hostile`"] = row
+    return rows
 
 
 TABLES = {
@@ -213,13 +273,15 @@ TABLES = {
             _named(scorer, threshold): Trial("", scorer, 0, threshold=threshold)
             for scorer, threshold in (("", ""), *ROWS)
         },
+        ATTACKED,
         "verification.md",
         tells_rejected=True,
     ),
     "aggregators": Table(
         "aggregators",
         "`--aggregator`",
-        {_aggregator_named(name): Trial("", "", 0, aggregator=name) for name in AGGREGATORS},
+        _aggregator_rows(),
+        {**ATTACKED, f"all honest, `{SKEWED}`": Column(split=SKEWED)},
         "aggregators.md",
         tells_rejected=False,
     ),
@@ -229,30 +291,30 @@ TABLES = {
 
 def all_trials(tables: Iterable[Table], seeds: Sequence[int]) -> list[Trial]:
     """Return the trials of tables, each once."""
-    trials = [Trial("", "", seed, is_without_hostile=True) for seed in seeds]
+    trials = []
     for table in tables:
-        trials += [
-            replace(row, attack=attack, seed=seed)
-            for attack in ("", *ATTACKS)
-            for row in table.rows.values()
-            for seed in seeds
-        ]
+        for column in table.columns.values():
+            trials += [column.reference(seed) for seed in seeds]
+            trials += [column.trial(row, seed) for row in table.rows.values() for seed in seeds]
     return list(dict.fromkeys(trials))
 
 
 def written(table: Table, outcomes: Mapping[Trial, Outcome], seeds: Sequence[int]) -> str:
     """Return a table in Markdown."""
-    reference = mean(outcomes[Trial("", "", seed, is_without_hostile=True)].accuracy for seed in seeds)
-    attacks = ("", *ATTACKS)
+    references = {
+        name: mean(outcomes[column.reference(seed)].accuracy for seed in seeds)
+        for name, column in table.columns.items()
+    }
+    firsts = [f"{references[name]:.3f}" if column.split == IID else "–" for name, column in table.columns.items()]
     lines = [
-        f"| {table.heading} | {' | '.join(attack or 'all honest' for attack in attacks)} |",
-        f"|---|{'---|' * len(attacks)}",
-        f"| without them | {' | '.join([f'{reference:.3f}'] * len(attacks))} |",
+        f"| {table.heading} | {' | '.join(table.columns)} |",
+        f"|---|{'---|' * len(table.columns)}",
+        f"| without them | {' | '.join(firsts)} |",
     ]
     for name, row in table.rows.items():
         cells = [
-            _cell([outcomes[replace(row, attack=attack, seed=seed)] for seed in seeds], reference, table.tells_rejected)
-            for attack in attacks
+            _cell([outcomes[column.trial(row, seed)] for seed in seeds], references[heading], table.tells_rejected)
+            for heading, column in table.columns.items()
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

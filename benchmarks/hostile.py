@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tasks.arrays import Array, Arrays
+from tasks.arrays import Array, Arrays, encode
+from tasks.digests import Digest
 from tasks.messages import TrainOptions
-from tasks.seeds import generator
+from tasks.seeds import derive_seed, generator
 from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
 from workloads.digits import NUM_CLASSES
 from workloads.examples import Examples
@@ -23,6 +24,9 @@ class Hostile(Workload):
     Args:
         honest: The workload that it is said to train.
     """
+
+    shares_data: ClassVar[bool] = False
+    """Whether all hostile clients have the data of the first of them, by client id."""
 
     def __init__(self, honest: Workload) -> None:
         self.honest = honest
@@ -77,6 +81,12 @@ class WeakSignFlip(SignFlip):
     BOOST = 1.0
 
 
+class StrongSignFlip(SignFlip):
+    """Goes in the opposite direction, five times as far as it should."""
+
+    BOOST = 5.0
+
+
 class Noise(Hostile):
     """Sends the global model with Gaussian noise of standard deviation ``DEVIATION`` on it."""
 
@@ -108,11 +118,32 @@ class LabelFlip(Hostile):
         return replace(data, train=Examples(data.train.inputs, NUM_CLASSES - 1 - data.train.targets))
 
 
+class Copy(Hostile):
+    """Sends an honest update, to the last bit the one that its accomplices send.
+
+    All of them have the data of one, and train by a seed that they make of the model that all are given.
+    """
+
+    shares_data = True
+
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        """Train honestly, with the accomplices' seed in place of the client's own."""
+        digest = Digest()
+        for piece in encode(parameters):
+            digest.update(piece)
+        common = derive_seed(0, "copy", digest.hexdigest())
+        return self.honest.train(parameters, data, options, seed=common, budget=budget)
+
+
 ATTACKS: Mapping[str, type[Hostile]] = {
     "sign flip": SignFlip,
     "noise": Noise,
     "label flip": LabelFlip,
     "scaled": Scaled,
     "weak sign flip": WeakSignFlip,
+    "flip x5": StrongSignFlip,
+    "copy": Copy,
 }
-"""The last is the hardest to see."""
+"""The weak sign flip is the hardest to see."""

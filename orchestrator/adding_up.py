@@ -22,12 +22,14 @@ KEPT_BYTES = 10**9
 def adds_up(config: RunConfig, opened: OpenRound) -> bool:
     """Say whether the updates of a round are added up as they come.
 
-    They are large, no scorer asks for them again, their mean is wanted, and what one weighs doesn't depend on others.
+    They are large, no scorer or mixer asks for them again, their mean is wanted, and what one weighs doesn't depend
+    on others.
     """
     return (
         opened.is_crowded
         and len(opened.cohort) * opened.parameters.size_bytes > KEPT_BYTES
         and config.aggregator == "mean"
+        and not config.mix
         and not config.verify
         and config.weighting == "examples"
         and load_algorithm(config.algorithm).weigh in (by_examples, equally)

@@ -16,6 +16,7 @@ from orchestrator import judging
 from orchestrator.aggregators import AggregationError, asks_for_root, load_aggregator
 from orchestrator.config import RunConfig
 from orchestrator.judging import Case, judge
+from orchestrator.mixers import load_mixer
 from orchestrator.records import ACCEPTED, ClosedRound, Evaluated, FilledSlot, HandedOut, PeerScores, SlotRecord
 from orchestrator.root_data import root_training
 from orchestrator.run_folder import RunFolder
@@ -45,6 +46,8 @@ def initialise(folder: RunFolder) -> Evaluated:
     config = folder.config()
     load_algorithm(config.algorithm)
     load_aggregator(config.aggregator)
+    for mixer in config.mix:
+        load_mixer(mixer)
     compressor = load_compressor(config.compression)
     workload = _workload(config.workload)
     holdout = _holdout(config.workload, config.data)

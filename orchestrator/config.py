@@ -41,6 +41,9 @@ class RunConfig(BaseModel):
     """The algorithm's own hyperparameters, where they aren't its defaults."""
     aggregator: str = "mean"
     """Built-in aggregator or ``module:function``."""
+    mix: tuple[str, ...] = ()
+    """How updates are mixed before they are aggregated, step by step: ``NAME[:PARAMETER]`` of a built-in mixer, or
+    ``module:function``."""
     trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
     """Share of the values that ``trimmed_mean`` cuts off at each end; of seven updates 0.2 is one."""
     compression: str = "none"
@@ -64,9 +67,9 @@ class RunConfig(BaseModel):
     threshold: tuple[str, ...] = ()
     """A threshold for each scorer, or one for all; none: each scorer's default."""
     num_hostile: Annotated[int, Field(ge=0)] = 0
-    """How many clients of a cohort may be hostile, for the scorers and aggregators that want to know.
+    """How many clients of a cohort may be hostile, for the scorers, mixers and aggregators that want to know.
 
-    0 says nothing to an aggregator: it stands as many as it can.
+    0 says nothing to a mixer or an aggregator: it stands as many as it can.
     """
     options: TrainOptions = TrainOptions()
     """How clients train."""
@@ -117,16 +120,13 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_weighting(self) -> Self:
-        """Refuse to scale what a robust aggregator bounded by what clients claim."""
+        """Refuse to scale what a robust aggregator, or mixing, bounded by what clients claim."""
         is_robust = self.aggregator in AGGREGATORS and self.aggregator != "mean"
-        if self.weighting == "steps" and is_robust:
-            raise ValueError(
-                f"--weighting steps normalises a mean: with --aggregator {self.aggregator} only examples is allowed"
-            )
-        if self.algorithm in _SCALING and is_robust:
-            raise ValueError(
-                f"{self.algorithm} scales the mean by what clients claim: --aggregator {self.aggregator} isn't for it"
-            )
+        option = f"--mix {','.join(self.mix)}" if self.mix else f"--aggregator {self.aggregator}"
+        if self.weighting == "steps" and (is_robust or self.mix):
+            raise ValueError(f"--weighting steps normalises a mean: with {option} only examples is allowed")
+        if self.algorithm in _SCALING and (is_robust or self.mix):
+            raise ValueError(f"{self.algorithm} scales the mean by what clients claim: {option} isn't for it")
         return self
 
     @model_validator(mode="after")

@@ -21,6 +21,8 @@ from algorithms import ALGORITHMS, check_weighting, load_algorithm, settings_of
 from compressors import COMPRESSORS, NONE, load_compressor
 from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import PEERS, RunConfig
+from orchestrator.mixers import FORMS as MIX_FORMS
+from orchestrator.mixers import MIXERS, load_mixer
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import FORMS, SELECTORS, load_selector
 from orchestrator.session import carry_out
@@ -109,6 +111,16 @@ _DEFAULTS = RunConfig(run_id="")
     default=_DEFAULTS.trim,
     metavar="SHARE",
     help="Share of the values that trimmed_mean cuts off at each end, rounded down.",
+)
+@click.option(
+    "--mix",
+    callback=lambda _context, _parameter, value: _names(value),
+    metavar="NAME[,NAME…]",
+    default="",
+    show_default="none",
+    help="How updates are mixed before they are aggregated, step by step: "
+    f"{', '.join(MIX_FORMS.get(name, name) for name in MIXERS)}, or your own as module:function. Robust aggregators "
+    "stand more of what is mixed by nnm.",
 )
 @click.option(
     "--compression",
@@ -274,6 +286,8 @@ def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
     check_weighting(algorithm, options["weighting"])
     load_compressor(options["compression"])
     check_spec("aggregator", options["aggregator"], AGGREGATORS)
+    for mixer in options["mix"]:
+        load_mixer(mixer)
     load_selector(options["select"])
     for scorer in options["verify"]:
         check_spec("scorer", scorer, {**SCORERS, PEERS: PEERS})
@@ -302,37 +316,12 @@ def _config(run_id: str, options: dict[str, Any]) -> RunConfig:
             options=TrainOptions(
                 epochs=options["epochs"], batch_size=options["batch_size"], learning_rate=options["learning_rate"]
             ),
-            **{name: options[name] for name in _SAME_NAME},
+            **{name: options[name] for name in RunConfig.model_fields if name in options and name != "data"},
         )
     except ValidationError as error:
         first = error.errors()[0]
         flag = "".join(f"--{str(name).removesuffix('_s').replace('_', '-')}: " for name in first["loc"][-1:])
         raise ConfigurationError(f"{flag}{first['msg'].removeprefix('Value error, ')}") from None
-
-
-_SAME_NAME = (
-    "workload",
-    "algorithm",
-    "settings",
-    "aggregator",
-    "compression",
-    "trim",
-    "select",
-    "num_clients",
-    "rounds",
-    "fraction",
-    "min_updates",
-    "in_flight_mb",
-    "seed",
-    "wait_timeout_s",
-    "timeout_s",
-    "evaluate_clients",
-    "accept",
-    "weighting",
-    "verify",
-    "threshold",
-    "num_hostile",
-)
 
 
 def _resumed(context: click.Context, options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from algorithms import ServerRound, State, UpdateInfo, load_algorithm, settings_of
 from orchestrator.adding_up import add_up, adds_up
 from orchestrator.aggregation import WeightedUpdate, move
 from orchestrator.aggregators import AggregatorContext, load_aggregator
+from orchestrator.mixers import load_mixer
+from orchestrator.mixers.mixing import mix
 from orchestrator.records import OpenRound, SlotRecord
 from orchestrator.run_folder import RunFolder
+from orchestrator.scratch import scratch_arrays
 from orchestrator.taking_in import update_path
 from orchestrator.weighting import WEIGHTINGS
 from tasks import arrays, sets
 from tasks.arrays import Arrays
 from tasks.messages import TrainOptions
+from tasks.seeds import generator
 from verification.geometry import lengths
 
 
@@ -39,7 +43,8 @@ def next_model(
         train_root: Trains the model on the orchestrator's root data; None if it has none.
 
     Raises:
-        AggregationError: If the aggregator needs more updates, or can make nothing of these.
+        AggregationError: If the aggregator, or what mixes the updates before it, needs more of them, or can make
+            nothing of these.
         ValueError, ArithmeticError: If what clients sent can't be aggregated.
     """
     config = folder.config()
@@ -63,7 +68,8 @@ def next_model(
             for client_id, weight in zip(accepted, weights.weights, strict=True)
         ]
         context = AggregatorContext(model, config.num_hostile or None, config.trim, buffers, train_root)
-        aggregate, sent = sets.split(load_aggregator(config.aggregator)(weighted, context))
+        mixed = _mixed(folder, round_number, weighted, context)
+        aggregate, sent = sets.split(load_aggregator(config.aggregator)(*mixed))
     parameters, state = algorithm.step(
         ServerRound(
             parameters=model,
@@ -76,6 +82,16 @@ def next_model(
         )
     )
     return {**parameters, **{name: aggregate[name] for name in buffers if name in aggregate}}, state
+
+
+def _mixed(
+    folder: RunFolder, round_number: int, updates: Sequence[WeightedUpdate], context: AggregatorContext
+) -> tuple[Sequence[WeightedUpdate], AggregatorContext]:
+    """Return what the aggregator is given: the updates, mixed as the run says."""
+    config = folder.config()
+    mixers = [load_mixer(spec) for spec in config.mix]
+    rng = generator(config.seed, round_number, "mix")
+    return mix(updates, context, mixers, rng, functools.partial(scratch_arrays, folder.path))
 
 
 def _info(

@@ -163,6 +163,13 @@ def aggregate_first(updates: Sequence[WeightedUpdate], context: AggregatorContex
     return dict(updates[0].parameters)
 
 
+def mix_nothing(
+    updates: Sequence[WeightedUpdate], context: AggregatorContext, rng: np.random.Generator
+) -> dict[str, Array]:
+    """Return no mixing matrix."""
+    return {}
+
+
 def points(name: str, number: int) -> ClientData:
     """Points around a centre that ``name`` alone decides."""
     rng = generator(11, name)

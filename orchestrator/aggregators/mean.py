@@ -52,19 +52,29 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
     Raises:
         ValueError: If there is no update, or the weights don't sum to more than zero.
     """
-    total = float(sum(update.weight for update in updates))
-    if not 0 < total < math.inf:
-        raise ValueError(f"{len(updates)} updates weigh {total} in sum: more than 0 is needed")
-    # A power of two changes no digit, and keeps sums of large values from overflowing.
-    scale = 2.0 ** -math.frexp(total)[1]
-    weights = [update.weight * scale for update in updates]
+    weights, total = scaled([update.weight for update in updates])
     is_large = sum(values.nbytes for update in updates for values in update.parameters.values()) >= LARGE_BYTES
     results = {name: np.empty(first.shape, first.dtype) for name, first in updates[0].parameters.items()}
     with ThreadPoolExecutor(num_cores()) as threads:
         for name, result in results.items():
             kernel = mean_kernel(result.dtype) if is_large else None
-            put_mean(result, [update.parameters[name] for update in updates], weights, total * scale, kernel, threads)
+            put_mean(result, [update.parameters[name] for update in updates], weights, total, kernel, threads)
     return results
+
+
+def scaled(weights: Sequence[float]) -> tuple[list[float], float]:
+    """Return weights and their sum, both times a power of two that brings the sum to between a half and 1.
+
+    That changes no digit, and keeps sums of large values from overflowing.
+
+    Raises:
+        ValueError: If they don't sum to more than zero.
+    """
+    total = float(sum(weights))
+    if not 0 < total < math.inf:
+        raise ValueError(f"{len(weights)} updates weigh {total} in sum: more than 0 is needed")
+    scale = 2.0 ** -math.frexp(total)[1]
+    return [weight * scale for weight in weights], total * scale
 
 
 def put_mean(
@@ -80,15 +90,15 @@ def put_mean(
     flat = [np.ascontiguousarray(values).reshape(-1) for values in updates]
 
     def put_part(part: slice) -> None:
-        _put_part(flat_result[part], [values[part] for values in flat], weights, total, kernel)
+        put_part_of_mean(flat_result[part], [values[part] for values in flat], weights, total, kernel)
 
     each_part(put_part, flat_result, threads)
 
 
-def _put_part(
+def put_part_of_mean(
     result: Array, updates: Sequence[Array], weights: Sequence[float], total: float, kernel: MeanKernel | None
 ) -> None:
-    """Do so by the kernel, if there is one; what that leaves is done by NumPy."""
+    """Put sum_k(w_k x_k) / total into ``result``, shape (n,): by the kernel, if there is one, and the rest by NumPy."""
     num_done = kernel(updates, weights, total, result) if kernel else 0
     sums = np.empty(min(BLOCK, result.size - num_done))
     scaled = np.empty_like(sums)

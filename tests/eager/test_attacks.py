@@ -45,6 +45,23 @@ def test_multi_krum_stands_attacks_without_verification(attack: str, without_the
     assert (outcome.hostile_rejected, outcome.honest_rejected) == (0, 0)
 
 
+@pytest.mark.parametrize("attack", ["", "sign flip", "flip x5", "weak sign flip", "copy"])
+def test_what_the_docs_advise_where_nobody_holds_data_out_stands_all_attacks(
+    attack: str, without_them: Outcome
+) -> None:
+    # Given seven honest clients and three that are hostile, or that aren't
+    # When nearest neighbours are mixed before the geometric median, then the model is within two points
+    outcome = run_trial(Trial(attack, "", SEED, aggregator="geometric_median", mix="nnm"))
+    assert outcome.accuracy >= without_them.accuracy - 2 * POINT
+
+
+def test_without_mixing_the_geometric_median_is_held_back_by_a_long_flip(without_them: Outcome) -> None:
+    # Given three that flip signs and go five times as far, when the geometric median is taken of what they sent
+    outcome = run_trial(Trial("flip x5", "", SEED, aggregator="geometric_median"))
+    # Then the model is more than two points worse than without them
+    assert outcome.accuracy < without_them.accuracy - 2 * POINT
+
+
 def test_where_the_hostile_alone_are_dropped_the_model_is_that_of_the_honest_to_the_last_bit(
     without_them: Outcome,
 ) -> None:

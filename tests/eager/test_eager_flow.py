@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from tasks.messages import Status, TrainOptions
 from tasks.names import TRAIN_TASK
 from tasks.presence import MemoryRegistry
 from tasks.seeds import derive_seed
-from tasks.workload import Evaluation, TimeBudget, Workload
+from tasks.workload import Evaluation, TimeBudget, TrainResult, Workload
 from tests.support import PULL, Diverging, InPlace, Pull, Raising, announcement, points, run_config
 from worker import client
 from worker.client import Client, add_client, forget_clients
@@ -417,6 +418,32 @@ def test_a_round_with_too_few_updates_for_the_aggregator_fails_and_the_run_goes_
     model, config = arrays.map_file(folder.checkpoint(1)), folder.config()
     updates = [local_training(model, config, 2, client_id)["point"] for client_id in EXAMPLES]
     assert arrays.map_file(folder.checkpoint(2))["point"].tolist() == np.median(updates, axis=0).tolist()
+
+
+def test_an_aggregator_of_ones_own_gets_what_nearest_neighbours_have_mixed(federation: Federation) -> None:
+    # Given a fourth client that sends a point far off, and an aggregator of one's own that takes the first update
+    class Far(Pull):
+        def train(self, *arguments: Any, **rest: Any) -> TrainResult:
+            result = super().train(*arguments, **rest)
+            return replace(result, parameters={**result.parameters, "point": np.full(3, 9, np.float32)})
+
+    federation.join("dora", Far())
+    # When two rounds are run in which one of four may be hostile
+    changes = {"num_clients": 4, "num_hostile": 1, "mix": ("nnm",), "aggregator": "tests.support:aggregate_first"}
+    folder = federation.run(rounds=2, **changes)
+    # Then the model is each time the mean of the three that are near to each other, whatever they weigh
+    assert [record.status for record in folder.history()] == ["closed", "closed"]
+    for number in (1, 2):
+        model = arrays.map_file(folder.checkpoint(number - 1))
+        updates = [local_training(model, folder.config(), number, client_id) for client_id in EXAMPLES]
+        mean = np.mean([update["point"] for update in updates], axis=0, dtype=np.float64).astype(np.float32)
+        assert arrays.map_file(folder.checkpoint(number))["point"].tolist() == mean.tolist()
+
+
+def test_a_mixer_of_ones_own_that_returns_no_matrix_ends_the_run_and_says_so(federation: Federation) -> None:
+    # Given a mixer of one's own that returns something else, when a round is closed, then the run ends with the reason
+    with pytest.raises(RunFailedError, match=r"a mixer returned dict, not a matrix of numbers"):
+        federation.run(mix=("tests.support:mix_nothing",))
 
 
 def test_three_hundred_rounds_are_a_plain_loop(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ def opened(**changes: object) -> OpenRound:
         ({}, {"is_crowded": False}, False),
         ({}, {"parameters": blob_ref(size_bytes=10**6)}, False),
         ({"aggregator": "median"}, {}, False),
+        ({"mix": ("bucketing:2",)}, {}, False),
         ({"verify": ("norm",)}, {}, False),
         ({"weighting": "steps"}, {}, False),
         ({"algorithm": "fednova"}, {}, False),

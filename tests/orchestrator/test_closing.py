@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tasks.arrays import Arrays, ArraySpec, Spec
 from tasks.chunks import MemoryChunks
 from tasks.errors import ConfigurationError, DataMissingError, LoadError, UnknownNameError
 from tasks.messages import Status, TrainOptions
-from tasks.seeds import derive_seed
+from tasks.seeds import derive_seed, generator
 from tasks.user_code import UserCodeError
 from tasks.workload import Evaluation, TimeBudget
 from tests.support import HalfPrecision, Pull, points, publish_update, run_config, train_order, trained
@@ -217,6 +218,57 @@ def test_an_update_out_of_all_proportion_is_rejected_without_being_asked_for(tmp
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [2.5, 0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("changes", "point"),
+    [
+        # the nearest four: 1, 2, 3, 4 for each of the first four, 100, 4, 3, 2 and -8, 1, 2, 3 for the last
+        ({"mix": ("nnm",), "num_hostile": 1, "aggregator": "median"}, [2.5, 2.5, 0.0]),
+        # (4 * 2.5 + 27.25) / 5 and (4 * 2.5 - 0.5) / 5: a mean stands nobody hostile
+        ({"mix": ("nnm",), "num_hostile": 1}, [7.45, 1.9, 0.0]),
+        # the nearest three of the first: 1, 2, 3
+        ({"mix": ("nnm",), "num_hostile": 2, "aggregator": "tests.support:aggregate_first"}, [2.0, 3.0, 0.0]),
+        # one bucket of all
+        ({"mix": ("bucketing:5", "nnm"), "num_hostile": 1, "aggregator": "median"}, [22.0, 0.4, 0.0]),
+    ],
+)
+def test_updates_are_mixed_as_was_asked_for_and_weigh_the_same(
+    tmp_path: Path, changes: dict[str, Any], point: list[float]
+) -> None:
+    # Given five clients, of which one is far off and claims to have the most examples
+    folder = folder_in(tmp_path, **changes)
+    points = {"anna": [1, 4, 0], "bert": [2, 3, 0], "carl": [3, 2, 0], "dora": [4, 1, 0], "emil": [100, -8, 0]}
+    parts = [part(folder, name, values, 99 if name == "emil" else 5) for name, values in points.items()]
+    before = sorted(tmp_path.rglob("*"))
+    # When the round is closed
+    closed = close_round(folder, 1, parts)
+    # Then the model is what the aggregator makes of the mixed ones, and of what a client counts it is the median
+    assert closed.status == "closed"
+    model = arrays.map_file(folder.checkpoint(1))
+    assert model["point"].tolist() == pytest.approx(point)
+    assert model["steps"].item() == 5
+    # And nothing but the checkpoint was left in the run's folder
+    assert set(tmp_path.rglob("*")) - set(before) == {folder.checkpoint(1)}
+
+
+def test_buckets_are_drawn_by_the_seed_and_the_round(tmp_path: Path) -> None:
+    # Given four clients whose points tell who is in the first bucket of two
+    points = {"anna": [1, 0, 0], "bert": [2, 0, 0], "carl": [4, 0, 0], "dora": [8, 0, 0]}
+
+    def first_bucket(seed: int) -> float:
+        changes = {"mix": ("bucketing:2",), "aggregator": "tests.support:aggregate_first", "seed": seed}
+        folder = folder_in(tmp_path / f"{seed}", **changes)
+        parts = [part(folder, name, values, 5) for name, values in points.items()]
+        digests = [close_round(folder, 1, parts).digest for parts in (parts, parts[::-1])]
+        # And the order in which they came makes no difference
+        assert digests[0] == digests[1]
+        return float(arrays.map_file(folder.checkpoint(1))["point"][0])
+
+    # When rounds are closed by several seeds, then it is who the generator of seed and round draws
+    for seed in range(5):
+        drawn = generator(seed, 1, "mix").permutation(4)[:2]
+        assert first_bucket(seed) == sum([1, 2, 4, 8][index] for index in drawn) / 2
+
+
 def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path: Path) -> None:
     # Given an aggregator that needs seven updates to stand two hostile ones, and two updates
     folder = folder_in(tmp_path, aggregator="krum", num_hostile=2)
@@ -362,6 +414,21 @@ def test_an_aggregator_that_cant_be_loaded_is_told_before_anything_is_made(tmp_p
     # Given a config with an aggregator that is none, when it is initialised, then nothing is written
     folder = RunFolder.create(tmp_path / "run", run_config(aggregator="tests.support:PULL"))
     with pytest.raises(LoadError, match=r"aggregator 'tests\.support:PULL' is str, not a function"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
+
+
+@pytest.mark.parametrize(
+    ("mixer", "message"),
+    [
+        ("tests.support:PULL", "mixer 'tests.support:PULL' is str, not a function"),
+        ("bucketing:0", "mixer 'bucketing:0': after the colon stands"),
+    ],
+)
+def test_a_mixer_that_cant_be_loaded_is_told_before_anything_is_made(tmp_path: Path, mixer: str, message: str) -> None:
+    # Given a config with a mixer that is none, when it is initialised, then nothing is written
+    folder = RunFolder.create(tmp_path / "run", run_config(mix=("nnm", mixer)))
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}"):
         initialise(folder)
     assert not folder.checkpoint(0).exists()
 

@@ -72,6 +72,23 @@ def test_an_unknown_aggregator_is_refused_with_the_nearest_one() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("mix", "message"),
+    [
+        ("nmm", "unknown mixer 'nmm': did you mean 'nnm'? known are bucketing, nnm, or your own as module:name"),
+        (
+            "nnm,bucketing:1",
+            "mixer 'bucketing:1': after the colon stands how many updates are in a bucket, a whole number",
+        ),
+        ("nnm:3", "mixer 'nnm:3': nnm takes nothing after a colon"),
+        ("bucketing,nowhere:mix", "mixer 'nowhere:mix': there is no module 'nowhere' in this folder"),
+    ],
+)
+def test_mixing_that_makes_no_sense_is_refused(mix: str, message: str) -> None:
+    # Given a slip, a parameter out of range or where there is none, or no module, when it is given, then one line tells
+    assert one_line(refused("--mix", mix)).startswith(message)
+
+
 def test_an_unknown_compression_is_refused_with_the_nearest_one() -> None:
     # Given a slip, when the command is given it, then it guesses, and lists what there is
     assert one_line(refused("--compression", "tpok")) == (
@@ -370,6 +387,11 @@ def test_help_lists_every_flag_with_its_default() -> None:
         (("--algorithm", "fednova", "--aggregator", "median"), "fednova scales the mean by what clients claim"),
         (("--algorithm", "qfedavg", "--aggregator", "krum"), "qfedavg scales the mean by what clients claim"),
         (("--weighting", "steps", "--aggregator", "median"), "--weighting steps normalises a mean"),
+        (
+            ("--algorithm", "fednova", "--mix", "nnm"),
+            "fednova scales the mean by what clients claim: --mix nnm isn't for",
+        ),
+        (("--weighting", "steps", "--mix", "bucketing:3,nnm"), "with --mix bucketing:3,nnm only examples is allowed"),
         (("--algorithm", "scaffold", "--weighting", "steps"), "scaffold counts every update the same"),
         (("--algorithm", "fedprox", "--set", "nu=1"), "--set nu: fedprox has no such setting; it has mu (0.01)"),
     ],

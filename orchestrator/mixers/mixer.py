@@ -1,0 +1,51 @@
+"""What a mixer gets and returns: which updates each mixed one is the mean of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate
+from orchestrator.aggregators.blocks import Floats
+from tasks.errors import FederationError
+
+Mixer = Callable[[Sequence[WeightedUpdate], AggregatorContext, np.random.Generator], Floats]
+"""From a round's K updates to a mixing matrix: shape (m, K), no entry negative, every row sums to 1.
+
+Mixed update i is the mean of the updates with the weights in row i; m is at least 1. Updates and context are an
+aggregator's (:data:`orchestrator.aggregators.Aggregator`): a mixer changes nothing in them, and reads them a block at a
+time. The generator is derived from the run's seed and the round; all mixers of a round share it, in their order. It
+raises :class:`orchestrator.aggregators.TooFewUpdatesError` if it can't stand ``num_hostile`` of the updates.
+"""
+
+_ROUNDING = 1e-9
+"""How far from 1 the sum of a row may be."""
+
+
+class MixingError(FederationError):
+    """Raised when a mixer, of the user's own, returns what is no mixing matrix."""
+
+
+def checked(matrix: object, num_updates: int) -> Floats:
+    """Return what a mixer returned as an array, shape (m, num_updates).
+
+    Raises:
+        MixingError: If it isn't a mixing matrix of so many updates.
+    """
+    try:
+        found: Floats = np.asarray(matrix, np.float64)
+    except (TypeError, ValueError) as error:
+        raise MixingError(f"a mixer returned {type(matrix).__name__}, not a matrix of numbers: {error}") from None
+    if found.ndim != 2 or not len(found) or found.shape[1] != num_updates:
+        raise MixingError(
+            f"a mixer returned an array of shape {found.shape} for {num_updates} updates: (m, {num_updates}) with m "
+            "from 1 is allowed"
+        )
+    if not np.all(found >= 0):
+        raise MixingError(f"a mixer returned a matrix with {found.min():g} in it: numbers from 0 are allowed")
+    sums = found.sum(axis=1)
+    wrong = np.flatnonzero(~(np.abs(sums - 1) <= _ROUNDING))
+    if wrong.size:
+        raise MixingError(f"a mixer returned a matrix whose row {wrong[0]} sums to {sums[wrong[0]]:g}: it has to be 1")
+    return found

@@ -1,0 +1,42 @@
+"""Nearest-neighbour mixing: each update becomes the mean of those that are nearest to it.
+
+Allouah, Farhadkhani, Guerraoui, Gupta, Pinot, Stephan: Fixing by Mixing: A Recipe for Optimal Byzantine ML under
+Heterogeneity, AISTATS 2023 (https://arxiv.org/abs/2302.01772), Algorithm 2: with n updates of which f may be hostile,
+y_i = 1/(n - f) times the sum of the n - f updates that are nearest to x_i, itself included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate
+from orchestrator.aggregators.aggregator import num_to_stand
+from orchestrator.aggregators.blocks import Floats
+from orchestrator.aggregators.combining import origin_of
+from verification.geometry import squared_distances
+
+
+def mix_nearest(updates: Sequence[WeightedUpdate], context: AggregatorContext, _rng: np.random.Generator) -> Floats:
+    """Return for each of the n updates which n - f are nearest to it: shape (n, n), entries 0 and 1 / (n - f).
+
+    Of updates that are equally near the first are taken. Where f hostile updates are further from all honest ones than
+    these are from each other, no honest update has any of them in its mean: all of these are the honest updates' mean.
+
+    Raises:
+        TooFewUpdatesError: If there are fewer than 2f + 1 updates.
+    """
+    num_hostile = num_to_stand("nnm", len(updates), context, each=2, beside=1)
+    distances = squared_distances([update.parameters for update in updates], origin_of(updates, context))
+    return nearest_neighbours(distances, len(updates) - num_hostile)
+
+
+def nearest_neighbours(distances: Floats, num_nearest: int) -> Floats:
+    """Return the mixing matrix of each update's ``num_nearest`` nearest, itself included, from distances (n, n)."""
+    ranked = distances.copy()
+    np.fill_diagonal(ranked, -1.0)  # each is nearest to itself, also where others equal it
+    nearest = np.argsort(ranked, axis=1, kind="stable")[:, :num_nearest]
+    matrix = np.zeros_like(ranked)
+    np.put_along_axis(matrix, nearest, 1.0 / num_nearest, axis=1)
+    return matrix
