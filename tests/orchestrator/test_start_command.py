@@ -67,8 +67,8 @@ def test_an_unknown_algorithm_is_refused_with_the_nearest_one() -> None:
 def test_an_unknown_aggregator_is_refused_with_the_nearest_one() -> None:
     # Given a slip, when the command is given it, then it guesses, and lists what there is
     assert one_line(refused("--aggregator", "medain")) == (
-        "unknown aggregator 'medain': did you mean 'median'? known are bulyan, centered_clipping, geometric_median, "
-        "krum, mean, median, multi_krum, trimmed_mean, or your own as module:name"
+        "unknown aggregator 'medain': did you mean 'median'? known are bulyan, centered_clipping, fltrust, "
+        "geometric_median, krum, mean, median, multi_krum, trimmed_mean, or your own as module:name"
     )
 
 
