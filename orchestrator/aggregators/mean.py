@@ -52,7 +52,7 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
     Raises:
         ValueError: If there is no update, or the weights don't sum to more than zero.
     """
-    weights, total = scaled([update.weight for update in updates])
+    weights, total = scaled_weights([update.weight for update in updates])
     is_large = sum(values.nbytes for update in updates for values in update.parameters.values()) >= LARGE_BYTES
     results = {name: np.empty(first.shape, first.dtype) for name, first in updates[0].parameters.items()}
     with ThreadPoolExecutor(num_cores()) as threads:
@@ -62,7 +62,7 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
     return results
 
 
-def scaled(weights: Sequence[float]) -> tuple[list[float], float]:
+def scaled_weights(weights: Sequence[float]) -> tuple[list[float], float]:
     """Return weights and their sum, both times a power of two that brings the sum to between a half and 1.
 
     That changes no digit, and keeps sums of large values from overflowing.

@@ -16,7 +16,7 @@ from orchestrator.aggregators import AggregatorContext, WeightedUpdate
 from orchestrator.aggregators.blocks import Floats, each_part, reduce_blocks
 from orchestrator.aggregators.combining import origin_of
 from orchestrator.aggregators.kernel import MeanKernel, mean_kernel
-from orchestrator.aggregators.mean import LARGE_BYTES, put_part_of_mean, scaled
+from orchestrator.aggregators.mean import LARGE_BYTES, put_part_of_mean, scaled_weights
 from orchestrator.aggregators.median import median_of_rows
 from orchestrator.mixers.mixer import Mixer, checked
 from tasks.arrays import Array, Spec, spec_of
@@ -106,7 +106,7 @@ class _Row:
     def of(cls, row: Floats) -> _Row:
         """Return a row whose largest weight counts as 1: so the weights of a plain mean are 1 to the last bit."""
         members = np.flatnonzero(row)
-        weights, total = scaled((row[members] / row.max()).tolist())
+        weights, total = scaled_weights((row[members] / row.max()).tolist())
         return cls(members.tolist(), weights, total)
 
 
