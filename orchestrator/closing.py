@@ -15,16 +15,27 @@ from compressors.updates import packed_spec
 from orchestrator import judging
 from orchestrator.aggregators import TooFewUpdatesError, load_aggregator
 from orchestrator.judging import Case, judge
-from orchestrator.records import ACCEPTED, ClosedRound, FilledSlot, HandedOut, PeerScores, SlotRecord
+from orchestrator.outlying_sets import outlying_sets
+from orchestrator.records import (
+    ACCEPTED,
+    COUNTED,
+    ClosedRound,
+    FilledSlot,
+    HandedOut,
+    OpenRound,
+    PeerScores,
+    SlotRecord,
+    Surveyed,
+)
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
-from orchestrator.updating import next_model
+from orchestrator.updating import next_model, surveyed_sets
 from tasks import arrays, blobs, names, sets
 from tasks.arrays import Arrays
 from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
 from tasks.errors import ConfigurationError, FederationError
-from tasks.messages import Metrics, finite
+from tasks.messages import Metrics, Status, SurveyOrder, finite
 from tasks.seeds import derive_seed
 from tasks.workload import Workload, load_workload
 from verification.checks import is_finite
@@ -87,6 +98,45 @@ def score_as_it_comes(folder: RunFolder, round_number: int, client_id: str, reco
     except Exception:  # whatever the user's workload raises
         logger.exception("round %d: the update of %s could not be scored as it came", round_number, client_id)
         return record
+
+
+def close_survey(folder: RunFolder, opened: OpenRound, parts: Sequence[FilledSlot]) -> Surveyed:
+    """Judge what came in a round's first exchange, and write the aggregate of what is accepted; with too little, fail.
+
+    Asked for again, it comes to the same: what was taken in stays as it is.
+    """
+    config, number = folder.config(), opened.round_number
+    records = {part.client_id: part.record for part in sorted(parts, key=lambda part: part.client_id)}
+    if config.verify:
+        records = _without_outliers(folder, number, records)
+    counted = {client_id: record for client_id, record in records.items() if record.status in COUNTED}
+    left_out = {client_id: record for client_id, record in records.items() if record.status not in COUNTED}
+    try:
+        if len(counted) < config.min_updates:
+            raise ValueError(f"{len(counted)} clients are left, {config.min_updates} are needed (--min-updates)")
+        aggregate = sets.join({}, surveyed_sets(folder, opened, counted))
+        if not all(is_finite(values) for values in aggregate.values()):
+            raise ValueError("what came aggregates to values that are NaN or infinite")
+    except (TooFewUpdatesError, ValueError, ArithmeticError) as error:
+        reason = f"the exchange before training: {error}"
+        return Surveyed(left_out=left_out, failed=_failed(folder, number, records, reason))
+    digest = arrays.write_file(folder.surveyed(number), aggregate)
+    bytes_up = sum(record.size_bytes for record in counted.values())
+    return Surveyed(left_out=left_out, bytes_up=bytes_up, digest=digest)
+
+
+def _without_outliers(folder: RunFolder, number: int, records: dict[str, SlotRecord]) -> dict[str, SlotRecord]:
+    """Return the records of a first exchange, those rejected that came with sets far longer than the others'."""
+    found = {
+        client_id: sets.split(arrays.map_file(update_path(folder, number, client_id, SurveyOrder.name)))[1]
+        for client_id, record in records.items()
+        if record.status in COUNTED
+    }
+    rejected = {
+        client_id: records[client_id].model_copy(update={"status": Status.REJECTED, "reason": reason})
+        for client_id, reason in outlying_sets(found).items()
+    }
+    return {**records, **rejected}
 
 
 def close_round(

@@ -17,6 +17,7 @@ from orchestrator.records import OpenRound, RoundRecord, Summary
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import replace_text
+from tasks.messages import TrainOrder
 from tasks.spare_files import SpareFiles
 
 R = TypeVar("R", bound=BaseModel)
@@ -99,9 +100,14 @@ class RunFolder:
         """
         return SpareFiles(self.blobs)
 
-    def updates(self, round_number: int) -> Path:
-        """Folder of the updates taken in for a round."""
-        return self.path / "updates" / f"round-{round_number:04d}"
+    def updates(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
+        """Folder of what was taken in of a round's exchange: of the updates, or with ``survey`` of what came before."""
+        suffix = "" if exchange == TrainOrder.name else f"-{exchange}"
+        return self.path / "updates" / f"round-{round_number:04d}{suffix}"
+
+    def surveyed(self, round_number: int) -> Path:
+        """File of the aggregate of what came in a round's first exchange; there is one until the round is closed."""
+        return self.path / "updates" / f"round-{round_number:04d}-surveyed.safetensors"
 
     def config(self) -> RunConfig:
         """Return the run's config.

@@ -8,7 +8,7 @@ from typing import Any
 from algorithms import ALGORITHMS, Algorithm, LocalResult, LocalTask, load_algorithm
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError
-from tasks.messages import TrainOrder
+from tasks.messages import UpdateOrder
 from tasks.sets import Sets
 from tasks.workload import Direction, TimeBudget, TrainResult, Workload, can_train_along
 
@@ -21,7 +21,7 @@ class Received:
 
     Attributes:
         parameters: The global model.
-        broadcast: What the algorithm sent along with it.
+        broadcast: What the algorithm sent along with it, with the aggregate of the first exchange.
         state: What this client kept after the last of its updates that was accepted.
     """
 
@@ -31,7 +31,7 @@ class Received:
 
 
 def train_locally(
-    workload: Workload, data: Any, order: TrainOrder, received: Received, budget: TimeBudget, allowed: str | None
+    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: str | None
 ) -> LocalResult:
     """Carry out the client's part of the order's algorithm.
 
@@ -46,7 +46,26 @@ def train_locally(
     Raises:
         ConfigurationError: If the algorithm isn't allowed here, or asks for what the workload can't do.
     """
-    algorithm = find_algorithm(order.algorithm, allowed)
+    return find_algorithm(order.algorithm, allowed).local(_task(workload, data, order, received, budget))
+
+
+def survey_locally(
+    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: str | None
+) -> Sets:
+    """Carry out the client's part of the first exchange of the order's algorithm; see :func:`train_locally`.
+
+    Raises:
+        ConfigurationError: If the algorithm isn't allowed here, has no such exchange, or asks for what the workload
+            can't do.
+    """
+    survey = find_algorithm(order.algorithm, allowed).survey
+    if survey is None:
+        raise ConfigurationError(f"algorithm {order.algorithm!r} has no exchange before training")
+    return survey(_task(workload, data, order, received, budget))
+
+
+def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget) -> LocalTask:
+    """Return what an algorithm's client's part works with."""
     parameters = received.parameters
 
     def train(direction: Direction | None) -> TrainResult:
@@ -61,17 +80,15 @@ def train_locally(
             parameters, data, order.options, seed=order.seed, budget=budget, direction=direction
         )
 
-    return algorithm.local(
-        LocalTask(
-            parameters=parameters,
-            broadcast=received.broadcast,
-            state=received.state,
-            options=order.options,
-            settings=order.settings,
-            train=train,
-            gradients=lambda: workload.gradients(parameters, data),
-            loss=lambda: workload.evaluate(parameters, data).loss,
-        )
+    return LocalTask(
+        parameters=parameters,
+        broadcast=received.broadcast,
+        state=received.state,
+        options=order.options,
+        settings=order.settings,
+        train=train,
+        gradients=lambda: workload.gradients(parameters, data),
+        loss=lambda: workload.evaluate(parameters, data).loss,
     )
 
 
