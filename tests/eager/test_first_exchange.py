@@ -212,6 +212,16 @@ def test_one_that_sends_far_more_than_the_others_is_rejected_where_updates_are_v
     assert sorted(told(record)) == ["anna", "bert"]
 
 
+def test_updates_of_a_second_exchange_are_scored_by_peers_as_any(federation: Federation) -> None:
+    # Given a client that fails in the first exchange, when the others score each other's updates
+    federation.join("carl", Asked(RuntimeError("no")))
+    [record] = run(federation, rounds=1, verify=("peers",)).history()
+    # Then each has a score of the other, and the round is closed
+    assert record.status == "closed"
+    scored_by = {name: answer.scored_by for name, answer in record.answers.items()}
+    assert scored_by == {"anna": {"peers": "bert"}, "bert": {"peers": "anna"}, "carl": {}}
+
+
 def test_what_comes_first_is_aggregated_as_updates_are(federation: Federation) -> None:
     # Given losses of 1, 2 and 600, when their median is wanted, then that is what clients are told
     for client_id, loss in zip(EXAMPLES, (1.0, 2.0, 600.0), strict=True):
