@@ -54,18 +54,21 @@ class Round:
         self._surveyed: BlobRef | None = None
         """Where what came of the first exchange is, for clients to read."""
         self._exchanges: list[Exchange] = []
-        """Those that are over, and the one that is on."""
+        """Those that are over, if only in a former start of the orchestrator, and the one that is on."""
         self._connected_before = {client.client_id for client in context.manager.connected()}
         self._called: list[str] = []
         self._started = context.clock()
-        self._exchanges.append(self._new_exchange())
+        if context.algorithm.survey is not None:
+            self._exchanges.append(self._first_exchange())
+        if not self._is_to_survey:
+            self._exchanges.append(self._training())
 
     def forget_former_answers(self) -> None:
         """Remove what was answered to a former attempt at the round, whose updates have been taken in and are gone."""
         self._exchanges[-1].forget_former_answers()
 
     def send_orders(self) -> None:
-        """Put the orders of the exchange that is on on the clients' queues."""
+        """Put the orders of the current exchange on the clients' queues."""
         self._exchanges[-1].send()
 
     def run(self, meanwhile: Callable[[], None]) -> RoundRecord:
@@ -102,21 +105,25 @@ class Round:
     def _is_to_survey(self) -> bool:
         return self._context.algorithm.survey is not None and self._opened.surveyed is None
 
-    def _new_exchange(self) -> Exchange:
-        """Return the exchange that is next, its orders not sent."""
+    def _first_exchange(self) -> Exchange:
+        """Return the exchange before training, its orders not sent."""
         context, opened = self._context, self._opened
         term = context.term(context.config.timeout_s)
-        if self._is_to_survey:
-            orders = [self._survey_order(client_id, term) for client_id in sorted(opened.cohort)]
-            return Exchange(context, opened, orders, names.SURVEY_TASK, names.CLOSE_SURVEY_TASK)
+        orders = [self._survey_order(client_id, term) for client_id in sorted(opened.cohort)]
+        return Exchange(context, opened, orders, names.SURVEY_TASK, names.CLOSE_SURVEY_TASK)
+
+    def _training(self) -> Exchange:
+        """Return the exchange in which clients train, its orders not sent."""
+        context, opened = self._context, self._opened
         if opened.surveyed is not None:
             self._surveyed = context.publish_surveyed(opened.round_number, opened.surveyed.digest)
+        term = context.term(context.config.timeout_s)
+        orders = [self._train_order(client_id, term) for client_id in sorted(opened.trainers)]
         body_task = names.HAND_OUT_TASK if context.config.asks_peers else names.CLOSE_ROUND_TASK
-        train_orders = [self._train_order(client_id, term) for client_id in sorted(opened.trainers)]
-        return Exchange(context, opened, train_orders, names.TRAIN_TASK, body_task, self._report_filled)
+        return Exchange(context, opened, orders, names.TRAIN_TASK, body_task, self._report_filled)
 
     def _survey(self, meanwhile: Callable[[], None]) -> ClosedRound | None:
-        """Carry out the first exchange, and send the orders of the second; return the round if it failed by the first.
+        """Carry out the first exchange, and get the second ready; return the round if it failed by the first.
 
         What came of the first is on disk before an order to train is sent: none is ever carried out with another's.
         """
@@ -132,7 +139,7 @@ class Round:
         if surveyed.failed is not None:
             return surveyed.failed
         context.folder.save_open_round(self._opened)
-        self._exchanges.append(self._new_exchange())
+        self._exchanges.append(self._training())
         return None
 
     def _present(self, client_ids: Mapping[str, str]) -> dict[str, str]:
