@@ -39,7 +39,7 @@ ALGORITHMS = {
 """Names at ``--algorithm``, and where each is."""
 
 MAX_SENT = 3
-"""Sets of arrays that may come with an update at the most: it bounds how long an update may be."""
+"""Sets of arrays that may come with an update, or in a first exchange, at the most: it bounds how long those may be."""
 
 __all__ = [
     "ALGORITHMS",
@@ -72,10 +72,14 @@ def load_algorithm(spec: str) -> Algorithm:
     found = load("algorithm", spec, ALGORITHMS)
     if not isinstance(found, Algorithm):
         raise LoadError(f"algorithm {spec!r} is {type(found).__name__}, not an algorithms.Algorithm")
-    if len(found.sent) > MAX_SENT:
-        raise LoadError(f"algorithm {spec!r} sends {len(found.sent)} sets of arrays: {MAX_SENT} are allowed")
-    if any("/" in kind for kind in (*found.sent, *found.broadcast)):
+    if (most := max(len(found.sent), len(found.surveyed))) > MAX_SENT:
+        raise LoadError(f"algorithm {spec!r} sends {most} sets of arrays: {MAX_SENT} are allowed")
+    if any("/" in kind for kind in (*found.sent, *found.broadcast, *found.surveyed)):
         raise LoadError(f"algorithm {spec!r}: the name of a set of arrays can't have a '/' in it")
+    if (found.survey is None) != (not found.surveyed):
+        raise LoadError(f"algorithm {spec!r} has one of survey and surveyed: both are needed, or neither")
+    if both := sorted(set(found.surveyed) & set(found.broadcast)):
+        raise LoadError(f"algorithm {spec!r}: the set {both[0]!r} is both in surveyed and in broadcast")
     return found
 
 

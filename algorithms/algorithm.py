@@ -27,7 +27,8 @@ class LocalTask:
 
     Attributes:
         parameters: The global model. Not to be changed.
-        broadcast: What the orchestrator sent along; empty until its state has it.
+        broadcast: What the orchestrator sent along, with the aggregate of the first exchange, if the algorithm has one
+            and it is over; sets of the orchestrator's state are missing until that has them.
         state: What this client kept after the last of its updates that was accepted; empty before that.
         options: Epochs, batch size, learning rate.
         settings: The algorithm's.
@@ -105,6 +106,7 @@ class ServerRound:
         parameters: x, the model that the round started from.
         target: Where the aggregated updates point: with a scale of 1, their aggregate.
         sent: The aggregate of what came along with the updates, by set.
+        surveyed: The aggregate of what clients sent in the first exchange, by set.
         state: The orchestrator's state after the last round; empty before the first.
         num_updates: Updates that were aggregated, |S|.
         num_clients: Clients known to the run, N: who was in a cohort of it so far, or was connected when the round was
@@ -120,6 +122,7 @@ class ServerRound:
     num_updates: int
     num_clients: int
     settings: Settings
+    surveyed: State = field(default_factory=dict)
 
 
 Weigh = Callable[[Sequence[UpdateInfo], TrainOptions, Settings], Weights]
@@ -158,6 +161,10 @@ class Algorithm:
         positive: Names of those of them that must not be 0.
         sent: Names of the sets of arrays that come with each update.
         broadcast: Names of the sets of its state that go out to clients with the model.
+        survey: The client's part of a first exchange, before anybody trains in a round: returns the sets that
+            ``surveyed`` names. Their aggregate, weighed as updates are, goes out with the orders to train, in
+            ``LocalTask.broadcast``. None: there is no such exchange.
+        surveyed: Names of these sets.
         weighs_steps: Whether ``weigh`` normalises by the steps that were done, so that nothing else must.
     """
 
@@ -169,4 +176,6 @@ class Algorithm:
     positive: tuple[str, ...] = ()
     sent: tuple[str, ...] = ()
     broadcast: tuple[str, ...] = ()
+    survey: Callable[[LocalTask], State] | None = None
+    surveyed: tuple[str, ...] = ()
     weighs_steps: bool = False

@@ -37,14 +37,14 @@ def local(task: LocalTask) -> LocalResult:
 
 def step(server: ServerRound) -> tuple[Arrays, State]:
     """Return the mean, and (1 - beta) mean gradient + beta s."""
-    return server.target, {"s": next_momentum(server)}
+    return server.target, {"s": next_momentum(server, server.sent["g"])}
 
 
-def next_momentum(server: ServerRound) -> Arrays:
+def next_momentum(server: ServerRound, mean_gradient: Arrays) -> Arrays:
     """Return (1 - beta) mean gradient + beta s."""
     beta = server.settings["momentum"]
     before = server.state.get("s") or zeros_like(server.parameters)
-    return combine(lambda s, gradient: (1 - beta) * gradient + beta * s, before, server.sent["g"])
+    return combine(lambda s, gradient: (1 - beta) * gradient + beta * s, before, mean_gradient)
 
 
 MIMELITE = Algorithm(

@@ -137,7 +137,7 @@ CHOICES: Mapping[str, tuple[Choice, ...]] = {
     "fednova": (at(0.1), at(0.2), at(0.3), at(0.4)),
     "feddyn": (at(0.1, alpha=0.03), at(0.1, alpha=0.1), at(0.2, alpha=0.1), at(0.3, alpha=0.1)),
     "scaffold": (at(0.1), at(0.1, server_learning_rate=1.5), at(0.2), at(0.3)),
-    "mime": (at(0.01, momentum=0.0), at(0.03, momentum=0.5), at(0.03, momentum=0.9), at(0.05, momentum=0.9)),
+    "mime": (at(0.03, momentum=0.5), at(0.05, momentum=0.0), at(0.05, momentum=0.5), at(0.1, momentum=0.5)),
     "mimelite": (at(0.05, momentum=0.9), at(0.1, momentum=0.5), at(0.2, momentum=0.0), at(0.2, momentum=0.3)),
     "qfedavg": (at(0.2, q=0.01), at(0.2, q=0.1), at(0.2, q=1.0), at(0.3, q=0.1)),
 }

@@ -11,8 +11,9 @@ from orchestrator.disproportion import InOrder
 from orchestrator.records import OpenRound
 from orchestrator.run_folder import RunFolder
 from orchestrator.running_sum import RunningSum
-from orchestrator.taking_in import kept_record, update_path
-from tasks import arrays, sets
+from orchestrator.taking_in import kept_record, update_path, update_spec
+from tasks import arrays
+from tasks.messages import SurveyOrder, TrainOrder
 from verification.checks import own_length
 
 KEPT_BYTES = 10**9
@@ -36,17 +37,25 @@ def adds_up(config: RunConfig, opened: OpenRound) -> bool:
     )
 
 
-def add_up(folder: RunFolder, opened: OpenRound, *, all_of_them: bool = False) -> RunningSum:
+def asked(opened: OpenRound, exchange: str) -> list[str]:
+    """Return whom a round's exchange asks, in the order of its slots."""
+    return list(opened.cohort) if exchange == SurveyOrder.name else opened.trainers
+
+
+def add_up(
+    folder: RunFolder, opened: OpenRound, exchange: str = TrainOrder.name, *, all_of_them: bool = False
+) -> RunningSum:
     """Add those of a round's updates that are next, if they are enough to be worth it, and return the sum.
 
     Args:
         folder: The run's folder.
         opened: The round.
+        exchange: Which of its exchanges.
         all_of_them: Whether all have come, and are to be added.
     """
-    number, algorithm, order = opened.round_number, load_algorithm(folder.config().algorithm), list(opened.cohort)
+    number, algorithm, order = opened.round_number, load_algorithm(folder.config().algorithm), asked(opened, exchange)
     model = arrays.map_file(folder.checkpoint(number - 1))
-    record_of = functools.partial(kept_record, folder, number)
+    record_of = functools.partial(kept_record, folder, number, exchange=exchange)
     own = functools.partial(own_length, model=model, buffers=folder.buffers())
     in_order = InOrder(order, record_of, own, is_over=all_of_them)
 
@@ -59,11 +68,10 @@ def add_up(folder: RunFolder, opened: OpenRound, *, all_of_them: bool = False) -
             return None if reasons is None else 0.0
         return float(record.num_examples) if algorithm.weigh is by_examples else 1.0
 
-    spec = sets.spec_with(arrays.spec_of(model), algorithm.sent)
     running = RunningSum(
-        folder.sums(number),
-        spec,
-        lambda client_id: update_path(folder, number, client_id),
+        folder.sums(number, exchange),
+        update_spec(algorithm, arrays.spec_of(model), exchange),
+        lambda client_id: update_path(folder, number, client_id, exchange),
         remove=folder.spare_files.give,
     )
     running.add(order, weight, all_of_them=all_of_them)

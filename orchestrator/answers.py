@@ -10,12 +10,12 @@ import json
 
 from tasks.blobs import CHUNK_BYTES
 from tasks.errors import MessageError
-from tasks.messages import MAX_COUNT, READY, Answer, Order, Status, TrainOrder, decode
-from tasks.names import update_blob
+from tasks.messages import MAX_COUNT, READY, Answer, Order, Status, UpdateOrder, decode
 
 MAX_ANSWER_BYTES = 2**20
 
 _ALLOWED = {
+    "SurveyOrder": {Status.SURVEYED, Status.FAILED},
     "TrainOrder": {Status.TRAINED, Status.TIMED_OUT, Status.FAILED},
     "EvaluateOrder": {Status.EVALUATED, Status.FAILED},
     "VerifyOrder": {Status.SCORED, Status.FAILED},
@@ -28,13 +28,13 @@ def read_answer(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -
     Args:
         raw: What is stored.
         order: The order.
-        max_examples: Examples that the client announced; it can't have trained on more.
+        max_examples: Examples that the client announced; its arrays can't be made of more.
     """
     try:
         result = _result(raw)
         answer = decode(Answer, result)
         _check(answer, order)
-        if isinstance(order, TrainOrder) and answer.num_examples > max_examples:
+        if isinstance(order, UpdateOrder) and answer.num_examples > max_examples:
             raise MessageError(f"it claims {answer.num_examples} examples, the client announced {max_examples}")
     except MessageError as error:
         return _verdict(order, Status.REJECTED, str(error))
@@ -57,7 +57,7 @@ def says_ready(raw: bytes | str, order: Order) -> bool:
 
     Who was not told to wait for a turn does not wait for one, whatever it says: then it is an answer, to be refused.
     """
-    if not (isinstance(order, TrainOrder) and order.waits_for_turn):
+    if not (isinstance(order, UpdateOrder) and order.waits_for_turn):
         return False
     try:
         return bool(_document(raw).get("status") == READY)
@@ -100,13 +100,13 @@ def _check(answer: Answer, order: Order) -> None:
     allowed = _ALLOWED.get(type(order).__name__, {Status.DONE, Status.FAILED})
     if answer.status not in allowed:
         raise MessageError(f"status {answer.status}: allowed are {', '.join(sorted(allowed))}")
-    wants_update = isinstance(order, TrainOrder) and answer.status is not Status.FAILED
+    wants_update = isinstance(order, UpdateOrder) and answer.status is not Status.FAILED
     if wants_update != (answer.update is not None):
         raise MessageError(f"an answer that is {answer.status} {'needs an' if wants_update else 'has no'} update")
     if answer.update is not None:
-        expected = update_blob(order.client_id, order.run_id, order.round_number)
-        if answer.update.name != expected:
-            raise MessageError(f"the update is said to be at {answer.update.name[:200]!r} instead of {expected!r}")
+        if answer.update.name != order.update_blob:
+            at = answer.update.name[:200]
+            raise MessageError(f"the update is said to be at {at!r} instead of {order.update_blob!r}")
         if answer.update.chunk_bytes != CHUNK_BYTES:
             raise MessageError(f"the update is in chunks of {answer.update.chunk_bytes} bytes instead of {CHUNK_BYTES}")
 

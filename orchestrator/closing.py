@@ -15,18 +15,29 @@ from compressors.updates import packed_spec
 from orchestrator import judging
 from orchestrator.aggregators import AggregationError, asks_for_root, load_aggregator
 from orchestrator.config import RunConfig
-from orchestrator.judging import Case, judge
+from orchestrator.judging import Case, drop_outliers, judge
 from orchestrator.mixers import load_mixer
-from orchestrator.records import ACCEPTED, ClosedRound, Evaluated, FilledSlot, HandedOut, PeerScores, SlotRecord
+from orchestrator.records import (
+    ACCEPTED,
+    ClosedRound,
+    Evaluated,
+    FilledSlot,
+    HandedOut,
+    OpenRound,
+    PeerScores,
+    SlotRecord,
+    Surveyed,
+)
 from orchestrator.root_data import root_training
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
-from orchestrator.updating import next_model
+from orchestrator.updating import next_model, surveyed_sets
 from tasks import arrays, blobs, names, sets
 from tasks.arrays import Arrays
 from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
 from tasks.errors import ConfigurationError, FederationError
+from tasks.messages import SurveyOrder
 from tasks.seeds import derive_seed
 from tasks.user_code import check_arrays, checked_evaluation, user_code
 from tasks.workload import Workload, load_workload
@@ -84,6 +95,30 @@ def score_as_it_comes(folder: RunFolder, round_number: int, client_id: str, reco
         return record
 
 
+def close_survey(folder: RunFolder, opened: OpenRound, parts: Sequence[FilledSlot]) -> Surveyed:
+    """Judge what came in a round's first exchange, and write the aggregate of what is accepted; with too little, fail.
+
+    Asked for again, it comes to the same: what was taken in stays as it is.
+    """
+    config, number = folder.config(), opened.round_number
+    records = {part.client_id: part.record for part in sorted(parts, key=lambda part: part.client_id)}
+    records = drop_outliers(folder, number, records, SurveyOrder.name)
+    counted = {client_id: record for client_id, record in records.items() if record.is_accepted}
+    left_out = {client_id: record for client_id, record in records.items() if not record.is_accepted}
+    try:
+        if len(counted) < config.min_updates:
+            raise ValueError(f"{len(counted)} clients are left, {config.min_updates} are needed (--min-updates)")
+        aggregate = sets.join({}, surveyed_sets(folder, opened, counted))
+        if not all(is_finite(values) for values in aggregate.values()):
+            raise ValueError("what came aggregates to values that are NaN or infinite")
+    except (AggregationError, ValueError, ArithmeticError) as error:
+        reason = f"the exchange before training: {error}"
+        return Surveyed(left_out=left_out, failed=_failed(folder, number, records, reason))
+    digest = arrays.write_file(folder.surveyed(number), aggregate)
+    bytes_up = sum(record.size_bytes for record in counted.values())
+    return Surveyed(left_out=left_out, bytes_up=bytes_up, digest=digest)
+
+
 def close_round(
     folder: RunFolder, round_number: int, parts: Sequence[FilledSlot], peers: PeerScores = _NO_SCORES
 ) -> ClosedRound:
@@ -133,12 +168,19 @@ def hand_out(folder: RunFolder, store: BlobStore, round_number: int, parts: Sequ
 
 
 def _check_root_data(config: RunConfig, holdout: Any) -> None:
-    """Check that an aggregator which trains on the orchestrator's data has some.
+    """Check that an aggregator which trains on the orchestrator's data has some, and something to compare it with.
 
     Raises:
         ConfigurationError: If it hasn't.
     """
-    if holdout is None and asks_for_root(load_aggregator(config.aggregator)):
+    if not asks_for_root(load_aggregator(config.aggregator)):
+        return
+    if load_algorithm(config.algorithm).survey is not None:
+        raise ConfigurationError(
+            f"--aggregator {config.aggregator} compares what clients send with what the orchestrator trains, and "
+            f"--algorithm {config.algorithm} asks them for something else first: these two don't go together"
+        )
+    if holdout is None:
         raise ConfigurationError(
             f"--aggregator {config.aggregator} trains on data that the orchestrator holds out, and workload "
             f"{config.workload!r} has none: allowed is one whose holdout_data returns some, or another aggregator"

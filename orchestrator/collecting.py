@@ -17,8 +17,7 @@ from orchestrator.held_orders import HeldOrders
 from orchestrator.slots import Slot, Slots
 from orchestrator.taking_in import bytes_sent, discard_updates
 from orchestrator.wire import TICK_S, Wire
-from tasks.messages import Answer, Order, TrainOrder
-from tasks.names import update_blob
+from tasks.messages import Answer, Order, UpdateOrder
 from tasks.turns import STOP
 
 logger = logging.getLogger(__name__)
@@ -121,7 +120,7 @@ class Collector:
         logger.warning("client %s: its answer to %s came late", answer.client_id, answer.order_id)
         self._late.append(answer)
         self._wire.courier.forget([order.order_id])
-        if isinstance(order, TrainOrder):
+        if isinstance(order, UpdateOrder):
             self._wire.courier.take_turns_away([order])
         self._discard_update(order)
 
@@ -236,16 +235,14 @@ class Collector:
 
     def _bytes_sent(self, order: Order) -> int:
         """Return how much of the update is there that was ordered."""
-        if not isinstance(order, TrainOrder):
+        if not isinstance(order, UpdateOrder):
             return 0
-        name = update_blob(order.client_id, order.run_id, order.round_number)
-        return bytes_sent(self._wire.blobs, name, order.parameters.size_bytes)
+        return bytes_sent(self._wire.blobs, order.update_blob, order.parameters.size_bytes)
 
     def _discard_update(self, order: Order) -> None:
         """Remove what is there of the update that was ordered, if one was."""
-        if isinstance(order, TrainOrder):
-            name = update_blob(order.client_id, order.run_id, order.round_number)
-            discard_updates(self._wire.blobs, [name], order.parameters.size_bytes)
+        if isinstance(order, UpdateOrder):
+            discard_updates(self._wire.blobs, [order.update_blob], order.parameters.size_bytes)
 
     def _read_answers(self, collection: _Collection, pause_s: float) -> None:
         """Wait for answers, and fill their slots."""

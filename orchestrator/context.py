@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -67,7 +68,8 @@ class RunContext:
     @property
     def algorithm_of_clients(self) -> str:
         """The algorithm whose part clients carry out: FedAvg's, where the run's own has no other."""
-        return "fedavg" if self.algorithm.local is train_plainly else self.config.algorithm
+        is_plain = self.algorithm.local is train_plainly and self.algorithm.survey is None
+        return "fedavg" if is_plain else self.config.algorithm
 
     def num_clients(self) -> int:
         """Return how many clients are known to the run: who was in a cohort or is connected, and ``--clients``."""
@@ -76,14 +78,8 @@ class RunContext:
 
     def publish_model(self, after_round: int) -> BlobRef:
         """Put the model that round ``after_round`` ended with where clients can read it."""
-        path = self.folder.checkpoint(after_round)
-        ref = BlobRef(
-            name=names.global_blob(self.config.run_id, after_round),
-            size_bytes=path.stat().st_size,
-            digest=self.digests.get(after_round) or digest_of_file(path),
-        )
-        self.wire.blobs.put_file(ref, path)
-        return ref
+        name = names.global_blob(self.config.run_id, after_round)
+        return self._publish_file(name, self.folder.checkpoint(after_round), self.digests.get(after_round, ""))
 
     def publish_start(self, after_round: int) -> BlobRef:
         """Put the model that a round is to start from where clients can read it, compressed as the run says."""
@@ -91,6 +87,14 @@ class RunContext:
             return self.publish_model(after_round)
         packed = pack_model(self.compressor, arrays.map_file(self.folder.checkpoint(after_round)))
         name = names.global_blob(self.config.run_id, after_round)
+        return blobs.publish(self.wire.blobs, name, arrays.encode(packed))
+
+    def publish_surveyed(self, round_number: int, digest: str) -> BlobRef:
+        """Put the aggregate of a round's first exchange where clients can read it, compressed as the run says."""
+        name, path = names.surveyed_blob(self.config.run_id, round_number), self.folder.surveyed(round_number)
+        if self.compressor is None or not self.compressor.also_models:
+            return self._publish_file(name, path, digest)
+        packed = pack_model(self.compressor, arrays.map_file(path))
         return blobs.publish(self.wire.blobs, name, arrays.encode(packed))
 
     def publish_broadcast(self, after_round: int) -> BlobRef | None:
@@ -105,11 +109,18 @@ class RunContext:
             return None
         return blobs.publish(self.wire.blobs, name, arrays.encode(pack_model(self.compressor, chosen)))
 
+    def _publish_file(self, name: str, path: Path, digest: str) -> BlobRef:
+        ref = BlobRef(name=name, size_bytes=path.stat().st_size, digest=digest or digest_of_file(path))
+        self.wire.blobs.put_file(ref, path)
+        return ref
+
     def term(self, timeout_s: float) -> Term:
         """Return a term of this many seconds that begins now."""
         return Term(timeout_s, self.wire.broker_time() + timeout_s)
 
-    def order(self, kind: type[O], client_id: str, round_number: int, term: Term, **rest: object) -> O:
+    def order(
+        self, kind: type[O], client_id: str, round_number: int, term: Term, version: str = "", **rest: object
+    ) -> O:
         """Return an order of this run to a client.
 
         Args:
@@ -117,10 +128,11 @@ class RunContext:
             client_id: Whom it is for.
             round_number: The round that it belongs to.
             term: How long the client has.
+            version: What tells it from other orders of this kind to this client in this round, if there may be any.
             rest: What orders of this kind have beside.
         """
         config = self.config
-        suffix = f"-{rest['attempt']}" if "attempt" in rest else ""
+        suffix = f"-{version}" if version else ""
         return kind.model_validate(
             {
                 "order_id": names.order_id(client_id, config.run_id, round_number, kind.name + suffix),

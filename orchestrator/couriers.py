@@ -19,8 +19,8 @@ from celery import Celery
 from orchestrator.publishing import Call, Publisher
 from orchestrator.results import Results
 from tasks.broker import connect, persist
-from tasks.messages import Order, TrainOrder, encode
-from tasks.names import ORCHESTRATOR_QUEUE, client_queue, update_blob
+from tasks.messages import Order, UpdateOrder, encode
+from tasks.names import ORCHESTRATOR_QUEUE, client_queue
 from tasks.turns import GO, RedisTurns
 
 Kwargs = Mapping[str, object]
@@ -182,11 +182,11 @@ class CeleryCourier:
 
     def give_turn(self, order: Order, word: bytes = GO) -> None:
         """Tell a client that it is its turn to send the update that it was ordered to make."""
-        self._turns.give(update_blob(order.client_id, order.run_id, order.round_number), word)
+        self._turns.give(order.update_blob, word)
 
     def take_turns_away(self, orders: Sequence[Order]) -> None:
         """Remove what the clients of these orders were told of their turns."""
-        self._turns.take_away(update_blob(order.client_id, order.run_id, order.round_number) for order in orders)
+        self._turns.take_away(order.update_blob for order in orders)
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""
@@ -197,7 +197,7 @@ class CeleryCourier:
 
 def _hard_limit_s(order: Order) -> float:
     """Return the seconds after which the process that carries an order out is killed."""
-    waits = isinstance(order, TrainOrder) and order.waits_for_turn
+    waits = isinstance(order, UpdateOrder) and order.waits_for_turn
     return order.timeout_s + HARD_LIMIT_S + (order.turn_timeout_s if waits else 0.0)
 
 

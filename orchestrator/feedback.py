@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from orchestrator.records import ACCEPTED, RoundRecord, SlotRecord
+from tasks.messages import Status
 
 _MOST_DOUBLINGS = 6
 
@@ -81,6 +82,8 @@ class FeedbackBook:
 def _after(former: Feedback, round_number: int, slot: SlotRecord) -> Feedback:
     """Return a client's feedback after a round in which it was asked."""
     asked = replace(former, num_selected=former.num_selected + 1, last_selected=round_number)
+    if slot.status is Status.SURVEYED:  # its round failed before it was to train
+        return asked
     if slot.status not in ACCEPTED:
         return replace(asked, num_missed=former.num_missed + 1)
     return replace(

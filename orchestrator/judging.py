@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.adding_up import adds_up
+from orchestrator.adding_up import adds_up, asked
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.disproportion import InOrder, drop_disproportionate, rejected
 from orchestrator.outlying_sets import outlying_sets
@@ -17,7 +17,7 @@ from orchestrator.root_data import root_training
 from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from tasks import arrays, sets
-from tasks.messages import Status
+from tasks.messages import Status, TrainOrder
 from tasks.seeds import generator
 from tasks.workload import Workload
 from verification import (
@@ -74,11 +74,7 @@ def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> d
 
     Every scorer sees all updates that are in proportion; one that any of them rejects is rejected.
     """
-    judged = _drop_disproportionate(case, records)
-    if not case.config.verify:
-        return judged
-    judged = rejected(judged, outlying_sets({name: each.lengths for name, each in judged.items() if each.is_accepted}))
-    scored = judged
+    judged = scored = drop_outliers(case.folder, case.round_number, records)
     for scorer, threshold in case.config.scorers():
         # Mapped anew for each: a scorer is a user's code, and may write to what it is given.
         if candidates := _candidates(case, scored):
@@ -86,13 +82,28 @@ def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> d
     return judged
 
 
-def _drop_disproportionate(case: Case, records: Mapping[str, SlotRecord]) -> dict[str, SlotRecord]:
-    opened, model = case.folder.open_round(), arrays.map_file(case.folder.checkpoint(case.round_number - 1))
-    own = functools.partial(own_length, model=model, buffers=case.folder.buffers())
-    if opened is None or not adds_up(case.config, opened):
-        return drop_disproportionate(records, own)
-    in_order = InOrder(list(opened.cohort), records.get, own, is_over=True)
-    return rejected(records, in_order.all_reasons())
+def drop_outliers(
+    folder: RunFolder, round_number: int, records: Mapping[str, SlotRecord], exchange: str = TrainOrder.name
+) -> dict[str, SlotRecord]:
+    """Return the records, those rejected that are out of proportion; where updates are verified, outlying sets too.
+
+    Args:
+        folder: The run's folder.
+        round_number: The round.
+        records: The records of one of its exchanges, by client id.
+        exchange: Which of its exchanges.
+    """
+    config, opened = folder.config(), folder.open_round()
+    model = arrays.map_file(folder.checkpoint(round_number - 1))
+    own = functools.partial(own_length, model=model, buffers=folder.buffers())
+    if opened is None or not adds_up(config, opened):
+        judged = drop_disproportionate(records, own)
+    else:
+        in_order = InOrder(asked(opened, exchange), records.get, own, is_over=True)
+        judged = rejected(records, in_order.all_reasons())
+    if not config.verify:
+        return judged
+    return rejected(judged, outlying_sets({name: each.lengths for name, each in judged.items() if each.is_accepted}))
 
 
 def _apply(

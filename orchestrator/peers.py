@@ -59,7 +59,13 @@ def _ask(
     term = context.term(timeout_s)
     orders = [
         context.order(
-            VerifyOrder, verifier, round_number, term, parameters=handed_out.updates[client_id], attempt=attempt
+            VerifyOrder,
+            verifier,
+            round_number,
+            term,
+            version=str(attempt),
+            parameters=handed_out.updates[client_id],
+            attempt=attempt,
         )
         for verifier, client_id in assignment.items()
     ]

@@ -12,6 +12,8 @@ from tasks.messages import Answer, Metrics, Reason, Status
 
 ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
 """How the slot of a client was filled whose update goes into the model."""
+COUNTED = (*ACCEPTED, Status.SURVEYED)
+"""How a slot was filled by arrays that count, in either exchange of a round."""
 
 
 class _Record(BaseModel):
@@ -42,8 +44,8 @@ class SlotRecord(_Record):
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the update goes into the model, as far as is known."""
-        return self.status in ACCEPTED
+        """Whether what came counts, as far as is known."""
+        return self.status in COUNTED
 
     def rejected(self, reason: str) -> SlotRecord:
         """Return the record of an update that was rejected after it had been taken in."""
@@ -109,6 +111,19 @@ class ClosedRound(_Record):
     """BLAKE3 digest of the checkpoint file."""
     state_digest: str = ""
     """BLAKE3 digest of the file with the algorithm's state beside it; empty if it has none."""
+
+
+class Surveyed(_Record):
+    """What came of a round's first exchange: what the body of its chord returns."""
+
+    left_out: dict[str, SlotRecord] = {}
+    """The slots of the clients that are not asked to train."""
+    bytes_up: int = 0
+    """Bytes that the others sent."""
+    digest: str = ""
+    """BLAKE3 digest of the file with the aggregate of what these sent; empty if the round failed."""
+    failed: ClosedRound | None = None
+    """The round, if it failed by that: too few were left, or nothing can be made of what they sent."""
 
 
 class LateAnswer(_Record):
@@ -180,9 +195,19 @@ class OpenRound(_Record):
     """Clients known to the run when the round was opened: see :meth:`orchestrator.context.RunContext.num_clients`."""
     is_crowded: bool = False
     """Whether its updates are too many to be all on their way at once, see :mod:`orchestrator.flow`."""
+    surveyed: Surveyed | None = None
+    """What came of the round's first exchange; None as long as it is on, or if the algorithm has none."""
+    orders_are_out: bool = True
+    """Whether the orders of the exchange that is on have been sent; if not sure, they are sent again."""
     started_at: str
     boot_id: str = ""
     """Tells this start of the machine from others: what was taken in before a loss of power may not be on disk."""
+
+    @property
+    def trainers(self) -> list[str]:
+        """Ids of the clients that are asked to train, in the order of the cohort."""
+        left_out = self.surveyed.left_out if self.surveyed else {}
+        return [client_id for client_id in self.cohort if client_id not in left_out]
 
     @property
     def size_bytes(self) -> int:

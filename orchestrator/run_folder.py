@@ -20,6 +20,7 @@ from orchestrator.records import OpenRound, RoundRecord, Summary
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import replace_text
+from tasks.messages import TrainOrder
 from tasks.spare_files import SpareFiles
 
 R = TypeVar("R", bound=BaseModel)
@@ -122,13 +123,19 @@ class RunFolder:
         """
         return SpareFiles(self.blobs)
 
-    def updates(self, round_number: int) -> Path:
-        """Folder of the updates taken in for a round."""
-        return self.path / "updates" / f"round-{round_number:04d}"
+    def updates(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
+        """Folder of what was taken in of a round's exchange: of the updates, or with ``survey`` of what came before."""
+        suffix = "" if exchange == TrainOrder.name else f"-{exchange}"
+        return self.path / "updates" / f"round-{round_number:04d}{suffix}"
 
-    def sums(self, round_number: int) -> Path:
-        """Folder of the sum of a round's updates, where they are added up as they come."""
-        return self.path / "updates" / f"round-{round_number:04d}-sums"
+    def surveyed(self, round_number: int) -> Path:
+        """File of the aggregate of what came in a round's first exchange; there is one until the round is closed."""
+        return self.path / "updates" / f"round-{round_number:04d}-surveyed.safetensors"
+
+    def sums(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
+        """Folder of the sum of what came in a round's exchange, where that is added up as it comes."""
+        updates = self.updates(round_number, exchange)
+        return updates.with_name(f"{updates.name}-sums")
 
     def config(self) -> RunConfig:
         """Return the run's config.

@@ -17,7 +17,7 @@ from orchestrator.taking_in import take_in
 from tasks import names
 from tasks.blobs import BlobStore
 from tasks.errors import FederationError
-from tasks.messages import Answer, decode
+from tasks.messages import Answer, TrainOrder, decode
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,9 @@ def initialise(run_dir: str) -> dict[str, object]:
 
 
 @shared_task(name=names.INGEST_TASK)
-def ingest(run_dir: str, round_number: int, answer: dict[str, object]) -> dict[str, object]:
+def ingest(
+    run_dir: str, round_number: int, answer: dict[str, object], exchange: str = TrainOrder.name
+) -> dict[str, object]:
     """Take in one answer of a round; a part of the round's chord, so it must not fail."""
     checked, folder = decode(Answer, answer), RunFolder(Path(run_dir))
     opened = _opened(folder, round_number)
@@ -47,10 +49,23 @@ def ingest(run_dir: str, round_number: int, answer: dict[str, object]) -> dict[s
     def score(record: SlotRecord) -> SlotRecord:
         return closing.score_as_it_comes(folder, round_number, checked.client_id, record)
 
-    filled = take_in(folder, _stores[0], round_number, checked, score)
+    if exchange == TrainOrder.name:
+        filled = take_in(folder, _stores[0], round_number, checked, score)
+    else:
+        filled = take_in(folder, _stores[0], round_number, checked, exchange=exchange)
     if adds_up(folder.config(), opened):
-        add_up(folder, opened)
+        add_up(folder, opened, exchange)
     return filled.model_dump(mode="json")
+
+
+@shared_task(name=names.CLOSE_SURVEY_TASK)
+def close_survey(parts: list[object], run_dir: str, round_number: int) -> dict[str, object]:
+    """Aggregate what came in a round's first exchange: the body of its chord."""
+    filled, folder = _PARTS.validate_python(parts), RunFolder(Path(run_dir))
+    opened = _opened(folder, round_number)
+    if opened is None:
+        return {"error": f"round {round_number} is closed already", "exit_code": 1}
+    return _value(lambda: closing.close_survey(folder, opened, filled))
 
 
 @shared_task(name=names.HAND_OUT_TASK)

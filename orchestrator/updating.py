@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from algorithms import ServerRound, State, UpdateInfo, load_algorithm, settings_of
 from orchestrator.adding_up import add_up, adds_up
@@ -19,7 +20,7 @@ from orchestrator.taking_in import update_path
 from orchestrator.weighting import WEIGHTINGS
 from tasks import arrays, sets
 from tasks.arrays import Arrays
-from tasks.messages import TrainOptions
+from tasks.messages import SurveyOrder, TrainOptions
 from tasks.seeds import generator
 from verification.geometry import lengths
 
@@ -75,10 +76,11 @@ def next_model(
             parameters=model,
             target=move(model, aggregate, weights.scale),
             sent=sent,
-            state=_state(folder, round_number - 1),
+            state=_sets_of(folder.state(round_number - 1)),
             num_updates=len(accepted),
             num_clients=max(opened.num_clients if opened else config.num_clients, len(accepted)),
             settings=settings,
+            surveyed=_sets_of(folder.surveyed(round_number)),
         )
     )
     return {**parameters, **{name: aggregate[name] for name in buffers if name in aggregate}}, state
@@ -113,6 +115,36 @@ def _info(
     )
 
 
-def _state(folder: RunFolder, after_round: int) -> State:
-    path = folder.state(after_round)
+def surveyed_sets(folder: RunFolder, opened: OpenRound, counted: Mapping[str, SlotRecord]) -> State:
+    """Return the aggregate of what came in a round's first exchange, weighed as updates are.
+
+    Args:
+        folder: The run's folder; it has what came.
+        opened: The round as it was opened.
+        counted: The records of the clients whose sets count, by client id, sorted.
+
+    Raises:
+        AggregationError: If the aggregator needs more clients, or can make nothing of what they sent.
+        ValueError, ArithmeticError: If what clients sent can't be aggregated.
+    """
+    config, number = folder.config(), opened.round_number
+    if adds_up(config, opened):
+        return sets.split(add_up(folder, opened, SurveyOrder.name, all_of_them=True).mean())[1]
+    algorithm = load_algorithm(config.algorithm)
+    infos = [
+        UpdateInfo(client_id, record.num_examples, record.num_steps, record.metrics)
+        for client_id, record in counted.items()
+    ]
+    weights = algorithm.weigh(infos, config.options, settings_of(algorithm, config.settings)).weights
+    weighted = [
+        WeightedUpdate(arrays.map_file(update_path(folder, number, client_id, SurveyOrder.name)), weight)
+        for client_id, weight in zip(counted, weights, strict=True)
+    ]
+    context = AggregatorContext({}, config.num_hostile or None, config.trim, folder.buffers())
+    mixed = _mixed(folder, number, weighted, context)
+    return sets.split(load_aggregator(config.aggregator)(*mixed))[1]
+
+
+def _sets_of(path: Path) -> State:
+    """Return the sets in a file; none if there is no such file."""
     return sets.split(arrays.map_file(path))[1] if path.exists() else {}

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from tasks import names
 from tasks.blobs import BlobRef
 from tasks.errors import MessageError
 
@@ -43,6 +44,8 @@ Reason = Annotated[str, BeforeValidator(readable)]
 class Status(StrEnum):
     """How a slot of a round was filled."""
 
+    SURVEYED = "surveyed"
+    """The client sent what its algorithm wants to know before it trains."""
     TRAINED = "trained"
     """The client trained all it was asked to."""
     TIMED_OUT = "timed_out"
@@ -103,11 +106,14 @@ class Order(_Message):
         """Seconds after the deadline that a client which was ready by then may wait for its turn, and send."""
         return min(self.timeout_s, MAX_TURN_S)
 
+    @property
+    def update_blob(self) -> str:
+        """Name of the blob that the client puts those arrays into which come with its answer."""
+        return names.update_blob(self.client_id, self.run_id, self.round_number)
 
-class TrainOrder(Order):
-    """Train from the given parameters and send the update."""
 
-    name = "train"
+class UpdateOrder(Order):
+    """What every order says whose answer comes with arrays: it is the client's part of an algorithm."""
 
     parameters: BlobRef
     options: TrainOptions
@@ -128,6 +134,26 @@ class TrainOrder(Order):
     :mod:`tasks.turns`."""
     accepted: Annotated[str, Field(pattern=r"^([0-9]{4,12}-[0-9a-f]{16})?$")] = ""
     """The last update of this client that was accepted, see :func:`tasks.names.update_name`; empty: none yet."""
+
+
+class SurveyOrder(UpdateOrder):
+    """Send what the algorithm wants to know of the given parameters before anybody trains from them."""
+
+    name = "survey"
+
+    @property
+    def update_blob(self) -> str:
+        """Name of the blob that the client puts those arrays into which come with its answer."""
+        return names.survey_blob(self.client_id, self.run_id, self.round_number)
+
+
+class TrainOrder(UpdateOrder):
+    """Train from the given parameters and send the update."""
+
+    name = "train"
+
+    surveyed: BlobRef | None = None
+    """The aggregate of what the round's clients sent in its first exchange; None where there was none."""
 
 
 class EvaluateOrder(Order):

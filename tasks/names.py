@@ -9,6 +9,7 @@ import re
 
 from tasks.errors import ConfigurationError
 
+SURVEY_TASK = "worker.survey"
 TRAIN_TASK = "worker.train"
 EVALUATE_TASK = "worker.evaluate"
 VERIFY_TASK = "worker.verify"
@@ -18,6 +19,7 @@ DISCONNECT_TASK = "worker.disconnect"
 ORCHESTRATOR_QUEUE = "orchestrator"
 INITIALISE_TASK = "orchestrator.initialise"
 INGEST_TASK = "orchestrator.ingest"
+CLOSE_SURVEY_TASK = "orchestrator.close_survey"
 HAND_OUT_TASK = "orchestrator.hand_out"
 CLOSE_ROUND_TASK = "orchestrator.close_round"
 
@@ -99,6 +101,11 @@ def broadcast_blob(run_id: str, after_round: int) -> str:
     return f"fl:blob:{run_id}/{after_round}/broadcast"
 
 
+def surveyed_blob(run_id: str, round_number: int) -> str:
+    """Name of the blob with the aggregate of a round's first exchange, which goes out with its train orders."""
+    return f"fl:blob:{run_id}/{round_number}/surveyed"
+
+
 def handed_out_blob(run_id: str, round_number: int, number: int) -> str:
     """Name of the blob with an update that is handed out for another client to score; it doesn't tell whose it is."""
     return f"fl:blob:{run_id}/{round_number}/update/{number}"
@@ -117,3 +124,8 @@ def turn_key(update_blob_name: str) -> str:
 def update_blob(client_id: str, run_id: str, round_number: int) -> str:
     """Name of the blob with ``client_id``'s update of a round."""
     return f"fl:blob:{client_id}/{run_id}/{round_number}"
+
+
+def survey_blob(client_id: str, run_id: str, round_number: int) -> str:
+    """Name of the blob with what ``client_id`` sends in a round's first exchange."""
+    return f"{update_blob(client_id, run_id, round_number)}/survey"

@@ -64,13 +64,17 @@ def widened(sets: Sets) -> dict[str, dict[str, Array]]:
 
 def spec_with(spec: Spec, kinds: Iterable[str]) -> Spec:
     """Return the spec of a model's parameters together with these sets, each of which has all arrays of floats."""
+    return {**spec, **spec_of_sets(spec, kinds)}
+
+
+def spec_of_sets(spec: Spec, kinds: Iterable[str]) -> dict[str, ArraySpec]:
+    """Return the spec of these sets alone, each of which has all arrays of floats of the model with this spec."""
     floats = {
         name: ArraySpec("F32", entry.shape) if entry.dtype == "F16" else entry
         for name, entry in spec.items()
         if entry.dtype in _FLOATS
     }
-    beside: dict[str, ArraySpec] = {f"{MARK}{kind}/{name}": floats[name] for kind in kinds for name in floats}
-    return {**spec, **beside}
+    return {f"{MARK}{kind}/{name}": floats[name] for kind in kinds for name in floats}
 
 
 def check_names(names: Iterable[str]) -> None:

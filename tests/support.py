@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from algorithms import Algorithm, equally
+from algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
 from compressors import Arraywise
 from orchestrator.aggregators import AggregatorContext, WeightedUpdate
 from orchestrator.config import RunConfig
@@ -18,8 +18,8 @@ from orchestrator.records import RoundRecord, SlotRecord
 from orchestrator.selectors.selector import ConnectedClient, Selection
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
 from tasks.blobs import BlobRef, BlobStore, publish
-from tasks.messages import Answer, EvaluateOrder, Order, Status, TrainOptions, TrainOrder
-from tasks.names import order_id, update_blob
+from tasks.messages import Answer, EvaluateOrder, Order, Status, SurveyOrder, TrainOptions, TrainOrder
+from tasks.names import order_id
 from tasks.presence import Announcement, Hardware
 from tasks.seeds import generator
 from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
@@ -123,6 +123,32 @@ class WithoutHoldout(Pull):
 EQUAL_WEIGHTS = Algorithm(name="equal", weigh=equally)
 
 
+def ask_for_loss(task: LocalTask) -> State:
+    """Send the loss at the round's model, in each element of an array."""
+    return {"loss": {"point": np.full_like(task.parameters["point"], task.loss())}}
+
+
+def train_and_say_what_came(task: LocalTask) -> LocalResult:
+    """Train plainly, and say what the mean loss is said to be."""
+    return LocalResult(task.train(None), metrics={"told": float(task.broadcast["loss"]["point"][0])})
+
+
+def add_loss(server: ServerRound) -> tuple[Arrays, State]:
+    """Return the mean, the mean loss added."""
+    return {**server.target, "point": server.target["point"] + server.surveyed["loss"]["point"]}, {}
+
+
+ASKING_FIRST = Algorithm(
+    name="asking_first",
+    local=train_and_say_what_came,
+    weigh=equally,
+    step=add_loss,
+    survey=ask_for_loss,
+    surveyed=("loss",),
+)
+"""Asks each client for its loss before any of them trains."""
+
+
 class HalfPrecision(Arraywise):
     """A compressor of one's own: float32 as float16."""
 
@@ -191,6 +217,11 @@ def train_order(client_id: str = "anna", round_number: int = 1, **changes: Any) 
     return TrainOrder.model_validate({**_common(client_id, round_number, "train"), **values, **changes})
 
 
+def survey_order(client_id: str = "anna", round_number: int = 1, **changes: Any) -> SurveyOrder:
+    values = {"parameters": blob_ref(), "options": TrainOptions(), "seed": 7}
+    return SurveyOrder.model_validate({**_common(client_id, round_number, "survey"), **values, **changes})
+
+
 def evaluate_order(client_id: str = "anna", round_number: int = 1, **changes: Any) -> EvaluateOrder:
     common = _common(client_id, round_number, "evaluate")
     return EvaluateOrder.model_validate({**common, "parameters": blob_ref(), **changes})
@@ -210,14 +241,21 @@ def _common(client_id: str, round_number: int, kind: str) -> dict[str, object]:
 
 def trained(order: Order, update: BlobRef | None = None, **changes: Any) -> Answer:
     """The answer of a client that trained, its update at the right name."""
-    name = update_blob(order.client_id, order.run_id, order.round_number)
-    values = {"status": Status.TRAINED, "num_examples": 5, "num_steps": 10, "update": update or blob_ref(name)}
+    update = update or blob_ref(order.update_blob)
+    values = {"status": Status.TRAINED, "num_examples": 5, "num_steps": 10, "update": update}
+    return Answer.model_validate({"order_id": order.order_id, "client_id": order.client_id, **values, **changes})
+
+
+def surveyed(order: Order, update: BlobRef | None = None, **changes: Any) -> Answer:
+    """The answer of a client to an order of a first exchange, its arrays at the right name."""
+    update = update or blob_ref(order.update_blob)
+    values = {"status": Status.SURVEYED, "num_examples": 5, "update": update}
     return Answer.model_validate({"order_id": order.order_id, "client_id": order.client_id, **values, **changes})
 
 
 def publish_update(chunks: BlobStore, order: Order, parameters: Arrays) -> BlobRef:
     """Put parameters where the client's update is to be."""
-    return publish(chunks, update_blob(order.client_id, order.run_id, order.round_number), encode(parameters), 60)
+    return publish(chunks, order.update_blob, encode(parameters), 60)
 
 
 def run_config(**changes: Any) -> RunConfig:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,27 @@ from tasks.messages import (
     Order,
     SetParametersOrder,
     Status,
+    SurveyOrder,
     TrainOrder,
+    UpdateOrder,
     VerifyOrder,
     finite,
 )
-from tasks.names import update_blob, update_name
+from tasks.names import update_name
 from tasks.turns import Turns
 from tasks.user_code import UserCodeError, checked_evaluation, user_code
 from tasks.workload import ClientData, Evaluation, TimeBudget, TrainResult, Workload
 from worker.compressing import Packing
 from worker.keeping import keep
 from worker.local_state import LocalState
-from worker.local_training import Received, train_locally
+from worker.local_training import Received, survey_locally, train_locally
 from worker.shared_models import Fetched, forget_shared, shared
 from worker.soft_limit import soft_limit
 
 logger = logging.getLogger(__name__)
 
 MODEL_FILE = "model.safetensors"
+TOO_LATE = "the order's time was over before it was taken up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,22 @@ class Client:
     is_answered: Callable[[str], bool] = lambda _order_id: False
     compression: str | None = None
 
+    def survey(self, order: SurveyOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
+        """Put what the algorithm wants to know before anybody trains into the blob store; see :meth:`train`."""
+        time_left_s = self._time_left_s(order)
+        if time_left_s <= 0:
+            return self._answer(order, Status.FAILED, reason=TOO_LATE)
+        packing = Packing(order, self.folder, self.workload, self.compression)
+        received = self._received(order, packing)
+        budget = TimeBudget(time_left_s)
+        with soft_limit(budget):
+            found = survey_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
+        pieces = list(arrays.encode(packing.pack({}, sets.join({}, sets.widened(found))).arrays))
+        update = describe(order.update_blob, pieces)
+        answer = self._answer(order, Status.SURVEYED, num_examples=self.data.num_train, update=update)
+        self._send(order, update, pieces, say_ready)
+        return answer
+
     def train(self, order: TrainOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
         """Train from the order's parameters on the client's own data and put the update into the blob store.
 
@@ -81,19 +100,16 @@ class Client:
             order: The order.
             say_ready: Called before the client waits for its turn to send the update, if the order wants it to.
         """
-        time_left_s = min(order.timeout_s, order.deadline - self.broker_time())
+        time_left_s = self._time_left_s(order)
         if time_left_s <= 0:
-            return self._answer(order, Status.FAILED, reason="the order's time was over before it was taken up")
+            return self._answer(order, Status.FAILED, reason=TOO_LATE)
         started = time.monotonic()
         packing = Packing(order, self.folder, self.workload, self.compression)
-        model = self._fetch(order, order.parameters, unpack=packing.unpack)
-        broadcast = self._fetch(order, order.broadcast, "broadcast", packing.unpack).arrays if order.broadcast else {}
-        local_state = LocalState(self.folder, order.run_id)
+        received = self._received(order, packing)
         # The update takes about as long to send as the model took to fetch.
         fetch_s = time.monotonic() - started
         budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
         with soft_limit(budget):
-            received = Received(model, sets.split(broadcast)[1], local_state.load(order.accepted))
             local = train_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
         result = local.trained
         if result.num_steps == 0:
@@ -106,17 +122,13 @@ class Client:
             num_epochs=result.num_epochs,
             metrics=finite({**result.metrics, **local.metrics}),
         )
-        packed = packing.pack(model.arrays, sets.join(result.parameters, sets.widened(local.sent)))
+        packed = packing.pack(received.model.arrays, sets.join(result.parameters, sets.widened(local.sent)))
         pieces = list(arrays.encode(packed.arrays))
-        update = describe(update_blob(self.client_id, order.run_id, order.round_number), pieces)
-        arrived = sets.split(packed.beside)[1]
-        local_state.save(update_name(order.round_number, update.digest), local.state(arrived))
+        update = describe(order.update_blob, pieces)
+        name, arrived = update_name(order.round_number, update.digest), sets.split(packed.beside)[1]
+        LocalState(self.folder, order.run_id).save(name, local.state(arrived))
         packing.keep(update_name(order.round_number, update.digest), packed)
-        if order.waits_for_turn and self.turns is not None:
-            say_ready()
-            latest = order.deadline + order.turn_timeout_s
-            self.turns.wait(update.name, order.run_id, timeout_s=latest - self.broker_time())
-        self.blobs.put(update, pieces)
+        self._send(order, update, pieces, say_ready)
         return answer.model_copy(update={"update": update})
 
     def stands_by(self, answer: Answer) -> bool:
@@ -167,14 +179,43 @@ class Client:
         with user_code("evaluate()"):
             return checked_evaluation(self.workload.evaluate(parameters, data))
 
+    def _time_left_s(self, order: Order) -> float:
+        return min(order.timeout_s, order.deadline - self.broker_time())
+
+    def _received(self, order: UpdateOrder, packing: Packing) -> Received:
+        """Return what an order refers to."""
+        surveyed = order.surveyed if isinstance(order, TrainOrder) else None
+        comes_twice = surveyed is not None or isinstance(order, SurveyOrder)
+        model = self._fetch(order, order.parameters, "model", packing.unpack, keep=comes_twice)
+        beside: dict[str, arrays.Arrays] = {}
+        for kind, ref in (("broadcast", order.broadcast), ("surveyed", surveyed)):
+            if ref is not None:
+                beside |= sets.split(self._fetch(order, ref, kind, packing.unpack, keep=comes_twice).arrays)[1]
+        return Received(model, beside, LocalState(self.folder, order.run_id).load(order.accepted))
+
+    def _send(
+        self, order: UpdateOrder, update: BlobRef, pieces: Sequence[memoryview], say_ready: Callable[[], None]
+    ) -> None:
+        """Put an update into the blob store, when it is its turn."""
+        if order.waits_for_turn and self.turns is not None:
+            say_ready()
+            latest = order.deadline + order.turn_timeout_s
+            self.turns.wait(update.name, order.run_id, timeout_s=latest - self.broker_time())
+        self.blobs.put(update, pieces)
+
     def _fetch(
         self,
         order: Order,
         ref: BlobRef,
         kind: str = "model",
         unpack: Callable[[arrays.Arrays], arrays.Arrays] = lambda packed: packed,
+        *,
+        keep: bool = False,
     ) -> Fetched:
-        """Return the arrays of a blob, unpacked; clients of one process share them."""
+        """Return the arrays of a blob, unpacked; clients of one process share them.
+
+        So do the orders of a round's two exchanges, where ``keep`` says so.
+        """
         self._check_workload(order)
 
         def fetch() -> Fetched:
@@ -185,7 +226,7 @@ class Client:
                 return Fetched(found, lambda: arrays.decode(self.blobs.own(ref, data)))
             return Fetched(found, lambda: arrays.copied(found))
 
-        return shared(kind, ref.digest, fetch) if is_one_of_many() else fetch()
+        return shared(kind, ref.digest, fetch) if keep or is_one_of_many() else fetch()
 
     def _check_workload(self, order: Order) -> None:
         if order.workload != self.workload_name:

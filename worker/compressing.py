@@ -9,7 +9,7 @@ from compressors.models import unpack_model
 from compressors.updates import PackedUpdate, pack_update
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError
-from tasks.messages import TrainOrder
+from tasks.messages import UpdateOrder
 from tasks.workload import Workload
 from worker.local_state import LocalState
 
@@ -31,7 +31,7 @@ class Packing:
         ConfigurationError: If the order's compression isn't allowed here.
     """
 
-    def __init__(self, order: TrainOrder, folder: Path, workload: Workload, allowed: str | None) -> None:
+    def __init__(self, order: UpdateOrder, folder: Path, workload: Workload, allowed: str | None) -> None:
         self._compressor = find_compressor(order.compression, allowed)
         self._workload = workload
         self._accepted = order.accepted
@@ -49,7 +49,7 @@ class Packing:
         """Return what goes out of ``update``, to which belongs what was lost up to the last that was accepted.
 
         Args:
-            start: The model that was trained from.
+            start: The model that was trained from; empty where nothing was trained.
             update: What was trained, and the sets that go with it.
         """
         if self._compressor is None:

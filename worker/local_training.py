@@ -7,7 +7,7 @@ from typing import Any
 
 from algorithms import ALGORITHMS, Algorithm, LocalResult, LocalTask, load_algorithm
 from tasks.errors import ConfigurationError
-from tasks.messages import TrainOrder
+from tasks.messages import UpdateOrder
 from tasks.sets import Sets
 from tasks.user_code import checked_evaluation, checked_result, user_code
 from tasks.workload import Direction, Gradients, TimeBudget, TrainResult, Workload, can_train_along
@@ -22,7 +22,7 @@ class Received:
 
     Attributes:
         model: The global model.
-        broadcast: What the algorithm sent along with it.
+        broadcast: What the algorithm sent along with it, with the aggregate of the first exchange.
         state: What this client kept after the last of its updates that was accepted.
     """
 
@@ -32,7 +32,7 @@ class Received:
 
 
 def train_locally(
-    workload: Workload, data: Any, order: TrainOrder, received: Received, budget: TimeBudget, allowed: str | None
+    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: str | None
 ) -> LocalResult:
     """Carry out the client's part of the order's algorithm.
 
@@ -49,6 +49,29 @@ def train_locally(
         UserCodeError: If the workload, or the algorithm, raises or returns something wrong.
     """
     algorithm = find_algorithm(order.algorithm, allowed)
+    with user_code(f"the client's part of {order.algorithm}"):
+        return algorithm.local(_task(workload, data, order, received, budget))
+
+
+def survey_locally(
+    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: str | None
+) -> Sets:
+    """Carry out the client's part of the first exchange of the order's algorithm; see :func:`train_locally`.
+
+    Raises:
+        ConfigurationError: If the algorithm isn't allowed here, has no such exchange, or asks for what the workload
+            can't do.
+        UserCodeError: If the workload, or the algorithm, raises or returns something wrong.
+    """
+    survey = find_algorithm(order.algorithm, allowed).survey
+    if survey is None:
+        raise ConfigurationError(f"algorithm {order.algorithm!r} has no exchange before training")
+    with user_code(f"the client's part of {order.algorithm}"):
+        return survey(_task(workload, data, order, received, budget))
+
+
+def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget) -> LocalTask:
+    """Return what an algorithm's client's part works with."""
     own = received.model.own
 
     def train(direction: Direction | None) -> TrainResult:
@@ -73,7 +96,7 @@ def train_locally(
         with user_code("evaluate()"):
             return checked_evaluation(workload.evaluate(own(), data)).loss
 
-    task = LocalTask(
+    return LocalTask(
         parameters=received.model.arrays,
         broadcast=received.broadcast,
         state=received.state,
@@ -84,8 +107,6 @@ def train_locally(
         gradients=gradients,
         loss=loss,
     )
-    with user_code(f"the client's part of {order.algorithm}"):
-        return algorithm.local(task)
 
 
 def find_algorithm(spec: str, allowed: str | None) -> Algorithm:

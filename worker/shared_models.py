@@ -1,4 +1,7 @@
-"""What the clients of one process share: the global model, and what is sent along with it, fetched once a round."""
+"""What the clients of one process share: the global model, and what is sent along with it, fetched once a round.
+
+The orders of a round that has two exchanges share it too.
+"""
 
 from __future__ import annotations
 

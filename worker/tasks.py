@@ -16,6 +16,7 @@ from tasks.messages import (
     EvaluateOrder,
     Order,
     SetParametersOrder,
+    SurveyOrder,
     TrainOrder,
     VerifyOrder,
     decode,
@@ -24,6 +25,16 @@ from tasks.messages import (
 from worker.client import Client, carry_out, find_client
 
 O = TypeVar("O", bound=Order)  # noqa: E741
+
+
+@shared_task(name=names.SURVEY_TASK, bind=True)
+def survey(self: Any, message: dict[str, object]) -> dict[str, object]:
+    """Carry out a :class:`SurveyOrder`."""
+
+    def act(client: Client, order: SurveyOrder) -> Answer:
+        return client.survey(order, lambda: self.update_state(state=READY))
+
+    return _carry_out(self.request.id, message, SurveyOrder, act)
 
 
 @shared_task(name=names.TRAIN_TASK, bind=True)

@@ -115,9 +115,16 @@ class Federation:
         return self.model["w"]
 
     def round(self, cohort: Sequence[int], accepted: Callable[[int], bool] = lambda _: True) -> Vector:
-        """Carry out a round with these clients; return the new w."""
+        """Carry out a round with these clients; return the new w.
+
+        Where the algorithm has a first exchange, who isn't accepted there isn't asked to train.
+        """
         self._joined.update(cohort)
+        if self.algorithm.survey is not None:
+            cohort = [k for k in cohort if accepted(k)]
         broadcast = {kind: self.state[kind] for kind in self.algorithm.broadcast if kind in self.state}
+        surveyed = self._surveyed(cohort, broadcast)
+        broadcast = {**broadcast, **surveyed}
         results: dict[int, LocalResult] = {}
         for k in cohort:
             task = self.clients[k].task(
@@ -127,10 +134,28 @@ class Federation:
             if accepted(k):
                 results[k] = result
                 self.kept[k] = result.state(result.sent)
-        self.model, self.state = self._step(results)
+        self.model, self.state = self._step(results, surveyed)
         return self.w
 
-    def _step(self, results: dict[int, LocalResult]) -> tuple[Arrays, State]:
+    def _surveyed(self, cohort: Sequence[int], broadcast: State) -> State:
+        """Return the aggregate of the first exchange; nothing if the algorithm has none."""
+        if self.algorithm.survey is None:
+            return {}
+        settings = settings_of(self.algorithm, self.settings)
+        found = [
+            self.algorithm.survey(
+                self.clients[k].task(
+                    self.model, broadcast, self.kept[k], len(self._joined), self.algorithm, **self.settings
+                )
+            )
+            for k in cohort
+        ]
+        infos = [UpdateInfo(str(k), self.clients[k].num_examples, 0) for k in cohort]
+        weights = self.algorithm.weigh(infos, OPTIONS, settings).weights
+        weighted = [WeightedUpdate(sets.join({}, each), v) for each, v in zip(found, weights, strict=True)]
+        return sets.split(weighted_mean(weighted))[1]
+
+    def _step(self, results: dict[int, LocalResult], surveyed: State) -> tuple[Arrays, State]:
         settings = settings_of(self.algorithm, self.settings)
         infos = [self._info(k, result) for k, result in results.items()]
         weights = self.algorithm.weigh(infos, OPTIONS, settings)
@@ -138,7 +163,7 @@ class Federation:
         mean = weighted_mean([WeightedUpdate(u, v) for u, v in zip(updates, weights.weights, strict=True)])
         aggregate, sent = sets.split(mean)
         target = move(self.model, aggregate, weights.scale)
-        server = ServerRound(self.model, target, sent, self.state, len(results), len(self._joined), settings)
+        server = ServerRound(self.model, target, sent, self.state, len(results), len(self._joined), settings, surveyed)
         return self.algorithm.step(server)
 
     def _info(self, k: int, result: LocalResult) -> UpdateInfo:

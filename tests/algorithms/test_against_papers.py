@@ -119,19 +119,17 @@ def mimelite(all_clients: list[Quadratic], x: Vector, beta: float = 0.6) -> Iter
 
 
 def mime(all_clients: list[Quadratic], x: Vector, beta: float = 0.6) -> Iterator[Vector]:
-    s, anchor, c = np.zeros_like(x), None, None
+    s = np.zeros_like(x)
     for cohort in ROUNDS:
+        c = sum(all_clients[k].gradient(x) for k in cohort) / len(cohort)
         ends = []
         for k in cohort:
 
-            def direction(_y: Vector, g: Vector, j: int, k: int = k, z: Vector = anchor, c: Vector = c) -> Vector:
-                corrected = g if z is None else g - all_clients[k].batch_gradient(z, j) + c
-                return (1 - beta) * corrected + beta * s  # noqa: B023
+            def direction(_y: Vector, g: Vector, j: int, k: int = k, x: Vector = x, c: Vector = c) -> Vector:
+                return (1 - beta) * (g - all_clients[k].batch_gradient(x, j) + c) + beta * s  # noqa: B023
 
             ends.append(sgd(all_clients[k], x, direction))
-        c = sum(all_clients[k].gradient(x) for k in cohort) / len(cohort)
-        anchor, s = x, (1 - beta) * c + beta * s
-        x = sum(ends) / len(cohort)
+        x, s = sum(ends) / len(cohort), (1 - beta) * c + beta * s
         yield x
 
 

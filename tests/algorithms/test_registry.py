@@ -8,6 +8,9 @@ from algorithms.feddyn import FEDDYN
 from algorithms.fedprox import FEDPROX
 from tasks.errors import ConfigurationError, LoadError, UnknownNameError
 
+ASKS_TOO_MUCH = Algorithm("greedy", survey=lambda _: {}, surveyed=("a", "b", "c", "d"))
+ASKS_NOTHING = Algorithm("idle", survey=lambda _: {})
+ASKS_FOR_ITS_OWN = Algorithm("forgetful", survey=lambda _: {}, surveyed=("c",), broadcast=("c",))
 TALKATIVE = Algorithm(name="talkative", sent=("a", "b", "c", "d"))
 MISNAMED = Algorithm(name="misnamed", sent=("a/b",))
 
@@ -25,8 +28,17 @@ def test_algorithms_are_found_by_name() -> None:
 def test_an_algorithm_sends_no_more_than_updates_may_be_long() -> None:
     with pytest.raises(LoadError, match="sends 4 sets of arrays: 3 are allowed"):
         load_algorithm(f"{__name__}:TALKATIVE")
+    with pytest.raises(LoadError, match="sends 4 sets of arrays: 3 are allowed"):
+        load_algorithm(f"{__name__}:ASKS_TOO_MUCH")
     with pytest.raises(LoadError, match="the name of a set of arrays can't have a '/' in it"):
         load_algorithm(f"{__name__}:MISNAMED")
+
+
+def test_an_algorithm_with_a_first_exchange_says_what_clients_send_in_it() -> None:
+    with pytest.raises(LoadError, match="has one of survey and surveyed: both are needed, or neither"):
+        load_algorithm(f"{__name__}:ASKS_NOTHING")
+    with pytest.raises(LoadError, match="the set 'c' is both in surveyed and in broadcast"):
+        load_algorithm(f"{__name__}:ASKS_FOR_ITS_OWN")
 
 
 def test_settings_are_the_defaults_but_for_those_that_are_given() -> None:

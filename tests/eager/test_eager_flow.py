@@ -75,6 +75,7 @@ class Federation:
         self.registry = MemoryRegistry()
         self.chunks = MemoryChunks()
         self.courier: type[EagerCourier] = EagerCourier
+        self.algorithm: str | None = None
         self.events: list[Event] = []
         self.on_event: Callable[[Event], None] = lambda _: None
         for client_id in EXAMPLES:
@@ -93,7 +94,8 @@ class Federation:
         path.mkdir(parents=True, exist_ok=True)
         data = points(client_id, EXAMPLES.get(client_id, 4))
         stay_away: Callable[[float], None] = lambda _: None  # noqa: E731
-        add_client(Client(client_id, name, workload or Pull(), data, self.chunks, path, incarnation, stay_away))
+        client = Client(client_id, name, workload or Pull(), data, self.chunks, path, incarnation, stay_away)
+        add_client(replace(client, algorithm=self.algorithm))
         said = {"num_examples": data.num_train, "labels": data.labels, "workload": announced or name}
         self.registry.announce(announcement(client_id, incarnation, **said))
 

@@ -9,7 +9,7 @@ import pytest
 from tests.integration.harness import Field, history
 
 
-@pytest.mark.parametrize("algorithm", ["fedavg", "scaffold"])
+@pytest.mark.parametrize("algorithm", ["fedavg", "scaffold", "mime"])
 def test_a_crowded_round_gives_the_same_model_to_the_last_bit(field: Field, tmp_path: Path, algorithm: str) -> None:
     # Given twenty clients, and room for all of their updates or for the fewest that there can be room for
     digests = []
@@ -28,5 +28,5 @@ def test_a_crowded_round_gives_the_same_model_to_the_last_bit(field: Field, tmp_
         # Then nothing of what they sent each other is left
         assert not (run_dir / "blobs").exists()
         assert not (run_dir / "updates").exists()
-    # And the models are equal, and SCAFFOLD's control variates
+    # And the models are equal, and SCAFFOLD's control variates, and Mime's momentum
     assert digests[0] == digests[1]

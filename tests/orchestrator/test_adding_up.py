@@ -15,7 +15,7 @@ from orchestrator.taking_in import take_in, update_path
 from tasks import arrays
 from tasks.chunks import MemoryChunks
 from tasks.messages import Status
-from tests.support import PULL, blob_ref, publish_update, run_config, train_order, trained
+from tests.support import PULL, blob_ref, publish_update, run_config, survey_order, surveyed, train_order, trained
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
 CLIENTS = [f"client-{number:02d}" for number in range(20)]
@@ -116,3 +116,46 @@ def test_nonsense_is_told_and_left_out_whatever_the_order_of_arrival(
     np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], mean, rtol=1e-6)
     # And where updates are let go, so is the nonsense
     assert update_path(folder, 1, CLIENTS[3]).exists() is (kept_bytes > 0)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
+def test_both_exchanges_of_a_crowded_round_are_added_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
+) -> None:
+    # Given twenty clients that are asked for their loss first, client k's being k, two of which fail at it
+    monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
+    config = run_config(workload=PULL, num_clients=20, algorithm="tests.support:ASKING_FIRST")
+    folder, chunks = RunFolder.create(tmp_path / "run", config), MemoryChunks()
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    round_ = opened()
+    folder.save_open_round(round_)
+
+    def take_all_in(round_: OpenRound, numbers: list[int], exchange: str) -> list[FilledSlot]:
+        parts = []
+        for number in numbers:
+            order = survey_order(CLIENTS[number]) if exchange == "survey" else train_order(CLIENTS[number])
+            values = np.full(3, number, np.float32)
+            sent = {"@loss/point": values} if exchange == "survey" else {"point": values, "steps": np.array(1)}
+            answer = surveyed(order, publish_update(chunks, order, sent))
+            if exchange == "train":
+                answer = trained(order, answer.update)
+            elif number in (0, 7):
+                answer = answer.model_copy(update={"status": Status.FAILED, "update": None})
+            parts.append(take_in(folder, chunks, 1, answer, exchange=exchange))
+            if adds_up(config, round_):
+                add_up(folder, round_, exchange)
+        return parts
+
+    # When the first exchange is closed, and the others train
+    found = closing.close_survey(folder, round_, take_all_in(round_, list(range(20)), "survey"))
+    round_ = round_.model_copy(update={"surveyed": found})
+    folder.save_open_round(round_)
+    left = [number for number in range(20) if number not in (0, 7)]
+    closed = closing.close_round(folder, 1, take_all_in(round_, left[::-1], "train"))
+    # Then those two are left out, and the model is the mean of the others' updates and the mean of their losses
+    assert sorted(found.left_out) == ["client-00", "client-07"]
+    assert closed.status == "closed"
+    mean = (190 - 7) / 18
+    np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], 2 * mean, rtol=1e-6)
+    # And what was added up is let go
+    assert update_path(folder, 1, CLIENTS[1], "survey").exists() is (kept_bytes > 0)

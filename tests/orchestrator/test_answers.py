@@ -16,10 +16,11 @@ from tasks.messages import (
     Order,
     SetParametersOrder,
     Status,
+    SurveyOrder,
     TrainOrder,
     encode,
 )
-from tests.support import blob_ref, evaluate_order, train_order, trained
+from tests.support import blob_ref, evaluate_order, survey_order, surveyed, train_order, trained
 
 ORDER = train_order("anna")
 _COMMON = ORDER.model_dump(include={"run_id", "client_id", "round_number", "workload", "timeout_s", "deadline"})
@@ -83,6 +84,8 @@ def test_answers_without_an_update_are_taken_as_they_are(order: Order, status: S
 
 def allowed(order: Order) -> set[Status]:
     match order:
+        case SurveyOrder():
+            return {Status.SURVEYED, Status.FAILED}
         case TrainOrder():
             return {Status.TRAINED, Status.TIMED_OUT, Status.FAILED}
         case EvaluateOrder():
@@ -91,7 +94,7 @@ def allowed(order: Order) -> set[Status]:
             return {Status.DONE, Status.FAILED}
 
 
-@pytest.mark.parametrize("order", [ORDER, evaluate_order("anna"), SET_PARAMETERS, DISCONNECT])
+@pytest.mark.parametrize("order", [ORDER, survey_order("anna"), evaluate_order("anna"), SET_PARAMETERS, DISCONNECT])
 @pytest.mark.parametrize("status", Status)
 def test_a_status_that_the_order_doesnt_have_is_rejected(order: Order, status: Status) -> None:
     # Given an answer of each status to each order
@@ -209,6 +212,26 @@ def test_a_client_cant_point_to_anything_else(name: str) -> None:
     assert reason.endswith("instead of 'fl:blob:anna/run/1'")
 
 
+def test_what_a_first_exchange_brings_is_at_a_name_of_its_own() -> None:
+    # Given an answer whose arrays are where they are to be, and one that points to the client's update of that round
+    order = survey_order("anna")
+    stolen = surveyed(order, blob_ref("fl:blob:anna/run/1"))
+    # When they are read, then only the first is taken
+    assert read_answer(success(encode(surveyed(order))), order) == surveyed(order)
+    assert verdict(success(encode(stolen)), order) == (
+        "rejected",
+        "the update is said to be at 'fl:blob:anna/run/1' instead of 'fl:blob:anna/run/1/survey'",
+    )
+
+
+@pytest.mark.parametrize("answer", [trained(ORDER, num_examples=6), surveyed(survey_order("anna"), num_examples=6)])
+def test_nobody_has_more_examples_than_it_announced(answer: Answer) -> None:
+    # Given a client that announced five examples, when it claims six, then its arrays aren't taken
+    order = ORDER if answer.status is Status.TRAINED else survey_order("anna")
+    found = read_answer(success(encode(answer)), order, max_examples=5)
+    assert (found.status, found.reason) == (Status.REJECTED, "it claims 6 examples, the client announced 5")
+
+
 def test_an_update_is_needed_where_one_was_made_and_has_no_place_elsewhere() -> None:
     # Given a trained answer without an update, a failed one with, and an evaluated one with
     evaluate = evaluate_order("anna")
@@ -286,6 +309,7 @@ def test_an_order_whose_pool_process_was_killed_is_lost() -> None:
         (train_order(waits_for_turn=True), b'{"status": "READY"}', True),
         (train_order(waits_for_turn=True), b'{"status": "SUCCESS"}', False),
         (train_order(waits_for_turn=True), b"READY", False),
+        (survey_order(waits_for_turn=True), b'{"status": "READY"}', True),
         (train_order(), b'{"status": "READY"}', False),
         (evaluate_order(), b'{"status": "READY"}', False),
     ],

@@ -329,6 +329,15 @@ def test_without_held_out_data_an_aggregator_that_trains_on_it_ends_the_run_at_i
     assert not folder.checkpoint(0).exists()
 
 
+def test_an_aggregator_that_compares_updates_isnt_for_an_algorithm_that_asks_for_something_else_first(
+    tmp_path: Path,
+) -> None:
+    # Given both, when the run is initialised, then it says so
+    folder = RunFolder.create(tmp_path / "run", run_config(aggregator="fltrust", algorithm="mime"))
+    with pytest.raises(ConfigurationError, match=r"fltrust compares what clients send.*--algorithm mime asks them"):
+        initialise(folder)
+
+
 def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path) -> None:
     # Given a new run with seed 5
     folder = RunFolder.create(tmp_path / "run", run_config(seed=5))

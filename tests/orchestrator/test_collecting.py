@@ -16,11 +16,11 @@ from orchestrator.slots import Slot, Slots
 from orchestrator.wire import Wire
 from tasks.blobs import CHUNK_BYTES, chunk_name
 from tasks.chunks import MemoryChunks
-from tasks.messages import READY, Answer, Order, Status, TrainOrder, encode
-from tasks.names import TRAIN_TASK, update_blob
+from tasks.messages import READY, Answer, Order, Status, SurveyOrder, UpdateOrder, encode
+from tasks.names import SURVEY_TASK, TRAIN_TASK, update_blob
 from tasks.presence import MemoryRegistry
 from tasks.turns import GO, STOP
-from tests.support import announcement, blob_ref, train_order, trained
+from tests.support import announcement, blob_ref, survey_order, surveyed, train_order, trained
 
 
 class Scene:
@@ -57,7 +57,8 @@ class Scene:
         self.results[order.order_id] = json.dumps({"status": READY, "task_id": order.order_id}).encode()
 
     def answer(self, order: Order) -> None:
-        self.results[order.order_id] = json.dumps({"status": "SUCCESS", "result": encode(trained(order))}).encode()
+        answer = surveyed(order) if isinstance(order, SurveyOrder) else trained(order)
+        self.results[order.order_id] = json.dumps({"status": "SUCCESS", "result": encode(answer)}).encode()
 
     def told(self, word: bytes) -> list[tuple[float, str]]:
         return [(when, client_id) for when, client_id, said in self.words if said == word]
@@ -101,9 +102,9 @@ def scene() -> Scene:
     return Scene()
 
 
-def orders() -> list[TrainOrder]:
+def orders(make: Callable[..., UpdateOrder] = train_order) -> list[UpdateOrder]:
     return [
-        train_order(client_id, waits_for_turn=True, timeout_s=3600.0, parameters=blob_ref(size_bytes=400_000_000))
+        make(client_id, waits_for_turn=True, timeout_s=3600.0, parameters=blob_ref(size_bytes=400_000_000))
         for client_id in ("anna", "bert", "carl")
     ]
 
@@ -126,11 +127,17 @@ def test_a_turn_is_given_when_the_line_before_it_has_become_slow(scene: Scene) -
     assert scene.told(GO) == [(0.1, "anna"), (pytest.approx(0.6), "bert")]
 
 
-def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("make", "task", "status"),
+    [(train_order, TRAIN_TASK, Status.TRAINED), (survey_order, SURVEY_TASK, Status.SURVEYED)],
+)
+def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(
+    scene: Scene, make: Callable[..., UpdateOrder], task: str, status: Status
+) -> None:
     # Given three clients with room for one, of which the first sends a chunk and no more, and the second nothing
-    anna, bert, carl = orders()
+    anna, bert, carl = orders(make)
     slots = Slots([anna, bert, carl], dict.fromkeys(("anna", "bert", "carl"), "first"))
-    name = chunk_name(update_blob("anna", "run", 1), 0)
+    name = chunk_name(anna.update_blob, 0)
     for order in (anna, bert, carl):
         scene.at(1.0, lambda order=order: scene.ready(order))
     scene.at(5.0, lambda: scene.chunks.chunks.update({name: bytes(CHUNK_BYTES)}))
@@ -140,13 +147,13 @@ def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(s
     scene.at(150.0, lambda: seen.append(name in scene.chunks.chunks))
 
     # When both have had their time
-    scene.collector.collect(TRAIN_TASK, slots, 3600.0, flow=Flow(1, patience_s=60.0))
+    scene.collector.collect(task, slots, 3600.0, flow=Flow(1, patience_s=60.0))
 
     # Then first the one, which was given as long again, and then the other is lost, and the third has come
     assert statuses(slots) == {
         "anna": (Status.LOST, SILENT),
         "bert": (Status.LOST, SILENT),
-        "carl": (Status.TRAINED, ""),
+        "carl": (status, ""),
     }
     assert scene.told(GO) == [(1.0, "anna"), (121.0, "bert"), (181.0, "carl")]
     assert scene.told(STOP) == [(121.0, "anna"), (181.0, "bert")]

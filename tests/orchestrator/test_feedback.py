@@ -55,6 +55,15 @@ def test_a_book_that_is_made_anew_from_the_history_is_the_same(num_before: int) 
     assert book.by_client == FeedbackBook(rounds()).by_client
 
 
+def test_who_got_through_the_first_exchange_of_a_round_that_failed_by_it_has_missed_nothing() -> None:
+    # Given a client that failed once, and then sent what it was asked for in a round in which nobody trained
+    missed = round_record(1, answers={"anna": slot(Status.FAILED)}, cohort=["anna"])
+    failed = round_record(2, answers={"anna": slot(Status.SURVEYED, num_examples=7)}, cohort=["anna"], status="failed")
+    # When both are taken in, then it was asked twice, and what is known of it else is what it was
+    by_client = FeedbackBook([missed, failed]).by_client
+    assert by_client["anna"] == Feedback(num_selected=2, last_selected=2, num_missed=1)
+
+
 def test_a_selector_cant_change_what_is_known() -> None:
     # Given a book, when one tries to write into what it shows, then that is refused
     with pytest.raises(TypeError):

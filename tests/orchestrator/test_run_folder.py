@@ -41,6 +41,8 @@ def test_the_files_have_these_names(tmp_path: Path) -> None:
     assert folder.checkpoint(0) == tmp_path / "checkpoints" / "round-0000.safetensors"
     assert folder.checkpoint(12_345) == tmp_path / "checkpoints" / "round-12345.safetensors"
     assert folder.updates(7) == tmp_path / "updates" / "round-0007"
+    assert folder.updates(7, "survey") == tmp_path / "updates" / "round-0007-survey"
+    assert folder.surveyed(7) == tmp_path / "updates" / "round-0007-surveyed.safetensors"
     assert folder.logs == tmp_path / "logs"
 
 

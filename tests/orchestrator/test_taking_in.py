@@ -14,7 +14,7 @@ from tasks import arrays
 from tasks.blobs import BlobRef, publish
 from tasks.chunks import MemoryChunks, Wanted
 from tasks.messages import Answer, Status
-from tests.support import publish_update, run_config, train_order, trained
+from tests.support import publish_update, run_config, survey_order, surveyed, train_order, trained
 
 MODEL = {"bias": np.zeros(2, np.float32), "weights": np.zeros((2, 3))}
 UPDATE = {"bias": np.array([1, 2], np.float32), "weights": np.full((2, 3), 0.5)}
@@ -277,3 +277,55 @@ def test_two_that_take_an_update_in_at_the_same_time_agree(folder: RunFolder, ch
     assert filled.record.status is Status.TRAINED
     assert take_in(folder, chunks, 1, answer) == filled
     assert update_path(folder, 1, "anna").exists()
+
+
+SURVEY = survey_order("anna", round_number=1)
+GRADIENT = {"@c/bias": np.array([1, 2], np.float32), "@c/weights": np.full((2, 3), 0.5)}
+
+
+def asked(chunks: MemoryChunks, sets: arrays.Arrays, **changes: object) -> Answer:
+    return surveyed(SURVEY, publish_update(chunks, SURVEY, sets), **changes)
+
+
+@pytest.fixture
+def mime(tmp_path: Path) -> RunFolder:
+    folder = RunFolder.create(tmp_path / "mime", run_config(algorithm="mime"))
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    return folder
+
+
+def test_what_a_first_exchange_brings_is_the_sets_alone_and_lies_apart(mime: RunFolder, chunks: MemoryChunks) -> None:
+    # Given a gradient in the store, and an update of the same client
+    gradient = take_in(mime, chunks, 1, asked(chunks, GRADIENT), exchange="survey")
+    update = take_in(mime, chunks, 1, sent(chunks, UPDATE))
+    # When both are taken in, then neither is in the other's way, and each is found again by its order
+    assert (gradient.record.status, update.record.status) == (Status.SURVEYED, Status.TRAINED)
+    assert sorted(arrays.map_file(update_path(mime, 1, "anna", "survey"))) == ["@c/bias", "@c/weights"]
+    assert sorted(arrays.map_file(update_path(mime, 1, "anna"))) == ["bias", "weights"]
+    kept = [kept_answer(mime, order) for order in (SURVEY, ORDER)]
+    assert [answer and answer.status for answer in kept] == [Status.SURVEYED, Status.TRAINED]
+    assert chunks.chunks == {}
+
+
+@pytest.mark.parametrize(
+    ("sets", "changes", "reason"),
+    [
+        ({**GRADIENT, "@c/bias": np.array([1, np.nan], np.float32)}, {}, "array '@c/bias' has values that are NaN"),
+        ({"@c/bias": GRADIENT["@c/bias"]}, {}, "missing ['@c/weights']"),
+        ({**GRADIENT, "@c/weights": np.full((3, 2), 0.5)}, {}, "'@c/weights'"),
+        ({**GRADIENT, "@c/weights": np.full((2, 3), 0.5, np.float32)}, {}, "'@c/weights'"),
+        ({**GRADIENT, "@d/bias": np.zeros(20_000)}, {}, "are allowed for this model"),
+        (UPDATE, {}, "missing ['@c/bias', '@c/weights']"),
+        (GRADIENT, {"num_examples": 0}, "no examples"),
+    ],
+)
+def test_a_hostile_gradient_is_rejected(
+    mime: RunFolder, chunks: MemoryChunks, sets: arrays.Arrays, changes: dict[str, object], reason: str
+) -> None:
+    # Given something else than the gradients that were asked for
+    filled = take_in(mime, chunks, 1, asked(chunks, sets, **changes), exchange="survey")
+    # When it is taken in, then it is rejected, and nothing is left of it
+    assert filled.record.status is Status.REJECTED
+    assert reason in filled.record.reason
+    assert not update_path(mime, 1, "anna", "survey").exists()
+    assert chunks.chunks == {}

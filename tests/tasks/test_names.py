@@ -37,6 +37,8 @@ def test_names_are_spelled_like_this() -> None:
     assert names.result_key("anna/run/3/train") == "celery-task-meta-anna/run/3/train"
     assert names.global_blob("run", 3) == "fl:blob:run/3"
     assert names.update_blob("anna", "run", 3) == "fl:blob:anna/run/3"
+    assert names.survey_blob("anna", "run", 3) == "fl:blob:anna/run/3/survey"
+    assert names.surveyed_blob("run", 3) == "fl:blob:run/3/surveyed"
 
 
 IDS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,8}\Z")
@@ -48,13 +50,17 @@ def test_names_are_equal_only_if_what_they_name_is(one: tuple[str, str, int], ot
     # When their names are equal, then so are they
     assert (names.update_blob(*one) == names.update_blob(*other)) == (one == other)
     assert (names.order_id(*one, "train") == names.order_id(*other, "train")) == (one == other)
-    # And no update lies where a global model does
-    assert names.update_blob(*one) != names.global_blob(other[1], other[2])
+    # And nothing that a client sends lies where a global model does, or what goes out with one
+    sent = {names.update_blob(*one), names.survey_blob(*one)}
+    assert len(sent) == 2
+    assert sent.isdisjoint({names.global_blob(*other[1:]), names.broadcast_blob(*other[1:])})
+    assert sent.isdisjoint({names.surveyed_blob(*other[1:]), names.handed_out_blob(*other[1:], other[2])})
 
 
 def test_everything_a_client_writes_holds_its_id() -> None:
     # Given a client, when names of what it writes are asked for, then its id is the first part of each
-    assert names.update_blob("anna", "run", 1).removeprefix("fl:blob:").split("/")[0] == "anna"
+    for name in (names.update_blob("anna", "run", 1), names.survey_blob("anna", "run", 1)):
+        assert name.removeprefix("fl:blob:").split("/")[0] == "anna"
     assert (
         names.result_key(names.order_id("anna", "run", 1, "train"))
         .removeprefix("celery-task-meta-")

@@ -22,14 +22,16 @@ from tasks.messages import (
     Order,
     SetParametersOrder,
     Status,
+    SurveyOrder,
     TrainOptions,
     TrainOrder,
     VerifyOrder,
 )
 from tasks.workload import ClientData, Evaluation, TrainResult, Workload
-from tests.support import PULL, Diverging, Pull, evaluate_order, train_order
-from worker.client import Client, add_client, carry_out, find_client, forget_clients
+from tests.support import PULL, Diverging, Pull, evaluate_order, survey_order, train_order
+from worker.client import TOO_LATE, Client, add_client, carry_out, find_client, forget_clients
 
+ASKING_FIRST = "tests.support:ASKING_FIRST"
 MODEL = {"point": np.array([1, 2, 3], np.float32), "steps": np.array(10)}
 TRAIN = np.array([[3, 2, 1], [5, 2, 1]], np.float32)
 TEST = np.array([[1, 2, 6], [1, 2, 3], [4, 2, 3]], np.float32)
@@ -98,6 +100,52 @@ def test_training_puts_an_update_into_the_store_and_says_what_was_done(client: C
     # And the loss is the mean distance to the examples: at (3.5, 2, 1.5), (0.5 + 0.5)/3 and (1.5 + 0.5)/3
     expected = 0.5 if update["point"][0] == 3.5 else (0.5 / 3 + 2.5 / 3) / 2
     assert answer.metrics == {"train_loss": pytest.approx(expected)}
+
+
+def to_survey(chunks: MemoryChunks, **changes: Any) -> SurveyOrder:
+    return survey_order(**{"parameters": published(chunks), "algorithm": ASKING_FIRST, **changes})
+
+
+def test_what_an_algorithm_asks_first_is_put_into_the_store(client: Client, chunks: MemoryChunks) -> None:
+    # Given an order to say what the loss is at (1, 2, 3), for examples (3, 2, 1) and (5, 2, 1)
+    order = to_survey(chunks)
+    # When it is carried out
+    answer = replace(client, algorithm=ASKING_FIRST).survey(order)
+    # Then it is (4/3 + 6/3) / 2 = 5/3, of two examples, and no step was done
+    assert (answer.status, answer.num_examples, answer.num_steps) == (Status.SURVEYED, 2, 0)
+    assert answer.update is not None
+    assert answer.update.name == "fl:blob:anna/run/1/survey"
+    sent = arrays.decode(chunks.get(answer.update))
+    assert {name: values.tolist() for name, values in sent.items()} == {"@loss/point": [float(np.float32(5 / 3))] * 3}
+
+
+def test_what_came_of_the_first_exchange_comes_with_the_order_to_train(client: Client, chunks: MemoryChunks) -> None:
+    # Given an order to train, and the mean loss of all clients
+    mean = {"@loss/point": np.full(3, 7.5, np.float32)}
+    surveyed = blobs.publish(chunks, "fl:blob:run/1/surveyed", arrays.encode(mean), 60)
+    order = to_train(chunks, algorithm=ASKING_FIRST, surveyed=surveyed)
+    # When it is carried out, then the algorithm has it
+    assert replace(client, algorithm=ASKING_FIRST).train(order).metrics["told"] == 7.5
+
+
+def test_the_model_is_fetched_once_for_both_exchanges(client: Client, chunks: MemoryChunks) -> None:
+    # Given a client that has sent what it was asked for first
+    client = replace(client, algorithm=ASKING_FIRST)
+    surveyed = client.survey(to_survey(chunks)).update
+    # When it is to train, and the model isn't in the store any more
+    order = to_train(chunks, algorithm=ASKING_FIRST, surveyed=surveyed)
+    chunks.discard([order.parameters.name], order.parameters.size_bytes)
+    # Then it still has it
+    assert client.train(order).status is Status.TRAINED
+
+
+def test_an_algorithm_that_asks_nothing_first_is_not_asked(client: Client, chunks: MemoryChunks) -> None:
+    # Given an order that asks what the algorithm doesn't know, or whose time is over, when it is carried out, then the
+    # reason is told
+    assert reason(lambda: client.survey(to_survey(chunks, algorithm="fedavg"))) == (
+        "ConfigurationError: algorithm 'fedavg' has no exchange before training"
+    )
+    assert client.survey(to_survey(chunks, deadline=1.0)).reason == TOO_LATE
 
 
 def test_one_seed_gives_one_update_and_others_give_others(client: Client, chunks: MemoryChunks) -> None:
@@ -320,10 +368,12 @@ def test_a_loss_that_is_no_number_is_left_out(chunks: MemoryChunks, tmp_path: Pa
             return Evaluation(loss=loss, accuracy=0.5, num_examples=3)
 
     client = client_with(Lossy(), chunks, tmp_path, [])
-    # When it trains and evaluates, then the other metrics are there
+    # When it trains, then the other metrics are there
     answer = client.train(to_train(chunks))
     assert (answer.status, answer.metrics) == (Status.TRAINED, {"norm": 2.0})
-    assert client.evaluate(evaluate_order(parameters=published(chunks))).metrics == {"accuracy": 0.5}
+    # And when it evaluates, then it says that this is no evaluation
+    answer = client.evaluate(evaluate_order(parameters=published(chunks)))
+    assert (answer.status, answer.reason) == (Status.FAILED, f"the loss is {loss}")
 
 
 def test_an_update_is_in_the_store_if_and_only_if_the_answer_points_to_it(chunks: MemoryChunks, tmp_path: Path) -> None:
@@ -451,7 +501,7 @@ def test_clients_that_this_process_serves_are_found_by_id(client: Client) -> Non
         find_client("anna")
 
 
-def test_an_evaluation_without_examples_is_an_answer(chunks: MemoryChunks, tmp_path: Path) -> None:
+def test_an_evaluation_without_examples_is_none(chunks: MemoryChunks, tmp_path: Path) -> None:
     # Given a workload that holds nothing out
     class Empty(Pull):
         def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
@@ -460,7 +510,7 @@ def test_an_evaluation_without_examples_is_an_answer(chunks: MemoryChunks, tmp_p
     client = client_with(Empty(), chunks, tmp_path, [])
     # When it is to evaluate, then it says that it has none
     answer = client.evaluate(EvaluateOrder.model_validate(evaluate_order(parameters=published(chunks)).model_dump()))
-    assert (answer.status, answer.num_examples) == (Status.EVALUATED, 0)
+    assert (answer.status, answer.reason) == (Status.FAILED, "there are no held-out examples")
 
 
 class Judging(Pull):

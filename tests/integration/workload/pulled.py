@@ -2,7 +2,7 @@
 
 ``STEP_S`` is the length of a step in seconds; ``STEP_S_<client id>`` that of one client's. ``STUCK`` names a file: who
 finds it removes it and spends a minute or more in one call to C. ``MODEL_ELEMENTS`` is the number of float32
-elements of the model.
+elements of the model. ``LOSS_S`` is how long it takes to evaluate it.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class Pulled(Workload):
         return TrainResult({"point": point}, int(10 * data), steps, float(steps))
 
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        time.sleep(float(os.environ.get("LOSS_S") or 0))
         loss = float(np.mean((parameters["point"] - np.float32(data)) ** 2))
         return Evaluation(loss=loss, accuracy=1.0, num_examples=10)
 

@@ -1,0 +1,211 @@
+"""One exchange of a round with its clients: orders go out, arrays come back and are taken in, a chord's slot each."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+
+from orchestrator.answers import MAX_ANSWER_BYTES, says_ready
+from orchestrator.collecting import GRACE_S
+from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, ended_with_its_process
+from orchestrator.couriers import Chord
+from orchestrator.flow import Flow, slow_after_s, slow_updates_at_a_time, updates_at_a_time
+from orchestrator.held_orders import HeldOrders
+from orchestrator.records import OpenRound
+from orchestrator.slots import Slot, Slots
+from orchestrator.taking_in import discard_updates, kept_answer
+from tasks import names
+from tasks.broker import CHUNK_TIMEOUT_S
+from tasks.messages import Answer, Order, Status, UpdateOrder, encode
+
+logger = logging.getLogger(__name__)
+
+MAX_CHORDS = 3
+"""How often an exchange's chord is started at the most, when pool processes of the own workers are killed."""
+ORDERS_A_PROCESS = 2
+"""Orders that are out for each process of a worker that many clients share: one that it carries out, and the next."""
+
+Told = Callable[[Answer], None]
+
+
+class Exchange:
+    """An exchange under way.
+
+    Args:
+        context: The run's.
+        opened: The round.
+        orders: The orders, one a client, all of one kind, in the order of the slots; there is at least one.
+        task: The task that carries them.
+        body_task: The task that is given what was taken in: the body of the chord.
+        told: Is told of each answer, or what stands in for it.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        opened: OpenRound,
+        orders: Sequence[UpdateOrder],
+        task: str,
+        body_task: str,
+        told: Told = lambda _: None,
+    ) -> None:
+        self._context = context
+        self._number = opened.round_number
+        self._kind = orders[0].name
+        self._task = task
+        self._body_task = body_task
+        self._told = told
+        self._is_crowded = context.wire.has_flow and opened.is_crowded
+        self._slots = Slots(orders, opened.cohort)
+        self._flow = self._new_flow(opened.parameters.size_bytes)
+        self._held = HeldOrders()
+        self._hold_back(orders)
+        self._chords: list[Chord] = []
+
+    def orders(self) -> list[Order]:
+        """Return all orders, in the order of the slots."""
+        return self._slots.orders()
+
+    def forget_former_answers(self) -> None:
+        """Remove what was answered to a former attempt at the round, whose updates have been taken in and are gone.
+
+        Who waits for its turn since then is given it now.
+        """
+        orders = {order.order_id: order for order in self._slots.orders()}
+        found = self._context.wire.courier.collect(orders, 0.0, MAX_ANSWER_BYTES)
+        self._context.wire.courier.forget([key for key, raw in found.items() if not says_ready(raw, orders[key])])
+
+    def send(self) -> None:
+        """Put the orders on the clients' queues."""
+        self._open_chord()
+        self._send(self._slots.orders())
+
+    def add(self, orders: Sequence[UpdateOrder], incarnations: dict[str, str]) -> None:
+        """Send orders to more clients, by id with their incarnations, while another slot is open."""
+        for order in orders:
+            self._context.wire.courier.add_slot(self._chords[-1])
+            self._slots.add(order, incarnations[order.client_id])
+        self._hold_back(orders)
+        self._send(orders)
+
+    def collect(self, admit: Callable[[float], None]) -> None:
+        """Wait until every slot is filled, and have what fills it taken in; what was taken in before stays.
+
+        Args:
+            admit: Called now and then with the seconds that are left, to add orders to clients that have come.
+        """
+        context = self._context
+        if not self._chords:
+            self._open_chord()
+        self._fill_what_was_taken_in()
+        context.collector.collect(
+            self._task,
+            self._slots,
+            context.config.timeout_s + GRACE_S,
+            self._fill,
+            refill=self._start_chord_anew,
+            admit=admit,
+            flow=self._flow,
+            held=self._held,
+        )
+        context.collector.expect_late(
+            [slot.order for slot, answer in self._slots.filled() if answer.status is Status.LOST]
+        )
+
+    def result(self) -> bytes | str | None:
+        """Return the raw result of the chord's body, or None if there is none in time."""
+
+        def again() -> str:
+            self._start_chord_anew()
+            return self._chords[-1].body_id
+
+        collector = self._context.collector
+        raw = collector.result(self._chords[-1].body_id, OWN_WORK_TIMEOUT_S, again)
+        for _ in range(MAX_CHORDS - 1):
+            if not ended_with_its_process(raw):
+                break
+            raw = collector.result(again(), OWN_WORK_TIMEOUT_S, again)
+        return raw
+
+    def forget(self, model_bytes: int) -> None:
+        """Remove what the exchange has left on the broker, for a model of this length."""
+        courier = self._context.wire.courier
+        task_ids = self._context.collector.over(order.order_id for order in self._slots.orders())
+        if self._is_crowded:
+            over = set(task_ids)  # the others' clients may still be to see that they are to stop
+            courier.take_turns_away([order for order in self._slots.orders() if order.order_id in over])
+            task_ids += [chord.part_id(index) for chord in self._chords for index in range(len(self._slots))]
+        courier.forget(task_ids + [chord.body_id for chord in self._chords], self._chords)
+        # Of those that came late or were rejected unread.
+        updates = [order.update_blob for order in self._slots.orders()]
+        discard_updates(self._context.wire.blobs, updates, model_bytes)
+
+    def _send(self, orders: Sequence[Order]) -> None:
+        self._context.collector.send(self._task, [each for each in orders if not self._held.is_held(each.order_id)])
+
+    def _hold_back(self, orders: Sequence[Order]) -> None:
+        """Hold orders back to clients that share a worker, if the round is crowded."""
+        manager = self._context.manager
+        for order in orders:
+            queue = manager.queue(order.client_id)
+            if self._is_crowded and queue != names.client_queue(order.client_id):
+                self._held.hold(order.order_id, queue, ORDERS_A_PROCESS * manager.num_processes(order.client_id))
+
+    def _new_flow(self, model_bytes: int) -> Flow:
+        """Return the flow of what comes: all may be on their way if they are few, or aren't carried."""
+        config = self._context.config
+        if not self._is_crowded or config.local:
+            return Flow(sys.maxsize)
+        allowed = config.in_flight_mb * 1e6, model_bytes
+        return Flow(
+            updates_at_a_time(*allowed),
+            slow_updates_at_a_time(*allowed),
+            slow_after_s(*allowed),
+            # A client gives a connection up on which a chunk has taken longer, and begins anew.
+            min(CHUNK_TIMEOUT_S, config.timeout_s / 2),
+        )
+
+    def _fill_what_was_taken_in(self) -> None:
+        """Fill the slots of a round that is taken up again with what was taken in before."""
+        for slot in self._slots.open():
+            answer = kept_answer(self._context.folder, slot.order)
+            if answer is not None and self._slots.fill(slot.order.order_id, answer):
+                self._held.over(slot.order.order_id)
+                self._fill(slot, answer)
+
+    def _open_chord(self) -> None:
+        context = self._context
+        chord = Chord(
+            group_id=f"{context.config.run_id}/{self._number}/{secrets.token_hex(4)}",
+            body_task=self._body_task,
+            body_kwargs={"run_dir": str(context.folder.path), "round_number": self._number},
+        )
+        self._chords.append(chord)
+        context.wire.courier.open_chord(chord, len(self._slots))
+
+    def _start_chord_anew(self) -> None:
+        """Do again what a worker of the orchestrator's may have lost; taking in is done once all the same."""
+        logger.warning("round %d: its chord is started anew", self._number)
+        self._open_chord()
+        parts = {self._fill_chord(slot, answer): slot.order.order_id for slot, answer in self._slots.filled()}
+        self._flow.renew(parts, self._context.clock())
+
+    def _fill(self, slot: Slot, answer: Answer) -> str | None:
+        """Have an answer taken in, and return the task that does it if it is to be known when that is done."""
+        part_id = self._fill_chord(slot, answer)
+        self._told(answer)
+        return part_id if self._is_crowded else None
+
+    def _fill_chord(self, slot: Slot, answer: Answer) -> str:
+        """Have an own worker take an answer in as a part of the chord, and return that task's id."""
+        kwargs = {
+            "run_dir": str(self._context.folder.path),
+            "round_number": self._number,
+            "answer": encode(answer),
+            "exchange": self._kind,
+        }
+        chord = self._chords[-1]
+        self._context.wire.courier.fill(chord, slot.index, names.INGEST_TASK, kwargs, keep_result=self._is_crowded)
+        return chord.part_id(slot.index)
