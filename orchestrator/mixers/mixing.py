@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.aggregators import AggregatorContext, WeightedUpdate
-from orchestrator.aggregators.blocks import Floats, each_part, reduce_blocks
-from orchestrator.aggregators.combining import origin_of
+from orchestrator.aggregators.blocks import Floats, each_part
+from orchestrator.aggregators.combining import medians_of_untrained
 from orchestrator.aggregators.kernel import MeanKernel, mean_kernel
 from orchestrator.aggregators.mean import LARGE_BYTES, put_part_of_mean, scaled_weights
-from orchestrator.aggregators.median import median_of_rows
 from orchestrator.mixers.mixer import Mixer, checked
 from tasks.arrays import Array, Spec, spec_of
 from tasks.cores import num_cores
@@ -64,16 +63,13 @@ def _mixed(
 ) -> list[WeightedUpdate]:
     """Return a mixed update for each row of ``matrix``.
 
-    Integers, booleans and what :func:`origin_of` leaves out are in no distance. A client whose floats look honest could
+    What isn't trained, integers and running statistics, is in no distance. A client whose floats look honest could
     send anything there, and a mean would carry that into the mixed updates of most. So these arrays aren't mixed: each
     mixed update has the median of all updates' there, which stands a hostile minority.
     """
     names = updates[0].parameters
-    compared = origin_of(updates, context)
-    trained = [name for name, values in names.items() if name in compared and values.dtype.kind == "f"]
-    medians = reduce_blocks(
-        [update.parameters for update in updates], [name for name in names if name not in set(trained)], median_of_rows
-    )
+    trained = [name for name, values in names.items() if context.is_trained(name, values.dtype)]
+    medians = medians_of_untrained(updates, context)
     means = room(spec_of({name: names[name] for name in trained}), len(matrix))
     _put_means(matrix, updates, trained, means)
     return [
