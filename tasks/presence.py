@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.errors import BrokerUnreachableError
-from tasks.names import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, client_key
+from tasks.names import CLIENT_KEY_PREFIX, ID_PATTERN, PRESENCE_CHANNEL, client_key
 
 DEFAULT_HEARTBEAT_S = 2.0
 LIFETIME_HEARTBEATS = 2.5
@@ -67,7 +67,7 @@ class Announcement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    client_id: Annotated[str, Field(pattern=ID_PATTERN)]
     incarnation: Annotated[str, Field(min_length=1, max_length=64)]
     workload: Annotated[str, Field(max_length=300)]
     num_examples: Annotated[int, Field(ge=0, le=10**12)]
