@@ -149,7 +149,8 @@ def _returned(found: Callable[..., Any]) -> object:
 
 
 def add_current_folder() -> None:
-    """Make modules of the folder one stands in importable, as ``python -m`` does."""
+    """Have modules of the folder one stands in come first, as ``python -m`` does."""
     folder = str(Path.cwd())
-    if folder not in sys.path and "" not in sys.path:
-        sys.path.insert(0, folder)
+    if sys.path[:1] in ([folder], [""]):
+        return
+    sys.path[:] = [folder, *(path for path in sys.path if path != folder)]

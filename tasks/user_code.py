@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from tasks.errors import FederationError
+from tasks.own_packages import OWN_PACKAGES
 from tasks.workload import Evaluation, TrainResult
 
 MAX_TEXT = 300
 """Characters of an exception's text that are told; all of it is in the log."""
-_OURS = frozenset({"algorithms", "compressors", "orchestrator", "tasks", "verification", "worker", "workloads"})
 _INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
 
 
@@ -67,7 +67,7 @@ def _frame_of_user(error: BaseException) -> traceback.FrameSummary | None:
 
 
 def _is_foreign(module: str, filename: str) -> bool:
-    return module.partition(".")[0] in _OURS or filename.startswith(("<", *_INSTALLED))
+    return module.partition(".")[0] in OWN_PACKAGES or filename.startswith(("<", *_INSTALLED))
 
 
 def checked_result(result: object) -> TrainResult:

@@ -13,11 +13,10 @@ from orchestrator.run_folder import RunFolder
 from tasks.broker import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.names import numbered_client_id
+from tasks.own_packages import ROOT
 from tasks.stores import FOLDER_VARIABLE
 from tasks.workload import Part
 
-_PATHS = os.pathsep.join(path for path in sys.path if path)
-"""What is found here is found by the workers."""
 MOST_OWN_PROCESSES = 4
 """Processes that the orchestrator's own worker has at the most: updates are taken in side by side."""
 CLIENT = "client"
@@ -36,7 +35,7 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
         URL_VARIABLE: url,
         FOLDER_VARIABLE: blob_folder(config, folder),
         "ORCHESTRATOR_PRELOAD": config.workload,
-        "PYTHONPATH": _PATHS,
+        "PYTHONPATH": _paths(),
     }
     return Process(
         name="worker",
@@ -78,7 +77,7 @@ def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, wh
         "CLIENT_DATA": config.data or "",
         "CLIENT_STATE": str(folder.path.resolve() / "clients"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),
-        "PYTHONPATH": _PATHS,
+        "PYTHONPATH": _paths(),
     }
     return Process(name=name, command=_celery("worker", name), environment=environment, log=folder.logs / f"{name}.log")
 
@@ -88,9 +87,20 @@ def is_client(name: str) -> bool:
     return name == SHARED_WORKER or name.startswith(f"{CLIENT}-")
 
 
+def _paths() -> str:
+    """Return where the workers find what is found here: the folder one stands in last, whatever it has a file of.
+
+    They put it first when Celery has found us (:func:`tasks.loading.add_current_folder`); it is there at all so that
+    Celery doesn't put it first itself.
+    """
+    here = str(Path.cwd())
+    others = [path for path in sys.path if path and path != here]
+    return os.pathsep.join(dict.fromkeys([*others, str(ROOT), here]))
+
+
 def _celery(app: str, node: str, *options: str) -> list[str]:
     return [
-        sys.executable, "-m", "celery", "--app", app, "worker",
+        sys.executable, "-P", "-m", "celery", "--app", app, "worker",
         "--hostname", f"{node}@%h", "--loglevel", "INFO", *options,
     ]  # fmt: skip
 

@@ -157,3 +157,11 @@ def test_functions_of_ones_own_are_taken_however_they_are_made(folder: Path) -> 
     # When each is loaded, then it is there
     for name in ("plain", "kept", "bound", "made", "Made"):
         assert callable(loading.load_function("scorer", f"own_module:{name}", KNOWN))
+
+
+def test_the_current_folder_comes_first(folder: Path) -> None:
+    # Given a folder that is the last of the path, when it is added, then it is the first
+    sys.path.append(str(folder))
+    loading.add_current_folder()
+    assert sys.path[0] == str(folder)
+    assert sys.path.count(str(folder)) == 1
