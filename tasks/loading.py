@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tasks.described import described
 from tasks.errors import LoadError, UnknownNameError
 
 T = TypeVar("T")
@@ -53,8 +54,8 @@ def check_spec(kind: str, spec: str, known: Mapping[str, str]) -> str:
         found = _is_name(module) and importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         found = False
-    except Exception as error:  # looking for a module imports the package that it is in
-        raise LoadError(f"{kind} {spec!r}: importing its package failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # looking for a module imports the package that it is in
+        raise LoadError(f"{kind} {spec!r}: importing its package failed: {described(error)}") from error
     if not found:
         raise LoadError(
             f"{kind} {spec!r}: there is no module {module!r} in this folder ({Path.cwd()}) or on the Python path"
@@ -77,9 +78,7 @@ def load(kind: str, spec: str, known: Mapping[str, str]) -> object:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
-        raise LoadError(
-            f"{kind} {spec!r}: importing {module_name!r} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise LoadError(f"{kind} {spec!r}: importing {module_name!r} failed: {described(error)}") from error
     try:
         found: object = getattr(module, name)
     except AttributeError:

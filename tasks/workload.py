@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tasks.arrays import Arrays
+from tasks.described import described
 from tasks.errors import ConfigurationError, LoadError
 from tasks.loading import load
 from tasks.messages import Metrics, TrainOptions, finite
@@ -305,7 +306,7 @@ def load_workload(spec: str) -> Workload:
     except ConfigurationError:
         raise
     except (Exception, SystemExit) as error:  # whatever the user's class raises while it is made
-        raise LoadError(f"workload {spec!r}: making it failed: {type(error).__name__}: {error}") from error
+        raise LoadError(f"workload {spec!r}: making it failed: {described(error)}") from error
 
 
 def _check_parameters(spec: WorkloadSpec, found: object) -> None:

@@ -12,6 +12,7 @@ from orchestrator.embedded.processes import Process
 from orchestrator.run_folder import RunFolder
 from tasks.broker import URL_VARIABLE
 from tasks.cores import num_cores
+from tasks.errors import ConfigurationError, FederationError
 from tasks.names import numbered_client_id
 from tasks.own_packages import ROOT
 from tasks.stores import FOLDER_VARIABLE
@@ -21,6 +22,8 @@ MOST_OWN_PROCESSES = 4
 """Processes that the orchestrator's own worker has at the most: updates are taken in side by side."""
 CLIENT = "client"
 """What the ids of local clients begin with."""
+_ERROR = "error: "
+"""What a worker's line begins with that says why it ends."""
 SHARED_WORKER = "clients"
 """Name of the worker that serves all local clients, where there are more of them than cores."""
 
@@ -110,7 +113,25 @@ def _threads(num_clients: int) -> int:
     return max(1, num_cores() // num_clients)
 
 
-def last_line(path: Path) -> str:
+def told(process: Process, code: int) -> str:
+    """Return what a worker said was wrong as it ended, and the log that has all of it; empty if it said nothing.
+
+    One that said so (``error: …``) would say the same if it were started anew.
+    """
+    line = _last_line(process.log)
+    if code not in (FederationError.exit_code, ConfigurationError.exit_code) or not line.startswith(_ERROR):
+        return ""
+    return f"{process.name}: {line.removeprefix(_ERROR)}; see logs/{process.log.name}"
+
+
+def log_of(config: RunConfig, client_id: str) -> str:
+    """Return where a client's log is."""
+    if not config.local:
+        return f"the log of the worker of {client_id}"
+    return f"logs/{SHARED_WORKER if config.num_clients > num_cores() else client_id}.log"
+
+
+def _last_line(path: Path) -> str:
     """Return the last line of a log that says something."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
