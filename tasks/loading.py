@@ -48,7 +48,9 @@ def check_spec(kind: str, spec: str, known: Mapping[str, str]) -> str:
     if not (colon and module and name.isidentifier()):
         raise UnknownNameError(kind, spec, nearest_hint(spec, known))
     if module.partition(".")[0] in sys.stdlib_module_names:
-        raise LoadError(f"{kind} {spec!r}: {module!r} is of Python's standard library: a module of yours is needed")
+        raise LoadError(
+            f"{kind} {spec!r}: {module!r} is of Python's standard library: a module of yours is needed, by another name"
+        )
     add_current_folder()
     try:
         found = _is_name(module) and importlib.util.find_spec(module) is not None

@@ -122,7 +122,9 @@ def test_the_current_folder_is_added_once(folder: Path) -> None:
 def test_nothing_of_the_standard_library_is_loaded(spec: str) -> None:
     # Given a name of Python's own, when it is checked, then it is refused before it is imported
     module = spec.partition(":")[0]
-    with pytest.raises(LoadError, match=f"'{module}' is of Python's standard library: a module of yours is needed"):
+    with pytest.raises(
+        LoadError, match=f"'{module}' is of Python's standard library: a module of yours is needed, by another name"
+    ):
         loading.check_spec("scorer", spec, KNOWN)
 
 
