@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
-from orchestrator.records import ACCEPTED, RoundRecord
+from orchestrator.records import ACCEPTED, RoundRecord, SlotRecord
 from tasks.messages import Status
 from tasks.user_code import SEE_LOG
 
@@ -14,29 +15,39 @@ _END = 100
 
 
 def why_rounds_failed(records: Sequence[RoundRecord], log_of: Callable[[str], str]) -> str:
-    """Return what most clients failed of in these rounds, of how many that is true, and where to look; it may be empty.
+    """Return what most clients failed of in these rounds, how many they were, and where to look; it may be empty.
 
-    Of reasons that as many clients have, it is the first by the rounds' order and the clients' ids.
+    Reasons that differ in their numbers alone (a score, an index) are one. Of those, and of reasons that as many
+    clients have, the first by the rounds' order and the clients' ids is told.
 
     Args:
         records: The rounds, in their order.
         log_of: Returns where a client's log is.
     """
-    clients_by_reason: dict[str, set[str]] = {}
-    rejected: set[str] = set()
-    for record in records:
-        for client_id, answer in sorted(record.answers.items()):
-            if answer.status not in ACCEPTED:
-                reason = answer.reason.removesuffix(SEE_LOG) or answer.status.value
-                clients_by_reason.setdefault(reason, set()).add(client_id)
-                if answer.status is Status.REJECTED:
-                    rejected.add(reason)
-    if not clients_by_reason:
+    failures = [
+        (client_id, answer)
+        for record in records
+        for client_id, answer in sorted(record.answers.items())
+        if answer.status not in ACCEPTED
+    ]
+    clients: dict[str, set[str]] = {}
+    for client_id, answer in failures:
+        clients.setdefault(_kind(answer), set()).add(client_id)
+    if not failures:
         return ""
-    reason, clients = max(clients_by_reason.items(), key=lambda pair: len(pair[1]))
+    most = max(clients, key=lambda kind: len(clients[kind]))
+    first, answer = next((client_id, answer) for client_id, answer in failures if _kind(answer) == most)
     num_clients = len({client_id for record in records for client_id in record.cohort})
-    where = "" if reason in rejected else f"; see {log_of(min(clients))}"
-    return f"{len(clients)} of {num_clients} clients: {_shortened(reason)}{where}"
+    where = "" if answer.status is Status.REJECTED else f"; see {log_of(first)}"
+    return f"{len(clients[most])} of {num_clients} clients, like {first}: {_shortened(_reason(answer))}{where}"
+
+
+def _reason(answer: SlotRecord) -> str:
+    return answer.reason.removesuffix(SEE_LOG) or answer.status.value
+
+
+def _kind(answer: SlotRecord) -> str:
+    return re.sub(r"\d[\d.]*", "#", _reason(answer))
 
 
 def _shortened(text: str) -> str:

@@ -118,7 +118,7 @@ def told(process: Process, code: int) -> str:
 
     One that said so (``error: …``) would say the same if it were started anew.
     """
-    line = _last_line(process.log)
+    line = last_line(process.log)
     if code not in (FederationError.exit_code, ConfigurationError.exit_code) or not line.startswith(_ERROR):
         return ""
     return f"{process.name}: {line.removeprefix(_ERROR)}; see logs/{process.log.name}"
@@ -131,7 +131,7 @@ def log_of(config: RunConfig, client_id: str) -> str:
     return f"logs/{SHARED_WORKER if config.num_clients > num_cores() else client_id}.log"
 
 
-def _last_line(path: Path) -> str:
+def last_line(path: Path) -> str:
     """Return the last line of a log that says something."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]

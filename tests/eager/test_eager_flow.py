@@ -357,7 +357,7 @@ def test_too_many_failed_rounds_in_a_row_end_the_run(federation: Federation) -> 
     # Then three are, and the model is what it was
     assert re.fullmatch(
         r"3 rounds in a row failed, the last because 0 updates were accepted, 1 are needed \(--min-updates\): "
-        r"3 of 3 clients: train\(\): RuntimeError: the disk is full \(support\.py, line \d+, in train\); "
+        r"3 of 3 clients, like anna: train\(\): RuntimeError: the disk is full \(support\.py, line \d+, in train\); "
         r"see logs/(anna|clients)\.log",
         str(caught.value),
     )

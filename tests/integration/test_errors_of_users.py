@@ -144,7 +144,7 @@ def test_failed_rounds_are_told_with_what_the_clients_failed_of(field: Field, st
         local(field, study, "NoTraining"),
         1,
         "3 rounds in a row failed",
-        "2 of 2 clients: train(): RuntimeError: no luck (my_study.py, line 54, in train); see logs/client",
+        "2 of 2 clients, like client-1: train(): RuntimeError: no luck (my_study.py, line 54, in train); see logs/",
     )
 
 
