@@ -6,7 +6,7 @@ from compressors.arraywise import Arraywise
 from compressors.compressor import Compressor
 from compressors.parameters import no_parameter
 from tasks.errors import LoadError
-from tasks.loading import load_function
+from tasks.loading import load_factory
 
 COMPRESSORS = {
     "bf16": "compressors.bf16:bf16",
@@ -26,17 +26,22 @@ def load_compressor(spec: str) -> Compressor | None:
 
     Raises:
         UnknownNameError: If there is no such name.
-        LoadError: If it can't be imported, or what it returns isn't a compressor.
+        LoadError: If it can't be imported, doesn't say that it returns a compressor, or returns something else.
         ConfigurationError: If its parameter is wrong.
     """
     name, parameter = split_spec(spec)
     if name == NONE:
         no_parameter(NONE, parameter)
         return None
-    found = load_function("compression", name, {**COMPRESSORS, NONE: NONE})(parameter)
+    make = load_factory("compression", name, {**COMPRESSORS, NONE: NONE}, "Compressor", _is_compressor)
+    found = make(parameter)
     if not isinstance(found, Compressor):
         raise LoadError(f"compression {spec!r} returned {type(found).__name__}, not a compressors.Compressor")
     return found
+
+
+def _is_compressor(returned: object) -> bool:
+    return isinstance(returned, type) and issubclass(returned, Compressor)
 
 
 def split_spec(spec: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from orchestrator.aggregators import AGGREGATORS
 from orchestrator.selectors.selector import cohort_size
 from tasks.messages import TrainOptions
+from tasks.names import ID_PATTERN
 from verification.thresholds import (
     DEFAULT_THRESHOLDS,
     check_threshold,
@@ -27,7 +28,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_id: str
+    run_id: Annotated[str, Field(pattern=ID_PATTERN)]
     """Name of the run; unique among the runs on one broker."""
     local: bool = True
     """Whether server and clients are started with the run; else it uses a broker that is there."""

@@ -13,7 +13,9 @@ from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
+from orchestrator.embedded.workers import log_of
 from orchestrator.events import ClientJoined, ClientLeft, Initialised, Report, RoundClosed, RunStarted, Waiting
+from orchestrator.failures import why_rounds_failed
 from orchestrator.farewell import say_farewell
 from orchestrator.federated_evaluation import evaluate_at_clients
 from orchestrator.feedback import FeedbackBook
@@ -265,7 +267,9 @@ class Run:
         recent = history[-self._config.max_failed_rounds :]
         if len(recent) == self._config.max_failed_rounds and all(record.status == "failed" for record in recent):
             self._forget_former()
-            raise RunFailedError(f"{len(recent)} rounds in a row failed, the last because {recent[-1].reason}")
+            why = why_rounds_failed(recent, partial(log_of, self._config))
+            message = f"{len(recent)} rounds in a row failed, the last because {recent[-1].reason}"
+            raise RunFailedError(f"{message}: {why}" if why else message)
 
 
 def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wall_time_s: float) -> Summary:

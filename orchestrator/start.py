@@ -39,7 +39,7 @@ from verification import SCORERS
 
 EMBEDDED = "embedded"
 """What ``--broker`` says to have a server and clients started here although the environment names a broker."""
-_DEFAULTS = RunConfig(run_id="")
+_DEFAULTS = RunConfig(run_id="defaults")
 
 
 @click.command(context_settings={"max_content_width": 110, "show_default": True})

@@ -16,6 +16,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import take_in
 from tasks import names
 from tasks.blobs import BlobStore
+from tasks.described import described
 from tasks.errors import FederationError
 from tasks.messages import Answer, TrainOrder, decode
 
@@ -97,8 +98,11 @@ def _value(work: Callable[[], BaseModel]) -> dict[str, object]:
     try:
         result = work()
     except FederationError as error:
-        return {"error": str(error), "exit_code": error.exit_code}
+        if error.__cause__ is None:
+            return {"error": str(error), "exit_code": error.exit_code}
+        logger.exception("a task of the orchestrator failed")
+        return {"error": f"{error}; see logs/worker.log", "exit_code": error.exit_code}
     except Exception as error:  # the boundary: the orchestrator is told, whatever it was
         logger.exception("a task of the orchestrator failed")
-        return {"error": f"{type(error).__name__}: {error}", "exit_code": 1}
+        return {"error": f"{described(error)}; see logs/worker.log", "exit_code": 1}
     return result.model_dump(mode="json")

@@ -2,3 +2,7 @@
 
 Imports nothing of the other packages.
 """
+
+from tasks.own_packages import claim
+
+claim()

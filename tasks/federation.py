@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
 
 from tasks.errors import FederationBusyError
-from tasks.names import FEDERATION_KEY
+from tasks.names import FEDERATION_KEY, ID_PATTERN
 
 LIFETIME_S = 10
 """Seconds that a notice outlives its last refreshing by."""
@@ -36,7 +36,7 @@ class Notice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_id: Annotated[str, Field(min_length=1, max_length=64)]
+    run_id: Annotated[str, Field(pattern=ID_PATTERN)]
     num_parts: Annotated[int, Field(ge=1, le=1_000_000)]
 
 

@@ -1,15 +1,22 @@
-"""Finding the user's own code by ``package.module:name``."""
+"""Finding the user's own code by ``package.module:name``.
+
+Such a name may come out of a run's folder that somebody else has made. So nothing of Python's standard library is
+loaded by it, and what is called with a text out of it says first what it returns: a name can't run a command.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tasks.described import described
 from tasks.errors import LoadError, UnknownNameError
 
 T = TypeVar("T")
@@ -33,20 +40,24 @@ def check_spec(kind: str, spec: str, known: Mapping[str, str]) -> str:
 
     Raises:
         UnknownNameError: If ``spec`` is neither.
-        LoadError: If there is no such module.
+        LoadError: If there is no such module, or it is of Python's standard library.
     """
     if spec in known:
         return known[spec]
     module, colon, name = spec.partition(":")
     if not (colon and module and name.isidentifier()):
         raise UnknownNameError(kind, spec, nearest_hint(spec, known))
+    if module.partition(".")[0] in sys.stdlib_module_names:
+        raise LoadError(
+            f"{kind} {spec!r}: {module!r} is of Python's standard library: a module of yours is needed, by another name"
+        )
     add_current_folder()
     try:
         found = _is_name(module) and importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:
         found = False
-    except Exception as error:  # looking for a module imports the package that it is in
-        raise LoadError(f"{kind} {spec!r}: importing its package failed: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # looking for a module imports the package that it is in
+        raise LoadError(f"{kind} {spec!r}: importing its package failed: {described(error)}") from error
     if not found:
         raise LoadError(
             f"{kind} {spec!r}: there is no module {module!r} in this folder ({Path.cwd()}) or on the Python path"
@@ -69,9 +80,7 @@ def load(kind: str, spec: str, known: Mapping[str, str]) -> object:
     try:
         module = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
-        raise LoadError(
-            f"{kind} {spec!r}: importing {module_name!r} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise LoadError(f"{kind} {spec!r}: importing {module_name!r} failed: {described(error)}") from error
     try:
         found: object = getattr(module, name)
     except AttributeError:
@@ -87,16 +96,62 @@ def load_function(kind: str, spec: str, known: Mapping[str, str]) -> Callable[..
 
     Raises:
         UnknownNameError: If ``spec`` is neither a known name nor ``module:name``.
-        LoadError: If it can't be imported or can't be called.
+        LoadError: If it can't be imported, can't be called, or was made in Python's standard library.
     """
     found = load(kind, spec, known)
     if not callable(found):
         raise LoadError(f"{kind} {spec!r} is {type(found).__name__}, not a function")
+    origin = _origin(found)
+    if origin.partition(".")[0] in sys.stdlib_module_names:
+        raise LoadError(f"{kind} {spec!r} is of Python's standard library ({origin}): a function of yours is needed")
     return found
 
 
+def load_factory(kind: str, spec: str, known: Mapping[str, str], returns: str, fits: Callable[[object], bool]) -> Any:
+    """Import and return what ``spec`` names: a function of a text, which may come out of a run's folder.
+
+    One that isn't built in has to say what it returns before it is called: else ``joblib:load`` would be one.
+
+    Args:
+        kind: What is looked for, for the message.
+        spec: A key of ``known``, or ``module:name``.
+        known: Built-in names and the ``module:name`` of each.
+        returns: The name of what it has to return, for the message.
+        fits: Says of the annotation of what it returns, or of itself if it is a class, whether it is that.
+
+    Raises:
+        UnknownNameError: If ``spec`` is neither a known name nor ``module:name``.
+        LoadError: If it can't be imported or called, or doesn't say that it returns that.
+    """
+    found = load_function(kind, spec, known)
+    if spec in known or fits(_returned(found)):
+        return found
+    raise LoadError(
+        f"{kind} {spec!r} doesn't say that it returns a {returns}: write "
+        f"def {spec.rpartition(':')[2]}(parameter: str) -> {returns}"
+    )
+
+
+def _origin(found: object) -> str:
+    """Return the name of the module in which a function, class or instance was made."""
+    while isinstance(found, functools.partial):
+        found = found.func
+    return str(getattr(found, "__module__", None) or type(found).__module__)
+
+
+def _returned(found: Callable[..., Any]) -> object:
+    """Return the class that calling ``found`` makes, or the annotation of what it returns; None if there is none."""
+    if isinstance(found, type):
+        return found
+    try:
+        return inspect.signature(found, eval_str=True).return_annotation
+    except (TypeError, ValueError, NameError):  # no signature, or one that names what isn't there
+        return None
+
+
 def add_current_folder() -> None:
-    """Make modules of the folder one stands in importable, as ``python -m`` does."""
+    """Have modules of the folder one stands in come first, as ``python -m`` does."""
     folder = str(Path.cwd())
-    if folder not in sys.path and "" not in sys.path:
-        sys.path.insert(0, folder)
+    if sys.path[:1] in ([folder], [""]):
+        return
+    sys.path[:] = [folder, *(path for path in sys.path if path != folder)]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from tasks import names
 from tasks.blobs import BlobRef
 from tasks.errors import MessageError
+from tasks.names import ID_PATTERN
 
 Metrics = dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(allow_inf_nan=False)]]
 MAX_COUNT = 10**12
@@ -91,7 +92,8 @@ class Order(_Message):
     """Kind of the order, as it stands in order ids."""
 
     order_id: str
-    run_id: str
+    run_id: Annotated[str, Field(pattern=ID_PATTERN)]
+    """Name of the run; clients keep what is theirs of it in a folder of that name."""
     client_id: str
     round_number: int
     workload: str

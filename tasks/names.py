@@ -27,7 +27,9 @@ FEDERATION_KEY = "fl:federation"
 PRESENCE_CHANNEL = "fl:presence"
 CLIENT_KEY_PREFIX = "fl:client:"
 
-_CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+"""What ids of clients and runs look like: they stand in keys, queues' names and files' names."""
+_ID = re.compile(ID_PATTERN)
 
 
 def check_client_id(client_id: str) -> str:
@@ -36,7 +38,7 @@ def check_client_id(client_id: str) -> str:
     Raises:
         ConfigurationError: If it can't.
     """
-    if not _CLIENT_ID.fullmatch(client_id):
+    if not _ID.fullmatch(client_id):
         raise ConfigurationError(
             f"client id {client_id!r}: 1 to 64 letters, digits, '.', '_' or '-' are allowed, a letter or digit first"
         )

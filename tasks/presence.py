@@ -15,13 +15,15 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.errors import BrokerUnreachableError
-from tasks.names import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, client_key
+from tasks.names import CLIENT_KEY_PREFIX, ID_PATTERN, PRESENCE_CHANNEL, client_key
 
 DEFAULT_HEARTBEAT_S = 2.0
 LIFETIME_HEARTBEATS = 2.5
 """Heartbeats that an announcement outlives its last refreshing by: two may be missed."""
 MAX_PROCESSES = 1_000
 """Processes that a worker may have."""
+MAX_LABELS = 100_000
+"""Labels that a client may announce."""
 _SCAN_COUNT = 5000
 """Keys that the server looks at in one step: a millisecond or two."""
 
@@ -67,11 +69,11 @@ class Announcement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+    client_id: Annotated[str, Field(pattern=ID_PATTERN)]
     incarnation: Annotated[str, Field(min_length=1, max_length=64)]
     workload: Annotated[str, Field(max_length=300)]
     num_examples: Annotated[int, Field(ge=0, le=10**12)]
-    labels: Annotated[Mapping[str, Annotated[int, Field(ge=0)]], Field(max_length=100_000)] = {}
+    labels: Annotated[Mapping[str, Annotated[int, Field(ge=0)]], Field(max_length=MAX_LABELS)] = {}
     hardware: Hardware
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = DEFAULT_HEARTBEAT_S
     leaving: bool = False

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import linecache
-import sysconfig
-import traceback
+import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from tasks.described import described
 from tasks.errors import FederationError
-from tasks.workload import Evaluation, TrainResult
+from tasks.messages import MAX_COUNT
+from tasks.presence import MAX_LABELS
+from tasks.workload import ClientData, Evaluation, TrainResult
 
-MAX_TEXT = 300
-"""Characters of an exception's text that are told; all of it is in the log."""
-_OURS = frozenset({"algorithms", "compressors", "orchestrator", "tasks", "verification", "worker", "workloads"})
-_INSTALLED = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+SEE_LOG = "; see the log of its worker"
+"""What a client's answer says at its end, where the log has the exception whole."""
 
 
 class UserCodeError(FederationError):
@@ -44,30 +42,31 @@ def user_code(what: str) -> Iterator[None]:
         raise UserCodeError(f"{what}: {described(error)}") from error
 
 
-def described(error: BaseException) -> str:
-    """Return an exception's kind, its text or the line that raised it, and where in the user's code that was."""
-    frame = _frame_of_user(error)
-    where = f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})" if frame else ""
-    text = str(error).strip().partition("\n")[0]
-    if not text and frame and frame.lineno:
-        text = linecache.getline(frame.filename, frame.lineno).strip()
-    if len(text) > MAX_TEXT:
-        text = f"{text[:MAX_TEXT]}…"
-    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+def checked_client_data(data: object) -> ClientData:
+    """Return what ``client_data()`` returned, its labels as text.
 
-
-def _frame_of_user(error: BaseException) -> traceback.FrameSummary | None:
-    """Return the innermost frame that is neither ours nor an installed package's; the innermost of all if none is."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    users = [
-        pair for pair in frames if not _is_foreign(str(pair[0].f_globals.get("__name__")), pair[0].f_code.co_filename)
-    ]
-    summaries = traceback.StackSummary.extract((users or frames)[-1:])
-    return summaries[0] if summaries else None
-
-
-def _is_foreign(module: str, filename: str) -> bool:
-    return module.partition(".")[0] in _OURS or filename.startswith(("<", *_INSTALLED))
+    Raises:
+        UserCodeError: If it isn't what it has to be.
+    """
+    if not isinstance(data, ClientData):
+        raise UserCodeError(
+            f"client_data() returned {type(data).__name__}: a ClientData(train, test, num_train, labels) is needed"
+        )
+    num_train = _count(data.num_train, "client_data() returned num_train")
+    if not isinstance(data.labels, Mapping):
+        raise UserCodeError(
+            f"client_data() returned labels that are {type(data.labels).__name__}: "
+            "a dict with the number of examples of each label is needed"
+        )
+    labels = {
+        _label(label): _count(count, f"client_data() returned labels: the number of {label!r}")
+        for label, count in data.labels.items()
+    }
+    if len(labels) < len(data.labels):
+        raise UserCodeError("client_data() returned labels of which two are one as text: 3 and '3', say")
+    if len(labels) > MAX_LABELS:
+        raise UserCodeError(f"client_data() returned {len(labels)} labels: at most {MAX_LABELS} are allowed")
+    return replace(data, num_train=num_train, labels=labels)
 
 
 def checked_result(result: object) -> TrainResult:
@@ -130,3 +129,25 @@ def _number(value: object, what: str) -> float:
         return float(value)  # type: ignore[arg-type]  # whatever it is: that is the question
     except (TypeError, ValueError):
         raise UserCodeError(f"{what}: {type(value).__name__} is no number") from None
+
+
+def _label(label: object) -> str:
+    """Return a label as text; whole numbers, NumPy's too, are written out."""
+    if isinstance(label, int | np.integer) and not isinstance(label, bool):
+        return str(int(label))
+    if not isinstance(label, str):
+        raise UserCodeError(
+            f"client_data() returned labels with {label!r}, which is {type(label).__name__}: "
+            "text or whole numbers are allowed"
+        )
+    return str(label)
+
+
+def _count(value: object, what: str) -> int:
+    try:
+        count = operator.index(value)  # type: ignore[arg-type]  # whatever it is: that is the question
+    except TypeError:
+        raise UserCodeError(f"{what} is {type(value).__name__}: a whole number is needed") from None
+    if not 0 <= count <= MAX_COUNT:
+        raise UserCodeError(f"{what} is {count}: 0 to {MAX_COUNT} is allowed")
+    return count

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tasks.arrays import Arrays
+from tasks.described import described
 from tasks.errors import ConfigurationError, LoadError
 from tasks.loading import load
 from tasks.messages import Metrics, TrainOptions, finite
@@ -294,18 +295,18 @@ def load_workload(spec: str) -> Workload:
     """
     parsed = WorkloadSpec.parse(spec)
     found = load("workload", parsed.name, BUILT_IN)
+    kind = found if isinstance(found, type) else type(found)
+    if not issubclass(kind, Workload):
+        raise LoadError(f"workload {spec!r} is {kind.__name__}, not a Workload: subclass tasks.workload.Workload")
     _check_parameters(parsed, found)
+    if isinstance(found, Workload):
+        return found
     try:
-        workload = found(**parsed.arguments()) if isinstance(found, type) else found
+        return kind(**parsed.arguments())
     except ConfigurationError:
         raise
-    except Exception as error:  # whatever the user's class raises while it is made
-        raise LoadError(f"workload {spec!r}: making it failed: {type(error).__name__}: {error}") from error
-    if not isinstance(workload, Workload):
-        raise LoadError(
-            f"workload {spec!r} is {type(workload).__name__}, not a Workload: subclass tasks.workload.Workload"
-        )
-    return workload
+    except (Exception, SystemExit) as error:  # whatever the user's class raises while it is made
+        raise LoadError(f"workload {spec!r}: making it failed: {described(error)}") from error
 
 
 def _check_parameters(spec: WorkloadSpec, found: object) -> None:

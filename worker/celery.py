@@ -8,9 +8,11 @@ many as there are cores. Celery's prefork pool it is in any case, so that soft t
 from __future__ import annotations
 
 import gc
+import logging
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,30 +22,45 @@ from celery import signals
 from tasks import broker
 from tasks.allocation import keep_freed_memory
 from tasks.app import make_app, transport_options
+from tasks.described import described
 from tasks.errors import FederationError
 from tasks.lifeline import die_with_parent
+from tasks.messages import readable
 from tasks.presence import LIFETIME_HEARTBEATS, Announcement
 from worker import compute
 from worker.clients import Served, load_clients, take_clients
 from worker.heartbeat import Heartbeat
 from worker.settings import ClientSettings
 
-
-def _fail(error: FederationError) -> None:
-    """End this process with one line that says what is wrong."""
-    sys.stderr.write(f"error: {error}\n")
-    sys.exit(error.exit_code)
+logger = logging.getLogger(__name__)
 
 
-def _settings() -> ClientSettings:
+@contextmanager
+def _said_at_once() -> Iterator[None]:
+    """End this process with one line that says what is wrong, after the traceback of what a user's code raised.
+
+    Celery swallows what a signal's handler raises: the worker would stay, and be no client.
+    """
     try:
-        return ClientSettings.from_environment()
+        yield
     except FederationError as error:
-        _fail(error)
-        raise
+        if error.__cause__ is not None:
+            logger.exception("the client can't start")
+        _end(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # the boundary: whatever it was
+        logger.exception("the client can't start")
+        _end(described(error), 1)
 
 
-settings = _settings()
+def _end(message: str, exit_code: int) -> None:
+    sys.stderr.write(f"error: {readable(message)}\n")
+    sys.exit(exit_code)
+
+
+with _said_at_once():
+    settings = ClientSettings.from_environment()
 app = make_app(
     "worker",
     settings.broker_url,
@@ -68,11 +85,9 @@ _worker = _Worker()
 
 @signals.celeryd_init.connect
 def _take_identity(conf: Any, **_: object) -> None:
-    try:
+    with _said_at_once():
         _worker.served = take_clients(settings)
-    except FederationError as error:
-        _fail(error)
-        return
+    assert _worker.served is not None
     conf.broker_transport_options = transport_options(_worker.served.queue)
 
 
@@ -81,13 +96,8 @@ def _prepare(instance: Any, **_: object) -> None:
     """Load what the clients have, and consume their own queue and no other."""
     served = _worker.served
     assert served is not None
-    try:
+    with _said_at_once():
         _worker.announcements = load_clients(settings, served, _worker.incarnation)
-    except FederationError as error:
-        _fail(error)
-        return
-    except KeyboardInterrupt:
-        sys.exit(130)
     instance.app.amqp.queues.select([served.queue])
 
 

@@ -28,7 +28,7 @@ from tasks.messages import (
 )
 from tasks.names import update_name
 from tasks.turns import Turns
-from tasks.user_code import UserCodeError, checked_evaluation, user_code
+from tasks.user_code import SEE_LOG, UserCodeError, checked_evaluation, user_code
 from tasks.workload import ClientData, Evaluation, TimeBudget, TrainResult, Workload
 from worker.compressing import Packing
 from worker.keeping import keep
@@ -267,7 +267,7 @@ def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answe
     except Exception as error:  # the boundary: a client's failure is a value
         logger.exception("client %s failed at order %s", client_id, order_id)
         is_users = isinstance(error, UserCodeError)
-        reason = f"{error}; see the log of its worker" if is_users else f"{type(error).__name__}: {error}"
+        reason = f"{error}{SEE_LOG}" if is_users else f"{type(error).__name__}: {error}"
         answer = Answer(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
     answer = answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
     logger.info("order %s: %s after %.3f s", order_id, answer.status, answer.duration_s)

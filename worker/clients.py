@@ -22,6 +22,7 @@ from tasks.names import client_queue, result_key, shared_queue
 from tasks.presence import Announcement
 from tasks.stores import given_folder, open_store
 from tasks.turns import RedisTurns
+from tasks.user_code import checked_client_data, user_code
 from tasks.workload import DataSource, Part, Workload, load_workload
 from worker import compute
 from worker.absence import RedisAbsence
@@ -150,11 +151,14 @@ def _loader(
         RedisAbsence(connection, client_id).begin(incarnation, seconds)
 
     def load(client_id: str) -> Client:
+        of_whom = f" of {client_id}" if served.shared_queue else ""
+        with user_code(f"client_data(){of_whom}"):
+            data = checked_client_data(workload.client_data(sources[client_id]))
         return Client(
             client_id=client_id,
             workload_name=settings.workload,
             workload=workload,
-            data=workload.client_data(sources[client_id]),
+            data=data,
             blobs=blobs,
             folder=served.folders[client_id],
             incarnation=incarnation,

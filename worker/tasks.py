@@ -9,6 +9,7 @@ from celery import shared_task
 from celery.exceptions import Ignore
 
 from tasks import names
+from tasks.errors import FederationError
 from tasks.messages import (
     READY,
     Answer,
@@ -79,7 +80,7 @@ def _is_stale(client_id: str, deadline: object) -> bool:
     """Say whether an order came so late, by a worker that was away, that its round has been closed without it."""
     try:
         client = find_client(client_id)
-    except LookupError:
+    except (LookupError, FederationError):  # carrying the order out says what is wrong
         return False
     return isinstance(deadline, int | float) and client.broker_time() > deadline + STALE_S
 

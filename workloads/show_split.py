@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from tasks.errors import ConfigurationError, FederationError
 from tasks.spec import WorkloadSpec
-from tasks.workload import DataSource, Part, load_workload
+from tasks.user_code import checked_client_data, user_code
+from tasks.workload import DataSource, Part, Workload, load_workload
 
 MAX_ROWS = 20
 """Clients that the table lists one by one."""
@@ -58,10 +59,15 @@ def count_labels(spec: str, folder: Path | None, num_clients: int) -> tuple[list
         ConfigurationError: If there is no such workload, its data isn't there, or it can't be split so.
     """
     workload = load_workload(spec)
-    clients = [workload.client_data(DataSource(folder, Part(i, num_clients))).labels for i in range(num_clients)]
+    clients = [_labels(workload, DataSource(folder, Part(index, num_clients))) for index in range(num_clients)]
     labels = sorted({label for client in clients for label in client}, key=lambda label: (len(label), label))
     counts = np.array([[client.get(label, 0) for label in labels] for client in clients], dtype=np.int64)
     return _put_rest_together(labels, counts)
+
+
+def _labels(workload: Workload, source: DataSource) -> Mapping[str, int]:
+    with user_code("client_data()"):
+        return checked_client_data(workload.client_data(source)).labels
 
 
 def _put_rest_together(labels: list[str], counts: Counts) -> tuple[list[str], Counts]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 
 from orchestrator.config import RunConfig
 from orchestrator.embedded import workers
@@ -47,8 +46,9 @@ class Supervisor:
         """Start anew what has ended; True if that was the orchestrator's own worker.
 
         Raises:
-            ConfigurationError: If a worker found its settings wrong.
-            RunFailedError: If the embedded server ended, or a worker ends again and again.
+            ConfigurationError: If a worker found its settings wrong, or a user's code can't be loaded.
+            RunFailedError: If a user's code failed at a worker's start, the embedded server ended, or a worker ends
+                again and again.
         """
         own_worker_ended = False
         for name, code in self._processes.ended().items():
@@ -62,9 +62,9 @@ class Supervisor:
         return own_worker_ended
 
     def _restart(self, process: Process, code: int) -> None:
-        last_line = workers.last_line(process.log)
-        if code == ConfigurationError.exit_code:
-            raise ConfigurationError(f"{process.name}: {re.sub('^error: ', '', last_line)}")
+        if told := workers.told(process, code):
+            is_wrong = code == ConfigurationError.exit_code
+            raise (ConfigurationError if is_wrong else RunFailedError)(told)
         num_restarts = self._num_restarts.get(process.name, 0)
         if num_restarts >= MAX_RESTARTS:
             raise RunFailedError(

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,13 +138,20 @@ class Field:
         self.folder = folder
         self._programs: list[Program] = []
 
-    def start(self, name: str, *command: str, cwd: Path | None = None, **environment: str) -> Program:
+    def start(
+        self,
+        name: str,
+        *command: str,
+        cwd: Path | None = None,
+        python: Sequence[str] = (sys.executable, "-m"),
+        **environment: str,
+    ) -> Program:
         """Start a Python module's command."""
         log = self.folder / f"{name}-{len(self._programs)}.log"
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("CLIENT_", "CELERY_"))}
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-m", *command],
+                [*python, *command],
                 cwd=cwd or WORKLOADS,
                 env={**clean, "PYTHONPATH": str(ROOT), **environment},
                 stdin=subprocess.DEVNULL,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
+from orchestrator.run_folder import RunFolder
 from tests.integration import harness
 from tests.integration.harness import Field, Program, url, wait_until
+from tests.support import run_config
 
 
 def check_told(program: Program, code: int, *words: str) -> None:
@@ -85,3 +88,28 @@ def test_a_second_worker_with_the_same_id(field: Field, broker: Redis) -> None:
 
     # When another is started with its id, then that one is turned away
     check_told(field.client(broker, "client-1", CLIENT_PART="2/2"), 2, "CLIENT_ID=client-1", "is running here")
+
+
+@pytest.mark.parametrize(
+    ("field_name", "value", "word"),
+    [
+        ("workload", "subprocess:Popen,args={made},shell=1", "'subprocess' is of Python's standard library"),
+        ("compression", "subprocess:getoutput:{made}", "'subprocess' is of Python's standard library"),
+        ("compression", "joblib:load:{made}", "doesn't say that it returns a Compressor"),
+        ("run_id", "../../{made}", "config.json is damaged"),
+    ],
+)
+def test_a_runs_folder_runs_no_command(field: Field, tmp_path: Path, field_name: str, value: str, word: str) -> None:
+    # Given a run's folder whose config names a command that makes a file
+    made, run = tmp_path / "made", tmp_path / "run"
+    folder = RunFolder.create(run, run_config())
+    config = json.loads((folder.path / "config.json").read_text())
+    config[field_name] = value.format(made=f"touch${{IFS}}{made}")
+    (folder.path / "config.json").write_text(json.dumps(config))
+
+    # When somebody goes on with that run
+    program = field.orchestrator("--resume", str(run))
+
+    # Then it is refused, and the file isn't there
+    check_told(program, 2, word)
+    assert not made.exists()

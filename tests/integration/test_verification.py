@@ -135,7 +135,10 @@ def test_where_all_updates_are_rejected_the_model_stays_as_it_was_and_the_run_en
 
     # Then it ends after three, and says why
     assert program.wait() == 1, program.output
-    why = "3 rounds in a row failed, the last because 0 updates were accepted, 1 are needed (--min-updates)"
+    why = (
+        "3 rounds in a row failed, the last because 0 updates were accepted, 1 are needed (--min-updates): "
+        "2 of 2 clients, like client-1: holdout: 0.91 is not within the threshold 0.95"
+    )
     assert why in " ".join(program.output.split())
     assert (summary(run_dir)["status"], summary(run_dir)["reason"]) == ("failed", why)
     records = history(run_dir)

@@ -44,7 +44,7 @@ def test_a_name_that_is_like_none_is_refused_without_a_guess(spec: str) -> None:
         loading.check_spec("workload", spec, KNOWN)
 
 
-@pytest.mark.parametrize("spec", ["nowhere:X", "nowhere.at.all:X", "..x:X", ".:X", "json.nothing:X", "__main__x:X"])
+@pytest.mark.parametrize("spec", ["nowhere:X", "nowhere.at.all:X", "..x:X", ".:X", "numpy.nothing:X", "__main__x:X"])
 def test_a_module_that_isnt_there_is_told_with_the_folder(folder: Path, spec: str) -> None:
     # Given a module that doesn't exist, when it is checked, then the message says where it was looked for
     with pytest.raises(LoadError) as caught:
@@ -115,4 +115,55 @@ def test_the_current_folder_is_added_once(folder: Path) -> None:
     assert str(folder) not in sys.path
     loading.add_current_folder()
     loading.add_current_folder()
+    assert sys.path.count(str(folder)) == 1
+
+
+@pytest.mark.parametrize("spec", ["subprocess:Popen", "os:system", "posix:system", "xml.sax:parse", "builtins:exec"])
+def test_nothing_of_the_standard_library_is_loaded(spec: str) -> None:
+    # Given a name of Python's own, when it is checked, then it is refused before it is imported
+    module = spec.partition(":")[0]
+    with pytest.raises(
+        LoadError, match=f"'{module}' is of Python's standard library: a module of yours is needed, by another name"
+    ):
+        loading.check_spec("scorer", spec, KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("name", "origin"),
+    [("getoutput", "subprocess"), ("system", "posix"), ("always", "subprocess"), ("Popen", "subprocess")],
+)
+def test_a_function_of_the_standard_library_that_another_module_has_is_refused(
+    folder: Path, name: str, origin: str
+) -> None:
+    # Given a module that has imported functions of Python's own, and one with an argument bound
+    (folder / "own_module.py").write_text(
+        "from functools import partial\nfrom os import system\nfrom subprocess import Popen, getoutput\n"
+        "always = partial(getoutput, 'ls')\n"
+    )
+    # When one is loaded, then it is refused
+    with pytest.raises(LoadError, match=rf"is of Python's standard library \({origin}\): a function of yours"):
+        loading.load_function("scorer", f"own_module:{name}", KNOWN)
+
+
+def test_functions_of_ones_own_are_taken_however_they_are_made(folder: Path) -> None:
+    # Given a function, one that is kept by a decorator, one with an argument bound, and an instance that can be called
+    (folder / "own_module.py").write_text(
+        "import functools\n"
+        "def plain(x): return x\n"
+        "kept = functools.cache(plain)\n"
+        "bound = functools.partial(plain, 1)\n"
+        "class Made:\n"
+        "    def __call__(self, x): return x\n"
+        "made = Made()\n"
+    )
+    # When each is loaded, then it is there
+    for name in ("plain", "kept", "bound", "made", "Made"):
+        assert callable(loading.load_function("scorer", f"own_module:{name}", KNOWN))
+
+
+def test_the_current_folder_comes_first(folder: Path) -> None:
+    # Given a folder that is the last of the path, when it is added, then it is the first
+    sys.path.append(str(folder))
+    loading.add_current_folder()
+    assert sys.path[0] == str(folder)
     assert sys.path.count(str(folder)) == 1

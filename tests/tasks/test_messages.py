@@ -165,3 +165,16 @@ def test_an_order_of_one_kind_isnt_taken_for_another() -> None:
     # Given an order to evaluate, when it is decoded as one to train, then what is missing is named
     with pytest.raises(MessageError, match="TrainOrder: options: Field required"):
         decode(TrainOrder, encode(evaluate_order()))
+
+
+@pytest.mark.parametrize("run_id", ["run", "20261129-101530-a1b2", "a" * 64])
+def test_a_runs_id_may_be_what_a_clients_may(run_id: str) -> None:
+    # Given ids as they are made, when an order is read, then they are taken
+    assert decode(TrainOrder, {**encode(train_order()), "run_id": run_id}).run_id == run_id
+
+
+@pytest.mark.parametrize("run_id", ["../../../evil", "/etc", "..", "", "a/b", "a" * 65, "run\n", ".hidden"])
+def test_a_runs_id_that_is_a_path_is_refused(run_id: str) -> None:
+    # Given an order whose run is called like a path, when it is read, then it is refused: clients keep files by it
+    with pytest.raises(MessageError, match="TrainOrder: run_id: String should match pattern"):
+        decode(TrainOrder, {**encode(train_order()), "run_id": run_id})

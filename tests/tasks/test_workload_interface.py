@@ -99,11 +99,26 @@ def test_an_unknown_workload_is_refused_with_the_nearest_one() -> None:
         load_workload("mnst")
 
 
-@pytest.mark.parametrize(("name", "kind"), [("PULL", "str"), ("announcement", "function"), ("Path", "PosixPath")])
+@pytest.mark.parametrize(("name", "kind"), [("PULL", "str"), ("announcement", "function"), ("Path", "Path")])
 def test_what_is_no_workload_is_refused(name: str, kind: str) -> None:
     # Given something else than a workload, when it is loaded, then the message says what to do
     with pytest.raises(LoadError, match=f"is {kind}, not a Workload: subclass tasks.workload.Workload"):
         load_workload(f"tests.support:{name}")
+
+
+def test_a_class_that_is_no_workload_isnt_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a class that does something when it is called
+    called: list[str] = []
+
+    class Command:
+        def __init__(self, args: str, shell: str) -> None:
+            called.append(args)
+
+    monkeypatch.setattr(tests.support, "Command", Command, raising=False)
+    # When a run's folder names it as a workload, then it is refused, and not called
+    with pytest.raises(LoadError, match=r"is Command, not a Workload: subclass tasks.workload.Workload"):
+        load_workload("tests.support:Command,args=rm,shell=1")
+    assert called == []
 
 
 def test_a_workload_with_duties_left_undone_is_refused() -> None:

@@ -9,8 +9,9 @@ from celery.exceptions import Ignore
 import worker.tasks
 from tasks.chunks import MemoryChunks
 from tasks.messages import encode
+from tasks.user_code import UserCodeError
 from tests.support import PULL, Pull, points, train_order
-from worker.client import Client, add_client, forget_clients
+from worker.client import Client, add_client, add_client_later, forget_clients
 from worker.tasks import STALE_S
 
 NOW = 1000.0
@@ -47,3 +48,17 @@ def test_an_order_that_says_no_deadline_or_no_client_is_answered_with_what_is_wr
         worker.tasks.train.pop_request()
         assert answer["status"] == "failed"
         assert reason in str(answer["reason"])
+
+
+def test_an_order_to_a_client_whose_data_cant_be_loaded_any_more_is_answered_with_the_reason() -> None:
+    # Given a client of many, whose data is gone since its worker was started
+    def load() -> Client:
+        raise UserCodeError("client_data() of carl: OSError: no such device (my_study.py, line 12, in load)")
+
+    add_client_later("carl", load)
+    # When it gets an order, then it says what is wrong
+    worker.tasks.train.push_request(id="an order")
+    answer = worker.tasks.train(encode(train_order("carl")))
+    worker.tasks.train.pop_request()
+    assert answer["status"] == "failed"
+    assert str(answer["reason"]).startswith("client_data() of carl: OSError: no such device")

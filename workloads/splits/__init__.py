@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tasks.errors import ConfigurationError
-from tasks.loading import load_function
+from tasks.loading import load_factory
 from tasks.workload import Part
 from workloads.examples import Indices
 from workloads.splits.holding_out import CLIENT_TEST_SHARE, hold_out
@@ -35,7 +35,7 @@ def load_split(spec: str) -> Split:
 
     Raises:
         UnknownNameError: If there is no such name.
-        LoadError: If it can't be imported or can't be called.
+        LoadError: If it can't be imported or called, or doesn't say that it returns a :data:`Split`.
         ConfigurationError: If its parameter is wrong.
     """
     name, _, parameter = spec.partition(":")
@@ -43,7 +43,7 @@ def load_split(spec: str) -> Split:
         module, _, rest = spec.partition(":")
         own, _, parameter = rest.partition(":")
         name = f"{module}:{own}" if own else module
-    split: Split = load_function("split", name, SPLITS)(parameter)
+    split: Split = load_factory("split", name, SPLITS, "Split", lambda returned: returned == Split)(parameter)
     return split
 
 

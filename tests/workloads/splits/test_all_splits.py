@@ -9,7 +9,7 @@ import tests.support
 from tasks.errors import ConfigurationError, LoadError, UnknownNameError
 from tasks.workload import Part
 from workloads.examples import Indices
-from workloads.splits import SPLITS, Labels, client_split, load_split
+from workloads.splits import SPLITS, Labels, Split, client_split, load_split
 
 SPECS = [
     "iid", "shards", "shards:1", "dirichlet", "dirichlet:0.001", "dirichlet:0.1", "dirichlet:1000000", "quantity",
@@ -132,7 +132,7 @@ def test_clients_share_no_example_not_even_one_for_testing() -> None:
     assert [len(test) for _, test in splits] == [3, 3, 3, 2]
 
 
-def odd_and_even(parameter: str):  # type: ignore[no-untyped-def]
+def odd_and_even(parameter: str) -> Split:
     """A split of the user's own: odd examples and even ones, with the parameter ``all`` everything twice."""
 
     def split(labels: Labels, num_parts: int, seed: int) -> list[Indices]:
@@ -173,6 +173,20 @@ def test_what_is_no_function_is_refused() -> None:
     # Given a text, when it is to be a split, then that is an error
     with pytest.raises(LoadError, match=r"split 'tests.support:PULL' is str, not a function"):
         load_split("tests.support:PULL")
+
+
+def test_a_function_that_doesnt_say_that_it_returns_a_split_isnt_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a function of a text, as there are many in packages that are installed
+    called: list[str] = []
+
+    def carry_out(command: str) -> None:
+        called.append(command)
+
+    monkeypatch.setattr(tests.support, "carry_out", carry_out, raising=False)
+    # When a run's folder names it as a split, then it is refused, and not called
+    with pytest.raises(LoadError, match=r"write def carry_out\(parameter: str\) -> Split$"):
+        load_split("tests.support:carry_out:rm")
+    assert called == []
 
 
 def test_all_names_in_the_registry_are_there() -> None:

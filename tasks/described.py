@@ -1,0 +1,56 @@
+"""An exception of a user's code in one line: its kind, its text, and where in the user's code it was raised."""
+
+from __future__ import annotations
+
+import linecache
+import sysconfig
+import traceback
+from pathlib import Path
+from types import FrameType
+
+from tasks.own_packages import OWN_PACKAGES
+
+MAX_TEXT = 300
+"""Characters of an exception's text that are told; all of it is in the log."""
+_STANDARD = sysconfig.get_path("stdlib")
+_SITES = frozenset({"site-packages", "dist-packages"})
+"""Folders that packages are installed in."""
+
+
+def described(error: BaseException) -> str:
+    """Return an exception's kind, its text or the line that raised it, and where in the user's code that was."""
+    frame = _frame_of_user(error)
+    where = f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})" if frame else ""
+    text = str(error).strip().partition("\n")[0]
+    if not text and frame and frame.lineno:
+        text = linecache.getline(frame.filename, frame.lineno).strip()
+    if len(text) > MAX_TEXT:
+        text = f"{text[:MAX_TEXT]}…"
+    return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def _frame_of_user(error: BaseException) -> traceback.FrameSummary | None:
+    """Return the innermost frame that is neither ours nor an installed package's.
+
+    If there is none, it is the innermost of an installed package, or of our workloads; the rest of ours only calls. A
+    syntax error's text says itself where it is.
+    """
+    if isinstance(error, SyntaxError):
+        return None
+    frames = [pair for pair in traceback.walk_tb(error.__traceback__) if not _is_caller(pair[0])]
+    users = [pair for pair in frames if not _is_installed(pair[0])]
+    summaries = traceback.StackSummary.extract((users or frames)[-1:])
+    return summaries[0] if summaries else None
+
+
+def _is_caller(frame: FrameType) -> bool:
+    return frame.f_code.co_filename.startswith("<") or _package(frame) in OWN_PACKAGES - {"workloads"}
+
+
+def _is_installed(frame: FrameType) -> bool:
+    path = Path(frame.f_code.co_filename)
+    return _package(frame) == "workloads" or path.is_relative_to(_STANDARD) or not _SITES.isdisjoint(path.parts)
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__")).partition(".")[0]
