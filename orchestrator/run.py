@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from algorithms import load_algorithm, settings_of
@@ -79,7 +79,7 @@ class Run:
         """Carry out the rounds that are not closed yet.
 
         Raises:
-            FederationError: If the run can't go on.
+            FederationError: If the run can't go on, or none of its rounds could be closed.
         """
         history = self._folder.history()
         self._feedback = FeedbackBook(history)
@@ -98,6 +98,7 @@ class Run:
             self._check_progress(history)
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
+        check_any_closed(history)
 
     def say_farewell(self) -> None:
         """Give the clients that are connected the final model, and disconnect them."""
@@ -266,6 +267,19 @@ class Run:
         if len(recent) == self._config.max_failed_rounds and all(record.status == "failed" for record in recent):
             self._forget_former()
             raise RunFailedError(f"{len(recent)} rounds in a row failed, the last because {recent[-1].reason}")
+
+
+def check_any_closed(history: Sequence[RoundRecord]) -> None:
+    """Check that some round of a run was closed.
+
+    Args:
+        history: The run's last rounds: all of them, or as many as may fail in a row.
+
+    Raises:
+        RunFailedError: If all of them failed: the model is the initial one.
+    """
+    if history and all(record.status == "failed" for record in history):
+        raise RunFailedError(f"none of the run's rounds could be closed, the last because {history[-1].reason}")
 
 
 def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wall_time_s: float) -> Summary:

@@ -19,7 +19,7 @@ from orchestrator.events import Ended, Report
 from orchestrator.federation import connect_run
 from orchestrator.progress import progress
 from orchestrator.records import Summary
-from orchestrator.run import Run, summarise
+from orchestrator.run import Run, check_any_closed, summarise
 from orchestrator.run_folder import RunFolder
 from tasks.errors import FederationError
 
@@ -63,6 +63,7 @@ def _run(
                 run.say_farewell()  # last: workers end after it, and whoever waits for the first to end waits for this
                 wire.tidy()
         else:
+            check_any_closed(folder.history())
             _draw_plot(folder)
     except Interrupted as signalled:
         _ignore_signals()

@@ -364,6 +364,20 @@ def test_too_many_failed_rounds_in_a_row_end_the_run(federation: Federation) -> 
     assert federation.chunks.chunks == {}
 
 
+def test_a_run_none_of_whose_rounds_could_be_closed_has_failed(federation: Federation) -> None:
+    # Given clients all of which fail
+    for client_id in EXAMPLES:
+        federation.join(client_id, Raising())
+    # When fewer rounds are run than may fail in a row, then the run fails all the same, for the last round's reason
+    with pytest.raises(RunFailedError) as caught:
+        federation.run(rounds=2)
+    assert str(caught.value) == (
+        "none of the run's rounds could be closed, the last because 0 updates were accepted, 1 are needed "
+        "(--min-updates)"
+    )
+    assert len(RunFolder.open(federation.folder / "run").history()) == 2
+
+
 def test_a_run_that_failed_goes_on_when_the_clients_are_mended(federation: Federation) -> None:
     # Given a run that ended after two failed rounds
     federation.join("bert", Raising())

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +15,7 @@ from orchestrator.records import Summary
 from orchestrator.run import summarise
 from orchestrator.run_folder import RunFolder
 from orchestrator.start import main
+from tasks.arrays import write_file
 from tests.support import round_record, run_config
 
 
@@ -253,6 +255,23 @@ def test_a_run_whose_history_is_damaged_cant_be_resumed(cwd: Path) -> None:
     assert isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2
     assert "history.jsonl is damaged" in result.stderr
+
+
+@pytest.mark.usefixtures("_own_process")
+def test_a_run_none_of_whose_rounds_was_closed_has_failed_also_when_it_is_taken_up_again(cwd: Path) -> None:
+    # Given a run whose only round failed, by which all of its rounds are over
+    folder = RunFolder.create(cwd / "one", run_config(rounds=1))
+    digest = write_file(folder.checkpoint(1), {"w": np.zeros(2, np.float32)})
+    folder.close_round(round_record(1, status="failed", reason="nobody trained", metrics={}, digest=digest))
+    # When it is taken up again
+    result = CliRunner().invoke(main, ["--resume", "one"], env={"CELERY_BROKER_URL": None})
+    # Then it has failed, for the reason of its last round, and says what would help
+    assert result.exit_code == 1
+    assert "error: none of the run's rounds could be closed, the last because nobody trained\n" in result.stderr
+    assert result.stderr.endswith("go on with: python -m orchestrator.start --resume one --rounds 2\n")
+    ended = folder.summary()
+    assert ended is not None
+    assert (ended.status, ended.rounds, ended.rounds_failed) == ("failed", 1, 1)
 
 
 def test_a_data_folder_that_isnt_there_is_refused() -> None:
