@@ -159,6 +159,8 @@ class Algorithm:
         sent: Names of the sets of arrays that come with each update.
         broadcast: Names of the sets of its state that go out to clients with the model.
         weighs_steps: Whether ``weigh`` normalises by the steps that were done, so that nothing else must.
+        needs: What ``local`` calls of the workload beside ``train`` and ``evaluate``: ``train_along``, ``gradients``.
+            A workload without them is refused before the run begins rather than at each client.
     """
 
     name: str
@@ -170,3 +172,4 @@ class Algorithm:
     sent: tuple[str, ...] = ()
     broadcast: tuple[str, ...] = ()
     weighs_steps: bool = False
+    needs: tuple[str, ...] = ()

@@ -60,4 +60,5 @@ MIME = Algorithm(
     settings={"momentum": 0.9},
     sent=("g",),
     broadcast=("s", "c", "z"),
+    needs=("train_along", "gradients"),
 )

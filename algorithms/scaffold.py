@@ -67,4 +67,5 @@ SCAFFOLD = Algorithm(
     settings={"server_learning_rate": 1.0},
     sent=("c",),
     broadcast=("sum_c",),
+    needs=("train_along",),
 )

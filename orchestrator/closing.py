@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from algorithms import State, load_algorithm
+from algorithms import State, check_workload, load_algorithm
 from compressors import Compressor, load_compressor
 from compressors.updates import packed_spec
 from orchestrator import judging
 from orchestrator.aggregators import TooFewUpdatesError, load_aggregator
+from orchestrator.config import RunConfig
 from orchestrator.judging import Case, judge
 from orchestrator.records import ACCEPTED, ClosedRound, Evaluated, FilledSlot, HandedOut, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
@@ -32,6 +33,8 @@ from verification.checks import is_finite, too_large_whole
 logger = logging.getLogger(__name__)
 
 _NO_SCORES = PeerScores()
+_BY_HOLDOUT = ("fltrust", "holdout")
+"""Scorers that are nothing without held-out data of the orchestrator."""
 
 
 def initialise(folder: RunFolder) -> Evaluated:
@@ -41,24 +44,42 @@ def initialise(folder: RunFolder) -> Evaluated:
         FederationError: If the workload or its data can't be loaded, or its model can't be trained here.
     """
     config = folder.config()
-    load_algorithm(config.algorithm)
     load_aggregator(config.aggregator)
-    compressor = load_compressor(config.compression)
     workload = _workload(config.workload)
+    check_workload(load_algorithm(config.algorithm), workload)
     holdout = _holdout(config.workload, config.data)
+    _check_scorers(config, holdout)
     path = folder.checkpoint(0)
-    if not path.exists():
-        with user_code("initial_parameters()"):
-            parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
-        check_arrays(parameters, "initial_parameters() returned parameters")
-        sets.check_names(parameters)
-        if wrong := too_large_whole(parameters):
-            raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
-        arrays.write_file(path, parameters)
-    model = arrays.map_file(path)
-    if compressor:
+    model = arrays.map_file(path) if path.exists() else _initial_parameters(config, workload)
+    if compressor := load_compressor(config.compression):
         _check_compressor(compressor, config.compression, model)
-    return _evaluated(workload, holdout, model)
+    if not path.exists():
+        arrays.write_file(path, model)
+    return _evaluated(workload, holdout, arrays.map_file(path))
+
+
+def _initial_parameters(config: RunConfig, workload: Workload) -> Arrays:
+    """Return the model that the first round starts from, if it can be trained here."""
+    with user_code("initial_parameters()"):
+        parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
+    check_arrays(parameters, "initial_parameters() returned parameters")
+    sets.check_names(parameters)
+    if wrong := too_large_whole(parameters):
+        raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
+    return parameters
+
+
+def _check_scorers(config: RunConfig, holdout: Any) -> None:
+    """Refuse scorers that go by held-out data where there is none: each of the run's rounds would fail.
+
+    Raises:
+        ConfigurationError: If there is such a scorer.
+    """
+    wanting = [scorer for scorer in config.verify if scorer in _BY_HOLDOUT]
+    if holdout is None and wanting:
+        raise ConfigurationError(
+            f"--verify {wanting[0]} goes by the orchestrator's held-out data, and workload {config.workload!r} has none"
+        )
 
 
 def buffer_names(folder: RunFolder) -> frozenset[str]:

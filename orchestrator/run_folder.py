@@ -86,7 +86,38 @@ class RunFolder:
             raise RunFolderError(
                 f"another orchestrator is at work on the run in {self.path}: let it end, or end it, first"
             ) from None
+        if os.fstat(file.fileno()).st_ino != (self.path / "config.json").stat().st_ino:
+            file.close()
+            raise RunFolderError(f"another orchestrator has just taken up the run in {self.path}")
         return file
+
+    def replace_config(self, config: RunConfig, lock: IO[str]) -> IO[str]:
+        """Save another config, whole or not at all, and return the lock that keeps others from the run from then on.
+
+        The lock is on the file rather than on its name: the new file is locked before it gets the name, and ``lock``,
+        which is that of the old one, is let go after.
+
+        Raises:
+            RunFolderError: If it can't be written.
+        """
+        path = self.path / "config.json"
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            file = temporary.open("w", encoding="utf-8")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(config.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise RunFolderError(f"{path} can't be written: {error}") from None
+        lock.close()
+        return file
+
+    def has_rounds(self) -> bool:
+        """Say whether a round was opened."""
+        return bool(self.history()) or (self.path / "open-round.json").exists()
 
     @property
     def logs(self) -> Path:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
-from orchestrator.aggregators.aggregator import Aggregator, AggregatorContext, TooFewUpdatesError, WeightedUpdate
+from orchestrator.aggregators.aggregator import (
+    Aggregator,
+    AggregatorContext,
+    TooFewUpdatesError,
+    WeightedUpdate,
+    num_needed,
+)
 from tasks.loading import load_function
 
 AGGREGATORS = {
@@ -26,6 +32,7 @@ __all__ = [
     "TooFewUpdatesError",
     "WeightedUpdate",
     "load_aggregator",
+    "num_needed",
 ]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,36 @@ class Broken(HalfPrecision):
 
     def parts(self, original: ArraySpec) -> Spec:
         raise KeyError(original.dtype)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        ("scaffold", "'scaffold' changes the clients' training steps, and workload Pull has no train_along()"),
+        ("mime", "'mime' changes the clients' training steps, and workload Pull has no train_along()"),
+        (f"{__name__}:ASKING", "'asking' asks clients for their gradients, and workload Pull has no gradients()"),
+    ],
+)
+def test_an_algorithm_that_the_workload_cant_do_is_told_before_the_first_round(
+    tmp_path: Path, algorithm: str, message: str
+) -> None:
+    # Given a workload that trains in its own way alone, when the run is prepared, then that ends it without a model
+    folder = RunFolder.create(tmp_path / "run", run_config(algorithm=algorithm))
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
+
+
+ASKING = Algorithm(name="asking", needs=("gradients",))
+
+
+@pytest.mark.parametrize("scorer", ["holdout", "fltrust"])
+def test_a_scorer_that_goes_by_held_out_data_is_refused_where_there_is_none(tmp_path: Path, scorer: str) -> None:
+    # Given a workload without such data, when the run is prepared, then that ends it without a model
+    folder = RunFolder.create(tmp_path / "run", run_config(workload="tests.support:WithoutHoldout", verify=(scorer,)))
+    with pytest.raises(ConfigurationError, match=f"--verify {scorer} goes by the orchestrator's held-out data, and"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
 
 
 class Hashing(Pull):
