@@ -83,6 +83,9 @@ def test_too_few_clients(field: Field, broker: Redis, tmp_path: Path) -> None:
         ("CLIENT_DATA", "/nowhere", "CLIENT_DATA=/nowhere: there is no such folder"),
         ("CLIENT_HEARTBEAT_S", "often", "CLIENT_HEARTBEAT_S=often"),
         ("CLIENT_WORKLOAD", "digit", "did you mean 'digits'?"),
+        ("CLIENT_ALGORITHM", "fedprxo", "did you mean 'fedprox'?"),
+        ("CLIENT_COMPRESSION", "nowhere:short", "there is no module 'nowhere'"),
+        ("CLIENT_WORKLAOD", "digits", "did you mean CLIENT_WORKLOAD?"),
         ("CELERY_BROKER_URL", "amqp://somewhere", "write redis://HOST:PORT/DB"),
     ],
 )
