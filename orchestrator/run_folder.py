@@ -187,18 +187,26 @@ class RunFolder:
             raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: its rounds are not numbered from 1 on")
         return records
 
-    def check_checkpoint(self) -> None:
-        """Check that the newest checkpoint is the one that the history tells of.
+    def check_checkpoint(self, round_number: int | None = None) -> None:
+        """Check that a round's checkpoint is the one that the history tells of.
+
+        Args:
+            round_number: The round; None for the last that is over. Of the initial model, 0, no digest is kept.
 
         Raises:
-            RunFolderError: If it is missing or has been changed.
+            RunFolderError: If it is missing or has been changed, or there is no such round.
         """
         history = self.history()
-        if not history:
+        number = len(history) if round_number is None else round_number
+        if number > len(history):
+            raise RunFolderError(f"round {number} of the run in {self.path} isn't over: {len(history)} rounds are")
+        if number == 0:
+            if round_number == 0 and not self.checkpoint(0).exists():
+                raise RunFolderError(f"the run in {self.path} has no model yet")
             return
-        _check_digest(self.checkpoint(len(history)), history[-1].digest)
-        if history[-1].state_digest:
-            _check_digest(self.state(len(history)), history[-1].state_digest)
+        _check_digest(self.checkpoint(number), history[number - 1].digest)
+        if history[number - 1].state_digest:
+            _check_digest(self.state(number), history[number - 1].state_digest)
 
     def close_round(self, record: RoundRecord) -> None:
         """Append a round's record; from then on the round is closed. Its updates are done with."""

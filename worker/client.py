@@ -151,7 +151,9 @@ class Client:
     def set_parameters(self, order: SetParametersOrder) -> Answer:
         """Keep the order's parameters in the client's folder."""
         self._check_workload(order)
-        keep(self.folder / MODEL_FILE, order.parameters.digest, lambda: self._fetch(order, order.parameters).arrays)
+        path = self.folder / MODEL_FILE
+        keep(path, order.parameters.digest, lambda: self._fetch(order, order.parameters).arrays)
+        logger.info("client %s: the model after round %d is in %s", self.client_id, order.round_number, path)
         return self._answer(order, Status.DONE)
 
     def disconnect(self, order: DisconnectOrder) -> Answer:
