@@ -21,14 +21,14 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model
 from tasks import arrays, blobs, names, sets
-from tasks.arrays import Arrays
+from tasks.arrays import Arrays, Spec
 from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
-from tasks.errors import ConfigurationError, FederationError
+from tasks.errors import ArraysError, ConfigurationError, FederationError
 from tasks.seeds import derive_seed
 from tasks.user_code import check_arrays, checked_evaluation, user_code
 from tasks.workload import Workload, load_workload
-from verification.checks import is_finite, too_large_whole
+from verification.checks import UpdateRejectedError, check_update, is_finite, too_large_whole
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +64,25 @@ def _initial_parameters(config: RunConfig, workload: Workload) -> Arrays:
         parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
     check_arrays(parameters, "initial_parameters() returned parameters")
     sets.check_names(parameters)
+    if config.initial_model is not None:
+        parameters = _model_in(Path(config.initial_model), arrays.spec_of(parameters))
     if wrong := too_large_whole(parameters):
         raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
     return parameters
+
+
+def _model_in(path: Path, spec: Spec) -> Arrays:
+    """Return the model in a file of the user's.
+
+    Raises:
+        ConfigurationError: If it can't be read, isn't one of the workload, or is not finite.
+    """
+    try:
+        model = arrays.map_file(path)
+        check_update(model, spec)
+    except (OSError, ArraysError, UpdateRejectedError) as error:
+        raise ConfigurationError(f"--initial-model {path}: {error}") from None
+    return model
 
 
 def _check_scorers(config: RunConfig, holdout: Any) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Collection
 
 from orchestrator.aggregators import AGGREGATORS, num_needed
 from orchestrator.config import PEERS, RunConfig
-from orchestrator.selectors.selector import cohort_size
 from tasks.errors import ConfigurationError
 from verification import SCORERS
 from verification.thresholds import load_threshold
@@ -25,6 +24,13 @@ def check_feasible(config: RunConfig, given: Collection[str]) -> None:
     Raises:
         ConfigurationError: If not; the message names the options.
     """
+    if {"cohort", "fraction"} <= set(given):
+        raise ConfigurationError("--cohort and --fraction both say how many clients a round takes: give one")
+    if config.cohort is not None and config.cohort > config.num_clients:
+        raise ConfigurationError(
+            f"--cohort {config.cohort}: the run starts with {config.num_clients} clients (--clients), "
+            "no more than that are allowed"
+        )
     if config.threshold and not config.verify:
         raise ConfigurationError("--threshold is for scorers, and there is none: name one with --verify")
     if "trim" in given and config.aggregator in AGGREGATORS and config.aggregator != "trimmed_mean":
@@ -55,7 +61,8 @@ def _uses_num_hostile(config: RunConfig) -> bool:
 
 def _check_needs(config: RunConfig) -> None:
     """Refuse an aggregator or a scorer that a round of the clients that are waited for has too few updates for."""
-    size = cohort_size(config.fraction, config.num_clients)
+    size = config.cohort_of(config.num_clients)
+    by = "--cohort" if config.cohort else "--fraction"
     hostile = config.num_hostile
     needs = {f"--aggregator {config.aggregator}": num_needed(config.aggregator, hostile)}
     for scorer, threshold in config.scorers():
@@ -67,5 +74,5 @@ def _check_needs(config: RunConfig) -> None:
         if size < needed:
             raise ConfigurationError(
                 f"{what} needs {needed} updates (--num-hostile {hostile}), and a round takes {size} of "
-                f"{config.num_clients} clients (--clients, --fraction)"
+                f"{config.num_clients} clients (--clients, {by})"
             )

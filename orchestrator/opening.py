@@ -21,9 +21,9 @@ from orchestrator.feasibility import check_feasible
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import load_selector
 from orchestrator.verdict import shown_path
+from tasks import arrays, federation
 from tasks import broker as brokers
-from tasks import federation
-from tasks.errors import ConfigurationError, DataMissingError
+from tasks.errors import ArraysError, ConfigurationError, DataMissingError
 from tasks.loading import check_spec
 from tasks.messages import TrainOptions
 from tasks.spec import WorkloadSpec
@@ -133,6 +133,7 @@ def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
             run_id=run_id,
             local=options["broker"] is None,
             data=_data_folder(options["data"]),
+            initial_model=_model_file(options["initial_model"]),
             options=TrainOptions(
                 epochs=options["epochs"], batch_size=options["batch_size"], learning_rate=options["learning_rate"]
             ),
@@ -144,9 +145,8 @@ def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
         raise ConfigurationError(f"{flag}{first['msg'].removeprefix('Value error, ')}") from None
 
 
-_SAME_NAME = tuple(name for name in RunConfig.model_fields if name not in {
-    "run_id", "local", "data", "options", "max_failed_rounds",
-})  # fmt: skip
+_OTHERWISE = {"run_id", "local", "data", "initial_model", "options", "max_failed_rounds"}
+_SAME_NAME = tuple(name for name in RunConfig.model_fields if name not in _OTHERWISE)
 
 
 def _check_broker(url: str | None, run_id: str) -> None:
@@ -165,3 +165,14 @@ def _data_folder(folder: Path | None) -> str | None:
     if not folder.is_dir():
         raise DataMissingError(f"--data {folder}: there is no such folder")
     return str(folder.absolute())
+
+
+def _model_file(file: Path | None) -> str | None:
+    """Return where the model to start from is, if it can be read; whether it is one of the workload is seen later."""
+    if file is None:
+        return None
+    try:
+        arrays.map_file(file)
+    except (OSError, ArraysError) as error:
+        raise ConfigurationError(f"--initial-model {file}: {error}") from None
+    return str(file.absolute())

@@ -176,7 +176,8 @@ class Round:
         """Take clients that have joined since the round was opened into it, if there is time enough."""
         context = self._context
         timeout_s = left_s - GRACE_S
-        if context.config.accept != "live" or timeout_s < MIN_LEFT_SHARE * context.config.timeout_s:
+        takes_any = context.config.accept == "live" and context.config.cohort is None
+        if not takes_any or timeout_s < MIN_LEFT_SHARE * context.config.timeout_s:
             return
         known = self._connected_before | {order.client_id for order in self._slots.orders()}
         newcomers = [

@@ -20,7 +20,7 @@ from orchestrator.feedback import FeedbackBook
 from orchestrator.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder, boot_id
-from orchestrator.selectors import clients_needed, fits, load_selector
+from orchestrator.selectors import fits, load_selector
 from orchestrator.wire import TICK_S, Wire
 from tasks import names
 from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
@@ -223,7 +223,7 @@ class Run:
     def _wait_for_cohort(self, round_number: int) -> list[str]:
         """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""
         wait_s, clock = self._config.wait_timeout_s, self._clock
-        num_clients = clients_needed(self._config.fraction, self._config.min_updates)
+        num_clients = self._config.clients_to_wait_for()
         deadline, told = clock() + wait_s, ""
         while True:
             self._manager.wait_for(num_clients, wait_s, self._pause_between_rounds)
@@ -245,8 +245,9 @@ class Run:
                 self._selector,
                 round_number,
                 generator(config.seed, round_number, "selection"),
+                num=config.cohort,
                 fraction=config.fraction,
-                num_needed=config.min_updates,
+                num_needed=config.cohort or config.min_updates,
                 feedback=self._feedback.by_client,
             )
         except FederationError:

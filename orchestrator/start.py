@@ -131,6 +131,13 @@ class _InOneLine(click.Command):
     help="Share of the connected clients that takes part in a round, rounded up.",
 )
 @click.option(
+    "--cohort",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="by --fraction",
+    help="In place of --fraction: how many clients take part in a round. It waits for as many, and takes in no more.",
+)
+@click.option(
     "--min-updates",
     type=click.IntRange(1),
     default=_DEFAULTS.min_updates,
@@ -203,6 +210,13 @@ class _InOneLine(click.Command):
     metavar="RATE",
     help="Learning rate of the clients.",
 )
+@click.option(
+    "--initial-model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    show_default="the workload's own",
+    help="Start from the model in this safetensors file, like a checkpoint of another run.",
+)
 @click.option("--seed", type=int, default=_DEFAULTS.seed, metavar="N", help="Seed of all that is random.")
 @click.option(
     "--run-dir",
@@ -246,6 +260,14 @@ class _InOneLine(click.Command):
     "--evaluate-clients/--no-evaluate-clients",
     default=_DEFAULTS.evaluate_clients,
     help="Have clients evaluate the final model on their own held-out data.",
+)
+@click.option(
+    "--reconnect-after",
+    "reconnect_after_s",
+    type=click.FloatRange(0),
+    default=_DEFAULTS.reconnect_after_s,
+    metavar="SECONDS",
+    help="When the run is over clients come back after so many seconds, for the next; with 0 their workers end.",
 )
 @click.pass_context
 def main(context: click.Context, /, **options: Any) -> None:

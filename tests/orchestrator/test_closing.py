@@ -103,6 +103,26 @@ def test_a_scorer_that_goes_by_held_out_data_is_refused_where_there_is_none(tmp_
     assert not folder.checkpoint(0).exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"point": np.zeros(3, np.float32)}, r"array names differ from the model's: missing \['steps'\], unknown \[\]"),
+        ({**MODEL, "point": np.zeros(4, np.float32)}, r"array 'point' is F32 \(4,\), the model's is F32 \(3,\)"),
+        ({**MODEL, "point": np.zeros(3)}, r"array 'point' is F64 \(3,\), the model's is F32 \(3,\)"),
+        ({**MODEL, "point": np.array([0, np.inf, 0], np.float32)}, "array 'point' has values that are NaN or infinite"),
+    ],
+)
+def test_a_model_to_start_from_that_is_none_of_the_workload_is_told_before_the_first_round(
+    tmp_path: Path, given: Arrays, message: str
+) -> None:
+    # Given another model than the workload's, when the run is prepared, then that ends it without a model
+    arrays.write_file(tmp_path / "given", given)
+    folder = RunFolder.create(tmp_path / "run", run_config(initial_model=str(tmp_path / "given")))
+    with pytest.raises(ConfigurationError, match=f"--initial-model {tmp_path / 'given'}: {message}"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
+
+
 class Hashing(Pull):
     """Has a number in its model that a mean can't hold."""
 

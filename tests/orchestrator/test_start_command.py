@@ -414,6 +414,24 @@ def test_what_doesnt_go_together_is_refused(options: tuple[str, ...], message: s
             "--min-updates 3",
             "--min-updates 3: the run starts with 2 clients (--clients), no more updates than that are allowed",
         ),
+        (
+            "--clients 5 --cohort 2 --fraction 0.4",
+            "--cohort and --fraction both say how many clients a round takes: give one",
+        ),
+        (
+            "--cohort 3",
+            "--cohort 3: the run starts with 2 clients (--clients), no more than that are allowed",
+        ),
+        (
+            "--clients 5 --cohort 2 --min-updates 3",
+            "a round takes 2 of 5 clients (--cohort 2) and needs 3 updates (--min-updates)",
+        ),
+        (
+            "--clients 9 --cohort 4 --aggregator krum --num-hostile 1",
+            "--aggregator krum needs 5 updates (--num-hostile 1), and a round takes 4 of 9 clients "
+            "(--clients, --cohort)",
+        ),
+        ("--clients 9 --cohort 5 --aggregator krum --num-hostile 1", None),
         # 2 * 2 + 3 = 7 for Krum, 4 + 3 for Bulyan with one, 2 + 1 for a median
         (
             "--aggregator krum --num-hostile 2 --clients 6",
@@ -516,6 +534,9 @@ WRONG = {
     "--compression": ["bf17", "topk:2", "bf16:1", "nowhere:short"],
     "--rounds": ["0", "ten", "1e3"],
     "--fraction": ["0", "1.01", "half", "nan"],
+    "--cohort": ["0", "half", "-1"],
+    "--initial-model": ["nowhere.safetensors", "taken", "taken/letter.txt"],
+    "--reconnect-after": ["-1", "inf", "soon", "1e9"],
     "--min-updates": ["0", "-5", "all"],
     "--select": ["randon", "where:", "where:min-cpus=none", "connected:3", "power-of-choice:0"],
     "--accept": ["never", ""],
