@@ -20,7 +20,7 @@ from orchestrator.feedback import FeedbackBook
 from orchestrator.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder, boot_id
-from orchestrator.selectors import fits, load_selector
+from orchestrator.selectors import ConnectedClient, fits, load_selector
 from orchestrator.wire import TICK_S, Wire
 from tasks import names
 from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
@@ -55,7 +55,9 @@ class Run:
         self._clock = clock
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
-        self._manager = ClientManager(wire.registry.present, clock, workload=config.workload)
+        self._manager = ClientManager(
+            wire.registry.present, clock, config.workload, self._misfit, wire.registry.say_passed_over
+        )
         algorithm = load_algorithm(config.algorithm)
         self._context = RunContext(
             config=config,
@@ -116,6 +118,10 @@ class Run:
             self._report(ClientLeft(client_id))
         self._shown = set(announced)
         return is_lost
+
+    def _misfit(self, client: ConnectedClient) -> str:
+        """Say why the run's selector would never choose a client; empty if it might."""
+        return "" if fits(self._selector, client) else f"it doesn't fit the run's --select {self._config.select}"
 
     def _prepare(self) -> None:
         """Wait until enough clients are connected, while the initial model is made."""
