@@ -156,6 +156,7 @@ class Run:
             self._manager.close()
         raw = self._context.collector.result(task_id, OWN_WORK_TIMEOUT_S, call)
         initial = own_result(raw, Evaluated, "the run could not be prepared")
+        self._folder.save_initial(initial)
         self._report(Initialised(initial.metrics, initial.problem))
         courier.forget([task_id])
 

@@ -14,7 +14,7 @@ from typing import IO, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.config import RunConfig
-from orchestrator.records import OpenRound, RoundRecord, Summary
+from orchestrator.records import Evaluated, OpenRound, RoundRecord, Summary
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import replace_text
@@ -233,6 +233,17 @@ class RunFolder:
     def discard_updates(self) -> None:
         """Remove what was taken in for rounds that are not closed."""
         shutil.rmtree(self.path / "updates", ignore_errors=True)
+
+    def save_initial(self, evaluated: Evaluated) -> None:
+        """Keep how good the initial model is."""
+        replace_text(self.path / "initial.json", evaluated.model_dump_json() + "\n", durable=False)
+
+    def initial(self) -> Evaluated:
+        """Return how good the initial model is; nothing is known of it before it is made, nor in an old run."""
+        try:
+            return self._read(self.path / "initial.json", Evaluated)
+        except RunFolderError:
+            return Evaluated()
 
     def save_summary(self, summary: Summary) -> None:
         """Write ``summary.json``."""

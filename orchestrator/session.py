@@ -59,12 +59,12 @@ def _run(
             with connect_run(config, folder, broker_url) as wire:
                 run = Run(config, folder, replace(wire, tend=heeding_signals(wire.tend)), report)
                 run.run()
-                _draw_plot(folder)
+                _draw_plot(config, folder)
                 run.say_farewell()  # last: workers end after it, and whoever waits for the first to end waits for this
                 wire.tidy()
         else:
             check_any_closed(folder.history())
-            _draw_plot(folder)
+            _draw_plot(config, folder)
     except Interrupted as signalled:
         _ignore_signals()
         status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code
@@ -76,15 +76,19 @@ def _run(
         logger.debug("the run failed", exc_info=True)
         status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1
     _ignore_signals()
+    if status != "completed":
+        _draw_plot(config, folder)
     summary = summarise(config, folder, status, reason, time.monotonic() - started)
     folder.save_summary(summary)
     return summary, exit_code
 
 
-def _draw_plot(folder: RunFolder) -> None:
-    """Draw the run's plot; that it can't be drawn is no reason for a run to fail."""
+def _draw_plot(config: RunConfig, folder: RunFolder) -> None:
+    """Draw the plot of a run that has had a round; that it can't be drawn is no reason for a run to fail."""
     try:
-        plot.draw(folder.history(), folder.path / "plot.png")
+        if history := folder.history():
+            title = f"{config.algorithm} on {config.workload}, run {config.run_id}"
+            plot.draw(history, folder.path / "plot.png", folder.initial().metrics, title)
     except Exception:
         logger.warning("the plot could not be drawn", exc_info=True)
 

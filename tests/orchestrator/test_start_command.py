@@ -274,6 +274,8 @@ def test_a_run_none_of_whose_rounds_was_closed_has_failed_also_when_it_is_taken_
     ended = folder.summary()
     assert ended is not None
     assert (ended.status, ended.rounds, ended.rounds_failed) == ("failed", 1, 1)
+    # And its plot is drawn all the same
+    assert (folder.path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_data_folder_that_isnt_there_is_refused() -> None:
