@@ -59,12 +59,14 @@ class LocalResult:
         state: Returns what this client is to have in its next round, should this update be accepted; it stays at the
             client. It is given ``sent`` as it arrives at the orchestrator: compressed, that is something else.
         metrics: Numbers to be sent along, beside those of training.
+        warning: Why the algorithm may not do here what it promises; it is told with a client's first update of a run.
     """
 
     trained: TrainResult
     sent: State = field(default_factory=dict)
     state: Callable[[State], State] = lambda _arrived: {}
     metrics: Mapping[str, float] = field(default_factory=dict)
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from algorithms import LocalResult
 from tasks import arrays, sets
 from tasks.blobs import BlobRef, BlobStore, describe
 from tasks.messages import (
@@ -98,26 +99,37 @@ class Client:
         result = local.trained
         if result.num_steps == 0:
             return self._answer(order, Status.FAILED, reason=_why_no_step(result, budget))
-        answer = self._answer(
-            order,
-            Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
-            num_examples=result.num_examples,
-            num_steps=result.num_steps,
-            num_epochs=result.num_epochs,
-            metrics=finite({**result.metrics, **local.metrics}),
-        )
         packed = packing.pack(model.arrays, sets.join(result.parameters, sets.widened(local.sent)))
         pieces = list(arrays.encode(packed.arrays))
         update = describe(update_blob(self.client_id, order.run_id, order.round_number), pieces)
         arrived = sets.split(packed.beside)[1]
         local_state.save(update_name(order.round_number, update.digest), local.state(arrived))
         packing.keep(update_name(order.round_number, update.digest), packed)
+        answer = self._answer(
+            order,
+            Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
+            reason=self._warnings(order, local, began_anew=local_state.began_anew or packing.began_anew),
+            num_examples=result.num_examples,
+            num_steps=result.num_steps,
+            num_epochs=result.num_epochs,
+            metrics=finite({**result.metrics, **local.metrics}),
+        )
         if order.waits_for_turn and self.turns is not None:
             say_ready()
             latest = order.deadline + order.turn_timeout_s
             self.turns.wait(update.name, order.run_id, timeout_s=latest - self.broker_time())
         self.blobs.put(update, pieces)
         return answer.model_copy(update={"update": update})
+
+    def _warnings(self, order: TrainOrder, local: LocalResult, *, began_anew: bool) -> str:
+        """Return what is to be told of an update that counts all the same; that of the algorithm is told once a run."""
+        warnings = []
+        if began_anew:
+            warnings.append("what it kept with its last accepted update was gone: it began anew")
+        if local.warning and not order.accepted:
+            logger.warning("client %s: %s", self.client_id, local.warning)
+            warnings.append(local.warning)
+        return "; ".join(warnings)
 
     def stands_by(self, answer: Answer) -> bool:
         """Say whether an answer still holds: its update, if it has one, is where it was put, or was taken from there.
