@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.selectors import ConnectedClient, Feedback, Selection, Selector, cohort_size
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
-from tasks.messages import MAX_COUNT
+from tasks.messages import MAX_COUNT, readable
 from tasks.names import client_queue
 from tasks.presence import Announcement, PassedOver
 
@@ -23,6 +23,8 @@ FRESH_S = 1.0
 """Seconds that a look at who is there holds good, where enough of more than ``FEW`` are."""
 FEW = 100
 """Clients that are looked at before each round: one that has just said that it is leaving is not chosen."""
+_NAMED = 3
+"""Clients that a line of the log names."""
 OUTAGE_HEARTBEATS = 3.0
 """Heartbeats that clients have, after the broker was away, to announce themselves again."""
 
@@ -113,7 +115,7 @@ class ClientManager:
         if said.leaving:
             return ""
         if self._workload not in (None, said.workload):
-            return f"it has the workload {said.workload}, the run trains {self._workload}"
+            return f"it has the workload {readable(said.workload)}, the run trains {self._workload}"
         if not self._is_welcome(said):
             return "it came after the run had begun, and the run takes in no more (--accept closed)"
         return self._misfit(ConnectedClient(said.client_id, said))
@@ -221,10 +223,11 @@ class ClientManager:
 
 
 def _are(client_ids: Sequence[str]) -> str:
-    """Return ``client anna is`` or ``5 clients (anna to emil) are``."""
+    """Return ``client anna is``, or ``5 clients (anna, bert, carl and 2 more) are``."""
     if len(client_ids) == 1:
         return f"client {client_ids[0]} is"
-    return f"{len(client_ids)} clients ({client_ids[0]} to {client_ids[-1]}) are"
+    more = f" and {len(client_ids) - _NAMED} more" if len(client_ids) > _NAMED else ""
+    return f"{len(client_ids)} clients ({', '.join(client_ids[:_NAMED])}{more}) are"
 
 
 def _checked(chosen: object, clients: Sequence[ConnectedClient], round_number: int) -> list[str]:

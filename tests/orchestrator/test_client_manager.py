@@ -50,6 +50,20 @@ def test_clients_that_are_passed_over_are_told_why_once() -> None:
     assert registry.passed_over[3:] == [("bert", reasons["bert"])]
 
 
+def test_many_clients_that_are_passed_over_for_one_reason_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    # Given five clients of another workload, and one of a third, whose name has a line's end in it
+    registry = MemoryRegistry()
+    for client_id in ("anna", "bert", "carl", "dora", "emil"):
+        registry.announce(announcement(client_id, workload="digits"))
+    registry.announce(announcement("fred", workload="a\nb"))
+    # When the manager looks who is there, then the log has a line a reason
+    ClientManager(registry.present, workload="mnist").refresh()
+    assert [record.getMessage() for record in caplog.records] == [
+        "5 clients (anna, bert, carl and 2 more) are passed over: it has the workload digits, the run trains mnist",
+        "client fred is passed over: it has the workload a b, the run trains mnist",
+    ]
+
+
 class Membership(RuleBasedStateMachine):
     """Clients come and go; beside the manager, a list keeps who has been there for how long."""
 
