@@ -21,6 +21,7 @@ from algorithms.algorithm import (
 )
 from tasks.errors import ConfigurationError, LoadError
 from tasks.loading import load
+from tasks.workload import Workload, can_train_along
 
 ALGORITHMS = {
     "fedadagrad": "algorithms.fedadagrad:FEDADAGRAD",
@@ -54,6 +55,7 @@ __all__ = [
     "Weights",
     "by_examples",
     "check_weighting",
+    "check_workload",
     "equally",
     "load_algorithm",
     "settings_of",
@@ -81,6 +83,25 @@ def load_algorithm(spec: str) -> Algorithm:
     if both := sorted(set(found.surveyed) & set(found.broadcast)):
         raise LoadError(f"algorithm {spec!r}: the set {both[0]!r} is both in surveyed and in broadcast")
     return found
+
+
+def check_workload(algorithm: Algorithm, workload: Workload) -> None:
+    """Check that a workload can do what the clients' part of an algorithm asks of it.
+
+    Raises:
+        ConfigurationError: If it can't.
+    """
+    name = type(workload).__name__
+    if "train_along" in algorithm.needs and not can_train_along(workload):
+        raise ConfigurationError(
+            f"algorithm {algorithm.name!r} changes the clients' training steps, and workload {name} has no "
+            "train_along() to its train(): see docs/algorithms.md"
+        )
+    if "gradients" in algorithm.needs and type(workload).gradients is Workload.gradients:
+        raise ConfigurationError(
+            f"algorithm {algorithm.name!r} asks clients for their gradients, and workload {name} has no gradients(): "
+            "see docs/algorithms.md"
+        )
 
 
 def check_weighting(algorithm: Algorithm, weighting: str) -> None:

@@ -60,12 +60,14 @@ class LocalResult:
         state: Returns what this client is to have in its next round, should this update be accepted; it stays at the
             client. It is given ``sent`` as it arrives at the orchestrator: compressed, that is something else.
         metrics: Numbers to be sent along, beside those of training.
+        warning: Why the algorithm may not do here what it promises; it is told with a client's first update of a run.
     """
 
     trained: TrainResult
     sent: State = field(default_factory=dict)
     state: Callable[[State], State] = lambda _arrived: {}
     metrics: Mapping[str, float] = field(default_factory=dict)
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,8 @@ class Algorithm:
             ``LocalTask.broadcast``. None: there is no such exchange.
         surveyed: Names of these sets.
         weighs_steps: Whether ``weigh`` normalises by the steps that were done, so that nothing else must.
+        needs: What ``local`` calls of the workload beside ``train`` and ``evaluate``: ``train_along``, ``gradients``.
+            A workload without them is refused before the run begins rather than at each client.
     """
 
     name: str
@@ -179,3 +183,4 @@ class Algorithm:
     survey: Callable[[LocalTask], State] | None = None
     surveyed: tuple[str, ...] = ()
     weighs_steps: bool = False
+    needs: tuple[str, ...] = ()

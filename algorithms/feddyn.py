@@ -49,4 +49,12 @@ def step(server: ServerRound) -> tuple[Arrays, State]:
     return {**server.target, **moved}, {"sum_h": total}
 
 
-FEDDYN = Algorithm(name="feddyn", local=local, weigh=equally, step=step, settings={"alpha": 0.1}, positive=("alpha",))
+FEDDYN = Algorithm(
+    name="feddyn",
+    local=local,
+    weigh=equally,
+    step=step,
+    settings={"alpha": 0.1},
+    positive=("alpha",),
+    needs=("train_along",),
+)

@@ -29,4 +29,4 @@ def local(task: LocalTask) -> LocalResult:
     return LocalResult(task.train(direction))
 
 
-FEDPROX = Algorithm(name="fedprox", local=local, settings={"mu": 0.01})
+FEDPROX = Algorithm(name="fedprox", local=local, settings={"mu": 0.01}, needs=("train_along",))

@@ -62,4 +62,5 @@ MIME = Algorithm(
     broadcast=("s",),
     survey=survey,
     surveyed=("c",),
+    needs=("train_along", "gradients"),
 )

@@ -55,4 +55,5 @@ MIMELITE = Algorithm(
     settings={"momentum": 0.9},
     sent=("g",),
     broadcast=("s",),
+    needs=("train_along", "gradients"),
 )

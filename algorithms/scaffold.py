@@ -16,7 +16,7 @@ N is the number of clients known by now. As it grows when clients join, the orch
 C = N c. A client that leaves keeps its share of C, like one that isn't drawn.
 
 In the first round all are zero, so that clients train as in FedAvg. Option II is meant for plain SGD: with another
-optimiser, (x - y_i) / (K eta_l) is no mean of gradients.
+optimiser, (x - y_i) / (K eta_l) is no mean of gradients: the client warns of one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from __future__ import annotations
 from algorithms.algorithm import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
 from algorithms.trees import combine, zeros_like
 from tasks.arrays import Arrays
-from tasks.workload import Step
+from tasks.workload import Step, TrainResult
 
 
 def local(task: LocalTask) -> LocalResult:
@@ -47,7 +47,14 @@ def local(task: LocalTask) -> LocalResult:
     def kept(arrived: State) -> State:
         return {"c": combine(lambda c_i, change: c_i + change, own, arrived["c"])}
 
-    return LocalResult(trained, sent={"c": change}, state=kept)
+    return LocalResult(trained, sent={"c": change}, state=kept, warning=_warning(trained))
+
+
+def _warning(trained: TrainResult) -> str:
+    """Say that option II is not for the optimiser that took the steps; empty if it was plain SGD."""
+    if not trained.optimizer:
+        return ""
+    return f"scaffold's control variates are those of plain SGD, and the workload's optimiser is {trained.optimizer}"
 
 
 def step(server: ServerRound) -> tuple[Arrays, State]:
@@ -67,4 +74,5 @@ SCAFFOLD = Algorithm(
     settings={"server_learning_rate": 1.0},
     sent=("c",),
     broadcast=("sum_c",),
+    needs=("train_along",),
 )

@@ -12,9 +12,9 @@ import numpy as np
 
 from orchestrator.selectors import ConnectedClient, Feedback, Selection, Selector, cohort_size
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
-from tasks.messages import MAX_COUNT
+from tasks.messages import MAX_COUNT, readable
 from tasks.names import client_queue
-from tasks.presence import Announcement
+from tasks.presence import Announcement, PassedOver
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ FRESH_S = 1.0
 """Seconds that a look at who is there holds good, where enough of more than ``FEW`` are."""
 FEW = 100
 """Clients that are looked at before each round: one that has just said that it is leaving is not chosen."""
+_NAMED = 3
+"""Clients that a line of the log names."""
 OUTAGE_HEARTBEATS = 3.0
 """Heartbeats that clients have, after the broker was away, to announce themselves again."""
 
@@ -34,6 +36,8 @@ class ClientManager:
         present: Returns all live announcements by client id.
         clock: Seconds that only go up.
         workload: The workload that clients must have; None: any.
+        misfit: Says why a client that may connect is not one to choose; empty if it is.
+        tell: Tells clients why they are passed over.
     """
 
     def __init__(
@@ -41,10 +45,16 @@ class ClientManager:
         present: Callable[[], Mapping[str, Announcement]],
         clock: Callable[[], float] = time.monotonic,
         workload: str | None = None,
+        misfit: Callable[[ConnectedClient], str] = lambda _: "",
+        tell: Callable[[PassedOver], None] = lambda _: None,
     ) -> None:
         self._present = present
         self._clock = clock
         self._workload = workload
+        self._misfit = misfit
+        self._tell = tell
+        self._told: dict[str, tuple[str, str]] = {}
+        """Incarnation of each client that was told why it is passed over, and why."""
         self._clients: dict[str, Announcement] = {}
         self._connected: tuple[ConnectedClient, ...] | None = None
         self._num_examples: dict[str, int] = {}
@@ -71,20 +81,44 @@ class ClientManager:
         if present == self._clients:
             return [], []
         self._connected = None
-        for client_id in present.keys() - self._num_examples.keys():
-            if self._workload not in (None, present[client_id].workload):
-                logger.warning(
-                    "client %s is passed over: it has the workload %s, the run trains %s",
-                    client_id,
-                    present[client_id].workload,
-                    self._workload,
-                )
         kept = {client_id: present[client_id] for client_id in self._clients if client_id in present}
         came, gone = sorted(present.keys() - kept.keys()), sorted(self._clients.keys() - kept.keys())
+        former = self._clients
         self._clients = {**kept, **{client_id: present[client_id] for client_id in came}}
         self._num_examples.update({client_id: said.num_examples for client_id, said in self._clients.items()})
         self._shared_queues.update({client_id: said.shared_queue for client_id, said in self._clients.items()})
+        self._tell_passed_over(said for said in self._clients.values() if former.get(said.client_id) is not said)
         return came, gone
+
+    def _tell_passed_over(self, changed: Iterable[Announcement]) -> None:
+        """Tell clients why they are passed over, and the log: each start of a client once for each reason."""
+        news = {}
+        for said in changed:
+            reason = self._why_passed_over(said)
+            if reason and self._told.get(said.client_id) != (said.incarnation, reason):
+                self._told[said.client_id] = said.incarnation, reason
+                news[said.client_id] = said, reason
+        if not news:
+            return
+        clients: dict[str, list[str]] = {}
+        for client_id, (_, reason) in news.items():
+            clients.setdefault(reason, []).append(client_id)
+        for reason, client_ids in clients.items():
+            logger.warning("%s passed over: %s", _are(client_ids), reason)
+        try:
+            self._tell(news)
+        except BrokerUnreachableError as error:
+            logger.warning("they could not be told: %s", error)
+
+    def _why_passed_over(self, said: Announcement) -> str:
+        """Say why a client takes no part in the run; empty if it may, or is leaving anyway."""
+        if said.leaving:
+            return ""
+        if self._workload not in (None, said.workload):
+            return f"it has the workload {readable(said.workload)}, the run trains {self._workload}"
+        if not self._is_welcome(said):
+            return "it came after the run had begun, and the run takes in no more (--accept closed)"
+        return self._misfit(ConnectedClient(said.client_id, said))
 
     def _longest_absence_s(self) -> float:
         heartbeats = [announcement.heartbeat_s for announcement in self._clients.values()]
@@ -186,6 +220,14 @@ class ClientManager:
             raise SelectionError(f"round {round_number}: {num} clients are wanted: 1 or more are allowed")
         selection = Selection(round_number, wanted, rng, feedback, num_needed)
         return _checked(selector(clients, selection), clients, round_number)
+
+
+def _are(client_ids: Sequence[str]) -> str:
+    """Return ``client anna is``, or ``5 clients (anna, bert, carl and 2 more) are``."""
+    if len(client_ids) == 1:
+        return f"client {client_ids[0]} is"
+    more = f" and {len(client_ids) - _NAMED} more" if len(client_ids) > _NAMED else ""
+    return f"{len(client_ids)} clients ({', '.join(client_ids[:_NAMED])}{more}) are"
 
 
 def _checked(chosen: object, clients: Sequence[ConnectedClient], round_number: int) -> list[str]:

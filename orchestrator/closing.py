@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from algorithms import State, load_algorithm
+from algorithms import State, check_workload, load_algorithm
 from compressors import Compressor, load_compressor
 from compressors.updates import packed_spec
 from orchestrator import judging
@@ -33,19 +33,21 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.taking_in import update_path
 from orchestrator.updating import next_model, surveyed_sets
 from tasks import arrays, blobs, names, sets
-from tasks.arrays import Arrays
+from tasks.arrays import Arrays, Spec
 from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
-from tasks.errors import ConfigurationError, FederationError
+from tasks.errors import ArraysError, ConfigurationError, FederationError
 from tasks.messages import SurveyOrder
 from tasks.seeds import derive_seed
 from tasks.user_code import check_arrays, checked_evaluation, user_code
 from tasks.workload import Workload, load_workload
-from verification.checks import is_finite, too_large_whole
+from verification.checks import UpdateRejectedError, check_update, is_finite, too_large_whole
 
 logger = logging.getLogger(__name__)
 
 _NO_SCORES = PeerScores()
+_BY_HOLDOUT = ("fltrust", "holdout")
+"""Scorers that are nothing without held-out data of the orchestrator."""
 
 
 def initialise(folder: RunFolder) -> Evaluated:
@@ -55,28 +57,62 @@ def initialise(folder: RunFolder) -> Evaluated:
         FederationError: If the workload or its data can't be loaded, or its model can't be trained here.
     """
     config = folder.config()
-    load_algorithm(config.algorithm)
     load_aggregator(config.aggregator)
     for mixer in config.mix:
         load_mixer(mixer)
-    compressor = load_compressor(config.compression)
     workload = _workload(config.workload)
+    check_workload(load_algorithm(config.algorithm), workload)
     holdout = _holdout(config.workload, config.data)
     _check_root_data(config, holdout)
+    _check_scorers(config, holdout)
     path = folder.checkpoint(0)
-    if not path.exists():
-        with user_code("initial_parameters()"):
-            parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
-        check_arrays(parameters, "initial_parameters() returned parameters")
-        sets.check_names(parameters)
-        if wrong := too_large_whole(parameters):
-            raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
-        arrays.write_file(path, parameters)
+    model = arrays.map_file(path) if path.exists() else _initial_parameters(config, workload)
     folder.save_buffers(workload.buffer_names())
-    model = arrays.map_file(path)
-    if compressor:
+    if compressor := load_compressor(config.compression):
         _check_compressor(compressor, config.compression, model)
-    return _evaluated(workload, holdout, model)
+    if not path.exists():
+        arrays.write_file(path, model)
+    return _evaluated(workload, holdout, arrays.map_file(path))
+
+
+def _initial_parameters(config: RunConfig, workload: Workload) -> Arrays:
+    """Return the model that the first round starts from, if it can be trained here."""
+    with user_code("initial_parameters()"):
+        parameters = workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
+    check_arrays(parameters, "initial_parameters() returned parameters")
+    sets.check_names(parameters)
+    if config.initial_model is not None:
+        parameters = _model_in(Path(config.initial_model), arrays.spec_of(parameters))
+    if wrong := too_large_whole(parameters):
+        raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
+    return parameters
+
+
+def _model_in(path: Path, spec: Spec) -> Arrays:
+    """Return the model in a file of the user's.
+
+    Raises:
+        ConfigurationError: If it can't be read, isn't one of the workload, or is not finite.
+    """
+    try:
+        model = arrays.map_file(path)
+        check_update(model, spec)
+    except (OSError, ArraysError, UpdateRejectedError) as error:
+        raise ConfigurationError(f"--initial-model {path}: {error}") from None
+    return model
+
+
+def _check_scorers(config: RunConfig, holdout: Any) -> None:
+    """Refuse scorers that go by held-out data where there is none: each of the run's rounds would fail.
+
+    Raises:
+        ConfigurationError: If there is such a scorer.
+    """
+    wanting = [scorer for scorer in config.verify if scorer in _BY_HOLDOUT]
+    if holdout is None and wanting:
+        raise ConfigurationError(
+            f"--verify {wanting[0]} goes by the orchestrator's held-out data, and workload {config.workload!r} has none"
+        )
 
 
 def score_as_it_comes(folder: RunFolder, round_number: int, client_id: str, record: SlotRecord) -> SlotRecord:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.aggregators import AGGREGATORS
-from orchestrator.selectors.selector import cohort_size
+from orchestrator.selectors.selector import clients_needed, cohort_size
 from tasks.messages import TrainOptions
 from tasks.names import ID_PATTERN
 from verification.thresholds import (
@@ -57,6 +57,8 @@ class RunConfig(BaseModel):
     """Rounds of the run."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of the connected clients that a round's cohort takes, rounded up."""
+    cohort: Annotated[int, Field(ge=1)] | None = None
+    """Clients that a round's cohort has, whoever is connected: it waits for as many. None: it goes by ``fraction``."""
     min_updates: Annotated[int, Field(ge=1)] = 1
     """Accepted updates that a round needs; with fewer the model stays as it was."""
     accept: Literal["live", "next", "closed"] = "live"
@@ -76,6 +78,8 @@ class RunConfig(BaseModel):
     """How clients train."""
     seed: int = 0
     """Seed of all that is random."""
+    initial_model: str | None = None
+    """File with the model that the first round starts from; None: the workload's own."""
     wait_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
     """Seconds to wait for enough clients."""
     timeout_s: Annotated[float, Field(gt=0, le=12 * 3600, allow_inf_nan=False)] = 3600.0
@@ -84,6 +88,8 @@ class RunConfig(BaseModel):
     """Updates that may be on their way through the broker at a time, in MB; two may in any case."""
     evaluate_clients: bool = True
     """Whether clients evaluate the final model on their own held-out data."""
+    reconnect_after_s: Annotated[float, Field(ge=0, le=7 * 24 * 3600)] = 0.0
+    """Seconds after the run's end at which clients come back; 0: their workers end."""
     max_failed_rounds: Annotated[int, Field(ge=1)] = 3
     """Failed rounds in a row after which the run stops."""
 
@@ -91,6 +97,14 @@ class RunConfig(BaseModel):
     def asks_peers(self) -> bool:
         """Whether clients score each other's updates."""
         return PEERS in self.verify
+
+    def cohort_of(self, num_connected: int) -> int:
+        """Return how many of so many connected clients a round's cohort takes; with ``cohort`` always as many."""
+        return self.cohort or cohort_size(self.fraction, num_connected)
+
+    def clients_to_wait_for(self) -> int:
+        """Return the least number of connected clients that a round can have its cohort of."""
+        return self.cohort or clients_needed(self.fraction, self.min_updates)
 
     def scorers(self) -> list[tuple[str, str]]:
         """Return each scorer with its threshold as it is written."""
@@ -134,10 +148,11 @@ class RunConfig(BaseModel):
     def _check_cohort(self) -> Self:
         """Refuse a run none of whose rounds can have enough updates."""
         num_clients = max(self.num_clients, self.min_updates)
-        size = cohort_size(self.fraction, num_clients)
+        size = self.cohort_of(num_clients)
         if size < self.min_updates:
+            by = f"--fraction {self.fraction:g}" if self.cohort is None else f"--cohort {self.cohort}"
             raise ValueError(
-                f"a round takes {size} of {num_clients} clients (--fraction {self.fraction:g}) and needs "
+                f"a round takes {size} of {num_clients} clients ({by}) and needs "
                 f"{self.min_updates} updates (--min-updates)"
             )
         return self

@@ -21,6 +21,8 @@ FAREWELL_PER_CLIENT_S = 0.1
 def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
     """Give clients the final model and disconnect them; those that don't answer are left behind.
 
+    They leave for good, or come back after as many seconds as the run's config says.
+
     Args:
         context: The run's.
         incarnations: Client id -> incarnation, of the clients to say farewell to.
@@ -46,6 +48,7 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
             term,
             incarnation=incarnations[client_id],
             message="the run is completed",
+            reconnect_after_s=context.config.reconnect_after_s,
         )
         for client_id in sorted(incarnations)
     ]

@@ -72,7 +72,7 @@ def log_event(event: Event) -> None:
 def _is_expected(event: Event) -> bool:
     match event:
         case SlotFilled():
-            return event.status is Status.TRAINED
+            return event.status is Status.TRAINED and not event.reason
         case RoundClosed():
             return not event.record.evaluation_problem
         case Initialised():

@@ -189,8 +189,9 @@ class Round:
         Into the second exchange nobody is taken: what goes out with it was made without them.
         """
         context, timeout_s = self._context, left_s - GRACE_S
+        takes_any = context.config.accept == "live" and context.config.cohort is None
         is_late = self._opened.surveyed is not None or timeout_s < MIN_LEFT_SHARE * context.config.timeout_s
-        if context.config.accept != "live" or is_late:
+        if not takes_any or is_late:
             return
         known = self._connected_before | self._opened.cohort.keys()
         newcomers = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from algorithms import load_algorithm, settings_of
@@ -22,7 +22,7 @@ from orchestrator.feedback import FeedbackBook
 from orchestrator.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder, boot_id
-from orchestrator.selectors import clients_needed, fits, load_selector
+from orchestrator.selectors import ConnectedClient, fits, load_selector
 from orchestrator.wire import TICK_S, Wire
 from tasks import names
 from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
@@ -57,7 +57,9 @@ class Run:
         self._clock = clock
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
-        self._manager = ClientManager(wire.registry.present, clock, workload=config.workload)
+        self._manager = ClientManager(
+            wire.registry.present, clock, config.workload, self._misfit, wire.registry.say_passed_over
+        )
         algorithm = load_algorithm(config.algorithm)
         self._context = RunContext(
             config=config,
@@ -81,7 +83,7 @@ class Run:
         """Carry out the rounds that are not closed yet.
 
         Raises:
-            FederationError: If the run can't go on.
+            FederationError: If the run can't go on, or none of its rounds could be closed.
         """
         history = self._folder.history()
         self._feedback = FeedbackBook(history)
@@ -100,6 +102,7 @@ class Run:
             self._check_progress(history)
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
+        check_any_closed(history)
 
     def say_farewell(self) -> None:
         """Give the clients that are connected the final model, and disconnect them."""
@@ -117,6 +120,10 @@ class Run:
             self._report(ClientLeft(client_id))
         self._shown = set(announced)
         return is_lost
+
+    def _misfit(self, client: ConnectedClient) -> str:
+        """Say why the run's selector would never choose a client; empty if it might."""
+        return "" if fits(self._selector, client) else f"it doesn't fit the run's --select {self._config.select}"
 
     def _prepare(self) -> None:
         """Wait until enough clients are connected, while the initial model is made."""
@@ -151,6 +158,7 @@ class Run:
             self._manager.close()
         raw = self._context.collector.result(task_id, OWN_WORK_TIMEOUT_S, call)
         initial = own_result(raw, Evaluated, "the run could not be prepared")
+        self._folder.save_initial(initial)
         self._report(Initialised(initial.metrics, initial.problem))
         courier.forget([task_id])
 
@@ -224,7 +232,7 @@ class Run:
     def _wait_for_cohort(self, round_number: int) -> list[str]:
         """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""
         wait_s, clock = self._config.wait_timeout_s, self._clock
-        num_clients = clients_needed(self._config.fraction, self._config.min_updates)
+        num_clients = self._config.clients_to_wait_for()
         deadline, told = clock() + wait_s, ""
         while True:
             self._manager.wait_for(num_clients, wait_s, self._pause_between_rounds)
@@ -246,8 +254,9 @@ class Run:
                 self._selector,
                 round_number,
                 generator(config.seed, round_number, "selection"),
+                num=config.cohort,
                 fraction=config.fraction,
-                num_needed=config.min_updates,
+                num_needed=config.cohort or config.min_updates,
                 feedback=self._feedback.by_client,
             )
         except FederationError:
@@ -270,6 +279,19 @@ class Run:
             why = why_rounds_failed(recent, partial(log_of, self._config))
             message = f"{len(recent)} rounds in a row failed, the last because {recent[-1].reason}"
             raise RunFailedError(f"{message}: {why}" if why else message)
+
+
+def check_any_closed(history: Sequence[RoundRecord]) -> None:
+    """Check that some round of a run was closed.
+
+    Args:
+        history: The run's last rounds: all of them, or as many as may fail in a row.
+
+    Raises:
+        RunFailedError: If all of them failed: the model is the initial one.
+    """
+    if history and all(record.status == "failed" for record in history):
+        raise RunFailedError(f"none of the run's rounds could be closed, the last because {history[-1].reason}")
 
 
 def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wall_time_s: float) -> Summary:

@@ -16,7 +16,7 @@ from typing import IO, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.config import RunConfig
-from orchestrator.records import OpenRound, RoundRecord, Summary
+from orchestrator.records import Evaluated, OpenRound, RoundRecord, Summary
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import replace_text
@@ -90,7 +90,38 @@ class RunFolder:
             raise RunFolderError(
                 f"another orchestrator is at work on the run in {self.path}: let it end, or end it, first"
             ) from None
+        if os.fstat(file.fileno()).st_ino != (self.path / "config.json").stat().st_ino:
+            file.close()
+            raise RunFolderError(f"another orchestrator has just taken up the run in {self.path}")
         return file
+
+    def replace_config(self, config: RunConfig, lock: IO[str]) -> IO[str]:
+        """Save another config, whole or not at all, and return the lock that keeps others from the run from then on.
+
+        The lock is on the file rather than on its name: the new file is locked before it gets the name, and ``lock``,
+        which is that of the old one, is let go after.
+
+        Raises:
+            RunFolderError: If it can't be written.
+        """
+        path = self.path / "config.json"
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            file = temporary.open("w", encoding="utf-8")
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(config.model_dump_json(indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise RunFolderError(f"{path} can't be written: {error}") from None
+        lock.close()
+        return file
+
+    def has_rounds(self) -> bool:
+        """Say whether a round was opened."""
+        return bool(self.history()) or (self.path / "open-round.json").exists()
 
     @property
     def logs(self) -> Path:
@@ -184,18 +215,26 @@ class RunFolder:
             raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: its rounds are not numbered from 1 on")
         return records
 
-    def check_checkpoint(self) -> None:
-        """Check that the newest checkpoint is the one that the history tells of.
+    def check_checkpoint(self, round_number: int | None = None) -> None:
+        """Check that a round's checkpoint is the one that the history tells of.
+
+        Args:
+            round_number: The round; None for the last that is over. Of the initial model, 0, no digest is kept.
 
         Raises:
-            RunFolderError: If it is missing or has been changed.
+            RunFolderError: If it is missing or has been changed, or there is no such round.
         """
         history = self.history()
-        if not history:
+        number = len(history) if round_number is None else round_number
+        if number > len(history):
+            raise RunFolderError(f"round {number} of the run in {self.path} isn't over: {len(history)} rounds are")
+        if number == 0:
+            if round_number == 0 and not self.checkpoint(0).exists():
+                raise RunFolderError(f"the run in {self.path} has no model yet")
             return
-        _check_digest(self.checkpoint(len(history)), history[-1].digest)
-        if history[-1].state_digest:
-            _check_digest(self.state(len(history)), history[-1].state_digest)
+        _check_digest(self.checkpoint(number), history[number - 1].digest)
+        if history[number - 1].state_digest:
+            _check_digest(self.state(number), history[number - 1].state_digest)
 
     def close_round(self, record: RoundRecord) -> None:
         """Append a round's record; from then on the round is closed. Its updates are done with."""
@@ -222,6 +261,17 @@ class RunFolder:
     def discard_updates(self) -> None:
         """Remove what was taken in for rounds that are not closed."""
         shutil.rmtree(self.path / "updates", ignore_errors=True)
+
+    def save_initial(self, evaluated: Evaluated) -> None:
+        """Keep how good the initial model is."""
+        replace_text(self.path / "initial.json", evaluated.model_dump_json() + "\n", durable=False)
+
+    def initial(self) -> Evaluated:
+        """Return how good the initial model is; nothing is known of it before it is made, nor in an old run."""
+        try:
+            return self._read(self.path / "initial.json", Evaluated)
+        except RunFolderError:
+            return Evaluated()
 
     def save_summary(self, summary: Summary) -> None:
         """Write ``summary.json``."""

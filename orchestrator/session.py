@@ -19,7 +19,7 @@ from orchestrator.events import Ended, Report
 from orchestrator.federation import connect_run
 from orchestrator.progress import progress
 from orchestrator.records import Summary
-from orchestrator.run import Run, summarise
+from orchestrator.run import Run, check_any_closed, summarise
 from orchestrator.run_folder import RunFolder
 from tasks.errors import FederationError
 
@@ -59,11 +59,12 @@ def _run(
             with connect_run(config, folder, broker_url) as wire:
                 run = Run(config, folder, replace(wire, tend=heeding_signals(wire.tend)), report)
                 run.run()
-                _draw_plot(folder)
+                _draw_plot(config, folder)
                 run.say_farewell()  # last: workers end after it, and whoever waits for the first to end waits for this
                 wire.tidy()
         else:
-            _draw_plot(folder)
+            check_any_closed(folder.history())
+            _draw_plot(config, folder)
     except Interrupted as signalled:
         _ignore_signals()
         status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code
@@ -75,15 +76,19 @@ def _run(
         logger.debug("the run failed", exc_info=True)
         status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1
     _ignore_signals()
+    if status != "completed":
+        _draw_plot(config, folder)
     summary = summarise(config, folder, status, reason, time.monotonic() - started)
     folder.save_summary(summary)
     return summary, exit_code
 
 
-def _draw_plot(folder: RunFolder) -> None:
-    """Draw the run's plot; that it can't be drawn is no reason for a run to fail."""
+def _draw_plot(config: RunConfig, folder: RunFolder) -> None:
+    """Draw the plot of a run that has had a round; that it can't be drawn is no reason for a run to fail."""
     try:
-        plot.draw(folder.history(), folder.path / "plot.png")
+        if history := folder.history():
+            title = f"{config.algorithm} on {config.workload}, run {config.run_id}"
+            plot.draw(history, folder.path / "plot.png", folder.initial().metrics, title)
     except Exception:
         logger.warning("the plot could not be drawn", exc_info=True)
 
@@ -115,7 +120,8 @@ def _logging(folder: RunFolder, console: Console) -> Iterator[None]:
 def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None) -> bool:
     """Say whether there are rounds to run, or clients on a broker that may not have been said farewell to."""
     summary = folder.summary()
-    is_completed = summary is not None and summary.status == "completed"
+    # A run that was completed may have been given more rounds since.
+    is_completed = summary is not None and summary.status == "completed" and summary.rounds == config.rounds
     return len(folder.history()) < config.rounds or (broker_url is not None and not is_completed)
 
 

@@ -8,32 +8,25 @@ if __name__ == "__main__":
     # Until there is a run that can be closed cleanly, Ctrl-C ends the process at once and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import secrets
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
-from algorithms import ALGORITHMS, check_weighting, load_algorithm, settings_of
-from compressors import COMPRESSORS, NONE, load_compressor
+from algorithms import ALGORITHMS
+from compressors import COMPRESSORS, NONE
 from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.mixers import FORMS as MIX_FORMS
-from orchestrator.mixers import MIXERS, load_mixer
-from orchestrator.run_folder import RunFolder
-from orchestrator.selectors import FORMS, SELECTORS, load_selector
+from orchestrator.mixers import MIXERS
+from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, take_up
+from orchestrator.selectors import FORMS, SELECTORS
 from orchestrator.session import carry_out
-from orchestrator.verdict import say_verdict, shown_path
+from orchestrator.verdict import say_verdict
 from orchestrator.weighting import WEIGHTINGS
 from tasks import broker as brokers
-from tasks import federation
-from tasks.errors import ConfigurationError, DataMissingError, FederationError
-from tasks.loading import check_spec
-from tasks.messages import TrainOptions
-from tasks.spec import WorkloadSpec
+from tasks.errors import ConfigurationError, FederationError
 from tasks.workload import BUILT_IN
 from verification import SCORERS
 
@@ -42,7 +35,19 @@ EMBEDDED = "embedded"
 _DEFAULTS = RunConfig(run_id="defaults")
 
 
-@click.command(context_settings={"max_content_width": 110, "show_default": True})
+class _InOneLine(click.Command):
+    """A command that says of a wrong option, too, one line that begins with ``error: ``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
+            ctx.exit(ConfigurationError.exit_code)
+
+
+@click.command(cls=_InOneLine, context_settings={"max_content_width": 110, "show_default": True})
 @click.option(
     "--clients",
     "num_clients",
@@ -138,6 +143,13 @@ _DEFAULTS = RunConfig(run_id="defaults")
     help="Share of the connected clients that takes part in a round, rounded up.",
 )
 @click.option(
+    "--cohort",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="by --fraction",
+    help="In place of --fraction: how many clients take part in a round. It waits for as many, and takes in no more.",
+)
+@click.option(
     "--min-updates",
     type=click.IntRange(1),
     default=_DEFAULTS.min_updates,
@@ -210,6 +222,13 @@ _DEFAULTS = RunConfig(run_id="defaults")
     metavar="RATE",
     help="Learning rate of the clients.",
 )
+@click.option(
+    "--initial-model",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    show_default="the workload's own",
+    help="Start from the model in this safetensors file, like a checkpoint of another run.",
+)
 @click.option("--seed", type=int, default=_DEFAULTS.seed, metavar="N", help="Seed of all that is random.")
 @click.option(
     "--run-dir",
@@ -222,7 +241,8 @@ _DEFAULTS = RunConfig(run_id="defaults")
     "--resume",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Go on with the run in this folder, with its own settings, after its last closed round.",
+    help="Go on with the run in this folder, with its own settings, after its last closed round; with --rounds N it "
+    "has N rounds in all.",
 )
 @click.option(
     "--wait-timeout",
@@ -253,6 +273,14 @@ _DEFAULTS = RunConfig(run_id="defaults")
     default=_DEFAULTS.evaluate_clients,
     help="Have clients evaluate the final model on their own held-out data.",
 )
+@click.option(
+    "--reconnect-after",
+    "reconnect_after_s",
+    type=click.FloatRange(0),
+    default=_DEFAULTS.reconnect_after_s,
+    metavar="SECONDS",
+    help="When the run is over clients come back after so many seconds, for the next; with 0 their workers end.",
+)
 @click.pass_context
 def main(context: click.Context, /, **options: Any) -> None:
     """Train one model over many clients whose data stays with them.
@@ -265,82 +293,31 @@ def main(context: click.Context, /, **options: Any) -> None:
     """
     if options["broker"] == EMBEDDED:
         options["broker"] = None
+    given = [name for name in options if _is_given(context, name)]
     try:
-        config, folder = _resumed(context, options) if options["resume"] else _new(options)
-        lock = folder.lock()
+        opened = _taken_up(context, options, given) if options["resume"] else open_new(options, given)
     except FederationError as error:
-        _fail(error)
-        return
-    with lock:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    config, folder = opened.config, opened.folder
+    with opened.lock:
         summary, exit_code = carry_out(config, folder, options["broker"])
+        if exit_code == ConfigurationError.exit_code and not options["resume"] and not folder.has_rounds():
+            discard(folder)
     say_verdict(config, summary, folder, exit_code)
     sys.exit(exit_code)
 
 
-def _new(options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
-    """Check the options and make the folder of a new run."""
-    workload = _workload(options)
-    check_spec("workload", workload.name, BUILT_IN)
-    algorithm = load_algorithm(options["algorithm"])
-    settings_of(algorithm, options["settings"])
-    check_weighting(algorithm, options["weighting"])
-    load_compressor(options["compression"])
-    check_spec("aggregator", options["aggregator"], AGGREGATORS)
-    for mixer in options["mix"]:
-        load_mixer(mixer)
-    load_selector(options["select"])
-    for scorer in options["verify"]:
-        check_spec("scorer", scorer, {**SCORERS, PEERS: PEERS})
-    run_id = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    _check_broker(options["broker"], run_id)
-    config = _config(run_id, {**options, "workload": str(workload)})
-    path: Path = options["run_dir"] or Path("runs") / run_id
-    return config, RunFolder.create(path.absolute(), config)
-
-
-def _workload(options: dict[str, Any]) -> WorkloadSpec:
-    """Return the workload's spec, with the parameters that have flags of their own."""
-    spec = WorkloadSpec.parse(options["workload"])
-    for key in ("net", "split"):
-        if options[key] is not None:
-            spec = spec.with_parameter(key, options[key])
-    return spec
-
-
-def _config(run_id: str, options: dict[str, Any]) -> RunConfig:
-    try:
-        return RunConfig(
-            run_id=run_id,
-            local=options["broker"] is None,
-            data=_data_folder(options["data"]),
-            options=TrainOptions(
-                epochs=options["epochs"], batch_size=options["batch_size"], learning_rate=options["learning_rate"]
-            ),
-            **{name: options[name] for name in RunConfig.model_fields if name in options and name != "data"},
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        flag = "".join(f"--{str(name).removesuffix('_s').replace('_', '-')}: " for name in first["loc"][-1:])
-        raise ConfigurationError(f"{flag}{first['msg'].removeprefix('Value error, ')}") from None
-
-
-def _resumed(context: click.Context, options: dict[str, Any]) -> tuple[RunConfig, RunFolder]:
-    """Open the folder of a run that was begun; its own settings hold."""
-    given = [name for name in options if name not in ("resume", "broker") and _is_given(context, name)]
-    if given:
+def _taken_up(context: click.Context, options: dict[str, Any], given: list[str]) -> Opened:
+    """Take a run up again, if no option was given that is its own to say."""
+    wrong = [name for name in given if name not in WITH_RESUME]
+    if wrong:
         flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
         raise ConfigurationError(
-            f"--resume goes on with the run's own settings: leave out {', '.join(flags[name] for name in given)}"
+            "--resume goes on with the run's own settings, but for --rounds: "
+            f"leave out {', '.join(flags[name] for name in wrong)}"
         )
-    folder = RunFolder.open(options["resume"].absolute())
-    folder.history()  # a damaged one is told of before anything starts
-    config = folder.config()
-    if config.local != (options["broker"] is None):
-        had, needed = ("none", "leave --broker out") if config.local else ("a broker", "name it with --broker URL")
-        raise ConfigurationError(f"the run in {shown_path(folder.path)} was begun with {had}: {needed}")
-    folder.check_checkpoint()
-    _check_broker(options["broker"], config.run_id)
-    return config, folder
+    return take_up(options, given)
 
 
 def _settings(values: tuple[str, ...]) -> dict[str, float]:
@@ -361,29 +338,6 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
-
-
-def _check_broker(url: str | None, run_id: str) -> None:
-    """Check that there is a broker at ``url``, if one is named, with no other run on it."""
-    if url is None:
-        return
-    brokers.check_url(url)
-    brokers.check_reachable(url)
-    with brokers.connect(url) as client:
-        federation.check_free(client, run_id)
-
-
-def _data_folder(folder: Path | None) -> str | None:
-    if folder is None:
-        return None
-    if not folder.is_dir():
-        raise DataMissingError(f"--data {folder}: there is no such folder")
-    return str(folder.absolute())
-
-
-def _fail(error: FederationError) -> None:
-    click.echo(f"error: {error}", err=True)
-    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

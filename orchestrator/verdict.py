@@ -30,8 +30,14 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
     else:
         click.echo(f"interrupted ({summary.reason}) with {summary.rounds} rounds closed", err=True)
     if exit_code != ConfigurationError.exit_code or summary.rounds:
-        broker = "" if config.local else " --broker URL"
-        click.echo(f"go on with: python -m orchestrator.start --resume {shown_path(folder.path)}{broker}", err=True)
+        click.echo(f"go on with: {_how_to_go_on(config, summary, folder)}", err=True)
+
+
+def _how_to_go_on(config: RunConfig, summary: Summary, folder: RunFolder) -> str:
+    """Return the command that takes a run up again; one all of whose rounds are over needs more of them."""
+    broker = "" if config.local else " --broker URL"
+    rounds = f" --rounds {2 * config.rounds}" if summary.rounds >= config.rounds else ""
+    return f"python -m orchestrator.start --resume {shown_path(folder.path)}{broker}{rounds}"
 
 
 def _quality(summary: Summary) -> str:

@@ -70,6 +70,11 @@ def away_key(client_id: str) -> str:
     return f"fl:away:{client_id}"
 
 
+def passed_over_key(client_id: str) -> str:
+    """Key with why ``client_id`` takes no part in the run that is on; it expires."""
+    return f"fl:passed-over:{client_id}"
+
+
 def unacked_key(kind: str, queue: str) -> str:
     """Key of what a queue's worker has taken and not acknowledged yet; kombu has three kinds of it."""
     return f"fl:{kind}:{queue}"

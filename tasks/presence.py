@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.errors import BrokerUnreachableError
-from tasks.names import CLIENT_KEY_PREFIX, ID_PATTERN, PRESENCE_CHANNEL, client_key
+from tasks.names import CLIENT_KEY_PREFIX, ID_PATTERN, PRESENCE_CHANNEL, client_key, passed_over_key
 
 DEFAULT_HEARTBEAT_S = 2.0
 LIFETIME_HEARTBEATS = 2.5
@@ -84,6 +84,10 @@ class Announcement(BaseModel):
     """Processes of the client's worker: orders that it carries out at a time."""
 
 
+PassedOver = Mapping[str, tuple[Announcement, str]]
+"""Client id -> what it announced, and why it takes no part."""
+
+
 class Registry(Protocol):
     """Where announcements are: Redis, or this process's memory in eager mode."""
 
@@ -101,6 +105,10 @@ class Registry(Protocol):
 
     def present(self) -> dict[str, Announcement]:
         """Return all live announcements by client id."""
+        ...
+
+    def say_passed_over(self, reasons: PassedOver) -> None:
+        """Tell clients why they take no part in the run."""
         ...
 
 
@@ -203,6 +211,21 @@ class RedisRegistry:
         found = [announcement for _, announcement in self._read.values() if announcement is not None]
         return {announcement.client_id: announcement for announcement in found}
 
+    def say_passed_over(self, reasons: PassedOver) -> None:
+        """Tell clients, in one round trip, why they take no part in the run; it stays as long as they need to read it.
+
+        Raises:
+            BrokerUnreachableError: If the broker is away.
+        """
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for client_id, (said, reason) in reasons.items():
+                    value = f"{said.incarnation} {reason}"
+                    pipe.set(passed_over_key(client_id), value, px=_lifetime_ms(said))
+                pipe.execute()
+        except (RedisError, OSError) as error:
+            raise BrokerUnreachableError(f"the broker is away: {error}") from None
+
     def _look(self) -> tuple[list[bytes], list[bytes | None]]:
         """Return the keys of announcements, sorted, and what stands there."""
         pattern, known = f"{CLIENT_KEY_PREFIX}*", list(self._read)
@@ -221,6 +244,12 @@ class MemoryRegistry:
 
     def __init__(self) -> None:
         self.announcements: dict[str, Announcement] = {}
+        self.passed_over: list[tuple[str, str]] = []
+        """Client ids and what they were told."""
+
+    def say_passed_over(self, reasons: PassedOver) -> None:
+        """Keep whom was told what."""
+        self.passed_over += [(client_id, reason) for client_id, (_, reason) in reasons.items()]
 
     def announce(self, announcement: Announcement) -> Announcement | None:
         """Put up or refresh an announcement, and return the one of this client that was there."""

@@ -95,6 +95,8 @@ class TrainResult:
         num_steps: Optimiser steps done.
         num_epochs: Passes over the data done.
         metrics: Whatever is worth recording, like ``train_loss``.
+        optimizer: What took the steps, like ``SGD with momentum=0.9``, where it wasn't plain SGD at the options'
+            learning rate: algorithms that are meant for that alone warn of it. Empty if it was, or isn't said.
     """
 
     parameters: Arrays
@@ -102,6 +104,7 @@ class TrainResult:
     num_steps: int
     num_epochs: float
     metrics: Mapping[str, float] = field(default_factory=dict)
+    optimizer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

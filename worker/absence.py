@@ -1,4 +1,4 @@
-"""A client's absence: that it was told to leave, kept in Redis for its heartbeat to find.
+"""What a client was told, kept in Redis for its heartbeat to find: to leave, or why it takes no part in the run.
 
 The order is carried out by a pool process, and the heartbeat runs in the worker's main process. A pool process that
 ended its worker itself would do so before its answer is taken, and the worker would wait for that in vain.
@@ -7,11 +7,13 @@ ended its worker itself would do so before its answer is taken, and the worker w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from redis import Redis
 
-from tasks.names import away_key, client_key
+from tasks.messages import readable
+from tasks.names import away_key, client_key, passed_over_key
 
 _FOR_GOOD_TTL_S = 24 * 3600
 
@@ -22,6 +24,19 @@ class Absence(Enum):
     NONE = "none"
     FOR_NOW = "for now"
     FOR_GOOD = "for good"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a client was told by the orchestrator.
+
+    Attributes:
+        absence: Whether it is to stay away.
+        passed_over: Why it takes no part in the run that is on; empty if nothing was said.
+    """
+
+    absence: Absence
+    passed_over: str = ""
 
 
 class RedisAbsence:
@@ -44,8 +59,8 @@ class RedisAbsence:
         self._client.delete(client_key(self._client_id))
 
 
-def absences(client: Redis, incarnations: Mapping[str, str]) -> dict[str, Absence]:
-    """Say which clients are to stay away, in one round trip; that it is for good is said once.
+def read_told(client: Redis, incarnations: Mapping[str, str]) -> dict[str, Told]:
+    """Return what clients were told, in one round trip; that they are to stay away for good is said once.
 
     Args:
         client: The broker.
@@ -53,15 +68,25 @@ def absences(client: Redis, incarnations: Mapping[str, str]) -> dict[str, Absenc
     """
     if not incarnations:
         return {}
-    values: list[bytes | None] = client.mget([away_key(client_id) for client_id in incarnations])  # type: ignore[assignment]  # no decoding
+    keys = [key(client_id) for key in (away_key, passed_over_key) for client_id in incarnations]
+    values: list[bytes | None] = client.mget(keys)  # type: ignore[assignment]  # no decoding
+    away, passed_over = values[: len(incarnations)], values[len(incarnations) :]
     found = {
-        client_id: _absence(value, incarnation)
-        for value, (client_id, incarnation) in zip(values, incarnations.items(), strict=True)
+        client_id: Told(_absence(away_value, incarnation), _reason(reason_value, incarnation))
+        for away_value, reason_value, (client_id, incarnation) in zip(
+            away, passed_over, incarnations.items(), strict=True
+        )
     }
-    over = [away_key(client_id) for client_id, absence in found.items() if absence is Absence.FOR_GOOD]
+    over = [away_key(client_id) for client_id, told in found.items() if told.absence is Absence.FOR_GOOD]
     if over:
         client.delete(*over)
     return found
+
+
+def _reason(value: bytes | None, incarnation: str) -> str:
+    """Return why this start of a client is passed over; what was said to a former one is over."""
+    whom, _, reason = (value or b"").decode("utf-8", "replace").partition(" ")
+    return str(readable(reason)) if whom == incarnation else ""
 
 
 def _absence(value: bytes | None, incarnation: str) -> Absence:

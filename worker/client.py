@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from algorithms import LocalResult
 from tasks import arrays, sets
 from tasks.blobs import BlobRef, BlobStore, describe
 from tasks.messages import (
@@ -83,7 +84,7 @@ class Client:
         if time_left_s <= 0:
             return self._answer(order, Status.FAILED, reason=TOO_LATE)
         packing = Packing(order, self.folder, self.workload, self.compression)
-        received = self._received(order, packing)
+        received = self._received(order, packing, LocalState(self.folder, order.run_id))
         budget = TimeBudget(time_left_s)
         with soft_limit(budget):
             found = survey_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
@@ -105,7 +106,8 @@ class Client:
             return self._answer(order, Status.FAILED, reason=TOO_LATE)
         started = time.monotonic()
         packing = Packing(order, self.folder, self.workload, self.compression)
-        received = self._received(order, packing)
+        local_state = LocalState(self.folder, order.run_id)
+        received = self._received(order, packing, local_state)
         # The update takes about as long to send as the model took to fetch.
         fetch_s = time.monotonic() - started
         budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
@@ -114,22 +116,33 @@ class Client:
         result = local.trained
         if result.num_steps == 0:
             return self._answer(order, Status.FAILED, reason=_why_no_step(result, budget))
+        packed = packing.pack(received.model.arrays, sets.join(result.parameters, sets.widened(local.sent)))
+        pieces = list(arrays.encode(packed.arrays))
+        update = describe(order.update_blob, pieces)
+        name, arrived = update_name(order.round_number, update.digest), sets.split(packed.beside)[1]
+        local_state.save(name, local.state(arrived))
+        packing.keep(update_name(order.round_number, update.digest), packed)
         answer = self._answer(
             order,
             Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
+            reason=self._warnings(order, local, began_anew=local_state.began_anew or packing.began_anew),
             num_examples=result.num_examples,
             num_steps=result.num_steps,
             num_epochs=result.num_epochs,
             metrics=finite({**result.metrics, **local.metrics}),
         )
-        packed = packing.pack(received.model.arrays, sets.join(result.parameters, sets.widened(local.sent)))
-        pieces = list(arrays.encode(packed.arrays))
-        update = describe(order.update_blob, pieces)
-        name, arrived = update_name(order.round_number, update.digest), sets.split(packed.beside)[1]
-        LocalState(self.folder, order.run_id).save(name, local.state(arrived))
-        packing.keep(update_name(order.round_number, update.digest), packed)
         self._send(order, update, pieces, say_ready)
         return answer.model_copy(update={"update": update})
+
+    def _warnings(self, order: TrainOrder, local: LocalResult, *, began_anew: bool) -> str:
+        """Return what is to be told of an update that counts all the same; that of the algorithm is told once a run."""
+        warnings = []
+        if began_anew:
+            warnings.append("what it kept with its last accepted update was gone: it began anew")
+        if local.warning and not order.accepted:
+            logger.warning("client %s: %s", self.client_id, local.warning)
+            warnings.append(local.warning)
+        return "; ".join(warnings)
 
     def stands_by(self, answer: Answer) -> bool:
         """Say whether an answer still holds: its update, if it has one, is where it was put, or was taken from there.
@@ -163,7 +176,9 @@ class Client:
     def set_parameters(self, order: SetParametersOrder) -> Answer:
         """Keep the order's parameters in the client's folder."""
         self._check_workload(order)
-        keep(self.folder / MODEL_FILE, order.parameters.digest, lambda: self._fetch(order, order.parameters).arrays)
+        path = self.folder / MODEL_FILE
+        keep(path, order.parameters.digest, lambda: self._fetch(order, order.parameters).arrays)
+        logger.info("client %s: the model after round %d is in %s", self.client_id, order.round_number, path)
         return self._answer(order, Status.DONE)
 
     def disconnect(self, order: DisconnectOrder) -> Answer:
@@ -182,7 +197,7 @@ class Client:
     def _time_left_s(self, order: Order) -> float:
         return min(order.timeout_s, order.deadline - self.broker_time())
 
-    def _received(self, order: UpdateOrder, packing: Packing) -> Received:
+    def _received(self, order: UpdateOrder, packing: Packing, local_state: LocalState) -> Received:
         """Return what an order refers to."""
         surveyed = order.surveyed if isinstance(order, TrainOrder) else None
         comes_twice = surveyed is not None or isinstance(order, SurveyOrder)
@@ -191,7 +206,7 @@ class Client:
         for kind, ref in (("broadcast", order.broadcast), ("surveyed", surveyed)):
             if ref is not None:
                 beside |= sets.split(self._fetch(order, ref, kind, packing.unpack, keep=comes_twice).arrays)[1]
-        return Received(model, beside, LocalState(self.folder, order.run_id).load(order.accepted))
+        return Received(model, beside, local_state.load(order.accepted))
 
     def _send(
         self, order: UpdateOrder, update: BlobRef, pieces: Sequence[memoryview], say_ready: Callable[[], None]

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
+from algorithms import load_algorithm
+from compressors import load_compressor
 from tasks import broker
 from tasks.loading import add_current_folder
 from tasks.names import client_queue, result_key, shared_queue
@@ -75,9 +77,13 @@ def load_clients(settings: ClientSettings, served: Served, incarnation: str) -> 
     """Load what the clients have, make them known to this process, and return what to announce of each.
 
     Raises:
-        FederationError: If the workload or a client's data can't be loaded.
+        FederationError: If the workload or a client's data can't be loaded, or what a run may ask for isn't there.
     """
     add_current_folder()
+    if settings.algorithm is not None:
+        load_algorithm(settings.algorithm)
+    if settings.compression is not None:
+        load_compressor(settings.compression)
     workload = load_workload(settings.workload)
     sources = _sources(settings, served, workload)
     compute.use_one_thread()

@@ -57,6 +57,11 @@ class Packing:
         lost = self._lost.load(self._accepted).get(KIND)
         return pack_update(self._compressor, start, update, self._workload.buffer_names(), lost)
 
+    @property
+    def began_anew(self) -> bool:
+        """Whether what the last accepted update lost was gone; known when this one's is kept."""
+        return self._lost.began_anew
+
     def keep(self, update_name: str, packed: PackedUpdate) -> None:
         """Keep what an update lost, should it be accepted."""
         self._lost.save(update_name, {KIND: packed.lost} if packed.lost else {})

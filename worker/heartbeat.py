@@ -6,14 +6,14 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.presence import Announcement, RedisRegistry
-from worker.absence import Absence, absences
+from worker.absence import Absence, read_told
 
 logger = logging.getLogger(__name__)
 
@@ -23,11 +23,19 @@ MAX_OTHERS = 2
 
 @dataclass(slots=True, eq=False)
 class _Sign:
-    """A client's announcement, whether it is up, and how often in a row another worker's was found in its place."""
+    """A client's announcement, and what goes with it.
+
+    Attributes:
+        announcement: What it says.
+        up: Whether it is up.
+        num_others: How often in a row another worker's was found in its place.
+        passed_over: Why the client takes no part in the run, as was said last.
+    """
 
     announcement: Announcement
     up: bool = False
     num_others: int = 0
+    passed_over: str = ""
 
 
 class Heartbeat:
@@ -109,13 +117,25 @@ class Heartbeat:
     def _present(self) -> list[_Sign]:
         """Return the clients that are not to stay away, and serve those no longer that are to do so for good."""
         incarnations = {sign.announcement.client_id: sign.announcement.incarnation for sign in self._signs}
-        found = absences(self._client, incarnations)
-        away = {client_id for client_id, absence in found.items() if absence is not Absence.NONE}
+        found = read_told(self._client, incarnations)
+        self._say_passed_over({client_id: told.passed_over for client_id, told in found.items() if told.passed_over})
+        away = {client_id for client_id, told in found.items() if told.absence is not Absence.NONE}
         for sign in self._signs:
             if sign.announcement.client_id in away:
                 sign.up = False
-        self._give_up([sign for sign in self._signs if found[sign.announcement.client_id] is Absence.FOR_GOOD])
+        self._give_up([sign for sign in self._signs if found[sign.announcement.client_id].absence is Absence.FOR_GOOD])
         return [sign for sign in self._signs if sign.announcement.client_id not in away]
+
+    def _say_passed_over(self, reasons: Mapping[str, str]) -> None:
+        """Log why clients take no part in the run that is on, once for each reason."""
+        news: dict[str, list[_Sign]] = {}
+        for sign in self._signs:
+            reason = reasons.get(sign.announcement.client_id, "")
+            if reason and reason != sign.passed_over:
+                sign.passed_over = reason
+                news.setdefault(reason, []).append(sign)
+        for reason, signs in news.items():
+            logger.warning("%s: passed over by the run: %s", _names(signs), reason)
 
     def _is_taken(self, sign: _Sign, found: Announcement | None) -> bool:
         """Say whether another worker goes by a client's id and keeps it: the one whose incarnation sorts first."""

@@ -31,6 +31,9 @@ class LocalState:
     def __init__(self, folder: Path, run_id: str, kind: str = "runs") -> None:
         self._runs = folder / kind
         self._folder = self._runs / run_id
+        self._missing = ""
+        self.began_anew = False
+        """Whether what should have been kept with the last accepted update wasn't there, and was made anew."""
 
     def load(self, accepted: str) -> Sets:
         """Return what the client kept with its last accepted update; empty if there is none.
@@ -42,8 +45,7 @@ class LocalState:
             return {}
         path = self._path(accepted)
         if not path.exists():
-            if self._folder.exists():
-                logger.warning("what this client kept with its update %s is gone: it begins anew", accepted)
+            self._missing = accepted  # which is as it should be, if there is nothing to keep of this kind
             return {}
         self._remove_older(accepted)
         return sets.split(arrays.map_file(path))[1]
@@ -52,6 +54,9 @@ class LocalState:
         """Keep what belongs to an update, beside what belongs to the last that was accepted."""
         if not state:
             return
+        if self._missing:
+            self.began_anew = True
+            logger.warning("what this client kept with its update %s is gone: it began anew", self._missing)
         if not self._folder.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             _remove_oldest(self._runs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,13 @@ from tasks.spec import canonical
 from tasks.workload import Part
 
 MAX_CLIENTS = 100_000
+_PREFIX = "CLIENT_"
+_AFTER_PREFIX = (
+    "ALGORITHM", "COMPRESSION", "CONCURRENCY", "COUNT", "DATA", "HEARTBEAT_S", "ID", "PART", "STATE", "WORKLOAD",
+)  # fmt: skip
+_VARIABLES = frozenset(f"{_PREFIX}{name}" for name in _AFTER_PREFIX)
+_NEAR = 0.8
+"""How much alike names are of which one is taken for a slip of the other: ``WORKLAOD``, not ``PORT`` for ``PART``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,7 @@ class ClientSettings:
         Raises:
             ConfigurationError: If one is wrong; the message names the variable.
         """
+        _check_spelling(environment)
         client_id = environment.get("CLIENT_ID") or None
         part = environment.get("CLIENT_PART") or None
         num_clients = _count(environment, "CLIENT_COUNT", MAX_CLIENTS)
@@ -81,6 +90,17 @@ class ClientSettings:
             num_clients=num_clients,
             num_processes=(num_processes or min(num_cores(), num_clients)) if num_clients else 1,
         )
+
+
+def _check_spelling(environment: Mapping[str, str]) -> None:
+    """Refuse a variable that is nearly one of ours; others that begin alike (``CLIENT_SECRET``) are somebody else's."""
+    for name in sorted(environment.keys() - _VARIABLES):
+        near = difflib.get_close_matches(name.removeprefix(_PREFIX), _AFTER_PREFIX, n=1, cutoff=_NEAR)
+        if name.startswith(_PREFIX) and near:
+            raise ConfigurationError(
+                f"{name}: there is no such setting, did you mean {_PREFIX}{near[0]}? known are "
+                f"{', '.join(sorted(_VARIABLES))}"
+            )
 
 
 def default_state_folder(environment: Mapping[str, str]) -> Path:

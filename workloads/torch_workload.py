@@ -20,6 +20,7 @@ from tasks.arrays import Arrays
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
 from tasks.workload import Direction, Evaluation, Gradients, Step, TimeBudget, TrainResult, Workload
+from workloads.optimizers import unlike_plain_sgd
 from workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensors_of
 
 EVALUATION_BATCH_SIZE = 256
@@ -85,7 +86,7 @@ class TorchWorkload(Workload):
         return (outputs.reshape(targets.shape) > 0) == are_ones
 
     def build_optimizer(self, model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-        """Return a new optimiser of the model's parameters; by default plain SGD."""
+        """Return a new optimiser of the model's parameters; by default plain SGD, which SCAFFOLD is meant for alone."""
         return torch.optim.SGD(model.parameters(), lr=options.learning_rate)
 
     def initial_parameters(self, seed: int) -> Arrays:
@@ -155,6 +156,7 @@ class TorchWorkload(Workload):
             num_steps=num_steps,
             num_epochs=num_seen / max(len(data.targets), 1),
             metrics={"train_loss": sum(losses) / len(losses)} if losses else {},
+            optimizer=unlike_plain_sgd(optimizer, options.learning_rate),
         )
 
     def _step(

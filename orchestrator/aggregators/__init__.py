@@ -12,6 +12,7 @@ from orchestrator.aggregators.aggregator import (
     WeightedUpdate,
     asks_for_root,
     needs_root,
+    num_needed,
 )
 from tasks.loading import load_function
 
@@ -38,6 +39,7 @@ __all__ = [
     "asks_for_root",
     "load_aggregator",
     "needs_root",
+    "num_needed",
 ]
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "WeightedUpdate",
     "asks_for_root",
     "needs_root",
+    "num_needed",
     "num_to_stand",
 ]
 
@@ -92,16 +93,40 @@ def asks_for_root(aggregator: Aggregator) -> bool:
     return getattr(aggregator, _NEEDS_ROOT, False) is True
 
 
-def num_to_stand(aggregator: str, num_updates: int, context: AggregatorContext, each: int, beside: int) -> int:
-    """Return how many hostile updates an aggregator has to stand, which needs ``each * num_hostile + beside`` updates.
+_NEEDS = {
+    "median": (2, 1),
+    "trimmed_mean": (2, 1),
+    "geometric_median": (2, 1),
+    "centered_clipping": (2, 1),
+    "krum": (2, 3),
+    "multi_krum": (2, 3),
+    "bulyan": (4, 3),
+    "nnm": (2, 1),
+}
+"""a and b of each aggregator and mixer that needs a f + b updates to stand f hostile ones."""
+
+
+def num_needed(aggregator: str, num_hostile: int) -> int:
+    """Return how many updates an aggregator needs to stand ``num_hostile`` of them; 1 if it isn't asked to, or can't.
+
+    Of an aggregator of the user's own nothing is known: 1.
+    """
+    each, beside = _NEEDS.get(aggregator, (0, 1))
+    return each * num_hostile + beside if num_hostile else 1
+
+
+def num_to_stand(aggregator: str, num_updates: int, context: AggregatorContext) -> int:
+    """Return how many hostile updates an aggregator has to stand among so many.
 
     That is ``context.num_hostile``, or the most that so many updates allow; 0 is allowed with any number of updates.
 
     Raises:
         TooFewUpdatesError: If there are fewer updates than ``context.num_hostile`` needs.
     """
-    most = max(0, (num_updates - beside) // each)
+    each, beside = _NEEDS[aggregator]
     asked = context.num_hostile
-    if asked is not None and asked > most:
-        raise TooFewUpdatesError(aggregator, num_updates, asked, each * asked + beside)
-    return most if asked is None else asked
+    if asked is None:
+        return max(0, (num_updates - beside) // each)
+    if num_updates < num_needed(aggregator, asked):
+        raise TooFewUpdatesError(aggregator, num_updates, asked, num_needed(aggregator, asked))
+    return asked

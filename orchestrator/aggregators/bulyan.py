@@ -32,7 +32,7 @@ def aggregate_bulyan(updates: Sequence[WeightedUpdate], context: AggregatorConte
     Raises:
         TooFewUpdatesError: If there are fewer than 4f + 3 updates.
     """
-    num_hostile = num_to_stand("bulyan", len(updates), context, each=4, beside=3)
+    num_hostile = num_to_stand("bulyan", len(updates), context)
     parameters = [update.parameters for update in updates]
     chosen = _choose(squared_distances(parameters, origin_of(updates, context)), num_hostile)
     num_kept = len(chosen) - 2 * num_hostile

@@ -32,7 +32,7 @@ def aggregate_centered_clipping(updates: Sequence[WeightedUpdate], context: Aggr
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
     """
-    num_to_stand("centered_clipping", len(updates), context, each=2, beside=1)
+    num_to_stand("centered_clipping", len(updates), context)
     parameters = [update.parameters for update in updates]
     origin = origin_of(updates, context)
     share_of_origin, shares = _clipped(dot_products(parameters, origin))

@@ -34,7 +34,7 @@ def aggregate_geometric_median(updates: Sequence[WeightedUpdate], context: Aggre
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
         ValueError: If the weights don't sum to more than zero.
     """
-    num_to_stand("geometric_median", len(updates), context, each=2, beside=1)
+    num_to_stand("geometric_median", len(updates), context)
     parameters = [update.parameters for update in updates]
     weights = np.array([update.weight for update in updates])
     if not weights.sum() > 0:

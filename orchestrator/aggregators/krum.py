@@ -30,7 +30,7 @@ def aggregate_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.
     """
-    num_hostile = num_to_stand("krum", len(updates), context, each=2, beside=3)
+    num_hostile = num_to_stand("krum", len(updates), context)
     return _mean_of_nearest(1, updates, context, num_hostile)
 
 
@@ -42,7 +42,7 @@ def aggregate_multi_krum(updates: Sequence[WeightedUpdate], context: AggregatorC
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.
     """
-    num_hostile = num_to_stand("multi_krum", len(updates), context, each=2, beside=3)
+    num_hostile = num_to_stand("multi_krum", len(updates), context)
     return _mean_of_nearest(len(updates) - num_hostile, updates, context, num_hostile)
 
 

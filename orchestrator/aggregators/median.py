@@ -24,7 +24,7 @@ def aggregate_median(updates: Sequence[WeightedUpdate], context: AggregatorConte
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
     """
-    num_to_stand("median", len(updates), context, each=2, beside=1)
+    num_to_stand("median", len(updates), context)
     return reduce_blocks([update.parameters for update in updates], updates[0].parameters, median_of_rows)
 
 

@@ -46,4 +46,4 @@ def num_cut(num_updates: int, context: AggregatorContext) -> int:
     share = math.floor(Fraction(str(context.trim)) * num_updates)
     if context.num_hostile is None:
         return share
-    return max(share, num_to_stand("trimmed_mean", num_updates, context, each=2, beside=1))
+    return max(share, num_to_stand("trimmed_mean", num_updates, context))

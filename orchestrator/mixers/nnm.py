@@ -27,7 +27,7 @@ def mix_nearest(updates: Sequence[WeightedUpdate], context: AggregatorContext, _
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
     """
-    num_hostile = num_to_stand("nnm", len(updates), context, each=2, beside=1)
+    num_hostile = num_to_stand("nnm", len(updates), context)
     distances = squared_distances([update.parameters for update in updates], origin_of(updates, context))
     return nearest_neighbours(distances, len(updates) - num_hostile)
 

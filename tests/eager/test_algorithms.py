@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from celery import Celery
+from torch import nn, optim
 
 import orchestrator.tasks
 import worker.tasks  # noqa: F401  (the app has the tasks of both sides)
@@ -159,6 +162,54 @@ def test_what_a_client_keeps_is_that_of_its_last_accepted_update(app: Celery, tm
     # And nothing of the rejected updates is in the orchestrator's state
     state = arrays.map_file(folder.state(ROUNDS))
     assert all(np.isfinite(values).all() for values in state.values())
+
+
+@pytest.mark.parametrize("name", sorted(KEEP_AT_CLIENTS))
+def test_that_a_client_has_lost_what_it_kept_is_in_the_record(app: Celery, tmp_path: Path, name: str) -> None:
+    # Given a client that loses what it keeps after the second round
+    federation = Federation(app, tmp_path)
+
+    def lose(event: Event) -> None:
+        if isinstance(event, RoundClosed) and event.record.round_number == 2:
+            shutil.rmtree(tmp_path / "carl" / "runs")
+
+    # When the run goes on, then its update of the third round counts, and the record says that it began anew
+    history = federation.go_on(federation.begin("run", name), lose).history()
+    reasons = [{client_id: answer.reason for client_id, answer in record.answers.items()} for record in history]
+    none = dict.fromkeys(CLIENTS, "")
+    gone = "what it kept with its last accepted update was gone: it began anew"
+    assert reasons == [none, none, {**none, "carl": gone}, none]
+    assert history[2].answers["carl"].status is Status.TRAINED
+
+
+class WithMomentum(Digits):
+    """Takes its steps by another optimiser than SCAFFOLD is meant for."""
+
+    def build_optimizer(self, model: nn.Module, options: TrainOptions) -> optim.Optimizer:
+        return optim.SGD(model.parameters(), lr=options.learning_rate, momentum=0.9)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("fedavg", ""),
+        (
+            "scaffold",
+            "scaffold's control variates are those of plain SGD, and the workload's optimiser is SGD with momentum=0.9",
+        ),
+    ],
+)
+def test_an_optimiser_that_scaffold_isnt_meant_for_is_told_once(
+    app: Celery, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, told: str
+) -> None:
+    # Given a client whose optimiser has momentum, when a run is carried out
+    federation = Federation(app, tmp_path, {"bert": WithMomentum()})
+    with caplog.at_level(logging.WARNING, "worker.client"):
+        history = federation.go_on(federation.begin("run", name)).history()
+    # Then with SCAFFOLD its first update says so, and no other, in the record and in its own log
+    assert [record.answers["bert"].reason for record in history] == [told, "", "", ""]
+    assert {record.answers["anna"].reason for record in history} == {""}
+    assert [record.getMessage() for record in caplog.records] == ([f"client bert: {told}"] if told else [])
 
 
 @pytest.mark.parametrize("compression", ["none", "bf16", "int8"])

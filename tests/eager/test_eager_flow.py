@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from tasks import arrays
 from tasks.app import make_app
 from tasks.arrays import Array
 from tasks.chunks import MemoryChunks
-from tasks.errors import ConfigurationError, RunFailedError, SelectionError, TooFewClientsError
+from tasks.errors import ConfigurationError, FederationError, RunFailedError, SelectionError, TooFewClientsError
 from tasks.messages import Status, TrainOptions
 from tasks.names import TRAIN_TASK
 from tasks.presence import MemoryRegistry
@@ -77,6 +78,8 @@ class Federation:
         self.courier: type[EagerCourier] = EagerCourier
         self.algorithm: str | None = None
         self.events: list[Event] = []
+        self.left: dict[str, float] = {}
+        """Client id -> seconds that it was told to stay away for."""
         self.on_event: Callable[[Event], None] = lambda _: None
         for client_id in EXAMPLES:
             self.join(client_id)
@@ -93,7 +96,7 @@ class Federation:
         path = self.folder / "clients" / client_id
         path.mkdir(parents=True, exist_ok=True)
         data = points(client_id, EXAMPLES.get(client_id, 4))
-        stay_away: Callable[[float], None] = lambda _: None  # noqa: E731
+        stay_away = partial(self.left.__setitem__, client_id)
         client = Client(client_id, name, workload or Pull(), data, self.chunks, path, incarnation, stay_away)
         add_client(replace(client, algorithm=self.algorithm))
         said = {"num_examples": data.num_train, "labels": data.labels, "workload": announced or name}
@@ -370,6 +373,20 @@ def test_too_many_failed_rounds_in_a_row_end_the_run(federation: Federation) -> 
     assert federation.chunks.chunks == {}
 
 
+def test_a_run_none_of_whose_rounds_could_be_closed_has_failed(federation: Federation) -> None:
+    # Given clients all of which fail
+    for client_id in EXAMPLES:
+        federation.join(client_id, Raising())
+    # When fewer rounds are run than may fail in a row, then the run fails all the same, for the last round's reason
+    with pytest.raises(RunFailedError) as caught:
+        federation.run(rounds=2)
+    assert str(caught.value) == (
+        "none of the run's rounds could be closed, the last because 0 updates were accepted, 1 are needed "
+        "(--min-updates)"
+    )
+    assert len(RunFolder.open(federation.folder / "run").history()) == 2
+
+
 def test_a_run_that_failed_goes_on_when_the_clients_are_mended(federation: Federation) -> None:
     # Given a run that ended after two failed rounds
     federation.join("bert", Raising())
@@ -546,6 +563,55 @@ def forget_carls_answers() -> None:
     """A worker that is started anew doesn't know what it answered before."""
     for order_id in [order_id for order_id in client._recent_answers if order_id.startswith("carl/")]:
         del client._recent_answers[order_id]
+
+
+def test_a_run_that_is_given_more_rounds_ends_as_if_it_had_had_them_from_the_start(federation: Federation) -> None:
+    # Given a run of five rounds, and another of two that is completed
+    expected = digests(fresh_run(federation, "whole", rounds=5))
+    forget_clients()
+    again = Federation(federation.app, federation.folder / "again")
+    folder = again.run(rounds=2)
+    # When the second is given five rounds, and goes on
+    folder.replace_config(folder.config().model_copy(update={"rounds": 5}), folder.lock()).close()
+    again.go_on(folder)
+    # Then its models are the first's, to the last bit
+    assert digests(folder) == expected
+
+
+def test_a_run_that_starts_from_anothers_model_goes_on_where_that_ended(federation: Federation) -> None:
+    # Given a run of one round
+    first = federation.run("first", rounds=1)
+    # When another starts from its model, of which nothing is left then
+    federation.run("second", rounds=1, run_id="second", initial_model=str(first.checkpoint(1)))
+    second = RunFolder.open(federation.folder / "second")
+    # Then its own folder has that model, byte by byte, and its first round trained it: 16 and 16 more steps
+    assert second.checkpoint(0).read_bytes() == first.checkpoint(1).read_bytes()
+    assert arrays.map_file(second.checkpoint(1))["steps"].item() == 32
+
+
+def test_a_cohort_has_as_many_clients_as_it_is_to_have(federation: Federation) -> None:
+    # Given three clients, when two are to train in each round, then two do, not always the same
+    folder = federation.run(rounds=8, cohort=2)
+    cohorts = [tuple(record.cohort) for record in folder.history()]
+    assert {len(cohort) for cohort in cohorts} == {2}
+    assert len(set(cohorts)) > 1
+
+
+@pytest.mark.parametrize("select", ["random", "where:min-examples=4"])
+def test_a_round_waits_for_the_clients_of_its_cohort(federation: Federation, select: str) -> None:
+    # Given three clients, of which two have four examples or more, and a clock that goes on as it is looked at
+    federation.registry.announcements.pop("carl" if select == "random" else "nobody", None)
+    # When a round is to have three, then it waits for the third, and no longer than it may
+    with pytest.raises(FederationError, match=r"2 of 3 clients connected within|2 of 3 connected clients fit"):
+        federation.run(cohort=3, num_clients=2, select=select, clock=itertools.count().__next__)
+
+
+@pytest.mark.parametrize(("changes", "expected"), [({}, 0.0), ({"reconnect_after_s": 90}, 90.0)])
+def test_clients_are_told_when_to_come_back(federation: Federation, changes: dict[str, float], expected: float) -> None:
+    # Given a run after which clients are to come back, or that says nothing of it
+    federation.run(rounds=1, **changes)
+    # When it is over, then each of them was told to leave for so many seconds; 0 is for good
+    assert federation.left == {"anna": expected, "bert": expected, "carl": expected}
 
 
 def test_a_run_that_is_complete_does_nothing_more(federation: Federation) -> None:

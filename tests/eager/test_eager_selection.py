@@ -223,6 +223,8 @@ def test_who_doesnt_fit_doesnt_join_a_round_that_is_open_either(federation: Fede
     folder = federation.run(num_clients=1, rounds=2, select="where:min-examples=5")
     # Then that one joins live, and the other is never asked
     assert [event.client_id for event in federation.events if isinstance(event, JoinedLive)] == ["bert"]
+    # But it is told why
+    assert federation.registry.passed_over == [("dora", "it doesn't fit the run's --select where:min-examples=5")]
     assert cohorts(folder) == [["bert", "carl"]] * 2
 
 
@@ -238,6 +240,20 @@ def test_with_other_selectors_whoever_comes_joins_a_round_that_is_open(federatio
     folder = federation.run(rounds=2, select="tests.eager.test_eager_selection:select_by_feedback")
     assert cohorts(folder)[0] == ["anna", "bert", "carl", "dora"]
     assert seen[1][1]["dora"].num_accepted == 1
+
+
+@pytest.mark.usefixtures("looking_all_the_time")
+def test_nobody_joins_a_round_whose_cohort_has_a_fixed_size(federation: Federation) -> None:
+    # Given a cohort of three, and a fourth client that comes when the first round is open
+    def join(event: Event) -> None:
+        if isinstance(event, RoundOpened) and event.round_number == 1:
+            federation.join("dora")
+
+    federation.on_event = join
+    # When rounds are run, then there are three in each
+    folder = federation.run(rounds=6, cohort=3)
+    assert [len(cohort) for cohort in cohorts(folder)] == [3] * 6
+    assert any("dora" in cohort for cohort in cohorts(folder))
 
 
 def test_two_runs_with_one_seed_select_the_same_by_loss(federation: Federation) -> None:

@@ -28,12 +28,41 @@ def test_a_workload_that_cannot_be_made(field: Field, tmp_path: Path) -> None:
     # Given a workload whose class raises, when a run is to start, then it says so
     program = field.orchestrator("--run-dir", str(tmp_path / "run"), workload="pulled:Broken")
     check_told(program, 2, "pulled:Broken", "RuntimeError: no such thing")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_workload_that_is_not_in_its_module(field: Field, tmp_path: Path) -> None:
     # Given a name that is misspelt, when a run is to start, then the nearest is named
     program = field.orchestrator("--run-dir", str(tmp_path / "run"), workload="pulled:Puled")
     check_told(program, 2, "'pulled' has no 'Puled'", "did you mean 'Pulled'?")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--net", "resnet81"), ("resnet81", "did you mean 'resnet18'?")),
+        (("--split", "dirichlet:none"), ("dirichlet:none",)),
+        (("--workload", "digits,test-share=2"), ("test-share=2", "numbers from 0 to under 1 are allowed")),
+    ],
+    ids=" ".join,
+)
+def test_a_parameter_of_the_workload_that_is_wrong(
+    field: Field, broker: Redis, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    # Given a broker without clients, and a value that only the workload itself knows to be wrong
+    chosen = ("--broker", url(broker), "--run-dir", str(tmp_path / "run"), *options)
+    # When a run is to start, then it is refused before any client has come, and leaves no folder
+    check_told(field.start("orchestrator", "orchestrator.start", *chosen), 2, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_a_folder_of_its_own_that_is_refused_leaves_nothing(field: Field, tmp_path: Path) -> None:
+    # Given a net that isn't there, and an empty folder to stand in
+    (tmp_path / "here").mkdir()
+    # When a run is to start, then nothing is made of it
+    program = field.start("orchestrator", "orchestrator.start", "--net", "resnet81", cwd=tmp_path / "here")
+    check_told(program, 2, "did you mean 'resnet18'?")
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_mnist_without_its_files(field: Field, tmp_path: Path) -> None:
@@ -57,6 +86,9 @@ def test_too_few_clients(field: Field, broker: Redis, tmp_path: Path) -> None:
         ("CLIENT_DATA", "/nowhere", "CLIENT_DATA=/nowhere: there is no such folder"),
         ("CLIENT_HEARTBEAT_S", "often", "CLIENT_HEARTBEAT_S=often"),
         ("CLIENT_WORKLOAD", "digit", "did you mean 'digits'?"),
+        ("CLIENT_ALGORITHM", "fedprxo", "did you mean 'fedprox'?"),
+        ("CLIENT_COMPRESSION", "nowhere:short", "there is no module 'nowhere'"),
+        ("CLIENT_WORKLAOD", "digits", "did you mean CLIENT_WORKLOAD?"),
         ("CELERY_BROKER_URL", "amqp://somewhere", "write redis://HOST:PORT/DB"),
     ],
 )

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from tasks.names import passed_over_key
+from tasks.presence import RedisRegistry
 from tests.integration import harness
 from tests.integration.harness import Field, Program, history, part, url, wait_until
+from tests.support import announcement
+from worker.absence import Absence, Told, read_told
 
 
 def start(field: Field, broker: Redis, run_dir: Path, accept: str) -> Program:
@@ -40,7 +44,7 @@ def test_a_client_that_comes_while_a_round_is_open(
     program = start(field, broker, run_dir, accept)
 
     # When another client is started
-    field.client(broker, "client-2", **part(2, 2))
+    second = field.client(broker, "client-2", **part(2, 2))
 
     # Then it is in that round's cohort, or from the next on, or never, as the policy says
     assert program.wait() == 0, program.output
@@ -48,6 +52,24 @@ def test_a_client_that_comes_while_a_round_is_open(
     assert [record["cohort"] for record in records] == cohorts
     assert [sorted(record["answers"]) for record in records] == cohorts
     assert all(answer["status"] == "trained" for record in records for answer in record["answers"].values())
+    # And if it is never, its own log says why, once
+    why = "client client-2: passed over by the run: it came after the run had begun, and the run takes in no more"
+    assert second.output.count(why) == (1 if accept == "closed" else 0)
+
+
+def test_what_a_former_start_of_a_client_was_told_is_not_told_to_the_next(broker: Redis) -> None:
+    # Given two clients that were told why they are passed over, one of which was started anew since
+    registry = RedisRegistry(broker)
+    reasons = {said.client_id: (said, "no\nreason") for said in (announcement("anna"), announcement("bert"))}
+    registry.say_passed_over(reasons)
+    # When they look what they were told, then it is in one line, and nothing for the one that was told before
+    assert read_told(broker, {"anna": "first", "bert": "second", "carl": "first"}) == {
+        "anna": Told(Absence.NONE, "no reason"),
+        "bert": Told(Absence.NONE),
+        "carl": Told(Absence.NONE),
+    }
+    # And it goes by itself: within 2.5 heartbeats of two seconds
+    assert 0 < broker.pttl(passed_over_key("anna")) <= 5_000
 
 
 def test_the_update_of_a_client_that_joined_live_is_in_the_average(field: Field, broker: Redis, tmp_path: Path) -> None:

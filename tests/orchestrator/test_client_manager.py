@@ -19,6 +19,51 @@ from tests.support import announcement
 CLIENTS = st.sampled_from(["anna", "bert", "carl", "dora", "emil"])
 
 
+def test_clients_that_are_passed_over_are_told_why_once() -> None:
+    # Given a run of one workload that has begun with anna, takes in no more, and wants five examples or more
+    def misfit(client: ConnectedClient) -> str:
+        return "it is too small" if client.announcement.num_examples < 5 else ""
+
+    registry = MemoryRegistry()
+    manager = ClientManager(
+        registry.present, workload="tests.support:Pull", misfit=misfit, tell=registry.say_passed_over
+    )
+    registry.announce(announcement("anna", num_examples=4))
+    registry.announce(announcement("bert", workload="digits"))
+    registry.announce(announcement("carl"))
+    manager.refresh()
+    manager.close()
+    registry.announce(announcement("dora"))
+    # When the manager looks who is there again and again
+    for _ in range(3):
+        manager.refresh()
+    # Then each of them was told its reason once, and who takes part was told nothing
+    reasons = {
+        "anna": "it is too small",
+        "bert": "it has the workload digits, the run trains tests.support:Pull",
+        "dora": "it came after the run had begun, and the run takes in no more (--accept closed)",
+    }
+    assert registry.passed_over == list(reasons.items())
+    # And one that is started anew is told again
+    registry.announce(announcement("bert", "second", workload="digits"))
+    manager.refresh()
+    assert registry.passed_over[3:] == [("bert", reasons["bert"])]
+
+
+def test_many_clients_that_are_passed_over_for_one_reason_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    # Given five clients of another workload, and one of a third, whose name has a line's end in it
+    registry = MemoryRegistry()
+    for client_id in ("anna", "bert", "carl", "dora", "emil"):
+        registry.announce(announcement(client_id, workload="digits"))
+    registry.announce(announcement("fred", workload="a\nb"))
+    # When the manager looks who is there, then the log has a line a reason
+    ClientManager(registry.present, workload="mnist").refresh()
+    assert [record.getMessage() for record in caplog.records] == [
+        "5 clients (anna, bert, carl and 2 more) are passed over: it has the workload digits, the run trains mnist",
+        "client fred is passed over: it has the workload a b, the run trains mnist",
+    ]
+
+
 class Membership(RuleBasedStateMachine):
     """Clients come and go; beside the manager, a list keeps who has been there for how long."""
 

@@ -73,6 +73,56 @@ class Broken(HalfPrecision):
         raise KeyError(original.dtype)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        ("scaffold", "'scaffold' changes the clients' training steps, and workload Pull has no train_along()"),
+        ("mime", "'mime' changes the clients' training steps, and workload Pull has no train_along()"),
+        (f"{__name__}:ASKING", "'asking' asks clients for their gradients, and workload Pull has no gradients()"),
+    ],
+)
+def test_an_algorithm_that_the_workload_cant_do_is_told_before_the_first_round(
+    tmp_path: Path, algorithm: str, message: str
+) -> None:
+    # Given a workload that trains in its own way alone, when the run is prepared, then that ends it without a model
+    folder = RunFolder.create(tmp_path / "run", run_config(algorithm=algorithm))
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
+
+
+ASKING = Algorithm(name="asking", needs=("gradients",))
+
+
+@pytest.mark.parametrize("scorer", ["holdout", "fltrust"])
+def test_a_scorer_that_goes_by_held_out_data_is_refused_where_there_is_none(tmp_path: Path, scorer: str) -> None:
+    # Given a workload without such data, when the run is prepared, then that ends it without a model
+    folder = RunFolder.create(tmp_path / "run", run_config(workload="tests.support:WithoutHoldout", verify=(scorer,)))
+    with pytest.raises(ConfigurationError, match=f"--verify {scorer} goes by the orchestrator's held-out data, and"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"point": np.zeros(3, np.float32)}, r"array names differ from the model's: missing \['steps'\], unknown \[\]"),
+        ({**MODEL, "point": np.zeros(4, np.float32)}, r"array 'point' is F32 \(4,\), the model's is F32 \(3,\)"),
+        ({**MODEL, "point": np.zeros(3)}, r"array 'point' is F64 \(3,\), the model's is F32 \(3,\)"),
+        ({**MODEL, "point": np.array([0, np.inf, 0], np.float32)}, "array 'point' has values that are NaN or infinite"),
+    ],
+)
+def test_a_model_to_start_from_that_is_none_of_the_workload_is_told_before_the_first_round(
+    tmp_path: Path, given: Arrays, message: str
+) -> None:
+    # Given another model than the workload's, when the run is prepared, then that ends it without a model
+    arrays.write_file(tmp_path / "given", given)
+    folder = RunFolder.create(tmp_path / "run", run_config(initial_model=str(tmp_path / "given")))
+    with pytest.raises(ConfigurationError, match=f"--initial-model {tmp_path / 'given'}: {message}"):
+        initialise(folder)
+    assert not folder.checkpoint(0).exists()
+
+
 class Hashing(Pull):
     """Has a number in its model that a mean can't hold."""
 
@@ -333,7 +383,7 @@ def test_an_aggregator_that_compares_updates_isnt_for_an_algorithm_that_asks_for
     tmp_path: Path,
 ) -> None:
     # Given both, when the run is initialised, then it says so
-    folder = RunFolder.create(tmp_path / "run", run_config(aggregator="fltrust", algorithm="mime"))
+    folder = RunFolder.create(tmp_path / "run", run_config(aggregator="fltrust", algorithm="mime", workload="digits"))
     with pytest.raises(ConfigurationError, match=r"fltrust compares what clients send.*--algorithm mime asks them"):
         initialise(folder)
 

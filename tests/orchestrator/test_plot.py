@@ -7,7 +7,8 @@ import pytest
 from matplotlib import image
 
 from orchestrator import plot
-from orchestrator.records import RoundRecord
+from orchestrator.records import RoundRecord, SlotRecord
+from tasks.messages import Status
 from tests.support import round_record
 
 FAILED = {"status": "failed", "reason": "0 updates", "metrics": {}}
@@ -64,6 +65,44 @@ def test_without_an_accuracy_the_loss_has_all_the_room(tmp_path: Path) -> None:
         for pixels in (drawn(both, tmp_path), drawn(loss, tmp_path))
     ]
     assert halves == [(False, True), (True, True)]
+
+
+def test_the_initial_model_is_the_point_of_round_0() -> None:
+    # Given a history of two rounds, and what the initial model was worth
+    history = [round_record(1, metrics={"loss": 0.5, "accuracy": 0.8}), round_record(2, metrics={"loss": 0.25})]
+    # When it is drawn, then both curves begin there
+    assert plot.points_of(history, {"loss": 2.0, "accuracy": 0.1}) == {
+        "loss": [(0, 2.0), (1, 0.5), (2, 0.25)],
+        "accuracy": [(0, 0.1), (1, 0.8)],
+    }
+
+
+def answers(**of: tuple[Status, int, float]) -> dict[str, SlotRecord]:
+    return {
+        client_id: SlotRecord(status=status, num_examples=number, metrics={"train_loss": loss})
+        for client_id, (status, number, loss) in of.items()
+    }
+
+
+def test_without_held_out_data_the_clients_train_loss_is_drawn(tmp_path: Path) -> None:
+    # Given rounds without metrics, in which clients with 1 and 3 examples tell losses, and one that is rejected
+    first = answers(anna=(Status.TRAINED, 1, 2.0), bert=(Status.TIMED_OUT, 3, 4.0), carl=(Status.REJECTED, 9, 99.0))
+    history = [round_record(1, metrics={}, answers=first), round_record(2, metrics={}, answers={})]
+    # When the history is drawn, then it is their mean by examples: (1 * 2 + 3 * 4) / 4 = 3.5
+    assert plot.points_of(history, {}) == {"train_loss": [(1, 3.5)]}
+    assert drawn(history, tmp_path).shape == (432, 1080, 4)
+    # And where there is a loss on held-out data, that alone is drawn
+    with_loss = [round_record(1, metrics={"loss": 1.0}, answers=first)]
+    assert plot.points_of(with_loss, {}) == {"loss": [(1, 1.0)]}
+
+
+def test_a_title_stands_above(tmp_path: Path) -> None:
+    # Given the names of two runs, with signs that mean something to TeX
+    titles = [f"fedavg on my_study:Net,cost=$5_a$, run {name}" for name in ("one", "two")]
+    # When their histories, which are the same, are drawn, then the pictures tell them apart
+    for title in titles:
+        plot.draw([round_record()], tmp_path / f"{title[-3:]}.png", title=title)
+    assert not np.array_equal(*(image.imread(tmp_path / f"{title[-3:]}.png") for title in titles))
 
 
 def test_a_failed_round_is_marked(tmp_path: Path) -> None:

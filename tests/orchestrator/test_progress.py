@@ -231,3 +231,15 @@ def test_of_many_clients_three_are_named() -> None:
     record = round_record(1, num_evaluated=1, not_evaluated=dict.fromkeys("abcd", "no luck"))
     # When it is told, then in a line
     assert not_evaluated(record) == ["4 of 5 clients didn't evaluate the model (a, b, c and 1 more): no luck"]
+
+
+@pytest.mark.parametrize(("reason", "level"), [("", "INFO"), ("what it kept was gone", "WARNING")])
+def test_an_update_that_counts_with_a_reason_is_a_warning(
+    caplog: pytest.LogCaptureFixture, reason: str, level: str
+) -> None:
+    # Given a client that trained, and has something to tell of it, or nothing
+    event = SlotFilled(3, "anna", Status.TRAINED, reason, {})
+    # When it is logged, then what there is to tell is a warning
+    with caplog.at_level(logging.INFO):
+        log_event(event)
+    assert [record.levelname for record in caplog.records] == [level]

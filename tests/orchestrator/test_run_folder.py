@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from orchestrator.config import RunConfig
-from orchestrator.records import Final, OpenRound, SlotRecord, Summary
+from orchestrator.records import Evaluated, Final, OpenRound, SlotRecord, Summary
 from orchestrator.run import summarise
 from orchestrator.run_folder import RunFolder, write_record
 from tasks.errors import RunFolderError
@@ -26,6 +26,15 @@ def folder(tmp_path: Path) -> RunFolder:
 
 def history_of(folder: RunFolder) -> list[int]:
     return [record.round_number for record in folder.history()]
+
+
+def test_how_good_the_initial_model_is_is_kept(tmp_path: Path) -> None:
+    # Given a run, of whose initial model nothing is known before it is made
+    folder = RunFolder.create(tmp_path / "run", run_config())
+    assert folder.initial() == Evaluated()
+    # When that is saved, then it is found again
+    folder.save_initial(Evaluated(metrics={"loss": 2.5}))
+    assert RunFolder.open(folder.path).initial() == Evaluated(metrics={"loss": 2.5})
 
 
 def test_a_new_folder_holds_the_config_and_nothing_of_a_run(folder: RunFolder) -> None:

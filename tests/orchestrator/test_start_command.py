@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +16,8 @@ from orchestrator.records import Summary
 from orchestrator.run import summarise
 from orchestrator.run_folder import RunFolder
 from orchestrator.start import main
+from tasks.arrays import write_file
+from tasks.errors import RunFolderError
 from tests.support import round_record, run_config
 
 
@@ -38,7 +42,7 @@ def _own_process() -> Iterator[None]:
 
 
 def refused(*arguments: str | Path, environment: dict[str, str | None] | None = None) -> str:
-    """Run the command with flags that are wrong; return what it says, without click's usage lines."""
+    """Run the command with flags that are wrong; return what it says."""
     before = sorted(Path.cwd().rglob("*"))
     environment = {"CELERY_BROKER_URL": None, **(environment or {})}
     result = CliRunner().invoke(main, [str(argument) for argument in arguments], env=environment)
@@ -246,7 +250,7 @@ def test_a_run_is_resumed_with_its_own_settings_alone(cwd: Path) -> None:
     RunFolder.create(cwd / "one", run_config())
     # When it is to be resumed with other settings, then the message names the flags that are too much
     assert one_line(refused("--resume", "one", "--rounds", "20", "--clients", "3", "--no-evaluate-clients")) == (
-        "--resume goes on with the run's own settings: leave out --rounds, --clients, --evaluate-clients"
+        "--resume goes on with the run's own settings, but for --rounds: leave out --clients, --evaluate-clients"
     )
     assert "leave out --run-dir" in one_line(refused("--resume", "one", "--run-dir", "two"))
     assert "leave out --split, --net" in one_line(refused("--resume", "one", "--split", "iid", "--net", "cnn"))
@@ -270,6 +274,25 @@ def test_a_run_whose_history_is_damaged_cant_be_resumed(cwd: Path) -> None:
     assert isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2
     assert "history.jsonl is damaged" in result.stderr
+
+
+@pytest.mark.usefixtures("_own_process")
+def test_a_run_none_of_whose_rounds_was_closed_has_failed_also_when_it_is_taken_up_again(cwd: Path) -> None:
+    # Given a run whose only round failed, by which all of its rounds are over
+    folder = RunFolder.create(cwd / "one", run_config(rounds=1))
+    digest = write_file(folder.checkpoint(1), {"w": np.zeros(2, np.float32)})
+    folder.close_round(round_record(1, status="failed", reason="nobody trained", metrics={}, digest=digest))
+    # When it is taken up again
+    result = CliRunner().invoke(main, ["--resume", "one"], env={"CELERY_BROKER_URL": None})
+    # Then it has failed, for the reason of its last round, and says what would help
+    assert result.exit_code == 1
+    assert "error: none of the run's rounds could be closed, the last because nobody trained\n" in result.stderr
+    assert result.stderr.endswith("go on with: python -m orchestrator.start --resume one --rounds 2\n")
+    ended = folder.summary()
+    assert ended is not None
+    assert (ended.status, ended.rounds, ended.rounds_failed) == ("failed", 1, 1)
+    # And its plot is drawn all the same
+    assert (folder.path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_data_folder_that_isnt_there_is_refused() -> None:
@@ -343,7 +366,7 @@ def test_a_broker_url_with_settings_that_redis_hasnt_is_refused(url: str) -> Non
 )
 def test_a_value_out_of_range_is_refused_with_the_range(arguments: list[str], allowed: str) -> None:
     # Given a value that a flag can't have, when the command is given it, then it says what is allowed
-    message = refused(*arguments)
+    message = one_line(refused(*arguments))
     assert allowed in message
     assert arguments[0] in message
 
@@ -398,3 +421,183 @@ def test_help_lists_every_flag_with_its_default() -> None:
 )
 def test_what_doesnt_go_together_is_refused(options: tuple[str, ...], message: str) -> None:
     assert message in one_line(refused(*options))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--threshold mad:3", "--threshold is for scorers, and there is none: name one with --verify"),
+        ("--trim 0.2", "--trim is for --aggregator trimmed_mean: mean cuts nothing off"),
+        ("--trim 0.1 --aggregator median", "--trim is for --aggregator trimmed_mean: median cuts nothing off"),
+        (
+            "--num-hostile 1 --verify norm",
+            "--num-hostile 1: nothing goes by it with --aggregator mean and --verify norm: name another aggregator, "
+            "the scorer krum or --threshold best:n-f",
+        ),
+        (
+            "--min-updates 3",
+            "--min-updates 3: the run starts with 2 clients (--clients), no more updates than that are allowed",
+        ),
+        (
+            "--clients 5 --cohort 2 --fraction 0.4",
+            "--cohort and --fraction both say how many clients a round takes: give one",
+        ),
+        (
+            "--cohort 3",
+            "--cohort 3: the run starts with 2 clients (--clients), no more than that are allowed",
+        ),
+        (
+            "--clients 5 --cohort 2 --min-updates 3",
+            "a round takes 2 of 5 clients (--cohort 2) and needs 3 updates (--min-updates)",
+        ),
+        (
+            "--clients 9 --cohort 4 --aggregator krum --num-hostile 1",
+            "--aggregator krum needs 5 updates (--num-hostile 1), and a round takes 4 of 9 clients "
+            "(--clients, --cohort)",
+        ),
+        ("--clients 9 --cohort 5 --aggregator krum --num-hostile 1", None),
+        # 2 * 2 + 3 = 7 for Krum, 4 + 3 for Bulyan with one, 2 + 1 for a median
+        (
+            "--aggregator krum --num-hostile 2 --clients 6",
+            "--aggregator krum needs 7 updates (--num-hostile 2), and a round takes 6 of 6 clients "
+            "(--clients, --fraction)",
+        ),
+        ("--aggregator multi_krum --num-hostile 2 --clients 13 --fraction 0.5", None),
+        (
+            "--aggregator multi_krum --num-hostile 2 --clients 12 --fraction 0.5",
+            "--aggregator multi_krum needs 7 updates (--num-hostile 2), and a round takes 6 of 12 clients "
+            "(--clients, --fraction)",
+        ),
+        (
+            "--aggregator bulyan --num-hostile 1 --clients 6",
+            "--aggregator bulyan needs 7 updates (--num-hostile 1), and a round takes 6 of 6 clients "
+            "(--clients, --fraction)",
+        ),
+        ("--aggregator bulyan --num-hostile 1 --clients 7", None),
+        (
+            "--aggregator median --num-hostile 1",
+            "--aggregator median needs 3 updates (--num-hostile 1), and a round takes 2 of 2 clients "
+            "(--clients, --fraction)",
+        ),
+        ("--aggregator krum", None),
+        (
+            "--verify krum --threshold mad:3",
+            "--verify krum needs 3 updates (--num-hostile 0), and a round takes 2 of 2 clients (--clients, --fraction)",
+        ),
+        (
+            "--verify norm --threshold best:n-f --num-hostile 2",
+            "--threshold best:n-f of norm needs 3 updates (--num-hostile 2), and a round takes 2 of 2 clients "
+            "(--clients, --fraction)",
+        ),
+    ],
+)
+def test_what_no_round_could_do_is_refused(monkeypatch: pytest.MonkeyPatch, options: str, message: str | None) -> None:
+    # Given options of which one is no use, or that ask for more updates than a round has (None: they do not)
+    # When the command is given them, then one line says so, before anything is made
+    if message is None:
+        assert config_of(monkeypatch, *options.split())
+    else:
+        assert one_line(refused(*options.split())) == message
+
+
+def begun(path: Path, num_closed: int, **changes: object) -> RunFolder:
+    """The folder of a run of which so many rounds are closed."""
+    folder = RunFolder.create(path, run_config(**changes))
+    for number in range(1, num_closed + 1):
+        digest = write_file(folder.checkpoint(number), {"w": np.full(2, number, np.float32)})
+        folder.close_round(round_record(number, digest=digest))
+    return folder
+
+
+def test_a_run_is_given_more_rounds_when_it_is_taken_up(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a run of two rounds that is completed
+    folder = begun(cwd / "one", 2, rounds=2)
+    # When it is taken up with five rounds, then that is what its folder says while it is at work, and all else stays
+    assert config_of(monkeypatch, "--resume", "one", "--rounds", "5") == run_config(rounds=5)
+    assert folder.config() == run_config(rounds=5)
+
+
+def test_a_run_that_is_given_more_rounds_is_at_work_all_the_same(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a run that is taken up with more rounds, by which its config is another file
+    begun(cwd / "one", 2, rounds=2)
+    told: list[str] = []
+
+    def meanwhile(config: RunConfig, folder: RunFolder, broker: str | None) -> tuple[Summary, int]:
+        with pytest.raises(RunFolderError) as caught:
+            folder.lock()
+        told.append(str(caught.value))
+        return summarise(config, folder, "completed", "", 1.0), 0
+
+    # When another start looks at it meanwhile, then it is refused, and nothing but the config is left
+    monkeypatch.setattr("orchestrator.start.carry_out", meanwhile)
+    CliRunner().invoke(main, ["--resume", "one", "--rounds", "5"], env={"CELERY_BROKER_URL": None})
+    assert told == [f"another orchestrator is at work on the run in {cwd / 'one'}: let it end, or end it, first"]
+    assert sorted(path.name for path in (cwd / "one").glob("config*")) == ["config.json"]
+
+
+def test_a_run_cant_have_fewer_rounds_than_are_over(cwd: Path) -> None:
+    # Given a run of which three rounds are closed, when it is to end after two, then the message says how many are
+    folder = begun(cwd / "one", 3, rounds=5)
+    assert one_line(refused("--resume", "one", "--rounds", "2")) == (
+        "--rounds 2: 3 rounds of the run in one are over, at least 3 are allowed"
+    )
+    assert folder.config().rounds == 5
+
+
+WRONG = {
+    "--clients": ["0", "many", "-1", "1.5"],
+    "--broker": ["localhost", "http://host", "redis://127.0.0.1:1", "redis://host:port"],
+    "--workload": ["digit", "nowhere:Model", "digits,net", "digits,net=", "mnist,net=cnn,net=2nn"],
+    "--net": ["", "two words", "a,b"],
+    "--split": ["", "iid,net=cnn"],
+    "--data": ["nowhere"],
+    "--algorithm": ["fedagv", "nowhere:RULE", "tests.support:Pull", ":", ""],
+    "--set": ["mu", "mu=", "mu=much", "=1"],
+    "--aggregator": ["medain", "nowhere:function", ""],
+    "--trim": ["0.5", "-0.1", "nan", "some"],
+    "--compression": ["bf17", "topk:2", "bf16:1", "nowhere:short"],
+    "--rounds": ["0", "ten", "1e3"],
+    "--fraction": ["0", "1.01", "half", "nan"],
+    "--cohort": ["0", "half", "-1"],
+    "--initial-model": ["nowhere.safetensors", "taken", "taken/letter.txt"],
+    "--reconnect-after": ["-1", "inf", "soon", "1e9"],
+    "--min-updates": ["0", "-5", "all"],
+    "--select": ["randon", "where:", "where:min-cpus=none", "connected:3", "power-of-choice:0"],
+    "--accept": ["never", ""],
+    "--verify": ["norn", "nowhere:score"],
+    "--threshold": ["best", "mad:-1", "global*x", "inf"],
+    "--num-hostile": ["-1", "one"],
+    "--weighting": ["equal", ""],
+    "--epochs": ["0", "100001", "few"],
+    "--batch-size": ["0", "big"],
+    "--learning-rate": ["0", "nan", "inf", "fast"],
+    "--seed": ["1.5", "luck"],
+    "--run-dir": ["taken"],
+    "--resume": ["nowhere", "taken"],
+    "--wait-timeout": ["0", "inf", "long"],
+    "--timeout": ["0", "inf", "1e9"],
+    "--in-flight-mb": ["0", "inf", "-1"],
+}
+"""Values that an option can't have, whatever the others are."""
+
+
+@pytest.mark.parametrize("flag", WRONG)
+def test_a_wrong_value_of_any_option_is_refused_in_one_line(cwd: Path, flag: str) -> None:
+    # Given a folder that isn't a run's
+    (cwd / "taken").mkdir()
+    (cwd / "taken" / "letter.txt").touch()
+    # When the command is given a value that makes no sense, then one line says so, and nothing is made
+    for value in WRONG[flag]:
+        beside = ["--verify", "norm"] if flag == "--threshold" else []
+        one_line(refused(flag, value, *beside))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_five_wrong_options_are_refused_in_one_line(cwd: Path, seed: int) -> None:
+    # Given a folder that isn't a run's, and five options at random, with something wrong in each
+    (cwd / "taken").mkdir()
+    (cwd / "taken" / "letter.txt").touch()
+    rng = random.Random(seed)
+    flags = rng.sample(sorted(WRONG), 5)
+    # When the command is given them, then one line says so, and nothing is made
+    one_line(refused(*(text for flag in flags for text in (flag, rng.choice(WRONG[flag])))))

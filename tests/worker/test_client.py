@@ -214,13 +214,20 @@ def test_evaluating_uses_what_the_client_holds_out(client: Client, chunks: Memor
     assert answer.update is None
 
 
-def test_set_parameters_are_kept_in_the_clients_folder(client: Client, chunks: MemoryChunks, tmp_path: Path) -> None:
+def test_set_parameters_are_kept_in_the_clients_folder(
+    client: Client, chunks: MemoryChunks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     # Given an order to keep a model
     common = evaluate_order(parameters=published(chunks)).model_dump()
-    answer = client.set_parameters(SetParametersOrder.model_validate(common))
+    with caplog.at_level(logging.INFO, "worker.client"):
+        answer = client.set_parameters(SetParametersOrder.model_validate(common))
     # When it is carried out, then the model is a file there
     assert answer.status is Status.DONE
     assert arrays.map_file(tmp_path / "model.safetensors")["point"].tolist() == [1.0, 2.0, 3.0]
+    # And its log says where it is
+    assert [record.getMessage() for record in caplog.records] == [
+        f"client anna: the model after round 1 is in {tmp_path / 'model.safetensors'}"
+    ]
 
 
 def to_disconnect(**changes: Any) -> DisconnectOrder:

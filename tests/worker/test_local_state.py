@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tasks.names import update_name
 from worker.local_state import MAX_RUNS, LocalState
@@ -76,6 +77,28 @@ def test_each_run_has_its_own_and_the_oldest_are_removed(tmp_path: Path) -> None
     assert len(left) == MAX_RUNS
     assert LocalState(tmp_path, f"run-{MAX_RUNS + 1}").load(name(1)) == state(float(MAX_RUNS + 1))
     assert LocalState(tmp_path, "run-0").load(name(1)) == {}
+
+
+def test_what_is_gone_is_told_when_there_is_something_to_keep_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a client of whose accepted update nothing is left, and an algorithm that keeps nothing
+    kept = LocalState(tmp_path, "run")
+    assert kept.load(name(1)) == {}
+    kept.save(name(2), {})
+    # When something is to be kept after all, then that it was gone is known from then on, and in the log
+    assert not kept.began_anew
+    kept.save(name(2), state(2.0))
+    assert kept.began_anew
+    assert [record.getMessage() for record in caplog.records] == [
+        f"what this client kept with its update {name(1)} is gone: it began anew"
+    ]
+    # And with nothing accepted yet, or with what was kept, nothing was gone
+    for accepted in ("", name(2)):
+        kept = LocalState(tmp_path, "run")
+        kept.load(accepted)
+        kept.save(name(3), state(3.0))
+        assert not kept.began_anew
 
 
 def test_what_is_of_another_kind_is_kept_apart(tmp_path: Path) -> None:

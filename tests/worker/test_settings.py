@@ -154,3 +154,25 @@ def test_a_data_folder_that_isnt_one_is_refused_with_its_variable(text: str) -> 
     # Given no folder, or a file, when the settings are read, then the message names the variable
     with pytest.raises(DataMissingError, match=f"CLIENT_DATA={text}: there is no such folder"):
         settings(CLIENT_DATA=text)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CLIENT_WORKLAOD", "CLIENT_WORKLOAD"),
+        ("CLIENT_ALGORITM", "CLIENT_ALGORITHM"),
+        ("CLIENT_HEARTBEAT", "CLIENT_HEARTBEAT_S"),
+        ("CLIENT_PARTS", "CLIENT_PART"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_nearest(name: str, meant: str) -> None:
+    # Given a slip in a variable's name, when the settings are read, then the message names the one that was meant
+    with pytest.raises(ConfigurationError) as caught:
+        settings(**{name: "1"})
+    assert str(caught.value).startswith(f"{name}: there is no such setting, did you mean {meant}? known are ")
+
+
+def test_variables_of_others_that_begin_alike_are_left_alone() -> None:
+    # Given what other programs of the same environment are set up by, when the settings are read, then they are read
+    others = {"CLIENT_SECRET": "s", "CLIENT_PORT": "tcp://10.0.0.1:80", "CLIENT_SERVICE_HOST": "10.0.0.1"}
+    assert settings(XDG_STATE_HOME="/s", **others) == settings(XDG_STATE_HOME="/s")

@@ -1,0 +1,87 @@
+"""The command ``python -m orchestrator.export RUN FILE``: writes a run's model where other programs can read it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from orchestrator.run_folder import RunFolder
+from orchestrator.verdict import shown_path
+from tasks import arrays
+from tasks.arrays import Arrays
+from tasks.errors import ConfigurationError, FederationError, RunFolderError
+from tasks.files import replacing
+
+FORMATS = (".safetensors", ".pt")
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--round",
+    "round_number",
+    type=click.IntRange(0),
+    metavar="N",
+    help="The round whose model is written; 0 is the initial one. Without it the newest is.",
+)
+def main(run: Path, file: Path, round_number: int | None) -> None:
+    """Write the model of the run in folder RUN to FILE, whose name ends in .safetensors or .pt.
+
+    A .pt file is a dict of tensors, for torch.load(FILE, weights_only=True). A file that is there is replaced.
+    """
+    try:
+        written = export(run, file, round_number)
+    except FederationError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    click.echo(f"the model after round {written} is in {shown_path(file)}")
+
+
+def export(run: Path, file: Path, round_number: int | None = None) -> int:
+    """Write the model that a round of a run ended with, and return the round's number.
+
+    Args:
+        run: The run's folder.
+        file: Where to write it; its suffix, one of ``FORMATS``, says how.
+        round_number: The round; 0 is the initial model, None the last round that is over.
+
+    Raises:
+        ConfigurationError: If there is no such run or round, the model is damaged, or the file can't be written.
+    """
+    if file.suffix not in FORMATS:
+        raise ConfigurationError(f"{file}: the name's end says what is written, {' or '.join(FORMATS)} are allowed")
+    folder = RunFolder(run)
+    if not (run / "config.json").is_file():
+        raise RunFolderError(f"{run} isn't the folder of a run: it has no config.json")
+    number = len(folder.history()) if round_number is None else round_number
+    folder.check_checkpoint(number)
+    model = arrays.map_file(folder.checkpoint(number))
+    try:
+        with replacing(file) as stream:
+            _write(file.suffix, model, stream)
+    except OSError as error:
+        raise ConfigurationError(f"{file} can't be written: {error}") from None
+    return number
+
+
+def _write(suffix: str, model: Arrays, stream: BinaryIO) -> None:
+    if suffix == ".pt":
+        _write_tensors(model, stream)
+    else:
+        stream.writelines(arrays.encode(model))
+
+
+def _write_tensors(model: Arrays, stream: BinaryIO) -> None:
+    try:
+        import torch  # noqa: PLC0415  # takes a second, and most of what is here does without
+    except ImportError:
+        raise ConfigurationError("a .pt file needs PyTorch, which isn't installed: write a .safetensors file") from None
+    torch.save({name: torch.from_numpy(values) for name, values in arrays.copied(model).items()}, stream)
+
+
+if __name__ == "__main__":
+    main()

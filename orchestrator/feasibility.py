@@ -1,0 +1,80 @@
+"""What is known of a new run before anything starts, and can't be: it is refused rather than found out in its rounds.
+
+A run that was begun isn't checked again, so that the folders of earlier versions can be taken up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from orchestrator.aggregators import AGGREGATORS, num_needed
+from orchestrator.config import PEERS, RunConfig
+from tasks.errors import ConfigurationError
+from verification import SCORERS
+from verification.thresholds import load_threshold
+
+
+def check_feasible(config: RunConfig, given: Collection[str]) -> None:
+    """Check that options go together, and that a round can have the updates that it needs.
+
+    Args:
+        config: The run's configuration.
+        given: Names of the options that the user gave: one that does nothing is refused only if it was.
+
+    Raises:
+        ConfigurationError: If not; the message names the options.
+    """
+    if {"cohort", "fraction"} <= set(given):
+        raise ConfigurationError("--cohort and --fraction both say how many clients a round takes: give one")
+    if config.cohort is not None and config.cohort > config.num_clients:
+        raise ConfigurationError(
+            f"--cohort {config.cohort}: the run starts with {config.num_clients} clients (--clients), "
+            "no more than that are allowed"
+        )
+    if config.threshold and not config.verify:
+        raise ConfigurationError("--threshold is for scorers, and there is none: name one with --verify")
+    if "trim" in given and config.aggregator in AGGREGATORS and config.aggregator != "trimmed_mean":
+        raise ConfigurationError(f"--trim is for --aggregator trimmed_mean: {config.aggregator} cuts nothing off")
+    if config.num_hostile and not _uses_num_hostile(config):
+        raise ConfigurationError(
+            f"--num-hostile {config.num_hostile}: nothing goes by it with --aggregator {config.aggregator} and "
+            f"--verify {','.join(config.verify) or 'none'}: name another aggregator, the scorer krum or "
+            "--threshold best:n-f"
+        )
+    if config.min_updates > config.num_clients:
+        raise ConfigurationError(
+            f"--min-updates {config.min_updates}: the run starts with {config.num_clients} clients (--clients), "
+            "no more updates than that are allowed"
+        )
+    _check_needs(config)
+
+
+def _uses_num_hostile(config: RunConfig) -> bool:
+    """Say whether an aggregator, a scorer or a threshold goes by how many may be hostile; the user's own may."""
+    if config.aggregator != "mean" or config.mix:
+        return True
+    return any(
+        scorer not in {*SCORERS, PEERS} - {"krum"} or load_threshold(threshold).needs_num_hostile
+        for scorer, threshold in config.scorers()
+    )
+
+
+def _check_needs(config: RunConfig) -> None:
+    """Refuse an aggregator or a scorer that a round of the clients that are waited for has too few updates for."""
+    size = config.cohort_of(config.num_clients)
+    by = "--cohort" if config.cohort else "--fraction"
+    hostile = config.num_hostile
+    needs = {f"--aggregator {config.aggregator}": num_needed(config.aggregator, hostile)}
+    if config.mix[:1] == ("nnm",):
+        needs["--mix nnm"] = num_needed("nnm", hostile)
+    for scorer, threshold in config.scorers():
+        if scorer == "krum":
+            needs["--verify krum"] = 2 * hostile + 3
+        if load_threshold(threshold).needs_num_hostile:
+            needs[f"--threshold {threshold} of {scorer}"] = hostile + 1
+    for what, needed in needs.items():
+        if size < needed:
+            raise ConfigurationError(
+                f"{what} needs {needed} updates (--num-hostile {hostile}), and a round takes {size} of "
+                f"{config.num_clients} clients (--clients, {by})"
+            )

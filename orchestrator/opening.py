@@ -1,0 +1,181 @@
+"""Opening a run: a new one, of options that are checked before anything is made, or one that was begun."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import ValidationError
+
+from algorithms import check_weighting, load_algorithm, settings_of
+from compressors import load_compressor
+from orchestrator.aggregators import AGGREGATORS
+from orchestrator.config import PEERS, RunConfig
+from orchestrator.feasibility import check_feasible
+from orchestrator.mixers import load_mixer
+from orchestrator.run_folder import RunFolder
+from orchestrator.selectors import load_selector
+from orchestrator.verdict import shown_path
+from tasks import arrays, federation
+from tasks import broker as brokers
+from tasks.errors import ArraysError, ConfigurationError, DataMissingError
+from tasks.loading import check_spec
+from tasks.messages import TrainOptions
+from tasks.spec import WorkloadSpec
+from tasks.workload import BUILT_IN
+from verification import SCORERS
+
+RUNS = Path("runs")
+"""Where runs are whose folder isn't named."""
+WITH_RESUME = ("resume", "broker", "rounds")
+"""Options that a run that was begun may be taken up again with; its own settings hold for all else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A run that nobody else is at work on as long as ``lock`` is open."""
+
+    config: RunConfig
+    folder: RunFolder
+    lock: IO[str]
+
+
+def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
+    """Check the options and make the folder of a new run.
+
+    Args:
+        options: All options of the command, by name.
+        given: Names of those that the user gave.
+
+    Raises:
+        ConfigurationError: If an option is wrong, or two don't go together; no folder is made then.
+    """
+    workload = _workload(options)
+    _check_names(options, workload)
+    run_id = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    config = _config(run_id, {**options, "workload": str(workload)})
+    check_feasible(config, given)
+    _check_broker(options["broker"], run_id)
+    path: Path = options["run_dir"] or RUNS / run_id
+    folder = RunFolder.create(path.absolute(), config)
+    return Opened(config, folder, folder.lock())
+
+
+def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
+    """Open the folder of a run that was begun; its own settings hold, but for how many rounds it has.
+
+    Args:
+        options: All options of the command, by name.
+        given: Names of those that the user gave, none but ``WITH_RESUME``.
+
+    Raises:
+        ConfigurationError: If it is no run, is damaged, or can't go on like this.
+    """
+    folder = RunFolder.open(options["resume"].absolute())
+    num_closed = len(folder.history())  # a damaged one is told of before anything starts
+    config = folder.config()
+    if config.local != (options["broker"] is None):
+        had, needed = ("none", "leave --broker out") if config.local else ("a broker", "name it with --broker URL")
+        raise ConfigurationError(f"the run in {shown_path(folder.path)} was begun with {had}: {needed}")
+    rounds = options["rounds"] if "rounds" in given else config.rounds
+    if rounds < num_closed:
+        raise ConfigurationError(
+            f"--rounds {rounds}: {num_closed} rounds of the run in {shown_path(folder.path)} are over, "
+            f"at least {num_closed} are allowed"
+        )
+    folder.check_checkpoint()
+    _check_broker(options["broker"], config.run_id)
+    lock = folder.lock()
+    if rounds == config.rounds:
+        return Opened(config, folder, lock)
+    config = config.model_copy(update={"rounds": rounds})
+    return Opened(config, folder, folder.replace_config(config, lock))
+
+
+def discard(folder: RunFolder) -> None:
+    """Remove the folder of a run that was refused before its first round, and that of all runs if it was the only."""
+    shutil.rmtree(folder.path, ignore_errors=True)
+    if folder.path.parent == RUNS.absolute():
+        with suppress(OSError):
+            folder.path.parent.rmdir()
+
+
+def _workload(options: Mapping[str, Any]) -> WorkloadSpec:
+    """Return the workload's spec, with the parameters that have flags of their own."""
+    spec = WorkloadSpec.parse(options["workload"])
+    for key in ("net", "split"):
+        if options[key] is not None:
+            spec = spec.with_parameter(key, options[key])
+    return spec
+
+
+def _check_names(options: Mapping[str, Any], workload: WorkloadSpec) -> None:
+    """Check that all that is named is there, without importing what takes long."""
+    check_spec("workload", workload.name, BUILT_IN)
+    algorithm = load_algorithm(options["algorithm"])
+    settings_of(algorithm, options["settings"])
+    check_weighting(algorithm, options["weighting"])
+    load_compressor(options["compression"])
+    check_spec("aggregator", options["aggregator"], AGGREGATORS)
+    for mixer in options["mix"]:
+        load_mixer(mixer)
+    load_selector(options["select"])
+    for scorer in options["verify"]:
+        check_spec("scorer", scorer, {**SCORERS, PEERS: PEERS})
+
+
+def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
+    try:
+        return RunConfig(
+            run_id=run_id,
+            local=options["broker"] is None,
+            data=_data_folder(options["data"]),
+            initial_model=_model_file(options["initial_model"]),
+            options=TrainOptions(
+                epochs=options["epochs"], batch_size=options["batch_size"], learning_rate=options["learning_rate"]
+            ),
+            **{name: options[name] for name in _SAME_NAME},
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        flag = "".join(f"--{str(name).removesuffix('_s').replace('_', '-')}: " for name in first["loc"][-1:])
+        raise ConfigurationError(f"{flag}{first['msg'].removeprefix('Value error, ')}") from None
+
+
+_OTHERWISE = {"run_id", "local", "data", "initial_model", "options", "max_failed_rounds"}
+_SAME_NAME = tuple(name for name in RunConfig.model_fields if name not in _OTHERWISE)
+
+
+def _check_broker(url: str | None, run_id: str) -> None:
+    """Check that there is a broker at ``url``, if one is named, with no other run on it."""
+    if url is None:
+        return
+    brokers.check_url(url)
+    brokers.check_reachable(url)
+    with brokers.connect(url) as client:
+        federation.check_free(client, run_id)
+
+
+def _data_folder(folder: Path | None) -> str | None:
+    if folder is None:
+        return None
+    if not folder.is_dir():
+        raise DataMissingError(f"--data {folder}: there is no such folder")
+    return str(folder.absolute())
+
+
+def _model_file(file: Path | None) -> str | None:
+    """Return where the model to start from is, if it can be read; whether it is one of the workload is seen later."""
+    if file is None:
+        return None
+    try:
+        arrays.map_file(file)
+    except (OSError, ArraysError) as error:
+        raise ConfigurationError(f"--initial-model {file}: {error}") from None
+    return str(file.absolute())
