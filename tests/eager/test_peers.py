@@ -10,6 +10,7 @@ import pytest
 from benchmarks.simulation import Participant, simulate
 from orchestrator.run_folder import RunFolder
 from tasks.arrays import Arrays
+from tasks.errors import RunFailedError
 from tasks.messages import Status
 from tasks.workload import Evaluation, Part
 from tests.support import Pull, run_config
@@ -46,8 +47,10 @@ def test_without_an_accuracy_nothing_is_scored_and_the_log_has_each_verifier_s_r
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a workload that gives none, when clients are to score each other's updates
-    [record] = run(tmp_path, WithoutAccuracy).history()
+    with pytest.raises(RunFailedError, match="none of the run's rounds could be closed"):
+        run(tmp_path, WithoutAccuracy)
     # Then no update is taken
+    [record] = RunFolder.open(tmp_path / "run").history()
     assert record.status == "failed"
     assert {answer.reason for answer in record.answers.values()} == {"peers: nobody scored it"}
     # And the log has the reason
