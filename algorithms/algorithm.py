@@ -167,6 +167,8 @@ class Algorithm:
             ``surveyed`` names. Their aggregate, weighed as updates are, goes out with the orders to train, in
             ``LocalTask.broadcast``. None: there is no such exchange.
         surveyed: Names of these sets.
+        keeps: Names of all sets of its state, for those whose meaning has changed: a run that an earlier version began,
+            with others, isn't gone on with.
         weighs_steps: Whether ``weigh`` normalises by the steps that were done, so that nothing else must.
         needs: What ``local`` calls of the workload beside ``train`` and ``evaluate``: ``train_along``, ``gradients``.
             A workload without them is refused before the run begins rather than at each client.
@@ -182,5 +184,6 @@ class Algorithm:
     broadcast: tuple[str, ...] = ()
     survey: Callable[[LocalTask], State] | None = None
     surveyed: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
     weighs_steps: bool = False
     needs: tuple[str, ...] = ()

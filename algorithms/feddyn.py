@@ -56,5 +56,6 @@ FEDDYN = Algorithm(
     step=step,
     settings={"alpha": 0.1},
     positive=("alpha",),
+    keeps=("sum_h",),
     needs=("train_along",),
 )

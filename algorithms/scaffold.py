@@ -74,5 +74,6 @@ SCAFFOLD = Algorithm(
     settings={"server_learning_rate": 1.0},
     sent=("c",),
     broadcast=("sum_c",),
+    keeps=("sum_c",),
     needs=("train_along",),
 )

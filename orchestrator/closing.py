@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from algorithms import State, check_workload, load_algorithm
+from algorithms import Algorithm, State, check_workload, load_algorithm
 from compressors import Compressor, load_compressor
 from compressors.updates import packed_spec
 from orchestrator import judging
@@ -39,9 +39,16 @@ from tasks.digests import digest_of_file
 from tasks.errors import ArraysError, ConfigurationError, FederationError
 from tasks.messages import SurveyOrder
 from tasks.seeds import derive_seed
-from tasks.user_code import check_arrays, checked_evaluation, user_code
+from tasks.user_code import UserCodeError, check_arrays, checked_evaluation, user_code
 from tasks.workload import Workload, load_workload
-from verification.checks import UpdateRejectedError, check_update, is_finite, too_large_whole
+from verification.checks import (
+    LARGEST_OF_MODEL,
+    UpdateRejectedError,
+    check_update,
+    is_finite,
+    too_large_whole,
+    within_whole,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -61,18 +68,39 @@ def initialise(folder: RunFolder) -> Evaluated:
     for mixer in config.mix:
         load_mixer(mixer)
     workload = _workload(config.workload)
-    check_workload(load_algorithm(config.algorithm), workload)
+    algorithm = load_algorithm(config.algorithm)
+    check_workload(algorithm, workload)
+    _check_state(folder, algorithm)
     holdout = _holdout(config.workload, config.data)
     _check_root_data(config, holdout)
     _check_scorers(config, holdout)
     path = folder.checkpoint(0)
     model = arrays.map_file(path) if path.exists() else _initial_parameters(config, workload)
-    folder.save_buffers(workload.buffer_names())
+    with user_code("buffer_names()"):
+        folder.save_buffers(workload.buffer_names())
     if compressor := load_compressor(config.compression):
         _check_compressor(compressor, config.compression, model)
     if not path.exists():
         arrays.write_file(path, model)
     return _evaluated(workload, holdout, arrays.map_file(path))
+
+
+def _check_state(folder: RunFolder, algorithm: Algorithm) -> None:
+    """Check that the state a run goes on with is what its algorithm keeps, where that has once been something else.
+
+    Raises:
+        ConfigurationError: If it isn't.
+    """
+    path = folder.state(len(folder.history()))
+    if not algorithm.keeps or not path.exists():
+        return
+    found = sorted(sets.split(arrays.map_file(path))[1])
+    if found != sorted(algorithm.keeps):
+        raise ConfigurationError(
+            f"an earlier version of {algorithm.name} began the run in {folder.path}: it kept {', '.join(found)}, and "
+            f"{', '.join(algorithm.keeps)} is needed: begin anew, with --initial-model {folder.checkpoint(0).parent} "
+            "and a model's name if it is to go on from there"
+        )
 
 
 def _initial_parameters(config: RunConfig, workload: Workload) -> Arrays:
@@ -83,7 +111,7 @@ def _initial_parameters(config: RunConfig, workload: Workload) -> Arrays:
     sets.check_names(parameters)
     if config.initial_model is not None:
         parameters = _model_in(Path(config.initial_model), arrays.spec_of(parameters))
-    if wrong := too_large_whole(parameters):
+    if wrong := too_large_whole(parameters, LARGEST_OF_MODEL):
         raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
     return parameters
 
@@ -178,11 +206,13 @@ def close_round(
             opened=folder.open_round(),
             train_root=root_training(folder, round_number, workload, holdout),
         )
-    except AggregationError as error:
+    except (AggregationError, UserCodeError) as error:
+        logger.exception("round %d can't be aggregated", round_number)
         return _failed(folder, round_number, answers, str(error))
     except (ValueError, ArithmeticError) as error:  # numbers that clients sent, and that nothing can be made of
         logger.exception("round %d can't be aggregated", round_number)
         return _failed(folder, round_number, answers, f"its updates can't be aggregated: {error}")
+    parameters = within_whole(parameters)
     if not all(is_finite(values) for values in sets.join(parameters, state).values()):
         return _failed(folder, round_number, answers, "its updates aggregate to values that are NaN or infinite")
     state_digest = _write_state(folder.state(round_number), state)

@@ -74,7 +74,7 @@ class InOrder:
 
     def _among(self, group: int) -> dict[str, SlotRecord] | None:
         """Return the records by which a group is judged; None if one of them isn't there yet."""
-        begin, end = group * AT_ONCE, (group + 1) * AT_ONCE
+        begin, end = group * AT_ONCE, max(group + 1, 2) * AT_ONCE  # the first eight alone would be few to judge by
         while True:
             if end > len(self._order) and not self._is_over:
                 return None
@@ -100,5 +100,7 @@ class InOrder:
 
 
 def _judged(records: Mapping[str, SlotRecord], own_length: OwnLength) -> dict[str, str]:
-    accepted = {client_id: record.lengths for client_id, record in records.items() if record.is_accepted}
-    return out_of_proportion(accepted, own_length)
+    accepted = {client_id: record for client_id, record in records.items() if record.is_accepted}
+    lengths = {client_id: record.lengths for client_id, record in accepted.items()}
+    steps = {client_id: record.num_steps for client_id, record in accepted.items()}
+    return out_of_proportion(lengths, steps, own_length)

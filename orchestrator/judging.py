@@ -147,7 +147,7 @@ def _scores(
     rest = [candidate for candidate in candidates if candidate.client_id not in scores]
     if rest:
         scores |= checked_scores(function(rest, context), rest)
-    global_score = score_of_global(function, context) if threshold.needs_global else None
+    global_score = score_of_global(function, _context(case)) if threshold.needs_global else None
     return scores, dict.fromkeys(scores, ORCHESTRATOR), global_score
 
 
@@ -161,17 +161,17 @@ def _unscored(record: SlotRecord, scorer: str, error: Exception) -> SlotRecord:
 
 def _context(case: Case) -> ScoringContext:
     config, workload, holdout = case.config, case.workload, case.holdout
-    model = arrays.map_file(case.folder.checkpoint(case.round_number - 1))
+    path = case.folder.checkpoint(case.round_number - 1)
 
     def evaluate(parameters: arrays.Arrays) -> float:
         evaluation = workload.evaluate(arrays.copied(parameters), holdout)
         # Asked of the global model too: no client's parameters are to stop the scoring of the others.
-        if evaluation.accuracy is None and workload.evaluate(arrays.copied(model), holdout).accuracy is None:
+        if evaluation.accuracy is None and workload.evaluate(arrays.map_file(path), holdout).accuracy is None:
             raise ScoringError(f"a score needs an accuracy from 0 to 1, and workload {config.workload!r} gives none")
         return evaluation.share_right
 
     return ScoringContext(
-        global_parameters=model,
+        global_parameters=arrays.map_file(path),
         evaluate=None if holdout is None else evaluate,
         train_root=root_training(case.folder, case.round_number, workload, holdout),
         num_hostile=config.num_hostile,

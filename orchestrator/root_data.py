@@ -9,7 +9,9 @@ from orchestrator.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.seeds import derive_seed
+from tasks.user_code import UserCodeError, checked_result, user_code
 from tasks.workload import TimeBudget, Workload
+from verification.checks import UpdateRejectedError, check_update
 
 
 def root_training(
@@ -17,7 +19,8 @@ def root_training(
 ) -> Callable[[], Arrays] | None:
     """Return what trains the model that a round started from on the held-out data, as a client would.
 
-    It trains anew at each call, to the same parameters. None if there is no such data.
+    It trains anew at each call, to the same parameters. None if there is no such data. It raises UserCodeError if the
+    workload does, or returns something else than parameters of this model that are finite.
     """
     if holdout is None:
         return None
@@ -27,6 +30,12 @@ def root_training(
     def train_root() -> Arrays:
         budget = TimeBudget(config.timeout_s)
         model = arrays.map_file(folder.checkpoint(round_number - 1))  # memory of its own: it is users' code that trains
-        return workload.train(model, holdout, config.options, seed=seed, budget=budget).parameters
+        with user_code("train() on the held-out data"):
+            result = checked_result(workload.train(model, holdout, config.options, seed=seed, budget=budget))
+        try:
+            check_update(result.parameters, arrays.spec_of(model))
+        except UpdateRejectedError as error:
+            raise UserCodeError(f"train() on the held-out data: {error}") from None
+        return result.parameters
 
     return train_root

@@ -68,7 +68,9 @@ def next_model(
             WeightedUpdate(update_of(client_id), weight)
             for client_id, weight in zip(accepted, weights.weights, strict=True)
         ]
-        context = AggregatorContext(model, config.num_hostile or None, config.trim, buffers, train_root)
+        # A map of its own: aggregators and mixers may be users' code, and the model is read again below.
+        origin = arrays.map_file(folder.checkpoint(round_number - 1))
+        context = AggregatorContext(origin, config.num_hostile or None, config.trim, buffers, train_root)
         mixed = _mixed(folder, round_number, weighted, context)
         aggregate, sent = sets.split(load_aggregator(config.aggregator)(*mixed))
     parameters, state = algorithm.step(

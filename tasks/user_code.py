@@ -92,7 +92,7 @@ def checked_result(result: object) -> TrainResult:
 
 
 def checked_evaluation(evaluation: object) -> Evaluation:
-    """Return what ``evaluate()`` returned.
+    """Return what ``evaluate()`` returned, its numbers as Python's own.
 
     Raises:
         UserCodeError: If it isn't what it has to be.
@@ -101,7 +101,12 @@ def checked_evaluation(evaluation: object) -> Evaluation:
         raise UserCodeError(
             f"evaluate() returned {type(evaluation).__name__}: an Evaluation(loss, accuracy, num_examples) is needed"
         )
-    return evaluation
+    accuracy = evaluation.accuracy
+    return Evaluation(
+        loss=_number(evaluation.loss, "evaluate() returned loss"),
+        accuracy=None if accuracy is None else _number(accuracy, "evaluate() returned accuracy"),
+        num_examples=_count(evaluation.num_examples, "evaluate() returned num_examples"),
+    )
 
 
 def check_arrays(arrays: object, what: str) -> None:
@@ -122,6 +127,18 @@ def check_arrays(arrays: object, what: str) -> None:
             raise UserCodeError(f"{what} with the name {name!r}, which is {type(name).__name__}: {needed}")
         if not isinstance(values, np.ndarray | np.generic):
             raise UserCodeError(f"{what} of which {name!r} is {type(values).__name__}: {needed}")
+
+
+def check_sets(sets: object, what: str) -> None:
+    """Check that users' code returned named sets of named arrays; see :func:`check_arrays`.
+
+    Raises:
+        UserCodeError: If it returned something else.
+    """
+    if not isinstance(sets, Mapping):
+        raise UserCodeError(f"{what} that are {type(sets).__name__}: a dict of dicts of NumPy arrays is needed")
+    for kind, arrays in sets.items():
+        check_arrays(arrays, f"{what} of which {kind!r} has arrays")
 
 
 def _number(value: object, what: str) -> float:

@@ -16,6 +16,8 @@ from verification.proportion import PARAMETERS, in_short, part_of
 _BLOCK = 2**18
 LARGEST_WHOLE = 2**53
 """Means are taken in float64, which holds every whole number up to this, and beyond it one of two at the most."""
+LARGEST_OF_MODEL = 2**52
+"""A model's own are half as large at the most: so nobody's counter is too large who goes on counting from there."""
 _CACHED = 2**17
 """Elements whose changes are taken at a time: they stay in a core's cache until they are summed."""
 _ROW = 2**13
@@ -90,14 +92,28 @@ def measure_update(update: Arrays, spec: Spec, model: Arrays, buffers: Collectio
     return in_short(squares)
 
 
-def too_large_whole(arrays: Arrays) -> str:
+def too_large_whole(arrays: Arrays, most: int = LARGEST_WHOLE) -> str:
     """Say which array has a whole number that is too large for a mean; empty if none has."""
     for name, values in arrays.items():
-        is_long = values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size
-        found = max(int(values.max()), -int(values.min())) if is_long else 0
-        if found > LARGEST_WHOLE:
-            return f"array {name!r} has a whole number of size {found}: up to {LARGEST_WHOLE} (2**53) is allowed"
+        found = max(int(values.max()), -int(values.min())) if _is_long(values) and values.size else 0
+        if found > most:
+            power = most.bit_length() - 1
+            return f"array {name!r} has a whole number of size {found}: up to {most} (2**{power}) is allowed"
     return ""
+
+
+def within_whole(arrays: Arrays) -> dict[str, Array]:
+    """Return arrays whose whole numbers are no larger than those of a model may be: what is larger becomes as large."""
+    return {name: _clipped(values) if _is_long(values) else values for name, values in arrays.items()}
+
+
+def _clipped(values: Array) -> Array:
+    least = 0 if values.dtype.kind == "u" else -LARGEST_OF_MODEL
+    return np.asarray(np.clip(values, values.dtype.type(least), values.dtype.type(LARGEST_OF_MODEL)))
+
+
+def _is_long(values: Array) -> bool:
+    return values.dtype.kind in "iu" and values.dtype.itemsize == 8
 
 
 def own_length(part: str, model: Arrays, buffers: Collection[str]) -> float:

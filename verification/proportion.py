@@ -26,6 +26,8 @@ as one of a single step at usual learning rates, as steps turn and grow shorter 
 0.001, where all stay within the model's own length. Nonsense differs by powers of ten.
 """
 
+MOST_TIMES_STEPS = 100.0
+"""How many times the median's steps are believed: they are a client's own word, which nonsense may come with."""
 MOST_TIMES_OWN = 10.0
 """How many times as long as the model itself a change may be in any case.
 
@@ -56,15 +58,19 @@ def described(part: str, length: float) -> str:
     return f"its change of the {part} has length {length:.3g}"
 
 
-def out_of_proportion(lengths_of: Mapping[str, Lengths], own_length: OwnLength) -> dict[str, str]:
+def out_of_proportion(
+    lengths_of: Mapping[str, Lengths], steps_of: Mapping[str, int], own_length: OwnLength
+) -> dict[str, str]:
     """Return whose updates are out of all proportion, and why.
 
     One is if a part of it is longer than ``MOST_TIMES_MEDIAN`` times the median of all updates', and longer than
     ``MOST_TIMES_OWN`` times the model itself: so a client that trained is not dropped because most others have not
-    moved. That finds nonsense as long as fewer than half send it. Among fewer than ``LEAST_TO_COMPARE`` nobody is.
+    moved. One that did more steps than the median may be as many times as long again, ``MOST_TIMES_STEPS`` times at the
+    most. That finds nonsense as long as fewer than half send it. Among fewer than ``LEAST_TO_COMPARE`` nobody is.
 
     Args:
         lengths_of: Client id -> the lengths of its update's parts.
+        steps_of: Client id -> the steps that it says it did; 0 where there are none to count.
         own_length: From a part to the length of the model itself; asked only for a part that is that long.
     """
     reasons: dict[str, str] = {}
@@ -75,12 +81,19 @@ def out_of_proportion(lengths_of: Mapping[str, Lengths], own_length: OwnLength) 
         most = MOST_TIMES_MEDIAN * middle
         if max(each.values()) <= most:
             continue
-        most = max(most, MOST_TIMES_OWN * own_length(part))
-        told = f"the median of all is {middle:.3g}: at most {most:.3g} is allowed"
+        floor = MOST_TIMES_OWN * own_length(part)
         for client_id, length in each.items():
-            if length > most > 0:
+            allowed = max(most * _times_steps(steps_of, client_id), floor)
+            if length > allowed > 0:
+                told = f"the median of all is {middle:.3g}: at most {allowed:.3g} is allowed"
                 reasons.setdefault(client_id, f"{described(part, length)}, {told}")
     return reasons
+
+
+def _times_steps(steps_of: Mapping[str, int], client_id: str) -> float:
+    """Return how many times the median's steps a client did, from 1 to ``MOST_TIMES_STEPS``."""
+    middle = max(1.0, float(median(steps_of.values())))
+    return min(max(1.0, steps_of[client_id] / middle), MOST_TIMES_STEPS)
 
 
 def by_part(lengths_of: Mapping[str, Lengths]) -> dict[str, dict[str, float]]:

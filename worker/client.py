@@ -29,7 +29,7 @@ from tasks.messages import (
 )
 from tasks.names import update_name
 from tasks.turns import Turns
-from tasks.user_code import SEE_LOG, UserCodeError, checked_evaluation, user_code
+from tasks.user_code import SEE_LOG, UserCodeError, check_sets, checked_evaluation, user_code
 from tasks.workload import ClientData, Evaluation, TimeBudget, TrainResult, Workload
 from worker.compressing import Packing
 from worker.keeping import keep
@@ -120,7 +120,10 @@ class Client:
         pieces = list(arrays.encode(packed.arrays))
         update = describe(order.update_blob, pieces)
         name, arrived = update_name(order.round_number, update.digest), sets.split(packed.beside)[1]
-        local_state.save(name, local.state(arrived))
+        with user_code(f"the state of {order.algorithm}"):
+            kept = local.state(arrived)
+        check_sets(kept, f"the state of {order.algorithm} is in sets")
+        local_state.save(name, kept)
         packing.keep(update_name(order.round_number, update.digest), packed)
         answer = self._answer(
             order,

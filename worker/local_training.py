@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from algorithms import ALGORITHMS, Algorithm, LocalResult, LocalTask, load_algorithm
+from tasks.arrays import copied
 from tasks.errors import ConfigurationError
 from tasks.messages import UpdateOrder
 from tasks.sets import Sets
-from tasks.user_code import checked_evaluation, checked_result, user_code
+from tasks.user_code import UserCodeError, check_sets, checked_evaluation, checked_result, user_code
 from tasks.workload import Direction, Gradients, TimeBudget, TrainResult, Workload, can_train_along
 from worker.shared_models import Fetched
 
@@ -50,7 +51,16 @@ def train_locally(
     """
     algorithm = find_algorithm(order.algorithm, allowed)
     with user_code(f"the client's part of {order.algorithm}"):
-        return algorithm.local(_task(workload, data, order, received, budget))
+        result: object = algorithm.local(_task(workload, data, order, received, budget))
+    if not isinstance(result, LocalResult):
+        raise UserCodeError(f"local() of {order.algorithm} returned {type(result).__name__}: a LocalResult is needed")
+    if not callable(result.state):
+        raise UserCodeError(
+            f"local() of {order.algorithm} returned a state that is {type(result.state).__name__}: "
+            "a function is needed, from what arrives of the sets that are sent to what the client keeps"
+        )
+    check_sets(result.sent, f"local() of {order.algorithm} returned sets")
+    return result
 
 
 def survey_locally(
@@ -67,12 +77,14 @@ def survey_locally(
     if survey is None:
         raise ConfigurationError(f"algorithm {order.algorithm!r} has no exchange before training")
     with user_code(f"the client's part of {order.algorithm}"):
-        return survey(_task(workload, data, order, received, budget))
+        found = survey(_task(workload, data, order, received, budget))
+    check_sets(found, f"survey() of {order.algorithm} returned sets")
+    return found
 
 
 def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget) -> LocalTask:
     """Return what an algorithm's client's part works with."""
-    own = received.model.own
+    own, is_ours = received.model.own, order.algorithm in ALGORITHMS
 
     def train(direction: Direction | None) -> TrainResult:
         if direction is None:
@@ -97,8 +109,9 @@ def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received,
             return checked_evaluation(workload.evaluate(own(), data)).loss
 
     return LocalTask(
-        parameters=received.model.arrays,
-        broadcast=received.broadcast,
+        # An algorithm of the user's own may write to what it is given: others read it too.
+        parameters=received.model.arrays if is_ours else own(),
+        broadcast=received.broadcast if is_ours else {kind: copied(each) for kind, each in received.broadcast.items()},
         state=received.state,
         options=order.options,
         settings=order.settings,

@@ -11,6 +11,7 @@ from blake3 import blake3
 import tests.support
 from algorithms import Algorithm, ServerRound, State
 from orchestrator import closing
+from orchestrator.aggregators import AggregatorContext
 from orchestrator.closing import close_round, initialise
 from orchestrator.records import Evaluated, FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder
@@ -22,8 +23,8 @@ from tasks.errors import ConfigurationError, DataMissingError, LoadError, Unknow
 from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed, generator
 from tasks.user_code import UserCodeError
-from tasks.workload import Evaluation, TimeBudget
-from tests.support import HalfPrecision, Pull, points, publish_update, run_config, train_order, trained
+from tasks.workload import Evaluation, TimeBudget, TrainResult
+from tests.support import HalfPrecision, Pull, added_in_place, points, publish_update, run_config, train_order, trained
 
 
 @pytest.fixture(autouse=True)
@@ -386,6 +387,90 @@ def test_an_aggregator_that_compares_updates_isnt_for_an_algorithm_that_asks_for
     folder = RunFolder.create(tmp_path / "run", run_config(aggregator="fltrust", algorithm="mime", workload="digits"))
     with pytest.raises(ConfigurationError, match=r"fltrust compares what clients send.*--algorithm mime asks them"):
         initialise(folder)
+
+
+@pytest.mark.parametrize(("algorithm", "former"), [("scaffold", "c"), ("feddyn", "h")])
+def test_a_run_whose_state_an_earlier_version_made_is_refused(tmp_path: Path, algorithm: str, former: str) -> None:
+    # Given a run whose state is a mean, by the name that it had then
+    folder = folder_in(tmp_path, algorithm=algorithm, workload="digits")
+    arrays.write_file(folder.state(0), {f"@{former}/point": np.zeros(3, np.float32)})
+    # When it is to go on, then it is refused
+    with pytest.raises(ConfigurationError, match=f"an earlier version of {algorithm} began the run"):
+        initialise(folder)
+
+
+def test_whole_numbers_grow_no_larger_than_honest_clients_may_count_on_from(tmp_path: Path) -> None:
+    # Given a client that sends the largest number that is allowed
+    folder = folder_in(tmp_path)
+    update = {"point": np.zeros(3, np.float32), "steps": np.array(2**53)}
+    chunks, order = MemoryChunks(), train_order("anna")
+    liar = take_in(folder, chunks, 1, trained(order, publish_update(chunks, order, update)))
+    assert liar.record.status is Status.TRAINED
+    # When the round is closed, then the model has half as much, and who counts on from there is taken in
+    assert close_round(folder, 1, [liar]).status == "closed"
+    steps = arrays.map_file(folder.checkpoint(1))["steps"]
+    assert steps == 2**52
+    order = train_order("bert", 2)
+    update = {"point": np.zeros(3, np.float32), "steps": np.asarray(steps + 10**6)}
+    assert (
+        take_in(folder, chunks, 2, trained(order, publish_update(chunks, order, update))).record.status
+        is Status.TRAINED
+    )
+
+
+class BadRoot(Pull):
+    """Trains as it is told to, at the orchestrator."""
+
+    act: Any = None
+
+    def train(self, *_: Any, **__: Any) -> Any:
+        return type(self).act()
+
+
+def raise_at_root() -> None:
+    raise RuntimeError("root boom")
+
+
+@pytest.mark.parametrize(
+    ("act", "reason"),
+    [
+        (raise_at_root, r"^train\(\) on the held-out data: RuntimeError: root boom \(test_closing\.py, line"),
+        (lambda: None, r"^train\(\) returned NoneType: a TrainResult"),
+        (
+            lambda: TrainResult({"point": np.zeros(7, np.float32), "steps": np.array(0)}, 1, 1, 1.0),
+            r"is F32 \(7,\), the mod",
+        ),
+        (
+            lambda: TrainResult({"point": np.full(3, np.nan, np.float32), "steps": np.array(0)}, 1, 1, 1.0),
+            "array 'point' has values that are NaN",
+        ),
+    ],
+)
+def test_what_goes_wrong_with_training_at_the_orchestrator_fails_the_round_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Any, reason: str
+) -> None:
+    # Given an aggregator that trains on the held-out data, and a workload that does something else there
+    monkeypatch.setattr(BadRoot, "act", staticmethod(act))
+    folder = folder_in(tmp_path, aggregator="fltrust", workload=f"{__name__}:BadRoot")
+    # When a round is closed, then it failed, for that
+    closed = close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    assert closed.status == "failed"
+    assert re.search(reason, closed.reason), closed.reason
+
+
+def scribble(updates: Any, context: AggregatorContext) -> dict[str, Any]:
+    """Write to the model that the round started from, and return the first update."""
+    added_in_place(context.origin["point"])
+    return dict(updates[0].parameters)
+
+
+def test_an_aggregator_that_writes_to_the_model_changes_nobody_elses(tmp_path: Path) -> None:
+    # Given FedAvgM, whose step reads the model again, behind such an aggregator
+    folder = folder_in(tmp_path, aggregator=f"{__name__}:scribble", algorithm="fedavgm")
+    # When a round is closed, then the model has moved by what the update changed
+    close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [1.0, 2.0, 3.0]
+    assert arrays.map_file(folder.state(1))["@v/point"].tolist() == [1.0, 2.0, 3.0]
 
 
 def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path) -> None:

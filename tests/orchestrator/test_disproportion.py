@@ -53,15 +53,22 @@ def test_a_part_is_compared_with_that_part_of_the_model() -> None:
     assert drop_disproportionate({**records, "d": far}, OWN)["d"].status is Status.REJECTED
 
 
-def test_a_group_of_slots_is_judged_when_all_of_it_has_come() -> None:
-    # Given sixteen slots, of which the first eight have been filled but for one, and one of the second eight
-    records = {str(number): accepted(1e30 if number == 2 else 1) for number in (*range(7), 9)}
+def test_a_group_of_slots_is_judged_when_all_of_it_has_come_the_first_with_the_second() -> None:
+    # Given 24 slots, of which the first 16 have been filled but for one, and one of the last eight
+    records = {str(number): accepted(1e30 if number == 2 else 1) for number in (*range(15), 17)}
     # Then nothing is known yet
-    assert in_order(records, 16).reasons(2) is None
-    # When the last of them comes, then the group is judged, and the other isn't
-    records["7"] = accepted(1)
-    assert in_order(records, 16).reasons(2) == in_order(records, 16).reasons(0) == {"2": REASON}
-    assert in_order(records, 16).reasons(9) is None
+    assert in_order(records, 24).reasons(2) is None
+    # When the last of them comes, then two groups are judged, and the other isn't
+    records["15"] = accepted(1)
+    assert in_order(records, 24).reasons(2) == in_order(records, 24).reasons(0) == {"2": REASON}
+    assert in_order(records, 24).reasons(9) == {}
+    assert in_order(records, 24).reasons(17) is None
+
+
+def test_a_majority_of_the_first_eight_doesnt_hide_among_them() -> None:
+    # Given 16 slots of which the first five sent nonsense, when they are judged, then all of these are found
+    records = {str(number): accepted(1e30 if number < 5 else 1) for number in range(16)}
+    assert in_order(records, 16).reasons(0) == dict.fromkeys("01234", REASON)
 
 
 def test_a_last_group_of_fewer_slots_is_judged_when_the_round_is_over() -> None:

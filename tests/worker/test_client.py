@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from algorithms import Algorithm, LocalResult, LocalTask
 from tasks import arrays, blobs
 from tasks.arrays import Arrays
 from tasks.blobs import BlobRef
@@ -28,7 +29,7 @@ from tasks.messages import (
     VerifyOrder,
 )
 from tasks.workload import ClientData, Evaluation, TrainResult, Workload
-from tests.support import PULL, Diverging, Pull, evaluate_order, survey_order, train_order
+from tests.support import PULL, Diverging, Pull, added_in_place, evaluate_order, survey_order, train_order
 from worker.client import TOO_LATE, Client, add_client, carry_out, find_client, forget_clients
 
 ASKING_FIRST = "tests.support:ASKING_FIRST"
@@ -330,6 +331,78 @@ def test_numbers_of_any_kind_are_metrics(chunks: MemoryChunks, tmp_path: Path, m
     client = client_with(Misbehaving(lambda p: TrainResult(p, 2, 1, 1.0, metrics)), chunks, tmp_path, [])
     answer = client.train(to_train(chunks))
     assert answer.metrics == ({} if metrics is None else {"f32": 0.5, "i64": 3.0, "0d": 2.0, "yes": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "expected"),
+    [
+        (Evaluation(None, 0.5, 10), "evaluate() returned loss: NoneType is no number"),  # type: ignore[arg-type]
+        (Evaluation(0.5, "good", 10), "evaluate() returned accuracy: str is no number"),  # type: ignore[arg-type]
+        (Evaluation(0.5, 0.5, 2.5), "evaluate() returned num_examples is float: a whole number is needed"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_evaluation_of_something_else_than_numbers_is_told(
+    chunks: MemoryChunks, tmp_path: Path, evaluation: Evaluation, expected: str
+) -> None:
+    # Given a workload that returns something else, when it is to evaluate, then the answer says what
+    class Odd(Pull):
+        def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+            return evaluation
+
+    client = client_with(Odd(), chunks, tmp_path, [])
+    assert reason(lambda: client.evaluate(evaluate_order(parameters=published(chunks)))).startswith(expected)
+
+
+def write_and_train(task: LocalTask) -> LocalResult:
+    """Write to all that the algorithm is given, and train."""
+    added_in_place(task.parameters["point"])
+    for arrays_of_set in task.broadcast.values():
+        added_in_place(arrays_of_set["point"])
+    return LocalResult(task.train(None))
+
+
+WRITING = Algorithm("writing", local=write_and_train, broadcast=("c",))
+STATELESS = Algorithm("stateless", local=lambda task: LocalResult(task.train(None), state={}))  # type: ignore[arg-type]
+BARE = Algorithm("bare", local=lambda task: task.train(None))  # type: ignore[arg-type,return-value]
+
+
+def test_an_algorithm_of_ones_own_that_writes_to_what_it_is_given_changes_nobody_elses(
+    chunks: MemoryChunks, tmp_path: Path
+) -> None:
+    # Given two clients of one process, and an algorithm of one's own that writes to model and broadcast
+    name = f"{__name__}:WRITING"
+    names = ("anna", "bert")
+    for client_id in names:
+        one = client_with(Pull(), chunks, tmp_path / client_id, [])
+        add_client(replace(one, client_id=client_id, algorithm=name))
+    broadcast = blobs.publish(chunks, "b", arrays.encode({"@c/point": np.zeros(3, np.float32)}))
+    order = to_train(chunks, algorithm=name, broadcast=broadcast, seed=5)
+    # When both train with one seed, then they come to the same, and what was sent is what it was
+    updates = []
+    for client_id in names:
+        answer = find_client(client_id).train(order.model_copy(update={"client_id": client_id}))
+        assert answer.update is not None
+        updates.append(arrays.decode(chunks.get(answer.update))["point"].tolist())
+    assert updates[0] == updates[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "STATELESS",
+            "returned a state that is dict: a function is needed, from what arrives of the sets that are sent",
+        ),
+        ("BARE", "returned TrainResult: a LocalResult is needed"),
+    ],
+)
+def test_what_an_algorithm_of_ones_own_returns_wrongly_is_told(
+    chunks: MemoryChunks, tmp_path: Path, name: str, expected: str
+) -> None:
+    # Given an algorithm that returns something else, when a client carries it out, then the answer says what is needed
+    spec = f"{__name__}:{name}"
+    client = replace(client_with(Pull(), chunks, tmp_path, []), algorithm=spec)
+    assert expected in reason(lambda: client.train(to_train(chunks, algorithm=spec)))
 
 
 def test_an_evaluation_that_is_none_is_told(chunks: MemoryChunks, tmp_path: Path) -> None:

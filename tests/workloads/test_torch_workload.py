@@ -491,10 +491,10 @@ def test_batches_of_unequal_size_weigh_as_many_examples_as_they_have(monkeypatch
     assert (in_batches.accuracy, in_batches.num_examples) == (at_once.accuracy, 7)
 
 
-def test_no_examples_evaluate_to_zero() -> None:
-    # Given no examples, when they are evaluated, then all numbers are 0
+def test_of_no_examples_there_is_no_accuracy() -> None:
+    # Given no examples, when they are evaluated, then there is no accuracy
     workload = WithDropout()
-    assert workload.evaluate(workload.initial_parameters(1), random_examples(0)) == Evaluation(0.0, 0.0, 0)
+    assert workload.evaluate(workload.initial_parameters(1), random_examples(0)) == Evaluation(0.0, None, 0)
 
 
 class Returning(NoData):
