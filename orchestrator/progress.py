@@ -20,6 +20,7 @@ from orchestrator.events import (
     Event,
     Initialised,
     JoinedLive,
+    LeftOut,
     Report,
     RoundClosed,
     RoundOpened,
@@ -77,6 +78,8 @@ def _is_expected(event: Event) -> bool:
             return not event.record.evaluation_problem
         case Initialised():
             return not event.problem
+        case LeftOut():
+            return False
     return True
 
 
@@ -127,8 +130,18 @@ def describe(event: Event) -> str:  # noqa: C901  # a case an event
             if record.status == "closed":
                 what = describe_metrics(record.metrics, record.evaluation_problem)
             return f"round {record.round_number} {record.status}: {what}, {record.duration_s:.2f} s"
+        case LeftOut():
+            return _left_out(event)
         case Ended():
             return ""
+
+
+def _left_out(event: LeftOut) -> str:
+    cause = f": {event.reason}" if event.reason else ""
+    return (
+        f"client {event.client_id} was asked in {event.num_rounds} rounds in a row and nothing of its work is in the "
+        f"model; the last time it was {event.status.value}{cause}"
+    )
 
 
 def _waiting(event: Waiting) -> str:
@@ -179,6 +192,8 @@ class _Display:
                 self._fill(event)
             case RoundClosed():
                 self._close(event)
+            case LeftOut():
+                self._state(event.client_id, event.status.value, f"left out {event.num_rounds} times: {event.reason}")
             case Ended():
                 self._note = event.summary.status
 

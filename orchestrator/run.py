@@ -13,10 +13,10 @@ from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
-from orchestrator.events import ClientJoined, ClientLeft, Initialised, Report, RoundClosed, RunStarted, Waiting
+from orchestrator.events import ClientJoined, ClientLeft, Initialised, LeftOut, Report, RoundClosed, RunStarted, Waiting
 from orchestrator.farewell import say_farewell
 from orchestrator.federated_evaluation import evaluate_at_clients
-from orchestrator.feedback import FeedbackBook
+from orchestrator.feedback import FeedbackBook, newly_left_out
 from orchestrator.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder, boot_id
@@ -95,6 +95,7 @@ class Run:
         for round_number in range(len(history) + 1, config.rounds + 1):
             history.append(self._run_round(round_number))
             self._feedback.add(history[-1])
+            self._tell_of_left_out(history[-1])
             self._check_progress(history)
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
@@ -169,6 +170,12 @@ class Run:
         self._former = current
         self._report(RoundClosed(record))
         return record
+
+    def _tell_of_left_out(self, record: RoundRecord) -> None:
+        """Tell whose work hasn't come into the model for many rounds: that shows in no loss."""
+        for client_id in newly_left_out(record, self._feedback.by_client):
+            slot, num_rounds = record.answers[client_id], self._feedback.by_client[client_id].num_missed
+            self._report(LeftOut(client_id, num_rounds, slot.status, slot.reason))
 
     def _forget_former(self) -> None:
         """Remove what the round that was closed last has left on the broker."""

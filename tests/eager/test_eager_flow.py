@@ -26,6 +26,7 @@ from orchestrator.events import (
     Ended,
     Event,
     Initialised,
+    LeftOut,
     RoundClosed,
     RoundOpened,
     RunStarted,
@@ -311,6 +312,18 @@ def test_a_client_that_raises_is_failed_and_the_rest_is_aggregated(federation: F
     assert (bert.num_examples, bert.size_bytes) == (0, 0)
     assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "carl"]))
     assert federation.chunks.chunks == {}
+
+
+def test_a_client_whose_work_never_comes_into_the_model_is_named_once(federation: Federation) -> None:
+    # Given a client whose training fails
+    federation.join("bert", Raising())
+    # When seven rounds are run
+    folder = federation.run(rounds=7)
+    # Then it is told once, after the fifth, with the cause
+    [(index, told)] = [(i, event) for i, event in enumerate(federation.events) if isinstance(event, LeftOut)]
+    reason = folder.history()[4].answers["bert"].reason
+    assert told == LeftOut("bert", 5, Status.FAILED, reason)
+    assert sum(isinstance(event, RoundClosed) for event in federation.events[:index]) == 5
 
 
 def test_a_client_that_diverges_is_rejected_and_the_rest_is_aggregated(federation: Federation) -> None:
