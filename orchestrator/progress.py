@@ -128,7 +128,7 @@ def describe(event: Event) -> str:  # noqa: C901  # a case an event
             record = event.record
             what = record.reason
             if record.status == "closed":
-                what = describe_metrics(record.metrics, record.evaluation_problem)
+                what = describe_metrics(record.metrics, record.evaluation_problem or _not_due(record))
             return f"round {record.round_number} {record.status}: {what}, {record.duration_s:.2f} s"
         case LeftOut():
             return _left_out(event)
@@ -146,6 +146,10 @@ def _left_out(event: LeftOut) -> str:
 
 def _waiting(event: Waiting) -> str:
     return f"waiting for clients: {event.reason or f'{event.num_connected} of {event.num_needed} connected'}"
+
+
+def _not_due(record: RoundRecord) -> str:
+    return "" if record.evaluation_due else "not its turn (--evaluate-every)"
 
 
 def describe_metrics(metrics: Metrics, problem: str = "") -> str:
@@ -208,7 +212,7 @@ class _Display:
         for client_id, answer in record.answers.items():
             if answer.status is Status.REJECTED:
                 self._state(client_id, answer.status.value, answer.reason)
-        why = record.reason or record.evaluation_problem
+        why = record.reason or record.evaluation_problem or _not_due(record)
         self._lines.append((str(record.round_number), record.metrics, f"{record.duration_s:.2f} s", why))
         if self._closed == self._rounds:
             self._note = "saying farewell"

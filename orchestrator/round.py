@@ -288,6 +288,8 @@ class Round:
             answers=dict(sorted(answers.items())),
             metrics=closed.evaluated.metrics,
             evaluation_problem=closed.evaluated.problem,
+            evaluation_due=closed.evaluated.is_due,
+            evaluation_s=closed.evaluated.duration_s,
             checkpoint=context.folder.checkpoint(opened.round_number).name,
             digest=closed.digest,
             state_digest=closed.state_digest,

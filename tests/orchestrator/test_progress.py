@@ -60,6 +60,10 @@ FAILED = round_record(4, status="failed", reason="0 updates", metrics={}, durati
             RoundClosed(round_record(3, metrics={}, evaluation_problem="evaluate(): no luck")),
             "round 3 closed: not evaluated: evaluate(): no luck, 1.50 s",
         ),
+        (
+            RoundClosed(round_record(3, metrics={}, evaluation_due=False)),
+            "round 3 closed: not evaluated: not its turn (--evaluate-every), 1.50 s",
+        ),
         (RoundClosed(round_record(3, metrics={})), "round 3 closed: no held-out data to evaluate on, 1.50 s"),
         (RoundOpened(3, ("anna", "bert")), "round 3 opened: 2 clients train"),
         (SlotFilled(3, "anna", Status.TRAINED, "", {"train_loss": 0.5}), "round 3: client anna trained"),
