@@ -11,6 +11,7 @@ from types import MappingProxyType
 import numpy as np
 
 from orchestrator.selectors import ConnectedClient, Feedback, Selection, Selector, cohort_size
+from orchestrator.waves import Place
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
 from tasks.messages import MAX_COUNT, readable
 from tasks.names import client_queue
@@ -160,6 +161,10 @@ class ClientManager:
         """Return how many orders a client's worker carries out at a time; 1 for a client that is not there."""
         announcement = self._clients.get(client_id)
         return announcement.num_processes if announcement else 1
+
+    def place(self, client_id: str) -> Place:
+        """Return where a client's orders are carried out, as :meth:`queue` and :meth:`num_processes` say it."""
+        return Place(self.queue(client_id), self.num_processes(client_id))
 
     def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> Sequence[ConnectedClient]:
         """Wait until at least ``minimum`` clients are connected and return all that are.

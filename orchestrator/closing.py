@@ -15,6 +15,7 @@ from compressors.updates import packed_spec
 from orchestrator import judging
 from orchestrator.aggregators import AggregationError, asks_for_root, load_aggregator
 from orchestrator.config import RunConfig
+from orchestrator.evaluation import evaluate, evaluate_if_due, share_of
 from orchestrator.judging import Case, drop_outliers, judge
 from orchestrator.mixers import load_mixer
 from orchestrator.records import (
@@ -36,10 +37,10 @@ from tasks import arrays, blobs, names, sets
 from tasks.arrays import Arrays, Spec
 from tasks.blobs import BlobStore
 from tasks.digests import digest_of_file
-from tasks.errors import ArraysError, ConfigurationError, FederationError
+from tasks.errors import ArraysError, ConfigurationError
 from tasks.messages import SurveyOrder
 from tasks.seeds import derive_seed
-from tasks.user_code import UserCodeError, check_arrays, checked_evaluation, user_code
+from tasks.user_code import UserCodeError, check_arrays, user_code
 from tasks.workload import Workload, load_workload
 from verification.checks import (
     LARGEST_OF_MODEL,
@@ -82,7 +83,7 @@ def initialise(folder: RunFolder) -> Evaluated:
         _check_compressor(compressor, config.compression, model)
     if not path.exists():
         arrays.write_file(path, model)
-    return _evaluated(workload, holdout, arrays.map_file(path))
+    return evaluate(workload, _examples(config), arrays.map_file(path))
 
 
 def _check_state(folder: RunFolder, algorithm: Algorithm) -> None:
@@ -217,7 +218,7 @@ def close_round(
         return _failed(folder, round_number, answers, "its updates aggregate to values that are NaN or infinite")
     state_digest = _write_state(folder.state(round_number), state)
     digest = arrays.write_file(folder.checkpoint(round_number), parameters)
-    evaluated = _evaluated_if_possible(workload, holdout, parameters)
+    evaluated = evaluate_if_due(config, round_number, workload, _examples(config), parameters)
     return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, evaluated=evaluated)
 
 
@@ -289,24 +290,6 @@ def _keep(previous: Path, path: Path) -> str:
     return digest_of_file(path)
 
 
-def _evaluated(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Evaluated:
-    """Return how good a model is; a model that diverged has no loss."""
-    if holdout is None:
-        return Evaluated()
-    with user_code("evaluate()"):
-        evaluation = checked_evaluation(workload.evaluate(parameters, holdout))
-    return Evaluated(metrics=evaluation.metrics(), problem=evaluation.problem())
-
-
-def _evaluated_if_possible(workload: Workload, holdout: Any, parameters: arrays.Arrays) -> Evaluated:
-    """Return how good a round's model is, or why the workload can't say: that is no reason for a round to fail."""
-    try:
-        return _evaluated(workload, holdout, parameters)
-    except FederationError as error:
-        logger.exception("the model can't be evaluated")
-        return Evaluated(problem=f"{error}; see logs/worker.log")
-
-
 @functools.lru_cache(maxsize=1)
 def _workload(spec: str) -> Workload:
     return load_workload(spec)
@@ -316,3 +299,8 @@ def _workload(spec: str) -> Workload:
 def _holdout(spec: str, data: str | None) -> Any:
     with user_code("holdout_data()"):
         return _workload(spec).holdout_data(Path(data) if data else None)
+
+
+def _examples(config: RunConfig) -> Any:
+    """Return the held-out examples that models are evaluated on; those that judge updates are all of them."""
+    return share_of(_holdout(config.workload, config.data), config.evaluate_share, config.seed)

@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 MOST_LOOKING = 0.05
 """Share of the time that looks at all clients may take: with ten thousand of them one takes a while."""
 GRACE_S = 1.5
-"""Seconds that an answer may take on its way, beyond what the order allows for the work."""
+"""Seconds that an answer may take on its way, beyond what the order allows for the work; a process that is stuck is
+ended within them, and free for the next order."""
 
 MAX_OUTSTANDING = 1000
 """Orders whose late answers are looked out for."""

@@ -86,6 +86,10 @@ class RunConfig(BaseModel):
     """Seconds that a client may train in one round."""
     in_flight_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 64.0
     """Updates that may be on their way through the broker at a time, in MB; two may in any case."""
+    evaluate_every: Annotated[int, Field(ge=1)] = 1
+    """Every how many rounds the orchestrator evaluates the model; the last round's it does in any case."""
+    evaluate_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of the held-out examples that it evaluates the model on."""
     evaluate_clients: bool = True
     """Whether clients evaluate the final model on their own held-out data."""
     reconnect_after_s: Annotated[float, Field(ge=0, le=7 * 24 * 3600)] = 0.0

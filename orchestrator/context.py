@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -15,11 +15,12 @@ from algorithms import Algorithm, Settings, train_plainly
 from compressors import Compressor
 from compressors.models import pack_model
 from orchestrator.client_manager import ClientManager
-from orchestrator.collecting import Collector
+from orchestrator.collecting import GRACE_S, Collector
 from orchestrator.config import RunConfig
 from orchestrator.events import Report
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import ConnectedClient
+from orchestrator.waves import num_waves
 from orchestrator.wire import Wire
 from tasks import arrays, blobs, names, sets
 from tasks.blobs import BlobRef
@@ -36,10 +37,18 @@ O = TypeVar("O", bound=Order)  # noqa: E741
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """How long a client has: seconds from when it begins, and when all is over, by the broker's clock."""
+    """How long clients have.
+
+    Attributes:
+        timeout_s: Seconds that each has, from when it takes its order up.
+        deadline: When all is over for all of them, by the broker's clock: where clients share a worker, one wave of
+            them after the other has its time.
+        total_s: Seconds from when the term begins after which nobody waits for an answer any more.
+    """
 
     timeout_s: float
     deadline: float
+    total_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +123,17 @@ class RunContext:
         self.wire.blobs.put_file(ref, path)
         return ref
 
-    def term(self, timeout_s: float) -> Term:
-        """Return a term of this many seconds that begins now."""
-        return Term(timeout_s, self.wire.broker_time() + timeout_s)
+    def term(self, timeout_s: float, client_ids: Iterable[str] = (), turn_s: float = 0.0) -> Term:
+        """Return a term that begins now.
+
+        Args:
+            timeout_s: Seconds that each client has.
+            client_ids: The clients: as many waves of them have their time as the busiest of their workers needs.
+            turn_s: Seconds more that a wave may take as its clients wait for their turns to send.
+        """
+        waves = num_waves(map(self.manager.place, client_ids))
+        total_s = waves * (timeout_s + GRACE_S) + (waves - 1) * turn_s
+        return Term(timeout_s, self.wire.broker_time() + total_s - GRACE_S, total_s)
 
     def order(
         self, kind: type[O], client_id: str, round_number: int, term: Term, version: str = "", **rest: object

@@ -89,6 +89,16 @@ class RoundClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A client was asked in so many rounds in a row, and no update of it was accepted; told once."""
+
+    client_id: str
+    num_rounds: int
+    status: Status
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The run has come to an end, good or bad."""
 
@@ -106,6 +116,7 @@ Event = (
     | JoinedLive
     | SlotFilled
     | RoundClosed
+    | LeftOut
     | Ended
 )
 Report = Callable[[Event], None]

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from orchestrator.answers import MAX_ANSWER_BYTES, says_ready
-from orchestrator.collecting import GRACE_S
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, ended_with_its_process
 from orchestrator.couriers import Chord
 from orchestrator.flow import Flow, slow_after_s, slow_updates_at_a_time, updates_at_a_time
@@ -16,6 +15,7 @@ from orchestrator.held_orders import HeldOrders
 from orchestrator.records import OpenRound
 from orchestrator.slots import Slot, Slots
 from orchestrator.taking_in import discard_updates, kept_answer
+from orchestrator.waves import Place, in_turn
 from tasks import names
 from tasks.broker import CHUNK_TIMEOUT_S
 from tasks.messages import Answer, Order, Status, UpdateOrder, encode
@@ -78,9 +78,11 @@ class Exchange:
         self._context.wire.courier.forget([key for key, raw in found.items() if not says_ready(raw, orders[key])])
 
     def send(self) -> None:
-        """Put the orders on the clients' queues."""
+        """Put the orders on the clients' queues, those of clients that share a worker in another order every round."""
         self._open_chord()
-        self._send(self._slots.orders())
+        orders = self._slots.orders()
+        # In a crowded round updates are added up in the order of the slots, and those that come before wait on disk.
+        self._send(orders if self._is_crowded else in_turn(orders, self._place, self._number))
 
     def add(self, orders: Sequence[UpdateOrder], incarnations: dict[str, str]) -> None:
         """Send orders to more clients, by id with their incarnations, while another slot is open."""
@@ -90,10 +92,15 @@ class Exchange:
         self._hold_back(orders)
         self._send(orders)
 
-    def collect(self, admit: Callable[[float], None]) -> None:
+    def open_clients(self) -> list[str]:
+        """Return the clients whose slots are not filled."""
+        return [slot.order.client_id for slot in self._slots.open()]
+
+    def collect(self, timeout_s: float, admit: Callable[[float], None]) -> None:
         """Wait until every slot is filled, and have what fills it taken in; what was taken in before stays.
 
         Args:
+            timeout_s: Seconds after which slots that are still open are filled as lost.
             admit: Called now and then with the seconds that are left, to add orders to clients that have come.
         """
         context = self._context
@@ -103,7 +110,7 @@ class Exchange:
         context.collector.collect(
             self._task,
             self._slots,
-            context.config.timeout_s + GRACE_S,
+            timeout_s,
             self._fill,
             refill=self._start_chord_anew,
             admit=admit,
@@ -144,6 +151,9 @@ class Exchange:
 
     def _send(self, orders: Sequence[Order]) -> None:
         self._context.collector.send(self._task, [each for each in orders if not self._held.is_held(each.order_id)])
+
+    def _place(self, order: Order) -> Place:
+        return self._context.manager.place(order.client_id)
 
     def _hold_back(self, orders: Sequence[Order]) -> None:
         """Hold orders back to clients that share a worker, if the round is crowded."""

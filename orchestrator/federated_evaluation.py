@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from orchestrator.collecting import GRACE_S
 from orchestrator.context import RunContext
 from orchestrator.slots import Slots
 from tasks import names
@@ -29,16 +28,15 @@ class ClientEvaluations:
 
 def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Mapping[str, str]) -> ClientEvaluations:
     """Have clients evaluate the model that a round ended with."""
-    timeout_s = context.config.timeout_s
     parameters = context.publish_model(round_number)
-    term = context.term(timeout_s)
+    term = context.term(context.config.timeout_s, incarnations)
     orders = [
         context.order(EvaluateOrder, client_id, round_number, term, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
     slots = Slots(orders, incarnations)
     context.collector.send(names.EVALUATE_TASK, orders)
-    context.collector.collect(names.EVALUATE_TASK, slots, timeout_s + GRACE_S)
+    context.collector.collect(names.EVALUATE_TASK, slots, term.total_s)
     context.wire.courier.forget([order.order_id for order in orders])
     context.wire.blobs.discard([parameters.name], parameters.size_bytes)
     answers = [answer for _, answer in slots.filled()]

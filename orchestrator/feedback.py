@@ -12,6 +12,8 @@ from types import MappingProxyType
 from orchestrator.records import ACCEPTED, RoundRecord, SlotRecord
 from tasks.messages import Status
 
+NUM_LEFT_OUT = 5
+"""Rounds in a row in which a client was asked in vain after which that is told."""
 _MOST_DOUBLINGS = 6
 
 
@@ -77,6 +79,14 @@ class FeedbackBook:
         for client_id, slot in record.answers.items():
             former = self._by_client.get(client_id, Feedback())
             self._by_client[client_id] = _after(former, record.round_number, slot)
+
+
+def newly_left_out(record: RoundRecord, by_client: Mapping[str, Feedback]) -> list[str]:
+    """Return the clients of which it shows with this round, the last, that no work of theirs comes into the model.
+
+    A client is among them once, until an update of it is accepted again.
+    """
+    return [client_id for client_id in record.answers if by_client[client_id].num_missed == NUM_LEFT_OUT]
 
 
 def _after(former: Feedback, round_number: int, slot: SlotRecord) -> Feedback:

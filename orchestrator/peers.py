@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from orchestrator.collecting import GRACE_S
 from orchestrator.context import RunContext
 from orchestrator.records import HandedOut, PeerScores
 from orchestrator.slots import Slots
@@ -54,9 +53,8 @@ def _others(unscored: list[str], verifiers: list[str]) -> dict[str, str]:
 def _ask(
     context: RunContext, round_number: int, handed_out: HandedOut, assignment: Mapping[str, str], attempt: int
 ) -> dict[str, float]:
-    timeout_s = context.config.timeout_s
     incarnations = context.manager.incarnations()
-    term = context.term(timeout_s)
+    term = context.term(context.config.timeout_s, assignment)
     orders = [
         context.order(
             VerifyOrder,
@@ -71,7 +69,7 @@ def _ask(
     ]
     slots = Slots(orders, incarnations)
     context.collector.send(names.VERIFY_TASK, orders)
-    context.collector.collect(names.VERIFY_TASK, slots, timeout_s + GRACE_S)
+    context.collector.collect(names.VERIFY_TASK, slots, term.total_s)
     context.wire.courier.forget([order.order_id for order in orders])
     answers = [answer for _, answer in slots.filled()]
     for answer in answers:

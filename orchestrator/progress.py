@@ -20,6 +20,7 @@ from orchestrator.events import (
     Event,
     Initialised,
     JoinedLive,
+    LeftOut,
     Report,
     RoundClosed,
     RoundOpened,
@@ -77,6 +78,8 @@ def _is_expected(event: Event) -> bool:
             return not event.record.evaluation_problem
         case Initialised():
             return not event.problem
+        case LeftOut():
+            return False
     return True
 
 
@@ -125,14 +128,28 @@ def describe(event: Event) -> str:  # noqa: C901  # a case an event
             record = event.record
             what = record.reason
             if record.status == "closed":
-                what = describe_metrics(record.metrics, record.evaluation_problem)
+                what = describe_metrics(record.metrics, record.evaluation_problem or _not_due(record))
             return f"round {record.round_number} {record.status}: {what}, {record.duration_s:.2f} s"
+        case LeftOut():
+            return _left_out(event)
         case Ended():
             return ""
 
 
+def _left_out(event: LeftOut) -> str:
+    cause = f": {event.reason}" if event.reason else ""
+    return (
+        f"client {event.client_id} was asked in {event.num_rounds} rounds in a row and nothing of its work is in the "
+        f"model; the last time it was {event.status.value}{cause}"
+    )
+
+
 def _waiting(event: Waiting) -> str:
     return f"waiting for clients: {event.reason or f'{event.num_connected} of {event.num_needed} connected'}"
+
+
+def _not_due(record: RoundRecord) -> str:
+    return "" if record.evaluation_due else "not its turn (--evaluate-every)"
 
 
 def describe_metrics(metrics: Metrics, problem: str = "") -> str:
@@ -179,6 +196,8 @@ class _Display:
                 self._fill(event)
             case RoundClosed():
                 self._close(event)
+            case LeftOut():
+                self._state(event.client_id, event.status.value, f"left out {event.num_rounds} times: {event.reason}")
             case Ended():
                 self._note = event.summary.status
 
@@ -193,7 +212,7 @@ class _Display:
         for client_id, answer in record.answers.items():
             if answer.status is Status.REJECTED:
                 self._state(client_id, answer.status.value, answer.reason)
-        why = record.reason or record.evaluation_problem
+        why = record.reason or record.evaluation_problem or _not_due(record)
         self._lines.append((str(record.round_number), record.metrics, f"{record.duration_s:.2f} s", why))
         if self._closed == self._rounds:
             self._note = "saying farewell"

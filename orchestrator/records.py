@@ -98,6 +98,10 @@ class Evaluated(_Record):
     """``loss`` and ``accuracy``; empty if there is no such data."""
     problem: Reason = ""
     """Why there is no loss although there is held-out data; empty if there is one."""
+    is_due: bool = True
+    """Whether it was this round's turn to be evaluated (``--evaluate-every``)."""
+    duration_s: float = 0.0
+    """Seconds that it took."""
 
 
 class ClosedRound(_Record):
@@ -149,6 +153,10 @@ class RoundRecord(_Record):
     """``loss`` and ``accuracy`` of the round's model on the orchestrator's held-out data; empty if it has none."""
     evaluation_problem: Reason = ""
     """Why there is no loss although there is held-out data."""
+    evaluation_due: bool = True
+    """Whether it was this round's turn to be evaluated (``--evaluate-every``); if not, there are no metrics."""
+    evaluation_s: float = 0.0
+    """Seconds that the evaluation took, of ``duration_s``."""
     client_metrics: Metrics = {}
     """``loss`` and ``accuracy`` on the clients' held-out data, weighted by examples, where they were asked."""
     num_evaluated: int = 0

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from orchestrator.collecting import GRACE_S
@@ -29,9 +30,10 @@ from orchestrator.records import (
     Surveyed,
 )
 from orchestrator.run_folder import boot_id
+from orchestrator.waves import seconds_a_wave
 from tasks import names
 from tasks.blobs import BlobRef
-from tasks.messages import Answer, SurveyOrder, TrainOrder, encode
+from tasks.messages import Answer, SurveyOrder, TrainOrder, encode, turn_timeout_s
 from tasks.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,8 @@ class Round:
         """Those that are over, if only in a former start of the orchestrator, and the one that is on."""
         self._connected_before = {client.client_id for client in context.manager.connected()}
         self._called: list[str] = []
+        self._total_s = 0.0
+        """Seconds that the exchange which is on may take."""
         self._started = context.clock()
         if context.algorithm.survey is not None:
             self._exchanges.append(self._first_exchange())
@@ -85,7 +89,7 @@ class Round:
         failed = self._survey(meanwhile) if self._is_to_survey else None
         if failed is None:
             self._send_again_if_unsure()
-            self._exchanges[-1].collect(self._admit)
+            self._exchanges[-1].collect(self._total_s, self._admit)
             meanwhile()
         closed = failed or self._closed()
         for sent in (opened.parameters, opened.broadcast, self._surveyed):
@@ -108,7 +112,7 @@ class Round:
     def _first_exchange(self) -> Exchange:
         """Return the exchange before training, its orders not sent."""
         context, opened = self._context, self._opened
-        term = context.term(context.config.timeout_s)
+        term = self._begin_term(opened.cohort)
         orders = [self._survey_order(client_id, term) for client_id in sorted(opened.cohort)]
         return Exchange(context, opened, orders, names.SURVEY_TASK, names.CLOSE_SURVEY_TASK)
 
@@ -117,10 +121,22 @@ class Round:
         context, opened = self._context, self._opened
         if opened.surveyed is not None:
             self._surveyed = context.publish_surveyed(opened.round_number, opened.surveyed.digest)
-        term = context.term(context.config.timeout_s)
+        term = self._begin_term(opened.trainers)
         orders = [self._train_order(client_id, term) for client_id in sorted(opened.trainers)]
         body_task = names.HAND_OUT_TASK if context.config.asks_peers else names.CLOSE_ROUND_TASK
         return Exchange(context, opened, orders, names.TRAIN_TASK, body_task, self._report_filled)
+
+    def _begin_term(self, client_ids: Collection[str]) -> Term:
+        """Return the term of an exchange with these clients, and note how long that may take."""
+        config = self._context.config
+        turn_s = turn_timeout_s(config.timeout_s) if self._waits_for_turn else 0.0
+        term = self._context.term(config.timeout_s, client_ids, turn_s)
+        self._total_s = term.total_s
+        return term
+
+    @property
+    def _waits_for_turn(self) -> bool:
+        return self._context.wire.has_flow and self._opened.is_crowded and not self._context.config.local
 
     def _survey(self, meanwhile: Callable[[], None]) -> ClosedRound | None:
         """Carry out the first exchange, and get the second ready; return the round if it failed by the first.
@@ -129,7 +145,7 @@ class Round:
         """
         context, number = self._context, self._opened.round_number
         survey = self._exchanges[-1]
-        survey.collect(self._admit)
+        survey.collect(self._total_s, self._admit)
         meanwhile()
         surveyed = own_result(survey.result(), Surveyed, f"the exchange before round {number}'s training failed")
         for client_id, record in surveyed.left_out.items():
@@ -179,7 +195,7 @@ class Round:
             broadcast=opened.broadcast,
             compression=context.config.compression,
             accepted=context.accepted.get(client_id, ""),
-            waits_for_turn=context.wire.has_flow and opened.is_crowded and not context.config.local,
+            waits_for_turn=self._waits_for_turn,
             **rest,
         )
 
@@ -188,25 +204,44 @@ class Round:
 
         Into the second exchange nobody is taken: what goes out with it was made without them.
         """
-        context, timeout_s = self._context, left_s - GRACE_S
+        context = self._context
         takes_any = context.config.accept == "live" and context.config.cohort is None
-        is_late = self._opened.surveyed is not None or timeout_s < MIN_LEFT_SHARE * context.config.timeout_s
+        is_late = self._opened.surveyed is not None or not self._is_enough(left_s - GRACE_S)
         if not takes_any or is_late:
             return
         known = self._connected_before | self._opened.cohort.keys()
         newcomers = [
             client for client in context.manager.connected() if client.client_id not in known and context.fits(client)
         ]
-        if not newcomers:
+        terms = self._terms_left([client.client_id for client in newcomers], left_s) if newcomers else {}
+        if not terms:
             return
-        term = context.term(timeout_s)
-        for newcomer in newcomers:
-            context.report(JoinedLive(self._opened.round_number, newcomer.client_id))
-        incarnations = {client.client_id: client.announcement.incarnation for client in newcomers}
+        for client_id in terms:
+            context.report(JoinedLive(self._opened.round_number, client_id))
+        incarnations = {
+            client.client_id: client.announcement.incarnation for client in newcomers if client.client_id in terms
+        }
         make = self._survey_order if self._is_to_survey else self._train_order
         self._opened = self._opened.model_copy(update={"cohort": {**self._opened.cohort, **incarnations}})
-        self._exchanges[-1].add([make(client_id, term) for client_id in incarnations], incarnations)
+        self._exchanges[-1].add([make(client_id, terms[client_id]) for client_id in incarnations], incarnations)
         context.folder.save_open_round(self._opened)
+
+    def _terms_left(self, newcomers: Sequence[str], left_s: float) -> dict[str, Term]:
+        """Return how long each newcomer has of the seconds that are left, its worker's other clients having as long.
+
+        Those for whom that is too little are left out.
+        """
+        context, others = self._context, self._exchanges[-1].open_clients()
+        waves_s = seconds_a_wave(newcomers, others, context.manager.place, left_s)
+        term = context.term(left_s - GRACE_S)
+        return {
+            client_id: replace(term, timeout_s=min(context.config.timeout_s, wave_s - GRACE_S))
+            for client_id, wave_s in waves_s.items()
+            if self._is_enough(wave_s - GRACE_S)
+        }
+
+    def _is_enough(self, time_s: float) -> bool:
+        return time_s >= MIN_LEFT_SHARE * self._context.config.timeout_s
 
     def _report_filled(self, answer: Answer) -> None:
         self._context.report(
@@ -254,6 +289,8 @@ class Round:
             answers=dict(sorted(answers.items())),
             metrics=closed.evaluated.metrics,
             evaluation_problem=closed.evaluated.problem,
+            evaluation_due=closed.evaluated.is_due,
+            evaluation_s=closed.evaluated.duration_s,
             checkpoint=context.folder.checkpoint(opened.round_number).name,
             digest=closed.digest,
             state_digest=closed.state_digest,

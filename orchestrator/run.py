@@ -14,11 +14,11 @@ from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
 from orchestrator.embedded.workers import log_of
-from orchestrator.events import ClientJoined, ClientLeft, Initialised, Report, RoundClosed, RunStarted, Waiting
+from orchestrator.events import ClientJoined, ClientLeft, Initialised, LeftOut, Report, RoundClosed, RunStarted, Waiting
 from orchestrator.failures import why_rounds_failed
 from orchestrator.farewell import say_farewell
 from orchestrator.federated_evaluation import evaluate_at_clients
-from orchestrator.feedback import FeedbackBook
+from orchestrator.feedback import FeedbackBook, newly_left_out
 from orchestrator.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder, boot_id
@@ -29,6 +29,9 @@ from tasks.errors import FederationError, RunFailedError, SelectionError, TooFew
 from tasks.seeds import generator
 
 logger = logging.getLogger(__name__)
+
+SLOW_EVALUATION_S = 2.0
+"""Seconds from which on an evaluation is slow, however long its round; half a second, if it is a quarter of that."""
 
 
 class Run:
@@ -57,6 +60,7 @@ class Run:
         self._clock = clock
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
+        self._told_slow = False
         self._manager = ClientManager(
             wire.registry.present, clock, config.workload, self._misfit, wire.registry.say_passed_over
         )
@@ -99,6 +103,8 @@ class Run:
         for round_number in range(len(history) + 1, config.rounds + 1):
             history.append(self._run_round(round_number))
             self._feedback.add(history[-1])
+            self._tell_of_left_out(history[-1])
+            self._tell_of_slow_evaluation(history[-1])
             self._check_progress(history)
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
@@ -179,6 +185,26 @@ class Run:
         self._former = current
         self._report(RoundClosed(record))
         return record
+
+    def _tell_of_left_out(self, record: RoundRecord) -> None:
+        """Tell whose work hasn't come into the model for many rounds: that shows in no loss."""
+        for client_id in newly_left_out(record, self._feedback.by_client):
+            slot, num_rounds = record.answers[client_id], self._feedback.by_client[client_id].num_missed
+            self._report(LeftOut(client_id, num_rounds, slot.status, slot.reason))
+
+    def _tell_of_slow_evaluation(self, record: RoundRecord) -> None:
+        """Tell once if rounds close late because the orchestrator evaluates their models."""
+        took_s, round_s = record.evaluation_s, record.duration_s
+        if self._told_slow or took_s < min(SLOW_EVALUATION_S, max(0.5, round_s / 4)):
+            return
+        self._told_slow = True
+        logger.warning(
+            "round %d: %.1f s of its %.1f s went into evaluating the model on held-out data, which --timeout doesn't "
+            "bound: --evaluate-every N evaluates every N rounds, --evaluate-share F on a share of the examples",
+            record.round_number,
+            took_s,
+            round_s,
+        )
 
     def _forget_former(self) -> None:
         """Remove what the round that was closed last has left on the broker."""

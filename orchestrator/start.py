@@ -269,6 +269,19 @@ class _InOneLine(click.Command):
     "two updates may in any case, on slow lines eight.",
 )
 @click.option(
+    "--evaluate-every",
+    type=click.IntRange(min=1),
+    default=_DEFAULTS.evaluate_every,
+    metavar="ROUNDS",
+    help="Evaluate the model on held-out data every so many rounds, and after the last.",
+)
+@click.option(
+    "--evaluate-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=_DEFAULTS.evaluate_share,
+    help="Share of the held-out examples, drawn by the seed, to evaluate the model on.",
+)
+@click.option(
     "--evaluate-clients/--no-evaluate-clients",
     default=_DEFAULTS.evaluate_clients,
     help="Have clients evaluate the final model on their own held-out data.",

@@ -85,6 +85,11 @@ class TrainOptions(_Message):
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
 
 
+def turn_timeout_s(timeout_s: float) -> float:
+    """Return the seconds that a client which has ``timeout_s`` for its work may wait for its turn after that."""
+    return min(timeout_s, MAX_TURN_S)
+
+
 class Order(_Message):
     """What every order says."""
 
@@ -105,8 +110,8 @@ class Order(_Message):
 
     @property
     def turn_timeout_s(self) -> float:
-        """Seconds after the deadline that a client which was ready by then may wait for its turn, and send."""
-        return min(self.timeout_s, MAX_TURN_S)
+        """Seconds after its time that a client which was ready by then may wait for its turn, and send."""
+        return turn_timeout_s(self.timeout_s)
 
     @property
     def update_blob(self) -> str:

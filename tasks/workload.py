@@ -234,6 +234,16 @@ class Workload(ABC):
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
         """Evaluate ``parameters`` on ``data`` (``ClientData.test``, or what :meth:`holdout_data` returned)."""
 
+    def warm_up(self, data: Any) -> None:  # noqa: B027  # optional
+        """Do what training does only the first time, such as to import or to compile; by default nothing.
+
+        Called once before the clients of a worker are announced, so that it takes no time of their first order. The
+        processes that train are forked from this one afterwards: it must start no threads and use no accelerator.
+
+        Args:
+            data: ``ClientData.train`` of one of the clients.
+        """
+
     def buffer_names(self) -> frozenset[str]:
         """Return the names of those parameters that aren't trained but counted or measured, like running statistics.
 

@@ -83,6 +83,7 @@ class Client:
         time_left_s = self._time_left_s(order)
         if time_left_s <= 0:
             return self._answer(order, Status.FAILED, reason=TOO_LATE)
+        latest = self.broker_time() + time_left_s + order.turn_timeout_s
         packing = Packing(order, self.folder, self.workload, self.compression)
         received = self._received(order, packing, LocalState(self.folder, order.run_id))
         budget = TimeBudget(time_left_s)
@@ -91,7 +92,7 @@ class Client:
         pieces = list(arrays.encode(packing.pack({}, sets.join({}, sets.widened(found))).arrays))
         update = describe(order.update_blob, pieces)
         answer = self._answer(order, Status.SURVEYED, num_examples=self.data.num_train, update=update)
-        self._send(order, update, pieces, say_ready)
+        self._send(order, update, pieces, say_ready, latest)
         return answer
 
     def train(self, order: TrainOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
@@ -104,6 +105,7 @@ class Client:
         time_left_s = self._time_left_s(order)
         if time_left_s <= 0:
             return self._answer(order, Status.FAILED, reason=TOO_LATE)
+        latest = self.broker_time() + time_left_s + order.turn_timeout_s
         started = time.monotonic()
         packing = Packing(order, self.folder, self.workload, self.compression)
         local_state = LocalState(self.folder, order.run_id)
@@ -134,7 +136,7 @@ class Client:
             num_epochs=result.num_epochs,
             metrics=finite({**result.metrics, **local.metrics}),
         )
-        self._send(order, update, pieces, say_ready)
+        self._send(order, update, pieces, say_ready, latest)
         return answer.model_copy(update={"update": update})
 
     def _warnings(self, order: TrainOrder, local: LocalResult, *, began_anew: bool) -> str:
@@ -212,12 +214,19 @@ class Client:
         return Received(model, beside, local_state.load(order.accepted))
 
     def _send(
-        self, order: UpdateOrder, update: BlobRef, pieces: Sequence[memoryview], say_ready: Callable[[], None]
+        self,
+        order: UpdateOrder,
+        update: BlobRef,
+        pieces: Sequence[memoryview],
+        say_ready: Callable[[], None],
+        latest: float,
     ) -> None:
-        """Put an update into the blob store, when it is its turn."""
+        """Put an update into the blob store, when it is its turn.
+
+        That must be by ``latest``, by the broker's clock: others may wait for this process.
+        """
         if order.waits_for_turn and self.turns is not None:
             say_ready()
-            latest = order.deadline + order.turn_timeout_s
             self.turns.wait(update.name, order.run_id, timeout_s=latest - self.broker_time())
         self.blobs.put(update, pieces)
 

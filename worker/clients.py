@@ -19,13 +19,14 @@ from redis.exceptions import RedisError
 from algorithms import load_algorithm
 from compressors import load_compressor
 from tasks import broker
+from tasks.errors import FederationError
 from tasks.loading import add_current_folder
 from tasks.names import client_queue, result_key, shared_queue
 from tasks.presence import Announcement
 from tasks.stores import given_folder, open_store
 from tasks.turns import RedisTurns
 from tasks.user_code import checked_client_data, user_code
-from tasks.workload import DataSource, Part, Workload, load_workload
+from tasks.workload import ClientData, DataSource, Part, Workload, load_workload
 from worker import compute
 from worker.absence import RedisAbsence
 from worker.client import Client, add_client_later
@@ -106,14 +107,23 @@ def load_clients(settings: ClientSettings, served: Served, incarnation: str) -> 
                 num_processes=settings.num_processes,
             )
         )
-    if settings.num_processes > 1:
-        compute.warm_up()
+    compute.warm_up()
+    _warm_up(workload, data)  # the last client's, which is loaded
     if served.shared_queue:
         _empty(settings, served.shared_queue)
     num_examples = sum(announcement.num_examples for announcement in announcements)
     who = f"{len(announcements)} clients have" if served.shared_queue else f"client {served.identity.client_id} has"
     logger.info("%s %d examples of %s", who, num_examples, settings.workload)
     return announcements
+
+
+def _warm_up(workload: Workload, data: ClientData) -> None:
+    """Have the workload get ready; that it can't is no reason not to join: its first order will tell."""
+    try:
+        with user_code("warm_up()"):
+            workload.warm_up(data.train)
+    except FederationError:
+        logger.warning("the workload can't get ready to train, and is given orders all the same", exc_info=True)
 
 
 def _empty(settings: ClientSettings, queue: str) -> None:

@@ -25,9 +25,9 @@ def use_one_thread() -> None:
 
 
 def warm_up() -> None:
-    """Import what torch imports at an optimiser's first step, in a process from which several will be forked.
+    """Import what torch imports at an optimiser's first step, before those processes are forked that train.
 
-    It takes a second and 70 MB, which they would otherwise spend each.
+    It takes seconds and 70 MB, which each of them would otherwise spend in its first order, and of that order's time.
     """
     if "torch" in sys.modules:
         with contextlib.suppress(ImportError):

@@ -1,14 +1,13 @@
 """Taking a seat: which part of a data set that all share is this client's, when nobody has said.
 
 A seat is an entry of a hash in Redis. A client that comes back finds its own again; the seat of one that is gone may
-be taken by another.
+be taken by another. There are as many as the run has clients: one more waits until a seat is free.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-import zlib
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -46,38 +45,44 @@ return -1
 
 
 def wait_for_part(client: Redis, client_id: str) -> Part:
-    """Wait until an orchestrator says how many parts there are, and take one of them.
+    """Wait until an orchestrator says how many parts there are, and one of them is free; take it.
 
-    Waits as long as it takes, as a worker waits for orders; a signal ends it.
+    Waits as long as it takes, as a worker waits for orders; a signal ends it. It tells what for, once each.
     """
-    told = False
+    told = ""
     while True:
         try:
             notice = federation.read(client)
-            if notice is not None:
-                return take_seat(client, client_id, notice)
-            if not told:
-                logger.info("client %s waits for an orchestrator to say how data is split", client_id)
+            part = take_seat(client, client_id, notice) if notice is not None else None
         except (RedisError, OSError) as error:
-            if not told:
-                logger.warning("client %s can't reach the broker yet, and tries on: %s", client_id, error)
-        told = True
+            why, level, part = f"can't reach the broker yet, and tries on: {error}", logging.WARNING, None
+        else:
+            if part is not None:
+                return part
+            why, level = _awaited(notice)
+        if why != told:
+            logger.log(level, "client %s %s", client_id, why)
+        told = why
         time.sleep(_POLL_S)
 
 
-def take_seat(client: Redis, client_id: str, notice: federation.Notice) -> Part:
-    """Take this client's seat in the run of ``notice``; with all taken, share one and say so."""
+def _awaited(notice: federation.Notice | None) -> tuple[str, int]:
+    """Return what a client without a part waits for, in words, and the level at which that is told."""
+    if notice is None:
+        return "waits for an orchestrator to say how data is split", logging.INFO
+    return (
+        f"waits until one of the {notice.num_parts} parts of the data is free, as run {notice.run_id} has that many "
+        "clients: start it with a larger --clients, or set CLIENT_PART or, for data of its own, CLIENT_DATA and "
+        "CLIENT_PART=1/1",
+        logging.WARNING,
+    )
+
+
+def take_seat(client: Redis, client_id: str, notice: federation.Notice) -> Part | None:
+    """Take this client's seat in the run of ``notice``; None if all are taken, as two would train on the same data."""
     index = int(
         client.eval(
             _TAKE, 1, seats_key(notice.num_parts), client_id, str(notice.num_parts), str(_HOLD_S), CLIENT_KEY_PREFIX
         )
     )
-    if index < 0:
-        index = zlib.crc32(client_id.encode()) % notice.num_parts
-        logger.warning(
-            "all %d parts of the data are taken: client %s shares part %d with another (set CLIENT_PART)",
-            notice.num_parts,
-            client_id,
-            index + 1,
-        )
-    return Part(index, notice.num_parts)
+    return Part(index, notice.num_parts) if index >= 0 else None

@@ -19,7 +19,7 @@ from celery import Celery
 import orchestrator.tasks
 import tests.support
 import worker.tasks
-from orchestrator import closing
+from orchestrator import closing, evaluation
 from orchestrator.config import RunConfig
 from orchestrator.couriers import EagerCourier
 from orchestrator.events import (
@@ -27,6 +27,7 @@ from orchestrator.events import (
     Ended,
     Event,
     Initialised,
+    LeftOut,
     RoundClosed,
     RoundOpened,
     RunStarted,
@@ -314,6 +315,18 @@ def test_a_client_that_raises_is_failed_and_the_rest_is_aggregated(federation: F
     assert (bert.num_examples, bert.size_bytes) == (0, 0)
     assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "carl"]))
     assert federation.chunks.chunks == {}
+
+
+def test_a_client_whose_work_never_comes_into_the_model_is_named_once(federation: Federation) -> None:
+    # Given a client whose training fails
+    federation.join("bert", Raising())
+    # When seven rounds are run
+    folder = federation.run(rounds=7)
+    # Then it is told once, after the fifth, with the cause
+    [(index, told)] = [(i, event) for i, event in enumerate(federation.events) if isinstance(event, LeftOut)]
+    reason = folder.history()[4].answers["bert"].reason
+    assert told == LeftOut("bert", 5, Status.FAILED, reason)
+    assert sum(isinstance(event, RoundClosed) for event in federation.events[:index]) == 5
 
 
 def test_a_client_that_diverges_is_rejected_and_the_rest_is_aggregated(federation: Federation) -> None:
@@ -775,6 +788,41 @@ def test_a_model_that_cant_be_evaluated_is_told_as_that(
     assert re.search(problem, record.evaluation_problem), record.evaluation_problem
     assert describe(RoundClosed(record)).startswith("round 1 closed: not evaluated: ")
     assert summarise(folder.config(), folder, "completed", "", 1.0).evaluation_problem == record.evaluation_problem
+
+
+def test_the_model_is_evaluated_every_so_many_rounds_and_after_the_last(federation: Federation) -> None:
+    # Given runs of five rounds, one of which evaluates every second
+    every, second = (
+        fresh_run(federation, "every", rounds=5),
+        fresh_run(federation, "second", rounds=5, evaluate_every=2),
+    )
+    # When their records are looked at, then it has metrics after rounds 2, 4 and 5, the same, as the models are
+    metrics = [record.metrics for record in second.history()]
+    assert [bool(each) for each in metrics] == [False, True, False, True, True]
+    assert [record.evaluation_due for record in second.history()] == [False, True, False, True, True]
+    assert [each for each in metrics if each] == [every.history()[index].metrics for index in (1, 3, 4)]
+    assert digests(every) == digests(second)
+
+
+def test_a_share_of_examples_that_arent_inputs_and_targets_is_refused_before_the_first_round(
+    federation: Federation,
+) -> None:
+    # Given a workload that holds out an array, when a share of it is to be taken, then it is refused
+    with pytest.raises(ConfigurationError, match=r"returned ndarray .* allowed is 1, or --evaluate-every"):
+        federation.run(evaluate_share=0.5)
+
+
+def test_an_evaluation_that_takes_most_of_its_round_is_told_once(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given an orchestrator by whose clock, and by whose evaluations', every look takes a second
+    monkeypatch.setattr(evaluation.time, "perf_counter", map(float, itertools.count()).__next__)
+    # When three rounds are run
+    folder = federation.run()
+    # Then the first says that a second went into it, and what to do, and the others don't
+    assert [record.evaluation_s for record in folder.history()] == [1.0] * 3
+    told = [message for message in caplog.messages if "--evaluate-share" in message]
+    assert [message[:13] for message in told] == ["round 1: 1.0 "]
 
 
 def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation) -> None:

@@ -114,6 +114,21 @@ def test_two_workers_share_out_the_data_between_their_clients(field: Field, brok
     assert harness.announcement(broker, "south-3")["num_examples"] == 215
 
 
+def test_each_of_seven_clients_on_two_processes_trains_as_long_as_the_others(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given seven clients of one worker with two processes, none of which is ever done within the timeout
+    run_dir = tmp_path / "run"
+    many(field, broker, 7, STEP_S="0.05")
+    program = run(field, broker, run_dir, 3, 7, "--timeout", "1", "--epochs", "100000")
+    assert program.wait() == 0, program.output
+    # When it is looked at what each did, then all did about the same in every round
+    for record in history(run_dir):
+        assert statuses(record) == ["timed_out"] * 7
+        num_steps = [answer["num_steps"] for answer in record["answers"].values()]
+        assert max(num_steps) <= 2 * min(num_steps)
+
+
 def test_a_pool_process_that_is_killed_takes_one_order_with_it(field: Field, broker: Redis, tmp_path: Path) -> None:
     # Given six clients of one worker, two of which train at a time
     run_dir = tmp_path / "run"

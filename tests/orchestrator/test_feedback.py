@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.feedback import Feedback, FeedbackBook
+from orchestrator.feedback import Feedback, FeedbackBook, newly_left_out
 from orchestrator.records import RoundRecord, SlotRecord
 from tasks.messages import Status
 from tests.support import round_record
@@ -78,3 +78,16 @@ def test_a_client_rests_longer_the_more_often_it_failed_in_a_row(num_missed: int
     known = Feedback(num_selected=9, last_selected=10, num_missed=num_missed)
     resting = [number for number in range(11, 200) if known.is_resting(number)]
     assert resting == list(range(11, 11 + num_rounds))
+
+
+def test_who_was_asked_in_vain_five_times_in_a_row_is_told_once() -> None:
+    # Given a client that is lost in rounds 1 to 7, trains in the eighth, and is lost in five more
+    kinds = [Status.LOST] * 7 + [Status.TRAINED] + [Status.LOST] * 5
+    book, told = FeedbackBook(), []
+    # When rounds are taken in one after the other
+    for number, status in enumerate(kinds, start=1):
+        record = round_record(number, answers={"anna": slot(Status.TRAINED), "bert": slot(status)})
+        book.add(record)
+        told += [(number, client_id) for client_id in newly_left_out(record, book.by_client)]
+    # Then it is told after the fifth, and after the fifth since it trained
+    assert told == [(5, "bert"), (13, "bert")]

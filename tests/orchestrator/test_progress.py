@@ -13,6 +13,7 @@ from orchestrator.events import (
     Ended,
     Event,
     Initialised,
+    LeftOut,
     RoundClosed,
     RoundOpened,
     RunStarted,
@@ -59,6 +60,10 @@ FAILED = round_record(4, status="failed", reason="0 updates", metrics={}, durati
             RoundClosed(round_record(3, metrics={}, evaluation_problem="evaluate(): no luck")),
             "round 3 closed: not evaluated: evaluate(): no luck, 1.50 s",
         ),
+        (
+            RoundClosed(round_record(3, metrics={}, evaluation_due=False)),
+            "round 3 closed: not evaluated: not its turn (--evaluate-every), 1.50 s",
+        ),
         (RoundClosed(round_record(3, metrics={})), "round 3 closed: no held-out data to evaluate on, 1.50 s"),
         (RoundOpened(3, ("anna", "bert")), "round 3 opened: 2 clients train"),
         (SlotFilled(3, "anna", Status.TRAINED, "", {"train_loss": 0.5}), "round 3: client anna trained"),
@@ -69,6 +74,11 @@ FAILED = round_record(4, status="failed", reason="0 updates", metrics={}, durati
         (SlotFilled(3, "bert", Status.TIMED_OUT, "", {}), "round 3: client bert timed_out"),
         (RoundClosed(round_record(3)), "round 3 closed: loss 0.5000, accuracy 0.7500, 1.50 s"),
         (RoundClosed(FAILED), "round 4 failed: 0 updates, 0.12 s"),
+        (
+            LeftOut("bert", 5, Status.LOST, "the client vanished"),
+            "client bert was asked in 5 rounds in a row and nothing of its work is in the model; the last time it was "
+            "lost: the client vanished",
+        ),
         (ENDED, ""),
     ],
 )

@@ -177,6 +177,7 @@ def test_closed_rounds_are_lines_of_the_history(folder: RunFolder) -> None:
     assert [json.loads(line)["round_number"] for line in lines] == [1, 2]
     assert list(json.loads(lines[0])) == [
         "round_number", "status", "reason", "cohort", "answers", "metrics", "evaluation_problem",
+        "evaluation_due", "evaluation_s",
         "client_metrics", "num_evaluated", "not_evaluated", "checkpoint", "digest", "state_digest",
         "started_at", "duration_s", "bytes_down", "bytes_up", "late",
     ]  # fmt: skip

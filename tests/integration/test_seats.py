@@ -1,0 +1,50 @@
+"""Parts of shared data: each client that comes without one gets a free one, and no two the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tasks import federation
+from tasks.names import client_key
+from tasks.workload import Part
+from tests.integration import harness
+from tests.integration.harness import Field, history, url, wait_until
+from worker.seats import take_seat
+
+
+@pytest.mark.parametrize("num_parts", [1, 3])
+def test_no_two_clients_have_the_same_part(broker: Redis, num_parts: int) -> None:
+    # Given as many clients as parts
+    notice = federation.Notice(run_id="run", num_parts=num_parts)
+    taken = {number: take_seat(broker, f"client-{number}", notice) for number in range(num_parts)}
+    assert list(taken.values()) == [Part(index, num_parts) for index in range(num_parts)]
+    # When another comes, then there is none for it, and the others keep theirs
+    assert take_seat(broker, "late", notice) is None
+    assert take_seat(broker, "client-0", notice) == Part(0, num_parts)
+    # And when one is gone for good, then it gets that one's
+    broker.delete(f"fl:seats:{num_parts}:hold:client-0")
+    broker.set(client_key("late"), "{}")
+    assert take_seat(broker, "late", notice) == Part(0, num_parts)
+
+
+def test_a_client_more_than_there_are_parts_waits_and_says_so(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a run of one client, which has all of the digits
+    run_dir = tmp_path / "run"
+    program = field.orchestrator(
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "2", "--clients", "1", "--epochs", "100000",
+        "--timeout", "5", "--no-evaluate-clients", workload="digits",
+    )  # fmt: skip
+    field.client(broker, "client-1", CLIENT_WORKLOAD="digits")
+    wait_until(lambda: harness.present(broker) == {"client-1"}, "the first client is there")
+
+    # When a second comes while it trains
+    late = field.client(broker, "client-2", CLIENT_WORKLOAD="digits")
+    wait_until(lambda: "waits until one of the 1 parts of the data is free" in late.output, "it is told")
+
+    # Then no example is trained on twice
+    assert "start it with a larger --clients" in late.output
+    assert program.wait() == 0, program.output
+    assert [sorted(record["answers"]) for record in history(run_dir)] == [["client-1"]] * 2

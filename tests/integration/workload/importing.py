@@ -1,0 +1,38 @@
+"""Digits, for tests: a client tells how many modules its training imported, and whether it had got ready before."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+from tasks.arrays import Arrays
+from tasks.messages import TrainOptions
+from tasks.workload import TimeBudget, TrainResult
+from workloads.digits import Digits
+
+
+class Importing(Digits):
+    """Its metrics are ``num_imported`` and ``num_warmed_up``, the examples that it was given to get ready with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._num_warmed_up = 0
+
+    def warm_up(self, data: Any) -> None:
+        self._num_warmed_up = len(data.targets)
+
+    def train(
+        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
+    ) -> TrainResult:
+        before = set(sys.modules)
+        trained = super().train(parameters, data, options, seed=seed, budget=budget)
+        metrics = {"num_imported": len(sys.modules.keys() - before), "num_warmed_up": self._num_warmed_up}
+        return replace(trained, metrics=metrics)
+
+
+class Unready(Importing):
+    """One that can't get ready."""
+
+    def warm_up(self, data: Any) -> None:
+        raise RuntimeError("no luck")
