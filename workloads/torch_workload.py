@@ -5,6 +5,7 @@ Parameters are the model's ``state_dict``, buffers included, as NumPy arrays (:m
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
 from tasks.workload import Direction, Evaluation, Gradients, Step, TimeBudget, TrainResult, Workload
 from workloads.optimizers import unlike_plain_sgd
+from workloads.side_by_side import side_by_side, threads
 from workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensors_of
 
 EVALUATION_BATCH_SIZE = 256
@@ -136,7 +138,7 @@ class TorchWorkload(Workload):
         budget: TimeBudget,
         direction: Direction | None,
     ) -> TrainResult:
-        with _threads(self.num_threads), seeded(derive_seed(seed, "training")):
+        with threads(self.num_threads), seeded(derive_seed(seed, "training")):
             model = self._model_with(parameters).train()
             optimizer = self.build_optimizer(model, options)
             turn = _Turn(self, model, direction) if direction is not None else None
@@ -189,7 +191,7 @@ class TorchWorkload(Workload):
         """
         num_examples = len(data.targets)
         total = 0.0
-        with _threads(self.num_threads), seeded(0):
+        with threads(self.num_threads), seeded(0):
             model = self._model_with(parameters).train()
             for rows in _slices(num_examples, EVALUATION_BATCH_SIZE, _least_batch(model)):
                 inputs, targets = _batch(model, data, rows)
@@ -203,21 +205,32 @@ class TorchWorkload(Workload):
 
         There is no accuracy if there is none of some batch, so that all of ``data`` is judged alike.
 
+        Batches are computed side by side, by as many threads as torch has in this process, each as one thread alone
+        would, and added up in order: the result doesn't depend on their number. Each thread has modules of its own,
+        which share the model's tensors.
+
         Raises:
             ArraysError: If ``parameters`` don't fit the model.
         """
         num_examples = len(data.targets)
         model = self._model_with(parameters).eval()
+        batches = list(_slices(num_examples, EVALUATION_BATCH_SIZE))
         total_loss = 0.0
         counts: list[tuple[int, int] | None] = []
-        with _threads(self.num_threads), torch.inference_mode():
-            for rows in _slices(num_examples, EVALUATION_BATCH_SIZE):
-                inputs, targets = _batch(model, data, rows)
-                outputs = model(inputs)
-                total_loss += self.loss(outputs, targets).item() * len(targets)
-                right = self.are_right(outputs, targets)
-                counts.append(None if right is None else (int(right.sum()), right.numel()))
+        judge = functools.partial(self._judge, data)
+        for loss, count in side_by_side(judge, model, batches, self.num_threads):
+            total_loss += loss
+            counts.append(count)
         return Evaluation(total_loss / max(num_examples, 1), _share_right(counts), num_examples)
+
+    def _judge(self, data: Any, model: nn.Module, rows: slice) -> tuple[float, tuple[int, int] | None]:
+        """Return the sum of a batch's losses, and how many of its answers are right and how many there are."""
+        with torch.inference_mode():
+            inputs, targets = _batch(model, data, rows)
+            outputs = model(inputs)
+            loss = self.loss(outputs, targets).item() * len(targets)
+            right = self.are_right(outputs, targets)
+        return loss, None if right is None else (int(right.sum()), right.numel())
 
     def _new_model(self) -> nn.Module:
         """Return what :meth:`build_model` does, and leave torch's generator as it was."""
@@ -287,16 +300,6 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _threads(num_threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _batches(
