@@ -49,6 +49,8 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
         with broker.connect(url) as client:
             notice = _Notice(url, config)
             notice.put_up()
+            if not broker.check_keeps_all(client):
+                logger.warning("the broker doesn't say (INFO memory) whether it removes keys when its memory is full")
             supervisor = Supervisor(processes, config, folder, url)
             try:
                 supervisor.start_own_worker()
@@ -108,10 +110,16 @@ class _Notice:
         self._refreshed = time.monotonic()
 
     def refresh(self) -> None:
+        """Keep the notice up, if it is time to.
+
+        Raises:
+            ConfigurationError: If the broker was set to remove keys since the run began.
+        """
         if time.monotonic() - self._refreshed < _REFRESH_S:
             return
         try:
             self.put_up()
+            broker.check_keeps_all(self._client)
         except (RedisError, OSError) as error:
             logger.warning("the broker can't be reached: %s", error)
 
