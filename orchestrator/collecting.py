@@ -14,9 +14,9 @@ from orchestrator.answers import MAX_ANSWER_BYTES, read_answer, says_ready
 from orchestrator.client_manager import ClientManager
 from orchestrator.flow import Flow
 from orchestrator.held_orders import HeldOrders
-from orchestrator.slots import Slot, Slots
+from orchestrator.slots import MAX_SENT, Slot, Slots
 from orchestrator.taking_in import bytes_sent, discard_updates
-from orchestrator.wire import TICK_S, Wire
+from orchestrator.wire import TICK_S, Lost, Wire
 from tasks.messages import Answer, Order, UpdateOrder
 from tasks.turns import STOP
 
@@ -50,6 +50,9 @@ class _Collection:
     out: dict[str, Order] = field(default_factory=dict)
     """The orders that are out, by their ids: those of open slots but for the ones that are held."""
 
+    unsure: dict[str, int] = field(default_factory=dict)
+    """Orders that were out when the broker was emptied -> how often they may be sent again for want of an update."""
+
     def note_out(self) -> None:
         """Look anew which orders are out."""
         orders = [slot.order for slot in self.slots.open()]
@@ -63,7 +66,7 @@ class Collector:
     Args:
         wire: How clients are reached.
         manager: Who is connected.
-        tick: Called between two waits; True if what an own worker was doing is lost.
+        tick: Called between two waits; returns what was lost since the last.
         clock: Seconds that only go up.
     """
 
@@ -71,7 +74,7 @@ class Collector:
         self,
         wire: Wire,
         manager: ClientManager,
-        tick: Callable[[], bool],
+        tick: Callable[[], Lost],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._wire = wire
@@ -145,6 +148,7 @@ class Collector:
         admit: Callable[[float], None] = lambda _left_s: None,
         flow: Flow | None = None,
         held: HeldOrders | None = None,
+        restore: Callable[[], object] = lambda: None,
     ) -> None:
         """Fill all of ``slots``.
 
@@ -158,6 +162,8 @@ class Collector:
             admit: Called with the seconds that are left, to add slots for clients that have come.
             flow: Says whose turn it is to send an update; without it all may at once.
             held: The orders that are held back; None: there are none.
+            restore: Called when the broker was emptied: puts what orders refer to there again, and opens the slots
+                anew whose updates are gone. Their orders, and those of all open slots, are sent again then.
         """
         collection = _Collection(task, slots, fill, flow or Flow(sys.maxsize), held or HeldOrders())
         deadline, retry_s = self._clock() + timeout_s, RETRY_S
@@ -167,9 +173,14 @@ class Collector:
             is_due, someone_vanished = self._is_tick_due(now), False
             if is_due:
                 is_overdue = collection.flow.oldest_s(now) >= retry_s
-                if self._look() or is_overdue:
+                lost = self._look()
+                if lost is Lost.ALL:
+                    restore()
+                if lost is not Lost.NOTHING or is_overdue:
                     refill()
                     retry_s *= 1 + is_overdue
+                if lost is Lost.ALL:
+                    self._send_again(collection)
                 admit(deadline - now)
                 # What a client that has just vanished may have stored is read before its slot is given up.
                 someone_vanished = bool(slots.lost(self._manager.incarnations()))
@@ -191,12 +202,12 @@ class Collector:
             self._next_tick = now + TICK_S
         return is_due
 
-    def _look(self) -> bool:
+    def _look(self) -> Lost:
         """Look after clients and own workers, the next time after a while in which that took no time to speak of."""
         began = self._clock()
-        is_lost = self._tick()
+        lost = self._tick()
         self._next_tick = max(self._next_tick, began + (self._clock() - began) / MOST_LOOKING)
-        return is_lost
+        return lost
 
     def _read_held(self, collection: _Collection) -> None:
         """Read what was answered to orders that are held: in a round that is taken up again they may have been sent."""
@@ -213,6 +224,28 @@ class Collector:
         if orders:
             self.send(collection.task, orders)
             collection.out.update({order.order_id: order for order in orders})
+
+    def _send_again(self, collection: _Collection) -> None:
+        """Send what a broker that was emptied has forgotten: a client that holds an order twice carries it out once."""
+        collection.note_out()
+        orders = list(collection.out.values())
+        collection.unsure.update(dict.fromkeys(collection.out, MAX_SENT))
+        self.send(collection.task, orders)
+        for order in orders:
+            if collection.flow.has_turn(order.order_id):
+                self._wire.courier.give_turn(order)
+
+    def _ask_again(self, collection: _Collection, slot: Slot, answer: Answer) -> bool:
+        """Send an order again if its update was on its way when the broker was emptied; say whether that was done."""
+        order_id, update = slot.order.order_id, answer.update
+        left = collection.unsure.get(order_id, 0)
+        if left == 0 or update is None or self._wire.blobs.has(update):
+            return False
+        collection.unsure[order_id] = left - 1
+        collection.flow.over(order_id)
+        self._wire.courier.forget([order_id])
+        self.send(collection.task, [slot.order])
+        return True
 
     def _give_turns(self, collection: _Collection) -> None:
         """Tell those whose turn it is."""
@@ -263,8 +296,8 @@ class Collector:
                 flow.wait(task_id)
                 if flow.has_turn(task_id):
                     self._wire.courier.give_turn(slot.order)  # the broker may have forgotten that it was told
-            else:
-                self._fill(collection, self._read(raw, slot.order))
+            elif not self._ask_again(collection, slot, answer := self._read(raw, slot.order)):
+                self._fill(collection, answer)
         if taken_in:
             self._wire.courier.forget(taken_in)
 
@@ -305,7 +338,9 @@ class Collector:
             self._wire.courier.withdraw(slot.order, self._manager.queue)
             self._fill(collection, answer)
 
-    def result(self, task_id: str, timeout_s: float, again: Callable[[], str]) -> bytes | str | None:
+    def result(
+        self, task_id: str, timeout_s: float, again: Callable[[], str], restore: Callable[[], object] = lambda: None
+    ) -> bytes | str | None:
         """Return the raw result of a task of the orchestrator's own, or None when ``timeout_s`` have passed.
 
         Args:
@@ -313,12 +348,16 @@ class Collector:
             timeout_s: Seconds to wait at the most.
             again: Called when the task may be lost, with a worker that ended: sends it again and returns its new id.
                 Whichever of them ends first counts, for they all return the same.
+            restore: Called before that when the broker was emptied.
         """
         started = self._clock()
         next_retry = started + RETRY_S
         task_ids = [task_id]
         while (now := self._clock()) < started + timeout_s:
-            if self._is_tick_due(now) and (self._look() or now >= next_retry):
+            lost = self._look() if self._is_tick_due(now) else Lost.NOTHING
+            if lost is Lost.ALL:
+                restore()
+            if lost is not Lost.NOTHING or now >= next_retry:
                 next_retry = now + 2 * (next_retry - started)
                 task_ids.append(again())
             found = self._wire.courier.collect(

@@ -14,7 +14,7 @@ from orchestrator.flow import Flow, slow_after_s, slow_updates_at_a_time, update
 from orchestrator.held_orders import HeldOrders
 from orchestrator.records import OpenRound
 from orchestrator.slots import Slot, Slots
-from orchestrator.taking_in import discard_updates, kept_answer
+from orchestrator.taking_in import discard_updates, forget_record, kept_answer, kept_record
 from orchestrator.waves import Place, in_turn
 from tasks import names
 from tasks.broker import CHUNK_TIMEOUT_S
@@ -39,6 +39,7 @@ class Exchange:
         orders: The orders, one a client, all of one kind, in the order of the slots; there is at least one.
         task: The task that carries them.
         body_task: The task that is given what was taken in: the body of the chord.
+        publish: Puts what the orders refer to where clients can read it, if that was forgotten.
         told: Is told of each answer, or what stands in for it.
     """
 
@@ -49,6 +50,7 @@ class Exchange:
         orders: Sequence[UpdateOrder],
         task: str,
         body_task: str,
+        publish: Callable[[], None],
         told: Told = lambda _: None,
     ) -> None:
         self._context = context
@@ -56,6 +58,7 @@ class Exchange:
         self._kind = orders[0].name
         self._task = task
         self._body_task = body_task
+        self._publish = publish
         self._told = told
         self._is_crowded = context.wire.has_flow and opened.is_crowded
         self._slots = Slots(orders, opened.cohort)
@@ -63,6 +66,8 @@ class Exchange:
         self._held = HeldOrders()
         self._hold_back(orders)
         self._chords: list[Chord] = []
+        self._timeout_s = context.config.timeout_s
+        """Seconds that all slots may take to be filled."""
 
     def orders(self) -> list[Order]:
         """Return all orders, in the order of the slots."""
@@ -84,6 +89,12 @@ class Exchange:
         # In a crowded round updates are added up in the order of the slots, and those that come before wait on disk.
         self._send(orders if self._is_crowded else in_turn(orders, self._place, self._number))
 
+    def send_again(self) -> None:
+        """Put the orders on the clients' queues that may not be there, but for those whose updates were taken in."""
+        self._open_chord()
+        self._fill_what_was_taken_in()
+        self._send([slot.order for slot in self._slots.open()])
+
     def add(self, orders: Sequence[UpdateOrder], incarnations: dict[str, str]) -> None:
         """Send orders to more clients, by id with their incarnations, while another slot is open."""
         for order in orders:
@@ -103,19 +114,25 @@ class Exchange:
             timeout_s: Seconds after which slots that are still open are filled as lost.
             admit: Called now and then with the seconds that are left, to add orders to clients that have come.
         """
-        context = self._context
         if not self._chords:
             self._open_chord()
         self._fill_what_was_taken_in()
+        self._timeout_s = timeout_s
+        self._collect(admit)
+
+    def _collect(self, admit: Callable[[float], None] = lambda _left_s: None) -> None:
+        """Wait until every slot is filled."""
+        context = self._context
         context.collector.collect(
             self._task,
             self._slots,
-            timeout_s,
+            self._timeout_s,
             self._fill,
             refill=self._start_chord_anew,
             admit=admit,
             flow=self._flow,
             held=self._held,
+            restore=self._restore,
         )
         context.collector.expect_late(
             [slot.order for slot, answer in self._slots.filled() if answer.status is Status.LOST]
@@ -129,11 +146,11 @@ class Exchange:
             return self._chords[-1].body_id
 
         collector = self._context.collector
-        raw = collector.result(self._chords[-1].body_id, OWN_WORK_TIMEOUT_S, again)
+        raw = collector.result(self._chords[-1].body_id, OWN_WORK_TIMEOUT_S, again, self._collect_again)
         for _ in range(MAX_CHORDS - 1):
             if not ended_with_its_process(raw):
                 break
-            raw = collector.result(again(), OWN_WORK_TIMEOUT_S, again)
+            raw = collector.result(again(), OWN_WORK_TIMEOUT_S, again, self._collect_again)
         return raw
 
     def forget(self, model_bytes: int) -> None:
@@ -194,6 +211,34 @@ class Exchange:
         )
         self._chords.append(chord)
         context.wire.courier.open_chord(chord, len(self._slots))
+
+    def _restore(self) -> None:
+        """Put what the orders refer to on a broker that was emptied, and open the slots anew whose updates are gone.
+
+        These are the ones that were not taken in. One that was rejected may be among them: it is judged again.
+        """
+        context, gone = self._context, []
+        self._publish()
+        for slot, answer in self._slots.filled():
+            record = kept_record(context.folder, self._number, answer.client_id, self._kind)
+            is_taken_in = record is not None and record.status is not Status.REJECTED
+            if answer.update is not None and not is_taken_in and not context.wire.blobs.has(answer.update):
+                gone.append(slot.order)
+        for order in gone:
+            logger.warning(
+                "client %s: its update of round %d is gone and asked for again", order.client_id, self._number
+            )
+            forget_record(context.folder, order)
+            self._slots.reopen(order.order_id)
+            self._flow.over(order.order_id)
+        context.wire.courier.forget([order.order_id for order in gone])
+
+    def _collect_again(self) -> None:
+        """Ask those again whose updates a broker that was emptied had when all had been answered."""
+        self._restore()
+        if self._slots.has_open():
+            self._send([slot.order for slot in self._slots.open()])
+            self._collect()
 
     def _start_chord_anew(self) -> None:
         """Do again what a worker of the orchestrator's may have lost; taking in is done once all the same."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from orchestrator.context import RunContext
 from orchestrator.slots import Slots
@@ -37,7 +38,8 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
         context.order(SetParametersOrder, client_id, rounds, term, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
-    _carry_out(context, names.SET_PARAMETERS_TASK, orders, incarnations, timeout_s)
+    restore = partial(context.publish_model, rounds)
+    _carry_out(context, names.SET_PARAMETERS_TASK, orders, incarnations, timeout_s, restore)
     context.wire.blobs.discard([parameters.name], parameters.size_bytes)
     term = context.term(timeout_s)
     farewells = [
@@ -56,11 +58,16 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
 
 
 def _carry_out(
-    context: RunContext, task: str, orders: Sequence[Order], incarnations: Mapping[str, str], timeout_s: float
+    context: RunContext,
+    task: str,
+    orders: Sequence[Order],
+    incarnations: Mapping[str, str],
+    timeout_s: float,
+    restore: Callable[[], object] = lambda: None,
 ) -> None:
     slots = Slots(orders, incarnations)
     context.collector.send(task, orders)
-    context.collector.collect(task, slots, timeout_s)
+    context.collector.collect(task, slots, timeout_s, restore=restore)
     context.wire.courier.forget([order.order_id for order in orders])
     for _, answer in slots.filled():
         if answer.status is not Status.DONE:

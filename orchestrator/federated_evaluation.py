@@ -36,7 +36,9 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
     ]
     slots = Slots(orders, incarnations)
     context.collector.send(names.EVALUATE_TASK, orders)
-    context.collector.collect(names.EVALUATE_TASK, slots, term.total_s)
+    context.collector.collect(
+        names.EVALUATE_TASK, slots, term.total_s, restore=lambda: context.publish_model(round_number)
+    )
     context.wire.courier.forget([order.order_id for order in orders])
     context.wire.blobs.discard([parameters.name], parameters.size_bytes)
     answers = [answer for _, answer in slots.filled()]

@@ -12,6 +12,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import RedisError
 
+from orchestrator.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.config import RunConfig
 from orchestrator.couriers import CeleryCourier
 from orchestrator.embedded.processes import Processes
@@ -19,9 +20,8 @@ from orchestrator.embedded.server import start_server
 from orchestrator.embedded.supervisor import Supervisor
 from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
-from tasks import broker, federation
+from tasks import broker, federation, names
 from tasks.app import make_app
-from tasks.presence import RedisRegistry
 from tasks.stores import open_store
 
 logger = logging.getLogger(__name__)
@@ -49,12 +49,20 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
         with broker.connect(url) as client:
             notice = _Notice(url, config)
             notice.put_up()
+            if not broker.check_keeps_all(client):
+                logger.warning(
+                    "the broker doesn't say (INFO memory) whether it evicts keys: it must not, see docs/faults.md"
+                )
+            memory = BrokerMemory(broker.connect_quickly(url), config.run_id)
+            if memory.look():
+                _note_orders_forgotten(config, folder)
+            memory.take_forgotten()
             supervisor = Supervisor(processes, config, folder, url)
             try:
                 supervisor.start_own_worker()
                 if broker_url is None:
                     supervisor.start_clients()
-                yield _wire(url, client, config, notice, supervisor, blob_folder)
+                yield _wire(url, client, config, notice, memory, supervisor, blob_folder)
             finally:
                 notice.take_down()
 
@@ -74,7 +82,13 @@ def _blob_folder(config: RunConfig, folder: RunFolder) -> Iterator[Path | None]:
 
 
 def _wire(
-    url: str, client: Redis, config: RunConfig, notice: _Notice, supervisor: Supervisor, blob_folder: Path | None
+    url: str,
+    client: Redis,
+    config: RunConfig,
+    notice: _Notice,
+    memory: BrokerMemory,
+    supervisor: Supervisor,
+    blob_folder: Path | None,
 ) -> Wire:
     app = make_app("orchestrator", url, include=())
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
@@ -87,12 +101,23 @@ def _wire(
 
     return Wire(
         courier=CeleryCourier(app, url, config.run_id),
-        registry=RedisRegistry(quick),
+        registry=WatchedRegistry(quick, memory),
         blobs=open_store(url, blob_folder),
         broker_time=broker.Clock(client),
         tend=tend,
         tidy=lambda: tidy(client, config.run_id),
+        forgot=memory.take_forgotten,
     )
+
+
+def _note_orders_forgotten(config: RunConfig, folder: RunFolder) -> None:
+    """Have the orders of a round that is taken up again sent again: the broker was emptied while nobody looked.
+
+    Local clients, which were started anew, get theirs again anyway.
+    """
+    opened = folder.open_round()
+    if opened is not None and not config.local:
+        folder.save_open_round(opened.model_copy(update={"orders_are_out": False}))
 
 
 class _Notice:
@@ -108,10 +133,16 @@ class _Notice:
         self._refreshed = time.monotonic()
 
     def refresh(self) -> None:
+        """Keep the notice up, if it is time to.
+
+        Raises:
+            ConfigurationError: If the broker was set to remove keys since the run began.
+        """
         if time.monotonic() - self._refreshed < _REFRESH_S:
             return
         try:
             self.put_up()
+            broker.check_keeps_all(self._client)
         except (RedisError, OSError) as error:
             logger.warning("the broker can't be reached: %s", error)
 
@@ -128,3 +159,4 @@ def tidy(client: Redis, run_id: str) -> None:
     for pattern in patterns:
         for key in client.scan_iter(match=pattern, count=1000):
             client.unlink(key)
+    client.unlink(names.mark_key(run_id))

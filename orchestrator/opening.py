@@ -160,6 +160,7 @@ def _check_broker(url: str | None, run_id: str) -> None:
     brokers.check_reachable(url)
     with brokers.connect(url) as client:
         federation.check_free(client, run_id)
+        brokers.check_keeps_all(client)
 
 
 def _data_folder(folder: Path | None) -> str | None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 from orchestrator.context import RunContext
 from orchestrator.records import HandedOut, PeerScores
 from orchestrator.slots import Slots
-from tasks import names
+from orchestrator.taking_in import update_path
+from tasks import arrays, blobs, names, sets
 from tasks.messages import Status, VerifyOrder
 from tasks.seeds import generator
 from verification.derangement import PeerScore, derangement, scores_of_clients
@@ -36,6 +38,13 @@ def ask_peers(context: RunContext, round_number: int, handed_out: HandedOut) -> 
     for ref in handed_out.updates.values():
         context.wire.blobs.discard([ref.name], ref.size_bytes)
     return PeerScores(scores=scores, scored_by=scored_by)
+
+
+def _hand_out_again(context: RunContext, round_number: int, handed_out: HandedOut) -> None:
+    """Put the updates that were handed out on a broker that has forgotten them, as ``closing.hand_out`` did."""
+    for client_id, ref in handed_out.updates.items():
+        parameters, _ = sets.split(arrays.map_file(update_path(context.folder, round_number, client_id)))
+        blobs.publish(context.wire.blobs, ref.name, arrays.encode(parameters))
 
 
 def _others(unscored: list[str], verifiers: list[str]) -> dict[str, str]:
@@ -69,7 +78,9 @@ def _ask(
     ]
     slots = Slots(orders, incarnations)
     context.collector.send(names.VERIFY_TASK, orders)
-    context.collector.collect(names.VERIFY_TASK, slots, term.total_s)
+    context.collector.collect(
+        names.VERIFY_TASK, slots, term.total_s, restore=partial(_hand_out_again, context, round_number, handed_out)
+    )
     context.wire.courier.forget([order.order_id for order in orders])
     answers = [answer for _, answer in slots.filled()]
     for answer in answers:

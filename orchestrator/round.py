@@ -114,7 +114,7 @@ class Round:
         context, opened = self._context, self._opened
         term = self._begin_term(opened.cohort)
         orders = [self._survey_order(client_id, term) for client_id in sorted(opened.cohort)]
-        return Exchange(context, opened, orders, names.SURVEY_TASK, names.CLOSE_SURVEY_TASK)
+        return Exchange(context, opened, orders, names.SURVEY_TASK, names.CLOSE_SURVEY_TASK, self._publish)
 
     def _training(self) -> Exchange:
         """Return the exchange in which clients train, its orders not sent."""
@@ -124,7 +124,15 @@ class Round:
         term = self._begin_term(opened.trainers)
         orders = [self._train_order(client_id, term) for client_id in sorted(opened.trainers)]
         body_task = names.HAND_OUT_TASK if context.config.asks_peers else names.CLOSE_ROUND_TASK
-        return Exchange(context, opened, orders, names.TRAIN_TASK, body_task, self._report_filled)
+        return Exchange(context, opened, orders, names.TRAIN_TASK, body_task, self._publish, self._report_filled)
+
+    def _publish(self) -> None:
+        """Put what the orders of the exchange that is on refer to on a broker that has forgotten it."""
+        context, opened = self._context, self._opened
+        context.publish_start(opened.round_number - 1)
+        context.publish_broadcast(opened.round_number - 1)
+        if opened.surveyed is not None:
+            context.publish_surveyed(opened.round_number, opened.surveyed.digest)
 
     def _begin_term(self, client_ids: Collection[str]) -> Term:
         """Return the term of an exchange with these clients, and note how long that may take."""
@@ -166,7 +174,7 @@ class Round:
     def _send_again_if_unsure(self) -> None:
         """Send the orders of the exchange that is on if they may not be out."""
         if not self._opened.orders_are_out:
-            self.send_orders()
+            self._exchanges[-1].send_again()
             self._opened = self._opened.model_copy(update={"orders_are_out": True})
             self._context.folder.save_open_round(self._opened)
 

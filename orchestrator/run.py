@@ -23,7 +23,7 @@ from orchestrator.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRec
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder, boot_id
 from orchestrator.selectors import ConnectedClient, fits, load_selector
-from orchestrator.wire import TICK_S, Wire
+from orchestrator.wire import TICK_S, Lost, Wire
 from tasks import names
 from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
 from tasks.seeds import generator
@@ -115,9 +115,9 @@ class Run:
         self._tick()
         say_farewell(self._context, self._connected_incarnations())
 
-    def _tick(self) -> bool:
-        """Look who is there and tend to what has to be; True if what an own worker was doing is lost."""
-        is_lost = self._wire.tend()
+    def _tick(self) -> Lost:
+        """Look who is there and tend to what has to be; return what was lost since the last look."""
+        is_own_work_lost = self._wire.tend()
         self._manager.refresh()
         announced = {client.client_id: client.announcement for client in self._manager.connected()}
         for client_id in sorted(announced.keys() - self._shown):
@@ -125,7 +125,10 @@ class Run:
         for client_id in sorted(self._shown - announced.keys()):
             self._report(ClientLeft(client_id))
         self._shown = set(announced)
-        return is_lost
+        if self._wire.forgot():
+            logger.warning("the broker was emptied: what was on it is sent again")
+            return Lost.ALL
+        return Lost.OWN_WORK if is_own_work_lost else Lost.NOTHING
 
     def _misfit(self, client: ConnectedClient) -> str:
         """Say why the run's selector would never choose a client; empty if it might."""
@@ -155,11 +158,14 @@ class Run:
                 own_result(found[task_id], Evaluated, "the run could not be prepared")
                 # The result stays: only the clients are waited for from here on.
                 courier.collect([], min(left, TICK_S))
-            if self._tick():
+            look()
+
+        def look() -> None:
+            if self._tick() is not Lost.NOTHING:
                 call()
 
         self._manager.wait_for(config.num_clients, config.wait_timeout_s, pause)
-        self._tick()
+        look()
         if config.accept == "closed":
             self._manager.close()
         raw = self._context.collector.result(task_id, OWN_WORK_TIMEOUT_S, call)

@@ -19,7 +19,7 @@ from orchestrator.config import RunConfig
 from orchestrator.records import Evaluated, OpenRound, RoundRecord, Summary
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
-from tasks.files import replace_text
+from tasks.files import remove_temporaries, replace_text
 from tasks.messages import TrainOrder
 from tasks.spare_files import SpareFiles
 
@@ -272,6 +272,11 @@ class RunFolder:
             return self._read(self.path / "initial.json", Evaluated)
         except RunFolderError:
             return Evaluated()
+
+    def remove_temporaries(self) -> None:
+        """Remove files that a process was writing when it was killed; for the orchestrator, with no worker at work."""
+        updates = self.path / "updates"
+        remove_temporaries([*self.path.glob("*.tmp"), *self.checkpoints.glob("*.tmp"), *updates.rglob("*.tmp")])
 
     def save_summary(self, summary: Summary) -> None:
         """Write ``summary.json``."""

@@ -44,6 +44,7 @@ def carry_out(config: RunConfig, folder: RunFolder, broker_url: str | None) -> t
     started = time.monotonic()
     console = Console(stderr=True)
     with _logging(folder, console), progress(console) as report:
+        folder.remove_temporaries()
         _handle_signals()
         summary, exit_code = _run(config, folder, broker_url, report, started)
         report(Ended(summary, folder.path))
@@ -78,6 +79,7 @@ def _run(
     _ignore_signals()
     if status != "completed":
         _draw_plot(config, folder)
+    folder.remove_temporaries()
     summary = summarise(config, folder, status, reason, time.monotonic() - started)
     folder.save_summary(summary)
     return summary, exit_code

@@ -1,6 +1,7 @@
 """The slots of a round: one for each order that is out. Pure: no clock, no queue.
 
-A slot is filled exactly once: by its answer, by the loss of its client, or by the deadline.
+A slot is filled exactly once: by its answer, by the loss of its client, or by the deadline. It is opened anew if the
+broker lost the update of its answer before that was taken in.
 """
 
 from __future__ import annotations
@@ -81,6 +82,11 @@ class Slots:
         if slot is not None:
             self._answers[order_id] = answer
         return slot
+
+    def reopen(self, order_id: str) -> None:
+        """Open a slot anew whose answer is of no use, as what it told of is gone."""
+        del self._answers[order_id]
+        self._open[order_id] = self._slots[order_id]
 
     def started_anew(self, incarnations: Mapping[str, str]) -> list[Slot]:
         """Return the open slots whose clients were started anew, and expect their answers from the new start.

@@ -78,6 +78,11 @@ def kept_answer(folder: RunFolder, order: Order) -> Answer | None:
     )
 
 
+def forget_record(folder: RunFolder, order: Order) -> None:
+    """Have the answer to an order taken in anew."""
+    _record_path(folder, order.round_number, order.client_id, order.name).unlink(missing_ok=True)
+
+
 def discard_updates(store: BlobStore, updates: Iterable[str], model_bytes: int) -> None:
     """Take updates out of the blob store, whatever their clients say of their length, for a model of this one."""
     store.discard(updates, _most_bytes(model_bytes, MAX_SENT))

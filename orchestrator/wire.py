@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 from orchestrator.couriers import Courier
 from tasks.blobs import BlobStore
 from tasks.presence import Registry
+
+
+class Lost(Enum):
+    """What has been lost since the last look, and must be done or sent again."""
+
+    NOTHING = "nothing"
+    OWN_WORK = "what an own worker was doing"
+    ALL = "all that was on the broker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +32,7 @@ class Wire:
             started anew, so that what it was doing is lost.
         tidy: Removes what the run left on the broker, when it is over.
         has_flow: Whether clients work side by side, so that what they send may become too much at a time.
+        forgot: Says whether the broker has forgotten all that was on it since this was last asked.
     """
 
     courier: Courier
@@ -32,6 +42,7 @@ class Wire:
     tend: Callable[[], bool]
     tidy: Callable[[], None]
     has_flow: bool = True
+    forgot: Callable[[], bool] = lambda: False
 
 
 TICK_S = 1.0

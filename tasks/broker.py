@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
@@ -36,6 +36,8 @@ CHUNK_TIMEOUT_S = 60.0
 _QUICK_TIMEOUT_S = 2.0
 OUTAGE_RETRIES = 60
 """How often a command is tried again, about once a second, while the broker is away or its memory is full."""
+KEEPS_ALL = "noeviction"
+"""The policy (``maxmemory-policy``) of a server that refuses what it has no memory for, and removes nothing."""
 _PASSING = (LostConnectionError, TimedOutError, TimeoutError, OutOfMemoryError)
 """What is tried again. A memory that is full (``maxmemory``) has room again when updates have been taken in."""
 
@@ -144,6 +146,27 @@ class Clock:
         self._looked_at = self._elapsed()
         self._seen = float(seconds) + float(microseconds) / 1e6
         return self._seen
+
+
+def check_keeps_all(client: Redis) -> bool:
+    """Check that the broker evicts nothing; return False if it doesn't let this client know.
+
+    Raises:
+        ConfigurationError: If it makes room for new keys by removing others.
+    """
+    try:
+        memory = client.info("memory")
+    except NoPermissionError:
+        return False
+    policy, maxmemory = memory.get("maxmemory_policy"), memory.get("maxmemory")
+    if policy is None or maxmemory is None:
+        return False
+    if policy != KEEPS_ALL and maxmemory:
+        raise ConfigurationError(
+            f"the broker removes keys when its memory is full (maxmemory {maxmemory}, maxmemory-policy {policy}), and "
+            f"with them orders and updates: set maxmemory-policy {KEEPS_ALL} there, or maxmemory 0"
+        )
+    return True
 
 
 def check_reachable(url: str) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tasks.blobs import CHUNK_BYTES, TTL_S, BlobRef, chunk_name
 from tasks.digests import Digest
-from tasks.errors import BlobError
+from tasks.errors import BlobError, BlobMissingError
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class ChunkedBlobs(ABC):
         for index, (want, found) in enumerate(zip(wanted, self.receive(wanted), strict=True)):
             expected = len(want.buffer)
             if found is None:
-                raise BlobError(f"blob {ref.name!r}: chunk {index + 1} of {ref.num_chunks} is missing")
+                raise BlobMissingError(f"blob {ref.name!r}: chunk {index + 1} of {ref.num_chunks} is missing")
             if found != expected:
                 raise BlobError(f"blob {ref.name!r}: chunk {index + 1} has {found} bytes instead of {expected}")
             digest.update(want.buffer)

@@ -81,6 +81,10 @@ class BlobError(FederationError):
     """Raised when a blob is missing, truncated, too large, or doesn't match its digest."""
 
 
+class BlobMissingError(BlobError):
+    """Raised when a blob, or a part of it, isn't there."""
+
+
 class MessageError(FederationError):
     """Raised when an order or an answer isn't what the contract says."""
 

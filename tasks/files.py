@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_TEMPORARY = re.compile(r"\.\d+\.tmp$")
+"""How the name ends of a file that is being written: with the number of the process."""
 
 
 @contextmanager
@@ -30,6 +34,16 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(paths: Iterable[Path]) -> None:
+    """Remove those of these files that :func:`replacing` has left in a process that was killed.
+
+    For whoever owns their folder, when nobody else writes there.
+    """
+    for path in paths:
+        if _TEMPORARY.search(path.name):
+            path.unlink(missing_ok=True)
 
 
 def replace_text(path: Path, text: str, *, durable: bool = True) -> None:

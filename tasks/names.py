@@ -80,6 +80,11 @@ def unacked_key(kind: str, queue: str) -> str:
     return f"fl:{kind}:{queue}"
 
 
+def mark_key(run_id: str) -> str:
+    """Key of the mark by which a run's orchestrator sees whether the broker still knows what it was told."""
+    return f"fl:mark:{run_id}"
+
+
 def seats_key(num_parts: int) -> str:
     """Hash of seats (part number from 0 -> client id), for clients that share one data set in so many parts.
 

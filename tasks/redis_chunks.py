@@ -25,13 +25,17 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
+from tasks.blobs import BlobRef
 from tasks.chunks import Chunk, ChunkedBlobs, Wanted
-from tasks.errors import BlobError
+from tasks.errors import BlobError, BlobMissingError
 
 MAX_IDLE_S = 1.0
 """Seconds after which a connection that carries chunks isn't used again."""
 AHEAD = 2
 """Chunks that are sent or asked for before the first of them is answered: on a long line they follow each other."""
+PATIENCE_S = 5.0
+"""Seconds that a client waits for a model that is missing: by then the orchestrator knows and has sent it again."""
+_LOOK_AGAIN_S = 0.5
 _MAX_DELETED = 1000
 _MAX_LINE_BYTES = 4096
 _SMALL_BYTES = 2**16
@@ -45,13 +49,27 @@ class RedisChunks(ChunkedBlobs):
         client: A client for the Redis, with a timeout that is long enough for a chunk on a slow line. It says how often
             what was interrupted is tried again.
         clock: Seconds that only go up.
+        patience_s: Seconds in which a blob that is missing is looked for again: one that a broker which was emptied has
+            forgotten is put there again.
     """
 
-    def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic, patience_s: float = 0.0) -> None:
         self._redis = client
         self._retry = client.get_retry() or Retry(NoBackoff(), 0)
         self._clock = clock
         self._last_used = -math.inf
+        self._patience_s = patience_s
+
+    def get(self, ref: BlobRef) -> memoryview:
+        """Return the blob's bytes, checked and read-only; see :class:`tasks.blobs.BlobStore`."""
+        latest = self._clock() + self._patience_s
+        while True:
+            try:
+                return super().get(ref)
+            except BlobMissingError:
+                if self._clock() >= latest:
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
 
     def send(self, chunks: Iterable[Chunk], ttl_s: int) -> None:
         """Keep chunks under their names for ``ttl_s`` seconds.

@@ -8,7 +8,7 @@ from pathlib import Path
 from tasks import broker
 from tasks.blobs import BlobStore
 from tasks.local_blobs import LocalBlobs
-from tasks.redis_chunks import RedisChunks
+from tasks.redis_chunks import PATIENCE_S, RedisChunks
 
 FOLDER_VARIABLE = "FEDERATION_BLOBS"
 """Names the folder of blobs, where all processes are on one machine; the orchestrator sets it for those it starts."""
@@ -24,4 +24,4 @@ def open_store(broker_url: str, folder: Path | None) -> BlobStore:
     """Return the store of blobs: ``folder``, or without one the Redis at ``broker_url``."""
     if folder is not None:
         return LocalBlobs(folder)
-    return RedisChunks(broker.connect(broker_url, timeout_s=broker.CHUNK_TIMEOUT_S))
+    return RedisChunks(broker.connect(broker_url, timeout_s=broker.CHUNK_TIMEOUT_S), patience_s=PATIENCE_S)

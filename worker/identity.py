@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.errors import ConfigurationError
+from tasks.files import remove_temporaries
 from tasks.names import check_client_id, numbered_client_id
 
 _ID_FILE = "client_id"
@@ -103,6 +104,7 @@ def _lock(folder: Path, client_id: str) -> Identity | None:
     except BlockingIOError:
         file.close()
         return None
+    remove_temporaries(folder.rglob("*.tmp"))
     if not file.read():
         file.write(f"{check_client_id(client_id)}\n")
         file.flush()

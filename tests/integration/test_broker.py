@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -16,9 +17,10 @@ ROUNDS = 6
 PACE = {"STEP_S": "0.05"}
 
 
-def start_orchestrator(field: Field, broker: Redis, run_dir: Path, *options: str) -> Program:
+def start_orchestrator(field: Field, broker: Redis, run_dir: Path, *options: str, **environment: str) -> Program:
     return field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--min-updates", "2", *options
+        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--min-updates", "2", *options,
+        **environment,
     )  # fmt: skip
 
 
@@ -218,3 +220,32 @@ def test_a_second_orchestrator_on_the_same_broker_is_turned_away(field: Field, b
     assert "error: another orchestrator is at work on this broker" in second.output
     assert "Traceback" not in second.output
     assert first.process.poll() is None
+
+
+@pytest.mark.parametrize("ending", ["the run goes on", "it is taken up again"])
+def test_the_own_worker_may_be_killed_while_it_makes_the_initial_model(
+    field: Field, broker: Redis, tmp_path: Path, embedded: bytes, ending: str
+) -> None:
+    # Given a run whose own worker is making the initial model, and clients that are there
+    run_dir = tmp_path / "run"
+    start_clients(field, broker, 1, 2)
+    orchestrator = start_orchestrator(field, broker, run_dir, INITIAL_S="2")
+    wait_until(lambda: orchestrator.output.count(" joined with ") == 2, "the clients are there")
+    worker = wait_until(
+        lambda: [each for each in orchestrator.descendants() if "celery" in each.cmdline() and each.children()],
+        "the own worker has its pool",
+    )[0]
+    wait_until(lambda: broker.llen("orchestrator") == 0, "it has taken its task")
+
+    # When it is killed, pool processes and all, with files half written
+    (run_dir / "checkpoints" / "round-0000.safetensors.4711.tmp").write_bytes(b"half")
+    (run_dir / "buffers.json.4711.tmp").write_bytes(b"half")
+    os.killpg(worker.pid, signal.SIGKILL)
+    if ending == "it is taken up again":
+        orchestrator.end()
+        orchestrator = field.orchestrator("--broker", url(broker), "--resume", str(run_dir))
+
+    # Then the run ends with the same model, and nothing half written is left
+    assert orchestrator.wait() == 0, orchestrator.output
+    assert harness.checkpoint(run_dir, ROUNDS) == embedded
+    assert list(run_dir.rglob("*.tmp")) == []

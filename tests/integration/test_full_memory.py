@@ -16,10 +16,10 @@ from redis.retry import Retry
 
 from orchestrator.publishing import Call, Publisher
 from tasks.app import make_app
-from tasks.broker import connect
+from tasks.broker import check_keeps_all, connect
 from tasks.names import client_key
 from tasks.presence import Announcement, Hardware, RedisRegistry
-from tests.integration.harness import Field, history, url
+from tests.integration.harness import Field, history, url, wait_until
 from tests.integration.test_turns import all_trained, all_waiting, clients, run, statuses
 
 MIB = 2**20
@@ -103,3 +103,47 @@ def test_a_run_on_a_broker_whose_memory_is_full_says_so(field: Field, broker: Re
     assert program.wait() == 1
     assert "error: the broker's memory is full, and stayed so (maxmemory, noeviction): give it more" in program.output
     assert "Traceback" not in program.output
+
+
+def test_a_broker_that_removes_keys_is_refused_with_what_to_set(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a broker that makes room for new keys by removing others
+    broker.config_set("maxmemory", 100 * MIB)
+    broker.config_set("maxmemory-policy", "allkeys-lru")
+    # When a run is to begin on it
+    program = field.orchestrator("--broker", url(broker), "--run-dir", str(tmp_path / "run"))
+    # Then it is refused in a line that says what to set, and nothing is begun
+    assert program.wait() == 2, program.output
+    [line] = program.output.splitlines()
+    assert "maxmemory 104857600, maxmemory-policy allkeys-lru" in line
+    assert "set maxmemory-policy noeviction there, or maxmemory 0" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broker_that_is_set_to_remove_keys_later_ends_the_run_with_what_to_set(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given a run that waits for clients
+    program = field.orchestrator("--broker", url(broker), "--run-dir", str(tmp_path / "run"))
+    wait_until(lambda: "waiting for clients" in program.output, "it waits")
+    # When its broker is set to remove keys
+    broker.config_set("maxmemory", 100 * MIB)
+    broker.config_set("maxmemory-policy", "volatile-ttl")
+    # Then it ends with what to set
+    assert program.wait() == 2, program.output
+    assert "set maxmemory-policy noeviction there, or maxmemory 0" in program.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("maxmemory", "policy"), [(0, "allkeys-lru"), (100 * MIB, "noeviction")])
+def test_a_broker_that_removes_nothing_is_fine(broker: Redis, maxmemory: int, policy: str) -> None:
+    broker.config_set("maxmemory", maxmemory)
+    broker.config_set("maxmemory-policy", policy)
+    assert check_keeps_all(broker)
+
+
+def test_a_broker_that_doesnt_say_whether_it_removes_keys_is_gone_on_with(broker: Redis) -> None:
+    # Given a user of the broker that may not ask
+    broker.acl_setuser("anna", enabled=True, nopass=True, commands=["+@all", "-info"], keys=["*"], channels=["*"])
+    client = Redis(unix_socket_path=broker.connection_pool.connection_kwargs["path"], username="anna", password="any")
+    # When it asks, then it is told that it isn't known
+    assert not check_keeps_all(client)
+    client.close()

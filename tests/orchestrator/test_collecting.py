@@ -13,7 +13,7 @@ from orchestrator.collecting import RETRY_S, SILENT, Collector
 from orchestrator.couriers import Courier
 from orchestrator.flow import Flow
 from orchestrator.slots import Slot, Slots
-from orchestrator.wire import Wire
+from orchestrator.wire import Lost, Wire
 from tasks.blobs import CHUNK_BYTES, chunk_name
 from tasks.chunks import MemoryChunks
 from tasks.messages import READY, Answer, Order, Status, SurveyOrder, UpdateOrder, encode
@@ -28,6 +28,9 @@ class Scene:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.lost: dict[float, Lost] = {}
+        """What is lost at the first look after a moment, by that moment."""
+        self.sent: list[tuple[float, str]] = []
         self.script: list[tuple[float, Callable[[], None]]] = []
         self.results: dict[str, bytes] = {}
         self.words: list[tuple[float, str, bytes]] = []
@@ -46,7 +49,11 @@ class Scene:
         )
         manager = ClientManager(registry.present, lambda: self.now)
         manager.refresh()
-        self.collector = Collector(wire, manager, lambda: False, lambda: self.now)
+        self.collector = Collector(wire, manager, self.look, lambda: self.now)
+
+    def look(self) -> Lost:
+        due = min((when for when in self.lost if when <= self.now), default=None)
+        return Lost.NOTHING if due is None else self.lost.pop(due)
 
     def at(self, when: float, act: Callable[[], None]) -> None:
         """Have something happen then."""
@@ -67,7 +74,8 @@ class Scene:
         scene = self
 
         class Scripted:
-            def send(self, *_: object) -> None: ...
+            def send(self, _task: str, orders: Sequence[Order], _queue_of: object) -> None:
+                scene.sent += [(scene.now, order.client_id) for order in orders]
 
             def withdraw(self, *_: object) -> None: ...
 
@@ -208,3 +216,66 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
     assert [client_id for _, client_id in scene.told(GO)] == ["anna", "bert"]
     assert scene.told(GO)[1][0] == pytest.approx(refilled[-1] + 1.0)
     assert [status for status, _ in statuses(slots).values()] == [Status.TRAINED] * 2
+
+
+def test_orders_and_turns_are_sent_again_when_the_broker_was_emptied(scene: Scene) -> None:
+    # Given a client that has its turn, another that waits for its own, and a third that trains
+    anna, bert, carl = orders()
+    slots = Slots([anna, bert, carl], dict.fromkeys(("anna", "bert", "carl"), "first"))
+    done = []
+    scene.at(0.5, lambda: scene.ready(anna))
+    scene.at(0.6, lambda: scene.ready(bert))
+    # When the broker was emptied
+    scene.lost[10.0] = Lost.ALL
+    for order in (anna, bert, carl):
+        scene.at(20.0, lambda order=order: scene.chunks.chunks.update({chunk_name(order.update_blob, 0): b"update"}))
+        scene.at(20.0, lambda order=order: scene.answer(order))
+    scene.collector.collect(
+        TRAIN_TASK,
+        slots,
+        100.0,
+        flow=Flow(1),
+        restore=lambda: done.append("restored"),
+        refill=lambda: done.append("filled again"),
+    )
+    # Then the model is put there again, what was filled is filled again, and all orders are sent again
+    assert done == ["restored", "filled again"]
+    assert scene.sent == [(10.0, "anna"), (10.0, "bert"), (10.0, "carl")]
+    # And whoever has its turn is told so again
+    assert scene.told(GO)[:2] == [(0.5, "anna"), (10.0, "anna")]
+    assert {status for status, _ in statuses(slots).values()} == {Status.TRAINED}
+
+
+def test_an_update_that_was_on_its_way_when_the_broker_was_emptied_is_asked_for_again(scene: Scene) -> None:
+    # Given a client whose update is gone when its answer comes, after the broker was emptied
+    anna, _, _ = orders()
+    slots = Slots([anna], {"anna": "first"})
+    scene.lost[10.0] = Lost.ALL
+    scene.at(12.0, lambda: scene.answer(anna))
+    filled_at = []
+
+    # When it is asked again and sends its update
+    def send_update() -> None:
+        scene.chunks.chunks[chunk_name(anna.update_blob, 0)] = b"update"
+        scene.answer(anna)
+
+    scene.at(15.0, send_update)
+    scene.collector.collect(TRAIN_TASK, slots, 100.0, fill=lambda _slot, _answer: filled_at.append(scene.now))
+    # Then its slot is filled by that
+    assert scene.sent == [(10.0, "anna"), (12.0, "anna")]
+    assert filled_at == [15.0]
+
+
+def test_who_never_sends_the_update_it_tells_of_is_asked_for_it_three_times(scene: Scene) -> None:
+    # Given a client that tells of an update that isn't there, again and again, after the broker was emptied
+    anna, _, _ = orders()
+    slots = Slots([anna], {"anna": "first"})
+    scene.lost[10.0] = Lost.ALL
+    for second in range(12, 20):
+        scene.at(float(second), lambda: scene.answer(anna))
+    filled_at = []
+    # When its answers are collected
+    scene.collector.collect(TRAIN_TASK, slots, 100.0, fill=lambda _slot, _answer: filled_at.append(scene.now))
+    # Then the fourth fills its slot: to look into it is for those who take it in
+    assert filled_at == [15.0]
+    assert len(scene.sent) == 4

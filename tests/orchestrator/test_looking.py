@@ -8,7 +8,7 @@ import pytest
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.couriers import EagerCourier
-from orchestrator.wire import Wire
+from orchestrator.wire import Lost, Wire
 from tasks.chunks import MemoryChunks
 from tasks.presence import MemoryRegistry
 
@@ -42,10 +42,10 @@ def test_looks_at_all_clients_take_a_small_share_of_the_time(look_s: float, ever
     seconds, looks = Seconds(), []
     manager = ClientManager(MemoryRegistry().present, clock=seconds)
 
-    def look() -> bool:
+    def look() -> Lost:
         looks.append(seconds.now)
         seconds.now += look_s
-        return False
+        return Lost.NOTHING
 
     wire = Wire(Waits(seconds), MemoryRegistry(), MemoryChunks(), seconds, lambda: False, lambda: None)
     collector = Collector(wire, manager, look, seconds)

@@ -140,3 +140,17 @@ def taken_by_worker(state: Path, prefix: str | None) -> Iterator[Identity]:
         yield identity
     finally:
         identity.lock.close()
+
+
+def test_what_a_killed_worker_was_writing_is_removed_when_its_client_is_started_anew(tmp_path: Path) -> None:
+    # Given a client's folder with files that were being written, beside others
+    folder = tmp_path / "anna"
+    (folder / "runs" / "run").mkdir(parents=True)
+    kept = [folder / "model.safetensors", folder / "notes.tmp"]
+    left = [folder / "model.safetensors.123.tmp", folder / "runs" / "run" / "after-round-0001-ab.safetensors.77.tmp"]
+    for path in (*kept, *left):
+        path.write_bytes(b"bytes")
+    # When the client is started anew
+    with taken(tmp_path, "anna"):
+        # Then what was being written is gone, and nothing else
+        assert [path.exists() for path in (*kept, *left)] == [True, True, False, False]

@@ -2,7 +2,7 @@
 
 ``STEP_S`` is the length of a step in seconds; ``STEP_S_<client id>`` that of one client's. ``STUCK`` names a file: who
 finds it removes it and spends a minute or more in one call to C. ``MODEL_ELEMENTS`` is the number of float32
-elements of the model. ``LOSS_S`` is how long it takes to evaluate it.
+elements of the model. ``INITIAL_S`` is how long it takes to make it, ``LOSS_S`` to evaluate it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Pulled(Workload):
     """Parameters: one array ``point``; a client's point is its part's number, from 1."""
 
     def initial_parameters(self, seed: int) -> Arrays:
+        time.sleep(float(os.environ.get("INITIAL_S") or 0))
         size = int(os.environ.get("MODEL_ELEMENTS", "10"))
         return {"point": generator(seed, "point").random(size, dtype=np.float32)}
 
