@@ -422,7 +422,7 @@ def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client,
     assert reason(lambda: client.train(order)).startswith("ArraysError: ")
     chunks.chunks.clear()
     # When they are carried out, then the answers say so
-    assert reason(lambda: client.train(order)) == "BlobError: blob 'fl:blob:run/1': chunk 1 of 1 is missing"
+    assert reason(lambda: client.train(order)) == "BlobMissingError: blob 'fl:blob:run/1': chunk 1 of 1 is missing"
 
 
 def test_arrays_that_have_no_encoding_are_a_failed_answer(chunks: MemoryChunks, tmp_path: Path) -> None:
