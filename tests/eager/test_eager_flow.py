@@ -21,7 +21,7 @@ import tests.support
 import worker.tasks
 from orchestrator import closing, evaluation
 from orchestrator.config import RunConfig
-from orchestrator.couriers import EagerCourier
+from orchestrator.couriers import Chord, EagerCourier
 from orchestrator.events import (
     ClientJoined,
     Ended,
@@ -77,6 +77,7 @@ class Federation:
         self.registry = MemoryRegistry()
         self.chunks = MemoryChunks()
         self.courier: type[EagerCourier] = EagerCourier
+        self.forgot: Callable[[], bool] = lambda: False
         self.algorithm: str | None = None
         self.events: list[Event] = []
         self.left: dict[str, float] = {}
@@ -120,6 +121,7 @@ class Federation:
             tend=lambda: False,
             tidy=lambda: None,
             has_flow=False,
+            forgot=self.forgot,
         )
         clocks = {"clock": clock} if clock else {}
         run = Run(folder.config(), folder, wire, self._report, **clocks)
@@ -872,3 +874,39 @@ def test_a_workload_that_trains_in_place_changes_nobody_elses_model(federation: 
         np.testing.assert_allclose(arrays.map_file(folder.checkpoint(number))["w"], number, rtol=1e-2)
         assert history[number - 1].metrics["loss"] == pytest.approx(number, rel=1e-2)
     assert history[-1].client_metrics["loss"] == pytest.approx(3, rel=1e-2)
+
+
+def test_updates_that_a_broker_lost_after_all_had_answered_are_asked_for_again(federation: Federation) -> None:
+    # Given an undisturbed run
+    undisturbed = federation.run("undisturbed", rounds=2)
+    forgotten: list[bool] = []
+
+    class Emptied(EagerCourier):
+        """Loses all that there is, once, when an update is to be taken in."""
+
+        def fill(self, chord: Chord, index: int, task: str, kwargs: Any, *, keep_result: bool = False) -> None:
+            if not forgotten:
+                forgotten.append(True)
+                federation.chunks.chunks.clear()
+                for kept in (self._results, self._parts, self._sizes):
+                    kept.clear()
+            elif chord.group_id in self._parts:
+                super().fill(chord, index, task, kwargs)
+            else:  # a part of a chord that is forgotten does its work all the same
+                self._apply(task, chord.part_id(index), kwargs=dict(kwargs))
+
+    def forgot() -> bool:
+        if forgotten != [True]:
+            return False
+        forgotten.append(False)
+        return True
+
+    # When the broker is emptied when all have answered, and no update is taken in
+    federation.courier, federation.forgot = Emptied, forgot
+    folder = federation.run("emptied", rounds=2)
+
+    # Then the clients are asked again, nobody is rejected, and the models are the same
+    assert forgotten == [True, False]
+    for record, other in zip(folder.history(), undisturbed.history(), strict=True):
+        assert {answer.status for answer in record.answers.values()} == {Status.TRAINED}
+        assert record.digest == other.digest

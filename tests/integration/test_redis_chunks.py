@@ -18,7 +18,7 @@ from redis.retry import Retry
 from tasks import blobs
 from tasks import broker as tasks_broker
 from tasks.chunks import Chunk, Wanted
-from tasks.errors import BlobError
+from tasks.errors import BlobError, BlobMissingError
 from tasks.redis_chunks import MAX_IDLE_S, RedisChunks
 from tests.integration import harness
 
@@ -221,3 +221,23 @@ def test_of_a_blob_that_is_on_its_way_the_whole_chunks_are_counted(broker: Redis
     assert store.num_bytes("a", 3 * size) == 2 * size
     assert store.num_bytes("a", size) == size
     assert store.num_bytes("b", 3 * size) == 0
+
+
+def test_a_blob_that_was_forgotten_is_read_when_it_is_put_there_again(broker: Redis) -> None:
+    # Given a blob that the server doesn't have yet, and somebody who puts it there in a while
+    pieces = [memoryview(b"parameters")]
+    ref = blobs.describe("fl:blob:run/0", pieces)
+    later = threading.Timer(0.3, RedisChunks(connect(broker)).put, [ref, pieces])
+    later.start()
+    # When who has the patience reads it, then it is all there
+    assert bytes(RedisChunks(connect(broker), patience_s=60.0).get(ref)) == b"parameters"
+    later.join()
+
+
+def test_a_blob_that_stays_missing_is_an_error_when_patience_is_over(broker: Redis) -> None:
+    # Given a clock on which each look at it takes two seconds
+    seconds = iter(range(0, 100, 2))
+    store = RedisChunks(connect(broker), clock=lambda: float(next(seconds)), patience_s=3.0)
+    # When a blob that isn't there is read, then the error says so
+    with pytest.raises(BlobMissingError, match="chunk 1 of 1 is missing"):
+        store.get(blobs.describe("fl:blob:run/0", [memoryview(b"parameters")]))
