@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tasks.described import described
-from tasks.errors import LoadError, UnknownNameError
+from tasks.errors import ConfigurationError, LoadError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -105,6 +105,30 @@ def load_function(kind: str, spec: str, known: Mapping[str, str]) -> Callable[..
     if origin.partition(".")[0] in sys.stdlib_module_names:
         raise LoadError(f"{kind} {spec!r} is of Python's standard library ({origin}): a function of yours is needed")
     return found
+
+
+def load_form(kind: str, spec: str, known: Mapping[str, str], forms: Iterable[str]) -> Callable[..., Any]:
+    """Import and return the function that ``name``, ``name:parameter`` or ``module:name`` names; see :func:`load`.
+
+    Args:
+        kind: What is looked for, for the message.
+        spec: A key of ``known``, with a parameter or without, or ``module:name``; keys come before modules.
+        known: Built-in names and the ``module:name`` of each.
+        forms: Those of them that take a parameter: each is a function from its text, which may be empty, to what is
+            looked for.
+
+    Raises:
+        UnknownNameError: If there is no such name.
+        ConfigurationError: If its parameter makes no sense, or it takes none.
+        LoadError: If it can't be imported or can't be called.
+    """
+    name, colon, parameter = spec.partition(":")
+    if name in forms:
+        made: Callable[..., Any] = load_function(kind, name, known)(parameter)
+        return made
+    if name in known and colon:
+        raise ConfigurationError(f"{kind} {spec!r}: {name} takes nothing after a colon")
+    return load_function(kind, spec, known)
 
 
 def load_factory(kind: str, spec: str, known: Mapping[str, str], returns: str, fits: Callable[[object], bool]) -> Any:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 from orchestrator.mixers.mixer import Mixer, MixingError
-from tasks.errors import ConfigurationError
-from tasks.loading import load_function
+from tasks.loading import load_form
 
 MIXERS = {
     "bucketing": "orchestrator.mixers.bucketing:bucketing",
@@ -30,10 +28,4 @@ def load_mixer(spec: str) -> Mixer:
         ConfigurationError: If its parameter makes no sense, or it takes none.
         LoadError: If it can't be imported or can't be called.
     """
-    name, colon, parameter = spec.partition(":")
-    if name in FORMS:
-        make = cast(Callable[[str], Mixer], load_function("mixer", name, MIXERS))
-        return make(parameter)
-    if name in MIXERS and colon:
-        raise ConfigurationError(f"mixer {spec!r}: {name} takes nothing after a colon")
-    return cast(Mixer, load_function("mixer", spec, MIXERS))
+    return cast(Mixer, load_form("mixer", spec, MIXERS, FORMS))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import cast
 
 from orchestrator.feedback import Feedback
 from orchestrator.selectors.selector import ConnectedClient, Selection, Selector, clients_needed, cohort_size, fits
-from tasks.errors import ConfigurationError
-from tasks.loading import load_function
+from tasks.loading import load_form
 
 SELECTORS = {
     "connected": "orchestrator.selectors.connected:select_connected",
@@ -45,10 +43,4 @@ def load_selector(spec: str) -> Selector:
         ConfigurationError: If its parameter makes no sense, or it takes none.
         LoadError: If it can't be imported or can't be called.
     """
-    name, colon, parameter = spec.partition(":")
-    if name in FORMS:
-        make = cast(Callable[[str], Selector], load_function("selector", name, SELECTORS))
-        return make(parameter)
-    if name in SELECTORS and colon:
-        raise ConfigurationError(f"selector {spec!r}: {name} takes nothing after a colon")
-    return cast(Selector, load_function("selector", spec, SELECTORS))
+    return cast(Selector, load_form("selector", spec, SELECTORS, FORMS))
