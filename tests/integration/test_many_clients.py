@@ -174,17 +174,15 @@ def test_each_order_of_a_shared_worker_has_its_own_time(field: Field, broker: Re
     worker = many(field, broker, 4, STEP_S="0.6")
     wait_until(lambda: len(harness.present(broker)) == 4, "all are there")
 
-    # When there is a timeout that the first two can't keep
+    # When there is a timeout that none can keep
     program = run(field, broker, run_dir, 2, 4, "--timeout", "2")
     assert program.wait() == 0, program.output
 
-    # Then each round closed on time with what they had done, and the others, which had to wait, had no time left
+    # Then each had all of it, those that had to wait for the first two as well, and returned what it had done
     for record in history(run_dir):
         answers = record["answers"].values()
-        steps = [answer["num_steps"] for answer in answers if answer["status"] == "timed_out"]
-        assert steps == [pytest.approx(3, abs=1)] * 2
-        assert sum(answer["status"] in {"failed", "lost"} for answer in answers) == 2
-        assert record["duration_s"] <= 2 + 2
+        assert {answer["status"] for answer in answers} == {"timed_out"}
+        assert [answer["num_steps"] for answer in answers] == [pytest.approx(3, abs=1)] * 4
     assert worker.wait() == 0
 
 
