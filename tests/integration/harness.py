@@ -119,6 +119,18 @@ class Program:
         """All processes that it has started, and those that these have."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def worker(self, name: str) -> psutil.Process:
+        """The main process of a worker that it has started under this name; its children are the pool's."""
+        return wait_until(lambda: self._main_process(name), f"worker {name} has its pool")
+
+    def _main_process(self, name: str) -> psutil.Process | None:
+        for process in self.descendants():
+            with suppress(psutil.NoSuchProcess):  # some end as one looks
+                children = process.children()
+                if name in process.cmdline() and any(name in child.cmdline() for child in children):
+                    return process
+        return None
+
     def end(self) -> None:
         """Kill it and its descendants, if they still run."""
         try:

@@ -180,10 +180,7 @@ def test_the_orchestrators_own_worker_may_be_killed_in_a_round(
     wait_until(lambda: len(history(run_dir)) == 1, f"a round is closed: {orchestrator.output}")
 
     # When its own worker is killed, pool process and all
-    workers = [p for p in orchestrator.descendants() if "celery" in " ".join(p.cmdline())]
-    assert len(workers) >= 2
-    for worker in workers:
-        worker.kill()
+    os.killpg(orchestrator.worker("orchestrator@%h").pid, signal.SIGKILL)
 
     # Then it is started anew and the run ends with the same model
     assert orchestrator.wait() == 0, orchestrator.output
@@ -231,10 +228,7 @@ def test_the_own_worker_may_be_killed_while_it_makes_the_initial_model(
     start_clients(field, broker, 1, 2)
     orchestrator = start_orchestrator(field, broker, run_dir, INITIAL_S="2")
     wait_until(lambda: orchestrator.output.count(" joined with ") == 2, "the clients are there")
-    worker = wait_until(
-        lambda: [each for each in orchestrator.descendants() if "celery" in each.cmdline() and each.children()],
-        "the own worker has its pool",
-    )[0]
+    worker = orchestrator.worker("orchestrator@%h")
     wait_until(lambda: broker.llen("orchestrator") == 0, "it has taken its task")
 
     # When it is killed, pool processes and all, with files half written

@@ -37,12 +37,6 @@ def statuses(record: dict[str, dict[str, dict[str, str]]]) -> list[str]:
     return sorted(answer["status"] for answer in record["answers"].values())
 
 
-def shared_worker(program: Program) -> psutil.Process:
-    """The main process of the embedded worker of all clients; its children are the pool's."""
-    found = [process for process in program.descendants() if "clients@%h" in process.cmdline()]
-    return next(process for process in found if process.ppid() not in {other.pid for other in found})
-
-
 def test_thirty_clients_learn_digits_in_as_many_processes_as_there_are_cores(field: Field, tmp_path: Path) -> None:
     # Given thirty clients, or more if there are as many cores
     run_dir, count = tmp_path / "run", max(30, num_cores() + 1)
@@ -158,7 +152,7 @@ def test_the_worker_of_all_clients_is_started_anew_when_it_is_killed(field: Fiel
     wait_until(lambda: " trained" in program.output, "one has trained")
 
     # When their worker is killed
-    shared_worker(program).kill()
+    program.worker("clients@%h").kill()
 
     # Then it is started anew, gets the orders that were out again, and the run completes
     assert program.wait() == 0, program.output

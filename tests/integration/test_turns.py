@@ -22,10 +22,16 @@ COUNT = 5
 
 
 def clients(field: Field, broker: Redis, count: int = COUNT, **environment: str) -> list[Program]:
-    """Start clients that have a queue each."""
+    """Start clients that have a queue each, and don't train while they are held."""
+    environment = {"HELD": str(held(field)), **environment}
     return [
         field.client(broker, f"client-{number}", **part(number, count), **environment) for number in range(1, count + 1)
     ]
+
+
+def held(field: Field) -> Path:
+    """The file that holds the clients."""
+    return field.folder / "held"
 
 
 def run(field: Field, broker: Redis, run_dir: Path, *options: str, rounds: int = 2, count: int = COUNT) -> Program:
@@ -74,13 +80,17 @@ def watched(look: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
-@contextmanager
-def all_waiting(program: Program, broker: Redis, count: int = COUNT) -> Iterator[None]:
-    """Stop the orchestrator when it has opened the first round, until all clients wait; the block begins then."""
+def run_until_all_wait(
+    field: Field, broker: Redis, run_dir: Path, *options: str, rounds: int = 2, count: int = COUNT
+) -> Program:
+    """Start a run whose orchestrator stands still, stopped, when all clients wait for their turn in the first round."""
+    held(field).touch()
+    program = run(field, broker, run_dir, *options, rounds=rounds, count=count)
     wait_until(lambda: "round 1 opened" in program.output, "the round is open")
     program.send(signal.SIGSTOP)
+    held(field).unlink()
     wait_until(lambda: len(waiting(broker)) == count, "all wait for their turn")
-    yield
+    return program
 
 
 def test_no_more_updates_than_may_be_are_on_their_way_and_nothing_is_left(
@@ -115,11 +125,11 @@ def test_a_client_that_is_killed_while_it_waits_for_its_turn_is_lost_alone(
     # Given five clients that wait for their turn
     run_dir = tmp_path / "run"
     started = clients(field, broker)
-    program = run(field, broker, run_dir, rounds=3)
-    with all_waiting(program, broker):
-        # When the worker of one is killed
-        started[0].end()
-        program.send(signal.SIGCONT)
+    program = run_until_all_wait(field, broker, run_dir, rounds=3)
+
+    # When the worker of one is killed
+    started[0].end()
+    program.send(signal.SIGCONT)
 
     # Then its slot is lost as soon as its announcement is, long before the deadline, and the run completes
     wait_until(lambda: "client client-1 lost: the client vanished" in program.output, "its slot is lost")
@@ -166,11 +176,11 @@ def test_an_orchestrator_that_is_killed_while_clients_wait_takes_their_updates_w
     # Given five clients that wait for their turn
     run_dir = tmp_path / "run"
     started = clients(field, broker)
-    program = run(field, broker, run_dir)
-    with all_waiting(program, broker):
-        # When the orchestrator is killed and the run is taken up again
-        program.process.kill()
-        program.wait()
+    program = run_until_all_wait(field, broker, run_dir)
+
+    # When the orchestrator is killed and the run is taken up again
+    program.process.kill()
+    program.wait()
     resumed = field.orchestrator("--resume", str(run_dir), "--broker", url(broker))
 
     # Then it completes with the updates that were ready, and nobody has trained twice
@@ -205,25 +215,19 @@ def test_a_round_whose_machine_lost_power_is_opened_anew_with_those_who_wait(
     assert statuses(history(run_dir)[0]) == all_trained()
 
 
-def own_worker(program: Program) -> psutil.Process:
-    """The main process of the orchestrator's own worker; its children are the pool's."""
-    found = [process for process in program.descendants() if "orchestrator@%h" in process.cmdline()]
-    return next(process for process in found if process.ppid() not in {other.pid for other in found})
-
-
 def test_the_own_worker_may_be_killed_while_updates_wait(field: Field, broker: Redis, tmp_path: Path) -> None:
     # Given a round of updates that wait for their turn
     run_dir = tmp_path / "run"
     clients(field, broker, 8)
-    program = run(field, broker, run_dir, count=8)
-    with all_waiting(program, broker, 8):
-        # When the own worker stands still, so that updates are on their way, and is killed
-        worker = own_worker(program)
-        for process in [worker, *worker.children()]:
-            process.suspend()
-        program.send(signal.SIGCONT)
-        wait_until(lambda: len(updates(broker)) >= LEAST, "updates are on their way")
-        worker.kill()
+    program = run_until_all_wait(field, broker, run_dir, count=8)
+
+    # When the own worker stands still, so that updates are on their way, and is killed
+    worker = program.worker("orchestrator@%h")
+    for process in [worker, *worker.children()]:
+        process.suspend()
+    program.send(signal.SIGCONT)
+    wait_until(lambda: len(updates(broker)) >= LEAST, "updates are on their way")
+    worker.kill()
 
     # Then it is started anew, and every update is taken in once
     assert program.wait() == 0, program.output
@@ -236,12 +240,12 @@ def test_redis_may_be_killed_while_clients_wait_for_their_turn(field: Field, tmp
     run_dir = tmp_path / "run"
     with harness.server(appendonly=True) as server:
         started = clients(field, server.client, CLIENT_HEARTBEAT_S="2")
-        program = run(field, server.client, run_dir)
-        with all_waiting(program, server.client):
-            # When Redis is killed and started again
-            server.kill()
-            program.send(signal.SIGCONT)
-            server.start()
+        program = run_until_all_wait(field, server.client, run_dir)
+
+        # When Redis is killed and started again
+        server.kill()
+        program.send(signal.SIGCONT)
+        server.start()
 
         # Then all get their turn, and nobody trains twice
         assert program.wait() == 0, program.output
@@ -255,15 +259,15 @@ def test_turns_that_redis_forgot_are_given_again(field: Field, broker: Redis, tm
     # Given clients that wait for their turn, one of which stands still
     run_dir = tmp_path / "run"
     started = clients(field, broker)
-    program = run(field, broker, run_dir, rounds=1)
-    with all_waiting(program, broker):
-        [process] = started[0].descendants()
-        process.suspend()
-        # When it is told that it is its turn, and the broker forgets that
-        program.send(signal.SIGCONT)
-        key = wait_until(lambda: list(broker.scan_iter("fl:blob:client-1/*:turn")), "it has its turn")[0]
-        broker.delete(key)
-        process.resume()
+    program = run_until_all_wait(field, broker, run_dir, rounds=1)
+    [process] = started[0].descendants()
+    process.suspend()
+
+    # When it is told that it is its turn, and the broker forgets that
+    program.send(signal.SIGCONT)
+    key = wait_until(lambda: list(broker.scan_iter("fl:blob:client-1/*:turn")), "it has its turn")[0]
+    broker.delete(key)
+    process.resume()
 
     # Then it is told again
     assert program.wait() == 0, program.output
@@ -276,13 +280,13 @@ def test_a_client_that_spoils_its_queue_and_its_turn_harms_nobody_else(
     # Given five clients that wait for their turn
     run_dir = tmp_path / "run"
     clients(field, broker)
-    program = run(field, broker, run_dir, "--timeout", "5")
-    with all_waiting(program, broker):
-        # When one has put what is no list where it is to be told, and where its next order is to come
-        run_id = json.loads((run_dir / "config.json").read_text())["run_id"]
-        broker.set(f"fl:blob:client-1/{run_id}/1:turn", b"mine")
-        broker.set("client.client-1", b"mine too")
-        program.send(signal.SIGCONT)
+    program = run_until_all_wait(field, broker, run_dir, "--timeout", "5")
+
+    # When one has put what is no list where it is to be told, and where its next order is to come
+    run_id = json.loads((run_dir / "config.json").read_text())["run_id"]
+    broker.set(f"fl:blob:client-1/{run_id}/1:turn", b"mine")
+    broker.set("client.client-1", b"mine too")
+    program.send(signal.SIGCONT)
 
     # Then it has its turn all the same, and of the next round it is left out
     assert program.wait() == 0, program.output
@@ -293,15 +297,17 @@ def test_a_client_that_spoils_its_queue_and_its_turn_harms_nobody_else(
 
 
 def many(field: Field, broker: Redis, count: int, **environment: str) -> Program:
-    """Start a worker of many clients with two pool processes."""
-    return field.client(broker, "client", CLIENT_COUNT=str(count), CLIENT_CONCURRENCY="2", STEP_S="0.05", **environment)
+    """Start a worker of many clients with two pool processes; they don't train while they are held."""
+    shared = {"CLIENT_COUNT": str(count), "CLIENT_CONCURRENCY": "2", "STEP_S": "0.05", "HELD": str(held(field))}
+    return field.client(broker, "client", **shared, **environment)
 
 
 def test_many_clients_of_one_worker_get_their_orders_as_there_is_room_and_one_joins(
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
-    # Given twelve clients of one worker
+    # Given twelve clients of one worker, which stay in their first round until one has joined it
     run_dir = tmp_path / "run"
+    held(field).touch()
     worker = many(field, broker, 12)
     wait_until(lambda: len(harness.present(broker)) == 12, "all are there")
     longest = [0]
@@ -311,16 +317,18 @@ def test_many_clients_of_one_worker_get_their_orders_as_there_is_room_and_one_jo
 
     with watched(look):
         program = run(field, broker, run_dir, "--accept", "live", count=12)
-        wait_until(lambda: worker.output.count("/train: begun") >= 3, "some have trained")
+        wait_until(lambda: worker.output.count("/train: begun") == 2, "two are about to train")
 
         # When one of its processes is killed, and a client with a queue of its own joins
         psutil.Process(worker.process.pid).children()[0].kill()
         field.client(broker, "newcomer", **part(1, 12))
+        wait_until(lambda: "client newcomer joined it live" in program.output, "it has joined the first round")
+        held(field).unlink()
         assert program.wait() == 0, program.output
 
-    # Then one slot at the most is lost, and in the next round all have trained, the newcomer too
+    # Then one slot at the most is lost, and in the next round all have trained
     first, second = (list(statuses(record).values()) for record in history(run_dir))
-    assert first.count("trained") >= 11
+    assert first.count("trained") >= 12
     assert second == ["trained"] * 13
     # And the orders were never all out
     assert longest[0] < 12
@@ -331,10 +339,9 @@ def test_a_client_that_waits_for_the_turn_of_a_run_that_is_gone_serves_the_next(
 ) -> None:
     # Given clients that wait for their turn, and an orchestrator that is killed
     started = clients(field, broker, 4)
-    program = run(field, broker, tmp_path / "first", count=4)
-    with all_waiting(program, broker, 4):
-        program.process.kill()
-        program.wait()
+    program = run_until_all_wait(field, broker, tmp_path / "first", count=4)
+    program.process.kill()
+    program.wait()
 
     # When another run begins as soon as the first one's notice is gone
     wait_until(lambda: not broker.exists("fl:federation"), "the notice is gone")

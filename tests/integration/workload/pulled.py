@@ -1,8 +1,9 @@
 """A workload for tests: each client pulls the model to a point of its own, as slowly as the environment says.
 
 ``STEP_S`` is the length of a step in seconds; ``STEP_S_<client id>`` that of one client's. ``STUCK`` names a file: who
-finds it removes it and spends a minute or more in one call to C. ``MODEL_ELEMENTS`` is the number of float32
-elements of the model. ``INITIAL_S`` is how long it takes to make it, ``LOSS_S`` to evaluate it.
+finds it removes it and spends a minute or more in one call to C. ``HELD`` names another: as long as it is there, nobody
+takes a step. ``MODEL_ELEMENTS`` is the number of float32 elements of the model. ``INITIAL_S`` is how long it takes to
+make it, ``LOSS_S`` to evaluate it.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ class Pulled(Workload):
         if Path(stuck).is_file():
             Path(stuck).unlink()
             hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000_000)
+        held = os.environ.get("HELD", "")
+        while Path(held).is_file() and not budget.is_over():
+            time.sleep(0.01)
         steps = 0
         while steps < options.epochs and not budget.is_over():
             time.sleep(step_s)
