@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,8 +93,10 @@ def drop_outliers(
         exchange: Which of its exchanges.
     """
     config, opened = folder.config(), folder.open_round()
-    model = arrays.map_file(folder.checkpoint(round_number - 1))
-    own = functools.partial(own_length, model=model, buffers=folder.buffers())
+
+    def own(part: str) -> float:
+        return own_length(part, arrays.map_file(folder.checkpoint(round_number - 1)), folder.buffers())
+
     if opened is None or not adds_up(config, opened):
         judged = drop_disproportionate(records, own)
     else:
