@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist bench compression kernel scaling soak clean
+.PHONY: help run test check format setup dev compose-check attacks mnist bench compression kernel scaling soak kills clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ scaling: .venv/.dev ## What limits one Redis and one orchestrator: docs/scaling.
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
+
+kills: .venv/.dev ## Kill a run at each of its writes, renames, fsyncs and Redis commands (ARGS="--every 20"; whole: hours)
+	$(BIN)/python -m benchmarks.kill_points $(ARGS)
 
 kernel: .venv/.dev ## How near averaging comes to the speed of memory, for each dtype (a minute or two)
 	$(BIN)/python -m benchmarks.kernel $(ARGS)

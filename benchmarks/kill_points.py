@@ -1,0 +1,142 @@
+"""Kills a run at each of its points in turn, starts it again, and compares the model: is a round lost, or done twice?
+
+``python -m benchmarks.kill_points``. What a point is, ``benchmarks/killing/sitecustomize.py`` says. A run has some
+hundreds, and each takes about ten seconds; ``--every 20`` tries one of twenty.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+ROUNDS = 2
+KINDS: Mapping[str, tuple[str, ...]] = {
+    "plain": (),
+    "peers": ("--verify", "peers", "--clients", "3"),
+    "scaffold": ("--algorithm", "scaffold"),
+    "mime": ("--algorithm", "mime"),
+    "crowded": ("--in-flight-mb", "0.0001", "--clients", "5"),
+}
+"""Name -> what the run is given beside the usual."""
+PATIENCE_S = 120.0
+NEVER = 0
+HOOK = Path(__file__).parent / "killing"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a start of a run ended: its exit code, and what it said."""
+
+    code: int
+    output: str
+
+
+class Study:
+    """Runs of one kind, each in a folder of its own.
+
+    Args:
+        kind: A name of ``KINDS``.
+        folder: Where the runs' folders go.
+    """
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._options = KINDS[kind]
+        self._folder = folder
+        self.points = self._points_of_whole_run()
+        """What each point of a run that isn't killed is, in the order in which they came."""
+        self._model = _final_model(self._folder / "whole")
+
+    def _points_of_whole_run(self) -> list[str]:
+        ended = self._start(self._folder / "whole", NEVER)
+        if ended.code:
+            raise RuntimeError(f"the run that nobody kills ended with code {ended.code}:\n{ended.output}")
+        return (self._folder / "whole.points").read_text(encoding="utf-8").splitlines()
+
+    def kill_at(self, number: int) -> str:
+        """Kill a run at a point, start it again, and return what is wrong with what came of it; empty if nothing is."""
+        run_dir = self._folder / f"killed-{number}"
+        killed = self._start(run_dir, number)
+        if killed.code not in (0, -signal.SIGKILL):
+            return f"it ended with code {killed.code} where it was to be killed:\n{killed.output}"
+        if killed.code:
+            again = self._start(run_dir, NEVER, is_again=True)
+            if again.code:
+                return f"started again, it ended with code {again.code}:\n{again.output}"
+        return self.fault(run_dir)
+
+    def fault(self, run_dir: Path) -> str:
+        """Return what is wrong with a run that has ended; empty if nothing is."""
+        rounds = [json.loads(line)["round_number"] for line in (run_dir / "history.jsonl").read_text().splitlines()]
+        if rounds != list(range(1, ROUNDS + 1)):
+            return f"its history has the rounds {rounds}"
+        if _final_model(run_dir) != self._model:
+            return "its model differs"
+        stray = [str(path.relative_to(run_dir)) for path in run_dir.rglob("*.tmp")]
+        return f"it left {', '.join(stray)}" if stray else ""
+
+    def _start(self, run_dir: Path, kill_at: int, *, is_again: bool = False) -> Ended:
+        """Start a run, or take it up again where there is something to take up, and wait for its end."""
+        is_resumed = is_again and (run_dir / "config.json").exists()
+        new = ("--run-dir", str(run_dir), "--clients", "2", "--rounds", str(ROUNDS), *self._options)
+        log = self._folder / f"{run_dir.name}.log"
+        with log.open("ab") as output:
+            started = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator.start", *(("--resume", str(run_dir)) if is_resumed else new)],
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(HOOK),
+                    "KILL_AT": str(kill_at),
+                    "KILL_RUN_DIR": f"{run_dir}/",
+                    "KILL_COUNTER": str(self._folder / f"{run_dir.name}.points{'.again' if is_again else ''}"),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            code = started.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+            return Ended(1, f"no end within {PATIENCE_S:g} s:\n{log.read_text(encoding='utf-8')}")
+        return Ended(code, log.read_text(encoding="utf-8"))
+
+
+def _final_model(run_dir: Path) -> bytes:
+    return (run_dir / "checkpoints" / f"round-{ROUNDS:04d}.safetensors").read_bytes()
+
+
+def tried(num_points: int, every: int) -> Iterator[int]:
+    """Yield the points to try, from 1."""
+    yield from range(1, num_points + 1, every)
+
+
+@click.command(help=__doc__)
+@click.option("--kind", type=click.Choice(list(KINDS)), multiple=True, default=list(KINDS), show_default=True)
+@click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Try one point of so many.")
+def main(kind: tuple[str, ...], every: int) -> None:
+    """Try the kinds, and end with code 1 if a run came out otherwise."""
+    num_wrong = 0
+    for each in kind:
+        with tempfile.TemporaryDirectory(prefix="fl-kill-") as folder:
+            study = Study(each, Path(folder))
+            click.echo(f"{each}: {len(study.points)} points")
+            for number in tried(len(study.points), every):
+                if fault := study.kill_at(number):
+                    num_wrong += 1
+                    click.echo(f"{each}, point {number}, before {study.points[number - 1]}: {fault}")
+    click.echo(f"{num_wrong} runs came out otherwise")
+    sys.exit(num_wrong > 0)
+
+
+if __name__ == "__main__":
+    main()

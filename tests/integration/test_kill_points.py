@@ -1,0 +1,47 @@
+"""The loop of ``benchmarks.kill_points`` over some of its points: killed there, a run ends as if nothing had been."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.kill_points import Study
+
+WHEN = ("open config.json", "os.rename checkpoints/round-0001", "open history.jsonl")
+"""What a run is about to do as it is killed; where points have no such beginning, that is told."""
+
+
+@pytest.mark.parametrize("kind", ["plain", "scaffold"])
+def test_a_run_that_is_killed_anywhere_ends_with_the_same_model(tmp_path: Path, kind: str) -> None:
+    # Given a run that nobody kills, and what it does
+    study = Study(kind, tmp_path)
+
+    for what in WHEN:
+        # When one like it is killed as it is about to do some of that, and started again
+        number = next(index for index, point in enumerate(study.points, start=1) if point.startswith(what))
+        fault = study.kill_at(number)
+
+        # Then it has each round once, the same model, and no files half written
+        assert fault == ""
+        assert (tmp_path / f"killed-{number}.points.again").exists(), f"it was not killed at {number}: {what}"
+
+
+def test_a_model_that_differs_and_a_file_left_behind_are_found(tmp_path: Path) -> None:
+    # Given a run that nobody kills
+    study = Study("plain", tmp_path)
+    run_dir = tmp_path / "whole"
+    assert study.fault(run_dir) == ""
+
+    # When a file is left half written, the model is another, or a round is there twice
+    stray = run_dir / "checkpoints" / "round-0001.safetensors.7.tmp"
+    stray.touch()
+    assert study.fault(run_dir) == "it left checkpoints/round-0001.safetensors.7.tmp"
+    model = run_dir / "checkpoints" / "round-0002.safetensors"
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    assert study.fault(run_dir) == "its model differs"
+    history = run_dir / "history.jsonl"
+    history.write_text(history.read_text() * 2)
+
+    # Then that is said
+    assert study.fault(run_dir) == "its history has the rounds [1, 2, 1, 2]"
