@@ -92,7 +92,7 @@ class Study:
             started = subprocess.Popen(
                 [sys.executable, "-m", "orchestrator.start", *(("--resume", str(run_dir)) if is_resumed else new)],
                 env={
-                    **os.environ,
+                    **{name: text for name, text in os.environ.items() if not name.startswith(("CLIENT_", "CELERY_"))},
                     "PYTHONPATH": str(HOOK),
                     "KILL_AT": str(kill_at),
                     "KILL_RUN_DIR": f"{run_dir}/",

@@ -20,7 +20,7 @@ from tasks.broker import check_keeps_all, connect
 from tasks.names import client_key
 from tasks.presence import Announcement, Hardware, RedisRegistry
 from tests.integration.harness import Field, history, url, wait_until
-from tests.integration.test_turns import all_trained, all_waiting, clients, run, statuses
+from tests.integration.test_turns import all_trained, clients, run_until_all_wait, statuses
 
 MIB = 2**20
 
@@ -78,14 +78,14 @@ def test_a_round_goes_on_when_the_brokers_memory_was_full_for_longer_than_a_clie
     # Given five clients that wait for their turn, and are lost if nothing is heard of them for 1.25 s
     run_dir = tmp_path / "run"
     started = clients(field, broker)
-    program = run(field, broker, run_dir)
-    with all_waiting(program, broker):
-        # When the memory is full for three seconds
-        broker.config_set("maxmemory", 1)
-        program.send(signal.SIGCONT)
-        time.sleep(3)
-        assert not history(run_dir)
-        broker.config_set("maxmemory", 0)
+    program = run_until_all_wait(field, broker, run_dir)
+
+    # When the memory is full for three seconds
+    broker.config_set("maxmemory", 1)
+    program.send(signal.SIGCONT)
+    time.sleep(3)
+    assert not history(run_dir)
+    broker.config_set("maxmemory", 0)
 
     # Then all get their turn, and nobody trains twice
     assert program.wait() == 0, program.output
