@@ -50,7 +50,7 @@ scaling: .venv/.dev ## What limits one Redis and one orchestrator: docs/scaling.
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
 
-kills: .venv/.dev ## Kill a run at each of its writes, renames, fsyncs and Redis commands (ARGS="--every 20"; whole: hours)
+kills: .venv/.dev ## Kill a run before each file it writes, renames or syncs, and each Redis command (ARGS="--every 20"; whole: hours)
 	$(BIN)/python -m benchmarks.kill_points $(ARGS)
 
 kernel: .venv/.dev ## How near averaging comes to the speed of memory, for each dtype (a minute or two)

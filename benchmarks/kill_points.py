@@ -1,5 +1,7 @@
 """Kills a run at each of its points in turn, starts it again, and compares the model: is a round lost, or done twice?
 
+The runs are on the embedded server, which ends with them, so that no turns are given in the crowded one.
+
 ``python -m benchmarks.kill_points``. What a point is, ``benchmarks/killing/sitecustomize.py`` says. A run has some
 hundreds, and each takes about ten seconds; ``--every 20`` tries one of twenty.
 """
@@ -12,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +55,8 @@ class Study:
         self._folder = folder
         self.points = self._points_of_whole_run()
         """What each point of a run that isn't killed is, in the order in which they came."""
+        self.num_killed = 0
+        """Runs that were killed: one that comes to fewer points than the whole one has ended before."""
         self._model = _final_model(self._folder / "whole")
 
     def _points_of_whole_run(self) -> list[str]:
@@ -68,6 +72,7 @@ class Study:
         if killed.code not in (0, -signal.SIGKILL):
             return f"it ended with code {killed.code} where it was to be killed:\n{killed.output}"
         if killed.code:
+            self.num_killed += 1
             again = self._start(run_dir, NEVER, is_again=True)
             if again.code:
                 return f"started again, it ended with code {again.code}:\n{again.output}"
@@ -105,19 +110,15 @@ class Study:
         try:
             code = started.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
+            return Ended(1, f"no end within {PATIENCE_S:g} s:\n{log.read_text(encoding='utf-8')}")
+        finally:
             started.kill()
             started.wait()
-            return Ended(1, f"no end within {PATIENCE_S:g} s:\n{log.read_text(encoding='utf-8')}")
         return Ended(code, log.read_text(encoding="utf-8"))
 
 
 def _final_model(run_dir: Path) -> bytes:
     return (run_dir / "checkpoints" / f"round-{ROUNDS:04d}.safetensors").read_bytes()
-
-
-def tried(num_points: int, every: int) -> Iterator[int]:
-    """Yield the points to try, from 1."""
-    yield from range(1, num_points + 1, every)
 
 
 @click.command(help=__doc__)
@@ -130,10 +131,11 @@ def main(kind: tuple[str, ...], every: int) -> None:
         with tempfile.TemporaryDirectory(prefix="fl-kill-") as folder:
             study = Study(each, Path(folder))
             click.echo(f"{each}: {len(study.points)} points")
-            for number in tried(len(study.points), every):
+            for number in range(1, len(study.points) + 1, every):
                 if fault := study.kill_at(number):
                     num_wrong += 1
                     click.echo(f"{each}, point {number}, before {study.points[number - 1]}: {fault}")
+            click.echo(f"{each}: {study.num_killed} runs were killed")
     click.echo(f"{num_wrong} runs came out otherwise")
     sys.exit(num_wrong > 0)
 
