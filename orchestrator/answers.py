@@ -14,13 +14,6 @@ from tasks.messages import MAX_COUNT, READY, Answer, Order, Status, UpdateOrder,
 
 MAX_ANSWER_BYTES = 2**20
 
-_ALLOWED = {
-    "SurveyOrder": {Status.SURVEYED, Status.FAILED},
-    "TrainOrder": {Status.TRAINED, Status.TIMED_OUT, Status.FAILED},
-    "EvaluateOrder": {Status.EVALUATED, Status.FAILED},
-    "VerifyOrder": {Status.SCORED, Status.FAILED},
-}
-
 
 def read_answer(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -> Answer:
     """Return the answer to ``order`` in a stored result, or one that says why it isn't taken.
@@ -97,9 +90,8 @@ def _result(raw: bytes | str) -> object:
 def _check(answer: Answer, order: Order) -> None:
     if answer.order_id != order.order_id or answer.client_id != order.client_id:
         raise MessageError("the answer is for another order")
-    allowed = _ALLOWED.get(type(order).__name__, {Status.DONE, Status.FAILED})
-    if answer.status not in allowed:
-        raise MessageError(f"status {answer.status}: allowed are {', '.join(sorted(allowed))}")
+    if answer.status not in order.allowed:
+        raise MessageError(f"status {answer.status}: allowed are {', '.join(sorted(order.allowed))}")
     wants_update = isinstance(order, UpdateOrder) and answer.status is not Status.FAILED
     if wants_update != (answer.update is not None):
         raise MessageError(f"an answer that is {answer.status} {'needs an' if wants_update else 'has no'} update")

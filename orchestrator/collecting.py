@@ -42,7 +42,6 @@ Fill = Callable[[Slot, Answer], str | None]
 class _Collection:
     """What is being collected: see :meth:`Collector.collect`."""
 
-    task: str
     slots: Slots
     fill: Fill
     flow: Flow
@@ -134,13 +133,28 @@ class Collector:
             self._stopped.add(order.order_id)
             self._wire.courier.give_turn(order, STOP)
 
-    def send(self, task: str, orders: Sequence[Order]) -> None:
+    def send(self, orders: Sequence[Order]) -> None:
         """Send orders to the queues that their clients announced."""
-        self._wire.courier.send(task, orders, self._manager.queue)
+        self._wire.courier.send(orders, self._manager.queue)
+
+    def ask(
+        self, orders: Sequence[Order], timeout_s: float, restore: Callable[[], object] = lambda: None
+    ) -> list[Answer]:
+        """Send orders and return what answers them, or stands in for an answer, in their order.
+
+        Args:
+            orders: The orders.
+            timeout_s: Seconds to wait at the most.
+            restore: Called when the broker was emptied: puts what the orders refer to there again.
+        """
+        slots = Slots(orders, self._manager.incarnations())
+        self.send(orders)
+        self.collect(slots, timeout_s, restore=restore)
+        self._wire.courier.forget([order.order_id for order in orders])
+        return [answer for _, answer in slots.filled()]
 
     def collect(
         self,
-        task: str,
         slots: Slots,
         timeout_s: float,
         fill: Fill = lambda _slot, _answer: None,
@@ -153,7 +167,6 @@ class Collector:
         """Fill all of ``slots``.
 
         Args:
-            task: The task that carries the orders.
             slots: The slots; their orders are out, but for those that are held back.
             timeout_s: Seconds after which open slots are filled as lost.
             fill: Called once for each slot, with what fills it; returns the task that takes the update in, if it is to
@@ -165,7 +178,7 @@ class Collector:
             restore: Called when the broker was emptied: puts what orders refer to there again, and opens the slots
                 anew whose updates are gone. Their orders, and those of all open slots, are sent again then.
         """
-        collection = _Collection(task, slots, fill, flow or Flow(sys.maxsize), held or HeldOrders())
+        collection = _Collection(slots, fill, flow or Flow(sys.maxsize), held or HeldOrders())
         deadline, retry_s = self._clock() + timeout_s, RETRY_S
         self._read_held(collection)
         while slots.has_open():
@@ -222,7 +235,7 @@ class Collector:
         slots = [collection.slots.find_open(order_id) for order_id in collection.held.release()]
         orders = [slot.order for slot in slots if slot is not None]
         if orders:
-            self.send(collection.task, orders)
+            self.send(orders)
             collection.out.update({order.order_id: order for order in orders})
 
     def _send_again(self, collection: _Collection) -> None:
@@ -230,7 +243,7 @@ class Collector:
         collection.note_out()
         orders = list(collection.out.values())
         collection.unsure.update(dict.fromkeys(collection.out, MAX_SENT))
-        self.send(collection.task, orders)
+        self.send(orders)
         for order in orders:
             if collection.flow.has_turn(order.order_id):
                 self._wire.courier.give_turn(order)
@@ -244,7 +257,7 @@ class Collector:
         collection.unsure[order_id] = left - 1
         collection.flow.over(order_id)
         self._wire.courier.forget([order_id])
-        self.send(collection.task, [slot.order])
+        self.send([slot.order])
         return True
 
     def _give_turns(self, collection: _Collection) -> None:
@@ -312,7 +325,7 @@ class Collector:
         if anew:
             orders = [slot.order for slot in anew]
             self._wire.courier.take_turns_away(orders)
-            self.send(collection.task, orders)
+            self.send(orders)
         self._give_up(collection, collection.slots.lost(present))
 
     def _close_overdue(self, collection: _Collection, late_s: float) -> None:

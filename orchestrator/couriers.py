@@ -53,7 +53,7 @@ class Chord:
 class Courier(Protocol):
     """Carries orders to clients and tasks to the orchestrator's own workers, and brings back what they return."""
 
-    def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
+    def send(self, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Put each order on its client's queue, which ``queue_of`` tells by the client's id."""
         ...
 
@@ -120,7 +120,7 @@ class CeleryCourier:
         self._turns = RedisTurns(self._client)
         self._publisher = Publisher(app, self._client)
 
-    def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
+    def send(self, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Put each order on its client's queue, its timeout as the soft limit of its task.
 
         That an order's time may be over before it is taken is for the client to see, by the broker's clock: Celery's
@@ -129,7 +129,7 @@ class CeleryCourier:
         self._publisher.publish(
             [
                 Call(
-                    task,
+                    order.task,
                     order.order_id,
                     queue_of(order.client_id),
                     args=(encode(order),),
@@ -218,10 +218,10 @@ class EagerCourier:
         self._parts: dict[str, list[object]] = {}
         self._sizes: dict[str, int] = {}
 
-    def send(self, task: str, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
+    def send(self, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Have each client carry out its order now."""
         for order in orders:
-            self._apply(task, order.order_id, args=(encode(order),))
+            self._apply(order.task, order.order_id, args=(encode(order),))
 
     def withdraw(self, order: Order, queue_of: QueueOf = client_queue) -> None:
         """Do nothing: every order has been carried out."""

@@ -37,7 +37,6 @@ class Exchange:
         context: The run's.
         opened: The round.
         orders: The orders, one a client, all of one kind, in the order of the slots; there is at least one.
-        task: The task that carries them.
         body_task: The task that is given what was taken in: the body of the chord.
         publish: Puts what the orders refer to where clients can read it, if that was forgotten.
         told: Is told of each answer, or what stands in for it.
@@ -48,7 +47,6 @@ class Exchange:
         context: RunContext,
         opened: OpenRound,
         orders: Sequence[UpdateOrder],
-        task: str,
         body_task: str,
         publish: Callable[[], None],
         told: Told = lambda _: None,
@@ -56,7 +54,6 @@ class Exchange:
         self._context = context
         self._number = opened.round_number
         self._kind = orders[0].name
-        self._task = task
         self._body_task = body_task
         self._publish = publish
         self._told = told
@@ -124,7 +121,6 @@ class Exchange:
         """Wait until every slot is filled."""
         context = self._context
         context.collector.collect(
-            self._task,
             self._slots,
             self._timeout_s,
             self._fill,
@@ -167,7 +163,7 @@ class Exchange:
         discard_updates(self._context.wire.blobs, updates, model_bytes)
 
     def _send(self, orders: Sequence[Order]) -> None:
-        self._context.collector.send(self._task, [each for each in orders if not self._held.is_held(each.order_id)])
+        self._context.collector.send([each for each in orders if not self._held.is_held(each.order_id)])
 
     def _place(self, order: Order) -> Place:
         return self._context.manager.place(order.client_id)

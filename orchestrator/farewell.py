@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping
 
 from orchestrator.context import RunContext
-from orchestrator.slots import Slots
-from tasks import names
-from tasks.messages import DisconnectOrder, Order, SetParametersOrder, Status
+from tasks.messages import Answer, DisconnectOrder, SetParametersOrder, Status
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +35,7 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
         context.order(SetParametersOrder, client_id, rounds, term, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
-    restore = partial(context.publish_model, rounds)
-    _carry_out(context, names.SET_PARAMETERS_TASK, orders, incarnations, timeout_s, restore)
+    _warn(context.collector.ask(orders, timeout_s, lambda: context.publish_model(rounds)))
     context.wire.blobs.discard([parameters.name], parameters.size_bytes)
     term = context.term(timeout_s)
     farewells = [
@@ -54,21 +50,10 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
         )
         for client_id in sorted(incarnations)
     ]
-    _carry_out(context, names.DISCONNECT_TASK, farewells, incarnations, timeout_s)
+    _warn(context.collector.ask(farewells, timeout_s))
 
 
-def _carry_out(
-    context: RunContext,
-    task: str,
-    orders: Sequence[Order],
-    incarnations: Mapping[str, str],
-    timeout_s: float,
-    restore: Callable[[], object] = lambda: None,
-) -> None:
-    slots = Slots(orders, incarnations)
-    context.collector.send(task, orders)
-    context.collector.collect(task, slots, timeout_s, restore=restore)
-    context.wire.courier.forget([order.order_id for order in orders])
-    for _, answer in slots.filled():
+def _warn(answers: Iterable[Answer]) -> None:
+    for answer in answers:
         if answer.status is not Status.DONE:
             logger.warning("client %s: %s: %s", answer.client_id, answer.status.value, answer.reason)

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.context import RunContext
-from orchestrator.slots import Slots
-from tasks import names
 from tasks.messages import Answer, EvaluateOrder, Metrics, Status, finite
 
 
@@ -34,14 +32,8 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
         context.order(EvaluateOrder, client_id, round_number, term, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
-    slots = Slots(orders, incarnations)
-    context.collector.send(names.EVALUATE_TASK, orders)
-    context.collector.collect(
-        names.EVALUATE_TASK, slots, term.total_s, restore=lambda: context.publish_model(round_number)
-    )
-    context.wire.courier.forget([order.order_id for order in orders])
+    answers = context.collector.ask(orders, term.total_s, lambda: context.publish_model(round_number))
     context.wire.blobs.discard([parameters.name], parameters.size_bytes)
-    answers = [answer for _, answer in slots.filled()]
     evaluated = [answer for answer in answers if answer.status is Status.EVALUATED]
     others = {answer.client_id: answer.reason for answer in answers if answer.status is not Status.EVALUATED}
     return ClientEvaluations(mean_metrics(evaluated), len(evaluated), others)

@@ -13,9 +13,8 @@ from functools import partial
 
 from orchestrator.context import RunContext
 from orchestrator.records import HandedOut, PeerScores
-from orchestrator.slots import Slots
 from orchestrator.taking_in import update_path
-from tasks import arrays, blobs, names, sets
+from tasks import arrays, blobs, sets
 from tasks.messages import Status, VerifyOrder
 from tasks.seeds import generator
 from verification.derangement import PeerScore, derangement, scores_of_clients
@@ -62,7 +61,6 @@ def _others(unscored: list[str], verifiers: list[str]) -> dict[str, str]:
 def _ask(
     context: RunContext, round_number: int, handed_out: HandedOut, assignment: Mapping[str, str], attempt: int
 ) -> dict[str, float]:
-    incarnations = context.manager.incarnations()
     term = context.term(context.config.timeout_s, assignment)
     orders = [
         context.order(
@@ -76,13 +74,8 @@ def _ask(
         )
         for verifier, client_id in assignment.items()
     ]
-    slots = Slots(orders, incarnations)
-    context.collector.send(names.VERIFY_TASK, orders)
-    context.collector.collect(
-        names.VERIFY_TASK, slots, term.total_s, restore=partial(_hand_out_again, context, round_number, handed_out)
-    )
-    context.wire.courier.forget([order.order_id for order in orders])
-    answers = [answer for _, answer in slots.filled()]
+    restore = partial(_hand_out_again, context, round_number, handed_out)
+    answers = context.collector.ask(orders, term.total_s, restore)
     for answer in answers:
         if answer.status is not Status.SCORED:
             told = f"{answer.status}: {answer.reason}"

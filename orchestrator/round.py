@@ -114,7 +114,7 @@ class Round:
         context, opened = self._context, self._opened
         term = self._begin_term(opened.cohort)
         orders = [self._survey_order(client_id, term) for client_id in sorted(opened.cohort)]
-        return Exchange(context, opened, orders, names.SURVEY_TASK, names.CLOSE_SURVEY_TASK, self._publish)
+        return Exchange(context, opened, orders, names.CLOSE_SURVEY_TASK, self._publish)
 
     def _training(self) -> Exchange:
         """Return the exchange in which clients train, its orders not sent."""
@@ -124,7 +124,7 @@ class Round:
         term = self._begin_term(opened.trainers)
         orders = [self._train_order(client_id, term) for client_id in sorted(opened.trainers)]
         body_task = names.HAND_OUT_TASK if context.config.asks_peers else names.CLOSE_ROUND_TASK
-        return Exchange(context, opened, orders, names.TRAIN_TASK, body_task, self._publish, self._report_filled)
+        return Exchange(context, opened, orders, body_task, self._publish, self._report_filled)
 
     def _publish(self) -> None:
         """Put what the orders of the exchange that is on refer to on a broker that has forgotten it."""

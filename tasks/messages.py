@@ -95,6 +95,10 @@ class Order(_Message):
 
     name: ClassVar[str]
     """Kind of the order, as it stands in order ids."""
+    task: ClassVar[str]
+    """Name of the Celery task that carries it."""
+    allowed: ClassVar[frozenset[Status]] = frozenset({Status.DONE, Status.FAILED})
+    """What its answer may say."""
 
     order_id: str
     run_id: Annotated[str, Field(pattern=ID_PATTERN)]
@@ -147,6 +151,8 @@ class SurveyOrder(UpdateOrder):
     """Send what the algorithm wants to know of the given parameters before anybody trains from them."""
 
     name = "survey"
+    task = names.SURVEY_TASK
+    allowed = frozenset({Status.SURVEYED, Status.FAILED})
 
     @property
     def update_blob(self) -> str:
@@ -158,6 +164,8 @@ class TrainOrder(UpdateOrder):
     """Train from the given parameters and send the update."""
 
     name = "train"
+    task = names.TRAIN_TASK
+    allowed = frozenset({Status.TRAINED, Status.TIMED_OUT, Status.FAILED})
 
     surveyed: BlobRef | None = None
     """The aggregate of what the round's clients sent in its first exchange; None where there was none."""
@@ -167,6 +175,8 @@ class EvaluateOrder(Order):
     """Evaluate the given parameters on the client's own held-out examples."""
 
     name = "evaluate"
+    task = names.EVALUATE_TASK
+    allowed = frozenset({Status.EVALUATED, Status.FAILED})
 
     parameters: BlobRef
 
@@ -175,6 +185,8 @@ class VerifyOrder(Order):
     """Score another client's update on one's own examples."""
 
     name = "verify"
+    task = names.VERIFY_TASK
+    allowed = frozenset({Status.SCORED, Status.FAILED})
 
     parameters: BlobRef
     attempt: Annotated[int, Field(ge=1, le=10)] = 1
@@ -185,6 +197,7 @@ class SetParametersOrder(Order):
     """Keep the given parameters as the client's model."""
 
     name = "set_parameters"
+    task = names.SET_PARAMETERS_TASK
 
     parameters: BlobRef
 
@@ -193,6 +206,7 @@ class DisconnectOrder(Order):
     """Leave the federation."""
 
     name = "disconnect"
+    task = names.DISCONNECT_TASK
 
     incarnation: str
     """The incarnation of the client that is meant: a later one of the same id stays."""

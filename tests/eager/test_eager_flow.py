@@ -734,10 +734,10 @@ def test_an_answer_that_is_stored_again_when_its_round_is_over_is_forgotten(fede
             super().__init__(app)
             couriers.append(self)
 
-        def send(self, task: str, orders: Any, *rest: Any) -> None:
-            super().send(task, orders, *rest)
+        def send(self, orders: Any, *rest: Any) -> None:
+            super().send(orders, *rest)
             for order in orders:
-                if task == TRAIN_TASK and order.round_number == 2:
+                if order.task == TRAIN_TASK and order.round_number == 2:
                     first = order.order_id.replace("/2/", "/1/")
                     self._results[first] = self._results[order.order_id]
 

@@ -49,9 +49,9 @@ class Noting(EagerCourier):
 
     sent: ClassVar[list[Order]] = []
 
-    def send(self, task: str, orders: Any, *rest: Any) -> None:
+    def send(self, orders: Any, *rest: Any) -> None:
         self.sent.extend(orders)
-        super().send(task, orders, *rest)
+        super().send(orders, *rest)
 
 
 class Newcomer:

@@ -17,7 +17,7 @@ from orchestrator.wire import Lost, Wire
 from tasks.blobs import CHUNK_BYTES, chunk_name
 from tasks.chunks import MemoryChunks
 from tasks.messages import READY, Answer, Order, Status, SurveyOrder, UpdateOrder, encode
-from tasks.names import SURVEY_TASK, TRAIN_TASK, update_blob
+from tasks.names import update_blob
 from tasks.presence import MemoryRegistry
 from tasks.turns import GO, STOP
 from tests.support import announcement, blob_ref, survey_order, surveyed, train_order, trained
@@ -74,7 +74,7 @@ class Scene:
         scene = self
 
         class Scripted:
-            def send(self, _task: str, orders: Sequence[Order], _queue_of: object) -> None:
+            def send(self, orders: Sequence[Order], _queue_of: object) -> None:
                 scene.sent += [(scene.now, order.client_id) for order in orders]
 
             def withdraw(self, *_: object) -> None: ...
@@ -130,17 +130,14 @@ def test_a_turn_is_given_when_the_line_before_it_has_become_slow(scene: Scene) -
     # When the first has not sent its update for half a second
     scene.at(4.0, lambda: scene.answer(anna))
     scene.at(4.0, lambda: scene.answer(bert))
-    scene.collector.collect(TRAIN_TASK, slots, 100.0, flow=Flow(1, most=2, slow_s=0.5))
+    scene.collector.collect(slots, 100.0, flow=Flow(1, most=2, slow_s=0.5))
     # Then it is the other's turn at that moment, not at the next second
     assert scene.told(GO) == [(0.1, "anna"), (pytest.approx(0.6), "bert")]
 
 
-@pytest.mark.parametrize(
-    ("make", "task", "status"),
-    [(train_order, TRAIN_TASK, Status.TRAINED), (survey_order, SURVEY_TASK, Status.SURVEYED)],
-)
+@pytest.mark.parametrize(("make", "status"), [(train_order, Status.TRAINED), (survey_order, Status.SURVEYED)])
 def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(
-    scene: Scene, make: Callable[..., UpdateOrder], task: str, status: Status
+    scene: Scene, make: Callable[..., UpdateOrder], status: Status
 ) -> None:
     # Given three clients with room for one, of which the first sends a chunk and no more, and the second nothing
     anna, bert, carl = orders(make)
@@ -155,7 +152,7 @@ def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(
     scene.at(150.0, lambda: seen.append(name in scene.chunks.chunks))
 
     # When both have had their time
-    scene.collector.collect(task, slots, 3600.0, flow=Flow(1, patience_s=60.0))
+    scene.collector.collect(slots, 3600.0, flow=Flow(1, patience_s=60.0))
 
     # Then first the one, which was given as long again, and then the other is lost, and the third has come
     assert statuses(slots) == {
@@ -183,7 +180,7 @@ def test_what_a_client_that_was_given_up_sends_after_all_is_removed_while_the_ro
     seen = []
     scene.at(110.0, lambda: seen.append(name in scene.chunks.chunks))
     scene.at(120.0, lambda: scene.answer(carl))
-    scene.collector.collect(TRAIN_TASK, slots, 3600.0, flow=Flow(1, patience_s=60.0))
+    scene.collector.collect(slots, 3600.0, flow=Flow(1, patience_s=60.0))
     # Then it is late, and nothing of it is left
     assert [answer.client_id for answer in scene.collector.late()] == ["anna"]
     assert seen == [False]
@@ -209,7 +206,7 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
             scene.at(scene.now + 1.0, lambda: scene.results.update({part_id: b"{}"}))
 
     scene.on_turn = lambda order: scene.at(scene.now, lambda: scene.answer(order)) if order is bert else None
-    scene.collector.collect(TRAIN_TASK, slots, 3600.0, fill=fill, refill=refill, flow=flow)
+    scene.collector.collect(slots, 3600.0, fill=fill, refill=refill, flow=flow)
 
     # Then it is sent again after five minutes, and after ten more, and the other gets its turn
     assert refilled == [pytest.approx(2 + RETRY_S, abs=1.5), pytest.approx(2 + 3 * RETRY_S, abs=3)]
@@ -231,7 +228,6 @@ def test_orders_and_turns_are_sent_again_when_the_broker_was_emptied(scene: Scen
         scene.at(20.0, lambda order=order: scene.chunks.chunks.update({chunk_name(order.update_blob, 0): b"update"}))
         scene.at(20.0, lambda order=order: scene.answer(order))
     scene.collector.collect(
-        TRAIN_TASK,
         slots,
         100.0,
         flow=Flow(1),
@@ -260,7 +256,7 @@ def test_an_update_that_was_on_its_way_when_the_broker_was_emptied_is_asked_for_
         scene.answer(anna)
 
     scene.at(15.0, send_update)
-    scene.collector.collect(TRAIN_TASK, slots, 100.0, fill=lambda _slot, _answer: filled_at.append(scene.now))
+    scene.collector.collect(slots, 100.0, fill=lambda _slot, _answer: filled_at.append(scene.now))
     # Then its slot is filled by that
     assert scene.sent == [(10.0, "anna"), (12.0, "anna")]
     assert filled_at == [15.0]
@@ -275,7 +271,7 @@ def test_who_never_sends_the_update_it_tells_of_is_asked_for_it_three_times(scen
         scene.at(float(second), lambda: scene.answer(anna))
     filled_at = []
     # When its answers are collected
-    scene.collector.collect(TRAIN_TASK, slots, 100.0, fill=lambda _slot, _answer: filled_at.append(scene.now))
+    scene.collector.collect(slots, 100.0, fill=lambda _slot, _answer: filled_at.append(scene.now))
     # Then the fourth fills its slot: to look into it is for those who take it in
     assert filled_at == [15.0]
     assert len(scene.sent) == 4
