@@ -10,7 +10,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # it has no types
+from redis import Redis
 
-from benchmarks.capacity import Costs
 from benchmarks.contender import Case, Limit
 from benchmarks.contenders.ours import Ours, history, num_lines, role_of
-from benchmarks.contenders.programs import programs
-from benchmarks.sampling import Traffic, descendants
+from benchmarks.contenders.programs import Programs, programs
 from benchmarks.server_costs import MOVED_BYTES, Speed, connection_bytes, cpu_s_of, server_speeds
 from orchestrator.running_sum import AT_ONCE, RunningSum
 from tasks.arrays import spec_of, write_file
@@ -40,77 +39,113 @@ LIMIT_S = 240.0
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """What a real run takes, a client and round: CPU seconds by role, and bytes into the broker and out of it."""
+
+    cpu_s: Mapping[str, float]
+    bytes_in: float
+    bytes_out: float
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What one unit of work takes, measured. Seconds are of CPU time, of one core.
+
+    Attributes:
+        broker_in_s: The server's, a byte that it is sent (``SET``).
+        broker_out_s: The server's, a byte that it sends (``GET``).
+        broker_client_s: The server's, a client and round, for messages.
+        loop_client_s: The loop process's, a client and round.
+        worker_client_s: An own worker's, an update, whatever its size.
+        worker_byte_s: An own worker's, a byte of an update: to fetch, check, write, and add it.
+        adding_byte_s: To add an update to the running sum, a byte: of the above, what one process does at a time.
+        digest_byte_s: Likewise its digest.
+        disk_bytes_s: Bytes a second that the disk takes in for good.
+        message_in_bytes: What the server is sent a client and round, without models.
+        message_out_bytes: What it sends.
+        connections: What a client with a worker of its own holds open to the server.
+        connection_bytes: The server's memory, a connection.
+        download_bytes: The server's memory, a client that fetches the model over a line that is slower than the server.
+    """
+
+    broker_in_s: float
+    broker_out_s: float
+    broker_client_s: float
+    loop_client_s: float
+    worker_client_s: float
+    worker_byte_s: float
+    adding_byte_s: float
+    digest_byte_s: float
+    disk_bytes_s: float
+    message_in_bytes: float
+    message_out_bytes: float
+    connections: float
+    connection_bytes: float
+    download_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """All that was measured.
 
     Attributes:
         speeds: ``in`` or ``out``, ``unix`` or ``tcp``, and connections at once, like ``in tcp 2``.
-        cpu_s: Case -> role -> CPU seconds a client and round.
-        traffic: Case -> bytes that the broker was sent, and sent, a client and round.
-        digest_s: CPU seconds a byte.
+        check: Role -> CPU seconds a client and round of ``CHECK``.
         costs: What the calculations go by.
     """
 
     speeds: Mapping[str, Speed]
-    cpu_s: Mapping[str, Mapping[str, float]]
-    traffic: Mapping[str, tuple[float, float]]
-    digest_s: float
+    check: Mapping[str, float]
     costs: Costs
 
 
 def measure(say: Callable[[str], None]) -> Measured:
     """Measure everything; ``say`` is told what is done now."""
-    cpu_s, traffic = {}, {}
+    runs: dict[Case, Run] = {}
     with tempfile.TemporaryDirectory(prefix="scaling-") as name:
         folder = Path(name)
         say("the server's speed")
         speeds = server_speeds(folder)
         memory = connection_bytes(folder)
         say("adding, digest, disk")
-        pure = adding(folder), digest(), disk(folder)
+        pure = {"adding_byte_s": adding(folder), "digest_byte_s": digest(), "disk_bytes_s": disk(folder)}
         for case in (SMALL, LARGE, CHECK):
             say(f"a run of {case} (clients x MB)")
-            path = folder / str(case)
-            path.mkdir()
-            cpu_s[str(case)], traffic[str(case)] = run_costs(case, path)
+            runs[case] = run_costs(case, folder / str(case))
         say("connections")
-        connections = connections_of_a_client(folder)
+        connections = connections_of_a_client(folder / "connections")
     costs = Costs(
-        **derived(speeds, cpu_s, traffic),
-        adding_byte_s=pure[0],
-        disk_bytes_s=pure[2],
+        **derived(speeds, runs[SMALL], runs[LARGE]),
+        **pure,
         connections=connections,
         connection_bytes=memory[0],
         download_bytes=memory[1],
     )
-    return Measured(speeds, cpu_s, traffic, pure[1], costs)
+    return Measured(speeds, runs[CHECK].cpu_s, costs)
 
 
-def derived(
-    speeds: Mapping[str, Speed], cpu_s: Mapping[str, Mapping[str, float]], traffic: Mapping[str, tuple[float, float]]
-) -> dict[str, float]:
-    """Return those of the unit costs that two runs show together; see :class:`Measured` and ``Costs``.
+def derived(speeds: Mapping[str, Speed], small: Run, large: Run) -> dict[str, float]:
+    """Return those of the unit costs that runs of ``SMALL`` and ``LARGE`` show together; see :class:`Costs`.
 
     Their clients share a worker, each process of which fetches the model once a round.
     """
-    small, large = SMALL.megabytes * 1e6, LARGE.megabytes * 1e6
+    size = SMALL.megabytes * 1e6
     worker_client_s, worker_byte_s = line_through(
-        (small, cpu_s[str(SMALL)]["worker"]), (large, cpu_s[str(LARGE)]["worker"])
+        (size, small.cpu_s["worker"]), (LARGE.megabytes * 1e6, large.cpu_s["worker"])
     )
     broker_in_s, broker_out_s = speeds["in tcp 2"].cpu_s, speeds["out tcp 2"].cpu_s
-    bytes_in = small * (1 + 1 / SMALL.num_clients)
-    bytes_out = small * (1 + num_cores() / SMALL.num_clients)
-    message_in, message_out = traffic[str(SMALL)]
-    broker_client_s = cpu_s[str(SMALL)]["broker"] - bytes_in * broker_in_s - bytes_out * broker_out_s
+    bytes_in = size * (1 + 1 / SMALL.num_clients)
+    bytes_out = size * (1 + num_cores() / SMALL.num_clients)
+    broker_client_s = small.cpu_s["broker"] - bytes_in * broker_in_s - bytes_out * broker_out_s
     return {
         "broker_in_s": broker_in_s,
         "broker_out_s": broker_out_s,
         "broker_client_s": max(0.0, broker_client_s),
-        "loop_client_s": cpu_s[str(SMALL)]["orchestrator"],
+        "loop_client_s": small.cpu_s["orchestrator"],
         "worker_client_s": max(0.0, worker_client_s),
         "worker_byte_s": worker_byte_s,
-        "message_in_bytes": max(0.0, message_in - bytes_in),
-        "message_out_bytes": max(0.0, message_out - bytes_out),
+        "message_in_bytes": max(0.0, small.bytes_in - bytes_in),
+        "message_out_bytes": max(0.0, small.bytes_out - bytes_out),
     }
 
 
@@ -175,8 +210,8 @@ def disk(folder: Path) -> float:
     return statistics.median(found)
 
 
-def run_costs(case: Case, folder: Path) -> tuple[dict[str, float], tuple[float, float]]:
-    """Return what a real run over TCP takes: CPU seconds by role, and bytes in and out of the broker, each a client.
+def run_costs(case: Case, folder: Path) -> Run:
+    """Carry out a real run over TCP, and return what it takes.
 
     It is measured from the end of the first round to that of the last but one, so that neither start nor end count.
 
@@ -184,62 +219,47 @@ def run_costs(case: Case, folder: Path) -> tuple[dict[str, float], tuple[float, 
         DidNotCompleteError: If the run doesn't get so far.
         RuntimeError: If clients were missing.
     """
-    run_dir, limit = folder / "run", Limit(LIMIT_S)
-    with programs(folder) as started:
-        url = Ours(tcp=True, shared=True).start(started, case, ROUNDS + 2, run_dir)
-        traffic = Traffic(lambda: url)
-
-        def at(round_number: int) -> tuple[dict[str, float], tuple[int, int]]:
-            started.wait_until(lambda: num_lines(run_dir / "history.jsonl") >= round_number, limit)
-            said = traffic.read()
-            if said is None:
-                raise RuntimeError(f"the broker at {url} doesn't answer")
-            return _cpu_by_role(), said
-
-        try:
-            before, after = at(1), at(ROUNDS + 1)
-        finally:
-            traffic.close()
+    folder.mkdir()
+    run_dir = folder / "run"
+    with (
+        programs(folder) as started,
+        Redis.from_url(Ours(tcp=True, shared=True).start(started, case, ROUNDS + 2, run_dir)) as broker,
+    ):
+        before, after = (_costs_so_far(started, run_dir, number, broker) for number in (1, ROUNDS + 1))
         if any(len(record["answers"]) != case.num_clients for record in history(run_dir)):
             raise RuntimeError(f"a run of {case} lacked clients")
     answers = case.num_clients * ROUNDS
-    cpu_s = {role: (seconds - before[0][role]) / answers for role, seconds in after[0].items()}
-    bytes_in, bytes_out = ((late - early) / answers for early, late in zip(before[1], after[1], strict=True))
-    return cpu_s, (bytes_in, bytes_out)
+    cpu_s = {role: (seconds - before.cpu_s[role]) / answers for role, seconds in after.cpu_s.items()}
+    return Run(cpu_s, (after.bytes_in - before.bytes_in) / answers, (after.bytes_out - before.bytes_out) / answers)
+
+
+def _costs_so_far(started: Programs, run_dir: Path, round_number: int, broker: Redis) -> Run:
+    """Return what all has taken up to the end of a round."""
+    started.wait_until(lambda: num_lines(run_dir / "history.jsonl") >= round_number, Limit(LIMIT_S))
+    said = broker.info("stats")
+    cpu_s: dict[str, float] = defaultdict(float)
+    for role, process in _processes():
+        with suppress(psutil.Error):
+            cpu_s[role] += cpu_s_of(process)
+    return Run(cpu_s, said["total_net_input_bytes"], said["total_net_output_bytes"])
 
 
 def connections_of_a_client(folder: Path) -> float:
     """Return how many connections a client that has a worker of its own holds open to the broker in a run."""
-    case, path = FEW, folder / "connections"
-    path.mkdir()
-    run_dir = path / "run"
-    with programs(path) as started:
-        url = Ours(tcp=True).start(started, case, ROUNDS, run_dir)
+    folder.mkdir()
+    run_dir, found = folder / "run", 0
+    with programs(folder) as started:
+        port = urlsplit(Ours(tcp=True).start(started, FEW, ROUNDS, run_dir)).port
         started.wait_until(lambda: num_lines(run_dir / "history.jsonl") >= 1, Limit(LIMIT_S))
-        port = urlsplit(url).port
-        found = 0
-        for process in _processes("clients"):
+        for role, process in _processes():
             with suppress(psutil.Error):
-                found += sum(bool(each.raddr) and each.raddr.port == port for each in process.net_connections("tcp"))
-    return found / case.num_clients
+                remote = [each.raddr for each in process.net_connections("tcp") if each.raddr and role == "clients"]
+                found += sum(address.port == port for address in remote)
+    return found / FEW.num_clients
 
 
-def _processes(role: str) -> list[psutil.Process]:
-    """Return those of the processes that this one has started, and so on, that have a role."""
-    found = []
-    for pid in descendants(os.getpid()):
+def _processes() -> Iterator[tuple[str, psutil.Process]]:
+    """Yield all processes that this one has started, and that these have, and so on, with their roles."""
+    for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            process = psutil.Process(pid)
-            if role_of(" ".join(process.cmdline())) == role:
-                found.append(process)
-    return found
-
-
-def _cpu_by_role() -> dict[str, float]:
-    """Return the CPU seconds of all that this process has started, by role."""
-    found: dict[str, float] = defaultdict(float)
-    for pid in descendants(os.getpid()):
-        with suppress(psutil.Error):
-            process = psutil.Process(pid)
-            found[role_of(" ".join(process.cmdline()))] += cpu_s_of(process)
-    return found
+            yield role_of(" ".join(process.cmdline())), process

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,28 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import scaling
-from benchmarks.capacity import (
-    ADDING,
-    BROKER,
-    DISK,
-    LOOP,
-    NETWORK_IN,
-    NETWORK_OUT,
-    WORKERS,
-    Costs,
-    Site,
-    best_tree,
-    binding,
-    broker_memory,
-    max_clients,
-    max_connected,
-    merging_s,
-    num_sites,
-    round_s,
-    tree_round_s,
-)  # fmt: skip
-from benchmarks.scaling_costs import CHECK, Measured, expected_cpu_s, line_through
-from benchmarks.scaling_tables import all_tables, digits, markdown
+from benchmarks.pasting import markdown
+from benchmarks.scaling import GIGABIT, all_tables, digits, max_clients, round_s, slow_lines
+from benchmarks.scaling_costs import CHECK, Costs, Measured, expected_cpu_s, line_through
 from benchmarks.server_costs import Speed
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +23,7 @@ COSTS = Costs(
     worker_client_s=4e-3,
     worker_byte_s=2e-9,
     adding_byte_s=0.5e-9,
+    digest_byte_s=2e-10,
     disk_bytes_s=1e9,
     message_in_bytes=20e3,
     message_out_bytes=10e3,
@@ -50,91 +31,40 @@ COSTS = Costs(
     connection_bytes=17e3,
     download_bytes=4e6,
 )
-SITE = Site(line_bytes_s=100e6, processes=2)
+LINE = 100e6
 
 
 def test_what_a_round_takes_is_worked_by_hand() -> None:
-    # Given ten clients and a model of 10 MB, when a round is calculated
-    seconds = round_s(COSTS, SITE, 10e6, 10)
-    # Then the broker is sent ten updates, the model once, and messages, and sends the model ten times
-    assert seconds[NETWORK_IN] == pytest.approx((10 * 20e3 + 110e6) / 100e6)
-    assert seconds[NETWORK_OUT] == pytest.approx((10 * 10e3 + 100e6) / 100e6)
-    # And its processor takes in 110 MB, gives the model and the updates, 100 MB each
-    assert seconds[BROKER] == pytest.approx(0.010 + 0.110 + 0.100)
-    assert seconds[LOOP] == pytest.approx(0.020)
-    assert seconds[WORKERS] == pytest.approx((0.040 + 0.200) / 2)
-    assert seconds[ADDING] == pytest.approx(0.050)
-    assert seconds[DISK] == pytest.approx(0.110)
-    assert binding(seconds) == NETWORK_IN
+    # Given a model of 10 MB, when a round is calculated, then each client's update goes in, and the model once
+    seconds = round_s(COSTS, LINE, 10e6)
+    assert seconds["network in"] == pytest.approx((10.02e6 / 100e6, 10e6 / 100e6))
+    assert seconds["network out"] == pytest.approx((10.01e6 / 100e6, 0))
+    # And the server takes an update in, gives it to an own worker, and gives the model
+    assert seconds["broker's CPU"] == pytest.approx((0.001 + 0.010 + 2 * 0.005, 0.010))
+    assert seconds["loop process"] == (2e-3, 0)
+    assert seconds["own workers"] == pytest.approx(((0.004 + 0.020) / 4, 0))
+    assert seconds["adding up"] == pytest.approx((0.005, 0))
+    assert seconds["disk"] == pytest.approx((0.01, 0.01))
 
 
-def test_own_workers_on_other_machines_fetch_updates_over_the_brokers_line() -> None:
-    beside, elsewhere = (round_s(COSTS, replace(SITE, are_elsewhere=there), 10e6, 10) for there in (False, True))
-    assert elsewhere[NETWORK_OUT] == pytest.approx(beside[NETWORK_OUT] + 1.0)
-    assert {**elsewhere, NETWORK_OUT: 0.0} == {**beside, NETWORK_OUT: 0.0}
-
-
-def test_with_object_storage_the_broker_carries_messages_alone() -> None:
-    seconds = round_s(COSTS, replace(SITE, has_object_storage=True), 10e6, 10)
-    assert seconds[BROKER] == pytest.approx(0.010)
-    assert seconds[NETWORK_OUT] == pytest.approx(10 * 10e3 / 100e6)
-    # And own workers fetch the updates over a line all the same
-    assert seconds[NETWORK_IN] == pytest.approx((10 * 20e3 + 100e6) / 100e6)
-    assert seconds[WORKERS] == round_s(COSTS, SITE, 10e6, 10)[WORKERS]
-
-
-@given(model_bytes=st.floats(1e5, 1e8), period_s=st.floats(5, 1e4), has_storage=st.booleans())
-def test_as_many_clients_as_are_allowed_keep_to_the_period_and_one_more_doesnt(
-    model_bytes: float, period_s: float, has_storage: bool
-) -> None:
-    site = replace(SITE, has_object_storage=has_storage)
-    for name, most in max_clients(COSTS, site, model_bytes, period_s).items():
-        assert round_s(COSTS, site, model_bytes, most)[name] <= period_s * (1 + 1e-9)
-        assert round_s(COSTS, site, model_bytes, most + 1)[name] > period_s * (1 - 1e-9)
+@given(size=st.floats(1e5, 1e8), period_s=st.floats(5, 1e4))
+def test_as_many_clients_as_are_allowed_keep_to_the_period_and_one_more_doesnt(size: float, period_s: float) -> None:
+    for name, most in max_clients(COSTS, LINE, size, period_s).items():
+        client_s, once_s = round_s(COSTS, LINE, size)[name]
+        assert once_s + most * client_s <= period_s * (1 + 1e-9)
+        assert once_s + (most + 1) * client_s > period_s * (1 - 1e-9)
 
 
 def test_no_client_fits_where_the_model_alone_takes_the_period() -> None:
-    assert max_clients(COSTS, SITE, 1e9, 5.0)[NETWORK_IN] == 0
+    assert max_clients(COSTS, LINE, 1e9, 5.0)["network in"] == 0
 
 
-def test_a_server_takes_as_many_clients_as_their_connections_allow() -> None:
-    assert max_connected(COSTS) == 1250
-
-
-def test_the_brokers_memory_is_bounded_by_what_may_be_on_its_way() -> None:
-    # Given 100 clients and 40 MB; on fast lines two updates are on their way, on slow ones 64 * 16 / 40 = 25
-    fast, slow = (broker_memory(COSTS, 40_000_000, 100, 64e6, are_slow=are_slow) for are_slow in (False, True))
-    assert (fast.model, fast.updates, fast.downloads) == (40e6, 80e6, 0)
-    assert (slow.updates, slow.downloads) == (1000e6, 400e6)
-    assert fast.clients == slow.clients == 100 * 8 * 17e3
-    assert slow.total == pytest.approx(40e6 + 1000e6 + 400e6 + 13.6e6)
-    # And with few clients there are no more updates than clients
-    assert broker_memory(COSTS, 40_000_000, 2, 64e6, are_slow=True).updates == 80e6
-
-
-def test_merging_is_worked_by_hand() -> None:
-    # Given four sites and 10 MB: the model goes out four times; sums are twice as long, and come in over 100 MB/s
-    expected = 40e6 / 100e6 + 80e6 / 100e6 + 80e6 * 2.5e-9
-    assert merging_s(COSTS, SITE, 10e6, 4) == pytest.approx(expected)
-
-
-def test_a_tree_takes_what_its_leaves_take_and_each_merging() -> None:
-    leaf = max(round_s(COSTS, SITE, 10e6, 50).values())
-    assert tree_round_s(COSTS, SITE, 10e6, [50]) == leaf
-    expected = leaf + merging_s(COSTS, SITE, 10e6, 4) + merging_s(COSTS, SITE, 10e6, 2)
-    assert tree_round_s(COSTS, SITE, 10e6, [50, 4, 2]) == pytest.approx(expected)
-    # And there are eight leaves, two nodes above them, and the root
-    assert (num_sites([50]), num_sites([50, 4]), num_sites([50, 4, 2])) == (1, 5, 11)
-
-
-@pytest.mark.parametrize("num_clients", [100, 1_000, 10_000])
-def test_the_best_tree_of_two_levels_has_nearly_the_best_fans(num_clients: int) -> None:
-    # Given all fans of two levels, when the best is looked for among few, then it is hardly worse than any
-    fans = best_tree(COSTS, SITE, 10e6, num_clients, depth=2)
-    assert fans[0] * fans[1] >= num_clients
-    every = (tree_round_s(COSTS, SITE, 10e6, [-(-num_clients // fan), fan]) for fan in range(2, num_clients + 1))
-    assert tree_round_s(COSTS, SITE, 10e6, fans) <= 1.02 * min(every)
-    assert best_tree(COSTS, SITE, 10e6, num_clients, depth=1) == (num_clients,)
+def test_large_models_on_slow_lines_wait_for_turns() -> None:
+    # Given 1,000 updates of 40 MB, 32 s each at 10 Mbit/s, of which 64 MB allow 25 at a time, and 250 MB 100
+    rows = slow_lines().splitlines()
+    assert "| 40 MB | 64 | 25 | 1,280 | 320 |" in rows
+    assert "| 40 MB | 250 | 100 | 320 | 320 |" in rows
+    assert GIGABIT == 1_000 * 40e6 / 320
 
 
 def test_two_sizes_show_what_is_fixed_and_what_a_byte_takes() -> None:
@@ -144,7 +74,7 @@ def test_two_sizes_show_what_is_fixed_and_what_a_byte_takes() -> None:
 def measured() -> Measured:
     speeds = {"in tcp 2": Speed(1e9, 2e-10), "out tcp 2": Speed(2e9, 1e-10)}
     roles = {"orchestrator": 0.1, "broker": 0.2, "worker": 0.3}
-    return Measured(speeds, {str(CHECK): roles}, {str(CHECK): (1.0, 2.0)}, 2e-10, COSTS)
+    return Measured(speeds, roles, COSTS)
 
 
 def test_what_is_expected_of_a_run_is_worked_by_hand() -> None:
@@ -187,4 +117,4 @@ def test_numbers_have_two_digits_that_count() -> None:
 
 
 def test_a_table_is_markdown() -> None:
-    assert markdown(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert markdown(("a", "b"), [("1", "2")]) == "| a | b |\n|---|---|\n| 1 | 2 |"
