@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -12,10 +11,8 @@ from dataclasses import dataclass, field
 
 from orchestrator.answers import MAX_ANSWER_BYTES, read_answer, says_ready
 from orchestrator.client_manager import ClientManager
-from orchestrator.flow import Flow
-from orchestrator.held_orders import HeldOrders
 from orchestrator.slots import MAX_SENT, Slot, Slots
-from orchestrator.taking_in import bytes_sent, discard_updates
+from orchestrator.uploads import Uploads, bytes_sent, discard_updates
 from orchestrator.wire import TICK_S, Lost, Wire
 from tasks.messages import Answer, Order, UpdateOrder
 from tasks.turns import STOP
@@ -44,8 +41,7 @@ class _Collection:
 
     slots: Slots
     fill: Fill
-    flow: Flow
-    held: HeldOrders
+    uploads: Uploads
     out: dict[str, Order] = field(default_factory=dict)
     """The orders that are out, by their ids: those of open slots but for the ones that are held."""
 
@@ -56,7 +52,7 @@ class _Collection:
         """Look anew which orders are out."""
         orders = [slot.order for slot in self.slots.open()]
         self.out.clear()
-        self.out.update({order.order_id: order for order in orders if not self.held.is_held(order.order_id)})
+        self.out.update({order.order_id: order for order in orders if not self.uploads.is_held(order.order_id)})
 
 
 class Collector:
@@ -160,8 +156,7 @@ class Collector:
         fill: Fill = lambda _slot, _answer: None,
         refill: Callable[[], None] = lambda: None,
         admit: Callable[[float], None] = lambda _left_s: None,
-        flow: Flow | None = None,
-        held: HeldOrders | None = None,
+        uploads: Uploads | None = None,
         restore: Callable[[], object] = lambda: None,
     ) -> None:
         """Fill all of ``slots``.
@@ -173,19 +168,19 @@ class Collector:
                 be known when that is done.
             refill: Called when what was done with filled slots is lost and must be done again.
             admit: Called with the seconds that are left, to add slots for clients that have come.
-            flow: Says whose turn it is to send an update; without it all may at once.
-            held: The orders that are held back; None: there are none.
+            uploads: Says which orders are held back and whose turn it is to send; without it there are none, and all
+                may at once.
             restore: Called when the broker was emptied: puts what orders refer to there again, and opens the slots
                 anew whose updates are gone. Their orders, and those of all open slots, are sent again then.
         """
-        collection = _Collection(slots, fill, flow or Flow(sys.maxsize), held or HeldOrders())
+        collection = _Collection(slots, fill, uploads or Uploads())
         deadline, retry_s = self._clock() + timeout_s, RETRY_S
         self._read_held(collection)
         while slots.has_open():
             now = self._clock()
             is_due, someone_vanished = self._is_tick_due(now), False
             if is_due:
-                is_overdue = collection.flow.oldest_s(now) >= retry_s
+                is_overdue = collection.uploads.oldest_s(now) >= retry_s
                 lost = self._look()
                 if lost is Lost.ALL:
                     restore()
@@ -201,7 +196,9 @@ class Collector:
             self._give_up_silent(collection)
             self._send_held(collection)
             self._give_turns(collection)
-            wake_up = min(self._next_tick, collection.flow.next_change(now), deadline if now < deadline else math.inf)
+            wake_up = min(
+                self._next_tick, collection.uploads.next_change(now), deadline if now < deadline else math.inf
+            )
             self._read_answers(collection, 0.0 if someone_vanished else max(0.0, wake_up - self._clock()))
             if is_due:
                 self._look_after(collection)
@@ -224,7 +221,7 @@ class Collector:
 
     def _read_held(self, collection: _Collection) -> None:
         """Read what was answered to orders that are held: in a round that is taken up again they may have been sent."""
-        held = [slot.order for slot in collection.slots.open() if collection.held.is_held(slot.order.order_id)]
+        held = [slot.order for slot in collection.slots.open() if collection.uploads.is_held(slot.order.order_id)]
         if held:
             collection.out.update({order.order_id: order for order in held})
             self._read_answers(collection, 0.0)
@@ -232,7 +229,7 @@ class Collector:
 
     def _send_held(self, collection: _Collection) -> None:
         """Send orders that were held until now."""
-        slots = [collection.slots.find_open(order_id) for order_id in collection.held.release()]
+        slots = [collection.slots.find_open(order_id) for order_id in collection.uploads.release()]
         orders = [slot.order for slot in slots if slot is not None]
         if orders:
             self.send(orders)
@@ -245,7 +242,7 @@ class Collector:
         collection.unsure.update(dict.fromkeys(collection.out, MAX_SENT))
         self.send(orders)
         for order in orders:
-            if collection.flow.has_turn(order.order_id):
+            if collection.uploads.has_turn(order.order_id):
                 self._wire.courier.give_turn(order)
 
     def _ask_again(self, collection: _Collection, slot: Slot, answer: Answer) -> bool:
@@ -255,28 +252,28 @@ class Collector:
         if left == 0 or update is None or self._wire.blobs.has(update):
             return False
         collection.unsure[order_id] = left - 1
-        collection.flow.over(order_id)
+        collection.uploads.restart(order_id)
         self._wire.courier.forget([order_id])
         self.send([slot.order])
         return True
 
     def _give_turns(self, collection: _Collection) -> None:
         """Tell those whose turn it is."""
-        for order_id in collection.flow.give(self._clock()):
+        for order_id in collection.uploads.give(self._clock()):
             slot = collection.slots.find_open(order_id)
             if slot is None:
-                collection.flow.over(order_id)
+                collection.uploads.restart(order_id)
             else:
                 self._wire.courier.give_turn(slot.order)
 
     def _give_up_silent(self, collection: _Collection) -> None:
         """Give up those whose turn others wait for in vain, as nothing comes of their updates."""
-        flow, silent = collection.flow, []
-        for order_id in flow.silent(self._clock()):
+        uploads, silent = collection.uploads, []
+        for order_id in uploads.silent(self._clock()):
             slot = collection.slots.find_open(order_id)
             if slot is None:
-                flow.over(order_id)
-            elif not flow.looked_at(order_id, self._bytes_sent(slot.order), self._clock()):
+                uploads.restart(order_id)
+            elif not uploads.looked_at(order_id, self._bytes_sent(slot.order), self._clock()):
                 silent.append((slot, slot.lost(SILENT)))
         self._give_up(collection, silent)
 
@@ -293,21 +290,20 @@ class Collector:
 
     def _read_answers(self, collection: _Collection, pause_s: float) -> None:
         """Wait for answers, and fill their slots."""
-        slots, flow = collection.slots, collection.flow
-        task_ids = [*collection.out, *self._outstanding, *flow.parts()]
+        slots, uploads = collection.slots, collection.uploads
+        task_ids = [*collection.out, *self._outstanding, *uploads.parts()]
         taken_in = []
         for task_id, raw in self._wire.courier.collect(task_ids, pause_s, MAX_ANSWER_BYTES).items():
             slot = slots.find_open(task_id)
-            if slot is None and (order_id := flow.taken_in(task_id)) is not None:
+            if slot is None and uploads.taken_in(task_id):
                 taken_in.append(task_id)
-                collection.held.over(order_id)
             elif slot is None:
                 self._take_late(raw, self._outstanding[task_id])
             elif says_ready(raw, slot.order):
                 self._wire.courier.expect_more(task_id)
-                collection.held.was_sent(task_id)
-                flow.wait(task_id)
-                if flow.has_turn(task_id):
+                collection.uploads.was_sent(task_id)
+                uploads.wait(task_id)
+                if uploads.has_turn(task_id):
                     self._wire.courier.give_turn(slot.order)  # the broker may have forgotten that it was told
             elif not self._ask_again(collection, slot, answer := self._read(raw, slot.order)):
                 self._fill(collection, answer)
@@ -318,10 +314,12 @@ class Collector:
         """Send their orders again to clients that were started anew, and give up those that have vanished."""
         present = self._manager.incarnations()
         anew = [
-            slot for slot in collection.slots.started_anew(present) if not collection.held.is_held(slot.order.order_id)
+            slot
+            for slot in collection.slots.started_anew(present)
+            if not collection.uploads.is_held(slot.order.order_id)
         ]
         for slot in anew:
-            collection.flow.over(slot.order.order_id)
+            collection.uploads.restart(slot.order.order_id)
         if anew:
             orders = [slot.order for slot in anew]
             self._wire.courier.take_turns_away(orders)
@@ -330,21 +328,21 @@ class Collector:
 
     def _close_overdue(self, collection: _Collection, late_s: float) -> None:
         """Give up those that are late; one that was ready in time may wait for its turn a while longer."""
-        flow = collection.flow
+        uploads = collection.uploads
         self._give_up(
             collection,
             [
                 (slot, answer)
                 for slot, answer in collection.slots.overdue()
-                if late_s >= slot.order.turn_timeout_s or not flow.is_ready(slot.order.order_id)
+                if late_s >= slot.order.turn_timeout_s or not uploads.is_ready(slot.order.order_id)
             ],
         )
 
     def _give_up(self, collection: _Collection, lost: Iterable[tuple[Slot, Answer]]) -> None:
         for slot, answer in lost:
-            if collection.flow.is_ready(slot.order.order_id):
+            if collection.uploads.is_ready(slot.order.order_id):
                 self._stop(slot.order)
-            if collection.flow.has_turn(slot.order.order_id):
+            if collection.uploads.has_turn(slot.order.order_id):
                 # What it has sent makes room for others' now, and what it may still send as soon as it has answered.
                 self._discard_update(slot.order)
                 self.expect_late([slot.order])
@@ -386,6 +384,4 @@ class Collector:
         if slot is not None:
             part_id = collection.fill(slot, answer)
             awaited = part_id if answer.update is not None else None
-            collection.flow.answered(answer.order_id, awaited, self._clock())
-            if awaited is None:
-                collection.held.over(answer.order_id)
+            collection.uploads.answered(answer.order_id, awaited, self._clock())

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sys
 from collections.abc import Callable, Sequence
 
 from orchestrator.answers import MAX_ANSWER_BYTES, says_ready
 from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, ended_with_its_process
 from orchestrator.couriers import Chord
-from orchestrator.flow import Flow, slow_after_s, slow_updates_at_a_time, updates_at_a_time
-from orchestrator.held_orders import HeldOrders
 from orchestrator.records import OpenRound
 from orchestrator.slots import Slot, Slots
-from orchestrator.taking_in import discard_updates, forget_record, kept_answer, kept_record
+from orchestrator.taking_in import forget_record, kept_answer, kept_record
+from orchestrator.uploads import Uploads, discard_updates, slow_after_s, slow_updates_at_a_time, updates_at_a_time
 from orchestrator.waves import Place, in_turn
 from tasks import names
 from tasks.broker import CHUNK_TIMEOUT_S
@@ -59,8 +57,7 @@ class Exchange:
         self._told = told
         self._is_crowded = context.wire.has_flow and opened.is_crowded
         self._slots = Slots(orders, opened.cohort)
-        self._flow = self._new_flow(opened.parameters.size_bytes)
-        self._held = HeldOrders()
+        self._uploads = self._new_uploads(opened.parameters.size_bytes)
         self._hold_back(orders)
         self._chords: list[Chord] = []
         self._timeout_s = context.config.timeout_s
@@ -126,8 +123,7 @@ class Exchange:
             self._fill,
             refill=self._start_chord_anew,
             admit=admit,
-            flow=self._flow,
-            held=self._held,
+            uploads=self._uploads,
             restore=self._restore,
         )
         context.collector.expect_late(
@@ -163,7 +159,7 @@ class Exchange:
         discard_updates(self._context.wire.blobs, updates, model_bytes)
 
     def _send(self, orders: Sequence[Order]) -> None:
-        self._context.collector.send([each for each in orders if not self._held.is_held(each.order_id)])
+        self._context.collector.send([each for each in orders if not self._uploads.is_held(each.order_id)])
 
     def _place(self, order: Order) -> Place:
         return self._context.manager.place(order.client_id)
@@ -174,15 +170,15 @@ class Exchange:
         for order in orders:
             queue = manager.queue(order.client_id)
             if self._is_crowded and queue != names.client_queue(order.client_id):
-                self._held.hold(order.order_id, queue, ORDERS_A_PROCESS * manager.num_processes(order.client_id))
+                self._uploads.hold(order.order_id, queue, ORDERS_A_PROCESS * manager.num_processes(order.client_id))
 
-    def _new_flow(self, model_bytes: int) -> Flow:
-        """Return the flow of what comes: all may be on their way if they are few, or aren't carried."""
+    def _new_uploads(self, model_bytes: int) -> Uploads:
+        """Return what lets updates come: all may be on their way if they are few, or aren't carried."""
         config = self._context.config
         if not self._is_crowded or config.local:
-            return Flow(sys.maxsize)
+            return Uploads()
         allowed = config.in_flight_mb * 1e6, model_bytes
-        return Flow(
+        return Uploads(
             updates_at_a_time(*allowed),
             slow_updates_at_a_time(*allowed),
             slow_after_s(*allowed),
@@ -195,7 +191,7 @@ class Exchange:
         for slot in self._slots.open():
             answer = kept_answer(self._context.folder, slot.order)
             if answer is not None and self._slots.fill(slot.order.order_id, answer):
-                self._held.over(slot.order.order_id)
+                self._uploads.done(slot.order.order_id)
                 self._fill(slot, answer)
 
     def _open_chord(self) -> None:
@@ -226,7 +222,7 @@ class Exchange:
             )
             forget_record(context.folder, order)
             self._slots.reopen(order.order_id)
-            self._flow.over(order.order_id)
+            self._uploads.restart(order.order_id)
         context.wire.courier.forget([order.order_id for order in gone])
 
     def _collect_again(self) -> None:
@@ -241,7 +237,7 @@ class Exchange:
         logger.warning("round %d: its chord is started anew", self._number)
         self._open_chord()
         parts = {self._fill_chord(slot, answer): slot.order.order_id for slot, answer in self._slots.filled()}
-        self._flow.renew(parts, self._context.clock())
+        self._uploads.renew(parts, self._context.clock())
 
     def _fill(self, slot: Slot, answer: Answer) -> str | None:
         """Have an answer taken in, and return the task that does it if it is to be known when that is done."""

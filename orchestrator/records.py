@@ -202,7 +202,7 @@ class OpenRound(_Record):
     num_clients: int = 1
     """Clients known to the run when the round was opened: see :meth:`orchestrator.context.RunContext.num_clients`."""
     is_crowded: bool = False
-    """Whether its updates are too many to be all on their way at once, see :mod:`orchestrator.flow`."""
+    """Whether its updates are too many to be all on their way at once, see :mod:`orchestrator.uploads`."""
     surveyed: Surveyed | None = None
     """What came of the round's first exchange; None as long as it is on, or if the algorithm has none."""
     orders_are_out: bool = True

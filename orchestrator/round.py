@@ -17,7 +17,6 @@ from orchestrator.config import RunConfig
 from orchestrator.context import OWN_WORK_TIMEOUT_S, O, RunContext, Term, own_result
 from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
 from orchestrator.exchange import Exchange
-from orchestrator.flow import updates_at_a_time
 from orchestrator.peers import ask_peers
 from orchestrator.records import (
     ClosedRound,
@@ -30,6 +29,7 @@ from orchestrator.records import (
     Surveyed,
 )
 from orchestrator.run_folder import boot_id
+from orchestrator.uploads import updates_at_a_time
 from orchestrator.waves import seconds_a_wave
 from tasks import names
 from tasks.blobs import BlobRef

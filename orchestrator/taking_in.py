@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from algorithms import MAX_SENT, Algorithm, load_algorithm
+from algorithms import Algorithm, load_algorithm
 from compressors import load_compressor
 from orchestrator.records import FilledSlot, SlotRecord
 from orchestrator.run_folder import RunFolder, write_record
 from orchestrator.unpacking import Unpacking
+from orchestrator.uploads import HEADER_SLACK_BYTES, discard_updates
 from tasks import arrays, sets
 from tasks.arrays import Spec
 from tasks.blobs import BlobRef, BlobStore
@@ -22,9 +23,6 @@ from tasks.messages import Answer, Order, Status, SurveyOrder, TrainOrder
 from verification.checks import UpdateRejectedError, measure_update
 
 logger = logging.getLogger(__name__)
-
-HEADER_SLACK_BYTES = 2**16
-"""How much longer than the model's an update's encoding may be: another writer may lay out its header otherwise."""
 
 
 def take_in(
@@ -83,16 +81,6 @@ def forget_record(folder: RunFolder, order: Order) -> None:
     _record_path(folder, order.round_number, order.client_id, order.name).unlink(missing_ok=True)
 
 
-def discard_updates(store: BlobStore, updates: Iterable[str], model_bytes: int) -> None:
-    """Take updates out of the blob store, whatever their clients say of their length, for a model of this one."""
-    store.discard(updates, _most_bytes(model_bytes, MAX_SENT))
-
-
-def bytes_sent(store: BlobStore, update: str, model_bytes: int) -> int:
-    """Return how much of an update is in the blob store by now, for a model of this length."""
-    return store.num_bytes(update, _most_bytes(model_bytes, MAX_SENT))
-
-
 def update_path(folder: RunFolder, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> Path:
     """File of an update that was taken in."""
     return folder.updates(round_number, exchange) / f"{client_id}.safetensors"
@@ -135,11 +123,6 @@ def _take_in_update(
         logger.warning("round %d: the update of client %s is rejected: %s", round_number, answer.client_id, error)
         return SlotRecord.of(answer, Status.REJECTED, str(error))
     return SlotRecord.of(answer).model_copy(update={"lengths": lengths})
-
-
-def _most_bytes(model_bytes: int, num_sets: int) -> int:
-    """Return how long an update may be that has this many sets of arrays beside the parameters."""
-    return model_bytes * (1 + num_sets) + HEADER_SLACK_BYTES
 
 
 def _check_size(ref: BlobRef, max_bytes: int) -> None:

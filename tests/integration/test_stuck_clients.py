@@ -12,7 +12,7 @@ import pytest
 from redis import Redis
 
 from orchestrator.collecting import SILENT
-from orchestrator.flow import slow_updates_at_a_time
+from orchestrator.uploads import slow_updates_at_a_time
 from tasks import names
 from tasks.messages import READY
 from tasks.presence import Announcement, Hardware, RedisRegistry

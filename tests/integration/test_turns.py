@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 from redis import Redis
 
-from orchestrator.flow import LEAST
+from orchestrator.uploads import LEAST
 from tasks.messages import READY
 from tests.integration import harness
 from tests.integration.harness import Field, Program, history, part, summary, url, wait_until

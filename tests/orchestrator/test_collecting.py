@@ -11,8 +11,8 @@ import pytest
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import RETRY_S, SILENT, Collector
 from orchestrator.couriers import Courier
-from orchestrator.flow import Flow
 from orchestrator.slots import Slot, Slots
+from orchestrator.uploads import Uploads
 from orchestrator.wire import Lost, Wire
 from tasks.blobs import CHUNK_BYTES, chunk_name
 from tasks.chunks import MemoryChunks
@@ -130,7 +130,7 @@ def test_a_turn_is_given_when_the_line_before_it_has_become_slow(scene: Scene) -
     # When the first has not sent its update for half a second
     scene.at(4.0, lambda: scene.answer(anna))
     scene.at(4.0, lambda: scene.answer(bert))
-    scene.collector.collect(slots, 100.0, flow=Flow(1, most=2, slow_s=0.5))
+    scene.collector.collect(slots, 100.0, uploads=Uploads(1, most=2, slow_s=0.5))
     # Then it is the other's turn at that moment, not at the next second
     assert scene.told(GO) == [(0.1, "anna"), (pytest.approx(0.6), "bert")]
 
@@ -152,7 +152,7 @@ def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(
     scene.at(150.0, lambda: seen.append(name in scene.chunks.chunks))
 
     # When both have had their time
-    scene.collector.collect(slots, 3600.0, flow=Flow(1, patience_s=60.0))
+    scene.collector.collect(slots, 3600.0, uploads=Uploads(1, patience_s=60.0))
 
     # Then first the one, which was given as long again, and then the other is lost, and the third has come
     assert statuses(slots) == {
@@ -180,7 +180,7 @@ def test_what_a_client_that_was_given_up_sends_after_all_is_removed_while_the_ro
     seen = []
     scene.at(110.0, lambda: seen.append(name in scene.chunks.chunks))
     scene.at(120.0, lambda: scene.answer(carl))
-    scene.collector.collect(slots, 3600.0, flow=Flow(1, patience_s=60.0))
+    scene.collector.collect(slots, 3600.0, uploads=Uploads(1, patience_s=60.0))
     # Then it is late, and nothing of it is left
     assert [answer.client_id for answer in scene.collector.late()] == ["anna"]
     assert seen == [False]
@@ -190,7 +190,7 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
     # Given room for one update, and an own worker, not supervised here, that loses the task which takes it in
     anna, bert, _ = orders()
     slots = Slots([anna, bert], {"anna": "first", "bert": "first"})
-    flow, refilled = Flow(1), list[float]()
+    uploads, refilled = Uploads(1), list[float]()
     scene.at(1.0, lambda: scene.ready(anna))
     scene.at(1.0, lambda: scene.ready(bert))
     scene.at(2.0, lambda: scene.answer(anna))
@@ -201,12 +201,12 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
     def refill() -> None:
         refilled.append(scene.now)
         part_id = f"anna/{len(refilled)}"
-        flow.renew({part_id: anna.order_id}, scene.now)
+        uploads.renew({part_id: anna.order_id}, scene.now)
         if len(refilled) == 2:  # the third time it is done
             scene.at(scene.now + 1.0, lambda: scene.results.update({part_id: b"{}"}))
 
     scene.on_turn = lambda order: scene.at(scene.now, lambda: scene.answer(order)) if order is bert else None
-    scene.collector.collect(slots, 3600.0, fill=fill, refill=refill, flow=flow)
+    scene.collector.collect(slots, 3600.0, fill=fill, refill=refill, uploads=uploads)
 
     # Then it is sent again after five minutes, and after ten more, and the other gets its turn
     assert refilled == [pytest.approx(2 + RETRY_S, abs=1.5), pytest.approx(2 + 3 * RETRY_S, abs=3)]
@@ -230,7 +230,7 @@ def test_orders_and_turns_are_sent_again_when_the_broker_was_emptied(scene: Scen
     scene.collector.collect(
         slots,
         100.0,
-        flow=Flow(1),
+        uploads=Uploads(1),
         restore=lambda: done.append("restored"),
         refill=lambda: done.append("filled again"),
     )

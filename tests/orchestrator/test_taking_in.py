@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.records import SlotRecord
 from orchestrator.run_folder import RunFolder
-from orchestrator.taking_in import HEADER_SLACK_BYTES, kept_answer, take_in, update_path
+from orchestrator.taking_in import kept_answer, take_in, update_path
+from orchestrator.uploads import HEADER_SLACK_BYTES
 from tasks import arrays
 from tasks.blobs import BlobRef, publish
 from tasks.chunks import MemoryChunks, Wanted

@@ -10,7 +10,8 @@ import pytest
 from compressors import load_compressor
 from compressors.updates import pack_update
 from orchestrator.run_folder import RunFolder
-from orchestrator.taking_in import HEADER_SLACK_BYTES, take_in, update_path
+from orchestrator.taking_in import take_in, update_path
+from orchestrator.uploads import HEADER_SLACK_BYTES
 from tasks import arrays
 from tasks.arrays import Array, Arrays
 from tasks.blobs import publish

@@ -1,13 +1,22 @@
-"""How many updates may be on their way through the broker at a time. Pure: no clock, no queue.
+"""Uploads: which orders are out, who may send its update now, and what is on its way. Pure: no clock, no queue.
 
 An update is on its way from when its client may send it until it has been taken in. Who may not yet, waits for a turn;
 turns are given in the order in which they were asked for. So the broker's memory does not grow with the clients.
+
+Of the orders to clients that share a worker, as many are out as keep its processes busy; the others are held back. An
+order is out until its update has been taken in. So the orchestrator does not look out for more with more clients.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import islice
+
+from algorithms import MAX_SENT
+from tasks.blobs import BlobStore
 
 LINE_BYTES_S = 125e6
 """Bytes a second of a gigabit line. An update that is longer on its way than it would be if all that may be there
@@ -20,6 +29,8 @@ LEAST_SLOW_S = 0.5
 """Seconds that no line is slow for, as processes may take them."""
 LEAST_SLOW = 8
 """Updates that may be on their way on slow lines whatever their size."""
+HEADER_SLACK_BYTES = 2**16
+"""How much longer than the model's an update's encoding may be: another writer may lay out its header otherwise."""
 
 
 def updates_at_a_time(in_flight_bytes: float, update_bytes: int) -> int:
@@ -37,6 +48,21 @@ def slow_after_s(in_flight_bytes: float, update_bytes: int) -> float:
     return max(LEAST_SLOW_S, updates_at_a_time(in_flight_bytes, update_bytes) * update_bytes / LINE_BYTES_S)
 
 
+def discard_updates(store: BlobStore, updates: Iterable[str], model_bytes: int) -> None:
+    """Take updates out of the blob store, whatever their clients say of their length, for a model of this one."""
+    store.discard(updates, _most_bytes(model_bytes))
+
+
+def bytes_sent(store: BlobStore, update: str, model_bytes: int) -> int:
+    """Return how much of an update is in the blob store by now, for a model of this length."""
+    return store.num_bytes(update, _most_bytes(model_bytes))
+
+
+def _most_bytes(model_bytes: int) -> int:
+    """Return how long an update may be: the parameters, and as many sets of arrays as an algorithm sends at most."""
+    return model_bytes * (1 + MAX_SENT) + HEADER_SLACK_BYTES
+
+
 @dataclass(slots=True)
 class _Turn:
     """A turn that was given: since when, what was there of the update at the last look, and when that was."""
@@ -46,8 +72,17 @@ class _Turn:
     looked: float
 
 
-class Flow:
-    """The updates of a round that are on their way, and those that wait for their turn.
+@dataclass(slots=True)
+class _Line:
+    """The orders to a queue: how many may be out, those that are, and those that are held back, in order."""
+
+    room: int
+    out: set[str] = field(default_factory=set)
+    held: dict[str, None] = field(default_factory=dict)
+
+
+class Uploads:
+    """The orders of an exchange that are held back, the updates that wait for their turn, and those on their way.
 
     Times are seconds that only go up.
 
@@ -59,7 +94,11 @@ class Flow:
     """
 
     def __init__(
-        self, limit: int, most: int | None = None, slow_s: float = math.inf, patience_s: float = math.inf
+        self,
+        limit: int = sys.maxsize,
+        most: int | None = None,
+        slow_s: float = math.inf,
+        patience_s: float = math.inf,
     ) -> None:
         self._limit = limit
         self._most = limit if most is None else most
@@ -70,6 +109,47 @@ class Flow:
         self._sending: dict[str, _Turn] = {}
         self._sent: dict[str, float] = {}
         self._parts: dict[str, str] = {}
+        self._lines: dict[str, _Line] = {}
+        self._line_of: dict[str, _Line] = {}
+
+    def hold(self, order_id: str, queue: str, room: int) -> None:
+        """Hold an order back from its queue, of whose orders ``room`` may be out at a time."""
+        line = self._lines.setdefault(queue, _Line(room))
+        line.held[order_id] = None
+        self._line_of[order_id] = line
+
+    def is_held(self, order_id: str) -> bool:
+        """Say whether an order has not been sent yet."""
+        line = self._line_of.get(order_id)
+        return line is not None and order_id in line.held
+
+    def release(self) -> list[str]:
+        """Return the orders that are to be sent now; from here on they are out."""
+        due = []
+        for line in self._lines.values():
+            for order_id in list(islice(line.held, max(0, line.room - len(line.out)))):
+                self.was_sent(order_id)
+                due.append(order_id)
+        return due
+
+    def was_sent(self, order_id: str) -> None:
+        """Note that an order is out, if it was held: a former start of the orchestrator has sent it."""
+        line = self._line_of.get(order_id)
+        if line is not None and order_id in line.held:
+            del line.held[order_id]
+            line.out.add(order_id)
+
+    def done(self, order_id: str) -> None:
+        """Note that an order's slot is filled, and that there is no update to be taken in."""
+        self.restart(order_id)
+        self._make_room(order_id)
+
+    def _make_room(self, order_id: str) -> None:
+        """Note that an order is not out any more."""
+        line = self._line_of.pop(order_id, None)
+        if line is not None:
+            line.held.pop(order_id, None)
+            line.out.discard(order_id)
 
     def wait(self, order_id: str) -> None:
         """Have an order's update, which is ready, wait for its turn; asked for again, nothing changes."""
@@ -119,9 +199,11 @@ class Flow:
         return is_more
 
     def answered(self, order_id: str, part_id: str | None, now: float) -> None:
-        """Note that an update has been sent, and which task takes it in; None: there is nothing to wait for."""
-        self.over(order_id)
-        if part_id is not None:
+        """Note that an order was answered, and which task takes its update in; None: there is nothing to wait for."""
+        if part_id is None:
+            self.done(order_id)
+        else:
+            self.restart(order_id)
             self._sent[order_id] = now
             self._parts[part_id] = order_id
 
@@ -129,12 +211,13 @@ class Flow:
         """Return the tasks that are to take updates in, for which there is no room else."""
         return list(self._parts)
 
-    def taken_in(self, part_id: str) -> str | None:
-        """Note that a task has taken an update in, and return its order; None if it is none of these."""
+    def taken_in(self, part_id: str) -> bool:
+        """Note that a task has taken an update in; False if it is none of these."""
         order_id = self._parts.pop(part_id, None)
         if order_id is not None:
             self._sent.pop(order_id, None)
-        return order_id
+            self._make_room(order_id)
+        return order_id is not None
 
     def oldest_s(self, now: float) -> float:
         """Return for how many seconds the oldest task has been there that is to take an update in; 0: there is none."""
@@ -145,8 +228,8 @@ class Flow:
         self._parts |= {part_id: order_id for part_id, order_id in parts.items() if order_id in self._sent}
         self._sent = dict.fromkeys(self._sent, now)
 
-    def over(self, order_id: str) -> None:
-        """Note that nothing is on its way for an order: its slot is filled without an update, or it is sent again."""
+    def restart(self, order_id: str) -> None:
+        """Note that nothing is on its way for an order: it is sent again."""
         self._ready.discard(order_id)
         self._waiting.pop(order_id, None)
         self._sending.pop(order_id, None)
