@@ -19,7 +19,7 @@ from benchmarks.machine import describe
 from benchmarks.pasting import markdown, paste_into
 from benchmarks.scaling_costs import CHECK, Costs, Measured, expected_cpu_s, measure
 from benchmarks.server_costs import Speed
-from orchestrator.flow import slow_updates_at_a_time
+from orchestrator.uploads import slow_updates_at_a_time
 from tasks.cores import num_cores
 from tasks.redis_chunks import AHEAD
 
