@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
 from compressors import Arraywise
@@ -97,6 +96,8 @@ class InPlace(Workload):
 
 def added_in_place(values: Array) -> Array:
     """Add 1 through PyTorch, which warns where NumPy would refuse."""
+    import torch  # clients of integration tests take algorithms out of here: they needn't wait for it
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tensor = torch.from_numpy(values)

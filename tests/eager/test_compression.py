@@ -9,48 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.simulation import Participant, go_on, simulate
+from benchmarks.simulation import go_on
 from compressors import load_compressor
 from compressors.models import pack_model
 from compressors.updates import packed_spec
-from orchestrator.events import Event, Report, RoundClosed
+from orchestrator.events import Report
 from orchestrator.run_folder import RunFolder
 from tasks import arrays, sets
 from tasks.messages import Status, TrainOptions
-from tasks.workload import Part, TrainResult
-from tests.support import run_config
+from tests.eager.federation import EXAMPLES, Hostile, StoppedError, run_digits, stop_after, with_digits
 from workloads.digits import Digits
 
 NAMES = ["bf16", "int8", "topk:0.05", "tests.support:HalfPrecision"]
-CLIENTS = ("anna", "bert", "carl")
 ROUNDS = 6
-
-
-class StoppedError(Exception):
-    """Raised in the place of a kill."""
-
-
-class Hostile(Digits):
-    """Sends NaN in every second round that it trains."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.num_trained = 0
-
-    def _train(self, *arguments: Any) -> TrainResult:
-        result = super()._train(*arguments)
-        self.num_trained += 1
-        if self.num_trained % 2 == 0:
-            result.parameters["2.bias"][0] = np.nan
-        return result
-
-
-def participants(workloads: Mapping[str, Digits]) -> dict[str, Participant]:
-    """Three clients with a part of the digits each."""
-    return {
-        client_id: Participant(Part(index, len(CLIENTS)), workloads.get(client_id) or Digits())
-        for index, client_id in enumerate(CLIENTS)
-    }
 
 
 def run(
@@ -61,13 +32,8 @@ def run(
     **changes: Any,
 ) -> RunFolder:
     """Carry out a run."""
-    config = run_config(
-        **{
-            "workload": "digits", "compression": compression, "num_clients": 3, "rounds": ROUNDS,
-            "options": TrainOptions(epochs=2), "evaluate_clients": False, **changes,
-        }
-    )  # fmt: skip
-    return simulate(config, participants(workloads or {}), path, report)
+    changes = {"compression": compression, "rounds": ROUNDS, "options": TrainOptions(epochs=2), **changes}
+    return run_digits(path, workloads, report, **changes)
 
 
 def kept_by(path: Path, client_id: str) -> list[str]:
@@ -109,7 +75,7 @@ def test_one_seed_gives_one_result_and_clients_owe_what_their_last_update_lost(t
     # Then all models are equal to the last bit
     assert [record.digest for record in one.history()] == [record.digest for record in two.history()]
     # And every client keeps what it owes after its last update, and what it would owe if that weren't taken
-    for client_id in CLIENTS:
+    for client_id in EXAMPLES:
         assert kept_by(tmp_path / "one", client_id) == ["0005", "0006"]
 
 
@@ -117,18 +83,13 @@ def test_one_seed_gives_one_result_and_clients_owe_what_their_last_update_lost(t
 def test_a_run_that_was_interrupted_ends_where_an_undisturbed_one_does(tmp_path: Path, name: str) -> None:
     # Given a run, and another that stops after three rounds
     whole = run(tmp_path / "whole", name, algorithm="scaffold")
-
-    def stop(event: Event) -> None:
-        if isinstance(event, RoundClosed) and event.record.round_number == 3:
-            raise StoppedError
-
     path = tmp_path / "resumed"
     with pytest.raises(StoppedError):
-        run(path, name, report=stop, algorithm="scaffold")
+        run(path, name, report=stop_after(3), algorithm="scaffold")
 
     # When it goes on, with clients that are started anew
     resumed = RunFolder.open(path / "run")
-    go_on(resumed, participants({}), path)
+    go_on(resumed, with_digits(), path)
 
     # Then it ends at the same model, with the same state, to the last bit
     assert [record.digest for record in resumed.history()] == [record.digest for record in whole.history()]
@@ -144,7 +105,7 @@ def test_what_a_rejected_update_lost_is_never_owed(tmp_path: Path, name: str) ->
     # Then the run has learned, and the client's next update would go on from its fifth
     assert folder.history()[-1].metrics["accuracy"] > 0.8
     assert kept_by(tmp_path, "carl") == ["0005", "0006"]
-    for client_id in CLIENTS[:2]:
+    for client_id in ("anna", "bert"):
         [*_, last] = sorted((tmp_path / "clients" / client_id / "lost" / "run").iterdir())
         assert all(np.isfinite(values).all() for values in arrays.map_file(last).values())
 
@@ -177,6 +138,6 @@ def test_a_client_that_wasnt_in_the_last_round_owes_what_it_owed_before(tmp_path
     # Given rounds of one client of three
     folder = run(tmp_path, "topk:0.05", fraction=0.3, rounds=8)
     # When a client is chosen again, then what it owes is of its own last round, and it is what counts
-    for client_id in CLIENTS:
+    for client_id in EXAMPLES:
         took_part = [record.round_number for record in folder.history() if client_id in record.answers]
         assert kept_by(tmp_path, client_id) == [f"{number:04d}" for number in took_part[-2:]]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from celery import Celery
 import orchestrator.tasks
 import tests.support
 import worker.tasks
-from orchestrator import closing, evaluation
+from orchestrator import evaluation
 from orchestrator.config import RunConfig
 from orchestrator.couriers import Chord, EagerCourier
 from orchestrator.events import (
@@ -34,120 +32,19 @@ from orchestrator.events import (
     SlotFilled,
 )
 from orchestrator.progress import describe, not_evaluated
-from orchestrator.run import Run, summarise
+from orchestrator.run import summarise
 from orchestrator.run_folder import RunFolder
-from orchestrator.wire import Wire
 from tasks import arrays
 from tasks.app import make_app
 from tasks.arrays import Array
-from tasks.chunks import MemoryChunks
 from tasks.errors import ConfigurationError, FederationError, RunFailedError, SelectionError, TooFewClientsError
-from tasks.messages import Status, TrainOptions
+from tasks.messages import Order, Status, TrainOptions
 from tasks.names import TRAIN_TASK
-from tasks.presence import MemoryRegistry
 from tasks.seeds import derive_seed
-from tasks.workload import Evaluation, TimeBudget, TrainResult, Workload
-from tests.support import PULL, Diverging, InPlace, Pull, Raising, announcement, points, run_config
-from worker import client
-from worker.client import Client, add_client, forget_clients
-
-EXAMPLES = {"anna": 3, "bert": 5, "carl": 11}
-OPTIONS = TrainOptions(epochs=2, learning_rate=0.1)
-
-
-@pytest.fixture(scope="module")
-def app() -> Celery:
-    app = make_app("eager", "memory://", include=(), task_always_eager=True)
-    app.conf.result_backend = "cache+memory://"
-    app.finalize()
-    return app
-
-
-class Federation:
-    """Three clients with 3, 5 and 11 examples, and whatever a run needs; all of it in this process.
-
-    Args:
-        app: The app that has the tasks of both sides.
-        folder: Where clients and runs have their folders.
-    """
-
-    def __init__(self, app: Celery, folder: Path) -> None:
-        self.app = app
-        self.folder = folder
-        self.registry = MemoryRegistry()
-        self.chunks = MemoryChunks()
-        self.courier: type[EagerCourier] = EagerCourier
-        self.forgot: Callable[[], bool] = lambda: False
-        self.algorithm: str | None = None
-        self.events: list[Event] = []
-        self.left: dict[str, float] = {}
-        """Client id -> seconds that it was told to stay away for."""
-        self.on_event: Callable[[Event], None] = lambda _: None
-        for client_id in EXAMPLES:
-            self.join(client_id)
-
-    def join(
-        self,
-        client_id: str,
-        workload: Workload | None = None,
-        name: str = PULL,
-        incarnation: str = "first",
-        announced: str | None = None,
-    ) -> None:
-        """Add a client, or start one anew with another workload; ``announced`` is the one that it says it has."""
-        path = self.folder / "clients" / client_id
-        path.mkdir(parents=True, exist_ok=True)
-        data = points(client_id, EXAMPLES.get(client_id, 4))
-        stay_away = partial(self.left.__setitem__, client_id)
-        client = Client(client_id, name, workload or Pull(), data, self.chunks, path, incarnation, stay_away)
-        add_client(replace(client, algorithm=self.algorithm))
-        said = {"num_examples": data.num_train, "labels": data.labels, "workload": announced or name}
-        self.registry.announce(announcement(client_id, incarnation, **said))
-
-    def run(self, name: str = "run", clock: Callable[[], float] | None = None, **changes: Any) -> RunFolder:
-        """Carry out a new run."""
-        config = run_config(**{"num_clients": 3, "rounds": 3, "options": OPTIONS, **changes})
-        return self.go_on(RunFolder.create(self.folder / name, config), clock)
-
-    def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
-        """Carry out what a folder's run has left to do."""
-        orchestrator.tasks.use_store(self.chunks)
-        wire = Wire(
-            self.courier(self.app),
-            self.registry,
-            self.chunks,
-            # Eager orders are carried out one after the other: none is late for having waited for the others.
-            broker_time=lambda: 1e12,
-            tend=lambda: False,
-            tidy=lambda: None,
-            has_flow=False,
-            forgot=self.forgot,
-        )
-        clocks = {"clock": clock} if clock else {}
-        run = Run(folder.config(), folder, wire, self._report, **clocks)
-        run.run()
-        run.say_farewell()
-        return folder
-
-    def _report(self, event: Event) -> None:
-        self.events.append(event)
-        self.on_event(event)
-
-
-@pytest.fixture
-def federation(app: Celery, tmp_path: Path) -> Iterator[Federation]:
-    forget_clients()
-    closing._workload.cache_clear()
-    closing._holdout.cache_clear()
-    yield Federation(app, tmp_path)
-    forget_clients()
-
-
-def local_training(parameters: arrays.Arrays, config: RunConfig, round_number: int, client_id: str) -> arrays.Arrays:
-    """What a client returns, straight from its workload."""
-    seed = derive_seed(config.seed, round_number, client_id)
-    data = points(client_id, EXAMPLES[client_id]).train
-    return Pull().train(parameters, data, config.options, seed=seed, budget=TimeBudget(1e9)).parameters
+from tasks.workload import Evaluation, TrainResult
+from tests.eager.federation import EXAMPLES, Federation, StoppedError, cut_history, digests, local_training
+from tests.support import PULL, Diverging, InPlace, Pull, Raising, announcement, points
+from worker.client import forget_clients
 
 
 def fedavg(config: RunConfig, cohort: list[str]) -> dict[str, Array]:
@@ -171,10 +68,6 @@ def model_of(folder: RunFolder, round_number: int) -> dict[str, bytes]:
 
 def bits(model: arrays.Arrays) -> dict[str, bytes]:
     return {name: values.tobytes() for name, values in model.items()}
-
-
-def digests(folder: RunFolder) -> list[str]:
-    return [record.digest for record in folder.history()]
 
 
 def statuses(folder: RunFolder) -> list[dict[str, str]]:
@@ -245,8 +138,7 @@ def test_clients_evaluate_the_final_model_weighted_by_their_examples(federation:
     assert [record.client_metrics for record in records[:2]] == [{}, {}]
     assert records[2].client_metrics["loss"] == pytest.approx(sum(losses) / 3, rel=1e-12)
     # And with the flag that says so, nobody is asked
-    forget_clients()
-    again = Federation(federation.app, federation.folder / "again").run(evaluate_clients=False)
+    again = federation.another("again").run(evaluate_clients=False)
     assert again.history()[2].client_metrics == {}
 
 
@@ -275,16 +167,10 @@ def test_what_happens_is_reported_in_order(federation: Federation) -> None:
     assert opened.cohort == ("anna", "bert", "carl")
 
 
-def fresh_run(federation: Federation, name: str, **changes: Any) -> RunFolder:
-    """A run of another federation of the same clients."""
-    forget_clients()
-    return Federation(federation.app, federation.folder / name).run(**changes)
-
-
 def test_two_runs_with_one_seed_are_equal_and_another_seed_is_not(federation: Federation) -> None:
     # Given runs with seeds 1, 1, and 2, under different names
     one, two, other = (
-        fresh_run(federation, name, run_id=name, seed=seed, fraction=0.5)
+        federation.another(name).run(run_id=name, seed=seed, fraction=0.5)
         for name, seed in (("one", 1), ("two", 1), ("other", 2))
     )
     # When their checkpoints are compared, then the seed alone decides
@@ -295,9 +181,8 @@ def test_two_runs_with_one_seed_are_equal_and_another_seed_is_not(federation: Fe
 
 def test_the_order_in_which_clients_connected_makes_no_difference(federation: Federation) -> None:
     # Given a run, and another in which the clients connected the other way round
-    one = fresh_run(federation, "one")
-    forget_clients()
-    two = Federation(federation.app, federation.folder / "two")
+    one = federation.another("one").run()
+    two = federation.another("two")
     two.registry.announcements.clear()
     for client_id in reversed(EXAMPLES):
         two.join(client_id)
@@ -497,12 +382,6 @@ def test_three_hundred_rounds_are_a_plain_loop(federation: Federation, monkeypat
     assert federation.chunks.chunks == {}
 
 
-def cut_history(folder: RunFolder, num_rounds: int) -> None:
-    path = folder.path / "history.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:num_rounds]))
-
-
 @pytest.mark.parametrize("num_kept", [0, 1, 4])
 def test_a_run_that_goes_on_from_any_round_ends_with_the_same_model(federation: Federation, num_kept: int) -> None:
     # Given a run of five rounds, of which the later lines are lost, and clients that were started anew since
@@ -533,58 +412,50 @@ def test_a_run_that_goes_on_with_the_same_clients_ends_with_the_same_model(feder
     assert digests(folder) == expected
 
 
-class OrchestratorKilledError(Exception):
-    """Stands for the end of the orchestrator's process."""
-
-
 def test_a_round_that_was_interrupted_is_taken_up_with_what_has_come_in(federation: Federation) -> None:
     # Given a run that ended in its second round, when two of three updates were taken in
-    expected = fresh_run(federation, "whole", rounds=3)
-    forget_clients()
-    interrupted = Federation(federation.app, federation.folder / "interrupted")
+    expected = federation.another("whole").run(rounds=3)
+    interrupted = federation.another("interrupted")
 
     def kill(event: Event) -> None:
         if isinstance(event, SlotFilled) and (event.round_number, event.client_id) == (2, "bert"):
-            raise OrchestratorKilledError
+            raise StoppedError
 
     interrupted.on_event = kill
-    with pytest.raises(OrchestratorKilledError):
+    with pytest.raises(StoppedError):
         interrupted.run(rounds=3)
     folder = RunFolder.open(interrupted.folder / "run")
     opened = folder.open_round()
     assert opened is not None
     assert (opened.round_number, len(folder.history())) == (2, 1)
-    # When it goes on, with clients of which two can do nothing any more in that round, and the third was started anew
+    # When it goes on, and all know nothing any more of what they answered before, as the third was started anew
     interrupted.on_event = lambda _: None
-    trained_again: list[str] = []
+    trained: list[str] = []
 
     class Telling(Pull):
+        def __init__(self, client_id: str) -> None:
+            self.client_id = client_id
+
         def train(self, *arguments: Any, **rest: Any) -> Any:
-            trained_again.append("carl")
+            trained.append(self.client_id)
             return super().train(*arguments, **rest)
 
-    interrupted.join("carl", Telling(), incarnation="second")
-    forget_carls_answers()
+    forget_clients()
+    for client_id in EXAMPLES:
+        interrupted.join(client_id, Telling(client_id), incarnation="second" if client_id == "carl" else "first")
     interrupted.go_on(folder)
-    # Then nobody but the third is asked again, and all is as if nothing had happened
-    assert trained_again == ["carl", "carl"]
+    # Then nobody but the third is asked again in that round, and all is as if nothing had happened
+    assert trained == ["carl", "anna", "bert", "carl"]
     assert digests(folder) == digests(expected)
     kept, whole = folder.history()[1].answers["anna"], expected.history()[1].answers["anna"]
     assert kept.model_copy(update={"duration_s": 0.0}) == whole.model_copy(update={"duration_s": 0.0})
     assert interrupted.chunks.chunks == {}
 
 
-def forget_carls_answers() -> None:
-    """A worker that is started anew doesn't know what it answered before."""
-    for order_id in [order_id for order_id in client._recent_answers if order_id.startswith("carl/")]:
-        del client._recent_answers[order_id]
-
-
 def test_a_run_that_is_given_more_rounds_ends_as_if_it_had_had_them_from_the_start(federation: Federation) -> None:
     # Given a run of five rounds, and another of two that is completed
-    expected = digests(fresh_run(federation, "whole", rounds=5))
-    forget_clients()
-    again = Federation(federation.app, federation.folder / "again")
+    expected = digests(federation.another("whole").run(rounds=5))
+    again = federation.another("again")
     folder = again.run(rounds=2)
     # When the second is given five rounds, and goes on
     folder.replace_config(folder.config().model_copy(update={"rounds": 5}), folder.lock()).close()
@@ -728,6 +599,7 @@ def test_an_eager_courier_needs_an_eager_app() -> None:
 def test_an_answer_that_is_stored_again_when_its_round_is_over_is_forgotten(federation: Federation) -> None:
     # Given a client whose worker gets its order of round 1 again, and answers, when round 2 is open
     couriers: list[EagerCourier] = []
+    sent: list[Order] = []
 
     class Noting(EagerCourier):
         def __init__(self, app: Celery) -> None:
@@ -736,17 +608,18 @@ def test_an_answer_that_is_stored_again_when_its_round_is_over_is_forgotten(fede
 
         def send(self, orders: Any, *rest: Any) -> None:
             super().send(orders, *rest)
-            for order in orders:
-                if order.task == TRAIN_TASK and order.round_number == 2:
-                    first = order.order_id.replace("/2/", "/1/")
-                    self._results[first] = self._results[order.order_id]
+            to_train = [order for order in orders if order.task == TRAIN_TASK]
+            if to_train:
+                super().send([order for order in sent if order.round_number < to_train[0].round_number])
+                sent.extend(to_train)
 
     # When the run is over
     federation.courier = Noting
     federation.run(rounds=2)
 
     # Then neither it nor any other answer to a train order is left
-    assert [order_id for order_id in couriers[0]._results if order_id.endswith("/train")] == []
+    assert len(sent) == 6
+    assert couriers[0].collect([order.order_id for order in sent], 0.0) == {}
 
 
 class EvaluatesBadly(Pull):
@@ -795,8 +668,8 @@ def test_a_model_that_cant_be_evaluated_is_told_as_that(
 def test_the_model_is_evaluated_every_so_many_rounds_and_after_the_last(federation: Federation) -> None:
     # Given runs of five rounds, one of which evaluates every second
     every, second = (
-        fresh_run(federation, "every", rounds=5),
-        fresh_run(federation, "second", rounds=5, evaluate_every=2),
+        federation.another("every").run(rounds=5),
+        federation.another("second").run(rounds=5, evaluate_every=2),
     )
     # When their records are looked at, then it has metrics after rounds 2, 4 and 5, the same, as the models are
     metrics = [record.metrics for record in second.history()]

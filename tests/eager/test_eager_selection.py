@@ -5,19 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from celery import Celery
 
-from orchestrator import closing, collecting
+from orchestrator import collecting
 from orchestrator.events import Event, JoinedLive, RoundOpened, Waiting
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import ConnectedClient, Feedback, Selection
-from tasks.app import make_app
 from tasks.errors import SelectionError
-from tests.eager.test_eager_flow import EXAMPLES, Federation, cut_history, digests, fresh_run
+from tests.eager.federation import EXAMPLES, Federation, cut_history, digests
 from tests.support import Raising
 from worker.client import forget_clients
 
@@ -26,22 +23,17 @@ SIX = {"dora": 4, "emil": 4, "fred": 4}
 seen: list[tuple[int, dict[str, Feedback]]] = []
 
 
-@pytest.fixture(scope="module")
-def eager_app() -> Celery:
-    app = make_app("eager selection", "memory://", include=(), task_always_eager=True)
-    app.conf.result_backend = "cache+memory://"
-    app.finalize()
-    return app
+@pytest.fixture(autouse=True)
+def _nothing_seen() -> None:
+    seen.clear()
 
 
 @pytest.fixture
-def federation(eager_app: Celery, tmp_path: Path) -> Iterator[Federation]:
-    forget_clients()
-    closing._workload.cache_clear()
-    closing._holdout.cache_clear()
-    seen.clear()
-    yield Federation(eager_app, tmp_path)
-    forget_clients()
+def six(federation: Federation) -> Federation:
+    """The three clients, and three more."""
+    for client_id in SIX:
+        federation.join(client_id)
+    return federation
 
 
 def cohorts(folder: RunFolder) -> list[list[str]]:
@@ -60,25 +52,21 @@ def select_by_feedback(clients: list[ConnectedClient], selection: Selection) -> 
     "select",
     ["connected", "random", "where:min-examples=4", "power-of-choice", "power-of-choice:5", "oort"],
 )
-def test_a_run_with_each_selector_completes(federation: Federation, select: str) -> None:
+def test_a_run_with_each_selector_completes(six: Federation, select: str) -> None:
     # Given six clients
-    for client_id in SIX:
-        federation.join(client_id)
     # When eight rounds of two clients each are run
-    folder = federation.run(num_clients=6, rounds=8, fraction=0.3, select=select)
+    folder = six.run(num_clients=6, rounds=8, fraction=0.3, select=select)
     # Then all are closed, with two of them each
     assert [record.status for record in folder.history()] == ["closed"] * 8
     assert {len(cohort) for cohort in cohorts(folder)} == {2}
 
 
 @pytest.mark.parametrize("select", ["power-of-choice", "power-of-choice:6", "oort"])
-def test_selectors_that_go_by_feedback_try_all_clients(federation: Federation, select: str) -> None:
+def test_selectors_that_go_by_feedback_try_all_clients(six: Federation, select: str) -> None:
     # Given six clients of which one fails
-    for client_id in SIX:
-        federation.join(client_id)
-    federation.join("emil", Raising())
+    six.join("emil", Raising())
     # When ten rounds of two are run, then everybody was asked, and the one that fails not in every round
-    folder = federation.run(num_clients=6, rounds=10, fraction=0.3, select=select)
+    folder = six.run(num_clients=6, rounds=10, fraction=0.3, select=select)
     asked = [name for cohort in cohorts(folder) for name in cohort]
     assert set(asked) == EXAMPLES.keys() | SIX.keys()
     assert 1 <= asked.count("emil") <= 4
@@ -99,20 +87,16 @@ def test_those_with_the_highest_loss_are_chosen_when_all_were_tried(federation: 
 
 @pytest.mark.parametrize("num_kept", [0, 1, 3, 6])
 @pytest.mark.parametrize("select", ["power-of-choice", "tests.eager.test_eager_selection:select_by_feedback"])
-def test_a_run_that_goes_on_selects_as_if_nothing_had_happened(
-    federation: Federation, select: str, num_kept: int
-) -> None:
+def test_a_run_that_goes_on_selects_as_if_nothing_had_happened(six: Federation, select: str, num_kept: int) -> None:
     # Given a run of seven rounds with three more clients, of which the later lines are lost
-    for client_id in SIX:
-        federation.join(client_id)
-    folder = federation.run(num_clients=6, rounds=7, fraction=0.3, select=select)
+    folder = six.run(num_clients=6, rounds=7, fraction=0.3, select=select)
     expected, chosen = digests(folder), cohorts(folder)
     cut_history(folder, num_kept)
     # When it goes on, with clients that were started anew since
     forget_clients()
     for client_id in (*EXAMPLES, *SIX):
-        federation.join(client_id)
-    federation.go_on(folder)
+        six.join(client_id)
+    six.go_on(folder)
     # Then cohorts and checkpoints are the same, to the last bit
     assert cohorts(folder) == chosen
     assert digests(folder) == expected
@@ -120,15 +104,13 @@ def test_a_run_that_goes_on_selects_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize("num_kept", [1, 4, 6])
-def test_oort_chooses_the_next_cohort_by_the_durations_of_the_history(federation: Federation, num_kept: int) -> None:
+def test_oort_chooses_the_next_cohort_by_the_durations_of_the_history(six: Federation, num_kept: int) -> None:
     # Given a run of seven rounds, of which the later lines are lost
-    for client_id in SIX:
-        federation.join(client_id)
-    folder = federation.run(num_clients=6, rounds=7, fraction=0.6, select="oort")
+    folder = six.run(num_clients=6, rounds=7, fraction=0.6, select="oort")
     chosen = cohorts(folder)
     cut_history(folder, num_kept)
     # When it goes on, then the next round has the cohort that it had; later ones depend on durations that are new
-    federation.go_on(folder)
+    six.go_on(folder)
     assert cohorts(folder)[: num_kept + 1] == chosen[: num_kept + 1]
 
 
@@ -149,17 +131,15 @@ def test_a_selector_of_ones_own_sees_how_clients_did(federation: Federation) -> 
     )  # fmt: skip
 
 
-def test_the_selector_of_the_docs_runs(federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_selector_of_the_docs_runs(six: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given the code of docs/selection.md, where the docs say, and six clients
     page = (Path(__file__).parents[2] / "docs" / "selection.md").read_text(encoding="utf-8")
     code = "\n\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
     (tmp_path / "my_selection.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
-    for client_id in SIX:
-        federation.join(client_id)
-    federation.join("bert", Raising())
+    six.join("bert", Raising())
     # When twenty rounds of two clients are run with it
-    folder = federation.run(num_clients=6, rounds=20, fraction=0.3, select="my_selection:least_seen")
+    folder = six.run(num_clients=6, rounds=20, fraction=0.3, select="my_selection:least_seen")
     # Then in the first three each is asked once; the one that fails rests 1, 2, 4 and 8 rounds after, so it is asked in
     # rounds 1, 3, 6, 11 and 20 at the most, and the others take turns: 35 slots and more among five
     chosen = cohorts(folder)
@@ -259,7 +239,7 @@ def test_nobody_joins_a_round_whose_cohort_has_a_fixed_size(federation: Federati
 def test_two_runs_with_one_seed_select_the_same_by_loss(federation: Federation) -> None:
     # Given two runs with one seed, when their histories are compared, then cohorts and checkpoints are the same
     one, two = (
-        fresh_run(federation, name, run_id=name, seed=5, rounds=6, fraction=0.5, select="power-of-choice")
+        federation.another(name).run(run_id=name, seed=5, rounds=6, fraction=0.5, select="power-of-choice")
         for name in ("one", "two")
     )
     assert cohorts(one) == cohorts(two)

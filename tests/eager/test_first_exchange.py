@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from celery import Celery
 
 from orchestrator import closing
 from orchestrator.couriers import EagerCourier
@@ -16,20 +15,15 @@ from orchestrator.events import Event, JoinedLive, RoundOpened, SlotFilled
 from orchestrator.records import OpenRound, RoundRecord
 from orchestrator.run_folder import RunFolder
 from tasks import arrays
-from tasks.app import make_app
 from tasks.arrays import Arrays
 from tasks.errors import RunFailedError
 from tasks.messages import Order, Status, SurveyOrder, TrainOrder
 from tasks.workload import Evaluation
-from tests.eager.test_eager_flow import EXAMPLES, Federation, local_training
+from tests.eager.federation import EXAMPLES, Federation, StoppedError, local_training
 from tests.support import Pull, Raising, points
 from worker.client import forget_clients
 
 ASKING_FIRST = "tests.support:ASKING_FIRST"
-
-
-class StoppedError(Exception):
-    """Raised in the place of a kill."""
 
 
 class Asked(Pull):
@@ -72,28 +66,14 @@ class Newcomer:
         return self.now
 
 
-@pytest.fixture(scope="module")
-def app() -> Celery:
-    app = make_app("eager", "memory://", include=(), task_always_eager=True)
-    app.conf.result_backend = "cache+memory://"
-    app.finalize()
-    return app
-
-
 @pytest.fixture
-def federation(app: Celery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Federation]:
+def federation(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> Federation:
     """Anna, bert and carl, who may carry out :data:`tests.support.ASKING_FIRST`."""
-    forget_clients()
-    closing._workload.cache_clear()
-    closing._holdout.cache_clear()
     monkeypatch.setattr(Noting, "sent", [])
-    made = Federation(app, tmp_path)
-    made.courier = Noting
-    made.algorithm = ASKING_FIRST
+    federation.courier, federation.algorithm = Noting, ASKING_FIRST
     for client_id in EXAMPLES:
-        made.join(client_id)
-    yield made
-    forget_clients()
+        federation.join(client_id)
+    return federation
 
 
 def run(federation: Federation, **changes: Any) -> RunFolder:

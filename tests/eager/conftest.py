@@ -1,0 +1,33 @@
+"""Fixtures of the eager tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+import worker.tasks  # noqa: F401  (the app has the tasks of both sides)
+from orchestrator import closing
+from tasks.app import make_app
+from tests.eager.federation import Federation
+from worker.client import forget_clients
+
+
+@pytest.fixture(scope="session")
+def app() -> Celery:
+    app = make_app("eager", "memory://", include=(), task_always_eager=True)
+    app.conf.result_backend = "cache+memory://"
+    app.finalize()
+    return app
+
+
+@pytest.fixture
+def federation(app: Celery, tmp_path: Path) -> Iterator[Federation]:
+    """Anna, bert and carl, who pull a point towards theirs."""
+    forget_clients()
+    closing._workload.cache_clear()
+    closing._holdout.cache_clear()
+    yield Federation(app, tmp_path)
+    forget_clients()

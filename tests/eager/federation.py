@@ -1,0 +1,170 @@
+"""Federations in this process, through Celery's eager mode: of a tiny workload, and of the digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from celery import Celery
+
+import orchestrator.tasks
+from benchmarks.simulation import Participant, simulate
+from orchestrator.config import RunConfig
+from orchestrator.couriers import EagerCourier
+from orchestrator.events import Event, Report, RoundClosed
+from orchestrator.run import Run
+from orchestrator.run_folder import RunFolder
+from orchestrator.wire import Wire
+from tasks import arrays
+from tasks.chunks import MemoryChunks
+from tasks.messages import TrainOptions
+from tasks.presence import MemoryRegistry
+from tasks.seeds import derive_seed
+from tasks.workload import Part, TimeBudget, TrainResult, Workload
+from tests.support import PULL, Pull, announcement, points, run_config
+from worker.client import Client, add_client, forget_clients
+from workloads.digits import Digits
+
+EXAMPLES = {"anna": 3, "bert": 5, "carl": 11}
+OPTIONS = TrainOptions(epochs=2, learning_rate=0.1)
+
+
+class StoppedError(Exception):
+    """Raised in the place of a kill."""
+
+
+def stop_after(round_number: int) -> Report:
+    """What ends a run as a kill does when this round is closed."""
+
+    def stop(event: Event) -> None:
+        if isinstance(event, RoundClosed) and event.record.round_number == round_number:
+            raise StoppedError
+
+    return stop
+
+
+class Federation:
+    """Three clients with 3, 5 and 11 examples, and whatever a run needs; all of it in this process.
+
+    Args:
+        app: The app that has the tasks of both sides.
+        folder: Where clients and runs have their folders.
+    """
+
+    def __init__(self, app: Celery, folder: Path) -> None:
+        self.app = app
+        self.folder = folder
+        self.registry = MemoryRegistry()
+        self.chunks = MemoryChunks()
+        self.courier: type[EagerCourier] = EagerCourier
+        self.forgot: Callable[[], bool] = lambda: False
+        self.algorithm: str | None = None
+        self.events: list[Event] = []
+        self.left: dict[str, float] = {}
+        """Client id -> seconds that it was told to stay away for."""
+        self.on_event: Callable[[Event], None] = lambda _: None
+        for client_id in EXAMPLES:
+            self.join(client_id)
+
+    def join(
+        self,
+        client_id: str,
+        workload: Workload | None = None,
+        name: str = PULL,
+        incarnation: str = "first",
+        announced: str | None = None,
+    ) -> None:
+        """Add a client, or start one anew with another workload; ``announced`` is the one that it says it has."""
+        path = self.folder / "clients" / client_id
+        path.mkdir(parents=True, exist_ok=True)
+        data = points(client_id, EXAMPLES.get(client_id, 4))
+        stay_away = partial(self.left.__setitem__, client_id)
+        client = Client(client_id, name, workload or Pull(), data, self.chunks, path, incarnation, stay_away)
+        add_client(replace(client, algorithm=self.algorithm))
+        said = {"num_examples": data.num_train, "labels": data.labels, "workload": announced or name}
+        self.registry.announce(announcement(client_id, incarnation, **said))
+
+    def another(self, name: str) -> Federation:
+        """Another federation of the same clients, in a folder of its own; only one is served at a time."""
+        forget_clients()
+        return Federation(self.app, self.folder / name)
+
+    def run(self, name: str = "run", clock: Callable[[], float] | None = None, **changes: Any) -> RunFolder:
+        """Carry out a new run."""
+        config = run_config(**{"num_clients": 3, "rounds": 3, "options": OPTIONS, **changes})
+        return self.go_on(RunFolder.create(self.folder / name, config), clock)
+
+    def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
+        """Carry out what a folder's run has left to do."""
+        orchestrator.tasks.use_store(self.chunks)
+        wire = Wire(
+            self.courier(self.app),
+            self.registry,
+            self.chunks,
+            # Eager orders are carried out one after the other: none is late for having waited for the others.
+            broker_time=lambda: 1e12,
+            tend=lambda: False,
+            tidy=lambda: None,
+            has_flow=False,
+            forgot=self.forgot,
+        )
+        clocks = {"clock": clock} if clock else {}
+        run = Run(folder.config(), folder, wire, self._report, **clocks)
+        run.run()
+        run.say_farewell()
+        return folder
+
+    def _report(self, event: Event) -> None:
+        self.events.append(event)
+        self.on_event(event)
+
+
+def local_training(parameters: arrays.Arrays, config: RunConfig, round_number: int, client_id: str) -> arrays.Arrays:
+    """What a client returns, straight from its workload."""
+    seed = derive_seed(config.seed, round_number, client_id)
+    data = points(client_id, EXAMPLES[client_id]).train
+    return Pull().train(parameters, data, config.options, seed=seed, budget=TimeBudget(1e9)).parameters
+
+
+def digests(folder: RunFolder) -> list[str]:
+    return [record.digest for record in folder.history()]
+
+
+def cut_history(folder: RunFolder, num_rounds: int) -> None:
+    """Lose the lines of the rounds after these."""
+    path = folder.path / "history.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:num_rounds]))
+
+
+class Hostile(Digits):
+    """Sends NaN in every second round that it trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_trained = 0
+
+    def _train(self, *arguments: Any) -> TrainResult:
+        result = super()._train(*arguments)
+        self.num_trained += 1
+        if self.num_trained % 2 == 0:
+            result.parameters["2.bias"][0] = np.nan
+        return result
+
+
+def with_digits(workloads: Mapping[str, Digits] | None = None) -> dict[str, Participant]:
+    """Three clients with a part of the digits each, some of which have a workload of their own."""
+    given = workloads or {}
+    return {name: Participant(Part(index, 3), given.get(name) or Digits()) for index, name in enumerate(EXAMPLES)}
+
+
+def run_digits(
+    path: Path, workloads: Mapping[str, Digits] | None = None, report: Report = lambda _: None, **changes: Any
+) -> RunFolder:
+    """Carry out a run of three clients with a part of the digits each."""
+    config = run_config(**{"workload": "digits", "num_clients": 3, "evaluate_clients": False, **changes})
+    return simulate(config, with_digits(workloads), path, report)
