@@ -37,10 +37,10 @@ ALGORITHMS = {
     "qfedavg": "algorithms.qfedavg:QFEDAVG",
     "scaffold": "algorithms.scaffold:SCAFFOLD",
 }
-"""Names at ``--algorithm``, and where each is."""
+"""Names for ``--algorithm``, and where each is defined."""
 
 MAX_SENT = 3
-"""Sets of arrays that may come with an update, or in a first exchange, at the most: it bounds how long those may be."""
+"""Most sets of arrays that an update or a first exchange may carry; it bounds their size."""
 
 __all__ = [
     "ALGORITHMS",
@@ -86,10 +86,10 @@ def load_algorithm(spec: str) -> Algorithm:
 
 
 def check_workload(algorithm: Algorithm, workload: Workload) -> None:
-    """Check that a workload can do what the clients' part of an algorithm asks of it.
+    """Check that a workload has the methods that the algorithm's client part calls.
 
     Raises:
-        ConfigurationError: If it can't.
+        ConfigurationError: If it lacks one.
     """
     name = type(workload).__name__
     if "train_along" in algorithm.needs and not can_train_along(workload):
@@ -105,10 +105,11 @@ def check_workload(algorithm: Algorithm, workload: Workload) -> None:
 
 
 def check_weighting(algorithm: Algorithm, weighting: str) -> None:
-    """Check that updates of this algorithm may be normalised by their steps.
+    """Check that an algorithm allows this ``--weighting``.
 
     Raises:
-        ConfigurationError: If it normalises itself, or counts every update the same, as its state goes by.
+        ConfigurationError: If the weighting is by steps, and the algorithm normalises by steps itself or has state that
+            depends on equal weights.
     """
     if weighting != "steps":
         return
@@ -121,10 +122,10 @@ def check_weighting(algorithm: Algorithm, weighting: str) -> None:
 
 
 def settings_of(algorithm: Algorithm, given: Mapping[str, float]) -> dict[str, float]:
-    """Return the algorithm's settings: those that are given, and defaults for the rest.
+    """Return the algorithm's settings: the given ones, and defaults for the rest.
 
     Raises:
-        ConfigurationError: If it has no such setting, or the value is out of range.
+        ConfigurationError: If it has no such setting, or a value is out of range.
     """
     allowed = ", ".join(f"{name} ({default:g})" for name, default in sorted(algorithm.settings.items())) or "none"
     for name, value in given.items():

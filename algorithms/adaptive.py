@@ -1,13 +1,13 @@
-"""Adaptive optimisers at the orchestrator: what FedAdagrad, FedAdam and FedYogi have in common.
+"""Adaptive optimisers at the orchestrator: the step that FedAdagrad, FedAdam and FedYogi share.
 
 Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan: Adaptive Federated Optimization, ICLR 2021
 (https://arxiv.org/abs/2003.00295), Algorithm 2:
 
-    m_t = beta_1 m_{t-1} + (1 - beta_1) d_t                 d_t is the mean of what the clients changed
+    m_t = beta_1 m_{t-1} + (1 - beta_1) d_t                 d_t is the clients' mean change
     v_t = the algorithm's own                               v_{-1} = tau²
     x_{t+1} = x_t + eta m_t / (sqrt(v_t) + tau)
 
-There is no correction of the moments' bias. d_t is weighted by examples, as in the paper's experiments.
+The moments' bias is not corrected. d_t is weighted by examples, as in the paper's experiments.
 """
 
 from __future__ import annotations

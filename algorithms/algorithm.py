@@ -1,6 +1,6 @@
-"""What an algorithm is: the client's part, what travels beside the parameters, and how the model moves.
+"""The interface of an algorithm: the client's part, the arrays beside the parameters, and the orchestrator's step.
 
-All of it is pure functions over arrays that they don't change: no clock, no disk, no network.
+All functions are pure and change none of their arrays: no clock, no disk, no network.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from tasks.messages import TrainOptions
 from tasks.workload import Direction, Gradients, TrainResult
 
 State = Mapping[str, Arrays]
-"""Named sets of arrays, like ``{"momentum": {...}}``: each has the names and shapes of the model's floats.
-
-Their dtypes are the model's, but for float32 in place of float16."""
+"""Named sets of arrays, like ``{"momentum": {...}}``. Each has the names, shapes and dtypes of the model's arrays of
+floats, with float32 in place of float16."""
 
 Settings = Mapping[str, float]
 """An algorithm's own hyperparameters by name, as at ``--set``."""
@@ -23,20 +22,20 @@ Settings = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class LocalTask:
-    """What the client's part of an algorithm works with in one round.
+    """Input to the client's part of an algorithm, for one round.
 
     Attributes:
         parameters: The global model. Not to be changed.
-        broadcast: What the orchestrator sent along, with the aggregate of the first exchange, if the algorithm has one
-            and it is over; sets of the orchestrator's state are missing until that has them.
-        state: What this client kept after the last of its updates that was accepted; empty before that.
+        broadcast: Sets that the orchestrator sent: from its state, as soon as it has them, and the aggregate of the
+            first exchange, once that is over.
+        state: What this client kept after its last accepted update; empty before the first.
         options: Epochs, batch size, learning rate.
         settings: The algorithm's.
         num_clients: Clients known to the run, N: see :class:`ServerRound`.
-        train: Trains on the client's data from ``parameters``; with a direction, the optimiser takes what that returns
+        train: Trains on the client's data from ``parameters``; with a direction, the optimiser follows its result
             in place of the gradients.
-        gradients: Returns the mean loss over all the client's training examples at ``parameters``, and its gradients.
-        loss: Returns that loss alone.
+        gradients: Returns the mean loss at ``parameters`` over all the client's training examples, and its gradients.
+        loss: Returns this mean loss alone.
     """
 
     parameters: Arrays
@@ -52,15 +51,15 @@ class LocalTask:
 
 @dataclass(frozen=True, slots=True)
 class LocalResult:
-    """What the client's part of an algorithm returns.
+    """Result of the client's part of an algorithm.
 
     Attributes:
         trained: What training returned.
-        sent: What goes to the orchestrator beside the parameters: the sets that ``Algorithm.sent`` names.
-        state: Returns what this client is to have in its next round, should this update be accepted; it stays at the
-            client. It is given ``sent`` as it arrives at the orchestrator: compressed, that is something else.
-        metrics: Numbers to be sent along, beside those of training.
-        warning: Why the algorithm may not do here what it promises; it is told with a client's first update of a run.
+        sent: The sets named by ``Algorithm.sent``, for the orchestrator.
+        state: Returns the client's state for its next round, to be kept at the client if this update is accepted. Its
+            argument is ``sent`` as the orchestrator gets it, which differs from ``sent`` under lossy compression.
+        metrics: Numbers to send beside the metrics of training.
+        warning: Why the algorithm may break its promises here; reported with a client's first update of a run.
     """
 
     trained: TrainResult
@@ -72,14 +71,14 @@ class LocalResult:
 
 @dataclass(frozen=True, slots=True)
 class UpdateInfo:
-    """What is known of an update beside its parameters.
+    """An update without its parameters.
 
     Attributes:
-        client_id: Whose it is.
-        num_examples: Examples that it was trained on.
-        num_steps: Steps that went into it.
-        metrics: What the client said of its training.
-        squared_distance: Returns |x_k - x|², the squared L2 norm of its delta over all that is trained.
+        client_id: The client that sent it.
+        num_examples: Examples that the client trained on.
+        num_steps: Steps that the client took.
+        metrics: The client's training metrics.
+        squared_distance: Returns |x_k - x|², the squared L2 norm of the update's delta over all trained arrays.
     """
 
     client_id: str
@@ -91,7 +90,7 @@ class UpdateInfo:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A weight for each update, in their order, and the scale of the step towards their mean.
+    """A weight for each update, in order, and the scale of the step towards their mean.
 
     With x the global parameters and m the weighted mean of the updates, the target is ``x + scale * (m - x)``.
     """
@@ -102,18 +101,18 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class ServerRound:
-    """What the orchestrator's part of an algorithm works with.
+    """Input to the orchestrator's part of an algorithm.
 
     Attributes:
         parameters: x, the model that the round started from.
         target: Where the aggregated updates point: with a scale of 1, their aggregate.
-        sent: The aggregate of what came along with the updates, by set.
-        surveyed: The aggregate of what clients sent in the first exchange, by set.
+        sent: Aggregate of the sets that came with the updates.
+        surveyed: Aggregate of the sets that clients sent in the first exchange.
         state: The orchestrator's state after the last round; empty before the first.
         num_updates: Updates that were aggregated, |S|.
-        num_clients: Clients known to the run, N: who was in a cohort of it so far, or was connected when the round was
-            opened, and no fewer than ``num_updates``. It grows as clients join, so state that is a mean over all
-            clients is kept as a sum.
+        num_clients: Clients known to the run, N: all clients that were in one of its cohorts or connected when the
+            round opened, and at least ``num_updates``. It grows as clients join, so an algorithm keeps a mean over all
+            clients as a sum.
         settings: The algorithm's.
     """
 
@@ -131,12 +130,12 @@ Weigh = Callable[[Sequence[UpdateInfo], TrainOptions, Settings], Weights]
 
 
 def train_plainly(task: LocalTask) -> LocalResult:
-    """Train as the workload does, and no more: the client's part of FedAvg."""
+    """Train as the workload does: the client's part of FedAvg."""
     return LocalResult(task.train(None))
 
 
 def by_examples(updates: Sequence[UpdateInfo], _options: TrainOptions, _settings: Settings) -> Weights:
-    """Return n_k for each update k: it weighs as much as the examples it was trained on."""
+    """Return n_k, the number of examples, for each update k."""
     return Weights([float(update.num_examples) for update in updates])
 
 
@@ -159,19 +158,19 @@ class Algorithm:
         local: The client's part.
         weigh: How much each update weighs.
         step: The orchestrator's part: new global parameters, and its state.
-        settings: The hyperparameters that it has beside the clients', and their defaults.
-        positive: Names of those of them that must not be 0.
+        settings: Its own hyperparameters and their defaults.
+        positive: Names of settings that must not be 0.
         sent: Names of the sets of arrays that come with each update.
-        broadcast: Names of the sets of its state that go out to clients with the model.
-        survey: The client's part of a first exchange, before anybody trains in a round: returns the sets that
-            ``surveyed`` names. Their aggregate, weighed as updates are, goes out with the orders to train, in
-            ``LocalTask.broadcast``. None: there is no such exchange.
-        surveyed: Names of these sets.
-        keeps: Names of all sets of its state, for those whose meaning has changed: a run that an earlier version began,
-            with others, isn't gone on with.
-        weighs_steps: Whether ``weigh`` normalises by the steps that were done, so that nothing else must.
-        needs: What ``local`` calls of the workload beside ``train`` and ``evaluate``: ``train_along``, ``gradients``.
-            A workload without them is refused before the run begins rather than at each client.
+        broadcast: Names of the sets of the orchestrator's state that go out to clients with the model.
+        survey: The client's part of a first exchange, before the round's clients train; returns the sets named by
+            ``surveyed``. Their aggregate, weighed as updates are, goes out with the orders to train, in
+            ``LocalTask.broadcast``. None: there is no first exchange.
+        surveyed: Names of the first exchange's sets.
+        keeps: Names of all sets of the orchestrator's state. An algorithm whose state has changed its meaning lists
+            them, and a stored run with other sets, begun by an earlier version, isn't resumed. Empty: not checked.
+        weighs_steps: Whether ``weigh`` normalises by steps, so that ``--weighting steps`` must not do it again.
+        needs: Methods of the workload that ``local`` calls beside ``train`` and ``evaluate``: ``train_along``,
+            ``gradients``. A workload without them is refused before the run begins.
     """
 
     name: str

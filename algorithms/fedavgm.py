@@ -1,8 +1,8 @@
 """FedAvgM: momentum at the orchestrator.
 
 Hsu, Qi, Brown: Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification, 2019
-(https://arxiv.org/abs/1909.06335), section 4.3: v <- beta v + dw, w <- w - v, where dw is the weighted mean of what the
-clients changed (here with its sign turned, so that it is added). With momentum 0 and a learning rate of 1 it is FedAvg.
+(https://arxiv.org/abs/1909.06335), section 4.3: v <- beta v + dw, w <- w - v, where dw is the clients' weighted mean
+change (here with the opposite sign, so it is added). With momentum 0 and a learning rate of 1 it is FedAvg.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Acar, Zhao, Navarro, Mattina, Whatmough, Saligrama: Federated Learning Based on 
     h <- h - alpha / m sum_{k in P} (theta_k - theta)                              (orchestrator)
     theta <- mean_{k in P} theta_k - h / alpha                                     (orchestrator)
 
-g_k stays at the client. The mean is over the updates, equally. m is the number of clients known by now. As it grows
-when clients join, the orchestrator keeps the sum H = m h: so h is the mean of all g_k, whenever they came.
+g_k stays at the client. All means weigh updates equally. m is the number of clients known so far. Because m grows as
+clients join, the orchestrator keeps the sum H = m h: so h is the mean of all g_k, whenever a client joined.
 """
 
 from __future__ import annotations

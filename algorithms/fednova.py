@@ -1,4 +1,4 @@
-"""FedNova: updates are normalised by the steps that went into them.
+"""FedNova: each update is normalised by its number of steps.
 
 Wang, Liu, Liang, Joshi, Poor: Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization,
 NeurIPS 2020 (https://arxiv.org/abs/2007.07481), equation 8 for plain SGD, a_i = (1, …, 1): the new model is
@@ -15,7 +15,7 @@ from tasks.messages import TrainOptions
 
 
 def normalise(updates: Sequence[UpdateInfo], weights: Weights) -> Weights:
-    """Return w_i / tau_i as weights, and as scale what makes the step tau_eff * sum_i p_i (x_i - x) / tau_i."""
+    """Return weights w_i / tau_i, and the scale that makes the step tau_eff * sum_i p_i (x_i - x) / tau_i."""
     total = sum(weights.weights)
     tau_eff = sum(weight * update.num_steps for weight, update in zip(weights.weights, updates, strict=True)) / total
     normalised = [weight / update.num_steps for weight, update in zip(weights.weights, updates, strict=True)]

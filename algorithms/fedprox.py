@@ -2,8 +2,8 @@
 
 Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith: Federated Optimization in Heterogeneous Networks, MLSys 2020
 (https://arxiv.org/abs/1812.06127), Algorithm 2: client k minimises, inexactly, h_k(w; w^t) = F_k(w) + mu/2 |w - w^t|²
-(equation 2), as far as it comes in the time it has. With mu = 0 it is FedAvg. The mean is weighted by examples, as in
-the authors' code: the paper samples clients by their examples and averages equally, which has the same expectation.
+(equation 2), as far as its time allows. With mu = 0 it is FedAvg. The mean is weighted by examples, as in the authors'
+code: the paper samples clients by their examples and averages equally, which has the same expectation.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ the model that the round starts from:
     x <- mean of the y_i                                                (orchestrator)
     s <- (1 - beta) c + beta s                                          (orchestrator)
 
-grad f_i(x) is over all of a client's examples, and all means are equal. As c must be known before anybody trains, a
-round has two exchanges: the corrections c - grad f_i(x) of its clients cancel in their mean at x only if c is theirs.
-s is zero in the first round. c is the mean of all clients that got through the first exchange, x of those of them whose
-updates were accepted too; in the paper nobody fails.
+grad f_i(x) is over all of a client's examples, and all means weigh clients equally. A round has two exchanges, because
+clients need c before they train: their corrections c - grad f_i(x) cancel in the mean at x only if c comes from the
+same clients. s is zero in the first round. In the paper no client fails; here c is the mean over all clients that
+finished the first exchange, and x over the clients among them whose updates were accepted.
 """
 
 from __future__ import annotations

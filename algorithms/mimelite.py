@@ -1,4 +1,4 @@
-"""MimeLite: clients step with a momentum that is the orchestrator's, and that they don't change.
+"""MimeLite: clients step with the orchestrator's momentum, which they don't change.
 
 Karimireddy, Jaggi, Kale, Mohri, Reddi, Stich, Suresh: Breaking the centralized barrier for cross-device federated
 learning, NeurIPS 2021 (https://arxiv.org/abs/2008.03606), Algorithm 1 (MimeLite) with SGD with momentum as its base:
@@ -7,7 +7,7 @@ learning, NeurIPS 2021 (https://arxiv.org/abs/2008.03606), Algorithm 1 (MimeLite
     x <- mean of the y_i                                        (orchestrator)
     s <- (1 - beta) mean of grad f_i(x) + beta s                (orchestrator; at the x that the round started from)
 
-grad f_i(x), over all of a client's examples, comes with its update. The means are over the updates, equally.
+grad f_i(x), over all of a client's examples, comes with its update. All means weigh updates equally.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""q-FedAvg: clients that are served badly count more, so that accuracy is spread evenly.
+"""q-FedAvg: clients with a high loss weigh more, so that accuracy spreads evenly.
 
 Li, Sanjabi, Beirami, Smith: Fair Resource Allocation in Federated Learning, ICLR 2020
 (https://arxiv.org/abs/1905.10497), Algorithm 2, with w the global model, F_k client k's loss at w, L = 1 / eta_l:
@@ -8,8 +8,8 @@ Li, Sanjabi, Beirami, Smith: Fair Resource Allocation in Federated Learning, ICL
     w <- w - sum_k D_k / sum_k h_k
 
 which is a step of ``scale = L sum_k F_k^q / sum_k h_k`` towards the mean of the w_k weighted by F_k^q. The paper draws
-clients by their share of the examples; where they are drawn otherwise that share belongs into the sums, so D_k and h_k
-are multiplied by n_k here. With q = 0 it is FedAvg.
+clients in proportion to their examples. Selectors here may draw otherwise, so D_k and h_k are multiplied by n_k. With
+q = 0 it is FedAvg.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from tasks.messages import TrainOptions
 
 LOSS = "start_loss"
 LEAST_LOSS = 1e-10
-"""Stands for a loss of nothing, or one that a client didn't send: powers of zero are nothing to divide by."""
+"""Least loss that is used, also for a missing one: powers of zero can't be divided by."""
 MOST_TIMES_MEDIAN = 100.0
-"""How many times the median a loss counts at the most: it is the client's own word, and a large one is a large say."""
+"""A loss counts as at most this many times the median: a client could claim a high loss to weigh more."""
 
 
 def local(task: LocalTask) -> LocalResult:
@@ -37,7 +37,7 @@ def weigh(updates: Sequence[UpdateInfo], options: TrainOptions, settings: Settin
     """Return n_k F_k^q, and the scale."""
     q, lipschitz = settings["q"], 1 / options.learning_rate
     losses = _losses(updates)
-    # Numerator and denominator are divided by the largest loss to the q, so that no power is beyond what floats hold.
+    # Numerator and denominator are divided by (largest loss)^q, so that no power overflows.
     largest = max(losses)
     weights, denominator = [], 0.0
     for update, loss in zip(updates, losses, strict=True):

@@ -1,4 +1,4 @@
-"""SCAFFOLD: control variates take away what makes a client drift from the others.
+"""SCAFFOLD: control variates correct each client's drift from the others.
 
 Karimireddy, Kale, Mohri, Reddi, Stich, Suresh: SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, ICML
 2020 (https://arxiv.org/abs/1910.06378), Algorithm 1, with x the global model, N clients, S of them in the round, K
@@ -9,14 +9,14 @@ local steps at the learning rate eta_l:
     x <- x + eta_g / |S| sum (y_i - x)                          (lines 16 and 17, orchestrator)
     c <- c + 1 / N sum (c_i+ - c_i)                             (lines 16 and 17, orchestrator)
 
-c_i stays at the client; its change comes with the update, and is dropped with it. The client keeps the change as it
-arrives, so that c stays the mean of all c_i where compression takes something away from it.
+c_i stays at the client; its change comes with the update, and is dropped with it. The client adds the change as the
+orchestrator receives it, so c stays the mean of all c_i under lossy compression.
 
-N is the number of clients known by now. As it grows when clients join, the orchestrator keeps and sends the sum
-C = N c. A client that leaves keeps its share of C, like one that isn't drawn.
+N is the number of clients known so far. Because N grows as clients join, the orchestrator keeps and sends the sum
+C = N c. A client that leaves keeps its share of C, like a client that isn't drawn.
 
-In the first round all are zero, so that clients train as in FedAvg. Option II is meant for plain SGD: with another
-optimiser, (x - y_i) / (K eta_l) is no mean of gradients: the client warns of one.
+In the first round all variates are zero, so clients train as in FedAvg. Option II is meant for plain SGD: with another
+optimiser (x - y_i) / (K eta_l) is no mean of gradients, and the client warns.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def local(task: LocalTask) -> LocalResult:
 
 
 def _warning(trained: TrainResult) -> str:
-    """Say that option II is not for the optimiser that took the steps; empty if it was plain SGD."""
+    """Return a warning that option II doesn't suit the workload's optimiser; empty for plain SGD."""
     if not trained.optimizer:
         return ""
     return f"scaffold's control variates are those of plain SGD, and the workload's optimiser is {trained.optimizer}"

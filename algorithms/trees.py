@@ -1,4 +1,4 @@
-"""Arithmetic on named arrays: what the algorithms' formulas are written in."""
+"""Arithmetic on named arrays, for the algorithms' formulas."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ Floats = npt.NDArray[np.float64]
 
 
 def floats(arrays: Arrays) -> dict[str, Array]:
-    """Return those arrays that are of floating-point numbers; counters and flags have no direction to go in."""
+    """Return the arrays of floating-point numbers; counters and flags are not trained."""
     return {name: values for name, values in arrays.items() if values.dtype.kind == "f"}
 
 
 def zeros_like(arrays: Arrays) -> dict[str, Array]:
-    """Return zeros for each array of floats, of float32 at least: what an algorithm keeps begins with them."""
+    """Return zeros for each array of floats, in its dtype or float32 if that is wider: an algorithm's initial state."""
     return {name: np.zeros(values.shape, kept_dtype(values.dtype)) for name, values in floats(arrays).items()}
 
 
 def combine(function: Callable[..., Any], first: Arrays, *others: Arrays) -> dict[str, Array]:
-    """Return ``function`` of each array of floats in ``first`` and its namesakes, taken in float64 and rounded once.
+    """Apply ``function``, in float64, to each array of floats in ``first`` and its namesakes; round the result once.
 
     Args:
-        function: From as many float64 arrays of one shape as there are arguments to one like them.
-        first: Says which names there are, and the dtypes of the result.
-        others: Arrays of the same names.
+        function: Takes one float64 array from ``first`` and from each of ``others``, all of one shape, and returns one
+            of that shape.
+        first: Its arrays of floats give the names and dtypes of the result.
+        others: Arrays of the same names and shapes.
     """
     return {
         name: np.asarray(
