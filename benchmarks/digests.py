@@ -63,8 +63,9 @@ _AGGREGATORS = (
 RUNS: Mapping[str, Recorded] = {
     **{name: Recorded(("--algorithm", name)) for name in _ALGORITHMS},
     **{name: Recorded(("--aggregator", name, *ROBUST)) for name in _AGGREGATORS},
-    **{f"verify {name}": Recorded(("--verify", name, *ROBUST)) for name in ("cosine", "fltrust", "holdout", "krum")},
-    "norm, mad": Recorded(("--verify", "norm", "--threshold", "mad:3", *ROBUST)),
+    **{f"verify {name}": Recorded(("--verify", name, "--clients", "5")) for name in ("cosine", "fltrust", "holdout")},
+    "verify krum": Recorded(("--verify", "krum", *ROBUST)),
+    "norm, mad": Recorded(("--verify", "norm", "--threshold", "mad:3", "--clients", "5")),
     "peers": Recorded(("--verify", "peers,holdout", "--clients", "4")),
     "peers, scaffold": Recorded(("--verify", "peers", "--clients", "3", "--algorithm", "scaffold")),
     "mixed": Recorded(("--aggregator", "krum", "--mix", "bucketing:2,nnm", "--clients", "9", "--num-hostile", "0")),
