@@ -1,4 +1,4 @@
-"""Compressors, a file each: how models and updates become fewer bytes on their way; pure."""
+"""Compressors, a file each: pure functions that shrink models and updates for transport."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ COMPRESSORS = {
     "int8": "compressors.int8:int8",
     "topk": "compressors.topk:topk",
 }
-"""Names at ``--compression``, and where each is: a function of the text after the name's colon that returns one."""
+"""Names for ``--compression``, and where each is defined: a function from the text after the colon to a compressor."""
 
 NONE = "none"
-"""What ``--compression`` says for none."""
+"""Value of ``--compression`` for no compression."""
 
 __all__ = ["COMPRESSORS", "NONE", "Arraywise", "Compressor", "load_compressor", "split_spec"]
 
@@ -26,7 +26,7 @@ def load_compressor(spec: str) -> Compressor | None:
 
     Raises:
         UnknownNameError: If there is no such name.
-        LoadError: If it can't be imported, doesn't say that it returns a compressor, or returns something else.
+        LoadError: If it can't be imported, isn't annotated to return a compressor, or returns something else.
         ConfigurationError: If its parameter is wrong.
     """
     name, parameter = split_spec(spec)
@@ -45,7 +45,7 @@ def _is_compressor(returned: object) -> bool:
 
 
 def split_spec(spec: str) -> tuple[str, str]:
-    """Return a built-in name or ``module:name``, and the parameter, which may be empty."""
+    """Split a spec into its built-in name or ``module:name``, and its parameter, which may be empty."""
     name, _, parameter = spec.partition(":")
     if name in COMPRESSORS or name == NONE:
         return name, parameter

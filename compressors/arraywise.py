@@ -1,4 +1,4 @@
-"""Compressors that turn each array of floats into a few by itself; arrays that gain nothing stay as they are."""
+"""Compressors that encode each array of floats by itself; arrays that would not shrink stay as they are."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ KEPT = "kept"
 
 
 class Arraywise(Compressor):
-    """Base of those compressors.
+    """Base of compressors that work array by array.
 
-    Part ``values`` of array ``weight`` is named ``values:weight``; one that stays as it is is ``kept:weight``.
+    Part ``values`` of array ``weight`` is named ``values:weight``; an array that stays as it is, ``kept:weight``.
     """
 
     dtypes: ClassVar[tuple[str, ...]]
@@ -25,7 +25,7 @@ class Arraywise(Compressor):
 
     @abstractmethod
     def parts(self, original: ArraySpec) -> Spec:
-        """Return the spec of what an array becomes, by part; parts' names have no colon."""
+        """Return the spec of each part that an array is encoded to, by part; parts' names have no colon."""
 
     @abstractmethod
     def encode(self, values: Array) -> dict[str, Array]:
@@ -33,7 +33,7 @@ class Arraywise(Compressor):
 
     @abstractmethod
     def decode(self, parts: Arrays, original: ArraySpec) -> Array:
-        """Return the array that ``parts``, with any values, stand for, of a float dtype."""
+        """Return the decoded array, in a float dtype, from ``parts`` with any values."""
 
     def spec(self, original: Spec) -> Spec:
         """Return the spec of all parts of all arrays."""
@@ -52,19 +52,19 @@ class Arraywise(Compressor):
         }
 
     def decompress(self, compressed: Arrays, original: Spec) -> Iterator[tuple[str, Array]]:
-        """Yield the arrays; no values are refused."""
+        """Yield the arrays; any values are accepted."""
         for name, entry in original.items():
             parts = {part: compressed[f"{part}:{name}"] for part in self._parts(entry) or {KEPT: entry}}
             if KEPT in parts:
                 yield name, parts[KEPT]
                 continue
-            # Whatever a client sent may be NaN, infinite, or too large for the dtype.
+            # A client's values may be NaN, infinite, or too large for the dtype.
             with np.errstate(all="ignore"):
                 values = self.decode(parts, entry)
                 yield name, values.reshape(entry.shape).astype(entry.numpy_dtype, copy=False)
 
     def _parts(self, entry: ArraySpec) -> Spec:
-        """Return an array's parts; none if it stays as it is."""
+        """Return the spec of an array's parts; empty if the array stays as it is."""
         if entry.dtype not in self.dtypes:
             return {}
         parts = self.parts(entry)

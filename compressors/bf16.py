@@ -1,8 +1,8 @@
 """bfloat16: the upper half of a float32, rounded to nearest, halves to even.
 
 It has float32's range and 8 significant bits (Kalamkar et al. 2019, "A Study of BFLOAT16 for Deep Learning Training",
-https://arxiv.org/abs/1905.12322): a value is off by 1/256 of itself at the most. NaN and infinities stay what they are;
-what would be rounded beyond the largest number becomes infinite, as IEEE 754 says. Below 1e-38 the error is absolute.
+https://arxiv.org/abs/1905.12322): the relative error is at most 1/256; below 1e-38 the error is absolute. NaN and
+infinities are kept; a value that rounds beyond the largest number becomes infinite, as IEEE 754 says.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def bf16(parameter: str) -> Bf16:
 
 
 class Bf16(Arraywise):
-    """Arrays of float32 and float64 become uint16 of the same shape; float16 is as short, and more exact, as it is."""
+    """Arrays of float32 and float64 become uint16 of the same shape; float16, as short and more exact, is kept."""
 
     dtypes = ("F32", "F64")
 
@@ -51,12 +51,12 @@ def to_bf16(values: Array) -> npt.NDArray[np.uint16]:
     with np.errstate(over="ignore"):
         bits = values.reshape(-1).astype(np.float32).view(np.uint32)
     upper = bits >> 16
-    # Half of the last place, a bit less where the upper half is even: so that halves go to even.
+    # Add half of the last kept place, one less where the upper half is even: halves then round to even.
     rounded = (bits + (_HALF + (upper & 1))) >> 16
-    # The sum would turn some NaN into other numbers; one bit keeps those NaN whose payload was in the lower half.
+    # The sum would turn some NaN into numbers; the quiet bit keeps a NaN whose payload was all in the lower half.
     return np.where(np.isnan(values.reshape(-1)), upper | _QUIET, rounded).astype(np.uint16).reshape(values.shape)
 
 
 def from_bf16(bits: Array) -> npt.NDArray[np.float32]:
-    """Return the float32 that bfloat16's bits stand for: the same shape."""
+    """Return the float32 values of bfloat16 bits: the same shape."""
     return (bits.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(bits.shape)

@@ -1,6 +1,6 @@
-"""What a compressor is: named arrays to fewer bytes of named arrays, and back.
+"""The interface of a compressor: named arrays to smaller named arrays, and back.
 
-All of it is pure functions over arrays that they don't change: no clock, no disk, no network, no chance.
+All methods are pure and change none of their arrays: no clock, no disk, no network, no randomness.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ class Compressor(ABC):
     """Base of every compressor."""
 
     also_models: ClassVar[bool] = True
-    """Whether models can be compressed too, and what algorithms send; False for one that is for differences alone."""
+    """Whether it also compresses models and algorithms' sets; False for a compressor of differences alone."""
 
     @abstractmethod
     def spec(self, original: Spec) -> Spec:
-        """Return the names, dtypes and shapes of what arrays of this spec become; their values don't matter.
+        """Return the spec of the compressed arrays, which depends on ``original`` alone, not on values.
 
-        What a client sends is held against it, so it also bounds how much that can be.
+        What a client sends is checked against it, so it also bounds the size.
         """
 
     @abstractmethod
     def compress(self, arrays: Arrays) -> dict[str, Array]:
-        """Return arrays of the spec that :meth:`spec` says; equal arrays give equal ones.
+        """Return compressed arrays, of the spec that :meth:`spec` gives; equal arrays give equal results.
 
         Args:
-            arrays: Any names, dtypes and shapes. Where an update is compressed all of them are float32: what changed.
-                NaN and infinities may become what decompresses to NaN or infinities; they needn't be kept apart.
+            arrays: Any names, dtypes and shapes. For an update they are float32 differences. A NaN or an infinity must
+                decompress to a NaN or an infinity, but one may become the other.
         """
 
     @abstractmethod
     def decompress(self, compressed: Arrays, original: Spec) -> Iterator[tuple[str, Array]]:
-        """Yield each array of ``original``, in its order, with its name: of its dtype and shape.
+        """Yield the name and values of each array of ``original``, in its order, with its dtype and shape.
 
         Args:
-            compressed: Arrays of the spec that :meth:`spec` says, from whoever sent them, with any values.
-            original: The spec of what was compressed.
+            compressed: Arrays of the spec that :meth:`spec` gives, with any values: their sender isn't trusted.
+            original: The spec of the arrays before compression.
 
         Raises:
             ArraysError: If the values can't have come from :meth:`compress`.

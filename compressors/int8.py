@@ -1,12 +1,13 @@
 """Eight bits a value: whole numbers from -127 to 127, times a scale for each block of 256 values.
 
-The scale is the block's largest absolute value over 127, so a value is off by half a scale at the most, 0.4 % of the
-block's largest. (Blocks: Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization",
-https://arxiv.org/abs/2110.02861; one outlier costs its own block alone.) A block of 256 adds four bytes, 1.6 %.
+The scale is the block's largest absolute value over 127, so the error is at most half a scale, 0.4 % of the block's
+largest value. (Blocks: Dettmers et al. 2022, "8-bit Optimizers via Block-wise Quantization",
+https://arxiv.org/abs/2110.02861; an outlier costs precision in its own block alone.) The scale of a block of 256 values
+takes four bytes, 1.6 % more.
 
-Values are rounded to the nearest. Rounding by chance (QSGD, Alistarh et al. 2017, https://arxiv.org/abs/1610.02132) is
-right on average where the rounding error is thrown away; here it is added to the client's next update, so that nothing
-is lost either way, and the nearest has half the largest error and needs no seed.
+Values are rounded to the nearest. Stochastic rounding (QSGD, Alistarh et al. 2017, https://arxiv.org/abs/1610.02132) is
+unbiased where the rounding error is thrown away. Here the client adds the error to its next update, so nothing is lost
+either way, and rounding to the nearest has half the largest error and needs no seed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def int8(parameter: str) -> Int8:
 
 
 class Int8(Arraywise):
-    """Arrays of floats become int8 of the same shape, and a float32 for each 256 of their values, laid end to end."""
+    """Arrays of floats become int8 of the same shape, and a float32 scale for each 256 values in C order."""
 
     dtypes = ("F16", "F32", "F64")
 
@@ -44,7 +45,7 @@ class Int8(Arraywise):
         return {"values": ArraySpec("I8", original.shape), "scales": ArraySpec("F32", (num_blocks,))}
 
     def encode(self, values: Array) -> dict[str, Array]:
-        """Return round(x / scale), and the scales. A block with NaN or infinities has a scale that is one too."""
+        """Return round(x / scale), and the scales. A block with NaN or infinities has such a scale too."""
         blocks = _blocks(values)
         with np.errstate(all="ignore"):
             scales = np.abs(blocks).max(axis=1, initial=0.0) / np.float32(LARGEST)
@@ -60,7 +61,7 @@ class Int8(Arraywise):
 
 
 def _blocks(values: Array) -> Array:
-    """Return values as float32 in rows of a block each, the last one filled up with zeros; always a copy."""
+    """Return a float32 copy in rows of one block each, the last row padded with zeros."""
     rows = np.zeros((-(-values.size // BLOCK), BLOCK), np.float32)
     with np.errstate(over="ignore"):
         rows.reshape(-1)[: values.size] = values.reshape(-1)

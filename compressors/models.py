@@ -1,7 +1,7 @@
-"""A model on its way to the clients, compressed: arrays whose spec the reader doesn't know.
+"""Compressing a model for its clients, who don't know its spec beforehand.
 
-What array ``weight`` became is named ``coded:`` and what the compressor calls it. Beside it lies ``like:weight``, which
-has no elements, and so no bytes, but the dtype and, behind a first size of 0, the shape of the original.
+A compressed array is named ``coded:`` plus the compressor's name for it. Beside it, ``like:weight`` gives the dtype and
+shape of the original array ``weight``: it has that dtype and shape behind a first dimension of 0, so no bytes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CODED, LIKE = "coded:", "like:"
 
 
 def pack_model(compressor: Compressor | None, model: Arrays) -> Arrays:
-    """Return what goes out: the model as it is, where nothing compresses models."""
+    """Return the model compressed, or as it is without a compressor for models."""
     if compressor is None or not compressor.also_models:
         return model
     like = {LIKE + name: np.empty((0, *values.shape), values.dtype) for name, values in model.items()}
@@ -24,10 +24,10 @@ def pack_model(compressor: Compressor | None, model: Arrays) -> Arrays:
 
 
 def unpack_model(compressor: Compressor | None, packed: Arrays) -> Arrays:
-    """Return the model that :func:`pack_model` packed, as exact as it still is; read-only.
+    """Return the model that :func:`pack_model` packed, less what compression loses; read-only.
 
     Raises:
-        ArraysError: If it wasn't packed so.
+        ArraysError: If it wasn't packed by this compressor.
     """
     if compressor is None or not compressor.also_models:
         return packed
@@ -47,5 +47,5 @@ def with_prefix(prefix: str, arrays: Arrays) -> dict[str, Array]:
 
 
 def without_prefix(prefix: str, arrays: Arrays) -> dict[str, Array]:
-    """Return those arrays whose names have ``prefix``, without it."""
+    """Return the arrays whose names begin with ``prefix``, named without it."""
     return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""What stands after the colon of ``--compression NAME:PARAMETER``."""
+"""Reading the parameter of ``--compression NAME:PARAMETER``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.errors import ConfigurationError
 
 
 def no_parameter(name: str, parameter: str) -> None:
-    """Refuse a parameter at a compression that has none.
+    """Refuse a parameter for a compression that has none.
 
     Raises:
         ConfigurationError: If there is one.

@@ -1,20 +1,19 @@
-"""The largest changes alone, as signs: ``topk:0.01`` makes an upload of 1 % of the bytes, whatever the model.
+"""The signs of the largest changes: ``topk:0.01`` makes an upload of 1 % of the bytes, whatever the model.
 
 Sattler, Wiedemann, Müller, Samek 2019, "Robust and Communication-Efficient Federated Learning from Non-IID Data"
-(https://arxiv.org/abs/1903.02891), Algorithm 1 (sparse ternary compression): of all values of all arrays those with the
-largest absolute value are kept, and each becomes its sign times the mean absolute value of those that are kept; here
-that is the mean within its array. What is lost stays at the client and is added to its next update.
+(https://arxiv.org/abs/1903.02891), Algorithm 1 (sparse ternary compression): the values with the largest absolute value
+among all arrays are kept, and each becomes its sign times the mean absolute value of all kept values; here, of the kept
+values of its own array. The rest stays at the client, which adds it to its next update.
 
-- **Among all arrays at once**: which layers change most differs from net to net and from round to round, and one list
-  needs no names and lengths for each array, which would be as long as the list itself in a small net.
-- **Signs instead of values**: an index and a value in full take eight bytes, and here a kept value takes one, so for
-  the same bytes eight times as many are kept. As what the mean gets wrong isn't lost, many values that are roughly
-  right are better than few that are exact: docs/compression.md has the figures.
+- **All arrays compete**: which layers change most differs from net to net and from round to round. And a single list
+  needs no name and length for each array, which in a small net would be as long as the list itself.
+- **Signs, not values**: an index and a full value take eight bytes, an index and a sign take one, so the same bytes
+  keep eight times as many values. The error of the mean isn't lost, so many rough values are better than few exact
+  ones: docs/compression.md has the figures.
 
-The list is one array of numbers of 8 bits, or of 16 below a share of 0.3 %. The highest bit is the sign. The others are
-how many values are passed over before the one that is kept, or, all of them set, that as many as their value are passed
-over and none is kept. So positions ascend, whatever the numbers; behind the last one the rest is filled up with those
-that keep none.
+The list ``moves`` is one array of 8-bit numbers, or of 16-bit ones for a share below 0.3 %. The highest bit of a number
+is the sign. The other bits count the values to skip before the kept one; with all these bits set, that many values are
+skipped and none is kept. So positions ascend, whatever the numbers. Numbers that keep none fill up the list's end.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from tasks.errors import ArraysError
 DEFAULT_SHARE = 0.01
 LEAST_SHARE = 0.0001
 MOST_SHARE = 0.25
-"""One byte for each float32: all of them are kept."""
+"""One byte for each float32: every value can be kept."""
 
 _LEAST_SHARE_OF_8_BITS = 0.003
 _FLOAT_BYTES = 4
@@ -43,7 +42,7 @@ Indices = npt.NDArray[np.int64]
 
 
 def topk(parameter: str) -> TopK:
-    """Return the compressor ``topk:SHARE``; 0.01 if there is no parameter.
+    """Return the compressor ``topk:SHARE``; SHARE is 0.01 if there is no parameter.
 
     Raises:
         ConfigurationError: If the parameter is no number from 0.0001 to 0.25.
@@ -54,10 +53,10 @@ def topk(parameter: str) -> TopK:
 class TopK(Compressor):
     """Arrays of float32 become ``moves``, uint8 or uint16, and ``sizes``, a float32 for each array in order of names.
 
-    A model has no few values that would do for all of it, so this is for updates alone.
+    It is for updates alone: a few values can't represent a whole model.
 
     Args:
-        share: Bytes of ``moves`` as a share of the arrays'.
+        share: Size of ``moves`` in bytes, as a share of the arrays' size.
     """
 
     also_models = False
@@ -76,7 +75,7 @@ class TopK(Compressor):
         return {"moves": ArraySpec(code, (budget,)), "sizes": ArraySpec("F32", (len(original),))}
 
     def compress(self, arrays: Arrays) -> dict[str, Array]:
-        """Return moves and sizes; of values that are equally large the first are kept, and none that is 0."""
+        """Return moves and sizes; of equally large values the first are kept, and zeros never."""
         original = spec_of(arrays)
         values = np.concatenate([np.zeros(0, np.float32), *(arrays[name].reshape(-1) for name in original)])
         [budget] = self.spec(original)["moves"].shape
@@ -90,7 +89,7 @@ class TopK(Compressor):
         return {"moves": self._moves(kept, values[kept] < 0, budget), "sizes": np.array(sizes, np.float32)}
 
     def decompress(self, compressed: Arrays, original: Spec) -> Iterator[tuple[str, Array]]:
-        """Yield the arrays, zero but where a value was kept.
+        """Yield the arrays: zeros except for the kept values.
 
         Raises:
             ArraysError: If a value is kept beyond the last array's end.
@@ -115,7 +114,7 @@ class TopK(Compressor):
             raise ArraysError(f"'moves' keeps a value beyond the {begin} that there are")
 
     def _fitting(self, largest_first: Indices, budget: int) -> Indices:
-        """Return so many of these positions as can be written within the budget, ascending."""
+        """Return, ascending, as many of these positions as fit into a list of ``budget`` moves."""
         while True:
             kept = np.sort(largest_first)
             excess = kept.size + int(self._num_passes(kept).sum()) - budget
@@ -124,7 +123,7 @@ class TopK(Compressor):
             largest_first = largest_first[: max(kept.size - excess, 1)]
 
     def _num_passes(self, kept: Indices) -> Indices:
-        """Return how many moves that keep none come before each position."""
+        """Return how many moves that keep none are needed before each position."""
         return (np.diff(kept, prepend=-1) - 1) // self._pass
 
     def _moves(self, kept: Indices, negative: npt.NDArray[np.bool_], budget: int) -> Array:
@@ -135,7 +134,7 @@ class TopK(Compressor):
         return moves
 
     def _blocks(self, moves: Array) -> Iterator[tuple[Indices, npt.NDArray[np.bool_]]]:
-        """Yield positions that are kept, ascending, and which are negative, a block of moves at a time; one or more."""
+        """Yield the kept positions, ascending, and which are negative, for each block of moves; at least once."""
         last = -1
         for start in range(0, max(moves.size, 1), _BLOCK):
             block = moves[start : start + _BLOCK]
@@ -147,9 +146,9 @@ class TopK(Compressor):
 
 
 def largest(values: Array, number: int) -> Indices:
-    """Return the positions of up to this many values that aren't 0, the largest first, of equal ones the first.
+    """Return the positions of up to ``number`` nonzero values, largest absolute value first, of equal ones the first.
 
-    NaN counts as infinite. The order doesn't depend on how NumPy sorts.
+    NaN counts as infinite. The order doesn't depend on NumPy's sorting algorithm.
     """
     lengths = np.abs(values)
     np.nan_to_num(lengths, copy=False, nan=np.inf, posinf=np.inf)

@@ -1,18 +1,17 @@
-"""An update on its way to the orchestrator, compressed: what changed in the model, and what was lost before.
+"""Compressing an update for the orchestrator, with error feedback.
 
-What is compressed are differences to the model that the client was given, and what compression takes away from them is
-not lost: the client adds it to its next update (error feedback: Seide et al. 2014, "1-Bit Stochastic Gradient Descent",
-Interspeech; Stich, Cordonnier, Jaggi 2018, "Sparsified SGD with Memory", https://arxiv.org/abs/1809.07599; Karimireddy,
-Rebjock, Stich, Jaggi 2019, "Error Feedback Fixes SignSGD", https://arxiv.org/abs/1901.09847, Algorithm 2). With x̂ the
-model that the client was given, y what it trained to, e what was lost so far, C the compressor, x the orchestrator's
-own model:
+The client compresses the difference to the model that it was given, plus the residual: what compression took away from
+its earlier updates (error feedback: Seide et al. 2014, "1-Bit Stochastic Gradient Descent", Interspeech; Stich,
+Cordonnier, Jaggi 2018, "Sparsified SGD with Memory", https://arxiv.org/abs/1809.07599; Karimireddy, Rebjock, Stich,
+Jaggi 2019, "Error Feedback Fixes SignSGD", https://arxiv.org/abs/1901.09847, Algorithm 2). With x̂ the model that the
+client was given, y the model that it trained, e its residual, C the compressor, x the orchestrator's own model:
 
     p = y - x̂ + e       C(p) is sent       e <- p - C(p)        (client)
     x + C(p) is the update that is checked, judged and aggregated                (orchestrator)
 
-So a rounding of x on its way out doesn't add up over rounds. Compressed are arrays of floats that are trained. Beside
-them travel, as they are or compressed like a model, arrays of integers and booleans, buffers (a running variance that
-is off by a mean change may be negative), and the sets of arrays that the algorithm sends.
+So the rounding of x to x̂ doesn't add up over rounds. Only trained arrays of floats are sent as differences. All others
+travel beside them, as they are or compressed like a model: integers, booleans, buffers (a difference that is slightly
+off could make a running variance negative), and the sets of arrays that the algorithm sends.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ _FLOATS = ("F16", "F32", "F64")
 
 @dataclass(frozen=True, slots=True)
 class PackedUpdate:
-    """An update as it is sent.
+    """A compressed update.
 
     Attributes:
-        arrays: What is sent.
-        lost: What that loses of what changed: float32, the names and shapes of what is compressed as a difference.
-        beside: What arrives of all else, the sets that go with the update among it.
+        arrays: The arrays to send.
+        lost: The residual, p - C(p): float32, with the names and shapes of the arrays sent as differences.
+        beside: All other arrays, sets included, as the orchestrator will decompress them.
     """
 
     arrays: Arrays
@@ -53,11 +52,11 @@ def pack_update(
     """Compress an update.
 
     Args:
-        compressor: How.
-        start: The model that was trained from, as the client had it.
-        update: What was trained, and the sets of arrays that go with it (:mod:`tasks.sets`).
+        compressor: The compressor.
+        start: The model that the client started from, as it was given.
+        update: The trained model, and the sets of arrays that go with it (:mod:`tasks.sets`).
         buffers: Names of the model's arrays that aren't trained.
-        lost: What was lost of this client's updates so far; None for nothing.
+        lost: This client's residual; None for zeros.
 
     Raises:
         ArraysError: If ``update`` or ``lost`` have other names or shapes than ``start``.
@@ -75,7 +74,7 @@ def pack_update(
 
 
 def packed_spec(compressor: Compressor, spec: Spec, buffers: Collection[str] = ()) -> Spec:
-    """Return what a packed update of this spec, the model's with what goes with it, has to be; sorted by name."""
+    """Return the spec of a packed update, from the spec of the model and the sets that go with it; sorted by name."""
     delta, beside = _parts(spec, buffers)
     coded = compressor.spec(beside) if compressor.also_models else beside
     packed = {DELTA + name: entry for name, entry in compressor.spec(delta).items()}
@@ -86,17 +85,17 @@ def packed_spec(compressor: Compressor, spec: Spec, buffers: Collection[str] = (
 def unpack_update(
     compressor: Compressor, packed: Arrays, model: Arrays, spec: Spec, buffers: Collection[str] = ()
 ) -> Iterator[tuple[str, Array]]:
-    """Yield each array of an update, in the order of ``spec``, with its name: the model's and what was sent added.
+    """Yield the name and values of each array of an update, differences added to the model, in the order of ``spec``.
 
     Args:
-        compressor: How it was compressed.
-        packed: What was sent: its spec has been checked to be :func:`packed_spec`'s, its values have not.
+        compressor: The compressor that packed the update.
+        packed: The packed update: its spec has been checked against :func:`packed_spec`, its values have not.
         model: The orchestrator's own model.
-        spec: Its spec, with those of the sets that go with updates; sorted by name.
+        spec: The spec of the model and of the sets that go with updates; sorted by name.
         buffers: Names of the model's arrays that aren't trained.
 
     Raises:
-        ArraysError: If nothing can be made of the values.
+        ArraysError: If the values can't be decompressed.
     """
     delta_spec, beside_spec = _parts(spec, buffers)
     deltas = compressor.decompress(without_prefix(DELTA, packed), delta_spec)
@@ -107,12 +106,12 @@ def unpack_update(
         if found != name or values is None:
             raise ArraysError(f"array {name!r} was compressed, and {found} came back")
         yield name, _add(model[name], values) if name in delta_spec else values
-    for name, _ in (*deltas, *beside):  # a compressor may find only at the end that something is wrong
+    for name, _ in (*deltas, *beside):  # a compressor may detect an error only at its end
         raise ArraysError(f"array {name!r} came back, and there is none")
 
 
 def _parts(spec: Spec, buffers: Collection[str]) -> tuple[Spec, Spec]:
-    """Return the specs of the differences and of what travels beside them; each in the order of ``spec``."""
+    """Return the specs of the differences and of all other arrays, each in the order of ``spec``."""
     names = _compressed(spec, buffers)
     delta = {name: ArraySpec("F32", spec[name].shape) for name in spec if name in names}
     return delta, {name: entry for name, entry in spec.items() if name not in names}
@@ -127,10 +126,10 @@ def _compressed(spec: Spec, buffers: Collection[str]) -> set[str]:
 
 
 def _difference(name: str, update: Arrays, start: Arrays, lost: Arrays | None) -> Array:
-    """Return what changed in an array, and what was lost of it, taken in float64 and rounded once to float32."""
+    """Return an array's change plus its residual, taken in float64 and rounded once to float32."""
     if name not in update or update[name].shape != start[name].shape:
         raise ArraysError(f"array {name!r} of the model isn't in the update, or has another shape there")
-    # Whatever became of the numbers, the orchestrator is to judge them.
+    # NaN and infinities are sent: the orchestrator judges them.
     with np.errstate(over="ignore", invalid="ignore"):
         difference = np.subtract(update[name], start[name], dtype=np.float64)
         if lost is not None:
