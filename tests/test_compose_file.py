@@ -1,4 +1,4 @@
-"""When an ``up`` goes on with a run, and what it begins one with; ``scripts/compose_check.py`` carries it out for real."""
+"""When an ``up`` goes on with a run, and what it begins; ``scripts/compose_check.py`` carries it out for real."""
 
 from __future__ import annotations
 
