@@ -127,7 +127,9 @@ def test_an_answer_of_more_than_a_mebibyte_is_rejected_unread() -> None:
     assert verdict(raw + b" ") == ("rejected", "the answer has 1048577 bytes: 1048576 are allowed")
 
 
-@pytest.mark.parametrize("result", [None, [], 1, "trained", {}, {"status": "trained"}, [{}], True])
+@pytest.mark.parametrize(
+    "result", [None, [], 1, "trained", {}, {"status": "trained"}, [{}], [{"status": "trained"}], True]
+)
 def test_a_result_that_is_no_answer_is_rejected(result: object) -> None:
     # Given a task that succeeded with something else, when it is read, then the reason names what is missing
     status, reason = verdict(success(result))
@@ -248,17 +250,26 @@ def test_an_update_is_needed_where_one_was_made_and_has_no_place_elsewhere() -> 
 @pytest.mark.parametrize(
     ("change", "where"),
     [
+        ({"order_id": None}, "order_id"),
+        ({"order_id": "x" * 301}, "order_id"),
+        ({"client_id": "x" * 65}, "client_id"),
+        ({"status": "splendid"}, "status"),
         ({"num_examples": -1}, "num_examples"),
+        ({"num_examples": 1.5}, "num_examples"),
         ({"num_examples": 10**13}, "num_examples"),
         ({"num_examples": 1e300}, "num_examples"),
         ({"num_steps": -5}, "num_steps"),
         ({"num_epochs": -0.5}, "num_epochs"),
         ({"num_epochs": math.nan}, "num_epochs"),
+        ({"num_epochs": math.inf}, "num_epochs"),
+        ({"duration_s": -1}, "duration_s"),
         ({"duration_s": math.inf}, "duration_s"),
         ({"metrics": {"train_loss": math.nan}}, "metrics.train_loss"),
         ({"metrics": {"train_loss": -math.inf}}, "metrics.train_loss"),
         ({"metrics": {"x" * 101: 1.0}}, "metrics"),
         ({"metrics": {"train_loss": [1.0]}}, "metrics.train_loss"),
+        ({"metrics": {"train_loss": "bad"}}, "metrics.train_loss"),
+        ({"metrics": [1]}, "metrics"),
         ({"reason": ["x"]}, "reason"),
         ({"\ud800": 1}, ""),
         ({"metrics": {"\ud800": 1.0}}, "metrics"),
@@ -267,6 +278,8 @@ def test_an_update_is_needed_where_one_was_made_and_has_no_place_elsewhere() -> 
             {"update": {"name": "fl:blob:anna/run/1", "size_bytes": 5, "digest": "0" * 64, "chunk_bytes": 1}},
             "update.chunk",
         ),
+        ({"update": "fl:blob:anna/run/1"}, "update"),
+        ({"update": {"name": "fl:blob:anna/run/1", "size_bytes": 1, "digest": "0"}}, "update.digest"),
         ({"__class__": "Exception"}, "__class__"),
     ],
 )

@@ -166,47 +166,6 @@ def sample(manager: ClientManager, selector: Any, **wanted: Any) -> list[str]:
     return manager.sample(selector, 1, np.random.default_rng(0), **wanted)
 
 
-def test_clients_are_known_in_the_order_in_which_they_connected() -> None:
-    # Given clients that came one after the other, and two at once
-    registry = MemoryRegistry()
-    manager = ClientManager(registry.present)
-    for client_ids in (["carl"], ["bert", "anna"]):
-        for client_id in client_ids:
-            registry.announce(announcement(client_id))
-        manager.refresh()
-    # When they are asked for, then it is in that order, those that came at once sorted
-    assert [client.client_id for client in manager.connected()] == ["carl", "anna", "bert"]
-
-
-def test_a_client_that_comes_back_after_it_was_missed_is_the_last() -> None:
-    # Given two clients, the first of which is missed once
-    registry = MemoryRegistry()
-    manager = ClientManager(registry.present)
-    registry.announce(announcement("anna"))
-    manager.refresh()
-    registry.announce(announcement("bert"))
-    manager.refresh()
-    del registry.announcements["anna"]
-    assert manager.refresh() == ([], ["anna"])
-    # When it is back
-    registry.announce(announcement("anna", "second"))
-    assert manager.refresh() == (["anna"], [])
-    # Then the other has been connected longer
-    assert [client.client_id for client in manager.connected()] == ["bert", "anna"]
-
-
-def test_a_client_that_is_leaving_takes_no_orders_but_is_still_there() -> None:
-    # Given two clients, one of which is leaving
-    registry = MemoryRegistry()
-    manager = ClientManager(registry.present)
-    registry.announce(announcement("anna", leaving=True))
-    registry.announce(announcement("bert"))
-    # When one looks, then it isn't chosen, but its answers may come
-    manager.refresh()
-    assert [client.client_id for client in manager.connected()] == ["bert"]
-    assert manager.incarnations() == {"anna": "first", "bert": "first"}
-
-
 @pytest.mark.parametrize(
     ("num_connected", "fraction", "num_wanted"),
     [
@@ -228,15 +187,6 @@ def test_a_fraction_of_the_connected_is_rounded_up(num_connected: int, fraction:
     manager = manager_of(*(f"client-{index:03d}" for index in range(num_connected)))
     # When a fraction of them is sampled, then it is ceil(fraction * connected), the product being the exact one
     assert len(sample(manager, load_selector("random"), fraction=fraction)) == num_wanted
-
-
-def test_a_number_of_clients_is_sampled_as_far_as_there_are_so_many() -> None:
-    # Given three clients
-    manager = manager_of("carl", "bert", "anna")
-    # When one, two, and nine are wanted of those that are connected longest
-    chosen = [sample(manager, load_selector("connected"), num=num) for num in (1, 2, 9)]
-    # Then the cohorts are sorted
-    assert chosen == [["carl"], ["bert", "carl"], ["anna", "bert", "carl"]]
 
 
 def test_a_users_own_selector_sees_order_announcements_and_what_is_wanted() -> None:

@@ -14,7 +14,7 @@ from orchestrator.selectors.drawing import draw
 from orchestrator.selectors.oort import select_oort
 from orchestrator.selectors.power_of_choice import PowerOfChoice
 from orchestrator.selectors.where import Where
-from tasks.errors import ConfigurationError, LoadError, UnknownNameError
+from tasks.errors import ConfigurationError
 from tests.orchestrator.selecting import draws
 from tests.support import announcement
 
@@ -77,18 +77,6 @@ def test_selectors_are_found_by_name_or_are_the_users_own() -> None:
     assert load_selector("power-of-choice:20") == PowerOfChoice(20)
     assert isinstance(load_selector("where:min-cpus=4"), Where)
     assert load_selector("orchestrator.selectors.connected:select_connected") is select_connected
-
-
-def test_an_unknown_selector_is_refused_with_the_nearest_one() -> None:
-    # Given a slip, when it is looked for, then the message guesses
-    with pytest.raises(UnknownNameError, match=r"unknown selector 'randon': did you mean 'random'\?"):
-        load_selector("randon")
-
-
-def test_what_cant_be_called_is_no_selector() -> None:
-    # Given a module's text, when it is loaded as a selector, then it is refused
-    with pytest.raises(LoadError, match=r"selector 'tests\.support:PULL' is str, not a function"):
-        load_selector("tests.support:PULL")
 
 
 @pytest.mark.parametrize("spec", ["random:choice", "connected:", "oort:5"])

@@ -116,6 +116,15 @@ def one_line(text: str) -> str:
             "power-of-choice:all",
             "selector 'power-of-choice:all': after the colon stands how many candidates are drawn",
         ),
+        (
+            "--verify",
+            "krumm",
+            "unknown scorer 'krumm': did you mean 'krum'? known are cosine, fltrust, holdout, krum, norm, peers, or "
+            "your own as module:name",
+        ),
+        ("--mix", "tests.support:PULL", "mixer 'tests.support:PULL' is str, not a function"),
+        ("--select", "tests.support:PULL", "selector 'tests.support:PULL' is str, not a function"),
+        ("--algorithm", "tests.support:PULL", "algorithm 'tests.support:PULL' is str, not an algorithms.Algorithm"),
         ("--select", "random:5", "selector 'random:5': random takes nothing after a colon"),
         (
             "--workload",

@@ -133,35 +133,29 @@ def test_a_blob_is_made_a_file_with_the_memory_of_one_chunk(tmp_path: Path) -> N
     assert all(np.shares_memory(views[0], view) for view in views)
 
 
-def test_a_missing_chunk_is_told_by_its_number() -> None:
-    # Given a blob of three chunks, the second of which is gone
-    store, ref = stored(content(2 * CHUNK + 5))
-    store.delete(["b:1"])
-    # When it is fetched, then the message says so
-    with pytest.raises(BlobError, match="blob 'b': chunk 2 of 3 is missing"):
-        store.get(ref)
-
-
 @pytest.mark.parametrize(
-    ("num_bytes", "length"),
-    [(1, "1 bytes"), (CHUNK - 1, "65535 bytes"), (CHUNK + 1, "65537 bytes"), (2 * CHUNK, "131072 bytes")],
+    ("number", "num_bytes", "message"),
+    [
+        (1, None, "blob 'b': chunk 2 of 3 is missing"),
+        (0, 1, "chunk 1 has 1 bytes instead of 65536"),
+        (0, CHUNK - 1, "chunk 1 has 65535 bytes instead of 65536"),
+        (0, CHUNK + 1, "chunk 1 has 65537 bytes instead of 65536"),
+        (0, 2 * CHUNK, "chunk 1 has 131072 bytes instead of 65536"),
+        (2, 4, "chunk 3 has 4 bytes instead of 5"),
+        (2, 6, "chunk 3 has 6 bytes instead of 5"),
+    ],
 )
-def test_a_chunk_of_another_length_is_refused(num_bytes: int, length: str) -> None:
-    # Given a blob whose first chunk is too short or too long
-    store, ref = stored(content(2 * CHUNK))
-    store.chunks["b:0"] = content(num_bytes)
+def test_a_chunk_that_is_missing_or_of_another_length_is_told_by_its_number(
+    number: int, num_bytes: int | None, message: str
+) -> None:
+    # Given a blob of two chunks and five bytes, one of which is gone, too short or too long
+    store, ref = stored(content(2 * CHUNK + 5))
+    if num_bytes is None:
+        store.delete([f"b:{number}"])
+    else:
+        store.chunks[f"b:{number}"] = content(num_bytes)
     # When it is fetched, then the message says so
-    with pytest.raises(BlobError, match=f"chunk 1 has {length} instead of 65536"):
-        store.get(ref)
-
-
-@pytest.mark.parametrize(("num_bytes", "length"), [(4, "4 bytes"), (6, "6 bytes")])
-def test_a_last_chunk_of_another_length_is_refused(num_bytes: int, length: str) -> None:
-    # Given a blob of a chunk and five bytes, of which there are fewer or more
-    store, ref = stored(content(CHUNK + 5))
-    store.chunks["b:1"] = content(num_bytes)
-    # When it is fetched, then the message says so
-    with pytest.raises(BlobError, match=f"chunk 2 has {length} instead of 5"):
+    with pytest.raises(BlobError, match=message):
         store.get(ref)
 
 

@@ -5,7 +5,7 @@ import pytest
 from orchestrator.aggregators import AGGREGATORS, load_aggregator
 from orchestrator.aggregators.krum import aggregate_krum
 from orchestrator.aggregators.mean import aggregate_mean
-from tasks.errors import LoadError, UnknownNameError
+from tasks.errors import LoadError
 
 
 def test_aggregators_are_found_by_name_or_are_the_users_own() -> None:
@@ -14,16 +14,6 @@ def test_aggregators_are_found_by_name_or_are_the_users_own() -> None:
     assert found["mean"] is aggregate_mean
     assert len(set(found.values())) == 9
     assert load_aggregator("orchestrator.aggregators.krum:aggregate_krum") is aggregate_krum
-
-
-def test_an_unknown_aggregator_is_refused_with_the_nearest_one() -> None:
-    # Given a slip, when it is looked for, then the message guesses, and lists what there is
-    with pytest.raises(UnknownNameError) as raised:
-        load_aggregator("medain")
-    assert str(raised.value) == (
-        "unknown aggregator 'medain': did you mean 'median'? known are bulyan, centered_clipping, fltrust, "
-        "geometric_median, krum, mean, median, multi_krum, trimmed_mean, or your own as module:name"
-    )
 
 
 def test_what_cant_be_called_is_no_aggregator() -> None:

@@ -9,7 +9,7 @@ import tests.support
 from tasks.errors import ConfigurationError, LoadError, UnknownNameError
 from tasks.workload import Part
 from workloads.examples import Indices
-from workloads.splits import SPLITS, Labels, Split, client_split, load_split
+from workloads.splits import Labels, Split, client_split, load_split
 
 SPECS = [
     "iid", "shards", "shards:1", "dirichlet", "dirichlet:0.001", "dirichlet:0.1", "dirichlet:1000000", "quantity",
@@ -187,9 +187,3 @@ def test_a_function_that_doesnt_say_that_it_returns_a_split_isnt_called(monkeypa
     with pytest.raises(LoadError, match=r"write def carry_out\(parameter: str\) -> Split$"):
         load_split("tests.support:carry_out:rm")
     assert called == []
-
-
-def test_all_names_in_the_registry_are_there() -> None:
-    # Given the registry, when each is loaded, then it is there
-    assert sorted(SPLITS) == ["dirichlet", "iid", "niid", "quantity", "shards"]
-    assert all(callable(load_split("niid:0" if name == "niid" else name)) for name in SPLITS)
