@@ -28,7 +28,7 @@ from tasks.messages import (
     TrainOrder,
     VerifyOrder,
 )
-from tasks.workload import ClientData, Evaluation, TrainResult, Workload
+from tasks.workload import ClientData, Evaluation, TrainResult
 from tests.support import PULL, Diverging, Pull, added_in_place, evaluate_order, survey_order, train_order
 from worker.client import TOO_LATE, Client, add_client, carry_out, find_client, forget_clients
 
@@ -59,12 +59,37 @@ def left() -> list[float]:
 
 @pytest.fixture
 def client(chunks: MemoryChunks, tmp_path: Path, left: list[float]) -> Client:
-    return client_with(Pull(), chunks, tmp_path, left)
-
-
-def client_with(workload: Workload, chunks: MemoryChunks, folder: Path, left: list[float]) -> Client:
     data = ClientData(train=TRAIN, test=TEST, num_train=2)
-    return Client("anna", PULL, workload, data, chunks, folder, "second", left.append)
+    return Client("anna", PULL, Pull(), data, chunks, tmp_path, "second", left.append)
+
+
+class Acting(Pull):
+    """Does at training what it is made with, and evaluates as it is told to."""
+
+    def __init__(
+        self, act: Callable[[Arrays], Any] = lambda p: TrainResult(p, 2, 1, 1.0), evaluation: Any = None
+    ) -> None:
+        self.act, self.evaluation = act, evaluation
+
+    def train(self, parameters: Arrays, *_: Any, **__: Any) -> Any:
+        return self.act(parameters)
+
+    def evaluate(self, parameters: Arrays, data: Any) -> Any:
+        return self.evaluation
+
+
+def acting(client: Client, act: Callable[[Arrays], Any]) -> Client:
+    """A client whose workload does this where it is to train."""
+    return replace(client, workload=Acting(act))
+
+
+def evaluating(client: Client, evaluation: Any) -> Client:
+    """A client whose workload returns this where it is to evaluate."""
+    return replace(client, workload=Acting(evaluation=evaluation))
+
+
+def to_evaluate(chunks: MemoryChunks) -> EvaluateOrder:
+    return evaluate_order(parameters=published(chunks))
 
 
 def published(chunks: MemoryChunks, parameters: Arrays = MODEL) -> BlobRef:
@@ -169,14 +194,14 @@ def test_the_orders_parameters_stay_as_they_are(client: Client, chunks: MemoryCh
     assert arrays.decode(chunks.get(order.parameters))["point"].tolist() == [1.0, 2.0, 3.0]
 
 
-def test_a_client_that_had_no_time_for_a_step_fails(chunks: MemoryChunks, tmp_path: Path) -> None:
+def test_a_client_that_had_no_time_for_a_step_fails(client: Client, chunks: MemoryChunks) -> None:
     # Given a workload that looks at the clock before its first step, and hardly any time
     class Asking(Pull):
         def train(self, parameters: Arrays, data: Any, options: TrainOptions, **rest: Any) -> TrainResult:
             assert rest["budget"].is_over()
             return TrainResult(parameters, 2, 0, 0.0)
 
-    client = client_with(Asking(), chunks, tmp_path, [])
+    client = replace(client, workload=Asking())
     order = to_train(chunks, timeout_s=1e-9)
     # When it is to train
     answer = client.train(order)
@@ -207,7 +232,7 @@ def test_a_client_that_was_done_when_its_time_ran_out_is_trained(client: Client,
 
 def test_evaluating_uses_what_the_client_holds_out(client: Client, chunks: MemoryChunks) -> None:
     # Given held-out points at distances 3/3, 0 and 3/3 from the model's, of which one is nearer than 1
-    answer = client.evaluate(evaluate_order(parameters=published(chunks)))
+    answer = client.evaluate(to_evaluate(chunks))
     # When it is evaluated, then loss and accuracy are 2/3 and 1/3 on three examples
     assert answer.status is Status.EVALUATED
     assert answer.num_examples == 3
@@ -267,16 +292,6 @@ def test_an_order_of_another_workload_is_a_failed_answer(client: Client, chunks:
     assert len(chunks.chunks) == 1
 
 
-class Misbehaving(Pull):
-    """Does at training what it is made with."""
-
-    def __init__(self, act: Callable[[Arrays], Any]) -> None:
-        self.act = act
-
-    def train(self, parameters: Arrays, *_: Any, **__: Any) -> Any:
-        return self.act(parameters)
-
-
 def leave(_: Arrays) -> None:
     sys.exit("the data set is broken")
 
@@ -311,25 +326,27 @@ def complain_at_length(_: Arrays) -> None:
             r"^train\(\) returned num_steps=0: the number of the optimiser's steps is",
         ),
         (lambda p: TrainResult(p, 0, 0, 0.0), "^it has no training examples$"),
+        (lambda p: TrainResult(p, 2, -1, 1.0), "num_steps"),
+        (lambda p: TrainResult({"point": np.array(["text"])}, 2, 1, 1.0), "^ArraysError: array 'point' has dtype <U4"),
     ],
 )
 def test_whatever_the_workload_raises_or_returns_is_told_as_it_was(
-    chunks: MemoryChunks, tmp_path: Path, act: Callable[[Arrays], Any], expected: str
+    client: Client, chunks: MemoryChunks, act: Callable[[Arrays], Any], expected: str
 ) -> None:
     # Given a workload that does something else than to train, when it is to, then the answer says what
-    client = client_with(Misbehaving(act), chunks, tmp_path, [])
-    told = reason(lambda: client.train(to_train(chunks)))
+    told = reason(lambda: acting(client, act).train(to_train(chunks)))
     assert re.search(expected, told), told
     assert len(told) < 400
+    # And no update is in the store, beside the model
+    assert list(chunks.chunks) == ["fl:blob:run/0:0"]
 
 
 @pytest.mark.parametrize(
     "metrics", [None, {"f32": np.float32(0.5), "i64": np.int64(3), "0d": np.array(2.0), "yes": True}]
 )
-def test_numbers_of_any_kind_are_metrics(chunks: MemoryChunks, tmp_path: Path, metrics: Any) -> None:
+def test_numbers_of_any_kind_are_metrics(client: Client, chunks: MemoryChunks, metrics: Any) -> None:
     # Given a workload whose metrics are NumPy's numbers, or none at all, when it trains, then they are in the answer
-    client = client_with(Misbehaving(lambda p: TrainResult(p, 2, 1, 1.0, metrics)), chunks, tmp_path, [])
-    answer = client.train(to_train(chunks))
+    answer = acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)).train(to_train(chunks))
     assert answer.metrics == ({} if metrics is None else {"f32": 0.5, "i64": 3.0, "0d": 2.0, "yes": 1.0})
 
 
@@ -339,18 +356,18 @@ def test_numbers_of_any_kind_are_metrics(chunks: MemoryChunks, tmp_path: Path, m
         (Evaluation(None, 0.5, 10), "evaluate() returned loss: NoneType is no number"),  # type: ignore[arg-type]
         (Evaluation(0.5, "good", 10), "evaluate() returned accuracy: str is no number"),  # type: ignore[arg-type]
         (Evaluation(0.5, 0.5, 2.5), "evaluate() returned num_examples is float: a whole number is needed"),  # type: ignore[arg-type]
+        ((0.5, 10), "evaluate() returned tuple: an Evaluation(loss, accuracy, num_examples) is needed"),
+        (Evaluation(float("nan"), 0.5, 3), "the loss is nan"),
+        (Evaluation(float("inf"), 0.5, 3), "the loss is inf"),
+        (Evaluation(0.0, 0.0, 0), "there are no held-out examples"),
     ],
 )
-def test_an_evaluation_of_something_else_than_numbers_is_told(
-    chunks: MemoryChunks, tmp_path: Path, evaluation: Evaluation, expected: str
-) -> None:
+def test_what_is_no_evaluation_is_told(client: Client, chunks: MemoryChunks, evaluation: Any, expected: str) -> None:
     # Given a workload that returns something else, when it is to evaluate, then the answer says what
-    class Odd(Pull):
-        def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
-            return evaluation
-
-    client = client_with(Odd(), chunks, tmp_path, [])
-    assert reason(lambda: client.evaluate(evaluate_order(parameters=published(chunks)))).startswith(expected)
+    order = to_evaluate(chunks)
+    answer = carry_out(lambda: evaluating(client, evaluation).evaluate(order), order.order_id, "anna")
+    assert answer.status is Status.FAILED
+    assert answer.reason.startswith(expected)
 
 
 def write_and_train(task: LocalTask) -> LocalResult:
@@ -367,14 +384,13 @@ BARE = Algorithm("bare", local=lambda task: task.train(None))  # type: ignore[ar
 
 
 def test_an_algorithm_of_ones_own_that_writes_to_what_it_is_given_changes_nobody_elses(
-    chunks: MemoryChunks, tmp_path: Path
+    client: Client, chunks: MemoryChunks, tmp_path: Path
 ) -> None:
     # Given two clients of one process, and an algorithm of one's own that writes to model and broadcast
     name = f"{__name__}:WRITING"
     names = ("anna", "bert")
     for client_id in names:
-        one = client_with(Pull(), chunks, tmp_path / client_id, [])
-        add_client(replace(one, client_id=client_id, algorithm=name))
+        add_client(replace(client, client_id=client_id, folder=tmp_path / client_id, algorithm=name))
     broadcast = blobs.publish(chunks, "b", arrays.encode({"@c/point": np.zeros(3, np.float32)}))
     order = to_train(chunks, algorithm=name, broadcast=broadcast, seed=5)
     # When both train with one seed, then they come to the same, and what was sent is what it was
@@ -397,23 +413,11 @@ def test_an_algorithm_of_ones_own_that_writes_to_what_it_is_given_changes_nobody
     ],
 )
 def test_what_an_algorithm_of_ones_own_returns_wrongly_is_told(
-    chunks: MemoryChunks, tmp_path: Path, name: str, expected: str
+    client: Client, chunks: MemoryChunks, name: str, expected: str
 ) -> None:
     # Given an algorithm that returns something else, when a client carries it out, then the answer says what is needed
     spec = f"{__name__}:{name}"
-    client = replace(client_with(Pull(), chunks, tmp_path, []), algorithm=spec)
-    assert expected in reason(lambda: client.train(to_train(chunks, algorithm=spec)))
-
-
-def test_an_evaluation_that_is_none_is_told(chunks: MemoryChunks, tmp_path: Path) -> None:
-    # Given a workload that returns a pair, when it is to evaluate, then the answer says what is needed
-    class Pair(Pull):
-        def evaluate(self, parameters: Arrays, data: Any) -> Any:
-            return 0.5, 10
-
-    client = client_with(Pair(), chunks, tmp_path, [])
-    told = reason(lambda: client.evaluate(evaluate_order(parameters=published(chunks))))
-    assert told.startswith("evaluate() returned tuple: an Evaluation(loss, accuracy, num_examples) is needed")
+    assert expected in reason(lambda: replace(client, algorithm=spec).train(to_train(chunks, algorithm=spec)))
 
 
 def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client, chunks: MemoryChunks) -> None:
@@ -425,47 +429,12 @@ def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client,
     assert reason(lambda: client.train(order)) == "BlobMissingError: blob 'fl:blob:run/1': chunk 1 of 1 is missing"
 
 
-def test_arrays_that_have_no_encoding_are_a_failed_answer(chunks: MemoryChunks, tmp_path: Path) -> None:
-    # Given a workload that returns text
-    class Wordy(Pull):
-        def train(self, *_: Any, **__: Any) -> TrainResult:
-            return TrainResult({"point": np.array(["text"])}, 2, 1, 1.0)
-
-    client = client_with(Wordy(), chunks, tmp_path, [])
-    # When it is to train, then the answer names the array, and nothing of it is in the store
-    assert reason(lambda: client.train(to_train(chunks))).startswith("ArraysError: array 'point' has dtype <U4")
-    assert len(chunks.chunks) == 1
-
-
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_is_left_out(chunks: MemoryChunks, tmp_path: Path, loss: float) -> None:
-    # Given a workload whose loss is no number, which no answer can hold
-    class Lossy(Pull):
-        def train(self, parameters: Arrays, *_: Any, **__: Any) -> TrainResult:
-            return TrainResult(parameters, 2, 1, 1.0, {"train_loss": loss, "norm": 2.0})
-
-        def evaluate(self, *_: Any) -> Evaluation:
-            return Evaluation(loss=loss, accuracy=0.5, num_examples=3)
-
-    client = client_with(Lossy(), chunks, tmp_path, [])
-    # When it trains, then the other metrics are there
-    answer = client.train(to_train(chunks))
+def test_a_loss_that_is_no_number_is_left_out(client: Client, chunks: MemoryChunks, loss: float) -> None:
+    # Given a workload whose loss is no number, which no answer can hold, when it trains, then the others are there
+    metrics = {"train_loss": loss, "norm": 2.0}
+    answer = acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)).train(to_train(chunks))
     assert (answer.status, answer.metrics) == (Status.TRAINED, {"norm": 2.0})
-    # And when it evaluates, then it says that this is no evaluation
-    answer = client.evaluate(evaluate_order(parameters=published(chunks)))
-    assert (answer.status, answer.reason) == (Status.FAILED, f"the loss is {loss}")
-
-
-def test_an_update_is_in_the_store_if_and_only_if_the_answer_points_to_it(chunks: MemoryChunks, tmp_path: Path) -> None:
-    # Given a workload that says it did fewer than no steps, which no answer can hold
-    class Odd(Pull):
-        def train(self, parameters: Arrays, *_: Any, **__: Any) -> TrainResult:
-            return TrainResult(parameters, 2, -1, 1.0)
-
-    client = client_with(Odd(), chunks, tmp_path, [])
-    # When it trains, then it fails and leaves no update
-    assert "num_steps" in reason(lambda: client.train(to_train(chunks)))
-    assert list(chunks.chunks) == ["fl:blob:run/0:0"]
 
 
 def test_an_order_that_comes_twice_is_carried_out_once(client: Client, chunks: MemoryChunks) -> None:
@@ -515,10 +484,9 @@ def test_an_order_that_comes_again_while_its_answer_is_stored_is_not_carried_out
     assert first.update.chunk_names()[0] not in chunks.chunks
 
 
-def test_an_update_that_is_no_number_is_sent_all_the_same(chunks: MemoryChunks, tmp_path: Path) -> None:
+def test_an_update_that_is_no_number_is_sent_all_the_same(client: Client, chunks: MemoryChunks) -> None:
     # Given a workload that diverges, when it trains, then it is the orchestrator that judges
-    client = client_with(Diverging(), chunks, tmp_path, [])
-    assert client.train(to_train(chunks)).status is Status.TRAINED
+    assert replace(client, workload=Diverging()).train(to_train(chunks)).status is Status.TRAINED
 
 
 @pytest.mark.parametrize(
@@ -581,47 +549,35 @@ def test_clients_that_this_process_serves_are_found_by_id(client: Client) -> Non
         find_client("anna")
 
 
-def test_an_evaluation_without_examples_is_none(chunks: MemoryChunks, tmp_path: Path) -> None:
-    # Given a workload that holds nothing out
-    class Empty(Pull):
-        def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
-            return Evaluation(loss=0.0, accuracy=0.0, num_examples=0)
-
-    client = client_with(Empty(), chunks, tmp_path, [])
-    # When it is to evaluate, then it says that it has none
-    answer = client.evaluate(EvaluateOrder.model_validate(evaluate_order(parameters=published(chunks)).model_dump()))
-    assert (answer.status, answer.reason) == (Status.FAILED, "there are no held-out examples")
-
-
-class Judging(Pull):
-    """Finds every model as good as it is told to."""
-
-    def __init__(self, accuracy: float | None) -> None:
-        self.accuracy = accuracy
-
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
-        return Evaluation(loss=0.5, accuracy=self.accuracy, num_examples=len(data))
-
-
 def to_verify(chunks: MemoryChunks) -> VerifyOrder:
     return VerifyOrder.model_validate({**evaluate_order(parameters=published(chunks)).model_dump(), "attempt": 1})
 
 
-def test_a_score_is_the_accuracy_on_the_client_s_own_training_examples(chunks: MemoryChunks, tmp_path: Path) -> None:
+def judging(client: Client, accuracy: float | None) -> Client:
+    """A client that finds every model as good as this."""
+
+    class Judging(Pull):
+        def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+            return Evaluation(0.5, accuracy, len(data))
+
+    return replace(client, workload=Judging())
+
+
+def test_a_score_is_the_accuracy_on_the_client_s_own_training_examples(client: Client, chunks: MemoryChunks) -> None:
     # Given a client with two training examples, when it is to score an update, then it says how good that is on them
-    answer = client_with(Judging(0.25), chunks, tmp_path, []).verify(to_verify(chunks))
+    answer = judging(client, 0.25).verify(to_verify(chunks))
     assert (answer.status, answer.metrics, answer.num_examples) == (Status.SCORED, {"score": 0.25}, 2)
 
 
 @pytest.mark.parametrize(("accuracy", "given"), [(None, "none"), (65.0, "65"), (-1.0, "-1"), (float("nan"), "nan")])
 def test_without_an_accuracy_there_is_no_score_and_the_order_fails(
-    chunks: MemoryChunks, tmp_path: Path, accuracy: float | None, given: str
+    client: Client, chunks: MemoryChunks, accuracy: float | None, given: str
 ) -> None:
     # Given a workload that gives no accuracy, or one that is no share
-    client = client_with(Judging(accuracy), chunks, tmp_path, [])
+    client = judging(client, accuracy)
     # When it is to score an update, then the order fails and says why
     answer = client.verify(to_verify(chunks))
     assert (answer.status, answer.metrics) == (Status.FAILED, {})
     assert answer.reason == f"a score needs an accuracy from 0 to 1, and the workload gives {given}"
     # And when it is to evaluate a model, then the loss is all
-    assert client.evaluate(evaluate_order(parameters=published(chunks))).metrics == {"loss": 0.5}
+    assert client.evaluate(to_evaluate(chunks)).metrics == {"loss": 0.5}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from tasks.arrays import Arrays, map_file, write_file
 from tasks.errors import ArraysError
 from tasks.messages import TrainOptions
-from tasks.workload import ClientData, DataSource, Evaluation, Part, Step, TimeBudget
+from tasks.workload import ClientData, DataSource, Evaluation, Part, Step, TimeBudget, TrainResult
 from workloads import torch_workload
 from workloads.digits import Digits
 from workloads.examples import Examples
@@ -63,6 +63,21 @@ def random_examples(num_examples: int, seed: int = 0) -> Examples:
     return Examples(inputs, (inputs.sum(axis=1) > 0).astype(np.int64))
 
 
+def trained(
+    workload: TorchWorkload,
+    data: object,
+    start: Arrays | None = None,
+    *,
+    seed: int = 1,
+    budget: TimeBudget | None = None,
+    **options: float,
+) -> TrainResult:
+    """Train from ``start``, or from what the workload starts with."""
+    parameters = workload.initial_parameters(seed=1) if start is None else start
+    chosen = TrainOptions.model_validate(options)
+    return workload.train(parameters, data, chosen, seed=seed, budget=budget or endless())
+
+
 def weights(*rows: float) -> Arrays:
     return {"weight": np.array([[row] for row in rows], dtype=np.float32)}
 
@@ -107,7 +122,7 @@ def test_torch_s_own_generator_is_left_as_it_was() -> None:
     # When parameters are made, trained and evaluated
     workload, data = WithDropout(), random_examples(20)
     parameters = workload.initial_parameters(seed=1)
-    workload.train(parameters, data, TrainOptions(epochs=1), seed=1, budget=endless())
+    trained(workload, data, parameters, epochs=1)
     workload.evaluate(parameters, data)
     # Then it is the same
     assert torch.equal(torch.get_rng_state(), before)
@@ -126,7 +141,7 @@ def test_parameters_that_do_not_fit_are_refused(parameters: Arrays, message: str
     # Given other names, shapes or dtypes, when they are trained or evaluated, then the message says what doesn't fit
     data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
     with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
-        OneWeight().train(parameters, data, TrainOptions(), seed=1, budget=endless())
+        trained(OneWeight(), data, parameters)
     with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
         OneWeight().evaluate(parameters, data)
 
@@ -153,7 +168,7 @@ def test_tied_weights_stay_tied() -> None:
     # When it trains
     workload = Tied()
     parameters = workload.initial_parameters(seed=1)
-    result = workload.train(parameters, random_examples(8), TrainOptions(), seed=1, budget=endless())
+    result = trained(workload, random_examples(8), parameters)
     # Then the matrix is one array, and has moved
     assert list(result.parameters) == list(parameters) == ["0.weight"]
     assert not np.array_equal(result.parameters["0.weight"], parameters["0.weight"])
@@ -166,8 +181,7 @@ def test_one_step_is_one_of_plain_sgd_on_the_cross_entropy() -> None:
     # Given weights of zero and one example x = 1 of class 0, so that both classes have probability 1/2
     data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
     # When one step of rate 0.1 is done, along the gradient (1/2 - 1, 1/2)
-    options = TrainOptions(epochs=1, learning_rate=0.1)
-    result = OneWeight().train(weights(0, 0), data, options, seed=1, budget=endless())
+    result = trained(OneWeight(), data, weights(0, 0), epochs=1, learning_rate=0.1)
     # Then the weights are 0.05 and -0.05, and the loss was ln 2
     np.testing.assert_allclose(result.parameters["weight"], [[0.05], [-0.05]], rtol=1e-6)
     assert result.metrics == pytest.approx({"train_loss": math.log(2)})
@@ -177,19 +191,15 @@ def test_one_step_is_one_of_plain_sgd_on_the_cross_entropy() -> None:
 def test_train_loss_is_that_of_the_last_epoch() -> None:
     # Given the example and step above, done twice: logits ±0.05 in the second
     data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
-    options = TrainOptions(epochs=2, learning_rate=0.1)
     # When both are done
-    result = OneWeight().train(weights(0, 0), data, options, seed=1, budget=endless())
+    result = trained(OneWeight(), data, weights(0, 0), epochs=2, learning_rate=0.1)
     # Then the loss is ln(1 + exp(-0.1))
     assert result.metrics["train_loss"] == pytest.approx(math.log(1 + math.exp(-0.1)))
 
 
 def test_the_last_batch_of_an_epoch_may_be_smaller() -> None:
-    # Given ten examples in batches of four
-    workload = WithDropout()
-    options = TrainOptions(epochs=2, batch_size=4)
-    # When two epochs are done
-    result = workload.train(workload.initial_parameters(1), random_examples(10), options, seed=1, budget=endless())
+    # Given ten examples in batches of four, when two epochs are done
+    result = trained(WithDropout(), random_examples(10), epochs=2, batch_size=4)
     # Then each took three steps
     assert (result.num_steps, result.num_epochs) == (6, 2.0)
 
@@ -242,10 +252,9 @@ def test_a_last_batch_of_one_joins_the_one_before_it_where_variances_over_batche
     layer: Callable[[], nn.Module], num_examples: int, batch_size: int, sizes: list[int]
 ) -> None:
     # Given a model with some normalisation, and examples in batches of which the last may be a single one
-    workload, options = WithNotes(layer), TrainOptions(epochs=2, batch_size=batch_size)
-    parameters = workload.initial_parameters(1)
+    workload = WithNotes(layer)
     # When it trains for two epochs
-    result = workload.train(parameters, random_examples(num_examples), options, seed=1, budget=endless())
+    result = trained(workload, random_examples(num_examples), epochs=2, batch_size=batch_size)
     # Then the batches are of these sizes in either, and all examples are seen
     assert workload.sizes == 2 * sizes
     assert (result.num_steps, result.num_epochs) == (2 * len(sizes), 2.0)
@@ -269,10 +278,9 @@ def test_where_every_batch_is_a_single_example_torch_says_what_its_batch_normali
     num_examples: int, batch_size: int
 ) -> None:
     # Given a single example in all, or batches of one
-    workload, options = WithBuffers(), TrainOptions(epochs=1, batch_size=batch_size)
     # When a model with batch normalisation is trained, then the error is torch's own
     with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
-        workload.train(workload.initial_parameters(1), random_examples(num_examples), options, seed=1, budget=endless())
+        trained(WithBuffers(), random_examples(num_examples), epochs=1, batch_size=batch_size)
 
 
 def test_read_only_parameters_of_a_memory_map_are_taken_and_left_as_they_were(tmp_path: Path) -> None:
@@ -282,7 +290,7 @@ def test_read_only_parameters_of_a_memory_map_are_taken_and_left_as_they_were(tm
     before = (tmp_path / "parameters").read_bytes()
     parameters = map_file(tmp_path / "parameters")
     # When they are trained and evaluated
-    result = workload.train(parameters, data, TrainOptions(), seed=1, budget=endless())
+    result = trained(workload, data, parameters)
     workload.evaluate(parameters, data)
     # Then the file is as it was, and what was trained, buffers included, is memory of its own
     assert (tmp_path / "parameters").read_bytes() == before
@@ -305,11 +313,10 @@ def test_training_twice_with_one_seed_is_bit_equal_and_with_another_is_not() -> 
     # Given a model with dropout, and draws from torch in between
     workload, data = WithDropout(), random_examples(50)
     parameters = workload.initial_parameters(seed=1)
-    once = workload.train(parameters, data, TrainOptions(), seed=1, budget=endless())
+    once = trained(workload, data, parameters)
     torch.rand(7)
     # When it trains again
-    again = workload.train(parameters, data, TrainOptions(), seed=1, budget=endless())
-    other = workload.train(parameters, data, TrainOptions(), seed=2, budget=endless())
+    again, other = trained(workload, data, parameters), trained(workload, data, parameters, seed=2)
     # Then the seed alone decides
     assert same(once.parameters, again.parameters)
     assert once.metrics == again.metrics
@@ -332,7 +339,7 @@ def test_the_result_does_not_depend_on_how_many_threads_the_process_has() -> Non
     try:
         for num_threads in (1, 2):
             torch.set_num_threads(num_threads)
-            results.append(workload.train(parameters, data, TrainOptions(), seed=1, budget=endless()))
+            results.append(trained(workload, data, parameters))
             assert torch.get_num_threads() == num_threads
     finally:
         torch.set_num_threads(before)
@@ -342,13 +349,9 @@ def test_the_result_does_not_depend_on_how_many_threads_the_process_has() -> Non
 
 def test_dropout_follows_the_seed_even_where_the_order_of_examples_can_not() -> None:
     # Given a single example
-    workload, data = WithDropout(), random_examples(1)
-    parameters = workload.initial_parameters(seed=1)
+    data = random_examples(1)
     # When it is trained on with many seeds
-    losses = {
-        workload.train(parameters, data, TrainOptions(epochs=1), seed=seed, budget=endless()).metrics["train_loss"]
-        for seed in range(8)
-    }
+    losses = {trained(WithDropout(), data, seed=seed, epochs=1).metrics["train_loss"] for seed in range(8)}
     # Then dropout differs
     assert len(losses) > 1
 
@@ -375,10 +378,8 @@ def test_no_step_is_done_when_the_time_is_over_at_once() -> None:
     # Given no time at all
     budget = budget_of_steps(0)
     # When training is tried
-    data = random_examples(8)
-    workload = WithDropout()
-    parameters = workload.initial_parameters(seed=1)
-    result = workload.train(parameters, data, TrainOptions(), seed=1, budget=budget)
+    parameters = WithDropout().initial_parameters(seed=1)
+    result = trained(WithDropout(), random_examples(8), parameters, budget=budget)
     # Then the parameters come back as they were, with nothing to say of the loss
     assert same(result.parameters, parameters)
     assert (result.num_examples, result.num_steps, result.num_epochs, result.metrics) == (8, 0, 0.0, {})
@@ -387,11 +388,9 @@ def test_no_step_is_done_when_the_time_is_over_at_once() -> None:
 
 def test_what_was_done_when_the_time_is_up_is_returned() -> None:
     # Given eight examples in batches of two, and time for three of the four steps of an epoch
-    workload, data = WithDropout(), random_examples(8)
     budget = budget_of_steps(3)
     # When it trains
-    options = TrainOptions(epochs=5, batch_size=2)
-    result = workload.train(workload.initial_parameters(1), data, options, seed=1, budget=budget)
+    result = trained(WithDropout(), random_examples(8), budget=budget, epochs=5, batch_size=2)
     # Then three quarters of an epoch are done
     assert (result.num_steps, result.num_epochs) == (3, 0.75)
     assert budget.cut_short
@@ -399,11 +398,9 @@ def test_what_was_done_when_the_time_is_up_is_returned() -> None:
 
 def test_time_that_runs_out_after_the_last_step_cuts_nothing_short() -> None:
     # Given time for exactly the four steps of the one epoch
-    workload, data = WithDropout(), random_examples(8)
     budget = budget_of_steps(4)
     # When it trains
-    options = TrainOptions(epochs=1, batch_size=2)
-    result = workload.train(workload.initial_parameters(1), data, options, seed=1, budget=budget)
+    result = trained(WithDropout(), random_examples(8), budget=budget, epochs=1, batch_size=2)
     # Then it is complete
     assert result.num_epochs == 1.0
     assert not budget.cut_short
@@ -411,9 +408,8 @@ def test_time_that_runs_out_after_the_last_step_cuts_nothing_short() -> None:
 
 def test_no_examples_give_no_steps() -> None:
     # Given no examples, when it trains
-    workload = WithDropout()
-    parameters = workload.initial_parameters(seed=1)
-    result = workload.train(parameters, random_examples(0), TrainOptions(), seed=1, budget=endless())
+    parameters = WithDropout().initial_parameters(seed=1)
+    result = trained(WithDropout(), random_examples(0), parameters)
     # Then nothing was done
     assert (result.num_examples, result.num_steps, result.num_epochs) == (0, 0, 0.0)
     assert same(result.parameters, parameters)
@@ -430,8 +426,7 @@ def test_loss_and_optimizer_can_be_replaced() -> None:
 
     data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
     # When one step of rate 0.25 is done
-    options = TrainOptions(epochs=1, learning_rate=0.25)
-    result = Own().train(weights(1, 2), data, options, seed=1, budget=endless())
+    result = trained(Own(), data, weights(1, 2), epochs=1, learning_rate=0.25)
     # Then both weights are less by 0.5
     assert result.parameters["weight"].tolist() == [[0.5], [1.5]]
 
@@ -449,7 +444,7 @@ def test_data_may_be_lists_and_wider_or_narrower_floats_than_the_model(dtype: to
     data = SimpleNamespace(inputs=[[1.0], [2.0]], targets=np.array([0, 1], np.int32))
     # When it trains and evaluates
     workload = Of()
-    result = workload.train(workload.initial_parameters(1), data, TrainOptions(), seed=1, budget=endless())
+    result = trained(workload, data)
     # Then it does
     assert result.num_steps == 5
     assert workload.evaluate(result.parameters, data).num_examples == 2
@@ -597,15 +592,13 @@ def test_along_its_own_gradients_training_is_the_same_to_the_last_bit() -> None:
     options = TrainOptions(epochs=2, batch_size=16)
 
     # When it trains plainly, and along a direction that changes nothing
-    plain = workload.train(start, data, options, seed=5, budget=TimeBudget(60))
+    plain = workload.train(start, data, options, seed=5, budget=endless())
     along = workload.train_along(
         start, data, options, seed=5, budget=TimeBudget(60), direction=lambda step: dict(step.gradients)
     )
 
     # Then it ends at the same place
-    assert {name: value.tobytes() for name, value in plain.parameters.items()} == {
-        name: value.tobytes() for name, value in along.parameters.items()
-    }
+    assert same(plain.parameters, along.parameters)
     assert plain.metrics == along.metrics
 
 
