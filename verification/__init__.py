@@ -1,4 +1,4 @@
-"""How updates are judged. Pure: arrays in, a verdict out. Scorers are a file each."""
+"""Judging updates: pure functions from arrays to scores and verdicts. Scorers are a file each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCORERS = {
     "krum": "verification.krum:score_krum",
     "norm": "verification.norm:score_norm",
 }
-"""Names at ``--verify``, and where each is; ``peers`` is not among them: it asks the clients."""
+"""Names for ``--verify``, and where each is defined; ``peers`` isn't here because clients do its scoring."""
 
 __all__ = [
     "SCORERS",

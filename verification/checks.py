@@ -1,4 +1,4 @@
-"""What every update must be to be looked at further: of the model's names, shapes and dtypes, and of fit numbers."""
+"""Checks that every update must pass before scoring: the model's names, shapes and dtypes, and usable numbers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from verification.proportion import PARAMETERS, in_short, part_of
 
 _BLOCK = 2**18
 LARGEST_WHOLE = 2**53
-"""Means are taken in float64, which holds every whole number up to this, and beyond it one of two at the most."""
+"""Largest whole number in an update. Means are taken in float64, which holds every whole number up to this one."""
 LARGEST_OF_MODEL = 2**52
-"""A model's own are half as large at the most: so nobody's counter is too large who goes on counting from there."""
+"""Largest whole number in a model: half of ``LARGEST_WHOLE``, so a client can count on from it."""
 _CACHED = 2**17
-"""Elements whose changes are taken at a time: they stay in a core's cache until they are summed."""
+"""Elements to subtract at a time: they stay in a core's cache until they are summed."""
 _ROW = 2**13
-"""Elements that BLAS sums at a time: from 10,000 on it shares them out to the cores, and the last digits with them."""
+"""Elements that BLAS sums at a time: from 10,000 on it splits them among the cores, which changes the last digits."""
 _INFINITY_BITS, _MINUS_INFINITY_BITS = 0x7C00, 0xFC00
-"""Of float16: the bits of a NaN are greater, as integers of the same sign, those of finite numbers are less."""
+"""Bits of the infinities in float16. As integers of the same sign, a NaN's bits are greater, a finite number's less."""
 
 
 class UpdateRejectedError(FederationError):
-    """Raised when an update can't be aggregated: the message says what is wrong with it."""
+    """Raised when an update can't be aggregated; the message says why."""
 
 
 def check_update(update: Arrays, spec: Spec) -> None:
@@ -46,7 +46,7 @@ def _check_layout(update: Arrays, spec: Spec) -> None:
     """Check names, shapes and dtypes, and that no whole number is too large.
 
     Raises:
-        UpdateRejectedError: If something is otherwise.
+        UpdateRejectedError: If a name, shape or dtype differs, or a whole number is too large.
     """
     found = spec_of(update)
     if found.keys() != spec.keys():
@@ -67,14 +67,14 @@ def _not_finite(name: str) -> UpdateRejectedError:
 
 
 def measure_update(update: Arrays, spec: Spec, model: Arrays, buffers: Collection[str]) -> dict[str, float]:
-    """Check ``update`` as :func:`check_update` does, and return the L2 length of what changed, by part.
+    """Check ``update`` as :func:`check_update` does, and return the L2 length of its change, by part.
 
-    It goes over the update once for both. Lengths are of six digits; parts without arrays of floats are left out.
+    One pass over the update does both. Lengths have six digits; parts without arrays of floats are left out.
 
     Args:
-        update: Parameters, and sets that go along. Not changed.
-        spec: What it must be.
-        model: The model that it started from; what sets start from are zeros. Not changed.
+        update: Parameters, and the sets that go with them. Not changed.
+        spec: The spec that it must have.
+        model: The model that it started from; sets start from zeros. Not changed.
         buffers: Names of the model's arrays that aren't trained.
 
     Raises:
@@ -93,7 +93,7 @@ def measure_update(update: Arrays, spec: Spec, model: Arrays, buffers: Collectio
 
 
 def too_large_whole(arrays: Arrays, most: int = LARGEST_WHOLE) -> str:
-    """Say which array has a whole number that is too large for a mean; empty if none has."""
+    """Return a message on the first array with a whole number that is too large for a mean; empty if there is none."""
     for name, values in arrays.items():
         found = max(int(values.max()), -int(values.min())) if _is_long(values) and values.size else 0
         if found > most:
@@ -103,7 +103,7 @@ def too_large_whole(arrays: Arrays, most: int = LARGEST_WHOLE) -> str:
 
 
 def within_whole(arrays: Arrays) -> dict[str, Array]:
-    """Return arrays whose whole numbers are no larger than those of a model may be: what is larger becomes as large."""
+    """Return the arrays with their whole numbers clipped to ``LARGEST_OF_MODEL``."""
     return {name: _clipped(values) if _is_long(values) else values for name, values in arrays.items()}
 
 
@@ -117,7 +117,7 @@ def _is_long(values: Array) -> bool:
 
 
 def own_length(part: str, model: Arrays, buffers: Collection[str]) -> float:
-    """Return the L2 length of a part of the model itself; of a set, which the model has not, what it belongs to."""
+    """Return the L2 length of a part of the model itself; for a part of a set, of the matching part of the model."""
     own_part = parts_of(part)[1] or PARAMETERS
     floats = {name: values for name, values in model.items() if values.dtype.kind == "f"}
     squares = [squared_change(values, None) for name, values in floats.items() if part_of(name, buffers) == own_part]
@@ -127,12 +127,13 @@ def own_length(part: str, model: Arrays, buffers: Collection[str]) -> float:
 def squared_change(values: Array, start: Array | None) -> float | None:
     """Return the squared L2 length of ``values - start``; None if a value is NaN or infinite.
 
-    What is not finite makes the length so. Large numbers may too: then both are looked at in another way. Differences
-    and sums of ``_ROW`` squares are taken in the values' own precision, of float16 in float32: five digits are right.
+    A NaN or an infinity makes the sum not finite. Large numbers may too, so then the values are checked and the length
+    is computed again in float64. Differences and sums of ``_ROW`` squares are taken in the values' own precision, for
+    float16 in float32: five digits are right.
 
     Args:
         values: Floats. Not changed.
-        start: What they started from, of the same shape; zeros if it is None. Not changed.
+        start: The values that they started from, of the same shape; None for zeros. Not changed.
     """
     flat = values.reshape(-1)
     flat_start = None if start is None else start.reshape(-1)
@@ -158,14 +159,14 @@ def squared_change(values: Array, start: Array | None) -> float | None:
 
 
 def _squared_length(change: Array) -> float:
-    """Return the sum of squares, row by row: of so few elements BLAS sums alike however many cores there are."""
+    """Return the sum of squares, row by row: BLAS sums so few elements in one order, however many cores there are."""
     whole = change.size - change.size % _ROW
     rows, rest = change[:whole].reshape(-1, _ROW), change[whole:]
     return float(np.vecdot(rows, rows).sum(dtype=np.float64)) + float(np.vecdot(rest, rest))
 
 
 def is_finite(values: Array) -> bool:
-    """Say whether no element is NaN or infinite; looks at a block at a time, so as not to need memory for all."""
+    """Say whether no element is NaN or infinite; goes block by block to save memory."""
     if values.dtype.kind != "f":
         return True
     flat = values.reshape(-1)
@@ -173,8 +174,9 @@ def is_finite(values: Array) -> bool:
 
 
 def _is_finite(block: Array) -> bool:
-    """Say the same of an array of one dimension, at the speed of memory."""
+    """Say whether no element of a one-dimensional block is NaN or infinite, at the speed of memory."""
     if block.dtype == np.float16:
         return bool(block.view(np.int16).max() < _INFINITY_BITS and block.view(np.uint16).max() < _MINUS_INFINITY_BITS)
-    # What is not finite makes the sum so. Large numbers may too; then each is looked at. einsum sums without a warning.
+    # A NaN or an infinity makes the sum not finite. Large numbers may too, so then each element is checked. einsum sums
+    # without a warning.
     return bool(np.isfinite(np.einsum("i->", block)) or np.isfinite(block).all())

@@ -1,4 +1,4 @@
-"""Who scores whose update where clients verify each other, and which of the scores they send back count."""
+"""Verification by peers: assigning each client another's update to score, and choosing the scores that count."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class PeerScore:
-    """What a client says about another client's update.
+    """A client's score of another client's update.
 
     Attributes:
-        verifier_id: Who scored.
-        client_id: Whose update was scored, as the verifier says.
+        verifier_id: The client that scored.
+        client_id: The client whose update it scored, by its own account.
         score: Higher is better.
     """
 
@@ -25,19 +25,17 @@ class PeerScore:
 
 
 def derangement(client_ids: Iterable[str], rng: np.random.Generator) -> dict[str, str]:
-    """Return who scores whose update: a permutation of the clients in which nobody has its own.
+    """Assign each client another client's update to score: a random permutation without fixed points.
 
-    Each such permutation is as likely as any other: permutations are drawn until one is, which takes e (2.7) on
-    average, however many clients there are. The ids are sorted first, so that the order in which they are given makes
-    no difference.
+    All such permutations are equally likely: permutations are drawn until one has no fixed point, which takes e (2.7)
+    draws on average, however many clients there are. The order of ``client_ids`` makes no difference.
 
     Args:
-        client_ids: Whose updates are to be scored; they are the verifiers too.
+        client_ids: Clients whose updates are to be scored; they are the verifiers too.
         rng: Generator derived from the run's seed and the round. Advanced.
 
     Returns:
-        From verifier to the client whose update it scores, sorted by verifier. Two clients score each other; one
-        client has nobody to score it: the result is empty, as it is of no clients.
+        From verifier to the client whose update it scores, sorted by verifier. Empty for fewer than two clients.
 
     Raises:
         ValueError: If an id is given twice.
@@ -55,27 +53,27 @@ def derangement(client_ids: Iterable[str], rng: np.random.Generator) -> dict[str
 
 
 def verifiers(assignment: Mapping[str, str]) -> dict[str, str]:
-    """Return by whom each client's update is scored: ``assignment`` the other way round, sorted by client."""
+    """Return the verifier of each client's update: ``assignment`` inverted, sorted by client."""
     return {client_id: verifier_id for verifier_id, client_id in sorted(assignment.items(), key=lambda pair: pair[1])}
 
 
 def scores_of_clients(assignment: Mapping[str, str], sent: Iterable[PeerScore]) -> dict[str, float]:
-    """Return the score of each client's update, of those that were scored.
+    """Return the scores that count, by client.
 
-    The order in which scores arrive makes no difference. Scores don't count that
+    The order in which scores arrive makes no difference. A score doesn't count if
 
-    - come from somebody who wasn't asked, or are of another update than the one that the verifier was given;
-    - are of the verifier's own update, whatever the assignment says;
-    - are NaN or infinite;
-    - contradict another score of the same verifier for the same update: of two that differ neither counts, while the
-      same score sent twice counts once.
+    - its sender wasn't asked, or was given another update to score;
+    - it is for the verifier's own update, whatever the assignment says;
+    - it is NaN or infinite;
+    - the same verifier sent a different score for the same update: then neither counts. The same score sent twice
+      counts once.
 
     Args:
         assignment: From verifier to the client whose update it scores, as :func:`derangement` returns it.
-        sent: What arrived, in any order, from anybody.
+        sent: All scores that arrived, in any order, from any sender.
 
     Returns:
-        From client to score, sorted by client. Who is missing is not scored.
+        From client to score, sorted by client. A missing client is not scored.
     """
     found: dict[str, set[float]] = {}
     for score in sent:

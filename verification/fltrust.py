@@ -1,23 +1,22 @@
-"""Scoring by an update that the orchestrator trained itself, on root data that it trusts: by the angle and the length.
+"""Scoring by the angle to an update that the orchestrator trained on its own root data, and by the length.
 
 Cao, Fang, Liu, Gong 2021, "FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping"
 (https://arxiv.org/abs/2012.13995), section IV-B. With a client's delta g_k and the root delta g_0, the trust score is
 TS_k = ReLU(<g_k, g_0> / (|g_k| |g_0|)); every delta is scaled to the root's length, |g_0| / |g_k| * g_k (eq. 3), and
-the model moves by their mean weighed with TS_k (eq. 4), so that length gives no say. Here an update is taken as it is
-or not at all, so one that is too long loses trust instead:
+the model moves by their mean weighed with TS_k (eq. 4), so that a delta's length doesn't count. Here the threshold
+takes an update as it is or drops it, so an update that is too long loses trust instead:
 
     score_k = TS_k * min(1, l_k / |g_k|)**2,    l_k = max(|g_0|, median_{j != k} |g_j|)
 
-The square, because with the default threshold 0.1 no update is taken that is longer than 10**0.5 = 3.2 times l_k.
-With the first power that is 10 times, and of updates scaled by 10, which were somewhat shorter than others before, a
-fifth are taken. What is shorter than l_k loses nothing: it can do no harm beyond its weight.
+With the square, the default threshold 0.1 takes no update longer than 10**0.5 = 3.2 times l_k. With the first power it
+would take up to 10 times l_k, so a fifth of the updates scaled by 10 would pass, having been shorter than others
+before. An update shorter than l_k loses nothing: it can do no harm beyond its weight.
 
-The paper's server and clients make equally many steps. Here steps are as many as the data gives: with a hundredth of a
-client's data, an honest delta is several times as long as the root's, which alone would be no measure. Lengths a step
-are none either: the steps are what a client says, and who says more would be allowed a longer delta. So lengths are
-compared with those of the others, too. That can only add to what is allowed beside the root's length, and as long as
-fewer than half of the others are hostile by no more than an honest length. A hostile majority can let scaled updates
-pass, as lengths are their word against the honest ones'; the angle needs no majority.
+In the paper server and clients take equally many steps. Here the number of steps depends on the data: if the root data
+is a hundredth of a client's, an honest delta is several times as long as the root's, so the root's length alone is no
+measure. Nor is the length per step, as a client could claim more steps to be allowed a longer delta. So the other
+clients' median length counts too. It can only raise the limit, and to an honest length at most as long as hostile
+clients are a minority. A hostile majority could let scaled updates pass; the angle needs no majority.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from verification.scorer import Candidate, ScoringContext, ScoringError
 def score_fltrust(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:
     """Return max(0, cosine of a client's delta and the root delta), less for a delta that is too long: 0 to 1.
 
-    An update that changed nothing has the score 0. One client alone has its length compared with the root's only.
+    An update that changed nothing has the score 0. A single client's length is compared with the root's only.
 
     Raises:
         ScoringError: If the orchestrator has no root data, or training on it changed nothing.
@@ -48,7 +47,7 @@ def score_fltrust(candidates: Sequence[Candidate], context: ScoringContext) -> d
 
 
 def _shares_allowed(each: Floats, root_length: float) -> Floats:
-    """Return how much of each delta's length is allowed, 0 to 1; shape (K,) like ``each``."""
+    """Return the share of each delta's length that is allowed, 0 to 1; shape (K,) like ``each``."""
     allowed = np.full_like(each, root_length)
     if len(each) > 1:
         np.maximum(allowed, medians_of_others(each[:, None])[:, 0], out=allowed)

@@ -1,15 +1,14 @@
 """Lengths, distances and angles of updates' deltas.
 
-A delta is an update's parameters minus the global model's, all arrays of floats laid end to end in the order of their
-names. Arrays of integers and booleans (counters) are left out: they are not trained, and their steps say nothing about
-a direction. So are arrays that the origin hasn't: who leaves the model's buffers (running statistics) out of it
-compares what is trained.
+A delta is an update's parameters minus the global model's (the origin's): all arrays of floats concatenated in the
+order of their names. Arrays of integers and booleans (counters) are left out, as they are not trained. So are arrays
+that the origin lacks: a caller removes buffers (running statistics) from the origin to compare trained arrays alone.
 
-All is taken in float64 over blocks of ``BLOCK`` elements, so that memory is that of a few blocks of every update and
-of a K x K matrix for K updates, however large the model. Arrays that are not contiguous are copied whole.
+All functions compute in float64 over blocks of ``BLOCK`` elements. They need memory for a few blocks of each of K
+updates and for a K x K matrix, however large the model is. Arrays that are not contiguous are copied whole.
 
-Elements of a delta beyond ±1e120, which only float64 models can have, count as ±1e120: so squares and their sums stay
-finite, and one update with huge parameters leaves the other updates' numbers alone.
+Elements of a delta beyond ±1e120, which only float64 models can have, count as ±1e120. So squares and their sums stay
+finite, and an update with huge parameters doesn't affect the other updates' numbers.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ import numpy.typing as npt
 from tasks.arrays import Array, Arrays
 
 BLOCK = 2**14
-"""Elements of each update that are looked at a time: of ten updates they take 1.3 MB in float64."""
+"""Elements of each update in a block: for ten updates they take 1.3 MB in float64."""
 
 Floats = npt.NDArray[np.float64]
 
 LARGEST = 1e120
-"""Elements of a delta count as within plus and minus this."""
+"""Elements of a delta are clipped to plus and minus this."""
 
 _NO_DISTANCE = 1e-12
 _NO_CENTRE = 1e-12
@@ -40,7 +39,7 @@ def delta_blocks(updates: Sequence[Arrays], origin: Arrays) -> Iterator[Floats]:
 
     Args:
         updates: Parameters with at least the names of ``origin``, and its shapes. Not changed.
-        origin: The global model, or those of its arrays that are to be compared. Not changed.
+        origin: The global model, or only its arrays to compare. Not changed.
 
     Yields:
         Shape (number of updates, up to ``BLOCK``). Each overwrites the one before.
@@ -62,7 +61,7 @@ def _subtract(values: Array, start: Array, delta: Floats) -> None:
     if values.dtype.itemsize < delta.dtype.itemsize:
         np.subtract(values, start, out=delta, dtype=np.float64)
         return
-    with np.errstate(over="ignore"):  # what overflows is clipped
+    with np.errstate(over="ignore"):  # infinities are clipped below
         np.subtract(values, start, out=delta, dtype=np.float64)
     np.clip(delta, -LARGEST, LARGEST, out=delta)
 
@@ -86,8 +85,8 @@ def dot_products(updates: Sequence[Arrays], origin: Arrays) -> Floats:
 def squared_distances(updates: Sequence[Arrays], origin: Arrays) -> Floats:
     """Return the squared L2 distance of every two updates: symmetric, shape (K, K), zeros on the diagonal.
 
-    They come from the deltas' Gram matrix G, |a - b|² = G_aa + G_bb - 2 G_ab, which needs one matrix product a block
-    but loses what is small beside the deltas themselves: squared distances below 1e-12 of G_aa + G_bb are 0.
+    They come from the deltas' Gram matrix G, |a - b|² = G_aa + G_bb - 2 G_ab: one matrix product a block. This is
+    inexact for distances that are small beside the deltas: squared distances below 1e-12 (G_aa + G_bb) are set to 0.
     """
     gram = dot_products(updates, origin)
     squares = np.diag(gram)
@@ -99,11 +98,11 @@ def squared_distances(updates: Sequence[Arrays], origin: Arrays) -> Floats:
 
 
 def sums_of_nearest(distances: Floats, num_nearest: int) -> Floats:
-    """Return for every update the sum of its ``num_nearest`` least distances to others: shape (K,).
+    """Return for every update the sum of its ``num_nearest`` smallest distances to others: shape (K,).
 
     Args:
-        distances: Of every two updates: shape (K, K). Not changed.
-        num_nearest: From 0. Where there are fewer others the sum is infinite.
+        distances: The distances of every two updates: shape (K, K). Not changed.
+        num_nearest: From 0. With fewer others the sum is infinite.
     """
     to_others = distances.copy()
     np.fill_diagonal(to_others, np.inf)
@@ -112,21 +111,21 @@ def sums_of_nearest(distances: Floats, num_nearest: int) -> Floats:
 
 
 def cosines(updates: Sequence[Arrays], reference: Arrays, origin: Arrays) -> Floats:
-    """Return the cosine of the angle between every delta and that of ``reference``: shape (K,), -1 to 1.
+    """Return the cosine of the angle between every delta and the delta of ``reference``: shape (K,), -1 to 1.
 
-    It is 0 where either delta is zero and so has no direction.
+    It is 0 where either delta is zero.
     """
     return compared(updates, reference, origin).cosines
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Deltas beside a reference's.
+    """Updates' deltas compared with a reference's delta.
 
     Attributes:
-        cosines: Of the angle between every delta and the reference's: shape (K,), -1 to 1; 0 where either is zero.
+        cosines: Cosine of the angle between every delta and the reference's: shape (K,), -1 to 1; 0 if either is zero.
         lengths: L2 norm of every delta: shape (K,).
-        reference_length: That of the reference's.
+        reference_length: L2 norm of the reference's delta.
     """
 
     cosines: Floats
@@ -135,7 +134,7 @@ class Comparison:
 
 
 def compared(updates: Sequence[Arrays], reference: Arrays, origin: Arrays) -> Comparison:
-    """Return angles and lengths of the deltas beside that of ``reference``, all of one reading of each update."""
+    """Compare the deltas with the delta of ``reference``, reading each update once."""
     dots, squares, reference_square = np.zeros(len(updates)), np.zeros(len(updates)), 0.0
     for deltas in delta_blocks([*updates, reference], origin):
         others, towards = deltas[:-1], deltas[-1]
@@ -150,8 +149,8 @@ def cosines_with_others(updates: Sequence[Arrays], origin: Arrays) -> Floats:
     """Return the cosine of the angle between every delta and the centre of the others' directions: shape (K,), -1 to 1.
 
     The centre for a delta is the coordinate-wise median of all other deltas, each scaled to length 1 (see
-    :mod:`verification.cosine`). Deltas that are zero have no direction: they are in no median, and their cosine is 0.
-    It is 0 too where the centre is zero, as that of two opposite directions, or where there are no others.
+    :mod:`verification.cosine`). Deltas that are zero are in no median, and their cosine is 0. The cosine is also 0 if
+    the centre is zero, as between two opposite directions, or if there are no others.
     """
     each = lengths(updates, origin)
     moved = each > 0
@@ -177,7 +176,7 @@ def _cosines_with_others(updates: Sequence[Arrays], each: Floats, origin: Arrays
 def medians_of_others(rows: Floats) -> Floats:
     """Return for each row the column-wise median of all other rows: shape (K, n) like ``rows``; K is at least 2.
 
-    Without a row the median moves at most to the next value, so three order statistics tell all K medians.
+    Removing a row moves the median at most to the next value, so three order statistics give all K medians.
     """
     half = (len(rows) - 1) // 2
     places = [half, half + 1] if len(rows) % 2 == 0 else [half - 1, half, half + 1]

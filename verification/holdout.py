@@ -1,8 +1,8 @@
-"""Scoring by accuracy on data that the orchestrator holds out: finds what makes the model worse, whatever it is.
+"""Scoring by accuracy on data that the orchestrator holds out: finds any update that makes the model worse.
 
 Xie, Koyejo, Gupta 2019, "Zeno: Distributed Stochastic Gradient Descent with Suspicion-based Fault-tolerance"
 (https://arxiv.org/abs/1805.10032), scores an update by how far it lowers the loss on a few samples of the server's
-(the stochastic descendant score). Here it is the accuracy of the client's whole model, and its length doesn't matter.
+(the stochastic descendant score). Here the score is the accuracy of the client's model; the length doesn't count.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from verification.scorer import Candidate, ScoringContext, ScoringError, alone
 def score_holdout(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:
     """Return the accuracy, 0 to 1, of every client's parameters on the held-out data.
 
-    One evaluation a candidate, and none depends on another.
+    It takes one evaluation a candidate, and none depends on another.
 
     Raises:
         ScoringError: If the orchestrator has no held-out data, or the workload gives no accuracy.

@@ -1,9 +1,9 @@
-"""Scoring by the distance to the nearest updates: finds those that are far from most others, whatever makes them so.
+"""Scoring by the distance to the nearest updates: finds updates that are far from most others, for whatever reason.
 
 Blanchard, El Mhamdi, Guerraoui, Stainer 2017, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
-Descent" (NIPS 2017), section 4: with n updates of which f are hostile, s(i) = sum of |V_i - V_j|² over the n - f - 2
-updates V_j that are nearest to V_i. Krum takes the one with the least s, Multi-Krum the m best; here the threshold
-says how many.
+Descent" (NIPS 2017), section 4: with n updates, f of them hostile, s(i) = sum of |V_i - V_j|² over the n - f - 2
+updates V_j nearest to V_i. Krum takes the update with the least s, Multi-Krum the m best; here the threshold says how
+many.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from verification.scorer import Candidate, ScoringContext, ScoringError
 
 
 def most_hostile(num_updates: int) -> int:
-    """Return the largest f with 2f + 2 < n: how many hostile among ``num_updates`` Krum can stand; 0 at the least."""
+    """Return the largest f with 2f + 2 < n, but at least 0: how many hostile of n updates Krum tolerates."""
     return max(0, (num_updates - 3) // 2)
 
 
@@ -23,9 +23,9 @@ def score_krum(candidates: Sequence[Candidate], context: ScoringContext) -> dict
     """Return minus the sum of squared distances to the n - f - 2 nearest, f being ``context.num_hostile``.
 
     Raises:
-        ScoringError: If n < 2f + 3. Krum promises nothing then (Proposition 4.2 asks for 2f + 2 < n): f updates that
-            are alike could be each other's nearest. Scoring with a smaller f would let hostile clients choose it by
-            keeping others from answering; a caller who wants that passes :func:`most_hostile`.
+        ScoringError: If n < 2f + 3. Krum guarantees nothing then (Proposition 4.2 asks for 2f + 2 < n): f similar
+            updates could be each other's nearest. f isn't lowered instead, because hostile clients could then lower it
+            by keeping others from answering; a caller who wants that passes :func:`most_hostile`.
     """
     num_hostile = context.num_hostile
     if len(candidates) < 2 * num_hostile + 3:
@@ -33,7 +33,7 @@ def score_krum(candidates: Sequence[Candidate], context: ScoringContext) -> dict
             f"krum has {len(candidates)} updates of which {num_hostile} may be hostile: "
             f"at least {2 * num_hostile + 3} are needed"
         )
-    # In one order, so that another order of the candidates gives the same to the last bit.
+    # Sorted, so that the scores don't depend on the candidates' order, to the last bit.
     ordered = sorted(candidates, key=lambda candidate: candidate.client_id)
     distances = squared_distances([candidate.parameters for candidate in ordered], context.trained)
     sums = sums_of_nearest(distances, len(ordered) - num_hostile - 2)

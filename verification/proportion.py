@@ -1,8 +1,8 @@
-"""How long an update's changes are, part by part, and which updates are out of all proportion to the others.
+"""The length of an update's changes, part by part, and updates out of all proportion to the others.
 
-The parts are what is trained, the buffers (running statistics), and each set that goes along, the same two of it
-apart: what is wrong with one of them is not to hide behind another that is longer. Arrays of integers and booleans are
-in none: a client of 1000 steps counts 1000 times as far as one of a single step.
+The parts are the trained arrays, the buffers (running statistics), and for each set of arrays that goes along these two
+again. They are judged apart, so that an error in one can't hide behind a longer one. Arrays of integers and booleans
+are in no part: a client with 1000 steps counts 1000 times as far as a client with one.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from statistics import median
 from tasks.sets import MARK, parts_of
 
 PARAMETERS = "parameters"
-"""The part of what is trained."""
+"""The part of the trained arrays."""
 BUFFERS = "buffers"
 LEAST_TO_COMPARE = 3
-"""Updates among which one can be told from the others: of two nobody can say which is wrong."""
+"""Least number of updates to compare: among two, neither can be called the outlier."""
 MOST_TIMES_MEDIAN = 100.0
 """How many times as long as the median a change may be.
 
-Honest clients differ by what they have time and data for. On the digits one of 1000 steps goes 30 to 110 times as far
-as one of a single step at usual learning rates, as steps turn and grow shorter on their way, and up to 750 times at
-0.001, where all stay within the model's own length. Nonsense differs by powers of ten.
+Honest clients differ in time and data. On the digits, 1000 steps go 30 to 110 times as far as a single step at usual
+learning rates, because steps turn and grow shorter on their way. At 0.001 they go up to 750 times as far, but stay
+within the model's own length. Nonsense differs by powers of ten.
 """
 
 MOST_TIMES_STEPS = 100.0
-"""How many times the median's steps are believed: they are a client's own word, which nonsense may come with."""
+"""How many times the median number of steps a client's claim is believed."""
 MOST_TIMES_OWN = 10.0
-"""How many times as long as the model itself a change may be in any case.
+"""How many times as long as the model itself a change may always be.
 
-Where a model hardly moves any more, a hundred times the median is less than the model is long, and who turns its sign
-goes farther. That is for scorers to judge, which are asked for; this can't be turned off.
+Once a model hardly moves, a hundred times the median is less than the model's length, and an update that flips the
+model's sign is longer. Judging such an update is left to scorers, which the user chooses; this check is always on.
 """
 
 Lengths = Mapping[str, float]
-"""L2 length of what changed, by part."""
+"""L2 length of the change, by part."""
 OwnLength = Callable[[str], float]
-"""From a part to the L2 length of that part of the model itself: :func:`verification.checks.own_length`."""
+"""From a part to its L2 length in the model itself: :func:`verification.checks.own_length`."""
 
 
 def part_of(name: str, buffers: Collection[str]) -> str:
@@ -50,7 +50,7 @@ def part_of(name: str, buffers: Collection[str]) -> str:
 
 
 def described(part: str, length: float) -> str:
-    """Return words for how long a part of an update is: the beginning of a reason."""
+    """Return how long a part of an update is, in words: the beginning of a reason."""
     if part.startswith(MARK):
         kind, own_name = parts_of(part)
         what = f"the set {kind!r} with it, for {BUFFERS}," if own_name else f"the set {kind!r} with it"
@@ -61,17 +61,18 @@ def described(part: str, length: float) -> str:
 def out_of_proportion(
     lengths_of: Mapping[str, Lengths], steps_of: Mapping[str, int], own_length: OwnLength
 ) -> dict[str, str]:
-    """Return whose updates are out of all proportion, and why.
+    """Return the clients whose updates are out of all proportion, each with the reason.
 
-    One is if a part of it is longer than ``MOST_TIMES_MEDIAN`` times the median of all updates', and longer than
-    ``MOST_TIMES_OWN`` times the model itself: so a client that trained is not dropped because most others have not
-    moved. One that did more steps than the median may be as many times as long again, ``MOST_TIMES_STEPS`` times at the
-    most. That finds nonsense as long as fewer than half send it. Among fewer than ``LEAST_TO_COMPARE`` nobody is.
+    An update is listed if a part of it is longer than ``MOST_TIMES_MEDIAN`` times the median of all updates, and longer
+    than ``MOST_TIMES_OWN`` times the model itself, so that a client isn't dropped because most others hardly trained.
+    For a client that took r times the median number of steps, the first limit is r times as high, r being at most
+    ``MOST_TIMES_STEPS``. This finds nonsense as long as fewer than half of the clients send it. A part that fewer than
+    ``LEAST_TO_COMPARE`` updates have is not judged.
 
     Args:
         lengths_of: Client id -> the lengths of its update's parts.
-        steps_of: Client id -> the steps that it says it did; 0 where there are none to count.
-        own_length: From a part to the length of the model itself; asked only for a part that is that long.
+        steps_of: Client id -> the steps that it claims; 0 where there are none to count.
+        own_length: From a part to its length in the model itself; called only for a part with a suspect.
     """
     reasons: dict[str, str] = {}
     for part, each in by_part(lengths_of).items():
@@ -91,13 +92,13 @@ def out_of_proportion(
 
 
 def _times_steps(steps_of: Mapping[str, int], client_id: str) -> float:
-    """Return how many times the median's steps a client did, from 1 to ``MOST_TIMES_STEPS``."""
+    """Return a client's steps over the median of all, clipped to 1 and ``MOST_TIMES_STEPS``."""
     middle = max(1.0, float(median(steps_of.values())))
     return min(max(1.0, steps_of[client_id] / middle), MOST_TIMES_STEPS)
 
 
 def by_part(lengths_of: Mapping[str, Lengths]) -> dict[str, dict[str, float]]:
-    """Return the same by part: part -> client id -> length."""
+    """Regroup the lengths: part -> client id -> length."""
     found: dict[str, dict[str, float]] = {}
     for client_id, lengths in lengths_of.items():
         for part, length in lengths.items():
@@ -106,5 +107,5 @@ def by_part(lengths_of: Mapping[str, Lengths]) -> dict[str, dict[str, float]]:
 
 
 def in_short(squares: Mapping[str, float]) -> dict[str, float]:
-    """Return the lengths whose squares these are, of six digits each: that is enough to judge by."""
+    """Return the square root of each, rounded to six digits, which is enough to judge by."""
     return {part: float(f"{math.sqrt(square):.6g}") for part, square in squares.items()}

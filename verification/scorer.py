@@ -1,4 +1,4 @@
-"""What a scorer gets and returns, and what is checked of it."""
+"""The interface of a scorer, and the check of its scores."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from tasks.arrays import Array, Arrays
 from tasks.errors import FederationError
 
 GLOBAL = "@global"
-"""Stands for a client's id where the model that the round started from is scored; no client's id begins like this."""
+"""In place of a client id when the round's starting model is scored; no client id begins with ``@``."""
 _MOST_NAMED = 5
 
 
 class ScoringError(FederationError):
-    """Raised when a scorer can't score, or returned something else than scores of the updates that it was given."""
+    """Raised when a scorer can't score, or returned anything but scores for the updates that it was given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An update that is to be scored.
+    """An update to score.
 
     Attributes:
-        client_id: Whose update it is; no two candidates of a round share it.
+        client_id: The client that sent it; no two candidates of a round share it.
         parameters: The parameters after training, not the delta. They have the names, shapes and dtypes of the global
             model and are finite (see :func:`verification.checks.check_update`). Possibly read-only memory maps: a
             scorer changes nothing in them, and reads them a block at a time.
-        num_examples: Examples that it was trained on, as the client says.
-        num_steps: Optimiser's steps that went into it, as the client says.
+        num_examples: Examples that the client claims to have trained on.
+        num_steps: Optimiser steps that the client claims to have taken.
     """
 
     client_id: str
@@ -43,14 +43,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class ScoringContext:
-    """What a scorer may use beside the updates.
+    """Input to a scorer beside the updates.
 
     Attributes:
         global_parameters: The model that the round started from. Not to be changed.
-        evaluate: From parameters to their accuracy, 0 to 1, on the orchestrator's held-out data; NaN where the
-            workload's is no such number. Raises ScoringError if the workload gives none. None if there is no such data.
+        evaluate: From parameters to their accuracy on the orchestrator's held-out data, 0 to 1; NaN where the workload
+            returns no such number. Raises ScoringError if the workload gives no accuracy. None without such data.
         train_root: Returns parameters after training the global model on the orchestrator's root data. Trains anew at
-            each call. None if there is no such data.
+            each call. None without such data.
         num_hostile: How many of the candidates may be hostile; from 0.
         rng: Generator derived from the run's seed and the round.
         buffers: Names of the global model's arrays that aren't trained but counted or measured (running statistics).
@@ -65,7 +65,7 @@ class ScoringContext:
 
     @property
     def trained(self) -> dict[str, Array]:
-        """The arrays of the global model that are trained: the origin from which scorers measure what changed."""
+        """The trained arrays of the global model: the origin from which scorers measure deltas."""
         return {name: values for name, values in self.global_parameters.items() if name not in self.buffers}
 
 
@@ -73,8 +73,8 @@ Scorer = Callable[[Sequence[Candidate], ScoringContext], Mapping[str, float]]
 """From a round's updates, in any order, to a score for each client id; higher is better.
 
 The order of the candidates makes no difference to a score. A client that is left out, or whose score is NaN or
-infinite, counts as not scored, and what is not scored is not taken. Infinities are no scores because no median or
-difference can be taken of them; a scorer that wants an update out for good leaves it out.
+infinite, counts as not scored, and its update is dropped. Infinite scores don't count because they have no median or
+difference; a scorer that wants to drop an update for certain leaves it out.
 """
 
 F = TypeVar("F", bound=Scorer)
@@ -82,26 +82,26 @@ _ALONE = "scores_alone"
 
 
 def alone(scorer: F) -> F:
-    """Mark a scorer whose score of an update depends on no other update, nor on chance; to be used as a decorator.
+    """Mark a scorer whose score of an update depends on no other update, nor on chance: a decorator.
 
-    Its scores are taken as the updates come in, by all the orchestrator's workers at once, each update by itself.
+    The orchestrator's workers then score each update by itself as it arrives, in parallel.
     """
     setattr(scorer, _ALONE, True)
     return scorer
 
 
 def scores_alone(scorer: Scorer) -> bool:
-    """Say whether a scorer is marked as one that scores each update by itself."""
+    """Say whether a scorer is marked as :func:`alone`."""
     return getattr(scorer, _ALONE, False) is True
 
 
 def checked_scores(scores: object, candidates: Sequence[Candidate]) -> dict[str, float]:
-    """Return what a scorer returned as finite floats, in the order of ``candidates``.
+    """Return a scorer's result as finite floats, in the order of ``candidates``.
 
-    Clients that it left out, and those whose score is NaN or infinite, are left out here: they are not scored.
+    Clients that it left out, or scored NaN or infinite, are left out.
 
     Raises:
-        ScoringError: If ``scores`` is no mapping, has somebody who is not a candidate, or a score that is no number.
+        ScoringError: If ``scores`` is no mapping, has a client that is no candidate, or a score that is no number.
     """
     if not isinstance(scores, Mapping):
         raise ScoringError(f"a scorer returned {type(scores).__name__}: a mapping from client ids to scores is allowed")
@@ -123,10 +123,10 @@ def _number(client_id: str, score: object) -> float:
 
 
 def score_of_global(scorer: Scorer, context: ScoringContext) -> float:
-    """Return the score of the model that the round started from: that of an update which changed nothing.
+    """Return the score of the model that the round started from, scored like an update that changed nothing.
 
     Raises:
-        ScoringError: If the scorer gives it none.
+        ScoringError: If the scorer leaves it out.
     """
     unchanged = Candidate(GLOBAL, context.global_parameters, num_examples=0, num_steps=0)
     scores = checked_scores(scorer([unchanged], context), [unchanged])

@@ -1,23 +1,22 @@
-"""Which scores are enough: the least that is kept, as a number or relative to something.
+"""Thresholds: the least score that is kept, as a number or relative to other scores.
 
 ===================================  =================================================================
 ``0.9``                              scores of at least 0.9
-``global``, ``-0.02``, ``*0.9``      at least the global model's own score, that less 0.02, nine tenths of it
+``global``, ``-0.02``, ``*0.9``      at least the global model's own score, this score less 0.02, 90 % of it
 ``median``, ``-0.02``, ``*0.9``      likewise with the median of the round's scores; where scores are
                                      negative (norm, krum), ``median*2`` is twice as far off
 ``mad:3``                            no outlier below: at least median - 3 * 1.4826 * MAD of the round's scores
-``mad2:3``                           no outlier at all: above the median that far at most, too
-``best:70%``                         the best seven of ten, rounded up
+``mad2:3``                           no outlier below or above: at most the same distance above the median, too
+``best:70%``                         the best 70 % of the scores, rounded up: seven of ten
 ``best:n-f``                         all but the worst ``--num-hostile``: of ten with three hostile the best seven
 ``module:function``                  the user's own
 ===================================  =================================================================
 
-MAD is the median of the scores' distances to their median; 1.4826 times it is the standard deviation of normally
-distributed scores (Rousseeuw, Croux 1993, "Alternatives to the Median Absolute Deviation"). If it is 0, as more than
-half of the scores are equal, the spread is 0: those that are equal to the median are kept, and all below are not. Of
-one or two scores none is an outlier.
+MAD is the median of the scores' distances to their median; 1.4826 MAD is the standard deviation of normally distributed
+scores (Rousseeuw, Croux 1993, "Alternatives to the Median Absolute Deviation"). If more than half of the scores are
+equal, MAD is 0, and all scores below the median are dropped. One or two scores are never outliers.
 
-A score that misses a limit by no more than a billionth of it is kept: so rounding decides nothing.
+A score that misses a limit by a billionth of it or less is kept, so that rounding decides nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from tasks.loading import load_function
 from verification.scorer import ScoringError
 
 OwnRule = Callable[[Mapping[str, float], float | None], Collection[str]]
-"""A user's threshold: from scores by client and the global model's score (None if it has none) to who is kept."""
+"""A user's threshold: from scores by client and the global model's score (None if it has none) to the kept clients."""
 
 DEFAULT_THRESHOLDS = {
     "cosine": "0.1",
@@ -47,22 +46,22 @@ DEFAULT_THRESHOLDS = {
     "norm": "mad:3",
     "peers": "median*0.9",
 }
-"""What each scorer's threshold is if none is given; for some ten clients of which up to three are hostile.
+"""Each scorer's threshold if none is given, chosen for about ten clients, up to three of them hostile.
 
-- cosine, fltrust: a flipped sign is below 0, and pure noise among d parameters is around 0 with a standard deviation of
-  d**-0.5: 0.1 is three of them for 900 parameters, and more for more. It needs no majority. MAD doesn't do here: with
-  three of ten far off, the spread of the honest ones, times three, reaches down to 0.
-- holdout, peers: within 5 (peers, who have less data and other data each: 10) per cent of the median accuracy. Not
-  relative to the global model: one client's model alone is often worse than the mean of ten, so that honest updates
-  would be dropped, and the first round's global model is as bad as noise.
-- krum: Multi-Krum with m = n - f (Blanchard et al. 2017, section 4), which drops f honest ones where nobody is hostile.
-  Not relative to the median: flipped signs that are no longer than honest updates stand out by little, so that a limit
-  that drops them drops an eighth of the honest along with hostile ones that are far off.
-- norm: lengths of honest deltas are alike while hostile ones are some times longer, so an outlier is one by far.
+- cosine, fltrust: a flipped sign scores below 0, and pure noise in d parameters around 0 with a standard deviation of
+  d**-0.5, so 0.1 is three standard deviations for 900 parameters, and more for more. It needs no majority. MAD doesn't
+  work here: with three of ten far off, three times the honest updates' spread reaches down to 0.
+- holdout, peers: within 5 % of the median accuracy; for peers, who have less data and differ in it, within 10 %. Not
+  relative to the global model: one client's model is often worse than the mean of ten, so honest updates would be
+  dropped, and the first round's global model is as bad as noise.
+- krum: Multi-Krum with m = n - f (Blanchard et al. 2017, section 4), which drops f honest updates if none is hostile.
+  Not relative to the median: flipped signs of an honest length stand out by little, and a limit that drops them would
+  also drop an eighth of the honest updates when hostile ones are far off.
+- norm: honest deltas have similar lengths and hostile ones are several times longer, so outliers are clear.
 """
 
 WITHOUT_GLOBAL_SCORE = frozenset({"cosine", "fltrust", "krum", "norm", "peers"})
-"""Scorers that look at what changed in the global model, or aren't asked about it: it has no score."""
+"""Scorers without a score for the global model: they score changes to it, or don't get to see it."""
 
 ALLOWED = (
     "a number (0.9), global or median by itself, less or times a number (global-0.02, median*0.9), "
@@ -107,19 +106,19 @@ class Outliers:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """Keeps the best ``share`` of the scores, 0 to 1, rounded up, and all that are equal to the last of them."""
+    """Keeps the best ``share`` of the scores, 0 to 1, rounded up, and all scores equal to the last of them."""
 
     share: Fraction
 
 
 @dataclass(frozen=True, slots=True)
 class ButHostile:
-    """Keeps the best n - f of n scores, f of which may be hostile, and all that are equal to the last of them."""
+    """Keeps the best n - f of n scores, where f updates may be hostile, and all scores equal to the last of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """Keeps whom the user's function says."""
+    """Keeps the clients that the user's function returns."""
 
     function: OwnRule
 
@@ -129,19 +128,19 @@ Rule = Absolute | Relative | Outliers | Best | ButHostile
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The least score that is kept: ``rule`` as ``text`` says it. Its ``str`` is that text."""
+    """A threshold: its ``rule``, and the ``text`` that it was parsed from, which is also its ``str``."""
 
     text: str
     rule: Rule | Own
 
     @property
     def needs_global(self) -> bool:
-        """Whether the global model has to be scored too (:func:`verification.scorer.score_of_global`)."""
+        """Whether the global model must be scored too (:func:`verification.scorer.score_of_global`)."""
         return isinstance(self.rule, Relative) and self.rule.reference == "global"
 
     @property
     def needs_num_hostile(self) -> bool:
-        """Whether it keeps all if nobody is said to be hostile, so that it needs to be told how many may be."""
+        """Whether it depends on ``--num-hostile``: with 0 it would keep all."""
         return isinstance(self.rule, ButHostile)
 
     def __str__(self) -> str:
@@ -149,11 +148,10 @@ class Threshold:
 
 
 def parse_threshold(text: str) -> Threshold:
-    """Return the threshold that ``text`` says; see the module for the forms. Imports nothing of the user's.
+    """Parse a threshold in one of the module's forms but ``module:function``, which :func:`load_threshold` takes too.
 
     Raises:
-        ConfigurationError: If it is none: the message says what is allowed. That includes ``module:function``, which
-            :func:`load_threshold` takes.
+        ConfigurationError: If ``text`` has none of these forms.
     """
     stripped = text.strip()
     return Threshold(stripped, _rule(stripped))
@@ -181,10 +179,10 @@ def _relative(reference: str, operator: str | None, number: str | None) -> Relat
 
 
 def load_threshold(text: str) -> Threshold:
-    """Return the threshold that ``text`` says, one of the user's own as ``module:function`` included.
+    """Parse a threshold in any of the module's forms; a user's own ``module:function`` is imported.
 
     Raises:
-        ConfigurationError: If it is none, or the user's own can't be imported or called.
+        ConfigurationError: If ``text`` has none of these forms, or the user's function can't be imported or called.
     """
     stripped = text.strip()
     module, colon, name = stripped.partition(":")
@@ -194,10 +192,10 @@ def load_threshold(text: str) -> Threshold:
 
 
 def default_threshold(scorer: str) -> Threshold:
-    """Return the threshold of a scorer for which none was given.
+    """Return a scorer's default threshold.
 
     Raises:
-        ConfigurationError: If the scorer is the user's own: nobody knows what its numbers mean.
+        ConfigurationError: If the scorer is the user's own, whose scores could mean anything.
     """
     if scorer not in DEFAULT_THRESHOLDS:
         raise ConfigurationError(f"scorer {scorer!r} needs a --threshold: {ALLOWED}")
@@ -220,17 +218,17 @@ def check_threshold(scorer: str, threshold: Threshold) -> None:
 def kept(
     scores: Mapping[str, float], threshold: Threshold, global_score: float | None = None, num_hostile: int = 0
 ) -> set[str]:
-    """Return whose scores are enough.
+    """Return the clients whose scores reach the threshold.
 
     Args:
-        scores: Finite scores by client; who isn't scored isn't among them, and isn't kept.
-        threshold: What is enough.
+        scores: Finite scores by client; a client without a score isn't kept.
+        threshold: The threshold.
         global_score: The score of the model that the round started from; None if it has none.
-        num_hostile: How many of those that are scored may be hostile; from 0.
+        num_hostile: How many of the scored clients may be hostile; from 0.
 
     Raises:
         ScoringError: If the threshold needs the global model's score and there is none, or the user's own threshold
-            keeps somebody without a score.
+            keeps a client without a score.
     """
     if not scores:
         return set()
@@ -249,7 +247,7 @@ def _checked(threshold: Threshold, found: object, scores: Mapping[str, float]) -
 def _limits(
     scores: npt.NDArray[np.float64], rule: Rule, global_score: float | None, num_hostile: int
 ) -> tuple[float, float]:
-    """Return the least and the largest score that is kept."""
+    """Return the least and the largest score to keep."""
     match rule:
         case Absolute(limit):
             return _below(limit, limit), math.inf
@@ -269,12 +267,12 @@ def _limits(
 
 
 def _least_of_best(scores: npt.NDArray[np.float64], num: int) -> float:
-    """Return the least of the best ``num`` scores; infinity, which no score reaches, if that is none."""
+    """Return the least of the best ``num`` scores; infinity, which no score reaches, if ``num`` is 0 or less."""
     return float(np.sort(scores)[-num]) if num > 0 else math.inf
 
 
 def _below(limit: float, origin: float) -> float:
-    """Return ``limit`` less what rounding may have added to it on its way from ``origin``."""
+    """Return ``limit`` less the rounding error that its computation from ``origin`` may have added."""
     return limit - _ROUNDING * max(abs(limit), abs(origin))
 
 
