@@ -1,7 +1,7 @@
 """Handwritten digits that come with scikit-learn: 1,797 images of 8x8 pixels in ten classes.
 
-They need no download, so they are what a first run trains on. The data set is the test part of UCI's "Optical
-Recognition of Handwritten Digits" (https://archive.ics.uci.edu/dataset/80).
+A first run trains on them because they need no download. The data set is the test part of UCI's "Optical Recognition of
+Handwritten Digits" (https://archive.ics.uci.edu/dataset/80).
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ NUM_DIGITS = 1_797
 NUM_PIXELS = 64
 MIDDLE_PIXEL = 8
 PIXEL_SCALE = 4
-"""Pixels, 0 to 16 in the file, become -2 to 2: plain SGD then needs a third of the rounds that 0 to 1 would take."""
+"""Pixels, 0 to 16 in the file, become -2 to 2: with 0 to 1, plain SGD would need three times as many rounds."""
 HOLDOUT_SHARE = 0.2
 SPLIT_SEED = 1_797
-"""Of what the orchestrator holds out, and of the clients' parts unless ``split-seed`` says otherwise."""
+"""Seed of the orchestrator's held-out examples, and by default (``split-seed``) of the clients' parts."""
 
 
 class Digits(ImageWorkload):
-    """scikit-learn's digits, inputs ``(n, 64)``; by default a perceptron with a hidden layer of 128, iid parts.
+    """scikit-learn's digits, inputs ``(n, 64)``; by default a perceptron with a hidden layer of 128 and iid parts.
 
-    The orchestrator holds out 20 % of the digits, the same whatever the split; each client 10 % of its own.
+    The orchestrator holds out 20 % of the digits, the same for every split; each client holds out 10 % of its part.
     """
 
     image_shape: ClassVar[ImageShape] = (1, 8, 8)
@@ -50,7 +50,7 @@ class Digits(ImageWorkload):
         return _shared_and_held_out()[0].targets
 
     def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
-        """Return digits that the orchestrator doesn't hold out.
+        """Return the digits at ``rows`` of :meth:`shared_labels`.
 
         Raises:
             DataMissingError: If scikit-learn or its digits aren't installed.
@@ -76,7 +76,7 @@ def _shared_and_held_out() -> tuple[Examples, Examples]:
 def read_digits() -> Examples:
     """Read all digits, pixels from -2 to 2, in scikit-learn's order.
 
-    The file is read where scikit-learn keeps it: importing ``sklearn.datasets`` takes a second, this a hundredth.
+    It reads scikit-learn's file directly: that takes 10 ms, importing ``sklearn.datasets`` a second.
 
     Raises:
         DataMissingError: If the file isn't there or isn't what it should be.

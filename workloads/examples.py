@@ -1,4 +1,4 @@
-"""Labelled examples in memory: the form in which the built-in workloads hold data."""
+"""Labelled examples in memory, the built-in workloads' form of data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Examples:
         targets: int64, shape ``(n,)``: the class of each example.
 
     Raises:
-        DataMissingError: If dtypes or shapes are others.
+        DataMissingError: If a dtype or shape is wrong.
     """
 
     inputs: npt.NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""IDX files, the format that MNIST and its kin come in, gzipped or not.
+"""IDX files, the format of MNIST and similar data sets, gzipped or not.
 
 Layout (http://yann.lecun.com/exdb/mnist): two zero bytes, a byte for the dtype, a byte for the number of dimensions,
 each dimension as an unsigned 32-bit big-endian integer, then the values, big-endian, last dimension fastest.
@@ -47,10 +47,10 @@ def parse(content: memoryview, path: Path) -> Array:
 
     Args:
         content: The uncompressed bytes.
-        path: Where they are from, for messages.
+        path: The file that they come from, for messages.
 
     Raises:
-        DataMissingError: If the header isn't one of IDX, or describes more or fewer bytes than follow it.
+        DataMissingError: If the header isn't IDX, or describes more or fewer bytes than follow it.
     """
     magic = bytes(content[:_MAGIC_BYTES])
     if len(magic) < _MAGIC_BYTES or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:

@@ -1,4 +1,4 @@
-"""Base of the built-in workloads: labelled images that clients share, a net by name, a split by name."""
+"""Base of the built-in workloads: labelled images split among the clients, a net and a split by name."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NUM_CLASSES = 10
 
 
 class ImageWorkload(TorchWorkload):
-    """Trains a net on a client's part of a data set; subclasses say which data set.
+    """Trains a net on a client's part of a data set; a subclass provides the data set.
 
     Args:
-        net: What is trained: a name in :data:`workloads.nets.NETS` or ``module:function``; None: the default.
-        split: Who gets what: ``NAME[:PARAMETER]`` of :data:`workloads.splits.SPLITS` or ``module:name[:PARAMETER]``.
-        split_seed: Seed of the split, a whole number from 0; None: the workload's own, a constant. It is not the
-            run's seed: whoever takes part, in whichever run, has to agree on who has what.
-        test_share: Share of its part that each client tests on and doesn't train on, from 0 to under 1.
+        net: The net: a name in :data:`workloads.nets.NETS` or ``module:function``; None: the default.
+        split: The split: ``NAME[:PARAMETER]`` of :data:`workloads.splits.SPLITS` or ``module:name[:PARAMETER]``.
+        split_seed: Seed of the split, a whole number from 0; None: the workload's own, a constant. It isn't the run's
+            seed, so all participants of all runs agree on the parts.
+        test_share: Share of its part that each client tests on instead of training, from 0 to under 1.
 
     Raises:
         ConfigurationError: If an argument is wrong, or the net doesn't take images of this size.
@@ -51,22 +51,22 @@ class ImageWorkload(TorchWorkload):
 
     @abstractmethod
     def shared_labels(self, folder: Path | None) -> Labels:
-        """Return the class of every example that clients share, int64, shape ``(n,)``."""
+        """Return the class of every example to split among clients, int64, shape ``(n,)``."""
 
     @abstractmethod
     def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
-        """Return those of the examples that clients share that are at ``rows`` of :meth:`shared_labels`."""
+        """Return the examples at ``rows`` of :meth:`shared_labels`."""
 
     def build_model(self) -> nn.Module:
-        """Return a new model: it takes images and returns logits ``(n, 10)``."""
+        """Return a new model, from images to logits ``(n, 10)``."""
         return self._net(self.image_shape, NUM_CLASSES)
 
     def client_data(self, source: DataSource) -> ClientData:
-        """Return the client's part of the examples that clients share, a share of it to test on.
+        """Return the client's part of the split, and a share of the part to test on.
 
         Raises:
-            DataMissingError: If the data isn't where it should be or isn't what it should be.
-            ConfigurationError: If the split can't be made of so many examples.
+            DataMissingError: If the data is missing or isn't the original.
+            ConfigurationError: If there are too few examples for the split.
         """
         labels = self.shared_labels(source.folder)
         train_rows, test_rows = client_split(labels, source.part, self._split_seed, self._split, self._test_share)

@@ -1,4 +1,4 @@
-"""MNIST: 70,000 handwritten digits of 28x28 pixels, in the four original IDX files, from a folder of the user's."""
+"""MNIST: 70,000 handwritten digits of 28x28 pixels, from a user's folder with the four original IDX files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ TEST_IMAGES = "t10k-images-idx3-ubyte"
 TEST_LABELS = "t10k-labels-idx1-ubyte"
 MAX_PIXEL = 255
 SPLIT_SEED = 60_000
-"""Of the clients' parts unless ``split-seed`` says otherwise."""
+"""Default of ``split-seed``, the seed of the clients' parts."""
 
 
 class Mnist(ImageWorkload):
     """MNIST, inputs ``(n, 28, 28)``; by default the 2NN of McMahan et al. and iid parts of the training images.
 
-    The 10,000 test images are the orchestrator's; each client holds out 10 % of its own. Files may be gzipped.
+    The orchestrator evaluates on the 10,000 test images; each client holds out 10 % of its part. Files may be gzipped.
     """
 
     digests: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -58,7 +58,7 @@ class Mnist(ImageWorkload):
         return self._read(folder, TRAIN_LABELS).astype(np.int64)
 
     def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
-        """Return training images in ``folder``.
+        """Return the training images at ``rows`` of :meth:`shared_labels`, from ``folder``.
 
         Raises:
             DataMissingError: If the files aren't there or aren't the original ones.
@@ -84,7 +84,7 @@ class Mnist(ImageWorkload):
 
 @functools.lru_cache(maxsize=8)
 def _read_original(path: Path, name: str, original: str, _version: tuple[int, int]) -> Array:
-    """Read a file and check its digest, once a process as long as the file stays as it is."""
+    """Read a file and check its digest; cached until the file changes."""
     content = read_content(path)
     digest = hashlib.sha256(content).hexdigest()
     if digest != original:

@@ -1,4 +1,4 @@
-"""What takes a model's training steps, in words: some algorithms are meant for plain SGD alone."""
+"""Naming a model's optimiser, because some algorithms are meant for plain SGD alone."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 from torch import optim
 
 _TOUCHES = {"momentum": 0, "weight_decay": 0, "maximize": False}
-"""Settings of SGD that make it another optimiser than plain SGD, and what each is where it doesn't."""
+"""Settings of SGD that change its steps, and the value of each in plain SGD."""
 
 
 def unlike_plain_sgd(optimizer: optim.Optimizer, learning_rate: float) -> str:
-    """Return what an optimiser is, if it isn't SGD at this learning rate and without anything else; empty if it is.
+    """Return a name for an optimiser other than plain SGD at this learning rate; empty for plain SGD.
 
     Args:
         optimizer: The optimiser.
-        learning_rate: That of the training's options.
+        learning_rate: The learning rate in the training's options.
 
     Returns:
         Like ``Adam``, or ``SGD with momentum=0.9``.

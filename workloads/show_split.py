@@ -1,4 +1,4 @@
-"""The command ``python -m workloads.show_split``: draws who gets how many examples of each label."""
+"""The command ``python -m workloads.show_split``: draws how many examples of each label every client gets."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tasks.user_code import checked_client_data, user_code
 from tasks.workload import DataSource, Part, Workload, load_workload
 
 MAX_ROWS = 20
-"""Clients that the table lists one by one."""
+"""Clients with a row of their own in the table."""
 MAX_LABELS = 20
-"""Labels with a colour and a column of their own; with more, the rest are put together."""
+"""Columns, and colours, for labels; with more labels the last column sums up the rest."""
 REST = "others"
 MAX_TICKS = 25
-"""Numbers at the axis of clients, but for the first."""
+"""Most numbers on the axis of clients, beside the first."""
 
 Counts = npt.NDArray[np.int64]
 """Training examples, shape ``(clients, labels)``."""
@@ -56,7 +56,7 @@ def count_labels(spec: str, folder: Path | None, num_clients: int) -> tuple[list
     """Return all labels in order, and how many training examples of each every client has.
 
     Raises:
-        ConfigurationError: If there is no such workload, its data isn't there, or it can't be split so.
+        ConfigurationError: If there is no such workload, its data is missing, or the split can't be made.
     """
     workload = load_workload(spec)
     clients = [_labels(workload, DataSource(folder, Part(index, num_clients))) for index in range(num_clients)]
@@ -79,7 +79,7 @@ def _put_rest_together(labels: list[str], counts: Counts) -> tuple[list[str], Co
 
 
 def table(labels: Sequence[str], counts: Counts) -> str:
-    """Return a table with a row a client, at most the first twenty of them, and a line about all."""
+    """Return a table with a row for each of the first twenty clients, a row of sums, and two lines of ranges."""
     rows = [["client", *labels, "all"]]
     rows += [[str(i + 1), *map(str, row), str(row.sum())] for i, row in enumerate(counts[:MAX_ROWS])]
     if len(counts) > MAX_ROWS:
@@ -96,10 +96,10 @@ def _range(what: str, values: Sequence[int]) -> str:
 
 
 def draw(labels: Sequence[str], counts: Counts, title: str, path: Path) -> None:
-    """Draw a bar a client into an image file, in it a piece a label: above in examples, below as shares.
+    """Draw a bar for each client, stacked by label, into an image file: examples above, shares below.
 
     Raises:
-        ConfigurationError: If the file can't be written, or its name ends like no kind of image.
+        ConfigurationError: If the file can't be written, or its suffix is no image format.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib as mpl  # noqa: PLC0415  # slow to import
@@ -150,7 +150,7 @@ def _tick_steps() -> Iterator[int]:
 
 
 def _from_top(axis: Any) -> tuple[list[Any], list[str]]:
-    """Return the legend's entries in the order in which a bar's pieces lie on each other, the top one first."""
+    """Return the legend's entries in the order of a bar's pieces, the top one first."""
     handles, labels = axis.get_legend_handles_labels()
     return handles[::-1], labels[::-1]
 

@@ -1,8 +1,7 @@
 """A PyTorch model's state as named arrays, and back.
 
-The names are those of the ``state_dict``. A tensor that a model has under several names (tied weights: an output layer
-that shares the embedding's matrix) is one array, under the first of them: it is trained, sent, averaged and stepped
-once, as in a model that has it under one name.
+The names are the keys of the ``state_dict``. A tensor with several names (tied weights: an output layer that shares the
+embedding's matrix) becomes one array under the first name: it is trained, sent, averaged and stepped once.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from tasks.errors import ArraysError
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return a model's own parameters and buffers, those of its ``state_dict``, each under the first of its names."""
+    """Return the parameters and buffers in a model's ``state_dict``, each once, under the first of its names."""
     own: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
     own |= dict(model.named_buffers(remove_duplicate=False))
     named: dict[int, tuple[str, Tensor]] = {}
@@ -28,10 +27,10 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def arrays_of(model: nn.Module) -> dict[str, Array]:
-    """Return the state of a model on the CPU as arrays that share its memory: change one, change both.
+    """Return the state of a model on the CPU as arrays that share its memory.
 
     Raises:
-        ArraysError: If an entry is no dense tensor of a dtype that NumPy has.
+        ArraysError: If an entry is not a dense tensor, or NumPy lacks its dtype.
     """
     arrays = {}
     for name, value in tensors_of(model).items():
@@ -46,7 +45,7 @@ def copy_into(model: nn.Module, parameters: Arrays) -> None:
     """Copy ``parameters``, which may be read-only, into a model on the CPU.
 
     Raises:
-        ArraysError: If names, shapes or dtypes aren't those of :func:`arrays_of`.
+        ArraysError: If names, shapes or dtypes differ from :func:`arrays_of`.
     """
     own = arrays_of(model)
     expected, given = spec_of(own), spec_of(parameters)
@@ -57,12 +56,12 @@ def copy_into(model: nn.Module, parameters: Arrays) -> None:
 
 
 def gradients_of(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
-    """Return the gradients of a model's tensors, of those that have one, as arrays that share their memory."""
+    """Return the gradients of a model's tensors, where there are any, as arrays that share their memory."""
     return {name: value.grad.numpy() for name, value in tensors.items() if value.is_leaf and value.grad is not None}
 
 
 def buffer_names_of(model: nn.Module) -> frozenset[str]:
-    """Return the names of those arrays that are no parameters of the model."""
+    """Return the names of the arrays of a model that aren't its parameters."""
     return frozenset(name for name, value in tensors_of(model).items() if not isinstance(value, nn.Parameter))
 
 

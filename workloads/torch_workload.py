@@ -26,55 +26,54 @@ from workloads.side_by_side import side_by_side, threads
 from workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensors_of
 
 EVALUATION_BATCH_SIZE = 256
-"""Examples at a time. What a small convolutional net makes of them takes 25 MB a layer."""
+"""Examples evaluated at a time: a layer's activations of a small convolutional net take 25 MB."""
 
 
 class TorchWorkload(Workload):
     """Base of workloads that train a :class:`torch.nn.Module`.
 
-    A subclass gives :meth:`build_model`, ``client_data`` and ``holdout_data``. It may override :meth:`loss` and
+    A subclass defines :meth:`build_model`, ``client_data`` and ``holdout_data``. It may override :meth:`loss` and
     :meth:`build_optimizer`, or :meth:`train` and :meth:`evaluate` as a whole.
 
-    Data may be :class:`workloads.examples.Examples`, or anything else with ``inputs`` and ``targets``: arrays (or
-    what NumPy makes one of, memory maps included) with one row an example. A batch's floats are given to the model in
-    the dtype of its parameters, whole numbers as int64.
+    Data may be :class:`workloads.examples.Examples`, or anything else with ``inputs`` and ``targets``: arrays, memory
+    maps, or anything that NumPy turns into arrays, with one example a row. The model gets a batch's floats in the dtype
+    of its parameters, whole numbers as int64.
 
-    Equal arguments give bit-equal results on one machine. Whatever a model draws from torch's own generator (initial
-    values, dropout) is seeded too; that generator is one a process, so dropout is reproducible only while no other
-    thread draws from it.
+    Equal arguments give bit-equal results on one machine. torch's own generator, for initial values and dropout, is
+    seeded too. A process has only one, so dropout is reproducible only while no other thread draws from it.
     """
 
     num_threads: ClassVar[int] = 1
-    """Threads that torch computes with in training and evaluation. Other numbers sum in another order, so this one is
-    fixed rather than the machine's; small models are fastest with one, and clients share the cores between them."""
+    """Threads that torch uses for a batch in training and evaluation. Fixed, whatever the machine, because another
+    number sums in another order; small models are fastest with one, and clients share the cores anyway."""
 
     @abstractmethod
     def build_model(self) -> nn.Module:
-        """Return a new model, on the CPU: its values are replaced by the round's parameters."""
+        """Return a new model on the CPU; the round's parameters are then copied into it."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, a scalar; by default the cross entropy of logits ``(n, classes)``."""
         return nn.functional.cross_entropy(outputs, targets)
 
     def are_right(self, outputs: Any, targets: Tensor) -> Tensor | None:
-        """Say of each target of a batch whether the model answers it rightly; None if that can't be said.
+        """Return whether the model is right for each target of a batch; None if answers aren't right or wrong.
 
-        By default two kinds of answers are right or wrong:
+        By default it knows two kinds of answers:
 
-        - of several outputs ``(n, classes, ...)`` the largest should be that of the class, a whole number, in targets
-          ``(n, ...)``;
-        - a single logit for each target, ``(n,)`` or ``(n, 1, ...)``, should be above 0 where the target is 1, and not
-          where it is 0; no target may be anything else.
+        - several outputs, ``(n, classes, ...)``, with whole-numbered targets ``(n, ...)``: the target's class should
+          have the largest output;
+        - a single logit for each target, ``(n,)`` or ``(n, 1, ...)``, with targets of 0 and 1 alone: the logit should
+          be above 0 where the target is 1, and only there.
 
-        Regression and reconstruction have no right answers, and so no accuracy. Override this for a model whose
-        outputs are probabilities rather than logits, or that gives several labels an example.
+        Regression and reconstruction have no right answers, and so no accuracy. Override this for a model that returns
+        probabilities rather than logits, or several labels an example.
 
         Args:
-            outputs: What the model returned.
+            outputs: The model's result.
             targets: The batch's targets; floats in the dtype of the model's parameters, whole numbers as int64.
 
         Returns:
-            Booleans of any shape, whose share of True over all batches is the accuracy, or None.
+            Booleans of any shape, or None. The accuracy is the share of True over all batches.
         """
         if not isinstance(outputs, Tensor):
             return None
@@ -88,14 +87,14 @@ class TorchWorkload(Workload):
         return (outputs.reshape(targets.shape) > 0) == are_ones
 
     def build_optimizer(self, model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-        """Return a new optimiser of the model's parameters; by default plain SGD, which SCAFFOLD is meant for alone."""
+        """Return a new optimiser of the model's parameters; by default plain SGD, the only one that suits SCAFFOLD."""
         return torch.optim.SGD(model.parameters(), lr=options.learning_rate)
 
     def initial_parameters(self, seed: int) -> Arrays:
-        """Return the values of a new model, made with torch seeded by ``seed``.
+        """Return the state of a new model, with torch seeded by ``seed``.
 
         Raises:
-            ArraysError: If a parameter's dtype is none of NumPy's.
+            ArraysError: If NumPy lacks a parameter's dtype.
         """
         with seeded(derive_seed(seed, "initial")):
             return arrays_of(self.build_model())
@@ -103,13 +102,13 @@ class TorchWorkload(Workload):
     def train(
         self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
     ) -> TrainResult:
-        """Train for ``options.epochs`` passes, each in an order of its own, or until the time is up.
+        """Train for ``options.epochs`` passes, each shuffled anew, or until the time is up.
 
-        The last batch of a pass may be smaller. A last batch of a single example, which has no variance, joins the
-        batch before it where the model normalises by batches (torch's ``BatchNorm``). A client with a single example
-        in all, or batches of one, can't train such a model: torch says so.
+        The last batch of a pass may be smaller. A single example has no variance, so for a model with batch
+        normalisation (torch's ``BatchNorm``) a last batch of one example joins the batch before it. For such a model
+        torch raises if a client has a single example, or batches of one.
 
-        ``train_loss`` is the mean over the steps of the last pass that was begun; without a step there is none.
+        ``train_loss`` is the mean over the steps of the last pass that was begun; without a step it is missing.
 
         Raises:
             ArraysError: If ``parameters`` don't fit the model.
@@ -126,7 +125,7 @@ class TorchWorkload(Workload):
         budget: TimeBudget,
         direction: Direction,
     ) -> TrainResult:
-        """Train as :meth:`train` does; the optimiser takes what ``direction`` returns in place of the gradients."""
+        """Train as :meth:`train` does, but the optimiser follows ``direction``'s result instead of the gradients."""
         return self._train(parameters, data, options, seed, budget, direction)
 
     def _train(
@@ -184,7 +183,7 @@ class TorchWorkload(Workload):
         return buffer_names_of(self._new_model())
 
     def gradients(self, parameters: Arrays, data: Any) -> Gradients:
-        """Return the mean loss over all of ``data`` and its gradients, the model being in training mode.
+        """Return the mean loss over all of ``data`` and its gradients, with the model in training mode.
 
         Raises:
             ArraysError: If ``parameters`` don't fit the model.
@@ -201,13 +200,12 @@ class TorchWorkload(Workload):
         return Gradients(total, gradients_of(tensors_of(model)))
 
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
-        """Return the mean loss, and the share of targets that :meth:`are_right` says are answered rightly.
+        """Return the mean loss, and the accuracy: the share of targets that the model gets right (:meth:`are_right`).
 
-        There is no accuracy if there is none of some batch, so that all of ``data`` is judged alike.
+        If one batch has no accuracy, there is none at all.
 
-        Batches are computed side by side, by as many threads as torch has in this process, each as one thread alone
-        would, and added up in order: the result doesn't depend on their number. Each thread has modules of its own,
-        which share the model's tensors.
+        All of the process's torch threads compute batches in parallel. Their results are added up in order, so the
+        number of threads makes no difference. Each thread has modules of its own, which share the model's tensors.
 
         Raises:
             ArraysError: If ``parameters`` don't fit the model.
@@ -224,7 +222,7 @@ class TorchWorkload(Workload):
         return Evaluation(total_loss / max(num_examples, 1), _share_right(counts), num_examples)
 
     def _judge(self, data: Any, model: nn.Module, rows: slice) -> tuple[float, tuple[int, int] | None]:
-        """Return the sum of a batch's losses, and how many of its answers are right and how many there are."""
+        """Return the sum of a batch's losses, and the numbers of right answers and of all; None if not to be judged."""
         with torch.inference_mode():
             inputs, targets = _batch(model, data, rows)
             outputs = model(inputs)
@@ -233,7 +231,7 @@ class TorchWorkload(Workload):
         return loss, None if right is None else (int(right.sum()), right.numel())
 
     def _new_model(self) -> nn.Module:
-        """Return what :meth:`build_model` does, and leave torch's generator as it was."""
+        """Return a new model, leaving torch's generator as it was."""
         with torch.random.fork_rng(devices=()):
             return self.build_model()
 
@@ -244,7 +242,7 @@ class TorchWorkload(Workload):
 
 
 def _share_right(counts: Sequence[tuple[int, int] | None]) -> float | None:
-    """Return the share of answers that are right, of counts of right and of all; None if a batch has none."""
+    """Return the share of right answers from each batch's counts, right and all; None if a batch has no counts."""
     known = [count for count in counts if count is not None]
     if not known or len(known) < len(counts):
         return None
@@ -252,15 +250,15 @@ def _share_right(counts: Sequence[tuple[int, int] | None]) -> float | None:
 
 
 class _Turn:
-    """Turns the gradients of each step into the direction that an algorithm asks for.
+    """Turns each step's gradients into the algorithm's direction.
 
-    A step's gradients at other parameters are those of the same network: a second model computes them, with the draws
-    from torch's generator (dropout's masks) that the step itself had. Training draws on as if nobody had asked.
+    A second model computes a step's gradients at other parameters. It draws the same numbers from torch's generator as
+    the step itself, so dropout masks the same units, and leaves the generator as it was.
 
     Args:
-        workload: Gives the loss, and models.
-        model: The model that is trained.
-        direction: The algorithm's.
+        workload: Gives the loss and new models.
+        model: The model in training.
+        direction: The algorithm's direction.
     """
 
     def __init__(self, workload: TorchWorkload, model: nn.Module, direction: Direction) -> None:
@@ -271,12 +269,12 @@ class _Turn:
         self._other: nn.Module | None = None
 
     def begin(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Note where torch's generator is; to be called before the step's forward pass over ``batch``."""
+        """Record the state of torch's generator; call it before the step's forward pass over ``batch``."""
         self._batch = batch
         self._generator_state = torch.get_rng_state()
 
     def apply(self) -> None:
-        """Replace the model's gradients, which are those of the batch that the step began with."""
+        """Replace the model's gradients, taken on the batch given to :meth:`begin`, by the direction."""
         gradients = gradients_of(self._tensors)
         turned = self._direction(Step(self._parameters, gradients, self._gradients_at))
         for name, gradient in gradients.items():
@@ -296,7 +294,7 @@ class _Turn:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's CPU generator for a while, then put it back to where it was."""
+    """Seed torch's CPU generator within the context, and restore its state afterwards."""
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(seed)
         yield
@@ -314,7 +312,7 @@ def _batches(
 
 
 def _slices(num_examples: int, batch_size: int, least: int = 1) -> Iterator[slice]:
-    """Yield where each batch is; a last one of fewer than ``least`` examples joins the one before it, if any."""
+    """Yield the rows of each batch; a last batch of fewer than ``least`` examples joins the one before it, if any."""
     start = 0
     while start < num_examples:
         stop = min(start + batch_size, num_examples)
@@ -325,7 +323,7 @@ def _slices(num_examples: int, batch_size: int, least: int = 1) -> Iterator[slic
 
 
 def _least_batch(model: nn.Module) -> int:
-    """Return how many examples a training batch of ``model`` has to have: two where their variance is taken."""
+    """Return the least size of a training batch of ``model``: 2 with batch normalisation, which takes a variance."""
     return 2 if any(isinstance(module, _BatchNorm) and module.training for module in model.modules()) else 1
 
 

@@ -1,4 +1,4 @@
-"""Nets of the built-in image workloads, a file each: functions that return a model for images of any size."""
+"""Nets for the built-in image workloads, a file each: functions that return a model for images of a given size."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NETS = {
     "mlp": "workloads.nets.mlp:mlp",
     "resnet18": "workloads.nets.resnet18:resnet18",
 }
-"""Names at ``net=``, and where each is."""
+"""Names for ``net=``, and where each is defined."""
 
 __all__ = ["NETS", "ImageShape", "Net", "load_net"]
 
 
 @functools.cache
 def load_net(spec: str, image_shape: ImageShape, num_classes: int) -> Net:
-    """Return a net by name or ``module:function``, one that can be made for images of this shape.
+    """Return a net by name or ``module:function``, after trying it on images of this shape.
 
     Raises:
         UnknownNameError: If there is no such name.

@@ -2,8 +2,8 @@
 
 "Two 5x5 convolution layers (the first with 32 channels, the second with 64, each followed with 2x2 max pooling), a
 fully connected layer with 512 units and ReLu activation, and a final softmax output layer (1,663,370 total
-parameters)". That number is reached with padding that keeps the size, 28x28 becoming 14x14 and then 7x7. The paper says
-nothing of an activation after a convolution; here it is ReLU, as in most implementations.
+parameters)". The convolutions must keep the size by padding to reach that number: 28x28 becomes 14x14, then 7x7. The
+paper mentions no activation after a convolution; here it is ReLU, as in most implementations.
 """
 
 from __future__ import annotations

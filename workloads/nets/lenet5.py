@@ -1,8 +1,8 @@
 """LeNet-5, after LeCun et al., "Gradient-Based Learning Applied to Document Recognition" (1998), section II.B.
 
-As in the paper: 28x28 images are padded to 32x32, tanh, average pooling, layers of 6, 16, 120 and 84. As is usual
-today, and unlike the paper: pooling has no coefficients, the second convolution is connected to all channels of the
-first, the output is linear rather than made of radial basis functions.
+As in the paper: 28x28 images are padded to 32x32, tanh, average pooling, layers of 6, 16, 120 and 84. Unlike the paper,
+but usual today: pooling has no coefficients, the second convolution is connected to all channels of the first, and the
+output layer is linear, without radial basis functions.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ NUM_HIDDEN = 128
 def mlp(image_shape: ImageShape, num_classes: int) -> nn.Module:
     """Return the model: 9,610 parameters on digits, 101,770 on MNIST.
 
-    The layers have names of their own, so that parameters are called as they would be without the first layer.
+    The linear layers are named ``0`` and ``2``, as if there were no flattening layer before them.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     layers["flatten"] = nn.Flatten()

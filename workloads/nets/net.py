@@ -1,4 +1,4 @@
-"""What a net is, and what several of them share."""
+"""The type of a net, and the parts that several nets share."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ImageShape = tuple[int, int, int]
 """Channels, height and width of an image."""
 
 Net = Callable[[ImageShape, int], nn.Module]
-"""A function of the images' shape and the number of classes that returns a new model.
+"""From the images' shape and the number of classes to a new model.
 
-The model takes float32 of shape ``(n, ...)``, one image a row with as many values as the shape has, whether these are
-flat or not, and returns logits ``(n, classes)``.
+The model takes float32 of shape ``(n, ...)``, one image a row, flat or in its shape, and returns logits
+``(n, classes)``.
 """
 
 
@@ -26,7 +26,7 @@ def num_values(image_shape: ImageShape) -> int:
 
 
 def as_images(image_shape: ImageShape) -> nn.Sequential:
-    """Return a layer without parameters that makes rows, flat or not, images ``(n, channels, height, width)``."""
+    """Return a layer without parameters that reshapes rows to images ``(n, channels, height, width)``."""
     return nn.Sequential(nn.Flatten(), nn.Unflatten(1, image_shape))
 
 

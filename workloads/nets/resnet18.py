@@ -1,12 +1,12 @@
 """ResNet-18 for small images, with group normalisation.
 
-He et al., "Deep Residual Learning for Image Recognition" (2016, arXiv 1512.03385), table 1, 18 layers; the stem is that
-of its section 4.2 for CIFAR: a 3x3 convolution of stride 1 and no pooling.
+He et al., "Deep Residual Learning for Image Recognition" (2016, arXiv 1512.03385), table 1, 18 layers; the stem comes
+from its section 4.2 for CIFAR: a 3x3 convolution of stride 1 and no pooling.
 
-Normalisation is by groups (Wu and He 2018, arXiv 1803.08494) and not by batches: where clients have different labels,
-the mean and variance of a batch differ between clients, and so does what a model learns to expect of them. Averaged,
-such models lose much accuracy, and group normalisation, which looks at one example at a time, doesn't: Hsieh et al.,
-"The Non-IID Data Quagmire of Decentralized Machine Learning" (2020, arXiv 1910.00189), section 5.
+Normalisation is by groups (Wu and He 2018, arXiv 1803.08494), not by batches. Where clients have different labels, the
+mean and variance of their batches differ, each client's model adapts to its own, and the average of such models loses
+much accuracy. Group normalisation looks at one example at a time and avoids this: Hsieh et al., "The Non-IID Data
+Quagmire of Decentralized Machine Learning" (2020, arXiv 1910.00189), section 5.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from torch import Tensor, nn
 from workloads.nets.net import ImageShape, as_images
 
 Norm = Callable[[int], nn.Module]
-"""Returns a normalisation of so many channels."""
+"""From a number of channels to their normalisation layer."""
 
 NUM_GROUPS = 32
 """Groups of each normalisation, the default of Wu and He."""
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))
-"""Channels of each stage, and the stride that it begins with."""
+"""Channels of each stage, and the stride of its first block."""
 
 
 def group_norm(num_channels: int) -> nn.Module:
-    """Return a normalisation in 32 groups of channels."""
+    """Return a normalisation layer with 32 groups of channels."""
     return nn.GroupNorm(NUM_GROUPS, num_channels)
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions and a way around them, which is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions and a shortcut around them: a 1x1 convolution where the shape changes, else the identity."""
 
     def __init__(self, num_in: int, num_out: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Block(nn.Module):
 def resnet18(image_shape: ImageShape, num_classes: int, norm: Norm = group_norm) -> nn.Module:
     """Return the model: 11,172,810 parameters on MNIST and on digits.
 
-    A net of one's own can call it with another ``norm``, like ``nn.BatchNorm2d``.
+    A user's net can call it with another ``norm``, like ``nn.BatchNorm2d``.
     """
     num_channels = STAGES[0][0]
     layers: list[nn.Module] = [

@@ -1,7 +1,6 @@
-"""Splits, a file each: who gets which examples of a data set that several share.
+"""Splits, a file each: how a data set is divided among clients.
 
-Pure functions of labels, number of parts and seed: every process that calls them with equal arguments gets equal
-parts, so that clients agree without a word.
+A split is a pure function of labels, number of parts and seed, so clients agree on the parts without communicating.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ SPLITS = {
     "quantity": "workloads.splits.quantity:quantity",
     "shards": "workloads.splits.shards:shards",
 }
-"""Names at ``split=``, and where each is: a function of the text after the name's colon that returns a split."""
+"""Names for ``split=``, and where each is defined: a function from the text after the colon to a split."""
 
 __all__ = ["CLIENT_TEST_SHARE", "SPLITS", "Labels", "Split", "client_split", "hold_out", "load_split"]
 
@@ -35,7 +34,7 @@ def load_split(spec: str) -> Split:
 
     Raises:
         UnknownNameError: If there is no such name.
-        LoadError: If it can't be imported or called, or doesn't say that it returns a :data:`Split`.
+        LoadError: If it can't be imported or called, or isn't annotated to return a :data:`Split`.
         ConfigurationError: If its parameter is wrong.
     """
     name, _, parameter = spec.partition(":")
@@ -50,13 +49,12 @@ def load_split(spec: str) -> Split:
 def client_split(
     labels: Labels, part: Part, seed: int, split: str = "iid", test_share: float = CLIENT_TEST_SHARE
 ) -> tuple[Indices, Indices]:
-    """Return the indices that one client trains on and tests on: its part of the split, less a share to test on.
+    """Return one client's indices to train on and to test on, from its part of the split.
 
-    The split is made once a process and kept, so that many clients in one process each only take their rows. With a
-    share of 0 the client trains on all of its part and tests on nothing.
+    A process computes a split once for all its clients. With a test share of 0 the client trains on all of its part.
 
     Raises:
-        ConfigurationError: If the split can't be made of so many examples, or isn't one.
+        ConfigurationError: If there are too few examples for the split, or it returns wrong parts.
     """
     own = _parts(split, labels.astype(np.int64).tobytes(), part.count, seed)[part.index]
     return hold_out(own, test_share, seed) if test_share else (own, own[:0])
@@ -71,7 +69,7 @@ def _parts(split: str, labels: bytes, num_parts: int, seed: int) -> list[Indices
 
 
 def _check(split: str, parts: Sequence[Indices], num_examples: int, num_parts: int) -> None:
-    """Refuse parts, of the user's own split maybe, that don't have every example exactly once."""
+    """Refuse parts, perhaps from a user's own split, that don't hold every example exactly once."""
     if len(parts) != num_parts or not all(len(part) for part in parts):
         raise ConfigurationError(f"split {split!r} made {len(parts)} parts: {num_parts} are needed, none of them empty")
     if not np.array_equal(np.sort(np.concatenate(parts)), np.arange(num_examples)):

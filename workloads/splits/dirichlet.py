@@ -1,10 +1,10 @@
-"""Label skew by a Dirichlet distribution: each class is shared out among the parts in proportions of its own.
+"""Label skew by a Dirichlet distribution: each class is divided among the parts in proportions of its own.
 
 Yurochkin et al., "Bayesian Nonparametric Federated Learning of Neural Networks" (2019, arXiv 1905.12022), experiments:
-for each class k draw p_k ~ Dir_J(alpha) over the J parts, and give part j a share p_kj of the class's examples; theirs
-is alpha = 0.5. Sizes of parts differ too. It is not the split of Hsu et al. (2019, arXiv 1909.06335), which draws a
-distribution over classes for each client, q ~ Dir(alpha p), and gives all clients equally many examples: once a class
-has run out, a client can't be given what it drew.
+for each class k draw p_k ~ Dir_J(alpha) over the J parts, and give part j a share p_kj of the class's examples, with
+alpha = 0.5. Sizes of parts differ too. Hsu et al. (2019, arXiv 1909.06335) split otherwise: they draw a distribution
+over classes for each client, q ~ Dir(alpha p), and give all clients equally many examples. But once a class has run
+out, a client can't get the examples that it drew.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEFAULT_ALPHA = 0.5
 
 
 def dirichlet(parameter: str) -> Split:
-    """Return the split ``dirichlet:ALPHA``; 0.5 if there is no parameter. The smaller ALPHA, the more skewed.
+    """Return the split ``dirichlet:ALPHA``; ALPHA is 0.5 if there is no parameter. A smaller ALPHA is more skewed.
 
     Raises:
         ConfigurationError: If the parameter is no number from 0.001 to 1,000,000.
@@ -30,10 +30,10 @@ def dirichlet(parameter: str) -> Split:
 
 
 def dirichlet_parts(labels: Labels, num_parts: int, seed: int, alpha: float = DEFAULT_ALPHA) -> list[Indices]:
-    """Share out each class by p ~ Dir(alpha); then parts that have too few are topped up.
+    """Divide each class by p ~ Dir(alpha), then top up parts that have too few examples.
 
-    The papers draw anew until the smallest part has ten, which for a small alpha never comes to be; here a part that
-    has too few takes what it lacks from the largest: :func:`workloads.splits.split.top_up`.
+    The papers draw again until the smallest part has ten, which may never happen for a small alpha. Here a part with
+    too few takes examples from the largest: :func:`workloads.splits.split.top_up`.
 
     Args:
         labels: int64, shape ``(n,)``.

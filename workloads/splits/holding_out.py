@@ -1,4 +1,4 @@
-"""What is held out for evaluation: of a whole data set by the orchestrator, of its own part by a client."""
+"""Holding out examples for evaluation: the orchestrator from the whole data set, a client from its own part."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CLIENT_TEST_SHARE = 0.1
 def hold_out(indices: Indices, share: float, seed: int) -> tuple[Indices, Indices]:
     """Split ``indices`` at random into examples to train on and examples to test on.
 
-    The test examples are ``share`` of all to the nearest whole number, but never all of them, and, from two examples
-    on, at least one. A single example is for training.
+    ``share`` of all, rounded to the nearest whole number, are test examples, but at least one and never all. A single
+    example is for training.
 
     Args:
         indices: int64, shape ``(n,)``, n from 1.

@@ -1,4 +1,4 @@
-"""Independent and identically distributed: everyone gets a random part, all of them of one size."""
+"""Independent and identically distributed: random parts of equal size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Levels of skew: a whole number stands for a split, as in frameworks that know one dial from iid to most skewed."""
+"""Levels of skew: a whole number selects a split, as in frameworks with one dial from iid to most skewed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LEVELS: tuple[tuple[Callable[[str], Split], str], ...] = (
     (shards, "2"),
     (shards, "1"),
 )
-"""The split of each level and its parameter, from 0 on: every level is more skewed than the one before."""
+"""The split of each level, from 0 on, and its parameter; each level is more skewed than the one before."""
 
 
 def niid(parameter: str) -> Split:
-    """Return the split that ``niid:LEVEL`` stands for; there is no default.
+    """Return the split ``niid:LEVEL``; LEVEL has no default.
 
     Raises:
         ConfigurationError: If there is no such level.

@@ -1,7 +1,7 @@
-"""Quantity skew: some have many examples and some few, while labels are distributed alike.
+"""Quantity skew: some parts have many examples and some few, with the same distribution of labels.
 
 Li et al., "Federated Learning on Non-IID Data Silos: An Experimental Study" (2021, arXiv 2102.02079), quantity skew:
-q ~ Dir_N(beta) over the N parts, and part j gets a share q_j of all examples; theirs is beta = 0.5.
+q ~ Dir_N(beta) over the N parts, and part j gets a share q_j of all examples, with beta = 0.5.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DEFAULT_ALPHA = 0.5
 
 
 def quantity(parameter: str) -> Split:
-    """Return the split ``quantity:ALPHA``; 0.5 if there is no parameter. The smaller ALPHA, the more skewed.
+    """Return the split ``quantity:ALPHA``; ALPHA is 0.5 if there is no parameter. A smaller ALPHA is more skewed.
 
     Raises:
         ConfigurationError: If the parameter is no number from 0.001 to 1,000,000.
@@ -27,10 +27,10 @@ def quantity(parameter: str) -> Split:
 
 
 def quantity_parts(labels: Labels, num_parts: int, seed: int, alpha: float = DEFAULT_ALPHA) -> list[Indices]:
-    """Share out all examples, shuffled, by q ~ Dir(alpha); then parts that have too few are topped up.
+    """Divide all examples, shuffled, by q ~ Dir(alpha), then top up parts that have too few.
 
     Args:
-        labels: int64, shape ``(n,)``; how many they are is all that counts.
+        labels: int64, shape ``(n,)``; only their number counts.
         num_parts: Number of parts.
         seed: Seeds the shuffle and the draw.
         alpha: The concentration; over 0.

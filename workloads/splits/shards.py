@@ -1,4 +1,4 @@
-"""Shards: everyone gets a few runs of the data set sorted by label, so that most have only a few classes.
+"""Shards: each part gets a few slices of the data set sorted by label, so most parts have only a few classes.
 
 McMahan et al., "Communication-Efficient Learning of Deep Networks from Decentralized Data" (2017, arXiv 1602.05629),
 section 3: "first sort the data by digit label, divide it into 200 shards of size 300, and assign each of 100 clients
@@ -20,7 +20,7 @@ DEFAULT_PER_PART = 2
 
 
 def shards(parameter: str) -> Split:
-    """Return the split ``shards:N``: N shards a part, 2 if there is no parameter.
+    """Return the split ``shards:N``, with N shards a part; N is 2 if there is no parameter.
 
     Raises:
         ConfigurationError: If the parameter is no whole number from 1 on.
@@ -29,10 +29,10 @@ def shards(parameter: str) -> Split:
 
 
 def shard_parts(labels: Labels, num_parts: int, seed: int, per_part: int = DEFAULT_PER_PART) -> list[Indices]:
-    """Sort by label, cut into ``num_parts * per_part`` shards of one size, and deal these out at random.
+    """Sort by label, cut into ``num_parts * per_part`` shards of equal size, and deal these out at random.
 
     Args:
-        labels: int64, shape ``(n,)``; examples with one label stay in the order of the data set.
+        labels: int64, shape ``(n,)``; examples with the same label stay in the order of the data set.
         num_parts: Number of parts.
         seed: Seeds the deal.
         per_part: Shards a part.

@@ -1,4 +1,4 @@
-"""What a split is, and what all of them share."""
+"""The type of a split, and functions that the splits share."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Labels = npt.NDArray[np.int64]
 """The class of each example of a data set, shape ``(n,)``."""
 
 Split = Callable[[Labels, int, int], list[Indices]]
-"""A pure function of labels, number of parts and seed that returns each part's indices, ascending."""
+"""A pure function from labels, number of parts and seed to each part's indices, ascending."""
 
 MIN_EXAMPLES = 10
-"""Examples that a part of a skewed split has at the least, as in NIID-Bench (Li et al. 2021, arXiv 2102.02079)."""
+"""Least number of examples in a part of a skewed split, as in NIID-Bench (Li et al. 2021, arXiv 2102.02079)."""
 
 
 def check_num_parts(num_examples: int, num_parts: int) -> None:
-    """Refuse a number of parts with which one would be empty.
+    """Refuse a number of parts that would leave one empty.
 
     Raises:
-        ConfigurationError: If there are fewer examples than parts, or no part.
+        ConfigurationError: If there are fewer examples than parts, or no parts.
     """
     if not 1 <= num_parts <= num_examples:
         raise ConfigurationError(
@@ -34,7 +34,7 @@ def check_num_parts(num_examples: int, num_parts: int) -> None:
 
 
 def no_parameter(name: str, parameter: str) -> None:
-    """Refuse a parameter at a split that has none.
+    """Refuse a parameter for a split that has none.
 
     Raises:
         ConfigurationError: If there is one.
@@ -76,7 +76,7 @@ def positive_number(name: str, parameter: str, default: int) -> int:
 
 
 def cut(examples: Indices, shares: npt.NDArray[np.float64]) -> list[Indices]:
-    """Cut ``examples`` into consecutive pieces whose sizes are ``shares`` of all, rounded at each cut.
+    """Cut ``examples`` into consecutive pieces in proportion to ``shares``, rounding each cut.
 
     Args:
         examples: int64, shape ``(n,)``.
@@ -87,11 +87,11 @@ def cut(examples: Indices, shares: npt.NDArray[np.float64]) -> list[Indices]:
 
 
 def top_up(parts: Sequence[Indices], rng: np.random.Generator) -> list[Indices]:
-    """Give every part at least :data:`MIN_EXAMPLES`, or a quarter of an equal share, or one, where that is less.
+    """Give every part at least :data:`MIN_EXAMPLES`, or a quarter of an equal share (but one or more) if that is less.
 
-    A minimum near the average would leave little of the skew. In the order of parts, one that has too few takes what it
-    lacks, an example at a time and at random, from whichever part is largest then (the first of equals). All others
-    stay as they were drawn.
+    A minimum near the average would undo the skew. In the order of parts, a part with too few takes random examples,
+    one at a time, from the part that is the largest at that moment (the first of equals). All other examples stay where
+    they are.
 
     Returns:
         Ascending int64 indices of each part.
