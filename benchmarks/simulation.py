@@ -57,7 +57,7 @@ def go_on(
     """Carry out what a folder's run has left to do, with clients that are started anew; see :func:`simulate`."""
     config = folder.config()
     registry, chunks = MemoryRegistry(), MemoryChunks()
-    orchestrator.tasks.use_store(chunks)
+    orchestrator.tasks.loaded.use(chunks)
     forget_clients()
     try:
         for client_id, participant in participants.items():

@@ -57,7 +57,7 @@ def _start_pool_process(**_: object) -> None:
     gc.freeze()  # what was imported stays; to look through it for garbage takes 30 ms, in the middle of a round
     keep_freed_memory()
     _open_many_files()
-    own_tasks.use_store(open_store(_url, given_folder()))
+    own_tasks.loaded.use(open_store(_url, given_folder()))
 
 
 @signals.task_postrun.connect

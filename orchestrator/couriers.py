@@ -159,8 +159,10 @@ class CeleryCourier:
 
     def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
         """Fill a slot of the chord; a part that is sent again is counted once."""
+        kwargs_of_body, body_id = dict(chord.body_kwargs), chord.body_id
+        # Immutable: it is given nothing of what the parts return.
         body: Any = self._app.signature(
-            chord.body_task, kwargs=dict(chord.body_kwargs), task_id=chord.body_id, queue=ORCHESTRATOR_QUEUE
+            chord.body_task, kwargs=kwargs_of_body, task_id=body_id, queue=ORCHESTRATOR_QUEUE, immutable=True
         )
         options = {
             "group_id": chord.group_id,
@@ -207,7 +209,7 @@ _CHORD_KEYS = (".j", ".t", ".s", ".d", ".c")
 class EagerCourier:
     """Carries everything out at once in this process, through Celery's eager mode.
 
-    Eager tasks know nothing of chords, so this counts a chord's slots itself, and takes from each part what it returns.
+    Eager tasks know nothing of chords, so this counts a chord's slots itself.
     """
 
     def __init__(self, app: Celery) -> None:
@@ -215,8 +217,8 @@ class EagerCourier:
             raise ValueError("an eager courier needs an app with task_always_eager")
         self._app = app
         self._results: dict[str, str] = {}
-        self._parts: dict[str, list[object]] = {}
-        self._sizes: dict[str, int] = {}
+        self._open: dict[str, int] = {}
+        """Slots of each chord that are not filled."""
 
     def send(self, orders: Sequence[Order], queue_of: QueueOf = client_queue) -> None:
         """Have each client carry out its order now."""
@@ -232,19 +234,18 @@ class EagerCourier:
 
     def open_chord(self, chord: Chord, num_slots: int) -> None:
         """Make a chord of this many slots."""
-        self._sizes[chord.group_id] = num_slots
-        self._parts[chord.group_id] = []
+        self._open[chord.group_id] = num_slots
 
     def add_slot(self, chord: Chord) -> None:
         """Give the chord a slot more."""
-        self._sizes[chord.group_id] += 1
+        self._open[chord.group_id] += 1
 
     def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
         """Fill a slot of the chord; when it is the last, carry out the body."""
-        parts = self._parts[chord.group_id]
-        parts.append(self._apply(task, chord.part_id(index), kwargs=dict(kwargs)))
-        if len(parts) == self._sizes[chord.group_id]:
-            self._apply(chord.body_task, chord.body_id, args=(parts,), kwargs=dict(chord.body_kwargs))
+        self._apply(task, chord.part_id(index), kwargs=dict(kwargs))
+        self._open[chord.group_id] -= 1
+        if not self._open[chord.group_id]:
+            self._apply(chord.body_task, chord.body_id, kwargs=dict(chord.body_kwargs))
 
     def collect(
         self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
@@ -266,13 +267,11 @@ class EagerCourier:
         for task_id in task_ids:
             self._results.pop(task_id, None)
         for chord in chords:
-            self._parts.pop(chord.group_id, None)
-            self._sizes.pop(chord.group_id, None)
+            self._open.pop(chord.group_id, None)
 
-    def _apply(self, task: str, task_id: str, **arguments: Any) -> object:
+    def _apply(self, task: str, task_id: str, **arguments: Any) -> None:
         # Through JSON and back, as over a broker.
         arguments = json.loads(json.dumps(arguments))
         signature = self._app.signature(task, args=arguments.get("args", ()), kwargs=arguments.get("kwargs", {}))
-        result: object = signature.apply_async(task_id=task_id).result
+        result = signature.apply_async(task_id=task_id).result
         self._results[task_id] = json.dumps({"status": "SUCCESS", "result": result})
-        return result

@@ -10,40 +10,39 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.config import RunConfig
+from orchestrator.job import Job
 from orchestrator.records import Evaluated
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, FederationError
 from tasks.seeds import generator
 from tasks.user_code import checked_evaluation, user_code
-from tasks.workload import Workload
 
 logger = logging.getLogger(__name__)
 
 
-def evaluate(workload: Workload, examples: Any, parameters: Arrays) -> Evaluated:
+def evaluate(job: Job, parameters: Arrays) -> Evaluated:
     """Return how good a model is; a model that diverged has no loss.
 
     Raises:
         FederationError: If the workload can't say.
     """
+    examples = share_of(job.holdout, job.config.evaluate_share, job.config.seed)
     if examples is None:
         return Evaluated()
     started = time.perf_counter()
     with user_code("evaluate()"):
-        evaluation = checked_evaluation(workload.evaluate(parameters, examples))
+        evaluation = checked_evaluation(job.workload.evaluate(parameters, examples))
     took_s = round(time.perf_counter() - started, 6)
     return Evaluated(metrics=evaluation.metrics(), problem=evaluation.problem(), duration_s=took_s)
 
 
-def evaluate_if_due(
-    config: RunConfig, round_number: int, workload: Workload, examples: Any, parameters: Arrays
-) -> Evaluated:
+def evaluate_if_due(job: Job, parameters: Arrays) -> Evaluated:
     """Return how good a round's model is, or why the workload can't say: that is no reason for a round to fail."""
-    if examples is not None and round_number % config.evaluate_every and round_number != config.rounds:
+    number, config = job.round_number, job.config
+    if job.holdout is not None and number % config.evaluate_every and number != config.rounds:
         return Evaluated(is_due=False)
     try:
-        return evaluate(workload, examples, parameters)
+        return evaluate(job, parameters)
     except FederationError as error:
         logger.exception("the model can't be evaluated")
         return Evaluated(problem=f"{error}; see logs/worker.log")

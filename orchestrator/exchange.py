@@ -11,7 +11,6 @@ from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, ended_with_its_
 from orchestrator.couriers import Chord
 from orchestrator.records import OpenRound
 from orchestrator.slots import Slot, Slots
-from orchestrator.taking_in import forget_record, kept_answer, kept_record
 from orchestrator.uploads import Uploads, discard_updates, slow_after_s, slow_updates_at_a_time, updates_at_a_time
 from orchestrator.waves import Place, in_turn
 from tasks import names
@@ -189,9 +188,10 @@ class Exchange:
     def _fill_what_was_taken_in(self) -> None:
         """Fill the slots of a round that is taken up again with what was taken in before."""
         for slot in self._slots.open():
-            answer = kept_answer(self._context.folder, slot.order)
-            if answer is not None and self._slots.fill(slot.order.order_id, answer):
-                self._uploads.done(slot.order.order_id)
+            order = slot.order
+            record = self._context.folder.slot_record(self._number, order.client_id, self._kind)
+            if record is not None and self._slots.fill(order.order_id, answer := record.answer(order)):
+                self._uploads.done(order.order_id)
                 self._fill(slot, answer)
 
     def _open_chord(self) -> None:
@@ -212,7 +212,7 @@ class Exchange:
         context, gone = self._context, []
         self._publish()
         for slot, answer in self._slots.filled():
-            record = kept_record(context.folder, self._number, answer.client_id, self._kind)
+            record = context.folder.slot_record(self._number, answer.client_id, self._kind)
             is_taken_in = record is not None and record.status is not Status.REJECTED
             if answer.update is not None and not is_taken_in and not context.wire.blobs.has(answer.update):
                 gone.append(slot.order)
@@ -220,7 +220,7 @@ class Exchange:
             logger.warning(
                 "client %s: its update of round %d is gone and asked for again", order.client_id, self._number
             )
-            forget_record(context.folder, order)
+            context.folder.slot_record_path(self._number, order.client_id, self._kind).unlink(missing_ok=True)
             self._slots.reopen(order.order_id)
             self._uploads.restart(order.order_id)
         context.wire.courier.forget([order.order_id for order in gone])

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from orchestrator.adding_up import adds_up, asked
-from orchestrator.config import PEERS, RunConfig
+from orchestrator.adding_up import adds_up
+from orchestrator.config import PEERS
 from orchestrator.disproportion import InOrder, drop_disproportionate, rejected
+from orchestrator.job import Job
 from orchestrator.outlying_sets import outlying_sets
 from orchestrator.records import ACCEPTED, PeerScores, SlotRecord
-from orchestrator.root_data import root_training
-from orchestrator.run_folder import RunFolder
-from orchestrator.taking_in import update_path
 from tasks import arrays, sets
 from tasks.messages import Status, TrainOrder
 from tasks.seeds import generator
-from tasks.workload import Workload
 from verification import (
     Candidate,
     ScoringContext,
@@ -37,78 +32,64 @@ ORCHESTRATOR = "@orchestrator"
 """Who scored, where it wasn't a client; no client's id begins like this."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A round whose updates are to be judged."""
-
-    folder: RunFolder
-    config: RunConfig
-    round_number: int
-    workload: Workload
-    holdout: Any
-
-
-def score_as_it_comes(case: Case, client_id: str, record: SlotRecord) -> SlotRecord:
+def score_as_it_comes(job: Job, client_id: str, record: SlotRecord) -> SlotRecord:
     """Return the record of an update that has just been taken in, with what scorers say that look at it alone.
 
-    Where one of them can't score it, that is for :func:`judge` to find again and to tell.
+    Taking in must not fail: where one of them can't score it, that is for :func:`judge` to find again and to tell.
     """
-    if record.status not in ACCEPTED:
-        return record
-    candidate = _candidate(case, client_id, record)
-    for spec in case.config.verify:
-        if spec == PEERS or not scores_alone(function := load_scorer(spec)):
+    for spec in job.config.verify if record.status in ACCEPTED else ():
+        if spec == PEERS:
             continue
         try:
-            scores = checked_scores(function([candidate], _context(case)), [candidate])
+            function = load_scorer(spec)
+            if scores_alone(function):
+                candidate = _candidate(job, client_id, record)
+                scores = checked_scores(function([candidate], _context(job)), [candidate])
+                record = _scored(record, spec, scores.get(client_id), ORCHESTRATOR)
         except Exception as error:  # whatever the user's own raises
-            logger.info("round %d: %s could not score %s yet: %s", case.round_number, spec, client_id, error)
-            continue
-        record = _scored(record, spec, scores.get(client_id), ORCHESTRATOR)
+            logger.info("round %d: %s could not score %s yet: %s", job.round_number, spec, client_id, error)
     return record
 
 
-def judge(case: Case, records: Mapping[str, SlotRecord], peers: PeerScores) -> dict[str, SlotRecord]:
+def judge(job: Job, records: Mapping[str, SlotRecord], peers: PeerScores) -> dict[str, SlotRecord]:
     """Return the records, with scores, and those rejected that are out of proportion or score below a threshold.
 
     Every scorer sees all updates that are in proportion; one that any of them rejects is rejected.
     """
-    judged = scored = drop_outliers(case.folder, case.round_number, records)
-    for scorer, threshold in case.config.scorers():
+    judged = scored = drop_outliers(job, records)
+    for scorer, threshold in job.config.scorers():
         # Mapped anew for each: a scorer is a user's code, and may write to what it is given.
-        if candidates := _candidates(case, scored):
-            judged = _apply(case, scorer, threshold, candidates, judged, peers)
+        if candidates := _candidates(job, scored):
+            judged = _apply(job, scorer, threshold, candidates, judged, peers)
     return judged
 
 
 def drop_outliers(
-    folder: RunFolder, round_number: int, records: Mapping[str, SlotRecord], exchange: str = TrainOrder.name
+    job: Job, records: Mapping[str, SlotRecord], exchange: str = TrainOrder.name
 ) -> dict[str, SlotRecord]:
     """Return the records, those rejected that are out of proportion; where updates are verified, outlying sets too.
 
     Args:
-        folder: The run's folder.
-        round_number: The round.
-        records: The records of one of its exchanges, by client id.
+        job: The job.
+        records: The records of one of the round's exchanges, by client id.
         exchange: Which of its exchanges.
     """
-    config, opened = folder.config(), folder.open_round()
 
     def own(part: str) -> float:
-        return own_length(part, arrays.map_file(folder.checkpoint(round_number - 1)), folder.buffers())
+        return own_length(part, job.model(), job.buffers)
 
-    if opened is None or not adds_up(config, opened):
+    if job.opened is None or not adds_up(job):
         judged = drop_disproportionate(records, own)
     else:
-        in_order = InOrder(asked(opened, exchange), records.get, own, is_over=True)
+        in_order = InOrder(job.opened.asked(exchange), records.get, own, is_over=True)
         judged = rejected(records, in_order.all_reasons())
-    if not config.verify:
+    if not job.config.verify:
         return judged
     return rejected(judged, outlying_sets({name: each.lengths for name, each in judged.items() if each.is_accepted}))
 
 
 def _apply(
-    case: Case,
+    job: Job,
     scorer: str,
     threshold_text: str,
     candidates: Sequence[Candidate],
@@ -116,14 +97,14 @@ def _apply(
     peers: PeerScores,
 ) -> dict[str, SlotRecord]:
     if scorer == PEERS and len(candidates) == 1:
-        logger.info("round %d: there is nobody to score the one update: it is taken in", case.round_number)
+        logger.info("round %d: there is nobody to score the one update: it is taken in", job.round_number)
         return dict(judged)
     threshold = load_threshold(threshold_text)
     try:
-        scores, scored_by, global_score = _scores(case, scorer, threshold, candidates, judged, peers)
-        accepted = kept(scores, threshold, global_score, case.config.num_hostile)
+        scores, scored_by, global_score = _scores(job, scorer, threshold, candidates, judged, peers)
+        accepted = kept(scores, threshold, global_score, job.config.num_hostile)
     except Exception as error:  # too few updates for it, or whatever the user's own raises
-        logger.warning("round %d: %s could not score: %s", case.round_number, scorer, error)
+        logger.warning("round %d: %s could not score: %s", job.round_number, scorer, error)
         return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}
     verdicts = {}
     for client_id, record in judged.items():
@@ -133,7 +114,7 @@ def _apply(
 
 
 def _scores(
-    case: Case,
+    job: Job,
     scorer: str,
     threshold: Threshold,
     candidates: Sequence[Candidate],
@@ -143,12 +124,12 @@ def _scores(
     """Return the scores, who gave them, and the global model's score where the threshold needs it."""
     if scorer == PEERS:
         return peers.scores, peers.scored_by, None
-    function, context = load_scorer(scorer), _context(case)
+    function, context = load_scorer(scorer), _context(job)
     scores = {c.client_id: records[c.client_id].scores[scorer] for c in candidates if _has_score(records, c, scorer)}
     rest = [candidate for candidate in candidates if candidate.client_id not in scores]
     if rest:
         scores |= checked_scores(function(rest, context), rest)
-    global_score = score_of_global(function, _context(case)) if threshold.needs_global else None
+    global_score = score_of_global(function, _context(job)) if threshold.needs_global else None
     return scores, dict.fromkeys(scores, ORCHESTRATOR), global_score
 
 
@@ -160,24 +141,23 @@ def _unscored(record: SlotRecord, scorer: str, error: Exception) -> SlotRecord:
     return record.rejected(f"{scorer} could not score: {kind}{error}")
 
 
-def _context(case: Case) -> ScoringContext:
-    config, workload, holdout = case.config, case.workload, case.holdout
-    path = case.folder.checkpoint(case.round_number - 1)
+def _context(job: Job) -> ScoringContext:
+    config, workload, holdout = job.config, job.workload, job.holdout
 
     def evaluate(parameters: arrays.Arrays) -> float:
         evaluation = workload.evaluate(arrays.copied(parameters), holdout)
         # Asked of the global model too: no client's parameters are to stop the scoring of the others.
-        if evaluation.accuracy is None and workload.evaluate(arrays.map_file(path), holdout).accuracy is None:
+        if evaluation.accuracy is None and workload.evaluate(job.model(), holdout).accuracy is None:
             raise ScoringError(f"a score needs an accuracy from 0 to 1, and workload {config.workload!r} gives none")
         return evaluation.share_right
 
     return ScoringContext(
-        global_parameters=arrays.map_file(path),
+        global_parameters=job.model(),
         evaluate=None if holdout is None else evaluate,
-        train_root=root_training(case.folder, case.round_number, workload, holdout),
+        train_root=job.train_root,
         num_hostile=config.num_hostile,
-        rng=generator(config.seed, case.round_number, "scoring"),
-        buffers=case.folder.buffers(),
+        rng=generator(config.seed, job.round_number, "scoring"),
+        buffers=job.buffers,
     )
 
 
@@ -209,10 +189,10 @@ def _scored(record: SlotRecord, scorer: str, score: float | None, scored_by: str
     )
 
 
-def _candidates(case: Case, records: Mapping[str, SlotRecord]) -> list[Candidate]:
-    return [_candidate(case, client_id, record) for client_id, record in records.items() if record.status in ACCEPTED]
+def _candidates(job: Job, records: Mapping[str, SlotRecord]) -> list[Candidate]:
+    return [_candidate(job, client_id, record) for client_id, record in records.items() if record.status in ACCEPTED]
 
 
-def _candidate(case: Case, client_id: str, record: SlotRecord) -> Candidate:
-    parameters, _ = sets.split(arrays.map_file(update_path(case.folder, case.round_number, client_id)))
+def _candidate(job: Job, client_id: str, record: SlotRecord) -> Candidate:
+    parameters, _ = sets.split(job.update(client_id))
     return Candidate(client_id, parameters, record.num_examples, record.num_steps)

@@ -13,7 +13,6 @@ from functools import partial
 
 from orchestrator.context import RunContext
 from orchestrator.records import HandedOut, PeerScores
-from orchestrator.taking_in import update_path
 from tasks import arrays, blobs, sets
 from tasks.messages import Status, VerifyOrder
 from tasks.seeds import generator
@@ -40,9 +39,9 @@ def ask_peers(context: RunContext, round_number: int, handed_out: HandedOut) -> 
 
 
 def _hand_out_again(context: RunContext, round_number: int, handed_out: HandedOut) -> None:
-    """Put the updates that were handed out on a broker that has forgotten them, as ``closing.hand_out`` did."""
+    """Put the updates that were handed out on a broker that has forgotten them, as ``close_round.hand_out`` did."""
     for client_id, ref in handed_out.updates.items():
-        parameters, _ = sets.split(arrays.map_file(update_path(context.folder, round_number, client_id)))
+        parameters, _ = sets.split(arrays.map_file(context.folder.update(round_number, client_id)))
         blobs.publish(context.wire.blobs, ref.name, arrays.encode(parameters))
 
 

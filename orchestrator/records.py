@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from tasks.blobs import BlobRef
-from tasks.messages import Answer, Metrics, Reason, Status
+from tasks.messages import Answer, Metrics, Order, Reason, Status, SurveyOrder
 
 ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
 """How the slot of a client was filled whose update goes into the model."""
@@ -66,18 +66,22 @@ class SlotRecord(_Record):
             digest=answer.update.digest if answer.update else "",
         )
 
-
-class FilledSlot(_Record):
-    """A slot's record and whose it is: what the chord of a round hands to its body."""
-
-    client_id: str
-    record: SlotRecord
+    def answer(self, order: Order) -> Answer:
+        """Return what stands in for the answer to ``order``, whose update has been taken in already."""
+        return Answer(
+            order_id=order.order_id,
+            client_id=order.client_id,
+            status=self.status,
+            reason=self.reason,
+            num_examples=self.num_examples,
+            num_steps=self.num_steps,
+            metrics=self.metrics,
+        )
 
 
 class HandedOut(_Record):
-    """The updates of a round that are handed out to be scored by clients, and the parts of its chord."""
+    """The updates of a round that are handed out to be scored by clients."""
 
-    parts: list[FilledSlot]
     updates: dict[str, BlobRef]
     """Whose update -> where it is."""
 
@@ -216,6 +220,10 @@ class OpenRound(_Record):
         """Ids of the clients that are asked to train, in the order of the cohort."""
         left_out = self.surveyed.left_out if self.surveyed else {}
         return [client_id for client_id in self.cohort if client_id not in left_out]
+
+    def asked(self, exchange: str) -> list[str]:
+        """Return whom an exchange of the round asks, in the order of its slots."""
+        return list(self.cohort) if exchange == SurveyOrder.name else self.trainers
 
     @property
     def size_bytes(self) -> int:

@@ -264,13 +264,12 @@ class Round:
             return own_result(raw, ClosedRound, what)
         handed_out = own_result(raw, HandedOut, what)
         peers = ask_peers(context, opened.round_number, handed_out)
-        return own_result(self._call_to_close(handed_out, peers), ClosedRound, what)
+        return own_result(self._call_to_close(peers), ClosedRound, what)
 
-    def _call_to_close(self, handed_out: HandedOut, peers: PeerScores) -> bytes | str | None:
+    def _call_to_close(self, peers: PeerScores) -> bytes | str | None:
         """Have an own worker close the round when the clients have scored; return the raw result."""
         context, opened = self._context, self._opened
         kwargs = {
-            "parts": [encode(part) for part in handed_out.parts],
             "run_dir": str(context.folder.path),
             "round_number": opened.round_number,
             "peers": encode(peers),

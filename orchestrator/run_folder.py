@@ -16,7 +16,7 @@ from typing import IO, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.config import RunConfig
-from orchestrator.records import Evaluated, OpenRound, RoundRecord, Summary
+from orchestrator.records import Evaluated, OpenRound, RoundRecord, SlotRecord, Summary
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import remove_temporaries, replace_text
@@ -50,7 +50,7 @@ class RunFolder:
             if path.exists() and (not path.is_dir() or not all(map(_is_left_over, path.iterdir()))):
                 raise RunFolderError(f"{path} exists and isn't an empty folder: name another with --run-dir")
             path.mkdir(parents=True, exist_ok=True)
-            replace_text(folder.path / "config.json", config.model_dump_json(indent=2) + "\n")
+            replace_text(folder.config_path, config.model_dump_json(indent=2) + "\n")
             for left_over in filter(_is_left_over, path.iterdir()):
                 left_over.unlink(missing_ok=True)
             folder.logs.mkdir(exist_ok=True)
@@ -82,7 +82,7 @@ class RunFolder:
         Raises:
             RunFolderError: If another orchestrator is at work on it.
         """
-        file = (self.path / "config.json").open(encoding="utf-8")
+        file = (self.config_path).open(encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -90,7 +90,7 @@ class RunFolder:
             raise RunFolderError(
                 f"another orchestrator is at work on the run in {self.path}: let it end, or end it, first"
             ) from None
-        if os.fstat(file.fileno()).st_ino != (self.path / "config.json").stat().st_ino:
+        if os.fstat(file.fileno()).st_ino != (self.config_path).stat().st_ino:
             file.close()
             raise RunFolderError(f"another orchestrator has just taken up the run in {self.path}")
         return file
@@ -104,7 +104,7 @@ class RunFolder:
         Raises:
             RunFolderError: If it can't be written.
         """
-        path = self.path / "config.json"
+        path = self.config_path
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
             file = temporary.open("w", encoding="utf-8")
@@ -121,7 +121,17 @@ class RunFolder:
 
     def has_rounds(self) -> bool:
         """Say whether a round was opened."""
-        return bool(self.history()) or (self.path / "open-round.json").exists()
+        return bool(self.history()) or (self.open_round_path).exists()
+
+    @property
+    def config_path(self) -> Path:
+        """File of the run's config."""
+        return self.path / "config.json"
+
+    @property
+    def open_round_path(self) -> Path:
+        """File of the round that is open; missing if none is."""
+        return self.path / "open-round.json"
 
     @property
     def logs(self) -> Path:
@@ -159,6 +169,21 @@ class RunFolder:
         suffix = "" if exchange == TrainOrder.name else f"-{exchange}"
         return self.path / "updates" / f"round-{round_number:04d}{suffix}"
 
+    def update(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> Path:
+        """File of an update that was taken in."""
+        return self.updates(round_number, exchange) / f"{client_id}.safetensors"
+
+    def slot_record_path(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> Path:
+        """File of the record of a slot, beside its update."""
+        return self.updates(round_number, exchange) / f"{client_id}.json"
+
+    def slot_record(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> SlotRecord | None:
+        """Return the record of a slot that was taken in, or None."""
+        try:
+            return SlotRecord.model_validate_json(self.slot_record_path(round_number, client_id, exchange).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
     def surveyed(self, round_number: int) -> Path:
         """File of the aggregate of what came in a round's first exchange; there is one until the round is closed."""
         return self.path / "updates" / f"round-{round_number:04d}-surveyed.safetensors"
@@ -174,7 +199,7 @@ class RunFolder:
         Raises:
             RunFolderError: If it is damaged.
         """
-        return self._read_kept(self.path / "config.json", RunConfig)
+        return self._read(self.config_path, RunConfig)
 
     def save_buffers(self, names: Iterable[str]) -> None:
         """Keep which of the model's arrays aren't trained, so that nobody has to make a model to know it."""
@@ -247,16 +272,16 @@ class RunFolder:
             file.flush()
             os.fsync(file.fileno())
         shutil.rmtree(self.path / "updates", ignore_errors=True)
-        (self.path / "open-round.json").unlink(missing_ok=True)
+        (self.open_round_path).unlink(missing_ok=True)
 
     def save_open_round(self, record: OpenRound) -> None:
         """Keep what is needed to take the open round up again; after a loss of power it is opened anew."""
-        replace_text(self.path / "open-round.json", record.model_dump_json(), durable=False)
+        replace_text(self.open_round_path, record.model_dump_json(), durable=False)
 
     def open_round(self) -> OpenRound | None:
         """Return the round that was open when the orchestrator ended, or None."""
-        path = self.path / "open-round.json"
-        return self._read_kept(path, OpenRound) if path.exists() and not _is_blank(path) else None
+        path = self.open_round_path
+        return self._read(path, OpenRound) if path.exists() and not _is_blank(path) else None
 
     def discard_updates(self) -> None:
         """Remove what was taken in for rounds that are not closed."""
@@ -300,23 +325,6 @@ class RunFolder:
             return kind.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
-
-    def _read_kept(self, path: Path, kind: type[R]) -> R:
-        """Read a record that is asked for with each update: anew only if the file isn't the one that was read last."""
-        try:
-            found = path.stat()
-        except OSError as error:
-            raise RunFolderError(f"{path} is damaged: {error}") from None
-        mark = (path, found.st_ino, found.st_mtime_ns, found.st_size)
-        kept = _kept.get(kind)
-        if kept is None or kept[0] != mark:
-            _kept[kind] = kept = (mark, self._read(path, kind))
-        record: R = kept[1]  # type: ignore[assignment]  # what is kept under a kind is of that kind
-        return record
-
-
-_kept: dict[type[BaseModel], tuple[tuple[Path, int, int, int], BaseModel]] = {}
-"""The records of each kind that this process read last, and what the file was."""
 
 
 def _is_left_over(path: Path) -> bool:

@@ -13,7 +13,9 @@ from algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, eq
 from compressors import Arraywise
 from orchestrator.aggregators import AggregatorContext, WeightedUpdate
 from orchestrator.config import RunConfig
+from orchestrator.job import Job, Loaded
 from orchestrator.records import RoundRecord, SlotRecord
+from orchestrator.run_folder import RunFolder
 from orchestrator.selectors.selector import ConnectedClient, Selection
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
 from tasks.blobs import BlobRef, BlobStore, publish
@@ -261,6 +263,14 @@ def publish_update(chunks: BlobStore, order: Order, parameters: Arrays) -> BlobR
 
 def run_config(**changes: Any) -> RunConfig:
     return RunConfig.model_validate({"run_id": "run", "workload": PULL, **changes})
+
+
+def job_of(folder: RunFolder, store: BlobStore | None = None, round_number: int = 1) -> Job:
+    """A job of a process that has loaded nothing yet."""
+    loaded = Loaded()
+    if store is not None:
+        loaded.use(store)
+    return Job(folder, round_number, loaded)
 
 
 def round_record(round_number: int = 1, **changes: Any) -> RoundRecord:

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import adding_up, closing
+from orchestrator import adding_up
 from orchestrator.adding_up import add_up
-from orchestrator.records import OpenRound
+from orchestrator.close_round import close_round
+from orchestrator.ingest import ingest_answer
+from orchestrator.records import OpenRound, PeerScores
 from orchestrator.run_folder import RunFolder
-from orchestrator.taking_in import take_in
 from tasks import arrays, names
 from tasks.app import transport_options
 from tasks.chunks import MemoryChunks
 from tasks.errors import ConfigurationError
-from tests.support import PULL, blob_ref, publish_update, run_config, train_order, trained
+from tests.support import PULL, blob_ref, job_of, publish_update, run_config, train_order, trained
 from worker.identity import client_folders, take_identity, take_worker_identity
 
 ROOT = Path(__file__).parents[1]
@@ -116,14 +117,15 @@ def test_every_clients_update_is_in_the_mean(tmp_path: Path, monkeypatch: pytest
     cohort = dict.fromkeys(IDS, "first")
     opened = OpenRound(round_number=1, cohort=cohort, parameters=blob_ref(), is_crowded=True, started_at="")
     folder.save_open_round(opened)
-    chunks, parts = MemoryChunks(), []
+    chunks = MemoryChunks()
     for number, client_id in enumerate(IDS):
         order = train_order(client_id)
         update = {"point": np.full(3, number, np.float32), "steps": np.array(number)}
-        parts.append(take_in(folder, chunks, 1, trained(order, publish_update(chunks, order, update))))
+        job = job_of(folder, chunks)
+        ingest_answer(job, trained(order, publish_update(chunks, order, update)))
         if not kept_bytes:
-            add_up(folder, opened)
+            add_up(job)
     # When it is closed, then the model is the mean of all
-    assert closing.close_round(folder, 1, parts).status == "closed"
+    assert close_round(job, job.records(), PeerScores()).status == "closed"
     mean = (len(IDS) - 1) / 2
     np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], mean, rtol=1e-6)

@@ -9,7 +9,6 @@ import pytest
 from celery import Celery
 
 import worker.tasks  # noqa: F401  (the app has the tasks of both sides)
-from orchestrator import closing
 from tasks.app import make_app
 from tests.eager.federation import Federation
 from worker.client import forget_clients
@@ -27,7 +26,5 @@ def app() -> Celery:
 def federation(app: Celery, tmp_path: Path) -> Iterator[Federation]:
     """Anna, bert and carl, who pull a point towards theirs."""
     forget_clients()
-    closing._workload.cache_clear()
-    closing._holdout.cache_clear()
     yield Federation(app, tmp_path)
     forget_clients()

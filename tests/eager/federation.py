@@ -100,7 +100,7 @@ class Federation:
 
     def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
         """Carry out what a folder's run has left to do."""
-        orchestrator.tasks.use_store(self.chunks)
+        orchestrator.tasks.loaded.use(self.chunks)
         wire = Wire(
             self.courier(self.app),
             self.registry,

@@ -761,9 +761,9 @@ def test_updates_that_a_broker_lost_after_all_had_answered_are_asked_for_again(f
             if not forgotten:
                 forgotten.append(True)
                 federation.chunks.chunks.clear()
-                for kept in (self._results, self._parts, self._sizes):
+                for kept in (self._results, self._open):
                     kept.clear()
-            elif chord.group_id in self._parts:
+            elif chord.group_id in self._open:
                 super().fill(chord, index, task, kwargs)
             else:  # a part of a chord that is forgotten does its work all the same
                 self._apply(task, chord.part_id(index), kwargs=dict(kwargs))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from orchestrator import closing
+from orchestrator import close_round
 from orchestrator.couriers import EagerCourier
 from orchestrator.events import Event, JoinedLive, RoundOpened, SlotFilled
 from orchestrator.records import OpenRound, RoundRecord
@@ -301,7 +301,7 @@ def test_a_run_that_ends_while_what_came_first_is_aggregated_goes_on_and_asks_no
         raise RuntimeError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(closing, "close_survey", fail)
+        patched.setattr(close_round, "close_survey", fail)
         with pytest.raises(RunFailedError, match="before round 1's training failed: RuntimeError: the disk is full"):
             run(federation, name="killed", rounds=1)
     num_asked = len(orders(SurveyOrder))

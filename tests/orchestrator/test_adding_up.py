@@ -7,15 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import adding_up, closing
+from orchestrator import adding_up
 from orchestrator.adding_up import add_up, adds_up
-from orchestrator.records import FilledSlot, OpenRound
+from orchestrator.close_round import close_round, close_survey
+from orchestrator.ingest import ingest_answer
+from orchestrator.records import ClosedRound, OpenRound, PeerScores
 from orchestrator.run_folder import RunFolder
-from orchestrator.taking_in import take_in, update_path
 from tasks import arrays
 from tasks.chunks import MemoryChunks
-from tasks.messages import Status
-from tests.support import PULL, blob_ref, publish_update, run_config, survey_order, surveyed, train_order, trained
+from tasks.messages import Answer, Status
+from tests.support import (
+    PULL,
+    blob_ref,
+    job_of,
+    publish_update,
+    run_config,
+    survey_order,
+    surveyed,
+    train_order,
+    trained,
+)
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
 CLIENTS = [f"client-{number:02d}" for number in range(20)]
@@ -34,6 +45,18 @@ def opened(**changes: object) -> OpenRound:
     )
 
 
+def ingest(folder: RunFolder, chunks: MemoryChunks, answer: Answer, exchange: str = "train") -> None:
+    """Take an answer in as the task does."""
+    job = job_of(folder, chunks)
+    ingest_answer(job, answer, exchange)
+    if adds_up(job):
+        add_up(job, exchange)
+
+
+def close(folder: RunFolder) -> ClosedRound:
+    return close_round(job_of(folder), job_of(folder).records(), PeerScores())
+
+
 @pytest.mark.parametrize(
     ("config", "change", "expected"),
     [
@@ -50,9 +73,11 @@ def opened(**changes: object) -> OpenRound:
     ],
 )
 def test_updates_are_added_up_where_nothing_asks_for_them_again(
-    config: dict[str, object], change: dict[str, object], expected: bool
+    tmp_path: Path, config: dict[str, object], change: dict[str, object], expected: bool
 ) -> None:
-    assert adds_up(run_config(**config), opened(**change)) is expected
+    folder = RunFolder.create(tmp_path / "run", run_config(**config))
+    folder.save_open_round(opened(**change))
+    assert adds_up(job_of(folder)) is expected
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
@@ -63,27 +88,24 @@ def test_a_crowded_round_is_closed_with_the_mean(
     monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
     folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=20))
     arrays.write_file(folder.checkpoint(0), MODEL)
-    round_ = opened()
-    folder.save_open_round(round_)
-    chunks, parts = MemoryChunks(), list[FilledSlot]()
+    folder.save_open_round(opened())
+    chunks = MemoryChunks()
     for number in np.random.default_rng(0).permutation(20):
         order = train_order(CLIENTS[number])
         update = {"point": np.full(3, 0.1 * number, np.float32), "steps": np.array(number)}
         answer = trained(order, publish_update(chunks, order, update), num_examples=number + 1)
         if number == 7:
             answer = answer.model_copy(update={"status": Status.FAILED, "update": None})
-        parts.append(take_in(folder, chunks, 1, answer))
-        if adds_up(folder.config(), round_):
-            add_up(folder, round_)
+        ingest(folder, chunks, answer)
     # When it is closed
-    closed = closing.close_round(folder, 1, parts)
+    closed = close(folder)
     # Then the model is the mean, weighted by examples
     assert closed.status == "closed"
     counted = [number for number in range(20) if number != 7]
     mean = sum((n + 1) * float(np.float32(0.1 * n)) for n in counted) / sum(n + 1 for n in counted)
     np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], mean, rtol=1e-7)
     # And what was added up is let go
-    assert update_path(folder, 1, CLIENTS[0]).exists() is (kept_bytes > 0)
+    assert folder.update(1, CLIENTS[0]).exists() is (kept_bytes > 0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -95,18 +117,16 @@ def test_nonsense_is_told_and_left_out_whatever_the_order_of_arrival(
     monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
     folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=20))
     arrays.write_file(folder.checkpoint(0), MODEL)
-    round_, hostile = opened(), {CLIENTS[3], CLIENTS[8], CLIENTS[19]}
-    folder.save_open_round(round_)
-    chunks, parts = MemoryChunks(), list[FilledSlot]()
+    hostile = {CLIENTS[3], CLIENTS[8], CLIENTS[19]}
+    folder.save_open_round(opened())
+    chunks = MemoryChunks()
     for number in np.random.default_rng(seed).permutation(20):
         order = train_order(CLIENTS[number])
         value = 1e30 if CLIENTS[number] in hostile else 1 + 0.1 * number
         update = {"point": np.full(3, value, np.float32), "steps": np.array(number)}
-        parts.append(take_in(folder, chunks, 1, trained(order, publish_update(chunks, order, update))))
-        if adds_up(folder.config(), round_):
-            add_up(folder, round_)
+        ingest(folder, chunks, trained(order, publish_update(chunks, order, update)))
     # When the round is closed
-    closed = closing.close_round(folder, 1, parts)
+    closed = close(folder)
     # Then the record says who was left out, and why
     reasons = {client_id: record.reason for client_id, record in closed.answers.items() if record.reason}
     assert reasons.keys() == hostile
@@ -115,7 +135,7 @@ def test_nonsense_is_told_and_left_out_whatever_the_order_of_arrival(
     mean = np.mean([np.float32(1 + 0.1 * number) for number in range(20) if CLIENTS[number] not in hostile])
     np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], mean, rtol=1e-6)
     # And where updates are let go, so is the nonsense
-    assert update_path(folder, 1, CLIENTS[3]).exists() is (kept_bytes > 0)
+    assert folder.update(1, CLIENTS[3]).exists() is (kept_bytes > 0)
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
@@ -127,11 +147,9 @@ def test_both_exchanges_of_a_crowded_round_are_added_up(
     config = run_config(workload=PULL, num_clients=20, algorithm="tests.support:ASKING_FIRST")
     folder, chunks = RunFolder.create(tmp_path / "run", config), MemoryChunks()
     arrays.write_file(folder.checkpoint(0), MODEL)
-    round_ = opened()
-    folder.save_open_round(round_)
+    folder.save_open_round(opened())
 
-    def take_all_in(round_: OpenRound, numbers: list[int], exchange: str) -> list[FilledSlot]:
-        parts = []
+    def take_all_in(numbers: list[int], exchange: str) -> None:
         for number in numbers:
             order = survey_order(CLIENTS[number]) if exchange == "survey" else train_order(CLIENTS[number])
             values = np.full(3, number, np.float32)
@@ -141,21 +159,19 @@ def test_both_exchanges_of_a_crowded_round_are_added_up(
                 answer = trained(order, answer.update)
             elif number in (0, 7):
                 answer = answer.model_copy(update={"status": Status.FAILED, "update": None})
-            parts.append(take_in(folder, chunks, 1, answer, exchange=exchange))
-            if adds_up(config, round_):
-                add_up(folder, round_, exchange)
-        return parts
+            ingest(folder, chunks, answer, exchange)
 
     # When the first exchange is closed, and the others train
-    found = closing.close_survey(folder, round_, take_all_in(round_, list(range(20)), "survey"))
-    round_ = round_.model_copy(update={"surveyed": found})
-    folder.save_open_round(round_)
+    take_all_in(list(range(20)), "survey")
+    found = close_survey(job_of(folder), job_of(folder).records("survey"))
+    folder.save_open_round(opened(surveyed=found))
     left = [number for number in range(20) if number not in (0, 7)]
-    closed = closing.close_round(folder, 1, take_all_in(round_, left[::-1], "train"))
+    take_all_in(left[::-1], "train")
+    closed = close(folder)
     # Then those two are left out, and the model is the mean of the others' updates and the mean of their losses
     assert sorted(found.left_out) == ["client-00", "client-07"]
     assert closed.status == "closed"
     mean = (190 - 7) / 18
     np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], 2 * mean, rtol=1e-6)
     # And what was added up is let go
-    assert update_path(folder, 1, CLIENTS[1], "survey").exists() is (kept_bytes > 0)
+    assert folder.update(1, CLIENTS[1], "survey").exists() is (kept_bytes > 0)

@@ -7,26 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import closing
-from orchestrator.closing import close_round, score_as_it_comes
-from orchestrator.records import FilledSlot, SlotRecord
+from orchestrator import close_round as closing
+from orchestrator.ingest import ingest_answer
+from orchestrator.judging import score_as_it_comes
+from orchestrator.records import ClosedRound, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
-from orchestrator.taking_in import take_in
 from tasks import arrays
 from tasks.chunks import MemoryChunks
 from tasks.messages import Status
 from tasks.workload import Evaluation
-from tests.support import Pull, added_in_place, publish_update, run_config, train_order, trained
+from tests.support import Pull, added_in_place, job_of, publish_update, run_config, train_order, trained
 from verification import Candidate, ScoringContext, alone
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
+Part = tuple[str, SlotRecord]
 seen: list[list[str]] = []
 
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    closing._workload.cache_clear()
-    closing._holdout.cache_clear()
     seen.clear()
 
 
@@ -67,12 +66,16 @@ def folder_in(path: Path, **changes: Any) -> RunFolder:
     return folder
 
 
-def come(folder: RunFolder, client_id: str, first: float) -> FilledSlot:
+def close_round(folder: RunFolder, parts: Sequence[Part]) -> ClosedRound:
+    return closing.close_round(job_of(folder), dict(parts), PeerScores())
+
+
+def come(folder: RunFolder, client_id: str, first: float) -> Part:
     """An update that is taken in as it comes."""
     chunks, order = MemoryChunks(), train_order(client_id)
     update = {"point": np.array([first, 0, 0], np.float32), "steps": np.array(1)}
     answer = trained(order, publish_update(chunks, order, update))
-    return take_in(folder, chunks, 1, answer, lambda record: score_as_it_comes(folder, 1, client_id, record))
+    return client_id, ingest_answer(job_of(folder, chunks), answer)
 
 
 @pytest.mark.parametrize("name", ["first_element", "among_others"])
@@ -89,10 +92,10 @@ def test_a_scorer_that_looks_at_each_update_alone_is_asked_as_they_come_and_othe
     # Then they have been scored if the scorer needs no other update, each by itself
     is_alone = name == "first_element"
     assert seen == ([["anna"], ["bert"]] if is_alone else [])
-    assert [part.record.scores for part in parts] == ([{spec: 1.0}, {spec: 2.0}] if is_alone else [{}, {}])
+    assert [record.scores for _, record in parts] == ([{spec: 1.0}, {spec: 2.0}] if is_alone else [{}, {}])
 
     # And when the round is closed, no update is scored twice, and the threshold decides
-    closed = close_round(folder, 1, parts)
+    closed = close_round(folder, parts)
     assert seen == ([["anna"], ["bert"]] if is_alone else [["anna", "bert"]])
     statuses = {client_id: record.status for client_id, record in closed.answers.items()}
     assert statuses == {"anna": Status.REJECTED if is_alone else Status.TRAINED, "bert": Status.TRAINED}
@@ -106,10 +109,10 @@ def test_a_scorer_that_fails_as_an_update_comes_in_is_told_when_the_round_is_clo
 
     # When an update comes in, then it is taken in all the same
     part = come(folder, "anna", 1.0)
-    assert part.record.status is Status.TRAINED
+    assert part[1].status is Status.TRAINED
 
     # And rejected with the reason when the round is closed
-    closed = close_round(folder, 1, [part])
+    closed = close_round(folder, [part])
     assert closed.status == "failed"
     assert closed.answers["anna"].reason.endswith("could not score: ZeroDivisionError: no luck")
 
@@ -120,7 +123,7 @@ def test_what_was_not_taken_in_is_not_scored(tmp_path: Path) -> None:
     failed = SlotRecord(status=Status.FAILED, reason="no luck")
 
     # Then there is nothing to be scored
-    assert score_as_it_comes(folder, 1, "anna", failed) == failed
+    assert score_as_it_comes(job_of(folder), "anna", failed) == failed
     assert seen == []
 
 
@@ -129,7 +132,7 @@ def test_without_an_accuracy_holdout_can_not_score_and_each_update_s_reason_says
     spec = f"{__name__}:WithoutAccuracy"
     folder = folder_in(tmp_path, workload=spec, verify=("holdout",), threshold=("0",))
     # When a round is closed
-    closed = close_round(folder, 1, [come(folder, "anna", 1.0), come(folder, "bert", 2.0)])
+    closed = close_round(folder, [come(folder, "anna", 1.0), come(folder, "bert", 2.0)])
     # Then no update is taken
     why = f"holdout could not score: a score needs an accuracy from 0 to 1, and workload {spec!r} gives none"
     assert [(record.status, record.reason) for record in closed.answers.values()] == [(Status.REJECTED, why)] * 2
@@ -141,7 +144,7 @@ def test_an_update_whose_accuracy_is_none_does_not_keep_others_from_being_scored
     spec = f"{__name__}:WithOneOfSome"
     folder = folder_in(tmp_path, workload=spec, verify=("holdout",), threshold=("0",))
     # When a round is closed
-    closed = close_round(folder, 1, [come(folder, "anna", 0.5), come(folder, "bert", first)])
+    closed = close_round(folder, [come(folder, "anna", 0.5), come(folder, "bert", first)])
     # Then that one isn't scored and not taken, and the other is
     assert closed.answers["anna"].scores == {"holdout": 0.5}
     assert (closed.answers["anna"].status, closed.answers["bert"].status) == (Status.TRAINED, Status.REJECTED)
@@ -159,7 +162,7 @@ def test_a_scorer_that_writes_to_updates_changes_nobody_elses(tmp_path: Path) ->
     folder = folder_in(tmp_path, verify=names, threshold=("0",))
     parts = [come(folder, "anna", 1.0), come(folder, "bert", 2.0)]
     # When a round is closed, then the next scorer, and the mean, are those of the updates as they came
-    closed = close_round(folder, 1, parts)
+    closed = close_round(folder, parts)
     assert closed.answers["anna"].scores[names[0]] == 1.0
     assert closed.answers["bert"].scores[names[0]] == 2.0
     assert arrays.map_file(folder.checkpoint(1))["point"][0] == 1.5

@@ -9,15 +9,15 @@ import pytest
 
 from compressors import load_compressor
 from compressors.updates import pack_update
+from orchestrator.ingest import ingest_answer
 from orchestrator.run_folder import RunFolder
-from orchestrator.taking_in import take_in, update_path
 from orchestrator.uploads import HEADER_SLACK_BYTES
 from tasks import arrays
 from tasks.arrays import Array, Arrays
 from tasks.blobs import publish
 from tasks.chunks import MemoryChunks
 from tasks.messages import Answer, Status
-from tests.support import publish_update, run_config, train_order, trained
+from tests.support import job_of, publish_update, run_config, train_order, trained
 
 ORDER = train_order("anna", round_number=1)
 RNG = np.random.default_rng(8)
@@ -51,7 +51,7 @@ def packed(compression: str, update: Arrays = UPDATE) -> dict[str, Array]:
 def taken_in(folder: RunFolder, chunks: MemoryChunks, sent: Arrays) -> tuple[Status, str, int]:
     """Take in what was sent; return status, reason and bytes."""
     answer = trained(ORDER, publish_update(chunks, ORDER, sent))
-    record = take_in(folder, chunks, 1, answer).record
+    record = ingest_answer(job_of(folder, chunks), answer)
     assert chunks.chunks == {}
     assert answer.update is not None
     assert record.digest == answer.update.digest
@@ -67,7 +67,7 @@ def test_a_compressed_update_becomes_one_of_full_precision(tmp_path: Path, compr
     status, reason, size_bytes = taken_in(folder, MemoryChunks(), sent)
     # When it was taken in, then it is a file like any other, byte for byte as the codec writes it
     assert (status, reason) == (Status.TRAINED, "")
-    path = update_path(folder, 1, "anna")
+    path = folder.update(1, "anna")
     found = arrays.map_file(path)
     assert arrays.spec_of(found) == arrays.spec_of(MODEL)
     assert path.read_bytes() == b"".join(arrays.encode(found))
@@ -87,7 +87,7 @@ def test_what_goes_with_an_update_comes_out_with_it(tmp_path: Path) -> None:
     status, reason, _ = taken_in(folder, MemoryChunks(), packed("int8", {**UPDATE, **beside}))
     # When it is taken in, then the set is there
     assert (status, reason) == (Status.TRAINED, "")
-    np.testing.assert_allclose(arrays.map_file(update_path(folder, 1, "anna"))["@c/weights"], np.ones((30, 40)))
+    np.testing.assert_allclose(arrays.map_file(folder.update(1, "anna"))["@c/weights"], np.ones((30, 40)))
 
 
 def changed(**values: Any) -> Change:
@@ -148,5 +148,5 @@ def test_how_long_an_update_may_be_follows_from_its_compression(tmp_path: Path, 
     blob = publish(chunks, "fl:blob:anna/run/1", [memoryview(bytes(most + 1))], 60)
     # When it is taken in, then both sizes are told
     answer: Answer = trained(ORDER, blob)
-    record = take_in(folder, chunks, 1, answer).record
+    record = ingest_answer(job_of(folder, chunks), answer)
     assert record.reason == f"the update has {most + 1} bytes, {most} are allowed for this model"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ from blake3 import blake3
 
 import tests.support
 from algorithms import Algorithm, ServerRound, State
-from orchestrator import closing
+from orchestrator import close_round as closing
 from orchestrator.aggregators import AggregatorContext
-from orchestrator.closing import close_round, initialise
-from orchestrator.records import Evaluated, FilledSlot, SlotRecord
+from orchestrator.ingest import ingest_answer
+from orchestrator.initialise import make_model
+from orchestrator.records import ClosedRound, Evaluated, OpenRound, PeerScores, SlotRecord
 from orchestrator.run_folder import RunFolder
-from orchestrator.taking_in import take_in
 from tasks import arrays
 from tasks.arrays import Arrays, ArraySpec, Spec
 from tasks.chunks import MemoryChunks
@@ -24,17 +25,21 @@ from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed, generator
 from tasks.user_code import UserCodeError
 from tasks.workload import Evaluation, TimeBudget, TrainResult
-from tests.support import HalfPrecision, Pull, added_in_place, points, publish_update, run_config, train_order, trained
-
-
-@pytest.fixture(autouse=True)
-def _fresh_workloads() -> None:
-    """Forget the workload of a former test, which an own worker keeps for its run."""
-    closing._workload.cache_clear()
-    closing._holdout.cache_clear()
-
+from tests.support import (
+    HalfPrecision,
+    Pull,
+    added_in_place,
+    blob_ref,
+    job_of,
+    points,
+    publish_update,
+    run_config,
+    train_order,
+    trained,
+)
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
+Part = tuple[str, SlotRecord]
 
 
 def folder_in(path: Path, **changes: Any) -> RunFolder:
@@ -43,16 +48,33 @@ def folder_in(path: Path, **changes: Any) -> RunFolder:
     return folder
 
 
-def part(folder: RunFolder, client_id: str, point: list[float], num_examples: int) -> FilledSlot:
+def initialise(folder: RunFolder) -> Evaluated:
+    return make_model(job_of(folder))
+
+
+def close_round(folder: RunFolder, parts: Sequence[Part]) -> ClosedRound:
+    """Close round 1 with these slots, in any order."""
+    return closing.close_round(job_of(folder), dict(sorted(parts)), PeerScores())
+
+
+def close_open_round(folder: RunFolder, cohort: list[str]) -> ClosedRound:
+    """Close round 1, whose slots are those of this cohort, with what was taken in."""
+    opened = OpenRound(round_number=1, cohort=dict.fromkeys(cohort, ""), parameters=blob_ref(), started_at="")
+    folder.save_open_round(opened)
+    job = job_of(folder)
+    return closing.close_round(job, job.records(), PeerScores())
+
+
+def part(folder: RunFolder, client_id: str, point: list[float], num_examples: int) -> Part:
     """The slot of a client whose update was taken in for round 1."""
     chunks, order = MemoryChunks(), train_order(client_id)
     update = {"point": np.array(point, np.float32), "steps": np.array(num_examples)}
     answer = trained(order, publish_update(chunks, order, update), num_examples=num_examples)
-    return take_in(folder, chunks, 1, answer)
+    return client_id, ingest_answer(job_of(folder, chunks), answer)
 
 
-def failed(client_id: str, status: Status = Status.FAILED) -> FilledSlot:
-    return FilledSlot(client_id=client_id, record=SlotRecord(status=status, reason="no luck"))
+def failed(client_id: str, status: Status = Status.FAILED) -> Part:
+    return client_id, SlotRecord(status=status, reason="no luck")
 
 
 def digest_of(path: Path) -> str:
@@ -153,7 +175,7 @@ def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
     folder = folder_in(tmp_path)
     parts = [part(folder, "bert", [8, 4, 0], 3), failed("carl"), part(folder, "anna", [0, 4, 4], 1)]
     # When the round is closed
-    closed = close_round(folder, 1, parts)
+    closed = close_round(folder, parts)
     # Then the checkpoint holds ((0, 4, 4) + 3 (8, 4, 0)) / 4, and (1 + 3 * 3) / 4 = 2.5 rounded to even
     model = arrays.map_file(folder.checkpoint(1))
     assert model["point"].tolist() == [6.0, 4.0, 1.0]
@@ -173,10 +195,10 @@ def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
 def test_an_update_that_was_cut_short_by_the_clock_counts_too(tmp_path: Path) -> None:
     # Given the update of a client whose time ran out
     folder = folder_in(tmp_path)
-    late = part(folder, "anna", [1, 2, 3], 5)
-    late = late.model_copy(update={"record": late.record.model_copy(update={"status": Status.TIMED_OUT})})
+    _, record = part(folder, "anna", [1, 2, 3], 5)
+    late = ("anna", record.model_copy(update={"status": Status.TIMED_OUT}))
     # When the round is closed, then it is the model
-    assert close_round(folder, 1, [late]).status == "closed"
+    assert close_round(folder, [late]).status == "closed"
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [1.0, 2.0, 3.0]
 
 
@@ -184,10 +206,11 @@ def test_the_order_in_which_answers_came_makes_no_difference(tmp_path: Path) -> 
     # Given three updates whose sum depends on the order: 2**53 swallows 1, in a sum of float64
     folder = folder_in(tmp_path)
     values = {"anna": 2.0**53, "bert": 1.0, "carl": -(2.0**53)}
-    parts = [part(folder, client_id, [value, 0, 0], 1) for client_id, value in values.items()]
-    # When the round is closed with them in two orders
-    first = close_round(folder, 1, parts)
-    second = close_round(folder, 1, [parts[2], parts[0], parts[1]])
+    for client_id, value in values.items():
+        part(folder, client_id, [value, 0, 0], 1)
+    # When the round is closed with their slots in two orders
+    first = close_open_round(folder, ["anna", "bert", "carl"])
+    second = close_open_round(folder, ["carl", "anna", "bert"])
     # Then they are summed by client: (2**53 + 1) - 2**53 = 0
     assert first.digest == second.digest
     assert arrays.map_file(folder.checkpoint(1))["point"][0] == 0.0
@@ -199,7 +222,7 @@ def test_too_few_updates_keep_the_model_and_say_why(tmp_path: Path, status: Stat
     folder = folder_in(tmp_path, min_updates=2)
     parts = [part(folder, "anna", [1, 2, 3], 5), failed("bert", status)]
     # When the round is closed
-    closed = close_round(folder, 1, parts)
+    closed = close_round(folder, parts)
     # Then it failed, and the model is what it was
     assert closed.status == "failed"
     assert closed.reason == "1 updates were accepted, 2 are needed (--min-updates)"
@@ -212,10 +235,10 @@ def test_too_few_updates_keep_the_model_and_say_why(tmp_path: Path, status: Stat
 def test_a_failed_round_is_closed_again_over_what_was_there(tmp_path: Path) -> None:
     # Given a round that failed, and one that was closed by a former worker
     folder = folder_in(tmp_path)
-    accepted = close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    accepted = close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
     # When it is closed without an update, and then with one again
-    without = close_round(folder, 1, [failed("anna")])
-    again = close_round(folder, 1, [part(folder, "anna", [9, 9, 9], 5)])
+    without = close_round(folder, [failed("anna")])
+    again = close_round(folder, [part(folder, "anna", [9, 9, 9], 5)])
     # Then each time its checkpoint is what was asked for last, and the former round's is untouched
     assert without.digest == digest_of(folder.checkpoint(0))
     assert again.digest == accepted.digest == digest_of(folder.checkpoint(1))
@@ -227,7 +250,7 @@ def test_an_algorithm_of_ones_own_weighs_in_its_own_way(tmp_path: Path) -> None:
     folder = folder_in(tmp_path, algorithm="tests.support:EQUAL_WEIGHTS")
     parts = [part(folder, "anna", [0, 4, 4], 1), part(folder, "bert", [8, 4, 0], 3)]
     # When the round is closed, then the checkpoint is the plain mean
-    close_round(folder, 1, parts)
+    close_round(folder, parts)
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [4.0, 4.0, 2.0]
 
 
@@ -249,7 +272,7 @@ def test_the_aggregator_is_the_one_that_was_asked_for(
     folder = folder_in(tmp_path, aggregator=aggregator, **changes)
     points = {"anna": [1, 4, 0], "bert": [2, 3, 0], "carl": [3, 2, 0], "dora": [4, 1, 0], "emil": [100, -8, 0]}
     # When the round is closed
-    closed = close_round(folder, 1, [part(folder, client_id, values, 5) for client_id, values in points.items()])
+    closed = close_round(folder, [part(folder, client_id, values, 5) for client_id, values in points.items()])
     # Then the model is what the aggregator makes of them
     assert closed.status == "closed"
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == pytest.approx(point)
@@ -260,7 +283,7 @@ def test_an_update_out_of_all_proportion_is_rejected_without_being_asked_for(tmp
     folder = folder_in(tmp_path)
     points = {"anna": [1, 0, 0], "bert": [2, 0, 0], "carl": [1e30, 0, 0], "dora": [3, 0, 0], "emil": [4, 0, 0]}
     # When the round is closed
-    closed = close_round(folder, 1, [part(folder, client_id, values, 5) for client_id, values in points.items()])
+    closed = close_round(folder, [part(folder, client_id, values, 5) for client_id, values in points.items()])
     # Then it is rejected with the reason, and the model is the mean of the others
     assert closed.answers["carl"].status is Status.REJECTED
     assert closed.answers["carl"].reason == (
@@ -291,7 +314,7 @@ def test_updates_are_mixed_as_was_asked_for_and_weigh_the_same(
     parts = [part(folder, name, values, 99 if name == "emil" else 5) for name, values in points.items()]
     before = sorted(tmp_path.rglob("*"))
     # When the round is closed
-    closed = close_round(folder, 1, parts)
+    closed = close_round(folder, parts)
     # Then the model is what the aggregator makes of the mixed ones, and of what a client counts it is the median
     assert closed.status == "closed"
     model = arrays.map_file(folder.checkpoint(1))
@@ -308,8 +331,9 @@ def test_buckets_are_drawn_by_the_seed_and_the_round(tmp_path: Path) -> None:
     def first_bucket(seed: int) -> float:
         changes = {"mix": ("bucketing:2",), "aggregator": "tests.support:aggregate_first", "seed": seed}
         folder = folder_in(tmp_path / f"{seed}", **changes)
-        parts = [part(folder, name, values, 5) for name, values in points.items()]
-        digests = [close_round(folder, 1, parts).digest for parts in (parts, parts[::-1])]
+        for name, values in points.items():
+            part(folder, name, values, 5)
+        digests = [close_open_round(folder, names).digest for names in (list(points), list(points)[::-1])]
         # And the order in which they came makes no difference
         assert digests[0] == digests[1]
         return float(arrays.map_file(folder.checkpoint(1))["point"][0])
@@ -325,7 +349,7 @@ def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path:
     folder = folder_in(tmp_path, aggregator="krum", num_hostile=2)
     parts = [part(folder, "anna", [1, 2, 3], 5), part(folder, "bert", [1, 2, 3], 5), failed("carl")]
     # When the round is closed
-    closed = close_round(folder, 1, parts)
+    closed = close_round(folder, parts)
     # Then it failed, and the model is what it was
     assert closed.status == "failed"
     assert closed.reason == ("krum has 2 updates of which 2 may be hostile (--num-hostile): at least 7 are needed")
@@ -351,7 +375,7 @@ def test_fltrust_trains_on_the_held_out_data_and_moves_as_far(tmp_path: Path) ->
     )
     # When a client that goes ten times as far, one that goes backwards, and one that does nothing are aggregated
     points = {"anna": 10 * root, "bert": -root, "carl": 0 * root}
-    closed = close_round(folder, 1, [part(folder, name, point.tolist(), 5) for name, point in points.items()])
+    closed = close_round(folder, [part(folder, name, point.tolist(), 5) for name, point in points.items()])
     # Then the model is where the root is, and the counter the median of the clients'
     assert closed.status == "closed"
     model = arrays.map_file(folder.checkpoint(1))
@@ -363,7 +387,7 @@ def test_where_fltrust_trusts_nobody_the_round_fails_and_the_model_stays(tmp_pat
     # Given a client that did nothing
     folder = folder_in(tmp_path, aggregator="fltrust")
     # When the round is closed, then it failed with the reason
-    closed = close_round(folder, 1, [part(folder, "anna", [0, 0, 0], 5)])
+    closed = close_round(folder, [part(folder, "anna", [0, 0, 0], 5)])
     assert closed.status == "failed"
     assert closed.reason == "fltrust trusts none of 1 updates: all point away from the root data's"
     assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
@@ -404,18 +428,16 @@ def test_whole_numbers_grow_no_larger_than_honest_clients_may_count_on_from(tmp_
     folder = folder_in(tmp_path)
     update = {"point": np.zeros(3, np.float32), "steps": np.array(2**53)}
     chunks, order = MemoryChunks(), train_order("anna")
-    liar = take_in(folder, chunks, 1, trained(order, publish_update(chunks, order, update)))
-    assert liar.record.status is Status.TRAINED
+    liar = ingest_answer(job_of(folder, chunks), trained(order, publish_update(chunks, order, update)))
+    assert liar.status is Status.TRAINED
     # When the round is closed, then the model has half as much, and who counts on from there is taken in
-    assert close_round(folder, 1, [liar]).status == "closed"
+    assert close_round(folder, [("anna", liar)]).status == "closed"
     steps = arrays.map_file(folder.checkpoint(1))["steps"]
     assert steps == 2**52
     order = train_order("bert", 2)
     update = {"point": np.zeros(3, np.float32), "steps": np.asarray(steps + 10**6)}
-    assert (
-        take_in(folder, chunks, 2, trained(order, publish_update(chunks, order, update))).record.status
-        is Status.TRAINED
-    )
+    answer = trained(order, publish_update(chunks, order, update))
+    assert ingest_answer(job_of(folder, chunks, 2), answer).status is Status.TRAINED
 
 
 class BadRoot(Pull):
@@ -434,7 +456,7 @@ def raise_at_root() -> None:
 @pytest.mark.parametrize(
     ("act", "reason"),
     [
-        (raise_at_root, r"^train\(\) on the held-out data: RuntimeError: root boom \(test_closing\.py, line"),
+        (raise_at_root, r"^train\(\) on the held-out data: RuntimeError: root boom \(test_close_round\.py, line"),
         (lambda: None, r"^train\(\) returned NoneType: a TrainResult"),
         (
             lambda: TrainResult({"point": np.zeros(7, np.float32), "steps": np.array(0)}, 1, 1, 1.0),
@@ -453,7 +475,7 @@ def test_what_goes_wrong_with_training_at_the_orchestrator_fails_the_round_and_s
     monkeypatch.setattr(BadRoot, "act", staticmethod(act))
     folder = folder_in(tmp_path, aggregator="fltrust", workload=f"{__name__}:BadRoot")
     # When a round is closed, then it failed, for that
-    closed = close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    closed = close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
     assert closed.status == "failed"
     assert re.search(reason, closed.reason), closed.reason
 
@@ -468,7 +490,7 @@ def test_an_aggregator_that_writes_to_the_model_changes_nobody_elses(tmp_path: P
     # Given FedAvgM, whose step reads the model again, behind such an aggregator
     folder = folder_in(tmp_path, aggregator=f"{__name__}:scribble", algorithm="fedavgm")
     # When a round is closed, then the model has moved by what the update changed
-    close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [1.0, 2.0, 3.0]
     assert arrays.map_file(folder.state(1))["@v/point"].tolist() == [1.0, 2.0, 3.0]
 
@@ -493,7 +515,7 @@ def test_without_held_out_data_there_are_no_metrics(tmp_path: Path) -> None:
     folder = folder_in(tmp_path, workload="tests.support:WithoutHoldout")
     # When a run of it is initialised and a round closed, then nothing is made up
     assert initialise(folder) == Evaluated()
-    assert close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)]).evaluated == Evaluated()
+    assert close_round(folder, [part(folder, "anna", [1, 2, 3], 5)]).evaluated == Evaluated()
 
 
 def test_metrics_that_are_no_numbers_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -520,7 +542,7 @@ def test_an_accuracy_that_is_none_is_not_recorded(
     monkeypatch.setattr(tests.support, "Regression", Regression, raising=False)
     folder = folder_in(tmp_path, workload="tests.support:Regression")
     # When a run of it is initialised and a round closed, then the loss is all
-    closed = close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    closed = close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
     for evaluated in (initialise(folder), closed.evaluated):
         assert (evaluated.metrics, evaluated.problem) == ({"loss": 0.5}, "")
 
@@ -528,7 +550,7 @@ def test_an_accuracy_that_is_none_is_not_recorded(
 @pytest.mark.parametrize(
     ("error", "raised", "message"),
     [
-        (KeyError("x"), UserCodeError, "holdout_data(): KeyError: 'x' (test_closing.py, line "),
+        (KeyError("x"), UserCodeError, "holdout_data(): KeyError: 'x' (test_close_round.py, line "),
         (DataMissingError("set --data"), DataMissingError, "set --data"),
     ],
 )
@@ -595,8 +617,8 @@ def moved_by_qfedavg(path: Path, mean: float) -> list[float]:
         order = train_order(client_id)
         update = {"mean": np.full(3, mean), "point": np.array([first, 0, 0])}
         answer = trained(order, publish_update(chunks, order, update), metrics={"start_loss": 1.0})
-        parts.append(take_in(folder, chunks, 1, answer))
-    assert close_round(folder, 1, parts).status == "closed"
+        parts.append((client_id, ingest_answer(job_of(folder, chunks), answer)))
+    assert close_round(folder, parts).status == "closed"
     model = arrays.map_file(folder.checkpoint(1))
     assert model["mean"].tolist() == pytest.approx([mean] * 3)
     return [float(value) for value in model["point"]]
@@ -626,7 +648,7 @@ def test_what_clients_sent_and_nothing_can_be_made_of_fails_the_round_and_not_th
     # Given updates that an algorithm makes no numbers of
     folder = folder_in(tmp_path, algorithm=f"{__name__}:{name}")
     # When the round is closed, then it failed with the reason, and the model is what it was
-    closed = close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    closed = close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
     assert closed.status == "failed"
     assert closed.reason.startswith("its updates")
     assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
@@ -636,10 +658,10 @@ def test_what_clients_sent_and_nothing_can_be_made_of_fails_the_round_and_not_th
 def test_a_round_that_is_closed_again_as_failed_leaves_no_state_of_the_first_time(tmp_path: Path) -> None:
     # Given a round that was closed with a state, by a worker whose answer was never seen
     folder = folder_in(tmp_path, algorithm=f"{__name__}:WITH_STATE")
-    assert close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)]).state_digest
+    assert close_round(folder, [part(folder, "anna", [1, 2, 3], 5)]).state_digest
     assert folder.state(1).exists()
     # When it is closed again without an update, then the state is that before it: there was none
-    assert close_round(folder, 1, [failed("anna")]).state_digest == ""
+    assert close_round(folder, [failed("anna")]).state_digest == ""
     assert not folder.state(1).exists()
 
 
@@ -648,7 +670,7 @@ def test_an_algorithm_goes_no_further_with_running_statistics_than_their_mean(tm
     doubling = {"algorithm": f"{__name__}:DOUBLING", "workload": f"{__name__}:WithState"}
     folder = folder_in(tmp_path, **doubling)
     folder.save_buffers({"steps"})
-    close_round(folder, 1, [part(folder, "anna", [1, 2, 3], 5)])
+    close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
     # When the round is closed, then what is trained moved on, and the statistics are those of the clients
     model = arrays.map_file(folder.checkpoint(1))
     assert model["point"].tolist() == [2.0, 4.0, 6.0]
@@ -665,8 +687,8 @@ def test_more_steps_than_the_options_allow_are_not_believed(tmp_path: Path, clai
     folder = folder_in(tmp_path, algorithm="fednova", options=options)
     parts = []
     for client_id, num_steps in (("anna", 2), ("bert", claimed)):
-        filled = part(folder, client_id, [1, 1, 1], 10)
-        parts.append(filled.model_copy(update={"record": filled.record.model_copy(update={"num_steps": num_steps})}))
+        _, record = part(folder, client_id, [1, 1, 1], 10)
+        parts.append((client_id, record.model_copy(update={"num_steps": num_steps})))
     # When one claims more, then the model moves as if it had said 2
-    close_round(folder, 1, parts)
+    close_round(folder, parts)
     np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], [1, 1, 1])

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.ingest import ingest_answer
 from orchestrator.records import SlotRecord
 from orchestrator.run_folder import RunFolder
-from orchestrator.taking_in import kept_answer, take_in, update_path
 from orchestrator.uploads import HEADER_SLACK_BYTES
 from tasks import arrays
 from tasks.blobs import BlobRef, publish
 from tasks.chunks import MemoryChunks, Wanted
-from tasks.messages import Answer, Status
-from tests.support import publish_update, run_config, survey_order, surveyed, train_order, trained
+from tasks.messages import Answer, Order, Status
+from tests.support import job_of, publish_update, run_config, survey_order, surveyed, train_order, trained
 
 MODEL = {"bias": np.zeros(2, np.float32), "weights": np.zeros((2, 3))}
 UPDATE = {"bias": np.array([1, 2], np.float32), "weights": np.full((2, 3), 0.5)}
@@ -44,12 +44,12 @@ def raw(chunks: MemoryChunks, data: bytes) -> Answer:
 
 def rejection(folder: RunFolder, chunks: MemoryChunks, answer: Answer) -> str:
     """Take in what must be rejected; return the reason. Nothing of it is left but the record."""
-    filled = take_in(folder, chunks, 1, answer)
-    assert (filled.client_id, filled.record.status) == ("anna", Status.REJECTED)
-    assert not update_path(folder, 1, "anna").exists()
+    record = ingest_answer(job_of(folder, chunks), answer)
+    assert record.status is Status.REJECTED
+    assert not folder.update(1, "anna").exists()
     assert chunks.chunks == {}
-    assert filled == take_in(folder, chunks, 1, answer)
-    return filled.record.reason
+    assert record == ingest_answer(job_of(folder, chunks), answer)
+    return record.reason
 
 
 def test_a_good_update_is_moved_into_the_folder(folder: RunFolder, chunks: MemoryChunks) -> None:
@@ -57,16 +57,15 @@ def test_a_good_update_is_moved_into_the_folder(folder: RunFolder, chunks: Memor
     answer = sent(chunks, UPDATE)
     assert answer.update is not None
     # When it is taken in
-    filled = take_in(folder, chunks, 1, answer)
+    record = ingest_answer(job_of(folder, chunks), answer)
     # Then it lies in the folder and not in the store, and the record says what the client said
-    found = arrays.map_file(update_path(folder, 1, "anna"))
+    found = arrays.map_file(folder.update(1, "anna"))
     assert {name: values.tolist() for name, values in found.items()} == {
         "bias": [1.0, 2.0],
         "weights": [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]],
     }
     assert chunks.chunks == {}
-    assert filled.client_id == "anna"
-    assert filled.record == SlotRecord(
+    assert record == SlotRecord(
         status=Status.TRAINED,
         num_examples=5,
         num_steps=10,
@@ -79,13 +78,13 @@ def test_a_good_update_is_moved_into_the_folder(folder: RunFolder, chunks: Memor
 def test_an_update_is_taken_in_once_however_often_it_is_asked_for(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an update that was taken in
     answer = sent(chunks, UPDATE)
-    first = take_in(folder, chunks, 1, answer)
+    first = ingest_answer(job_of(folder, chunks), answer)
     # When it is asked for again, with other bytes in the store and other numbers in the answer
     again = sent(chunks, MODEL).model_copy(update={"num_examples": 999})
-    second = take_in(folder, chunks, 1, again)
+    second = ingest_answer(job_of(folder, chunks), again)
     # Then the record and the file are what they were, and the store is empty
     assert second == first
-    assert arrays.map_file(update_path(folder, 1, "anna"))["bias"].tolist() == [1.0, 2.0]
+    assert arrays.map_file(folder.update(1, "anna"))["bias"].tolist() == [1.0, 2.0]
     assert chunks.chunks == {}
 
 
@@ -95,9 +94,9 @@ def test_an_update_that_was_half_taken_in_is_taken_in_anew(folder: RunFolder, ch
     (folder.updates(1) / "anna.tmp").write_bytes(b"half")
     (folder.updates(1) / "anna.json").write_text("{")
     # When the update is taken in, then it is whole
-    filled = take_in(folder, chunks, 1, sent(chunks, UPDATE))
-    assert filled.record.status is Status.TRAINED
-    assert arrays.map_file(update_path(folder, 1, "anna"))["bias"].tolist() == [1.0, 2.0]
+    record = ingest_answer(job_of(folder, chunks), sent(chunks, UPDATE))
+    assert record.status is Status.TRAINED
+    assert arrays.map_file(folder.update(1, "anna"))["bias"].tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.LOST, Status.REJECTED, Status.LATE])
@@ -105,7 +104,7 @@ def test_an_answer_without_an_update_is_a_record_alone(folder: RunFolder, chunks
     # Given an answer without an update
     answer = Answer(order_id=ORDER.order_id, client_id="anna", status=status, reason="so it is")
     # When it is taken in, then its status and reason are kept
-    assert take_in(folder, chunks, 1, answer).record == SlotRecord(status=status, reason="so it is")
+    assert ingest_answer(job_of(folder, chunks), answer) == SlotRecord(status=status, reason="so it is")
     assert [path.name for path in folder.updates(1).iterdir()] == ["anna.json"]
 
 
@@ -115,10 +114,10 @@ def test_the_updates_of_clients_with_similar_ids_are_kept_apart(folder: RunFolde
         order = train_order(client_id)
         update = {**UPDATE, "bias": np.full(2, index, np.float32)}
         # When their updates are taken in
-        take_in(folder, chunks, 1, trained(order, publish_update(chunks, order, update)))
+        ingest_answer(job_of(folder, chunks), trained(order, publish_update(chunks, order, update)))
     # Then each has its own
     found = [
-        arrays.map_file(update_path(folder, 1, client_id))["bias"][0]
+        arrays.map_file(folder.update(1, client_id))["bias"][0]
         for client_id in ["anna", "anna.b", "anna.json", "anna.safetensors"]
     ]
     assert found == [0.0, 1.0, 2.0, 3.0]
@@ -145,6 +144,11 @@ def test_an_update_that_isnt_like_the_model_is_rejected(
 def test_bytes_that_are_no_arrays_are_rejected(folder: RunFolder, chunks: MemoryChunks, data: bytes) -> None:
     # Given a blob of something else, when it is taken in, then it is rejected
     assert rejection(folder, chunks, raw(chunks, data)) != ""
+
+
+def kept_answer(folder: RunFolder, order: Order) -> Answer | None:
+    record = folder.slot_record(order.round_number, order.client_id, order.name)
+    return record and record.answer(order)
 
 
 def document(header: object, body: bytes) -> bytes:
@@ -224,21 +228,22 @@ def test_an_update_laid_out_otherwise_is_taken_in(folder: RunFolder, chunks: Mem
     }
     body = np.full(6, 0.25).tobytes() + np.array([3, 4], np.float32).tobytes()
     # When it is taken in, then it is as good as any
-    filled = take_in(folder, chunks, 1, raw(chunks, document(header, body)))
-    assert filled.record.status is Status.TRAINED
-    assert arrays.map_file(update_path(folder, 1, "anna"))["bias"].tolist() == [3.0, 4.0]
+    record = ingest_answer(job_of(folder, chunks), raw(chunks, document(header, body)))
+    assert record.status is Status.TRAINED
+    assert arrays.map_file(folder.update(1, "anna"))["bias"].tolist() == [3.0, 4.0]
 
 
 def test_what_was_taken_in_stands_in_for_the_answer(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an order to which nothing has come, and one whose update was taken in
     assert kept_answer(folder, ORDER) is None
-    first = take_in(folder, chunks, 1, sent(chunks, UPDATE).model_copy(update={"metrics": {"train_loss": 0.5}}))
+    answer = sent(chunks, UPDATE).model_copy(update={"metrics": {"train_loss": 0.5}})
+    first = ingest_answer(job_of(folder, chunks), answer)
     # When one asks what was kept, then it answers the order, and taking that in changes nothing
     kept = kept_answer(folder, ORDER)
     assert kept is not None
     assert (kept.order_id, kept.client_id, kept.status) == ("anna/run/1/train", "anna", Status.TRAINED)
     assert (kept.num_examples, kept.num_steps, kept.metrics) == (5, 10, {"train_loss": 0.5})
-    assert take_in(folder, chunks, 1, kept) == first
+    assert ingest_answer(job_of(folder, chunks), kept) == first
     assert kept_answer(folder, train_order("anna", round_number=2)) is None
 
 
@@ -256,9 +261,9 @@ def test_a_blob_that_claims_to_be_huge_makes_no_work(folder: RunFolder) -> None:
     chunks = CountingChunks()
     claimed = BlobRef(name="fl:blob:anna/run/1", size_bytes=2**40, digest="0" * 64, chunk_bytes=2**20)
     # When it is taken in
-    filled = take_in(folder, chunks, 1, trained(ORDER, claimed))
+    record = ingest_answer(job_of(folder, chunks), trained(ORDER, claimed))
     # Then it is rejected, without a million names to be forgotten
-    assert filled.record.status is Status.REJECTED
+    assert record.status is Status.REJECTED
     assert chunks.num_deleted < 1000
 
 
@@ -269,15 +274,15 @@ def test_two_that_take_an_update_in_at_the_same_time_agree(folder: RunFolder, ch
 
     class Overtaken(MemoryChunks):
         def receive(self, wanted: Sequence[Wanted]) -> Iterator[int | None]:
-            others.append(take_in(folder, chunks, 1, answer))
+            others.append(ingest_answer(job_of(folder, chunks), answer))
             return chunks.receive(wanted)
 
     # When it is taken in, then both say the same, now and later, and it is there
-    filled = take_in(folder, Overtaken(), 1, answer)
-    assert others == [filled]
-    assert filled.record.status is Status.TRAINED
-    assert take_in(folder, chunks, 1, answer) == filled
-    assert update_path(folder, 1, "anna").exists()
+    record = ingest_answer(job_of(folder, Overtaken()), answer)
+    assert others == [record]
+    assert record.status is Status.TRAINED
+    assert ingest_answer(job_of(folder, chunks), answer) == record
+    assert folder.update(1, "anna").exists()
 
 
 SURVEY = survey_order("anna", round_number=1)
@@ -297,12 +302,12 @@ def mime(tmp_path: Path) -> RunFolder:
 
 def test_what_a_first_exchange_brings_is_the_sets_alone_and_lies_apart(mime: RunFolder, chunks: MemoryChunks) -> None:
     # Given a gradient in the store, and an update of the same client
-    gradient = take_in(mime, chunks, 1, asked(chunks, GRADIENT), exchange="survey")
-    update = take_in(mime, chunks, 1, sent(chunks, UPDATE))
+    gradient = ingest_answer(job_of(mime, chunks), asked(chunks, GRADIENT), exchange="survey")
+    update = ingest_answer(job_of(mime, chunks), sent(chunks, UPDATE))
     # When both are taken in, then neither is in the other's way, and each is found again by its order
-    assert (gradient.record.status, update.record.status) == (Status.SURVEYED, Status.TRAINED)
-    assert sorted(arrays.map_file(update_path(mime, 1, "anna", "survey"))) == ["@c/bias", "@c/weights"]
-    assert sorted(arrays.map_file(update_path(mime, 1, "anna"))) == ["bias", "weights"]
+    assert (gradient.status, update.status) == (Status.SURVEYED, Status.TRAINED)
+    assert sorted(arrays.map_file(mime.update(1, "anna", "survey"))) == ["@c/bias", "@c/weights"]
+    assert sorted(arrays.map_file(mime.update(1, "anna"))) == ["bias", "weights"]
     kept = [kept_answer(mime, order) for order in (SURVEY, ORDER)]
     assert [answer and answer.status for answer in kept] == [Status.SURVEYED, Status.TRAINED]
     assert chunks.chunks == {}
@@ -324,9 +329,9 @@ def test_a_hostile_gradient_is_rejected(
     mime: RunFolder, chunks: MemoryChunks, sets: arrays.Arrays, changes: dict[str, object], reason: str
 ) -> None:
     # Given something else than the gradients that were asked for
-    filled = take_in(mime, chunks, 1, asked(chunks, sets, **changes), exchange="survey")
+    record = ingest_answer(job_of(mime, chunks), asked(chunks, sets, **changes), exchange="survey")
     # When it is taken in, then it is rejected, and nothing is left of it
-    assert filled.record.status is Status.REJECTED
-    assert reason in filled.record.reason
-    assert not update_path(mime, 1, "anna", "survey").exists()
+    assert record.status is Status.REJECTED
+    assert reason in record.reason
+    assert not mime.update(1, "anna", "survey").exists()
     assert chunks.chunks == {}
