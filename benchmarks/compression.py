@@ -2,17 +2,12 @@
 
 ``make compression ARGS="--data folder"`` runs what has not been run yet, keeps each trial in
 ``benchmarks/results/compression.json``, and with ``--docs`` writes tables and a plot into docs/compression.md. The
-federation is the real one, in one process; bytes are those of its history.
+federation is the real one, in a process a trial; bytes are those of its history.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -22,152 +17,66 @@ import matplotlib as mpl
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.mnist_trials import FRACTION, NUM_CLIENTS
-from benchmarks.pasting import paste_into
-from benchmarks.simulation import Participant, simulate
-from orchestrator.config import RunConfig
-from tasks.messages import TrainOptions
-from tasks.spec import canonical
-from tasks.workload import Part, load_workload
+from benchmarks.mnist_trials import Outcome, Trial, load_outcomes, run_missing
+from benchmarks.pasting import markdown, paste_into
 
 RESULTS = Path(__file__).parent / "results" / "compression.json"
 DOCS = Path(__file__).parents[1] / "docs" / "compression.md"
 PLOT = DOCS.parent / "images" / "compression.png"
 NUM_LAST = 5
 """Rounds at the end whose accuracy counts, on average: single ones jump."""
+Outcomes = Mapping[Trial, Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One federation: 2NN, E = 1, B = 10.
-
-    Attributes:
-        compression: At ``--compression``.
-        split: Who has what.
-        seed: The run's.
-        learning_rate: Of the clients.
-        rounds: How many.
-    """
-
-    compression: str
-    split: str = "iid"
-    seed: int = 0
-    learning_rate: float = 0.2
-    rounds: int = 60
-
-    @property
-    def key(self) -> str:
-        """What this trial is kept under."""
-        return json.dumps(asdict(self))
+def trial(compression: str, split: str = "iid", seed: int = 0, learning_rate: float = 0.2, rounds: int = 60) -> Trial:
+    """Return a federation: 2NN, E = 1, B = 10."""
+    return Trial("fedavg", "2nn", split, 1, 10, learning_rate, rounds, seed=seed, compression=compression)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a trial: accuracy after each round, bytes a client and round down and up, and seconds in all."""
-
-    accuracies: list[float]
-    bytes_down: float
-    bytes_up: float
-    wall_time_s: float
-
-    @property
-    def final(self) -> float:
-        """Mean accuracy of the last rounds."""
-        return mean(self.accuracies[-NUM_LAST:])
-
-
-Outcomes = Mapping[str, Outcome]
-
-SEEDS = (0, 1, 2)
-MAIN = tuple(Trial(name, seed=seed) for name in ("none", "bf16", "int8", "topk:0.01") for seed in SEEDS)
+MAIN_NAMES = ("none", "bf16", "int8", "topk:0.01")
+MAIN = [trial(name, seed=seed) for name in MAIN_NAMES for seed in (0, 1, 2)]
 """What each costs and saves."""
-SHARES = tuple(Trial(name) for name in ("none", "topk:0.05", "topk:0.01", "topk:0.003", "topk:0.001"))
+SHARES = [trial(name) for name in ("none", "topk:0.05", "topk:0.01", "topk:0.003", "topk:0.001")]
 """How little will do."""
-PAIRS = tuple(
-    Trial(name)
+PAIRS = [
+    trial(name)
     for name in ("none", "topk:0.01", *(f"benchmarks.topk_pairs:pairs:{share}" for share in ("0.01", "0.02", "0.08")))
-)
+]
 """Signs against values in full: in as many bytes, with 1 % of the changes, and with as many changes in all the bytes
 that they then take."""
-SKEWED = tuple(Trial(trial.compression, "shards:2", trial.seed, 0.1, 100) for trial in MAIN if trial.seed == 0)
+SKEWED = [trial(name, "shards:2", learning_rate=0.1, rounds=100) for name in MAIN_NAMES]
 """Where clients differ."""
 TABLES = {"iid": MAIN, "shares": SHARES, "pairs": PAIRS, "skewed": SKEWED}
 
 
-def run_trial(trial: Trial, data: str) -> Outcome:
-    """Carry out a trial with MNIST's files in the folder ``data``."""
-    started = time.monotonic()
-    spec = canonical(f"mnist,net=2nn,split={trial.split},test-share=0")
-    config = RunConfig(
-        run_id="compression",
-        workload=spec,
-        data=data,
-        compression=trial.compression,
-        num_clients=NUM_CLIENTS,
-        fraction=FRACTION,
-        rounds=trial.rounds,
-        options=TrainOptions(epochs=1, batch_size=10, learning_rate=trial.learning_rate),
-        seed=trial.seed,
-        evaluate_clients=False,
-    )
-    workload = load_workload(spec)
-    participants = {
-        f"client-{index + 1:04d}": Participant(Part(index, NUM_CLIENTS), workload) for index in range(NUM_CLIENTS)
-    }
-    with tempfile.TemporaryDirectory() as path:
-        history = simulate(config, participants, Path(path)).history()
-    return Outcome(
-        accuracies=[record.metrics.get("accuracy", 0.0) for record in history],
-        bytes_down=mean(record.bytes_down / len(record.cohort) for record in history),
-        bytes_up=mean(record.bytes_up / len(record.answers) for record in history),
-        wall_time_s=round(time.monotonic() - started, 1),
-    )
+def final(outcome: Outcome) -> float:
+    """Return the mean accuracy of the last rounds."""
+    return mean(outcome.accuracies[-NUM_LAST:])
 
 
-def load_outcomes(path: Path = RESULTS) -> dict[str, Outcome]:
-    """Return the trials that have been run, by their keys."""
-    if not path.exists():
-        return {}
-    return {key: Outcome(**value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
-
-
-def run_missing(
-    trials: Sequence[Trial], data: str, tell: Callable[[str], None], path: Path = RESULTS
-) -> dict[str, Outcome]:
-    """Carry out those trials that have not been, one after the other, keep each in a file, and return all."""
-    outcomes = load_outcomes(path)
-    for trial in trials:
-        if trial.key in outcomes:
-            continue
-        outcome = outcomes[trial.key] = run_trial(trial, data)
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({key: asdict(each) for key, each in outcomes.items()}), encoding="utf-8")
-        temporary.replace(path)
-        tell(f"{trial}: {outcome.final:.4f} in {outcome.wall_time_s:.0f} s")
-    return outcomes
+def by_compression(trials: Sequence[Trial], outcomes: Outcomes) -> dict[str, list[Outcome]]:
+    """Return what came of those trials that have been run, the seeds of a compression together."""
+    found: dict[str, list[Outcome]] = {}
+    for each in trials:
+        if each in outcomes:
+            found.setdefault(each.compression, []).append(outcomes[each])
+    return found
 
 
 def table(trials: Sequence[Trial], outcomes: Outcomes) -> str:
     """Return the comparison as a Markdown table; the first of the compressions is the one that others are held to."""
-    lines = [
-        "| `--compression` | down | up | final accuracy | less than without |",
-        "|---|---|---|---|---|",
-    ]
-    by_compression: dict[str, list[Outcome]] = {}
-    for trial in trials:
-        if trial.key in outcomes:
-            by_compression.setdefault(trial.compression, []).append(outcomes[trial.key])
-    first = next(iter(by_compression.values()))
-    base = mean(outcome.final for outcome in first)
-    for compression, found in by_compression.items():
-        finals = [outcome.final for outcome in found]
+    rows = []
+    compared = by_compression(trials, outcomes)
+    first = next(iter(compared.values()))
+    base = mean(map(final, first))
+    for compression, found in compared.items():
+        finals = list(map(final, found))
         spread = f" ± {100 * stdev(finals):.2f}" if len(finals) > 1 else ""
         down = _bytes([outcome.bytes_down for outcome in found], first[0].bytes_down)
         up = _bytes([outcome.bytes_up for outcome in found], first[0].bytes_up)
         less = f"{100 * (base - mean(finals)):.2f}" if found is not first else ""
-        lines.append(f"| `{compression}` | {down} | {up} | {100 * mean(finals):.2f} %{spread} | {less} |")
-    return "\n".join(lines)
+        rows.append((f"`{compression}`", down, up, f"{100 * mean(finals):.2f} %{spread}", less))
+    return markdown(("`--compression`", "down", "up", "final accuracy", "less than without"), rows)
 
 
 def _bytes(found: Sequence[float], base: float) -> str:
@@ -178,8 +87,7 @@ def _bytes(found: Sequence[float], base: float) -> str:
 def draw(trials: Sequence[Trial], outcomes: Outcomes, path: Path) -> None:
     """Draw accuracy by bytes sent up and by round, a line a compression: the mean over the seeds."""
     figure, panels = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True, layout="constrained")
-    for compression in dict.fromkeys(trial.compression for trial in trials):
-        found = [outcomes[t.key] for t in trials if t.compression == compression and t.key in outcomes]
+    for compression, found in by_compression(trials, outcomes).items():
         means = [mean(values) for values in zip(*(outcome.accuracies for outcome in found), strict=True)]
         rounds = range(1, len(means) + 1)
         panels[0].plot(rounds, means, label=compression, linewidth=1.6)
@@ -200,10 +108,9 @@ def draw(trials: Sequence[Trial], outcomes: Outcomes, path: Path) -> None:
 @click.option("--docs", is_flag=True, help="Write tables and plot into docs/compression.md.")
 def main(data: str, tables: bool, docs: bool) -> None:
     """Run the trials that have not been run yet, and print the tables."""
-    logging.disable(logging.WARNING)
     folder = str(Path(data).resolve())
-    trials = [trial for some in TABLES.values() for trial in some]
-    outcomes = load_outcomes() if tables else run_missing(trials, folder, click.echo)
+    trials = [each for some in TABLES.values() for each in some]
+    outcomes = load_outcomes(RESULTS) if tables else run_missing(trials, folder, 1, click.echo, RESULTS)
     texts = {name: table(some, outcomes) for name, some in TABLES.items()}
     for text in texts.values():
         click.echo(text)

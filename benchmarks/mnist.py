@@ -20,7 +20,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.mnist_trials import WHOLE_PART, Outcome, Trial, load_outcomes, run_missing
-from benchmarks.pasting import paste_into
+from benchmarks.pasting import markdown, paste_into
 
 DOCS = Path(__file__).parents[1] / "docs" / "results.md"
 PLOT = DOCS.parent / "images" / "algorithms.png"
@@ -59,38 +59,21 @@ class Row:
 
 
 ROWS = (
+    Row("2NN, iid, E = 1, B = 10, to 97 %", 87, Trial("fedavg", "2nn", "iid", 1, 10, 0.0, 120, 0.97), (0.1, 0.2)),
     Row(
-        "2NN, iid, E = 1, B = 10, to 97 %",
-        87,
-        Trial("fedavg", "2nn", "iid", 1, 10, 0.0, 120, 0.97),
-        (0.1, 0.2),
+        "2NN, iid, E = 1, B = ∞, to 97 %", 1474,
+        Trial("fedavg", "2nn", "iid", 1, WHOLE_PART, 0.0, 1600, 0.97), (0.5, 1.0),
     ),
     Row(
-        "2NN, iid, E = 1, B = ∞, to 97 %",
-        1474,
-        Trial("fedavg", "2nn", "iid", 1, WHOLE_PART, 0.0, 1600, 0.97),
-        (0.5, 1.0),
+        "2NN, two shards, E = 1, B = 10, to 97 %", 664,
+        Trial("fedavg", "2nn", "shards:2", 1, 10, 0.0, 700, 0.97), (0.05, 0.1),
     ),
+    Row("CNN, iid, E = 1, B = 10, to 99 %", 34, Trial("fedavg", "cnn", "iid", 1, 10, 0.0, 45, 0.99), (0.2,)),
     Row(
-        "2NN, two shards, E = 1, B = 10, to 97 %",
-        664,
-        Trial("fedavg", "2nn", "shards:2", 1, 10, 0.0, 700, 0.97),
-        (0.05, 0.1),
+        "CNN, iid, E = 5, B = 10, to 99 %", 20,
+        Trial("fedavg", "cnn", "iid", 5, 10, 0.0, 24, 0.99), (0.1, 0.15, 0.2, 0.25, 0.3), num_seeds=2,
     ),
-    Row(
-        "CNN, iid, E = 1, B = 10, to 99 %",
-        34,
-        Trial("fedavg", "cnn", "iid", 1, 10, 0.0, 45, 0.99),
-        (0.2,),
-    ),
-    Row(
-        "CNN, iid, E = 5, B = 10, to 99 %",
-        20,
-        Trial("fedavg", "cnn", "iid", 5, 10, 0.0, 24, 0.99),
-        (0.1, 0.15, 0.2, 0.25, 0.3),
-        num_seeds=2,
-    ),
-)
+)  # fmt: skip
 
 SEEDS = {"iid": (0, 1), "shards:2": (0, 1, 2), "dirichlet:0.1": (0, 1, 2)}
 TUNED_ON = "shards:2"
@@ -112,35 +95,27 @@ def at(learning_rate: float, **settings: float) -> Choice:
     return learning_rate, tuple(sorted(settings.items()))
 
 
+ADAPTIVE = (
+    at(0.1, server_learning_rate=0.01), at(0.2, server_learning_rate=0.01),
+    at(0.2, server_learning_rate=0.01, tau=0.01), at(0.2, server_learning_rate=0.03, tau=0.01),
+)  # fmt: skip
 CHOICES: Mapping[str, tuple[Choice, ...]] = {
     "fedavg": (at(0.1), at(0.2), at(0.3), at(0.4)),
     "fedprox": (at(0.2, mu=0.01), at(0.2, mu=0.1), at(0.3, mu=0.01), at(0.3, mu=0.1)),
     "fedavgm": (at(0.1, momentum=0.7), at(0.1, momentum=0.9), at(0.2, momentum=0.3), at(0.2, momentum=0.5)),
     "fedadagrad": (
-        at(0.1, server_learning_rate=0.03),
-        at(0.1, server_learning_rate=0.1),
-        at(0.2, server_learning_rate=0.03),
-        at(0.2, server_learning_rate=0.1, tau=0.01),
+        at(0.1, server_learning_rate=0.03), at(0.1, server_learning_rate=0.1),
+        at(0.2, server_learning_rate=0.03), at(0.2, server_learning_rate=0.1, tau=0.01),
     ),
-    "fedadam": (
-        at(0.1, server_learning_rate=0.01),
-        at(0.2, server_learning_rate=0.01),
-        at(0.2, server_learning_rate=0.01, tau=0.01),
-        at(0.2, server_learning_rate=0.03, tau=0.01),
-    ),
-    "fedyogi": (
-        at(0.1, server_learning_rate=0.01),
-        at(0.2, server_learning_rate=0.01),
-        at(0.2, server_learning_rate=0.01, tau=0.01),
-        at(0.2, server_learning_rate=0.03, tau=0.01),
-    ),
+    "fedadam": ADAPTIVE,
+    "fedyogi": ADAPTIVE,
     "fednova": (at(0.1), at(0.2), at(0.3), at(0.4)),
     "feddyn": (at(0.1, alpha=0.03), at(0.1, alpha=0.1), at(0.2, alpha=0.1), at(0.3, alpha=0.1)),
     "scaffold": (at(0.1), at(0.1, server_learning_rate=1.5), at(0.2), at(0.3)),
     "mime": (at(0.03, momentum=0.5), at(0.05, momentum=0.0), at(0.05, momentum=0.5), at(0.1, momentum=0.5)),
     "mimelite": (at(0.05, momentum=0.9), at(0.1, momentum=0.5), at(0.2, momentum=0.0), at(0.2, momentum=0.3)),
     "qfedavg": (at(0.2, q=0.01), at(0.2, q=0.1), at(0.2, q=1.0), at(0.3, q=0.1)),
-}
+}  # fmt: skip
 """Choices of learning rate and settings, four for each algorithm: the best of them, on one split and seed, counts."""
 
 
@@ -189,29 +164,27 @@ def done(trial: Trial, outcomes: Outcomes) -> list[Outcome]:
 
 def rows_table(outcomes: Outcomes) -> str:
     """Return the rows of McMahan et al. as a Markdown table."""
-    lines = ["| | paper | here | each seed | learning rate | best accuracy |", "|---|---|---|---|---|---|"]
+    lines: list[Sequence[str]] = []
     for row in ROWS:
         found = [trial for trial in row.best(outcomes) if trial in outcomes]
         if not found:
-            lines.append(f"| {row.name} | {row.paper} | not run | | | |")
+            lines.append((row.name, str(row.paper), "not run", "", "", ""))
             continue
         rounds = [outcomes[trial].rounds_to(trial.target) for trial in found]
         reached = [number for number in rounds if number is not None]
         here = f"{mean(reached):.1f}" if len(reached) == len(rounds) else f"not in {row.trial.rounds}"
         each = ", ".join("–" if number is None else f"{number:.1f}" for number in rounds)
         tried = ", ".join(f"{trial.learning_rate:g}" for trial in row.candidates() if trial in outcomes)
-        best = max(top(outcomes[trial]) for trial in found)
-        lines.append(
-            f"| {row.name} | {row.paper} | **{here}** | {each} | {found[0].learning_rate:g} of {tried} | {best:.4f} |"
-        )
-    return "\n".join(lines)
+        rate, best = f"{found[0].learning_rate:g} of {tried}", max(top(outcomes[trial]) for trial in found)
+        lines.append((row.name, str(row.paper), f"**{here}**", each, rate, f"{best:.4f}"))
+    return markdown(("", "paper", "here", "each seed", "learning rate", "best accuracy"), lines)
 
 
 def algorithms_table(outcomes: Outcomes) -> str:
     """Return the comparison as a Markdown table: accuracy at the end, and rounds to the target."""
     splits = splits_run(outcomes)
-    columns = [f"{split} | rounds to {TARGET:.0%}" for split in splits]
-    lines = [f"| `--algorithm` | tried | {' | '.join(columns)} |", f"|---|---|{'---|---|' * len(splits)}"]
+    header = ["`--algorithm`", "tried", *(cell for split in splits for cell in (split, f"rounds to {TARGET:.0%}"))]
+    rows = []
     for algorithm in tuned(outcomes):
         tried = [trial in outcomes for trial in candidates(algorithm)]
         cells = [f"{sum(tried)} of {len(tried)}"]
@@ -223,13 +196,8 @@ def algorithms_table(outcomes: Outcomes) -> str:
             spread = f" ± {stdev(finals):.3f}" if len(finals) > 1 else ""
             cells.append(f"{mean(finals):.3f}{spread}" if finals else "not run")
             cells.append(", ".join(str(number or "–") for number in rounds))
-        lines.append(f"| `{algorithm}` ({_described(best)}) | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _priority(trial: Trial) -> tuple[int, bool]:
-    """Say what to run first: one seed of everything, where clients differ before where they don't."""
-    return trial.seed, trial.split == "iid"
+        rows.append([f"`{algorithm}` ({_described(best)})", *cells])
+    return markdown(header, rows)
 
 
 def _described(trial: Trial) -> str:
@@ -241,25 +209,17 @@ def draw(outcomes: Outcomes, path: Path) -> None:
     """Draw accuracy by round: a column a split, a line an algorithm, the mean over seeds and some rounds."""
     splits = splits_run(outcomes)
     figure, panels = plt.subplots(
-        len(PANELS),
-        len(splits),
-        figsize=(5 * len(splits), 9),
-        sharex=True,
-        sharey="col",
-        squeeze=False,
-        layout="constrained",
-    )
+        len(PANELS), len(splits), figsize=(5 * len(splits), 9),
+        sharex=True, sharey="col", squeeze=False, layout="constrained",
+    )  # fmt: skip
     for row, algorithms in zip(panels, PANELS, strict=True):
         for panel, split in zip(row, splits, strict=True):
             for number, algorithm in enumerate(algorithms):
-                if algorithm not in tuned(outcomes):
-                    continue
-                found = [outcome.accuracies for outcome in done(chosen(algorithm, split, outcomes), outcomes)]
-                if not found:
-                    continue
-                means = smooth([mean(values) for values in zip(*found, strict=True)])
-                look = {"color": "black", "linewidth": 2.5} if number == 0 else {"color": f"C{number - 1}"}
-                panel.plot(range(SMOOTH, SMOOTH + len(means)), means, label=algorithm, **look)
+                best = chosen(algorithm, split, outcomes) if algorithm in tuned(outcomes) else None
+                if best and (found := done(best, outcomes)):
+                    means = smooth(mean_curve(found))
+                    look = {"color": "black", "linewidth": 2.5} if number == 0 else {"color": f"C{number - 1}"}
+                    panel.plot(range(SMOOTH, SMOOTH + len(means)), means, label=algorithm, **look)
             panel.set(ylim=(0.8 if split == "iid" else 0.4, 1.0))
             panel.grid(alpha=0.3)
         row[0].set_ylabel("accuracy on the test images")
@@ -273,6 +233,11 @@ def draw(outcomes: Outcomes, path: Path) -> None:
     plt.close(figure)
 
 
+def mean_curve(outcomes: Sequence[Outcome]) -> list[float]:
+    """Return the mean accuracy after each round."""
+    return [mean(values) for values in zip(*(outcome.accuracies for outcome in outcomes), strict=True)]
+
+
 def smooth(values: Sequence[float]) -> list[float]:
     """Return the mean of each ``SMOOTH`` values in a row."""
     return [mean(values[end - SMOOTH : end]) for end in range(SMOOTH, len(values) + 1)]
@@ -281,11 +246,10 @@ def smooth(values: Sequence[float]) -> list[float]:
 @click.command(context_settings={"show_default": True})
 @click.option("--data", type=click.Path(exists=True, file_okay=False), help="Folder with MNIST's files.")
 @click.option("--only", type=click.Choice(["rows", "algorithms", "all"]), default="all", help="What to run.")
-@click.option("--row", type=int, multiple=True, help="Of the rows only these, from 0.")
 @click.option("--tables", is_flag=True, help="Run nothing; make the tables of what has been run.")
 @click.option("--processes", default=2, type=click.IntRange(1), help="Trials at a time.")
 @click.option("--docs", is_flag=True, help="Write tables and plot into docs/results.md.")
-def main(data: str | None, only: str, row: Sequence[int], tables: bool, processes: int, docs: bool) -> None:
+def main(data: str | None, only: str, tables: bool, processes: int, docs: bool) -> None:
     """Run the trials that have not been run yet, and print the tables."""
     if data is None and not tables:
         raise click.UsageError("--data is missing: the folder with MNIST's files; only --tables does without")
@@ -297,16 +261,14 @@ def main(data: str | None, only: str, row: Sequence[int], tables: bool, processe
             outcomes.update(run_missing(trials, str(Path(data).resolve()), processes, click.echo))
 
     if only != "algorithms":
-        rows = [each for index, each in enumerate(ROWS) if not row or index in row]
-        run([trial for each in rows for trial in each.candidates()])
-        run([trial for each in rows for trial in each.best(outcomes)])
+        run([trial for row in ROWS for trial in row.candidates()])
+        run([trial for row in ROWS for trial in row.best(outcomes)])
         texts["rows"] = rows_table(outcomes)
     if only != "rows":
-        first = [trial for algorithm in CHOICES for trial in candidates(algorithm)]
-        run(first)
+        run([trial for algorithm in CHOICES for trial in candidates(algorithm)])
         best = [chosen(algorithm, split, outcomes) for algorithm in tuned(outcomes) for split in SEEDS]
-        more = sorted((trial for choice in best for trial in with_seeds(choice)), key=_priority)
-        run(more)
+        # One seed of everything first, where clients differ before where they don't.
+        run(sorted((trial for each in best for trial in with_seeds(each)), key=lambda t: (t.seed, t.split == "iid")))
         texts["algorithms"] = algorithms_table(outcomes)
         draw(outcomes, PLOT if docs else PLOT.parents[2] / "benchmarks" / "results" / PLOT.name)
     for text in texts.values():

@@ -1,4 +1,4 @@
-"""One federation on MNIST over 100 clients: what :mod:`benchmarks.mnist` compares."""
+"""One federation on MNIST over 100 clients: what :mod:`benchmarks.mnist` and :mod:`benchmarks.compression` compare."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, fields
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import mean
 
 from benchmarks.simulation import Participant, simulate
 from orchestrator.config import RunConfig
 from orchestrator.events import Event, RoundClosed
+from orchestrator.records import RoundRecord
 from tasks.messages import TrainOptions
 from tasks.spec import canonical
 from tasks.workload import Part, load_workload
@@ -44,6 +46,7 @@ class Trial:
         target: Accuracy on the test images at which the run may stop; 0: it goes on.
         settings: At ``--set``, as pairs in alphabetical order.
         seed: The run's.
+        compression: At ``--compression``.
     """
 
     algorithm: str
@@ -56,6 +59,7 @@ class Trial:
     target: float = 0.0
     settings: tuple[tuple[str, float], ...] = ()
     seed: int = 0
+    compression: str = "none"
 
     def __str__(self) -> str:
         """Return it in short."""
@@ -63,15 +67,17 @@ class Trial:
         batch_size = "all" if self.batch_size == WHOLE_PART else self.batch_size
         return (
             f"{self.algorithm}{settings} {self.net} {self.split} E={self.epochs} B={batch_size} "
-            f"lr={self.learning_rate:g} seed={self.seed}"
+            f"lr={self.learning_rate:g} seed={self.seed} compression={self.compression}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a trial: the accuracy after each round."""
+    """What came of a trial: the accuracy after each round, and the mean bytes of a client and round, down and up."""
 
     accuracies: list[float]
+    bytes_down: float = 0.0
+    bytes_up: float = 0.0
 
     def __str__(self) -> str:
         """Return the best accuracy, and in how many rounds."""
@@ -103,6 +109,7 @@ def run_trial(trial: Trial, data: str) -> Outcome:
         workload=spec,
         data=data,
         algorithm=trial.algorithm,
+        compression=trial.compression,
         settings=dict(trial.settings),
         num_clients=NUM_CLIENTS,
         fraction=FRACTION,
@@ -116,17 +123,25 @@ def run_trial(trial: Trial, data: str) -> Outcome:
     participants = {
         f"client-{index + 1:04d}": Participant(Part(index, NUM_CLIENTS), workload) for index in range(NUM_CLIENTS)
     }
-    accuracies: list[float] = []
+    records: list[RoundRecord] = []
 
     def report(event: Event) -> None:
         if isinstance(event, RoundClosed):
-            accuracies.append(event.record.metrics.get("accuracy", 0.0))
-            if trial.target and accuracies[-1] >= trial.target:
+            records.append(event.record)
+            if trial.target and _accuracy(event.record) >= trial.target:
                 raise _EnoughError
 
     with tempfile.TemporaryDirectory() as path, contextlib.suppress(_EnoughError):
         simulate(config, participants, Path(path), report)
-    return Outcome([round(accuracy, DIGITS) for accuracy in accuracies])
+    return Outcome(
+        [round(_accuracy(record), DIGITS) for record in records],
+        bytes_down=mean(record.bytes_down / len(record.cohort) for record in records),
+        bytes_up=mean(record.bytes_up / len(record.answers) for record in records),
+    )
+
+
+def _accuracy(record: RoundRecord) -> float:
+    return record.metrics.get("accuracy", 0.0)
 
 
 class _EnoughError(Exception):
@@ -139,18 +154,19 @@ def load_outcomes(path: Path = OUTCOMES) -> dict[Trial, Outcome]:
         return {}
     outcomes = {}
     for entry in json.loads(path.read_text(encoding="utf-8")):
-        accuracies = entry.pop("accuracies")
+        outcome = Outcome(**{each.name: entry.pop(each.name) for each in fields(Outcome) if each.name in entry})
         settings = tuple(sorted(entry.pop("settings").items()))
-        outcomes[Trial(**entry, settings=settings)] = Outcome(accuracies)
+        outcomes[Trial(**entry, settings=settings)] = outcome
     return outcomes
 
 
 def save_outcomes(outcomes: Mapping[Trial, Outcome], path: Path = OUTCOMES) -> None:
     """Write the outcomes into a file: JSON, a line a trial, in an order that doesn't depend on what was run when."""
     lines = [
-        json.dumps({**asdict(trial), "settings": dict(trial.settings), "accuracies": outcome.accuracies})
+        json.dumps({**asdict(trial), "settings": dict(trial.settings), **asdict(outcome)})
         for trial, outcome in sorted(outcomes.items(), key=lambda item: astuple(item[0]))
     ]
+    path.parent.mkdir(exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
     temporary.replace(path)
