@@ -20,7 +20,7 @@ from statistics import mean
 import click
 
 from benchmarks.hostile import ATTACKS
-from benchmarks.pasting import paste_into
+from benchmarks.pasting import markdown, paste_into
 from benchmarks.simulation import Participant, simulate
 from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import RunConfig
@@ -306,18 +306,14 @@ def written(table: Table, outcomes: Mapping[Trial, Outcome], seeds: Sequence[int
         for name, column in table.columns.items()
     }
     firsts = [f"{references[name]:.3f}" if column.split == IID else "–" for name, column in table.columns.items()]
-    lines = [
-        f"| {table.heading} | {' | '.join(table.columns)} |",
-        f"|---|{'---|' * len(table.columns)}",
-        f"| without them | {' | '.join(firsts)} |",
-    ]
+    rows = [["without them", *firsts]]
     for name, row in table.rows.items():
         cells = [
             _cell([outcomes[column.trial(row, seed)] for seed in seeds], references[heading], table.tells_rejected)
             for heading, column in table.columns.items()
         ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return markdown([table.heading, *table.columns], rows)
 
 
 def _cell(outcomes: Sequence[Outcome], reference: float, tells_rejected: bool) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil  # type: ignore[import-untyped]  # it has no types
 from redis import Redis
@@ -34,15 +34,9 @@ _KINDS = {
     "_kombu.binding_permanent.": "permanent binding",
 }
 _OF_CLIENTS = {
-    "announcement",
-    "absence",
-    "unacked index",
-    "unacked mutex",
-    "unacked",
-    "client queue",
-    "binding",
-    "permanent binding",
-}
+    "announcement", "absence", "unacked index", "unacked mutex", "unacked",
+    "client queue", "binding", "permanent binding",
+}  # fmt: skip
 """Kinds of which there may be one for each client, and one for the orchestrator."""
 
 
@@ -108,16 +102,12 @@ def settled(footprints: Sequence[Footprint]) -> Footprint:
     keys = last.keys
     for footprint in footprints:
         keys &= footprint.keys
-    return Footprint(
-        num_closed=last.num_closed,
+    return replace(
+        last,
         keys=keys,
         open_keys=min(footprint.open_keys for footprint in footprints),
         stale=frozenset.intersection(*(footprint.stale for footprint in footprints)),
-        rss_bytes=last.rss_bytes,
-        workers_rss_bytes=last.workers_rss_bytes,
         num_files=min(footprint.num_files for footprint in footprints),
-        num_channels=last.num_channels,
-        redis_bytes=last.redis_bytes,
     )
 
 

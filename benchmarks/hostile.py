@@ -64,27 +64,33 @@ class Hostile(Workload):
         return trained
 
 
-class SignFlip(Hostile):
-    """Goes in the opposite direction, ``BOOST`` times as far as it should."""
+class Scaled(Hostile):
+    """Goes ``FACTOR`` times as far as it should, to have the say of as many."""
 
-    BOOST = 3.0
+    FACTOR = 10.0
 
     def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
-        """Return start - BOOST * (trained - start)."""
-        flipped: Array = start - self.BOOST * (trained - start)
-        return flipped
+        """Return start + FACTOR * (trained - start)."""
+        scaled: Array = start + self.FACTOR * (trained - start)
+        return scaled
 
 
-class WeakSignFlip(SignFlip):
+class SignFlip(Scaled):
+    """Goes in the opposite direction, three times as far as it should."""
+
+    FACTOR = -3.0
+
+
+class WeakSignFlip(Scaled):
     """Goes in the opposite direction, as far as it should: no longer than an honest update."""
 
-    BOOST = 1.0
+    FACTOR = -1.0
 
 
-class StrongSignFlip(SignFlip):
+class StrongSignFlip(Scaled):
     """Goes in the opposite direction, five times as far as it should."""
 
-    BOOST = 5.0
+    FACTOR = -5.0
 
 
 class Noise(Hostile):
@@ -96,17 +102,6 @@ class Noise(Hostile):
         """Return start + noise."""
         noisy: Array = start + self.DEVIATION * rng.standard_normal(start.shape)
         return noisy
-
-
-class Scaled(Hostile):
-    """Goes ``FACTOR`` times as far as it should, to have the say of as many."""
-
-    FACTOR = 10.0
-
-    def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
-        """Return start + FACTOR * (trained - start)."""
-        scaled: Array = start + self.FACTOR * (trained - start)
-        return scaled
 
 
 class LabelFlip(Hostile):

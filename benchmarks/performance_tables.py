@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 
 from benchmarks.contender import Case, Outcome
 from benchmarks.contenders import CONTENDERS
+from benchmarks.pasting import markdown
 from benchmarks.performance_results import MNIST, Results, Run, ratios, reference
 from benchmarks.sampling import SERVER
 
@@ -43,13 +44,8 @@ def table(contenders: Mapping[str, Runs]) -> str:
     """Return a case's figures as a Markdown table, a row a contender; medians over its rounds, or its runs."""
     compared, quotients = reference(contenders), ratios(contenders)
     header = [f"of `{compared}`" if name == "ratio" else name for name in COLUMNS]
-    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    lines += [
-        f"| `{name}` | {' | '.join(_cells(contenders[name], quotients.get(name)))} |"
-        for name in CONTENDERS
-        if name in contenders
-    ]
-    return "\n".join(lines)
+    names = [name for name in CONTENDERS if name in contenders]
+    return markdown(header, [[f"`{name}`", *_cells(contenders[name], quotients.get(name))] for name in names])
 
 
 def _cells(runs: Runs, quotient: float | None) -> list[str]:
@@ -98,15 +94,15 @@ def mnist_table(results: Results) -> str:
     """Return what training MNIST's CNN took, as a Markdown table."""
     contenders = results.cases.get(MNIST, {})
     quotients = ratios(contenders, MNIST)
-    lines = ["| | rounds | seconds in all | of `pytorch` |", "|---|---|---|---|"]
+    rows = []
     for name, runs in contenders.items():
         done = [run.outcome for run in runs if not run.outcome.error]
         if done:
-            seconds = _median(done, Outcome.total_s)
-            lines.append(f"| `{name}` | {len(done[0].rounds_s)} | **{seconds}** | {_digits(quotients[name])} |")
+            seconds = f"**{_median(done, Outcome.total_s)}**"
+            rows.append((f"`{name}`", str(len(done[0].rounds_s)), seconds, _digits(quotients[name])))
         else:
-            lines.append(f"| `{name}` | | did not complete: {runs[-1].outcome.error} | |")
-    return "\n".join(lines)
+            rows.append((f"`{name}`", "", f"did not complete: {runs[-1].outcome.error}", ""))
+    return markdown(("", "rounds", "seconds in all", "of `pytorch`"), rows)
 
 
 def draw(results: Results, path: Path) -> None:

@@ -29,8 +29,8 @@ SERVER = ("orchestrator", "worker", "broker")
 
 _SIZES = re.compile(r"^(RssAnon|RssShmem|VmHWM):\s+(\d+) kB$", re.MULTILINE)
 
-RoleOf = Callable[[str], str]
-"""From a process's command line to its role."""
+Roles = Sequence[tuple[str, str]]
+"""Part of a process's command line, and its role; the first that is in it counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,34 +70,9 @@ class Memory:
         return cls(found.get("RssAnon", 0), found.get("RssShmem", 0), found.get("VmHWM", 0))
 
 
-class Traffic:
-    """Asks a broker how many bytes it was sent, and sent.
-
-    Args:
-        url: Returns the broker's URL, or None as long as there is none.
-    """
-
-    def __init__(self, url: Callable[[], str | None] = lambda: None) -> None:
-        self._url = url
-        self._client: Redis | None = None
-
-    def read(self) -> tuple[int, int] | None:
-        """Return the bytes in and out so far, or None if the broker isn't there."""
-        if self._client is None:
-            url = self._url()
-            if url is None:
-                return None
-            self._client = connect(url, retries=0)
-        try:
-            said: Mapping[str, int] = self._client.info("stats")
-        except (RedisError, OSError):
-            return None
-        return said["total_net_input_bytes"], said["total_net_output_bytes"]
-
-    def close(self) -> None:
-        """Close the connection."""
-        if self._client is not None:
-            self._client.close()
+def role_of(roles: Roles, command: str) -> str:
+    """Return the role of a process by its command line."""
+    return next((role for part, role in roles if part in command), "other")
 
 
 def children(pid: int) -> list[int]:
@@ -134,16 +109,17 @@ class Sampler(threading.Thread):
     The children themselves are guardians, which the benchmark needs and no contender.
 
     Args:
-        role_of: Says what a process is.
-        traffic: Asks the broker.
+        roles: Say what a process is.
+        url: Returns the URL of the broker whose traffic is noted, or None as long as there is none.
         shared: A file system in memory whose use counts, as a role of its own, in place of the processes' shared
             memory: what several of them have mapped would be counted as often.
     """
 
-    def __init__(self, role_of: RoleOf, traffic: Traffic | None = None, shared: Path | None = None) -> None:
+    def __init__(self, roles: Roles, url: Callable[[], str | None] = lambda: None, shared: Path | None = None) -> None:
         super().__init__(daemon=True)
-        self._role_of = role_of
-        self._traffic = traffic or Traffic()
+        self._roles = roles
+        self._url = url
+        self._broker: Redis | None = None
         self._shared = shared
         self._over = threading.Event()
         self._watched: dict[int, _Watched] = {}
@@ -159,12 +135,13 @@ class Sampler(threading.Thread):
         """Say whether there is a sample of after ``when``, by the wall clock."""
         return bool(self.samples) and self.samples[-1].at > when
 
-    def resident_mb(self) -> dict[str, float]:
-        """Return each role's processes' greatest resident sizes, summed."""
-        sums: Counter[str] = Counter()
+    def outcome(self, marks: Sequence[float], ended: float, num_rounds: int, ready: float = math.inf) -> Outcome:
+        """Return what the samples show of rounds; see :func:`summarise`."""
+        peaks: Counter[str] = Counter()
         for watched in self._watched.values():
-            sums[watched.role] += watched.peak_bytes
-        return {role: _mb(size) for role, size in sums.items()}
+            peaks[watched.role] += watched.peak_bytes
+        resident_mb = {role: _mb(size) for role, size in peaks.items()}
+        return replace(summarise(self.samples, marks, ended, num_rounds, ready), resident_mb=resident_mb)
 
     def _look_around(self) -> None:
         for guardian in children(os.getpid()):
@@ -180,14 +157,27 @@ class Sampler(threading.Thread):
                 memory = Memory.parse(_read(f"/proc/{pid}/status"))
                 # Between fork and exec a process has the command line of the one that has started it.
                 if time.monotonic() - watched.since < SETTLES_S or not watched.role:
-                    watched.role = self._role_of(" ".join(watched.process.cmdline()))
+                    watched.role = role_of(self._roles, " ".join(watched.process.cmdline()))
             except (OSError, psutil.Error):
                 continue
             watched.peak_bytes = max(watched.peak_bytes, memory.peak)
             sizes[watched.role] += memory.anonymous + (0 if self._shared else memory.shared)
         if self._shared:
             sizes["shared"] = psutil.disk_usage(str(self._shared)).used
-        return Sample(time.time(), dict(sizes), self._traffic.read())
+        return Sample(time.time(), dict(sizes), self._traffic())
+
+    def _traffic(self) -> tuple[int, int] | None:
+        """Return the bytes into the broker and out of it so far, or None if it isn't there."""
+        if self._broker is None:
+            url = self._url()
+            if url is None:
+                return None
+            self._broker = connect(url, retries=0)
+        try:
+            said = self._broker.info("stats")
+        except (RedisError, OSError):
+            return None
+        return said["total_net_input_bytes"], said["total_net_output_bytes"]
 
     def __enter__(self) -> Sampler:
         """Begin."""
@@ -198,7 +188,8 @@ class Sampler(threading.Thread):
         """Take no more samples."""
         self._over.set()
         self.join()
-        self._traffic.close()
+        if self._broker is not None:
+            self._broker.close()
 
 
 def summarise(

@@ -21,8 +21,9 @@ import psutil  # type: ignore[import-untyped]  # it has no types
 from redis import Redis
 
 from benchmarks.contender import Case, Limit
-from benchmarks.contenders.ours import Ours, history, num_lines, role_of
+from benchmarks.contenders.ours import ROLES, Ours, history, num_lines
 from benchmarks.contenders.programs import Programs, programs
+from benchmarks.sampling import role_of
 from benchmarks.server_costs import MOVED_BYTES, Speed, connection_bytes, cpu_s_of, server_speeds
 from orchestrator.running_sum import AT_ONCE, RunningSum
 from tasks.arrays import spec_of, write_file
@@ -262,4 +263,4 @@ def _processes() -> Iterator[tuple[str, psutil.Process]]:
     """Yield all processes that this one has started, and that these have, and so on, with their roles."""
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            yield role_of(" ".join(process.cmdline())), process
+            yield role_of(ROLES, " ".join(process.cmdline())), process

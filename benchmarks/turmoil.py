@@ -165,10 +165,6 @@ class Crowd:
         for event in due:
             self._happen(event)
 
-    def num_running(self) -> int:
-        """Return how many clients run, those that are frozen included."""
-        return sum(client.state is not State.OFF for client in self._clients.values())
-
     def calm(self) -> list[Client]:
         """Let nothing more happen, thaw who is frozen, and return those that can be relied upon."""
         self._due.clear()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -17,11 +17,11 @@ import numpy as np
 from redis import Redis
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders.programs import IDLE_S, programs, write_json
+from benchmarks.contenders.programs import IDLE_S, Programs, rounds_with_server, write_json
 from benchmarks.drift import NUM_ARRAYS, Values, array_size, step
-from benchmarks.sampling import Sampler, Traffic, summarise
 
 CHUNK_BYTES = 8 * 2**20
+ROLES = (("valkey-server", "broker"), ("contenders.floor", "clients"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +36,15 @@ class Floor:
 
     def run(self, case: Case, num_rounds: int, folder: Path, limit: Limit) -> Outcome:
         """Carry out the rounds."""
-        result = folder / "result.json"
-        with programs(folder) as started:
-            url = started.server(tcp=self.tcp)
-            with Sampler(_role_of, Traffic(lambda: url)) as sampler:
-                arguments = (url, str(case.num_clients), str(case.megabytes), str(num_rounds), str(result))
-                started.python("floor", "benchmarks.contenders.floor", *arguments)
-                found = started.wait_for_json(result, limit)
-                started.wait_until(lambda: sampler.has_sampled_since(found["marks"][-1]), limit)
+
+        def start(started: Programs, url: str, result: Path) -> None:
+            arguments = (url, str(case.num_clients), str(case.megabytes), str(num_rounds), str(result))
+            started.python("floor", "benchmarks.contenders.floor", *arguments)
+
+        found, outcome = rounds_with_server(folder, ROLES, limit, num_rounds, start, tcp=self.tcp)
         if not found["right"]:
             raise DidNotCompleteError("the final model is wrong")
-        marks = found["marks"]
-        outcome = summarise(sampler.samples, marks, marks[-1], num_rounds, ready=marks[0] - IDLE_S)
-        return replace(outcome, resident_mb=sampler.resident_mb())
-
-
-def _role_of(command: str) -> str:
-    return "broker" if "valkey-server" in command else "clients" if "contenders.floor" in command else "other"
+        return outcome
 
 
 def carry_out(redis: Redis, case: Case, num_rounds: int) -> tuple[list[float], bool]:

@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
-from socket import create_connection
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders.programs import ROOT, Programs, free_port, programs
+from benchmarks.contenders.programs import ROOT, Programs, free_port, listens, programs
 from benchmarks.flower.rounds import VARIABLE, Task
-from benchmarks.sampling import Sampler, summarise
+from benchmarks.sampling import Sampler
 from tasks.cores import num_cores
 
 VENV = ROOT / ".venv-flower"
@@ -103,20 +102,15 @@ class Flower:
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        with programs(folder) as started, Sampler(_role_of, shared=SHARED_MEMORY if self.in_ray else None) as sampler:
+        with programs(folder) as started, Sampler(ROLES, shared=SHARED_MEMORY if self.in_ray else None) as sampler:
             self.start(Launch(started, case, folder, environment, limit))
             found = started.wait_for_json(result, limit)
         if found["updates"] != [case.num_clients] * num_rounds:
             raise DidNotCompleteError(f"the rounds had {found['updates']} updates")
         if not found["right"]:
             raise DidNotCompleteError("the final model is wrong")
-        outcome = summarise(sampler.samples, found["marks"], found["marks"][-1], num_rounds)
-        idle_mb = {} if self.in_ray else outcome.idle_mb
-        return replace(outcome, idle_mb=idle_mb, resident_mb=sampler.resident_mb())
-
-
-def _role_of(command: str) -> str:
-    return next((role for part, role in ROLES if part in command), "other")
+        outcome = sampler.outcome(found["marks"], found["marks"][-1], num_rounds)
+        return replace(outcome, idle_mb={}) if self.in_ray else outcome
 
 
 def start_legacy(launch: Launch) -> None:
@@ -124,7 +118,7 @@ def start_legacy(launch: Launch) -> None:
     port = free_port()
     program, address = ("python", "-m", "benchmarks.flower.legacy"), f"127.0.0.1:{port}"
     launch.start("server", *program, "server", address)
-    launch.started.wait_until(lambda: _listens(port), launch.limit)
+    launch.started.wait_until(lambda: listens(port), launch.limit)
     for index in range(launch.case.num_clients):
         launch.start(f"client-{index}", *program, "client", address, str(index))
 
@@ -140,7 +134,7 @@ def start_superlink(launch: Launch) -> None:
     address, at = f"127.0.0.1:{port}", ("--insecure", "--host", "127.0.0.1", "--port")
     (home / "config.toml").write_text(CONNECTION.format(address=address))
     launch.start("superlink", "flower-superlink", *at, str(port), "--disable-runtime-dependency-installation")
-    launch.started.wait_until(lambda: _listens(port), launch.limit)
+    launch.started.wait_until(lambda: listens(port), launch.limit)
     for index in range(launch.case.num_clients):
         config = f"partition-id={index} num-partitions={launch.case.num_clients}"
         options = ("--superlink", address, "--node-config", config)
@@ -152,11 +146,3 @@ def start_simulation(launch: Launch) -> None:
     """Start a simulation with an actor for each core."""
     folder = str(launch.started.folder / "ray")
     launch.start("simulation", "python", "-m", "benchmarks.flower.simulation", str(num_cores()), folder)
-
-
-def _listens(port: int) -> bool:
-    try:
-        create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders.ours import history, num_lines, opened_at, role_of
+from benchmarks.contenders.ours import ROLES, history, num_lines, opened_at
 from benchmarks.contenders.programs import programs
-from benchmarks.sampling import Sampler, summarise
+from benchmarks.sampling import Sampler
 from tasks.cores import num_cores
 
 NUM_CLIENTS = 100
@@ -34,7 +34,7 @@ class Federated:
     def run(self, case: Case, num_rounds: int, folder: Path, limit: Limit) -> Outcome:
         """Carry out the rounds; the time of all of them is from the first's opening to the last's end."""
         run_dir = folder / "run"
-        with programs(folder) as started, Sampler(role_of) as sampler:
+        with programs(folder) as started, Sampler(ROLES) as sampler:
             started.python(
                 "orchestrator", "orchestrator.start", "--broker", "embedded", "--clients", str(NUM_CLIENTS),
                 "--fraction", str(COHORT / NUM_CLIENTS), "--workload", WORKLOAD, "--data", str(self.data.absolute()),
@@ -46,8 +46,7 @@ class Federated:
         over = opened_at(records[-1]) + records[-1]["duration_s"]
         _check(records[-1]["metrics"]["accuracy"])
         marks = [*map(opened_at, records), over]
-        outcome = summarise(sampler.samples, marks, over, num_rounds)
-        return replace(outcome, resident_mb=sampler.resident_mb())
+        return sampler.outcome(marks, over, num_rounds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
 from benchmarks.contenders.programs import Programs, programs
 from benchmarks.drift import is_right
-from benchmarks.sampling import Sampler, Traffic, summarise
+from benchmarks.sampling import Sampler
 from tasks.arrays import map_file
 from tasks.cores import num_cores
 from tasks.workload import Part
@@ -28,11 +28,6 @@ ROUND_TIMEOUT_S = 1800.0
 SETTLED_S = 1.0
 LEAST_MB_A_SECOND = 50.0
 """So long before the first round, and before the model goes to the broker at this speed, idle is looked for."""
-
-
-def role_of(command: str) -> str:
-    """Return the role of a process by its command line."""
-    return next((role for part, role in ROLES if part in command), "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +47,7 @@ class Ours:
         run_dir = folder / "run"
         with programs(folder) as started:
             url = self.start(started, case, num_rounds + 1, run_dir)
-            with Sampler(role_of, Traffic(lambda: url or started.embedded_url())) as sampler:
+            with Sampler(ROLES, lambda: url or started.embedded_url()) as sampler:
                 started.wait_until(lambda: num_lines(run_dir / "history.jsonl") > num_rounds, limit)
                 ended = history(run_dir)[-1]
                 over = opened_at(ended) + ended["duration_s"]
@@ -61,11 +56,9 @@ class Ours:
         marks = [opened_at(record) for record in history(run_dir)]
         initial = (run_dir / "checkpoints" / "round-0000.safetensors").stat().st_mtime
         ready = max(initial, marks[0] - SETTLED_S - case.megabytes / LEAST_MB_A_SECOND)
-        outcome = summarise(sampler.samples, marks, over, num_rounds + 1, ready)
-        return replace(outcome, resident_mb=sampler.resident_mb())
+        return sampler.outcome(marks, over, num_rounds + 1, ready)
 
     def start(self, started: Programs, case: Case, rounds: int, run_dir: Path) -> str | None:
-        """Start orchestrator and clients; return the broker's URL, if it isn't the embedded one."""
         """Start orchestrator and clients; return the broker's URL, if it isn't the embedded one."""
         embedded = not self.tcp and self.shared == (case.num_clients > num_cores())
         url = None if embedded else started.server(tcp=self.tcp)

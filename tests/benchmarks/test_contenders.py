@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit
 from benchmarks.contenders.floor import Floor
-from benchmarks.contenders.ours import Ours, role_of
+from benchmarks.contenders.ours import ROLES, Ours
 from benchmarks.contenders.programs import programs
-from benchmarks.sampling import children
+from benchmarks.sampling import children, role_of
 
 LIMIT_S = 60.0
 
@@ -78,4 +78,4 @@ def test_a_program_that_fails_is_told_of_with_what_it_said_last(tmp_path: Path) 
 )
 def test_roles_are_told_by_the_command_line(command: str, role: str) -> None:
     # Given a process's command line, when its role is asked for, then it is what it does
-    assert role_of(command) == role
+    assert role_of(ROLES, command) == role
