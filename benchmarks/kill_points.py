@@ -9,9 +9,7 @@ hundreds, and each takes about ten seconds; ``--every 20`` tries one of twenty.
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -19,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+
+from tests.integration.harness import Field
 
 ROUNDS = 2
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -92,29 +92,20 @@ class Study:
         """Start a run, or take it up again where there is something to take up, and wait for its end."""
         is_resumed = is_again and (run_dir / "config.json").exists()
         new = ("--run-dir", str(run_dir), "--clients", "2", "--rounds", str(ROUNDS), *self._options)
-        log = self._folder / f"{run_dir.name}.log"
-        with log.open("ab") as output:
-            started = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator.start", *(("--resume", str(run_dir)) if is_resumed else new)],
-                env={
-                    **{name: text for name, text in os.environ.items() if not name.startswith(("CLIENT_", "CELERY_"))},
-                    "PYTHONPATH": str(HOOK),
-                    "KILL_AT": str(kill_at),
-                    "KILL_RUN_DIR": f"{run_dir}/",
-                    "KILL_COUNTER": str(self._folder / f"{run_dir.name}.points{'.again' if is_again else ''}"),
-                },
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        program = Field(self._folder).start(
+            f"{run_dir.name}{'.again' if is_again else ''}",
+            *("orchestrator.start", *(("--resume", str(run_dir)) if is_resumed else new)),
+            PYTHONPATH=str(HOOK),
+            KILL_AT=str(kill_at),
+            KILL_RUN_DIR=f"{run_dir}/",
+            KILL_COUNTER=str(self._folder / f"{run_dir.name}.points{'.again' if is_again else ''}"),
+        )
         try:
-            code = started.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            return Ended(1, f"no end within {PATIENCE_S:g} s:\n{log.read_text(encoding='utf-8')}")
+            return Ended(program.wait(PATIENCE_S), program.output)
+        except AssertionError as error:
+            return Ended(1, str(error))
         finally:
-            started.kill()
-            started.wait()
-        return Ended(code, log.read_text(encoding="utf-8"))
+            program.end()
 
 
 def _final_model(run_dir: Path) -> bytes:

@@ -24,11 +24,12 @@ import click
 import psutil  # type: ignore[import-untyped]  # it has no types
 from redis import Redis
 
+from benchmarks.contenders.ours import num_lines
 from benchmarks.footprint import Footprint, describe, growth, measure, settled
-from benchmarks.turmoil import Client, Crowd, ending, launch, plan
+from benchmarks.turmoil import Client, Crowd, plan
 from tasks.messages import Status
 from tests.integration import harness
-from tests.integration.harness import Program
+from tests.integration.harness import Field, Program
 
 WARM_UP_ROUNDS = 10
 """After so many rounds everything is there that a run needs, and is measured first."""
@@ -116,34 +117,30 @@ class Soak:
     def __init__(self, settings: Settings, folder: Path, broker: Redis) -> None:
         self._settings = settings
         self._run_dir = folder / "run"
-        self._folder = folder
+        self._field = Field(folder, own_sessions=True)
         self._broker = broker
-        self._crowd = Crowd(folder, harness.url(broker), settings.heartbeat_s, settings.client_ids)
+        self._crowd = Crowd(self._field, broker, settings.heartbeat_s, settings.client_ids)
         self._started = time.monotonic()
         self._result = Result()
 
     def carry_out(self) -> Result:
         """Carry it out and return what came of it."""
-        try:
-            with ending(self._start_orchestrator()) as orchestrator:
-                self._crowd.begin(max(2, self._settings.num_clients // 2 + 1))
-                try:
-                    self._live_through(orchestrator)
-                    self._see_the_end(orchestrator)
-                except SoakHangsError as error:
-                    self._result.problems.append(str(error))
-        finally:
-            self._crowd.end()
-        return self._judged(orchestrator)
-
-    def _start_orchestrator(self) -> Program:
         settings = self._settings
-        return launch(
-            self._folder / "orchestrator.log",
-            *("orchestrator.start", "--workload", "pulled:Pulled", "--broker", harness.url(self._broker)),
-            *("--rounds", str(settings.rounds), "--timeout", str(settings.timeout_s), "--clients", "2"),
-            *("--seed", str(settings.seed), "--run-dir", str(self._run_dir), "--wait-timeout", str(STALL_S)),
-        )
+        try:
+            orchestrator = self._field.orchestrator(
+                "--broker", harness.url(self._broker), "--rounds", str(settings.rounds), "--clients", "2",
+                "--timeout", str(settings.timeout_s), "--wait-timeout", str(STALL_S),
+                "--seed", str(settings.seed), "--run-dir", str(self._run_dir),
+            )  # fmt: skip
+            self._crowd.begin(max(2, settings.num_clients // 2 + 1))
+            try:
+                self._live_through(orchestrator)
+                self._see_the_end(orchestrator)
+            except SoakHangsError as error:
+                self._result.problems.append(str(error))
+        finally:
+            self._field.end()
+        return self._judged(orchestrator)
 
     def _live_through(self, orchestrator: Program) -> None:
         """Have an event happen after each round, and measure, until the last round is closed."""
@@ -152,7 +149,7 @@ class Soak:
         seen, last_change = 0, time.monotonic()
         while seen < settings.rounds and orchestrator.process.poll() is None:
             self._crowd.tend()
-            closed = _num_lines(self._run_dir / "history.jsonl")
+            closed = num_lines(self._run_dir / "history.jsonl")
             if closed > seen:
                 for event in events[seen : min(closed, settings.rounds - 1)]:
                     self._crowd.schedule(event)
@@ -194,7 +191,6 @@ class Soak:
     def _see_clients_end(self, clients: list[Client]) -> None:
         deadline = time.monotonic() + LEAVE_S
         for client in clients:
-            assert client.program is not None
             try:
                 client.program.wait(max(0.1, deadline - time.monotonic()))
             except AssertionError:
@@ -334,10 +330,6 @@ def _records(path: Path, problems: list[str]) -> list[dict[str, Any]]:
 
     lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line, object_pairs_hook=unique) for line in lines]
-
-
-def _num_lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it has no types
+from redis import Redis
 
-from tasks.lifeline import die_with_parent
-from tests.integration.harness import ROOT, WORKLOADS, Program
+from tests.integration.harness import Field, Program
 
 STOP_TIMEOUT_S = 45.0
 """Seconds that a client may take to end when it is asked to: its pool process may wait 30 of them (billiard's
@@ -47,13 +45,8 @@ class Kind(StrEnum):
 
 
 _WEIGHTS = {
-    Kind.NOTHING: 3.0,
-    Kind.START: 4.0,
-    Kind.STOP: 1.0,
-    Kind.KILL: 1.0,
-    Kind.FREEZE: 1.5,
-    Kind.KILL_CHILD: 1.5,
-}
+    Kind.NOTHING: 3.0, Kind.START: 4.0, Kind.STOP: 1.0, Kind.KILL: 1.0, Kind.FREEZE: 1.5, Kind.KILL_CHILD: 1.5,
+}  # fmt: skip
 _SLOW_SHARE = 0.05
 
 
@@ -107,7 +100,7 @@ class Client:
 
     client_id: str
     part: str
-    program: Program | None = None
+    program: Program = field(init=False)
     state: State = State.OFF
     is_slow: bool = False
     until: float = 0.0
@@ -123,8 +116,8 @@ class Crowd:
     """The clients, and what befalls them.
 
     Attributes:
-        folder: For their logs and their state.
-        broker_url: The broker's URL.
+        field: Starts them.
+        broker: The broker.
         heartbeat_s: Their heartbeat.
         client_ids: All that there ever are.
         counts: Kind of event -> how often it happened.
@@ -132,15 +125,14 @@ class Crowd:
         remarks: What is to be looked at.
     """
 
-    folder: Path
-    broker_url: str
+    field: Field
+    broker: Redis
     heartbeat_s: float
     client_ids: Sequence[str]
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     _due: list[tuple[float, Event]] = field(default_factory=list)
-    _num_started: int = 0
 
     def __post_init__(self) -> None:
         count = len(self.client_ids)
@@ -173,15 +165,9 @@ class Crowd:
                 self._thaw(client)
         return [client for client in self._clients.values() if client.is_steady()]
 
-    def end(self) -> None:
-        """Kill all that still run."""
-        for client in self._clients.values():
-            if client.program is not None:
-                end(client.program)
-
     def logs(self) -> list[Path]:
         """Return the logs of all clients that ever ran."""
-        return sorted(self.folder.glob("soak-client-*.log"))
+        return sorted(self.field.folder.glob("client-*.log"))
 
     def _happen(self, event: Event) -> None:
         action = self._actions()[event.kind]
@@ -203,7 +189,7 @@ class Crowd:
 
     def _write_down(self, line: str) -> None:
         now = datetime.now().isoformat(sep=" ", timespec="milliseconds")
-        with (self.folder / "events.log").open("a", encoding="utf-8") as file:
+        with (self.field.folder / "events.log").open("a", encoding="utf-8") as file:
             file.write(f"{now} {line}\n")
 
     def _actions(self) -> dict[Kind, Callable[[Client, Event], None] | None]:
@@ -224,51 +210,38 @@ class Crowd:
         return client.state is State.UP and others
 
     def _start(self, client: Client, step_s: float) -> None:
-        self._num_started += 1
-        client.program = launch(
-            self.folder / f"soak-{client.client_id}-{self._num_started:04d}.log",
-            *("celery", "-A", "worker", "worker", "--loglevel", "INFO", "--hostname", f"{client.client_id}@%h"),
-            CELERY_BROKER_URL=self.broker_url,
-            CLIENT_ID=client.client_id,
-            CLIENT_PART=client.part,
-            CLIENT_WORKLOAD="pulled:Pulled",
-            CLIENT_STATE=str(self.folder / "state"),
-            CLIENT_HEARTBEAT_S=str(self.heartbeat_s),
-            STEP_S=str(step_s),
-        )
+        client.program = self.field.client(
+            self.broker, client.client_id, "--hostname", f"{client.client_id}@%h",
+            CLIENT_PART=client.part, CLIENT_HEARTBEAT_S=str(self.heartbeat_s), STEP_S=str(step_s),
+        )  # fmt: skip
         client.is_slow = step_s == SLOW_STEP_S
         client.state, client.until = State.STARTING, time.monotonic() + START_TIMEOUT_S
 
     def _stop(self, client: Client) -> None:
-        assert client.program is not None
         client.program.send(signal.SIGTERM)
         client.state, client.until = State.STOPPING, time.monotonic() + STOP_TIMEOUT_S
 
     def _kill(self, client: Client) -> None:
-        assert client.program is not None
-        end(client.program)
+        client.program.end()
         client.state = State.OFF
 
     def _freeze(self, client: Client, seconds: float) -> None:
-        assert client.program is not None
         os.killpg(client.program.process.pid, signal.SIGSTOP)
         client.state, client.until = State.FROZEN, time.monotonic() + seconds
 
     def _thaw(self, client: Client) -> None:
-        assert client.program is not None
         os.killpg(client.program.process.pid, signal.SIGCONT)
         self._write_down(f"thaw {client.client_id}")
         client.state, client.until = State.UP, time.monotonic() + SETTLE_S
 
     def _kill_child(self, client: Client) -> None:
-        assert client.program is not None
         with suppress(psutil.NoSuchProcess):
             for child in psutil.Process(client.program.process.pid).children()[:1]:
                 child.kill()
         client.until = time.monotonic() + SETTLE_S
 
     def _look_after(self, client: Client) -> None:
-        if client.program is None or client.state is State.OFF:
+        if client.state is State.OFF:
             return
         code = client.program.process.poll()
         if code is not None:
@@ -280,13 +253,12 @@ class Crowd:
 
     def _take_down(self, client: Client, code: int) -> None:
         """See off a client that has ended."""
-        assert client.program is not None
         took_s = time.monotonic() - (client.until - STOP_TIMEOUT_S)
         if client.state is not State.STOPPING or code != 0:
             self._complain(client, f"ended with code {code} while it was {client.state.value}")
         elif took_s > SLOW_STOP_S:
             self.remarks.append(f"{client.client_id} took {took_s:.0f} s to end: {client.program.log}")
-        end(client.program)
+        client.program.end()
         client.state = State.OFF
 
     def _out_of_time(self, client: Client) -> None:
@@ -297,38 +269,4 @@ class Crowd:
             self._kill(client)
 
     def _complain(self, client: Client, what: str) -> None:
-        assert client.program is not None
         self.problems.append(f"{client.client_id} {what}: {client.program.log}")
-
-
-def launch(log: Path, *command: str, **environment: str) -> Program:
-    """Start a Python module's command in a session of its own; the kernel kills it should this process be killed."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("CLIENT_", "CELERY_", "STEP_S"))}
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=WORKLOADS,
-            env={**clean, "PYTHONPATH": str(ROOT), **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509  # this process has one thread
-        )
-    return Program(process, log)
-
-
-def end(program: Program) -> None:
-    """Kill a program and all it has started."""
-    with suppress(ProcessLookupError):
-        os.killpg(program.process.pid, signal.SIGKILL)
-    program.end()
-
-
-@contextmanager
-def ending(program: Program) -> Iterator[Program]:
-    """End a program with the block."""
-    try:
-        yield program
-    finally:
-        end(program)

