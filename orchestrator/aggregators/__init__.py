@@ -27,7 +27,7 @@ AGGREGATORS = {
     "centered_clipping": "orchestrator.aggregators.centered_clipping:aggregate_centered_clipping",
     "fltrust": "orchestrator.aggregators.fltrust:aggregate_fltrust",
 }
-"""Names at ``--aggregator``, and where each is."""
+"""Names for ``--aggregator``, and where each is defined."""
 
 __all__ = [
     "AGGREGATORS",

@@ -1,4 +1,4 @@
-"""What an aggregator gets and returns, and how many hostile updates it has to stand."""
+"""The interface of an aggregator, and how many hostile updates it must tolerate."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = [
 
 
 class AggregationError(FederationError):
-    """Raised when nothing can be made of a round's updates: the round fails with the message, and the run goes on."""
+    """Raised when a round's updates can't be aggregated: the round fails with the message, and the run goes on."""
 
 
 class TooFewUpdatesError(AggregationError):
-    """Raised when among so few updates an aggregator can't stand as many hostile ones as it is asked to."""
+    """Raised when an aggregator has too few updates to tolerate ``num_hostile`` among them."""
 
     def __init__(self, aggregator: str, num_updates: int, num_hostile: int, num_needed: int) -> None:
         super().__init__(
@@ -46,16 +46,16 @@ class TooFewUpdatesError(AggregationError):
 
 @dataclass(frozen=True, slots=True)
 class AggregatorContext:
-    """What an aggregator may use beside the updates.
+    """Input to an aggregator beside the updates.
 
     Attributes:
         origin: The model that the round started from, with the updates' names, shapes and dtypes. Names that begin
-            with ``@`` may be missing: those of the updates start from zeros. Not to be changed.
-        num_hostile: How many of the updates may be hostile; None for as many as the aggregator can stand among them.
+            with ``@`` may be missing: these arrays start from zeros. Not to be changed.
+        num_hostile: How many of the updates may be hostile; None for as many as the aggregator can tolerate.
         trim: Share of the values that ``trimmed_mean`` cuts off at each end, from 0 to less than 0.5.
         buffers: Names of the model's arrays that aren't trained but counted or measured (running statistics).
-        train_root: Returns parameters after training the model on the orchestrator's root data, the held-out; trains
-            anew at each call. None if there is no such data.
+        train_root: Returns parameters after training the model on the orchestrator's root data, its held-out data;
+            trains anew at each call. None without such data.
     """
 
     origin: Arrays
@@ -65,7 +65,7 @@ class AggregatorContext:
     train_root: Callable[[], Arrays] | None = None
 
     def is_trained(self, name: str, dtype: np.dtype[Any]) -> bool:
-        """Say whether an array of the updates is of floats that are trained, or of a set that belongs to such a one."""
+        """Say whether an array has floats that are trained, or belongs to a set and goes with such an array."""
         return dtype.kind == "f" and parts_of(name)[1] not in self.buffers
 
 
@@ -74,8 +74,8 @@ Aggregator = Callable[[Sequence[WeightedUpdate], AggregatorContext], dict[str, A
 
 There is at least one update. All have the same names, shapes and dtypes, and are finite. They are possibly read-only
 memory maps: an aggregator changes nothing in them, and reads them a block at a time. It raises
-:class:`AggregationError` if nothing can be made of them, as :class:`TooFewUpdatesError` if it can't stand
-``num_hostile`` of them; the round fails then, and the run goes on.
+:class:`AggregationError` if it can't aggregate them, in particular :class:`TooFewUpdatesError` if it can't tolerate
+``num_hostile`` of them; then the round fails, and the run goes on.
 """
 
 F = TypeVar("F", bound=Aggregator)
@@ -83,13 +83,13 @@ _NEEDS_ROOT = "needs_root"
 
 
 def needs_root(aggregator: F) -> F:
-    """Mark an aggregator that asks for ``train_root``: a decorator. Without held-out data the run ends at its start."""
+    """Mark an aggregator that needs ``train_root``: a decorator. Without held-out data the run ends at its start."""
     setattr(aggregator, _NEEDS_ROOT, True)
     return aggregator
 
 
 def asks_for_root(aggregator: Aggregator) -> bool:
-    """Say whether an aggregator is marked as one that asks for ``train_root``."""
+    """Say whether an aggregator is marked by :func:`needs_root`."""
     return getattr(aggregator, _NEEDS_ROOT, False) is True
 
 
@@ -103,22 +103,23 @@ _NEEDS = {
     "bulyan": (4, 3),
     "nnm": (2, 1),
 }
-"""a and b of each aggregator and mixer that needs a f + b updates to stand f hostile ones."""
+"""a and b of each robust aggregator and mixer: it needs a f + b updates to tolerate f hostile ones."""
 
 
 def num_needed(aggregator: str, num_hostile: int) -> int:
-    """Return how many updates an aggregator needs to stand ``num_hostile`` of them; 1 if it isn't asked to, or can't.
+    """Return how many updates an aggregator needs to tolerate ``num_hostile`` of them.
 
-    Of an aggregator of the user's own nothing is known: 1.
+    It is 1 if ``num_hostile`` is 0, or the aggregator tolerates none or is the user's own.
     """
     each, beside = _NEEDS.get(aggregator, (0, 1))
     return each * num_hostile + beside if num_hostile else 1
 
 
 def num_to_stand(aggregator: str, num_updates: int, context: AggregatorContext) -> int:
-    """Return how many hostile updates an aggregator has to stand among so many.
+    """Return how many hostile updates an aggregator must tolerate among ``num_updates``.
 
-    That is ``context.num_hostile``, or the most that so many updates allow; 0 is allowed with any number of updates.
+    It is ``context.num_hostile``, or, if that is None, the most that ``num_updates`` allows. Any number of updates
+    allows 0.
 
     Raises:
         TooFewUpdatesError: If there are fewer updates than ``context.num_hostile`` needs.

@@ -1,4 +1,4 @@
-"""Going over updates block by block, so that memory is that of one model and a block of each update."""
+"""Reducing updates block by block, with memory for one model and a block of each update."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy.typing as npt
 from tasks.arrays import Array, Arrays
 
 BLOCK = 2**14
-"""Elements of each update that are looked at a time: of ten updates of float32 they take 0.7 MB."""
+"""Elements of each update in a block: for ten float32 updates they take 0.7 MB."""
 PART_BYTES = 2**21
-"""Bytes of each array that a thread goes over at a time."""
+"""Bytes of each array that a thread handles at a time."""
 
 Floats = npt.NDArray[np.float64]
 
 Reduce = Callable[[Array], Array]
-"""From the values of all updates, shape (K, n), which it must not change, to one value for each place, shape (n,).
+"""From the values of all updates, shape (K, n), not to be changed, to one value for each place, shape (n,).
 
-It returns the updates' dtype, or float64 that is yet to be rounded to it.
+Its result has the updates' dtype, or is float64 and rounded by the caller.
 """
 
 
 def each_part(put_part: Callable[[slice], None], values: Array, threads: Executor) -> None:
-    """Call ``put_part`` for every part of ``values``, which has shape (n,): of ``PART_BYTES``, the last of less."""
+    """Call ``put_part`` for every part of ``values``, shape (n,): slices of ``PART_BYTES``, the last may be shorter."""
     step = max(1, PART_BYTES // values.itemsize)
     parts = [slice(start, min(start + step, values.size)) for start in range(0, values.size, step)]
     for _ in map(put_part, parts) if len(parts) == 1 else threads.map(put_part, parts):
@@ -35,13 +35,13 @@ def each_part(put_part: Callable[[slice], None], values: Array, threads: Executo
 
 
 def reduce_blocks(updates: Sequence[Arrays], names: Iterable[str], reduce: Reduce) -> dict[str, Array]:
-    """Return new arrays ``names``, each made of the updates' arrays of that name by ``reduce``, block by block.
+    """Reduce the updates' arrays of each name to a new array, block by block.
 
     Args:
         updates: At least one; all with the same shapes and dtypes. Not changed. Arrays that are not contiguous are
             copied whole.
-        names: Which arrays.
-        reduce: Works place by place: a value depends on the values at the same place alone.
+        names: Names of the arrays to reduce.
+        reduce: Its result at a place must depend on the values at this place alone.
     """
     return {name: _reduce_array([update[name] for update in updates], reduce) for name in names}
 
@@ -62,12 +62,12 @@ def _reduce_array(arrays: Sequence[Array], reduce: Reduce) -> Array:
 
 
 def mean_of_rows(rows: Array, weights: Sequence[float]) -> Floats:
-    """Return sum_k(w_k x_k) / sum_k(w_k) of rows x_k in their order: shape (n,); the weights sum to more than 0.
+    """Return sum_k(w_k x_k) / sum_k(w_k) of the rows x_k, summed in order: shape (n,); the weights sum to more than 0.
 
-    Rows that weigh nothing are left out, whatever they hold.
+    Rows of weight 0 are left out, even if they are not finite.
     """
     total = float(sum(weights))
-    # A power of two changes no digit, and keeps sums of large values from overflowing.
+    # Scaling by a power of two changes no digit, and keeps sums of large values from overflowing.
     scale = 2.0 ** -math.frexp(total)[1]
     sums, scratch = np.empty(rows.shape[1]), np.empty(rows.shape[1])
     weighted = [(row, weight * scale) for row, weight in zip(rows, weights, strict=True) if weight]
@@ -77,7 +77,7 @@ def mean_of_rows(rows: Array, weights: Sequence[float]) -> Floats:
 
 
 def sum_block(weighted: Sequence[tuple[Array, float]], sums: Floats, scaled: Floats) -> None:
-    """Put the weighted sum into ``sums``; ``scaled`` is scratch."""
+    """Put the weighted sum of values into ``sums``; ``scaled`` is scratch."""
     sums.fill(0.0)
     add_block(weighted, sums, scaled)
 
@@ -90,19 +90,19 @@ def add_block(weighted: Sequence[tuple[Array, float]], sums: Floats, scaled: Flo
 
 
 def rounded(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Return values in ``dtype``, rounded once; to whole numbers halves to even, and within its range."""
+    """Return values in ``dtype``, rounded once; for whole numbers with halves to even, clipped to the dtype's range."""
     if values.dtype == dtype:
         return values
     return values.astype(dtype) if dtype.kind == "f" else _whole(values, dtype)
 
 
 def _whole(values: Floats, dtype: np.dtype[Any]) -> Array:
-    """Return values for integers or booleans in their own dtype."""
+    """Return values rounded to an integer or boolean dtype."""
     nearest = np.rint(values)
     if dtype.kind == "b":
         return nearest.astype(dtype)
     limits = np.iinfo(dtype)
     with np.errstate(invalid="ignore"):
         whole = np.clip(nearest, float(limits.min), float(limits.max)).astype(dtype)
-    whole[nearest >= float(limits.max)] = limits.max  # which as a float may be one more than the dtype holds
+    whole[nearest >= float(limits.max)] = limits.max  # float(limits.max) may be one more than the dtype holds
     return whole

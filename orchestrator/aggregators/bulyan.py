@@ -1,8 +1,8 @@
-"""Bulyan: updates chosen by Krum, and of these at each place the mean of the values nearest to their median.
+"""Bulyan: choose updates by Krum; then take at each place the mean of the values nearest to their median.
 
 El Mhamdi, Guerraoui, Rouault: The Hidden Vulnerability of Distributed Learning in Byzantium, ICML 2018
-(https://arxiv.org/abs/1802.07927), section 4. Krum alone lets a hostile update that is near in all other places be
-far off in one; Bulyan leaves that no place to be.
+(https://arxiv.org/abs/1802.07927), section 4. Krum alone may choose a hostile update that is far off at one place if it
+is near at all others; Bulyan removes the values that are far off.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from verification.geometry import squared_distances
 def aggregate_bulyan(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return at each place the mean of the theta - 2f values nearest to the median of theta = n - 2f chosen updates.
 
-    The updates are chosen one after the other, each by Krum among those that are left (section 4, steps 1 to 3). With
-    4f + 3 updates or more, f of them hostile, every value is near honest ones. Six updates or fewer allow for nobody
-    hostile: it is their plain mean. Weights don't count, as in the paper: how many examples a client has is its own
-    claim. The order of the updates makes a difference as with Krum, so with one or two hostile always: then the last
-    are chosen by their nearest neighbour alone, and of the nearest pair both have the same. What isn't trained has no
-    say in the choice; at each place it is then as all else.
+    The updates are chosen one after the other, each by Krum among the remaining ones (section 4, steps 1 to 3). With
+    4f + 3 updates or more, f of them hostile, every value is near honest ones. Up to six updates tolerate no hostile
+    one, and the result is their plain mean. Weights don't count, as in the paper: clients could claim any number of
+    examples. The order of the updates matters when sums are equal, as with Krum. With f of 1 or 2 this always happens:
+    the last updates are chosen by their nearest neighbour alone, and the two nearest have the same distance. Arrays
+    that aren't trained don't count in the choice, but are then reduced like all others.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 4f + 3 updates.
@@ -51,15 +51,15 @@ def _choose(distances: Floats, num_hostile: int) -> list[int]:
 
 
 def _mean_near_median(rows: Array, num_kept: int) -> Floats:
-    """Return the mean of the ``num_kept`` values of each column that are nearest to its median.
+    """Return the mean of the ``num_kept`` values of each column nearest to its median.
 
-    Of an even number of values the median is the middle between the middle two, which minimises the sum of distances
-    like either of them. Of two values that are equally near the smaller is taken.
+    For an even number of values the median is the midpoint of the middle two; it minimises the sum of distances like
+    either of them. Of two equally near values the smaller is taken.
     """
     ranked = np.sort(rows, axis=0)
     low, high = ranked[(len(rows) - 1) // 2], ranked[len(rows) // 2]
     median = mean_of_rows(np.stack([low, high]), (1.0, 1.0))
-    with np.errstate(over="ignore"):  # what is infinitely far is the farthest
+    with np.errstate(over="ignore"):  # an infinite distance sorts last
         far = np.abs(ranked - median)
     nearest = np.sort(np.argsort(far, axis=0, kind="stable")[:num_kept], axis=0)
     return mean_of_rows(np.take_along_axis(ranked, nearest, axis=0), [1.0] * num_kept)

@@ -1,4 +1,4 @@
-"""Centered clipping: the mean of what the updates changed, each no further from the centre than a radius.
+"""Centered clipping: the mean of the updates' changes, each clipped to a radius around the centre.
 
 Karimireddy, He, Jaggi: Learning from History for Byzantine Robust Optimization, ICML 2021
 (https://arxiv.org/abs/2012.10333), equation 6 and Algorithm 2: v <- v + 1/n sum_k (x_k - v) min(1, tau / |x_k - v|).
@@ -21,13 +21,13 @@ NUM_STEPS = 5
 
 
 def aggregate_centered_clipping(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
-    """Return the centre after ``NUM_STEPS`` steps that begin at the model that the round started from.
+    """Return the centre after ``NUM_STEPS`` steps from the round's starting model.
 
     The radius tau of a step is the median distance of the updates from the centre: with 2f + 1 updates or more, f of
-    them hostile, that is within the honest distances. So no update moves the centre further in a step than an n-th of
-    the farthest honest distance. Weights don't count, as in the paper: how many examples a client has is its own
-    claim. The order of the updates makes a difference in the last bits alone. What isn't trained is the median of all:
-    see :func:`combine`.
+    them hostile, it is within the honest distances. So one update moves the centre in a step by at most 1/n of the
+    farthest honest distance. Weights don't count, as in the paper: clients could claim any number of examples. The
+    order of the updates affects the last bits alone. Arrays that aren't trained get the median of all updates: see
+    :func:`combine`.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
@@ -40,7 +40,7 @@ def aggregate_centered_clipping(updates: Sequence[WeightedUpdate], context: Aggr
 
 
 def _clipped(dots: Floats) -> tuple[float, Floats]:
-    """Return how much of the origin and of each update is in the centre; they sum to 1, and none is negative."""
+    """Return the coefficients of the origin and of each update in the centre; they sum to 1, and none is negative."""
     share_of_origin, shares = 1.0, np.zeros(len(dots))
     for _ in range(NUM_STEPS):
         distances = distances_from(shares, dots)

@@ -1,8 +1,8 @@
-"""Combinations of updates: means with weights that come from how the updates lie to each other.
+"""Combinations of updates: means with weights that depend on the updates' distances.
 
-A combination is v = x + sum_k c_k (x_k - x), where x is the model that the round started from and x_k an update. How
-far it is from every update follows from the dot products of the updates' deltas, a K x K matrix. So an iteration over
-combinations reads the updates once for that matrix and once for the result, however many steps it takes.
+A combination is v = x + sum_k c_k (x_k - x), where x is the model that the round started from and x_k an update. Its
+distance from every update follows from the dot products of the updates' deltas, a K x K matrix. So an iteration over
+combinations reads the updates once for this matrix and once for the result, however many steps it takes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from verification.geometry import LARGEST
 
 
 def origin_of(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> Arrays:
-    """Return what of the updates is trained as it was when the round started: zeros where the model has none.
+    """Return the starting values of the updates' trained arrays: the round's model, and zeros for sets that it lacks.
 
-    Updates are compared by these arrays alone. Buffers are far longer than what is trained where they measure what is
-    far from 1, and differ with the clients' data rather than with their honesty.
+    Aggregators compare updates by these arrays alone. Buffers may be far longer than trained arrays, if the values that
+    they measure are far from 1, and they differ with the clients' data rather than their honesty.
     """
     return {
         name: context.origin[name] if name in context.origin or not name.startswith(MARK) else _zeros(values)
@@ -33,15 +33,15 @@ def origin_of(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> 
 
 
 def _zeros(like: Array) -> Array:
-    """Return zeros that take no memory."""
+    """Return zeros of an array's shape and dtype that take no memory."""
     return np.broadcast_to(np.zeros((), like.dtype), like.shape)
 
 
 def distances_from(coefficients: Floats, dots: Floats) -> Floats:
     """Return the distance of every update from the combination with these coefficients: shape (K,).
 
-    |x_k - v|² = c·Dc - 2 (Dc)_k + D_kk, with D the deltas' dot products. What is small beside the deltas themselves is
-    lost: distances below 1e-7 of their lengths are anything up to that.
+    |x_k - v|² = c·Dc - 2 (Dc)_k + D_kk, with D the deltas' dot products. The rounding error is up to 1e-7 of the
+    deltas' lengths, so shorter distances are meaningless.
     """
     towards = dots @ coefficients
     squares = coefficients @ towards - 2 * towards + np.diag(dots)
@@ -53,8 +53,8 @@ def combine(
 ) -> dict[str, Array]:
     """Return the mean of ``points`` with these weights, taken in float64 and rounded once.
 
-    Elements of float64 beyond ±1e120 count as ±1e120, as they do in the distances that the weights come from. What
-    isn't trained is the median of all updates': see :func:`medians_of_untrained`.
+    float64 elements beyond ±1e120 count as ±1e120, as they do in the distances. Arrays that aren't trained get the
+    median of all updates: see :func:`medians_of_untrained`.
     """
     names = updates[0].parameters
     trained = [name for name, values in names.items() if context.is_trained(name, values.dtype)]
@@ -63,9 +63,10 @@ def combine(
 
 
 def medians_of_untrained(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
-    """Return the median of all updates' buffers and arrays of integers and booleans, at each place.
+    """Return the median of all updates at each place of buffers and of arrays of integers and booleans.
 
-    They are in no distance, so nothing is known of who is hostile there; the median stands as many hostile ones.
+    Distances don't cover these arrays, so they can't show which updates are hostile there; the median tolerates a
+    hostile minority.
     """
     first = updates[0].parameters
     names = [name for name, values in first.items() if not context.is_trained(name, values.dtype)]
@@ -78,5 +79,5 @@ def in_order(names: Iterable[str], arrays: Arrays) -> dict[str, Array]:
 
 
 def within_limits(rows: Array) -> Array:
-    """Return values of which those of float64 are within ±1e120, as geometry has them."""
+    """Return values, float64 ones clipped to ±1e120, as :mod:`verification.geometry` does."""
     return rows if rows.dtype.itemsize < np.dtype(np.float64).itemsize else np.clip(rows, -LARGEST, LARGEST)

@@ -1,16 +1,16 @@
-"""FLTrust: updates weighed by their angle to one that the orchestrator trained itself, all of them made as long as it.
+"""FLTrust: updates scaled to the length of an update that the orchestrator trained, and weighed by their angle to it.
 
 Cao, Fang, Liu, Gong: FLTrust: Byzantine-robust Federated Learning via Trust Bootstrapping, NDSS 2021
-(https://arxiv.org/abs/2012.13995), section IV-B and Algorithm 2. With g_i what client i changed, and g_0 what training
-on the orchestrator's root data did, from the same model w:
+(https://arxiv.org/abs/2012.13995), section IV-B and Algorithm 2. With g_i the change by client i, and g_0 the change by
+training on the orchestrator's root data, from the same model w:
 
     TS_i = ReLU(<g_i, g_0> / (|g_i| |g_0|))             (equation 2)
     g~_i = |g_0| / |g_i| * g_i                          (equation 3)
     w <- w + alpha * sum_i TS_i g~_i / sum_i TS_i       (equation 4, and Algorithm 2, line 13)
 
-The rate alpha is 1: an algorithm's own step follows (``--algorithm``). It needs no majority of honest clients, but root
-data that is like theirs. The paper's server and clients make equally many steps; here the root's length is that of
-training on the root data as a client would.
+The rate alpha is 1: the algorithm's own step follows (``--algorithm``). It needs no honest majority, but root data like
+the clients'. In the paper, server and clients take equally many steps; here the orchestrator trains on the root data as
+a client would, and g_0 has the resulting length.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from verification.geometry import compared
 
 @needs_root
 def aggregate_fltrust(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
-    """Return the model moved by the mean of the updates' changes, each of the root's length, weighed by trust.
+    """Return the model moved by the mean of the updates' changes, scaled to the root's length and weighed by trust.
 
-    Weights don't count, as in the paper: how many examples a client has is its own claim. Nor does ``num_hostile``. The
-    order of the updates makes a difference in the last bits alone.
+    Weights don't count, as in the paper: clients could claim any number of examples. Nor does ``num_hostile``. The
+    order of the updates affects the last bits alone.
 
-    The paper has neither sets nor buffers. Sets that go along (``@c/…``) have no root's to compare with: they are the
-    mean weighed by trust, of their own lengths. What isn't trained is the median of all: see
-    :func:`orchestrator.aggregators.combining.medians_of_untrained`.
+    The paper has neither sets nor buffers. Sets that go with updates (``@c/…``) can't be compared with the root's: the
+    result is their mean weighed by trust, without scaling. Arrays that aren't trained get the median of all updates:
+    see :func:`orchestrator.aggregators.combining.medians_of_untrained`.
 
     Raises:
-        AggregationError: If no update is trusted, as equation 4 then divides by nothing; if training on the root data
+        AggregationError: If no update is trusted, so that equation 4 would divide by zero; if training on the root data
             changed nothing; or if there is no such data.
     """
     if context.train_root is None:
@@ -63,7 +63,7 @@ def aggregate_fltrust(updates: Sequence[WeightedUpdate], context: AggregatorCont
 
 
 def _moved(updates: Sequence[Arrays], origin: Arrays, trust: Floats, scales: Floats) -> dict[str, Array]:
-    """Return w + sum_i TS_i s_i (x_i - w) / sum_i TS_i: of what is trained, taken in float64 and rounded once."""
+    """Return w + sum_i TS_i s_i (x_i - w) / sum_i TS_i for the trained arrays, in float64 and rounded once."""
     shares = (trust * scales / trust.sum()).tolist()
 
     def move(rows: Array) -> Floats:

@@ -17,7 +17,7 @@ from tasks.arrays import Array
 from verification.geometry import dot_products
 
 SMOOTHING = 1e-6
-"""Distances below this times the median length of the deltas count as that (the paper's nu, there 1e-6 as it is)."""
+"""Least distance, relative to the deltas' median length (the paper's nu, which is 1e-6 in absolute terms)."""
 _TOLERANCE = 1e-7
 _MOST_STEPS = 1000
 _LEAST = 1e-300
@@ -26,9 +26,9 @@ _LEAST = 1e-300
 def aggregate_geometric_median(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return the v with the least sum_k alpha_k |v - x_k|, where alpha_k is an update's share of the weights.
 
-    Weights count, as in the paper: it stands hostile updates as long as they weigh less than half. That is for whoever
-    believes what clients say of their examples. The order of the updates makes a difference in the last bits alone.
-    What isn't trained is the median of all: see :func:`combine`.
+    Weights count, as in the paper: it tolerates hostile updates that weigh less than half of all. So use it only if you
+    trust clients' numbers of examples. The order of the updates affects the last bits alone. Arrays that aren't trained
+    get the median of all updates: see :func:`combine`.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
@@ -46,7 +46,7 @@ def aggregate_geometric_median(updates: Sequence[WeightedUpdate], context: Aggre
 def _weiszfeld(dots: Floats, alphas: Floats) -> Floats:
     """Return the coefficients of the geometric median, which sum to 1, from the deltas' dot products.
 
-    It starts at the model that the round started from: hostile updates have no say in that. A step is
+    It starts at the model that the round started from, on which hostile updates have no influence. A step is
     v <- sum_k beta_k x_k / sum_k beta_k with beta_k = alpha_k / max(nu, |v - x_k|).
     """
     coefficients = np.zeros(len(alphas))
@@ -56,7 +56,7 @@ def _weiszfeld(dots: Floats, alphas: Floats) -> Floats:
         betas = alphas / distances
         step = betas / betas.sum() - coefficients
         coefficients = coefficients + step
-        # The median distance, because hostile updates could make the mean as large as they like.
+        # The median distance: hostile updates could make the mean distance arbitrarily large.
         if np.sqrt(max(0.0, float(step @ dots @ step))) <= _TOLERANCE * np.median(distances):
             break
     return coefficients

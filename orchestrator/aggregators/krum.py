@@ -1,9 +1,9 @@
-"""Krum, the update with the nearest neighbours, and Multi-Krum, the mean of those with the nearest.
+"""Krum, the update with the nearest neighbours, and Multi-Krum, the mean of several such updates.
 
 Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent, NIPS
-2017 (https://papers.nips.cc/paper/6617), section 4: with n updates of which f are hostile, s(i) is the sum of
-|V_i - V_j|² over the n - f - 2 updates V_j that are nearest to V_i. Krum takes the one with the least s, Multi-Krum the
-mean of the m with the least; here m = n - f, all but as many as may be hostile.
+2017 (https://papers.nips.cc/paper/6617), section 4: with n updates, f of them hostile, s(i) is the sum of |V_i - V_j|²
+over the n - f - 2 updates V_j nearest to V_i. Krum takes the update with the least s, Multi-Krum the mean of the m
+updates with the least s; here m = n - f.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from verification.geometry import Floats, squared_distances, sums_of_nearest
 def aggregate_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return the update that is nearest to most others.
 
-    With 2f + 3 updates or more, f of them hostile, it is an honest one, or one that is as near to the honest as these
-    are to each other. Weights don't count, as in the paper: how many examples a client has is its own claim. Of equal
-    sums the first is taken (the paper's smallest identifier), so the order of the updates makes a difference where two
-    are equally near; of two or three updates two always are. What isn't trained is the median of all: see
-    :func:`combine`.
+    With 2f + 3 updates or more, f of them hostile, it is an honest one, or one as near to the honest ones as these are
+    to each other. Weights don't count, as in the paper: clients could claim any number of examples. Of equal sums the
+    first wins (the paper's smallest identifier), so the order of the updates matters when sums are equal; among two or
+    three updates two sums always are. Arrays that aren't trained get the median of all updates: see :func:`combine`.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.
@@ -37,7 +36,7 @@ def aggregate_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext
 def aggregate_multi_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return the mean of the n - f updates that are nearest to most others; all else is as with Krum.
 
-    The order of the updates makes a difference in the last bits, too: they are summed in it.
+    The order of the updates also affects the last bits, because they are summed in order.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.
@@ -47,11 +46,11 @@ def aggregate_multi_krum(updates: Sequence[WeightedUpdate], context: AggregatorC
 
 
 def by_nearness(distances: Floats, num_hostile: int) -> list[int]:
-    """Return the updates' indices, the one with the least sum of n - f - 2 squared distances first.
+    """Return the updates' indices by ascending sum of their n - f - 2 smallest squared distances.
 
     Args:
         distances: Squared distances of every two of the n updates: shape (n, n).
-        num_hostile: f. Where n - f - 2 is less than 1, the distance to the nearest counts.
+        num_hostile: f. If n - f - 2 is less than 1, the distance to the nearest counts.
     """
     sums = sums_of_nearest(distances, max(1, len(distances) - num_hostile - 2))
     return [int(index) for index in np.argsort(sums, kind="stable")]

@@ -1,4 +1,4 @@
-"""The mean, weighted: stands nobody hostile, and is exact where all are honest.
+"""The weighted mean: exact, but it tolerates no hostile update.
 
 McMahan, Moore, Ramage, Hampson, Agüera y Arcas: Communication-Efficient Learning of Deep Networks from Decentralized
 Data, AISTATS 2017 (https://arxiv.org/abs/1602.05629), Algorithm 1, line 8.
@@ -21,26 +21,25 @@ from tasks.cores import num_cores
 BLOCK = 2**16
 """Elements that NumPy sums at a time: in float64 they and a copy fit a core's cache."""
 LARGE_BYTES = 2**25
-"""Size of all updates from which a kernel saves more time than LLVM takes to be loaded."""
+"""Size of all updates together from which a kernel saves more time than loading LLVM takes."""
 
 
 def aggregate_mean(updates: Sequence[WeightedUpdate], _context: AggregatorContext) -> dict[str, Array]:
-    """Return the weighted mean: see :func:`weighted_mean`. It can't stand hostile updates and isn't asked to."""
+    """Return the weighted mean: see :func:`weighted_mean`."""
     return weighted_mean(updates)
 
 
 def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
     """Return sum_k(w_k x_k) / sum_k(w_k) of every array: McMahan et al. 2017, Algorithm 1, line 8 (n_k/n weights).
 
-    It goes over the updates part by part, so that memory stays that of one model however many there are, and in the
-    order that they are given, so that one order gives one result to the last bit. That depends neither on how many
-    threads there are, one for each processor, nor on whether a kernel does the work
-    (:mod:`orchestrator.aggregators.kernel`) or NumPy.
+    It goes part by part, so it needs memory for one model, however many updates there are. It sums in the order of the
+    updates, so one order gives one result to the last bit, whatever the number of threads (one for each processor), and
+    whether a kernel (:mod:`orchestrator.aggregators.kernel`) or NumPy does the work.
 
     Sums are taken in float64 and rounded once to the array's own dtype. For float32, float16 and weights below 2**29
     the products are exact, so for K updates the error is at most K * 2**-53 * sum_k(w_k |x_k|) / sum_k(w_k) before
-    that rounding: the result is the exact mean, correctly rounded, unless that lies as near to the middle between two
-    numbers. Integers are rounded to the nearest, halves to even, and kept within their dtype's range.
+    rounding: the result is the exact mean, correctly rounded, unless the mean lies that close to the midpoint of two
+    numbers. Integers are rounded to the nearest, halves to even, and clipped to their dtype's range.
 
     Args:
         updates: At least one; all with the same names, shapes and dtypes. Not changed. Arrays that are not contiguous
@@ -63,9 +62,9 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
 
 
 def scaled_weights(weights: Sequence[float]) -> tuple[list[float], float]:
-    """Return weights and their sum, both times a power of two that brings the sum to between a half and 1.
+    """Return the weights and their sum, scaled by a power of two so that the sum is between a half and 1.
 
-    That changes no digit, and keeps sums of large values from overflowing.
+    This changes no digit, and keeps sums of large values from overflowing.
 
     Raises:
         ValueError: If they don't sum to more than zero.
@@ -98,7 +97,7 @@ def put_mean(
 def put_part_of_mean(
     result: Array, updates: Sequence[Array], weights: Sequence[float], total: float, kernel: MeanKernel | None
 ) -> None:
-    """Put sum_k(w_k x_k) / total into ``result``, shape (n,): by the kernel, if there is one, and the rest by NumPy."""
+    """Put sum_k(w_k x_k) / total into ``result``, shape (n,): with the kernel, if given, and the rest with NumPy."""
     num_done = kernel(updates, weights, total, result) if kernel else 0
     sums = np.empty(min(BLOCK, result.size - num_done))
     scaled = np.empty_like(sums)

@@ -1,4 +1,4 @@
-"""The median, coordinate by coordinate: stands hostile updates as long as most are honest.
+"""The median, coordinate by coordinate: tolerates a hostile minority.
 
 Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018
 (https://arxiv.org/abs/1803.01498), Definition 1 and Algorithm 1 (Option I).
@@ -16,10 +16,10 @@ from tasks.arrays import Array
 
 
 def aggregate_median(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
-    """Return at each place the median of the updates' values, of an even number the middle between the middle two.
+    """Return at each place the median of the updates' values; for an even number, the midpoint of the middle two.
 
     With 2f + 1 updates or more, f of them hostile, it is within the honest values. Weights don't count, as in the
-    paper: how many examples a client has is its own claim. The order of the updates makes no difference.
+    paper: clients could claim any number of examples. The order of the updates makes no difference.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
@@ -29,7 +29,7 @@ def aggregate_median(updates: Sequence[WeightedUpdate], context: AggregatorConte
 
 
 def median_of_rows(rows: Array) -> Array:
-    """Return the median of every column: shape (n,), of the dtype of ``rows``, the middle between two rounded once."""
+    """Return the median of every column: shape (n,), in the dtype of ``rows``, a midpoint rounded once."""
     ranked, half = np.sort(rows, axis=0), len(rows) // 2
     if len(rows) % 2:
         middle: Array = ranked[half]

@@ -1,4 +1,4 @@
-"""Weighted sums of updates that go on from call to call, in float64, and what they are divided by a total."""
+"""Running weighted sums of updates in float64, and their division by a total."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def put_sums(
 ) -> None:
     """Put before + w_1 x_1 + ... + w_K x_K into ``sums``, added in this order, part by part.
 
-    Neither the threads nor the kernel make a difference to any bit.
+    Every bit is the same with any number of threads, and with or without the kernel.
 
     Args:
         sums: Shape (n,). It may be ``before`` itself.
-        before: What the updates are added to, shape (n,); zeros if it is None.
+        before: The sums so far, shape (n,); None for zeros.
         updates: At least one, of shape (n,) and the kernel's dtype, contiguous. Not changed.
         weights: One for each update.
-        kernel: What adds all but the last few of a part; NumPy does if it is None.
-        threads: What the parts are shared out to.
+        kernel: Adds all but the last few elements of a part; NumPy adds the rest, or all without a kernel.
+        threads: Threads to add the parts in.
     """
 
     def put_part(part: slice) -> None:
@@ -48,7 +48,7 @@ def put_sums(
 
 
 def put_quotients(result: Array, sums: Floats, total: float, threads: Executor) -> None:
-    """Put sums / total, rounded once to the result's dtype, into ``result``, part by part; both have shape (n,)."""
+    """Put sums / total, rounded once to the result's dtype, into ``result``, part by part; both are of shape (n,)."""
 
     def put_part(part: slice) -> None:
         quotients = np.empty(min(BLOCK, part.stop - part.start))

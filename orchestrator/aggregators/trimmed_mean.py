@@ -1,4 +1,4 @@
-"""The trimmed mean, coordinate by coordinate: of what is left when the largest and the smallest values are cut off.
+"""The trimmed mean, coordinate by coordinate: the mean without the largest and the smallest values.
 
 Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates, ICML 2018
 (https://arxiv.org/abs/1803.01498), Definition 2 and Algorithm 1 (Option II).
@@ -20,8 +20,8 @@ from tasks.arrays import Array
 def aggregate_trimmed_mean(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return at each place the mean of the values without the b largest and the b smallest of them.
 
-    b is :func:`num_cut`. Where no more than b updates are hostile it is within the honest values. Weights don't count,
-    as in the paper: how many examples a client has is its own claim. The order of the updates makes no difference.
+    b is :func:`num_cut`. If at most b updates are hostile, the mean is within the honest values. Weights don't count,
+    as in the paper: clients could claim any number of examples. The order of the updates makes no difference.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
@@ -36,9 +36,9 @@ def aggregate_trimmed_mean(updates: Sequence[WeightedUpdate], context: Aggregato
 
 
 def num_cut(num_updates: int, context: AggregatorContext) -> int:
-    """Return how many values are cut off at each end: the share ``trim`` of them, and no fewer than may be hostile.
+    """Return how many values are cut off at each end: the share ``trim`` of them, but at least ``num_hostile``.
 
-    The share is rounded down, ``trim`` being the decimal number that it's written as; at least one value is left.
+    The share is rounded down, taking ``trim`` as the decimal number that it is written as; at least one value is left.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.

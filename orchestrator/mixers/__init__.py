@@ -1,4 +1,4 @@
-"""Mixers, a file each: pure functions that say of which updates means are taken before they are aggregated."""
+"""Mixers, a file each: pure functions that choose the updates to average before aggregation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MIXERS = {
     "bucketing": "orchestrator.mixers.bucketing:bucketing",
     "nnm": "orchestrator.mixers.nnm:mix_nearest",
 }
-"""Names at ``--mix``, and where each is."""
+"""Names for ``--mix``, and where each is defined."""
 
 FORMS = {"bucketing": "bucketing[:S]"}
-"""Those that take a parameter after a colon, and how they're written: each is a function from the text after the colon,
-empty if there is none, to the mixer."""
+"""Mixers with a parameter, and how to write it: each is defined as a function from the text after the colon, which may
+be empty, to the mixer."""
 
 __all__ = ["FORMS", "MIXERS", "Mixer", "MixingError", "load_mixer"]
 
@@ -25,7 +25,7 @@ def load_mixer(spec: str) -> Mixer:
 
     Raises:
         UnknownNameError: If there is no such name.
-        ConfigurationError: If its parameter makes no sense, or it takes none.
+        ConfigurationError: If its parameter is wrong, or it takes none.
         LoadError: If it can't be imported or can't be called.
     """
     return cast(Mixer, load_form("mixer", spec, MIXERS, FORMS))

@@ -1,4 +1,4 @@
-"""What a mixer gets and returns: which updates each mixed one is the mean of."""
+"""The interface of a mixer, and the check of its matrix."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from tasks.errors import FederationError
 Mixer = Callable[[Sequence[WeightedUpdate], AggregatorContext, np.random.Generator], Floats]
 """From a round's K updates to a mixing matrix: shape (m, K), no entry negative, every row sums to 1.
 
-Mixed update i is the mean of the updates with the weights in row i; m is at least 1. Updates and context are an
-aggregator's (:data:`orchestrator.aggregators.Aggregator`): a mixer changes nothing in them, and reads them a block at a
-time. The generator is derived from the run's seed and the round; all mixers of a round share it, in their order. It
-raises :class:`orchestrator.aggregators.TooFewUpdatesError` if it can't stand ``num_hostile`` of the updates.
+Mixed update i is the mean of the updates with the weights in row i; m is at least 1. A mixer gets the same updates and
+context as an aggregator (:data:`orchestrator.aggregators.Aggregator`), changes nothing in them, and reads them a block
+at a time. The generator is derived from the run's seed and the round; all mixers of a round share it, in their order. A
+mixer raises :class:`orchestrator.aggregators.TooFewUpdatesError` if it can't tolerate ``num_hostile`` of the updates.
 """
 
 _ROUNDING = 1e-9
-"""How far from 1 the sum of a row may be."""
+"""Tolerance for the sum of a row, which should be 1."""
 
 
 class MixingError(FederationError):
-    """Raised when a mixer, of the user's own, returns what is no mixing matrix."""
+    """Raised when a user's mixer doesn't return a mixing matrix."""
 
 
 def checked(matrix: object, num_updates: int) -> Floats:
-    """Return what a mixer returned as an array, shape (m, num_updates).
+    """Return a mixer's result as an array, shape (m, num_updates).
 
     Raises:
-        MixingError: If it isn't a mixing matrix of so many updates.
+        MixingError: If it isn't a mixing matrix for ``num_updates`` updates.
     """
     try:
         found: Floats = np.asarray(matrix, np.float64)

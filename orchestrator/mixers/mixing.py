@@ -1,7 +1,6 @@
-"""Taking the means that mixing matrices ask for, part by part, so that memory is that of a part of each update.
+"""Mixing updates by mixing matrices, part by part: it needs memory for one part of each update.
 
-There are about as many mixed updates as updates. The caller gives the arrays that they are put into, which may be
-memory maps.
+There are about as many mixed updates as updates. The caller provides the arrays for them, which may be memory maps.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tasks.arrays import Array, Spec, spec_of
 from tasks.cores import num_cores
 
 Room = Callable[[Spec, int], list[dict[str, Array]]]
-"""From a spec and a number to so many sets of arrays of that spec, contiguous and yet to be filled."""
+"""From a spec and a number to that many dicts of arrays of this spec, contiguous and not yet filled."""
 
 
 def mix(
@@ -32,23 +31,23 @@ def mix(
     rng: np.random.Generator,
     room: Room,
 ) -> tuple[Sequence[WeightedUpdate], AggregatorContext]:
-    """Return what an aggregator is given in place of ``updates`` and ``context``; without mixers that is these.
+    """Apply the mixers in turn; without mixers, return ``updates`` and ``context`` unchanged.
 
     Args:
         updates: At least one, as an aggregator gets them. Not changed. Arrays that are not contiguous are copied whole.
         context: As an aggregator gets it.
-        mixers: The first is given ``updates``, each other one what the one before has left.
-        rng: For the mixers that draw.
-        room: Gives the arrays for the mixed updates of each mixer.
+        mixers: The first mixes ``updates``, each further one the updates mixed by the one before.
+        rng: For random mixers.
+        room: Provides the arrays for each mixer's mixed updates.
 
     Returns:
-        Mixed updates that weigh 1 each, with the updates' names, shapes and dtypes; and a context for them. Where a
-        mixer leaves fewer than it got, up to ``num_hostile`` of these may be hostile, and no more than a minority is
-        asked to be stood: f, or (m - 1) // 2 if that is less.
+        Mixed updates that weigh 1 each, with the updates' names, shapes and dtypes; and a context for them. After a
+        mixer that returns m updates, fewer than it got, up to f of the m may be hostile; ``num_hostile`` is then f, but
+        at most (m - 1) // 2, a minority.
 
     Raises:
-        TooFewUpdatesError: If a mixer can't stand ``num_hostile`` of the updates that it is given.
-        MixingError: If what a mixer returns is no mixing matrix.
+        TooFewUpdatesError: If a mixer can't tolerate ``num_hostile`` of its updates.
+        MixingError: If a mixer doesn't return a mixing matrix.
     """
     for mixer in mixers:
         matrix = checked(mixer(updates, context, rng), len(updates))
@@ -63,9 +62,9 @@ def _mixed(
 ) -> list[WeightedUpdate]:
     """Return a mixed update for each row of ``matrix``.
 
-    What isn't trained, integers and running statistics, is in no distance. A client whose floats look honest could
-    send anything there, and a mean would carry that into the mixed updates of most. So these arrays aren't mixed: each
-    mixed update has the median of all updates' there, which stands a hostile minority.
+    Mixers don't compare arrays that aren't trained (integers and running statistics), so a client with honest-looking
+    floats could send anything there, and a mean would carry it into most mixed updates. These arrays aren't mixed: each
+    mixed update gets the median of all updates, which tolerates a hostile minority.
     """
     names = updates[0].parameters
     trained = [name for name, values in names.items() if context.is_trained(name, values.dtype)]
@@ -80,7 +79,7 @@ def _mixed(
 def _put_means(
     matrix: Floats, updates: Sequence[WeightedUpdate], names: Iterable[str], means: Sequence[dict[str, Array]]
 ) -> None:
-    """Put the mean for each row of ``matrix`` into its place in ``means``, taken in float64 and rounded once."""
+    """Put the mean for each row of ``matrix``, taken in float64 and rounded once, into the same place in ``means``."""
     rows = [_Row.of(row) for row in matrix]
     is_large = sum(values.nbytes for update in updates for values in update.parameters.values()) >= LARGE_BYTES
     with ThreadPoolExecutor(num_cores()) as threads:
@@ -92,7 +91,7 @@ def _put_means(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A row of a mixing matrix: the updates that aren't left out, what they weigh, and the sum of that."""
+    """A row of a mixing matrix: the updates with a weight above 0, their weights, and the sum of these."""
 
     members: list[int]
     weights: list[float]
@@ -100,7 +99,7 @@ class _Row:
 
     @classmethod
     def of(cls, row: Floats) -> _Row:
-        """Return a row whose largest weight counts as 1: so the weights of a plain mean are 1 to the last bit."""
+        """Return the row scaled to a largest weight of 1, so that the weights of a plain mean are exactly equal."""
         members = np.flatnonzero(row)
         weights, total = scaled_weights((row[members] / row.max()).tolist())
         return cls(members.tolist(), weights, total)
@@ -113,7 +112,7 @@ def _put_arrays(
     kernel: MeanKernel | None,
     threads: Executor,
 ) -> None:
-    """Put the mean for each row into its result; all of a part before the next, so that updates are read once."""
+    """Put the mean for each row into its result, all rows of a part before the next part, to read updates once."""
 
     def put_part(part: slice) -> None:
         for row, result in zip(rows, results, strict=True):

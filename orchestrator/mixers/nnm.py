@@ -1,8 +1,8 @@
-"""Nearest-neighbour mixing: each update becomes the mean of those that are nearest to it.
+"""Nearest-neighbour mixing: each update becomes the mean of its nearest updates.
 
 Allouah, Farhadkhani, Guerraoui, Gupta, Pinot, Stephan: Fixing by Mixing: A Recipe for Optimal Byzantine ML under
-Heterogeneity, AISTATS 2023 (https://arxiv.org/abs/2302.01772), Algorithm 2: with n updates of which f may be hostile,
-y_i = 1/(n - f) times the sum of the n - f updates that are nearest to x_i, itself included.
+Heterogeneity, AISTATS 2023 (https://arxiv.org/abs/2302.01772), Algorithm 2: with n updates, f of them possibly hostile,
+y_i = 1/(n - f) times the sum of the n - f updates nearest to x_i, itself included.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from verification.geometry import squared_distances
 
 
 def mix_nearest(updates: Sequence[WeightedUpdate], context: AggregatorContext, _rng: np.random.Generator) -> Floats:
-    """Return for each of the n updates which n - f are nearest to it: shape (n, n), entries 0 and 1 / (n - f).
+    """Return the mixing matrix of each update's n - f nearest: shape (n, n), entries 0 and 1 / (n - f).
 
-    Of updates that are equally near the first are taken. Where f hostile updates are further from all honest ones than
-    these are from each other, no honest update has any of them in its mean: all of these are the honest updates' mean.
+    Of equally near updates the first are taken. If all f hostile updates are further from the honest ones than these
+    are from each other, each honest update becomes the mean of exactly the honest ones.
 
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
@@ -33,9 +33,9 @@ def mix_nearest(updates: Sequence[WeightedUpdate], context: AggregatorContext, _
 
 
 def nearest_neighbours(distances: Floats, num_nearest: int) -> Floats:
-    """Return the mixing matrix of each update's ``num_nearest`` nearest, itself included, from distances (n, n)."""
+    """Return the mixing matrix of each update's ``num_nearest`` nearest, itself included, from the distances (n, n)."""
     ranked = distances.copy()
-    np.fill_diagonal(ranked, -1.0)  # each is nearest to itself, also where others equal it
+    np.fill_diagonal(ranked, -1.0)  # an update is nearest to itself, even if others equal it
     nearest = np.argsort(ranked, axis=1, kind="stable")[:, :num_nearest]
     matrix = np.zeros_like(ranked)
     np.put_along_axis(matrix, nearest, 1.0 / num_nearest, axis=1)

@@ -1,4 +1,4 @@
-"""Selectors, a file each: functions that choose a round's cohort among the connected clients."""
+"""Selectors, a file each: functions that choose a round's cohort from the connected clients."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SELECTORS = {
     "power-of-choice": "orchestrator.selectors.power_of_choice:power_of_choice",
     "oort": "orchestrator.selectors.oort:select_oort",
 }
-"""Names at ``--select``, and where each is."""
+"""Names for ``--select``, and where each is defined."""
 
 FORMS = {"where": "where:CONDITIONS", "power-of-choice": "power-of-choice[:D]"}
-"""Those that take a parameter after a colon, and how they're written: each is a function from the text after the colon,
-empty if there is none, to the selector."""
+"""Selectors with a parameter, and how to write it: each is defined as a function from the text after the colon, which
+may be empty, to the selector."""
 
 __all__ = [
     "FORMS",
@@ -40,7 +40,7 @@ def load_selector(spec: str) -> Selector:
 
     Raises:
         UnknownNameError: If there is no such name.
-        ConfigurationError: If its parameter makes no sense, or it takes none.
+        ConfigurationError: If its parameter is wrong, or it takes none.
         LoadError: If it can't be imported or can't be called.
     """
     return cast(Selector, load_form("selector", spec, SELECTORS, FORMS))

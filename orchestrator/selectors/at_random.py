@@ -1,4 +1,4 @@
-"""Selection at random, without replacement; each client is as likely as any other."""
+"""Uniform random selection without replacement."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from orchestrator.selectors.selector import ConnectedClient, Selection
 
 
 def select_at_random(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
-    """Return ``num_wanted`` clients; the order in which they connected makes no difference."""
+    """Return ``num_wanted`` clients, sorted; the order in which they connected makes no difference."""
     client_ids = sorted(client.client_id for client in clients)
     chosen = selection.rng.choice(len(client_ids), size=min(selection.num_wanted, len(client_ids)), replace=False)
     return [client_ids[index] for index in sorted(chosen)]

@@ -8,5 +8,5 @@ from orchestrator.selectors.selector import ConnectedClient, Selection
 
 
 def select_connected(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
-    """Return the clients that have been connected longest."""
+    """Return the ``num_wanted`` clients that have been connected longest."""
     return [client.client_id for client in clients[: selection.num_wanted]]

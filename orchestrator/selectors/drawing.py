@@ -1,4 +1,4 @@
-"""Drawing without replacement, by weight."""
+"""Weighted sampling without replacement."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 
 def draw(rng: np.random.Generator, weights: Sequence[float], num: int) -> list[int]:
-    """Return ``num`` indices, drawn one after the other, each in proportion to its weight among those that are left.
+    """Draw ``num`` indices one after the other, each in proportion to its weight among the remaining ones.
 
     The largest values of log(weight) plus Gumbel noise are such a draw (Efraimidis, Spirakis 2006, "Weighted random
     sampling with a reservoir", in logarithms), whatever the weights' scale.
 
     Args:
-        rng: Gives a number for each weight.
-        weights: Finite and not negative. Those of 0 come last, in an order at random.
-        num: How many; all if there are no more.
+        rng: Draws one number for each weight.
+        weights: Finite and not negative. Indices of weight 0 come last, in random order.
+        num: How many to draw; more than there are means all.
     """
     noise = rng.gumbel(size=len(weights))
     with np.errstate(divide="ignore"):

@@ -1,33 +1,33 @@
-"""Selection of clients that are useful and fast: those with a high loss on many examples, and none too slow.
+"""Selection of useful and fast clients: a high loss on many examples, and a short training time.
 
 Lai, Zhu, Madhyastha, Chowdhury 2021, "Oort: Efficient Federated Learning via Guided Participant Selection" (OSDI 2021,
 arXiv 2010.06081), Algorithm 1. Of the K clients of round R:
 
-- *Exploration* (line 16): ceil(e K) are clients that have given no update yet, where e = 0.9 * 0.98^(R-1), and 0.2 at
-  the least (section 7.1).
-- *Exploitation* (lines 9-15): the others are drawn among those that have, in proportion to their utility
-  Util(i) = (U(i) + sqrt(0.1 log R / L(i))) * (T / D(i))^2, the last factor only where T < D(i). Only those are drawn
-  whose utility is at least 0.95 times that of the cut-off, the ((1 - e) K)-th highest. L(i) is the last round that
-  client i took part in, D(i) how long it took then.
+- *Exploration* (line 16): ceil(e K) are unexplored clients, without an update so far, where e = 0.9 * 0.98^(R-1), but
+  at least 0.2 (section 7.1).
+- *Exploitation* (lines 9-15): the others are drawn among the explored clients in proportion to their utility
+  Util(i) = (U(i) + sqrt(0.1 log R / L(i))) * (T / D(i))^2, the last factor only where T < D(i). Only clients with at
+  least 0.95 times the cut-off utility, the ((1 - e) K)-th highest, are drawn. L(i) is the last round in which client i
+  took part, D(i) its duration then.
 
-It differs from the paper in this:
+It differs from the paper as follows:
 
-- The statistical utility is |B_i| sqrt(mean of the squared losses) over the examples B_i of client i (section 4.2).
-  Clients tell the mean of their losses and not that of the squares, so it is |B_i| times the mean loss: less for
-  clients whose examples' losses differ much.
-- U(i) is the statistical utility, clipped at the 95 % quantile (section 4.4) and divided by it, as the authors' program
-  scales it, too: else the bonus for those that weren't chosen for long, below 1, would be nothing beside it.
-- The preferred duration T is the median of the clients' last durations, where the paper's pacer (line 7) begins with
-  a duration that the user sets, and raises it when utility falls off. A selector keeps nothing from round to round
-  but the feedback, and seconds that suit every workload aren't known beforehand.
-- Unexplored clients are drawn with equal chances, not by speed: nobody has seen it yet, and with training in one
-  thread their processors tell little of it.
-- Clients aren't barred after many rounds: with few clients, soon none would be left. Instead, those that failed rest
+- The paper's statistical utility is |B_i| sqrt(mean of the squared losses) over the examples B_i of client i (section
+  4.2). Clients here report the mean loss, not the mean of the squares, so it is |B_i| times the mean loss: less for
+  clients whose losses vary a lot between examples.
+- U(i) is the statistical utility, clipped at the 95 % quantile (section 4.4) and divided by it, as in the authors'
+  program. Otherwise the bonus for clients that weren't chosen for long, which is below 1, would vanish beside it.
+- The preferred duration T is the median of the clients' last durations. The paper's pacer (line 7) begins with a
+  duration that the user sets, and raises it when utility drops. A selector has no state but the feedback, and no
+  number of seconds suits every workload.
+- Unexplored clients are drawn uniformly, not by speed: it is unknown yet, and as they train in one thread, their number
+  of processors says little about it.
+- Clients aren't barred after many rounds: with few clients, soon none would be left. Instead, clients that failed rest
   (:meth:`orchestrator.feedback.Feedback.is_resting`) and are taken last.
 
-Durations are times by the clients' clocks: two runs with one seed don't choose the same clients, unlike with the other
-selectors. One run that goes on after it was killed does, as the durations are in its history. Losses, examples and
-durations are the clients' own words.
+Durations come from the clients' clocks, so two runs with one seed don't choose the same clients, unlike with the other
+selectors. A run that was killed and resumed does, as the durations are in its history. Losses, examples and durations
+are the clients' own claims.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ Floats = npt.NDArray[np.float64]
 
 CLIP_QUANTILE = 0.95
 CUT_OFF = 0.95
-"""Share of the cut-off utility from which on clients are drawn: the paper's c."""
+"""Clients with at least this share of the cut-off utility may be drawn: the paper's c."""
 PENALTY = 2.0
 """Exponent of T / D(i): the paper's alpha."""
 _FIRST_EXPLORATION, _DECAY, _LEAST_EXPLORATION = 0.9, 0.98, 0.2
 _LARGEST_LOSS = 1e100
-"""So that no claim of a client makes a utility infinite."""
+"""Clips clients' claims, so that no utility is infinite."""
 
 
 def select_oort(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
-    """Return ``num_wanted`` clients, explored and unexplored ones; the order in which they connected is no matter."""
+    """Return ``num_wanted`` explored and unexplored clients; the order in which they connected makes no difference."""
     unexplored, explored, resting = _groups(clients, selection)
     num = min(selection.num_wanted, len(clients))
     num_unexplored = min(_num_to_explore(num, selection.round_number), len(unexplored))
@@ -68,7 +68,7 @@ def select_oort(clients: Sequence[ConnectedClient], selection: Selection) -> lis
 
 
 def _groups(clients: Sequence[ConnectedClient], selection: Selection) -> tuple[list[str], list[str], list[str]]:
-    """Return who has given no update yet, who has, and who rests after a failure, sorted."""
+    """Return the unexplored clients, the explored ones, and those resting after a failure, each sorted."""
     unexplored, explored, resting = [], [], []
     for client_id in sorted(client.client_id for client in clients):
         known = selection.feedback.get(client_id, Feedback())
@@ -82,15 +82,15 @@ def _groups(clients: Sequence[ConnectedClient], selection: Selection) -> tuple[l
 
 
 def _num_to_explore(num: int, round_number: int) -> int:
-    """Return how many of ``num`` clients are to be new ones: one at the least while there are any."""
+    """Return how many of ``num`` clients should be unexplored: one or more."""
     share = max(_FIRST_EXPLORATION * _DECAY ** (round_number - 1), _LEAST_EXPLORATION)
     return math.ceil(round(share * num, 9))
 
 
 def utilities_of(explored: Sequence[Feedback], round_number: int) -> Floats:
-    """Return the utility of each client that has given an update, as ``[len(explored)]``; none is negative.
+    """Return the utility of each explored client: shape (len(explored),), none negative.
 
-    A client that told no loss has no statistical utility: what it has is the bonus.
+    A client that reports no loss has a statistical utility of 0 and keeps the bonus.
     """
     if not explored:
         return np.zeros(0)
@@ -103,8 +103,8 @@ def utilities_of(explored: Sequence[Feedback], round_number: int) -> Floats:
 
 
 def _slowness(durations_s: Floats) -> Floats:
-    """Return what utilities are multiplied by for duration: less than 1 for those slower than the median."""
-    # The lower of two in the middle: a sum of two durations, which are the clients' words, could be infinite.
+    """Return each utility's factor for the duration: less than 1 for clients slower than the median."""
+    # The lower of the two middle ones: the sum of two durations, which clients claim, could be infinite.
     preferred_s = float(np.quantile(durations_s, 0.5, method="lower"))
     factors = np.ones(len(durations_s))
     slow = durations_s > preferred_s
@@ -113,7 +113,7 @@ def _slowness(durations_s: Floats) -> Floats:
 
 
 def _exploit(client_ids: Sequence[str], utilities: Floats, num: int, rng: np.random.Generator) -> list[str]:
-    """Return ``num`` clients, drawn by utility among those that are near the cut-off or above it."""
+    """Draw ``num`` clients by utility among all that are near the cut-off or above it."""
     if num == 0:
         return []
     cut_off = CUT_OFF * float(np.sort(utilities)[-num])

@@ -1,4 +1,4 @@
-"""What a selector gets and returns."""
+"""The interface of a selector."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.presence import Announcement
 
 @dataclass(frozen=True, slots=True)
 class ConnectedClient:
-    """A client that is connected, and what it announced (examples, labels, hardware)."""
+    """A connected client, and its announcement (examples, labels, hardware)."""
 
     client_id: str
     announcement: Announcement
@@ -23,15 +23,15 @@ class ConnectedClient:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is asked of a selector.
+    """Input to a selector beside the clients.
 
     Attributes:
         round_number: The round that the cohort is for; the first is 1.
         num_wanted: How many clients the cohort should have.
         rng: Generator derived from the run's seed and the round.
-        feedback: How clients did in the run's former rounds, by client id; who was never asked is not in it, and who
-            is in it may have left.
-        num_needed: How few clients are no use: the updates that a round needs.
+        feedback: Statistics of clients from the run's former rounds, by client id. Clients never asked are missing;
+            clients that have left are still there.
+        num_needed: Updates that the round needs: with fewer clients it can't succeed.
     """
 
     round_number: int
@@ -42,24 +42,24 @@ class Selection:
 
 
 def cohort_size(fraction: float, num_connected: int) -> int:
-    """Return ``ceil(fraction * num_connected)``, ``fraction`` being the decimal number that it's written as."""
+    """Return ``ceil(fraction * num_connected)``, taking ``fraction`` as the decimal number that it is written as."""
     return math.ceil(Fraction(str(fraction)) * num_connected)
 
 
 def clients_needed(fraction: float, size: int) -> int:
-    """Return the least number of connected clients of which ``fraction`` makes a cohort of ``size`` or more."""
+    """Return the least number of connected clients for which ``fraction`` gives a cohort of at least ``size``."""
     return math.floor((size - 1) / Fraction(str(fraction))) + 1
 
 
 Selector = Callable[[Sequence[ConnectedClient], Selection], Sequence[str]]
 """From the connected clients, in the order in which they connected, to the ids of the cohort.
 
-One that raises :class:`tasks.errors.TooFewFitError` is asked again when other clients may have come. One with a method
-``fits(client)`` decides by it, too, who joins a round that is open already.
+A selector that raises :class:`tasks.errors.TooFewFitError` is called again when other clients may have connected. If it
+has a method ``fits(client)``, this also decides which clients may join an open round.
 """
 
 
 def fits(selector: Selector, client: ConnectedClient) -> bool:
-    """Say whether a client that joins later is one that the selector might choose; most choose among all."""
+    """Say whether the selector might choose a client that joins later; without a ``fits`` of its own, any."""
     own = getattr(selector, "fits", None)
     return own is None or bool(own(client))

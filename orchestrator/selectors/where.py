@@ -1,12 +1,12 @@
-"""Selection at random among the clients that fit, by what they announced.
+"""Random selection among the clients whose announcement fits.
 
-``where:labels=3+7,min-examples=100,min-cpus=4,min-memory-gb=8``: all conditions that are named hold, in any order.
+``where:labels=3+7,min-examples=100,min-cpus=4,min-memory-gb=8``: all given conditions must hold, in any order.
 
 =================  ===================================================================================
 ``labels``         has examples of each of these labels; labels with ``+`` or ``,`` in them can't be named
-``min-examples``   has at least so many training examples
-``min-cpus``       may use at least so many processors
-``min-memory-gb``  its machine has at least so many GB (10**9 bytes) of memory
+``min-examples``   has at least this many training examples
+``min-cpus``       may use at least this many processors
+``min-memory-gb``  its machine has at least this many GB (10**9 bytes) of memory
 =================  ===================================================================================
 
 No character in it needs quoting in a shell, as ``>`` or ``|`` would.
@@ -33,7 +33,7 @@ _BYTES_PER_GB = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The selector: ``conditions``, all of which must hold, and as the user wrote them, ``text``."""
+    """The selector: its ``conditions``, which must all hold, and ``text``, as the user wrote them."""
 
     text: str
     conditions: tuple[Condition, ...]
@@ -43,10 +43,10 @@ class Where:
         return all(holds(client.announcement) for holds in self.conditions)
 
     def __call__(self, clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
-        """Return ``num_wanted`` clients at random of those that fit, or all of these if there are no more.
+        """Return ``num_wanted`` random clients among all that fit, or all of them if there are fewer.
 
         Raises:
-            TooFewFitError: If fewer fit than a round needs.
+            TooFewFitError: If fewer clients fit than a round needs.
         """
         fitting = [client for client in clients if self.fits(client)]
         if len(fitting) < selection.num_needed:
@@ -55,10 +55,10 @@ class Where:
 
 
 def where(parameter: str) -> Selector:
-    """Return the selector for conditions as they are written.
+    """Return the selector for the conditions after the colon.
 
     Raises:
-        ConfigurationError: If one is unknown, stands there twice, or has no value that makes sense.
+        ConfigurationError: If a condition is unknown, given twice, or has a wrong value.
     """
     named: dict[str, Condition] = {}
     for part in parameter.split(","):
