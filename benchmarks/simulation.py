@@ -12,11 +12,12 @@ from pathlib import Path
 
 from celery import Celery
 
-import orchestrator.tasks
-import worker.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
+import orchestrator.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
+import worker.tasks  # noqa: F401
 from orchestrator.config import RunConfig
 from orchestrator.couriers import EagerCourier
 from orchestrator.events import Report
+from orchestrator.job import Loaded
 from orchestrator.run import Run
 from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
@@ -57,7 +58,8 @@ def go_on(
     """Carry out what a folder's run has left to do, with clients that are started anew; see :func:`simulate`."""
     config = folder.config()
     registry, chunks = MemoryRegistry(), MemoryChunks()
-    orchestrator.tasks.loaded.use(chunks)
+    app = _app()
+    app.loaded = Loaded(chunks)
     forget_clients()
     try:
         for client_id, participant in participants.items():
@@ -65,7 +67,7 @@ def go_on(
             add_client(client)
             registry.announce(_announcement(client))
         wire = Wire(
-            EagerCourier(_app()),
+            EagerCourier(app),
             registry,
             chunks,
             broker_time=lambda: 1e12,

@@ -14,7 +14,7 @@ from typing import Any
 
 from celery import signals
 
-from orchestrator import tasks as own_tasks
+from orchestrator.job import Loaded
 from tasks import broker
 from tasks.allocation import give_back_freed_memory, keep_freed_memory
 from tasks.app import make_app
@@ -57,7 +57,7 @@ def _start_pool_process(**_: object) -> None:
     gc.freeze()  # what was imported stays; to look through it for garbage takes 30 ms, in the middle of a round
     keep_freed_memory()
     _open_many_files()
-    own_tasks.loaded.use(open_store(_url, given_folder()))
+    app.loaded = Loaded(open_store(_url, given_folder()))
 
 
 @signals.task_postrun.connect

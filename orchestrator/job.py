@@ -28,22 +28,15 @@ T = TypeVar("T")
 
 
 class Loaded:
-    """What a process keeps from one job to the next, as it takes long to load: of each kind the last."""
+    """What a process keeps from one job to the next, as it takes long to load: of each kind the last.
 
-    def __init__(self) -> None:
-        self._store: BlobStore | None = None
+    Args:
+        store: Where jobs find blobs.
+    """
+
+    def __init__(self, store: BlobStore) -> None:
+        self.store = store
         self._last: dict[str, tuple[Hashable, Any]] = {}
-
-    def use(self, store: BlobStore) -> None:
-        """Have jobs find blobs in ``store``; what was loaded for others is forgotten."""
-        self._store = store
-        self._last.clear()
-
-    @property
-    def store(self) -> BlobStore:
-        """Where jobs find blobs."""
-        assert self._store is not None, "the process was told of no store"
-        return self._store
 
     def config(self, folder: RunFolder) -> RunConfig:
         """Return a run's config, read anew only if the file is another than the last."""

@@ -1,10 +1,15 @@
-"""The Celery tasks of the orchestrator's own workers; what goes wrong is a value: ``{"error", "exit_code"}``."""
+"""The Celery tasks of the orchestrator's own workers; what goes wrong is a value: ``{"error", "exit_code"}``.
+
+Celery gives a task nothing but its message. So what the process has loaded is with the app that it runs under, as the
+attribute ``loaded``.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from celery import shared_task
 from pydantic import BaseModel
@@ -23,54 +28,58 @@ from tasks.messages import Answer, SurveyOrder, TrainOrder, decode
 
 logger = logging.getLogger(__name__)
 
-loaded = Loaded()
-"""What this process keeps from task to task: a module's, as Celery hands a task its arguments and nothing else."""
 
-
-@shared_task(name=names.INITIALISE_TASK)
-def initialise(run_dir: str) -> dict[str, object]:
+@shared_task(name=names.INITIALISE_TASK, bind=True)
+def initialise(self: Any, run_dir: str) -> dict[str, object]:
     """Write the run's initial model and return how good it is."""
-    return _value(lambda: make_model(_job(run_dir, 0)))
+    return _value(lambda: make_model(_job(self, run_dir, 0)))
 
 
-@shared_task(name=names.INGEST_TASK)
-def ingest(run_dir: str, round_number: int, answer: dict[str, object], exchange: str = TrainOrder.name) -> None:
+@shared_task(name=names.INGEST_TASK, bind=True)
+def ingest(
+    self: Any, run_dir: str, round_number: int, answer: dict[str, object], exchange: str = TrainOrder.name
+) -> None:
     """Take in one answer of a round; a part of the round's chord, so it must not fail. Its record is on disk then."""
-    checked, job = decode(Answer, answer), _job(run_dir, round_number)
+    checked, job = decode(Answer, answer), _job(self, run_dir, round_number)
     if job.opened is not None:
         ingest_answer(job, checked, exchange)
         if adds_up(job):
             add_up(job, exchange)
 
 
-@shared_task(name=names.CLOSE_SURVEY_TASK)
-def close_survey(run_dir: str, round_number: int) -> dict[str, object]:
+@shared_task(name=names.CLOSE_SURVEY_TASK, bind=True)
+def close_survey(self: Any, run_dir: str, round_number: int) -> dict[str, object]:
     """Aggregate what came in a round's first exchange: the body of its chord."""
-    return _closed(_job(run_dir, round_number), lambda job: closing.close_survey(job, job.records(SurveyOrder.name)))
+    job = _job(self, run_dir, round_number)
+    return _closed(job, lambda: closing.close_survey(job, job.records(SurveyOrder.name)))
 
 
-@shared_task(name=names.HAND_OUT_TASK)
-def hand_out(run_dir: str, round_number: int) -> dict[str, object]:
+@shared_task(name=names.HAND_OUT_TASK, bind=True)
+def hand_out(self: Any, run_dir: str, round_number: int) -> dict[str, object]:
     """Hand a round's updates out to be scored by clients: the body of its chord where they verify each other."""
-    return _closed(_job(run_dir, round_number), lambda job: closing.hand_out(job, job.records()))
+    job = _job(self, run_dir, round_number)
+    return _closed(job, lambda: closing.hand_out(job, job.records()))
 
 
-@shared_task(name=names.CLOSE_ROUND_TASK)
-def close_round(run_dir: str, round_number: int, peers: dict[str, object] | None = None) -> dict[str, object]:
+@shared_task(name=names.CLOSE_ROUND_TASK, bind=True)
+def close_round(
+    self: Any, run_dir: str, round_number: int, peers: dict[str, object] | None = None
+) -> dict[str, object]:
     """Close a round: the body of its chord, or what comes after the clients have scored."""
-    scores = PeerScores.model_validate(peers or {})
-    return _closed(_job(run_dir, round_number), lambda job: closing.close_round(job, job.records(), scores))
+    job, scores = _job(self, run_dir, round_number), PeerScores.model_validate(peers or {})
+    return _closed(job, lambda: closing.close_round(job, job.records(), scores))
 
 
-def _job(run_dir: str, round_number: int) -> Job:
+def _job(task: Any, run_dir: str, round_number: int) -> Job:
+    loaded: Loaded = task.app.loaded
     return Job(RunFolder(Path(run_dir)), round_number, loaded)
 
 
-def _closed(job: Job, work: Callable[[Job], BaseModel]) -> dict[str, object]:
+def _closed(job: Job, work: Callable[[], BaseModel]) -> dict[str, object]:
     """Return what comes of closing an exchange of a round: a task that was sent twice may come when all is done."""
     if job.opened is None:
         return {"error": f"round {job.round_number} is closed already", "exit_code": 1}
-    return _value(lambda: work(job))
+    return _value(work)
 
 
 def _value(work: Callable[[], BaseModel]) -> dict[str, object]:

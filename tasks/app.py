@@ -32,7 +32,13 @@ class QuietWorker(Worker):
 
 
 class FederationApp(Celery):
-    """A Celery app of :class:`QuietWorker`."""
+    """A Celery app of :class:`QuietWorker`.
+
+    Attributes:
+        loaded: What a process of the orchestrator's keeps from job to job.
+    """
+
+    loaded: Any = None
 
     @cached_property
     def Worker(self) -> type[Worker]:  # noqa: N802  # Celery's name for it

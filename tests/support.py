@@ -19,6 +19,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.selectors.selector import ConnectedClient, Selection
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
 from tasks.blobs import BlobRef, BlobStore, publish
+from tasks.chunks import MemoryChunks
 from tasks.messages import Answer, EvaluateOrder, Order, Status, SurveyOrder, TrainOptions, TrainOrder
 from tasks.names import order_id
 from tasks.presence import Announcement, Hardware
@@ -267,10 +268,7 @@ def run_config(**changes: Any) -> RunConfig:
 
 def job_of(folder: RunFolder, store: BlobStore | None = None, round_number: int = 1) -> Job:
     """A job of a process that has loaded nothing yet."""
-    loaded = Loaded()
-    if store is not None:
-        loaded.use(store)
-    return Job(folder, round_number, loaded)
+    return Job(folder, round_number, Loaded(store or MemoryChunks()))
 
 
 def round_record(round_number: int = 1, **changes: Any) -> RoundRecord:

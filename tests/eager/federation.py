@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from celery import Celery
 
-import orchestrator.tasks
 from benchmarks.simulation import Participant, simulate
 from orchestrator.config import RunConfig
 from orchestrator.couriers import EagerCourier
 from orchestrator.events import Event, Report, RoundClosed
+from orchestrator.job import Loaded
 from orchestrator.run import Run
 from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
@@ -100,7 +100,7 @@ class Federation:
 
     def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
         """Carry out what a folder's run has left to do."""
-        orchestrator.tasks.loaded.use(self.chunks)
+        self.app.loaded = Loaded(self.chunks)
         wire = Wire(
             self.courier(self.app),
             self.registry,

@@ -8,6 +8,7 @@ import pytest
 from orchestrator.job import Job, Loaded
 from orchestrator.records import OpenRound, SlotRecord, Surveyed
 from orchestrator.run_folder import RunFolder, write_record
+from tasks.chunks import MemoryChunks
 from tasks.messages import Status
 from tests.support import Pull, blob_ref, job_of, run_config
 
@@ -36,7 +37,7 @@ def run_in(path: Path, name: str, data: str) -> RunFolder:
 
 def test_jobs_of_one_run_share_what_takes_long_to_load(tmp_path: Path) -> None:
     # Given two jobs of a run in one process
-    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded()
+    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded(MemoryChunks())
     first, second = Job(folder, 1, loaded), Job(folder, 2, loaded)
     # Then workload and held-out data are the same, and were loaded once
     assert first.holdout == second.holdout == "a /data"
@@ -47,7 +48,7 @@ def test_jobs_of_one_run_share_what_takes_long_to_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "data", "expected"), [("b", "/data", "b /data"), ("a", "/other", "a /other")])
 def test_a_second_run_in_the_same_process_gets_its_own(tmp_path: Path, name: str, data: str, expected: str) -> None:
     # Given a process that has worked for a run
-    loaded = Loaded()
+    loaded = Loaded(MemoryChunks())
     assert Job(run_in(tmp_path / "first", "a", "/data"), 1, loaded).holdout == "a /data"
     # When a job of a run with another workload, or other data, comes, then it gets that
     job = Job(run_in(tmp_path / "second", name, data), 1, loaded)
@@ -57,7 +58,7 @@ def test_a_second_run_in_the_same_process_gets_its_own(tmp_path: Path, name: str
 
 def test_a_config_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     # Given a run that goes on with more rounds
-    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded()
+    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded(MemoryChunks())
     assert Job(folder, 1, loaded).config.rounds != 77
     with folder.lock() as lock:
         folder.replace_config(folder.config().model_copy(update={"rounds": 77}), lock).close()
