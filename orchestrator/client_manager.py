@@ -1,4 +1,4 @@
-"""The client manager: who is connected, and who takes part in a round."""
+"""The client manager: keeps the list of connected clients and samples a round's cohort."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 NO_FEEDBACK: Mapping[str, Feedback] = MappingProxyType({})
 FRESH_S = 1.0
-"""Seconds that a look at who is there holds good, where enough of more than ``FEW`` are."""
+"""Seconds for which the list of more than ``FEW`` clients counts as fresh when a round waits for enough of them."""
 FEW = 100
-"""Clients that are looked at before each round: one that has just said that it is leaving is not chosen."""
+"""Up to this many clients, the list is refreshed before each round, so no client that is leaving is chosen."""
 _NAMED = 3
-"""Clients that a line of the log names."""
+"""Clients named in a log line."""
 OUTAGE_HEARTBEATS = 3.0
-"""Heartbeats that clients have, after the broker was away, to announce themselves again."""
+"""After the broker was unreachable, clients have this many heartbeats to announce themselves again."""
 
 
 class ClientManager:
@@ -35,9 +35,9 @@ class ClientManager:
 
     Args:
         present: Returns all live announcements by client id.
-        clock: Seconds that only go up.
+        clock: A monotonic clock, in seconds.
         workload: The workload that clients must have; None: any.
-        misfit: Says why a client that may connect is not one to choose; empty if it is.
+        misfit: Returns why the selector won't choose a client; empty if it may.
         tell: Tells clients why they are passed over.
     """
 
@@ -55,7 +55,7 @@ class ClientManager:
         self._misfit = misfit
         self._tell = tell
         self._told: dict[str, tuple[str, str]] = {}
-        """Incarnation of each client that was told why it is passed over, and why."""
+        """Of each client told that it is passed over: its incarnation, and the reason."""
         self._clients: dict[str, Announcement] = {}
         self._connected: tuple[ConnectedClient, ...] | None = None
         self._num_examples: dict[str, int] = {}
@@ -65,10 +65,10 @@ class ClientManager:
         self._looked_at = -math.inf
 
     def refresh(self) -> tuple[list[str], list[str]]:
-        """Look who is there; return who came and who went, sorted.
+        """Update the list of clients; return the ids that are new and the ids that are gone, sorted.
 
-        A client that left and came back between two looks keeps its place. While the broker is away, and until clients
-        have had the time to announce themselves to it again, nobody is gone.
+        A client that left and came back between two refreshes keeps its place. While the broker is unreachable, and
+        until clients have had time to announce themselves to it again, no client counts as gone.
         """
         self._looked_at = self._clock()
         try:
@@ -92,7 +92,7 @@ class ClientManager:
         return came, gone
 
     def _tell_passed_over(self, changed: Iterable[Announcement]) -> None:
-        """Tell clients why they are passed over, and the log: each start of a client once for each reason."""
+        """Tell clients, and log, why they are passed over: once for each reason and start of a client."""
         news = {}
         for said in changed:
             reason = self._why_passed_over(said)
@@ -112,7 +112,7 @@ class ClientManager:
             logger.warning("they could not be told: %s", error)
 
     def _why_passed_over(self, said: Announcement) -> str:
-        """Say why a client takes no part in the run; empty if it may, or is leaving anyway."""
+        """Return why a client can't take part in the run; empty if it can, or is leaving anyway."""
         if said.leaving:
             return ""
         if self._workload not in (None, said.workload):
@@ -126,12 +126,12 @@ class ClientManager:
         return OUTAGE_HEARTBEATS * max(heartbeats, default=0.0)
 
     def close(self) -> None:
-        """Take in no client from now on that isn't connected."""
+        """Accept no new clients from now on."""
         self._members = set(self._clients)
         self._connected = None
 
     def connected(self) -> Sequence[ConnectedClient]:
-        """Return the clients that take orders, in the order in which they connected, as of the last look."""
+        """Return the clients that take orders, in the order in which they connected, as of the last refresh."""
         if self._connected is None:
             self._connected = tuple(
                 ConnectedClient(client_id, announcement)
@@ -146,24 +146,24 @@ class ClientManager:
         return self._members is None or announcement.client_id in self._members
 
     def incarnations(self) -> dict[str, str]:
-        """Return the incarnation of every client that is there, those that are leaving included."""
+        """Return the incarnation of every present client, including clients that are leaving."""
         return {client_id: announcement.incarnation for client_id, announcement in self._clients.items()}
 
     def num_examples(self, client_id: str) -> int:
-        """Return how many examples a client announced when it was last seen; any number for one that never was."""
+        """Return the number of examples that a client last announced; ``MAX_COUNT`` if it never did."""
         return self._num_examples.get(client_id, MAX_COUNT)
 
     def queue(self, client_id: str) -> str:
-        """Return the queue that a client's orders go to, as it announced when it was last seen."""
+        """Return the queue for a client's orders, as it last announced."""
         return self._shared_queues.get(client_id) or client_queue(client_id)
 
     def num_processes(self, client_id: str) -> int:
-        """Return how many orders a client's worker carries out at a time; 1 for a client that is not there."""
+        """Return how many orders a client's worker carries out at a time; 1 for an absent client."""
         announcement = self._clients.get(client_id)
         return announcement.num_processes if announcement else 1
 
     def place(self, client_id: str) -> Place:
-        """Return where a client's orders are carried out, as :meth:`queue` and :meth:`num_processes` say it."""
+        """Return a client's :meth:`queue` and :meth:`num_processes`."""
         return Place(self.queue(client_id), self.num_processes(client_id))
 
     def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> Sequence[ConnectedClient]:
@@ -171,11 +171,11 @@ class ClientManager:
 
         Args:
             minimum: Clients to wait for.
-            timeout_s: Seconds to wait at the most.
-            pause: Returns when something may have changed, or after the seconds it is given.
+            timeout_s: Longest wait, in seconds.
+            pause: Returns when something may have changed, or after the given number of seconds.
 
         Raises:
-            TooFewClientsError: If they don't come in time.
+            TooFewClientsError: If fewer are connected when the time is up.
         """
         deadline = self._clock() + timeout_s
         if len(self._clients) <= FEW or self._clock() - self._looked_at > FRESH_S:
@@ -209,13 +209,13 @@ class ClientManager:
             rng: The selector's source of randomness.
             num: How many clients are wanted; None for ``ceil(fraction * connected)``.
             fraction: Share of the connected clients, in (0, 1].
-            num_needed: How few clients are no use.
-            feedback: How clients did before, by client id.
+            num_needed: Updates that the round needs: with fewer clients it can't succeed.
+            feedback: Statistics of clients by client id.
 
         Raises:
             TooFewClientsError: If no client is connected.
-            TooFewFitError: If too few of them are what the selector looks for.
-            SelectionError: If the selector returns something else than a non-empty subset of them.
+            TooFewFitError: If too few clients fit the selector.
+            SelectionError: If the selector returns anything but a non-empty subset of the clients, or ``num`` is 0.
         """
         clients = self.connected()
         if not clients:
@@ -236,7 +236,7 @@ def _are(client_ids: Sequence[str]) -> str:
 
 
 def _checked(chosen: object, clients: Sequence[ConnectedClient], round_number: int) -> list[str]:
-    """Return what a selector returned, sorted, if it is a non-empty subset of the clients' ids."""
+    """Return a selector's result, sorted, after checking that it is a non-empty subset of the clients' ids."""
     known = {client.client_id for client in clients}
     client_ids = list(chosen) if isinstance(chosen, Iterable) else []
     unknown = [client_id for client_id in client_ids if not (isinstance(client_id, str) and client_id in known)]

@@ -1,4 +1,4 @@
-"""A run's configuration: checked once, saved with the run, never changed after."""
+"""A run's configuration: checked when made, saved with the run, then immutable."""
 
 from __future__ import annotations
 
@@ -18,37 +18,36 @@ from verification.thresholds import (
 )
 
 PEERS = "peers"
-"""The scorer that asks the clients; the others are asked of the orchestrator."""
+"""The scorer that runs at the clients; all others run at the orchestrator."""
 
 _SCALING = ("fednova", "qfedavg")
 
 
 class RunConfig(BaseModel):
-    """Everything that a run's result depends on, and how it is carried out."""
+    """All settings that a run's result depends on, and how to carry the run out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: Annotated[str, Field(pattern=ID_PATTERN)]
     """Name of the run; unique among the runs on one broker."""
     local: bool = True
-    """Whether server and clients are started with the run; else it uses a broker that is there."""
+    """Whether the run starts its own server and clients; else it uses an existing broker."""
     workload: str = "digits"
-    """Spec of the workload, ``NAME[,KEY=VALUE...]``, in the one way to write it: see :mod:`tasks.spec`."""
+    """Spec of the workload, ``NAME[,KEY=VALUE...]``, in its canonical form: see :mod:`tasks.spec`."""
     data: str | None = None
-    """Folder with the workload's data for the orchestrator's evaluation; None for what the workload brings along."""
+    """Folder with the workload's data for the orchestrator's evaluation; None for data that comes with the workload."""
     algorithm: str = "fedavg"
     """Built-in algorithm or ``module:name``."""
     settings: dict[str, float] = {}
-    """The algorithm's own hyperparameters, where they aren't its defaults."""
+    """The algorithm's own hyperparameters, where they differ from its defaults."""
     aggregator: str = "mean"
     """Built-in aggregator or ``module:function``."""
     mix: tuple[str, ...] = ()
-    """How updates are mixed before they are aggregated, step by step: ``NAME[:PARAMETER]`` of a built-in mixer, or
-    ``module:function``."""
+    """Mixers to apply in turn before aggregation: ``NAME[:PARAMETER]`` of a built-in mixer, or ``module:function``."""
     trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
-    """Share of the values that ``trimmed_mean`` cuts off at each end; of seven updates 0.2 is one."""
+    """Share of the values that ``trimmed_mean`` cuts off at each end, rounded down; 0.2 of seven updates is one."""
     compression: str = "none"
-    """How models and updates travel: ``NAME[:PARAMETER]`` of a built-in compression, or ``module:name[:PARAMETER]``."""
+    """Compression of models and updates: ``NAME[:PARAMETER]`` of a built-in one, or ``module:name[:PARAMETER]``."""
     select: str = "random"
     """Built-in selector or ``module:name``."""
     num_clients: Annotated[int, Field(ge=1)] = 2
@@ -56,28 +55,28 @@ class RunConfig(BaseModel):
     rounds: Annotated[int, Field(ge=1)] = 10
     """Rounds of the run."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the connected clients that a round's cohort takes, rounded up."""
+    """Share of the connected clients in a round's cohort, rounded up."""
     cohort: Annotated[int, Field(ge=1)] | None = None
-    """Clients that a round's cohort has, whoever is connected: it waits for as many. None: it goes by ``fraction``."""
+    """Number of clients in a round's cohort; the round waits until as many are connected. None: use ``fraction``."""
     min_updates: Annotated[int, Field(ge=1)] = 1
     """Accepted updates that a round needs; with fewer the model stays as it was."""
     accept: Literal["live", "next", "closed"] = "live"
-    """Whether a client that joins later takes part at once in the round that is open, from the next on, or never."""
+    """Whether a client that joins later takes part in the open round, from the next round on, or never."""
     weighting: Literal["examples", "steps"] = "examples"
     """How partial work counts: see :mod:`orchestrator.weighting`."""
     verify: tuple[str, ...] = ()
-    """Scorers that judge each update before it is aggregated: built-in names, or ``module:function``."""
+    """Scorers that judge each update before aggregation: built-in names, or ``module:function``."""
     threshold: tuple[str, ...] = ()
-    """A threshold for each scorer, or one for all; none: each scorer's default."""
+    """A threshold for each scorer, or one for all; empty: each scorer's default."""
     num_hostile: Annotated[int, Field(ge=0)] = 0
-    """How many clients of a cohort may be hostile, for the scorers, mixers and aggregators that want to know.
+    """How many clients of a cohort may be hostile, for scorers, mixers and aggregators.
 
-    0 says nothing to a mixer or an aggregator: it stands as many as it can.
+    With 0, a mixer or an aggregator tolerates as many as it can.
     """
     options: TrainOptions = TrainOptions()
     """How clients train."""
     seed: int = 0
-    """Seed of all that is random."""
+    """Seed of all randomness."""
     initial_model: str | None = None
     """File with the model that the first round starts from; None: the workload's own."""
     wait_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
@@ -85,15 +84,15 @@ class RunConfig(BaseModel):
     timeout_s: Annotated[float, Field(gt=0, le=12 * 3600, allow_inf_nan=False)] = 3600.0
     """Seconds that a client may train in one round."""
     in_flight_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 64.0
-    """Updates that may be on their way through the broker at a time, in MB; two may in any case."""
+    """Most MB of updates in the broker at a time; two updates are always allowed."""
     evaluate_every: Annotated[int, Field(ge=1)] = 1
-    """Every how many rounds the orchestrator evaluates the model; the last round's it does in any case."""
+    """The orchestrator evaluates the model after every so many rounds, and always after the last."""
     evaluate_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the held-out examples that it evaluates the model on."""
+    """Share of the held-out examples that the orchestrator evaluates the model on."""
     evaluate_clients: bool = True
     """Whether clients evaluate the final model on their own held-out data."""
     reconnect_after_s: Annotated[float, Field(ge=0, le=7 * 24 * 3600)] = 0.0
-    """Seconds after the run's end at which clients come back; 0: their workers end."""
+    """Seconds after the run's end when clients reconnect; 0: their workers end."""
     max_failed_rounds: Annotated[int, Field(ge=1)] = 3
     """Failed rounds in a row after which the run stops."""
 
@@ -103,15 +102,15 @@ class RunConfig(BaseModel):
         return PEERS in self.verify
 
     def cohort_of(self, num_connected: int) -> int:
-        """Return how many of so many connected clients a round's cohort takes; with ``cohort`` always as many."""
+        """Return the size of a round's cohort with ``num_connected`` clients; with ``cohort`` it is constant."""
         return self.cohort or cohort_size(self.fraction, num_connected)
 
     def clients_to_wait_for(self) -> int:
-        """Return the least number of connected clients that a round can have its cohort of."""
+        """Return the least number of connected clients with which a round can begin."""
         return self.cohort or clients_needed(self.fraction, self.min_updates)
 
     def scorers(self) -> list[tuple[str, str]]:
-        """Return each scorer with its threshold as it is written."""
+        """Return each scorer with its threshold as text."""
         if not self.threshold:
             return [(scorer, DEFAULT_THRESHOLDS.get(scorer, "")) for scorer in self.verify]
         texts = self.threshold * len(self.verify) if len(self.threshold) == 1 else self.threshold
@@ -119,7 +118,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_scorers(self) -> Self:
-        """Refuse thresholds that are not one for all or one for each scorer, or make no sense for it."""
+        """Refuse a wrong number of thresholds, or one that doesn't suit its scorer."""
         if len(self.threshold) not in (0, 1, len(self.verify)):
             raise ValueError(
                 f"{len(self.threshold)} thresholds (--threshold) for {len(self.verify)} scorers (--verify): "
@@ -139,7 +138,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_weighting(self) -> Self:
-        """Refuse to scale what a robust aggregator, or mixing, bounded by what clients claim."""
+        """Refuse to combine a robust aggregator or mixing with scaling, which goes by clients' claims."""
         is_robust = self.aggregator in AGGREGATORS and self.aggregator != "mean"
         option = f"--mix {','.join(self.mix)}" if self.mix else f"--aggregator {self.aggregator}"
         if self.weighting == "steps" and (is_robust or self.mix):
@@ -150,7 +149,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_cohort(self) -> Self:
-        """Refuse a run none of whose rounds can have enough updates."""
+        """Refuse a run whose rounds can't have enough updates."""
         num_clients = max(self.num_clients, self.min_updates)
         size = self.cohort_of(num_clients)
         if size < self.min_updates:

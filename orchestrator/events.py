@@ -1,4 +1,4 @@
-"""What happens in a run, as it is told to whoever shows it."""
+"""The events of a run, for its display and log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.messages import Metrics, Status
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """The run begins, or goes on after ``rounds_closed`` rounds."""
+    """The run begins, or resumes after ``rounds_closed`` rounds."""
 
     run_id: str
     folder: Path
@@ -24,7 +24,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Fewer clients than needed are connected; with a reason: enough are, but not those that the selector wants."""
+    """Too few clients are connected; with a reason: enough are connected, but too few fit the selector."""
 
     num_connected: int
     num_needed: int
@@ -41,14 +41,14 @@ class ClientJoined:
 
 @dataclass(frozen=True, slots=True)
 class ClientLeft:
-    """A client isn't there any more."""
+    """A client is gone."""
 
     client_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Initialised:
-    """The initial model is there; with a problem: it could not be judged."""
+    """The initial model exists; with a problem: it could not be evaluated."""
 
     metrics: Metrics
     problem: str = ""
@@ -64,7 +64,7 @@ class RoundOpened:
 
 @dataclass(frozen=True, slots=True)
 class JoinedLive:
-    """A client joined a round that was open already."""
+    """A client joined an open round."""
 
     round_number: int
     client_id: str
@@ -90,7 +90,7 @@ class RoundClosed:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A client was asked in so many rounds in a row, and no update of it was accepted; told once."""
+    """A client was asked in ``num_rounds`` rounds in a row and no update of it was accepted; reported once."""
 
     client_id: str
     num_rounds: int

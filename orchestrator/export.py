@@ -1,4 +1,4 @@
-"""The command ``python -m orchestrator.export RUN FILE``: writes a run's model where other programs can read it."""
+"""The command ``python -m orchestrator.export RUN FILE``: writes a run's model to a file for other programs."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def main(run: Path, file: Path, round_number: int | None) -> None:
 
 
 def export(run: Path, file: Path, round_number: int | None = None) -> int:
-    """Write the model that a round of a run ended with, and return the round's number.
+    """Write a run's model after a round to a file, and return the round's number.
 
     Args:
         run: The run's folder.
-        file: Where to write it; its suffix, one of ``FORMATS``, says how.
-        round_number: The round; 0 is the initial model, None the last round that is over.
+        file: The file to write; its suffix, one of ``FORMATS``, gives the format.
+        round_number: The round; 0 for the initial model, None for the last closed round.
 
     Raises:
         ConfigurationError: If there is no such run or round, the model is damaged, or the file can't be written.
@@ -77,7 +77,7 @@ def _write(suffix: str, model: Arrays, stream: BinaryIO) -> None:
 
 def _write_tensors(model: Arrays, stream: BinaryIO) -> None:
     try:
-        import torch  # noqa: PLC0415  # takes a second, and most of what is here does without
+        import torch  # noqa: PLC0415  # takes a second, and only .pt files need it
     except ImportError:
         raise ConfigurationError("a .pt file needs PyTorch, which isn't installed: write a .safetensors file") from None
     torch.save({name: torch.from_numpy(values) for name, values in arrays.copied(model).items()}, stream)

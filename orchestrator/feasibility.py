@@ -1,6 +1,6 @@
-"""What is known of a new run before anything starts, and can't be: it is refused rather than found out in its rounds.
+"""Refusing a new run whose options contradict each other, before anything starts.
 
-A run that was begun isn't checked again, so that the folders of earlier versions can be taken up.
+A resumed run isn't checked again, so that folders of earlier versions can be resumed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from verification.thresholds import load_threshold
 
 
 def check_feasible(config: RunConfig, given: Collection[str]) -> None:
-    """Check that options go together, and that a round can have the updates that it needs.
+    """Check that the options are compatible, and that a round can have as many updates as it needs.
 
     Args:
         config: The run's configuration.
-        given: Names of the options that the user gave: one that does nothing is refused only if it was.
+        given: Names of the options that the user gave; an option without effect is refused only if it was given.
 
     Raises:
         ConfigurationError: If not; the message names the options.
@@ -50,7 +50,7 @@ def check_feasible(config: RunConfig, given: Collection[str]) -> None:
 
 
 def _uses_num_hostile(config: RunConfig) -> bool:
-    """Say whether an aggregator, a scorer or a threshold goes by how many may be hostile; the user's own may."""
+    """Say whether an aggregator, a mixer, a scorer or a threshold depends on ``num_hostile``; a user's own may."""
     if config.aggregator != "mean" or config.mix:
         return True
     return any(
@@ -60,7 +60,7 @@ def _uses_num_hostile(config: RunConfig) -> bool:
 
 
 def _check_needs(config: RunConfig) -> None:
-    """Refuse an aggregator or a scorer that a round of the clients that are waited for has too few updates for."""
+    """Refuse an aggregator, a mixer or a scorer that needs more updates than a round with ``--clients`` clients has."""
     size = config.cohort_of(config.num_clients)
     by = "--cohort" if config.cohort else "--fraction"
     hostile = config.num_hostile

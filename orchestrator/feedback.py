@@ -1,6 +1,6 @@
-"""How each client did in the rounds so far, for selectors that go by it: a summary a client, kept from round to round.
+"""Statistics of clients for selectors: a summary of each client's rounds so far.
 
-It is made of the rounds' records alone, so a run that goes on after it was killed makes the same from its history.
+They depend on the rounds' records alone, so a killed and resumed run computes the same from its history.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from orchestrator.records import ACCEPTED, RoundRecord, SlotRecord
 from tasks.messages import Status
 
 NUM_LEFT_OUT = 5
-"""Rounds in a row in which a client was asked in vain after which that is told."""
+"""After this many rounds in a row in which a client was asked in vain, the run reports it."""
 _MOST_DOUBLINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """How a client did in the rounds that it was asked to take part in.
+    """A client's statistics over the rounds that it was in.
 
-    All but the first four is what the client said when its update was last accepted, and is 0 or None until then.
+    All but the first four come from its last accepted update, and are 0 or None before the first.
 
     Attributes:
-        num_selected: Rounds that it was in the cohort of.
-        last_selected: The last of them.
+        num_selected: Rounds with the client in the cohort.
+        last_selected: The last of these rounds.
         num_accepted: Rounds in which its update was accepted, whether it trained to the end or was cut short.
-        num_missed: How many times in a row, up to now, it was asked and no update of it was accepted.
+        num_missed: Its latest rounds in a row without an accepted update.
         last_accepted: The last round in which its update was accepted.
-        train_loss: Mean loss on its own examples in training; None if the workload tells none.
+        train_loss: Mean training loss on its own examples; None if the workload reports none.
         duration_s: Seconds that it took, by its own clock.
         num_examples: Examples that it trained on.
-        num_steps: Optimiser's steps that it did.
+        num_steps: Optimiser steps that it took.
     """
 
     num_selected: int = 0
@@ -46,10 +46,10 @@ class Feedback:
     num_steps: int = 0
 
     def is_resting(self, round_number: int) -> bool:
-        """Say whether a client that failed should be passed over in this round, where there are others.
+        """Say whether a client that failed should be passed over in this round if there are others.
 
-        After the first failure in a row it rests for a round, then for 2, 4, 8 and so on, 64 at the most. So one that
-        always fails doesn't spoil round after round, and one that failed once is soon back.
+        After its first failure in a row a client rests for a round, then for 2, 4, 8 and so on, at most 64. So a client
+        that always fails spoils few rounds, and a client that failed once is soon back.
         """
         if self.num_missed == 0:
             return False
@@ -58,10 +58,10 @@ class Feedback:
 
 
 class FeedbackBook:
-    """Keeps every client's feedback up to date, a round at a time.
+    """Keeps every client's statistics up to date, a round at a time.
 
     Args:
-        history: The rounds that are closed already, the first one first.
+        history: The closed rounds, in order.
     """
 
     def __init__(self, history: Iterable[RoundRecord] = ()) -> None:
@@ -71,28 +71,28 @@ class FeedbackBook:
 
     @property
     def by_client(self) -> Mapping[str, Feedback]:
-        """Feedback by client id, of all clients that were ever asked; a view that can't be changed."""
+        """Statistics of all clients that were ever asked, by client id; a read-only view."""
         return MappingProxyType(self._by_client)
 
     def add(self, record: RoundRecord) -> None:
-        """Take in a round that was closed, the one after the last."""
+        """Add the next closed round."""
         for client_id, slot in record.answers.items():
             former = self._by_client.get(client_id, Feedback())
             self._by_client[client_id] = _after(former, record.round_number, slot)
 
 
 def newly_left_out(record: RoundRecord, by_client: Mapping[str, Feedback]) -> list[str]:
-    """Return the clients of which it shows with this round, the last, that no work of theirs comes into the model.
+    """Return the clients without an accepted update in ``NUM_LEFT_OUT`` rounds in a row, as of this round, the last.
 
-    A client is among them once, until an update of it is accepted again.
+    A client is reported once, until an update of it is accepted again.
     """
     return [client_id for client_id in record.answers if by_client[client_id].num_missed == NUM_LEFT_OUT]
 
 
 def _after(former: Feedback, round_number: int, slot: SlotRecord) -> Feedback:
-    """Return a client's feedback after a round in which it was asked."""
+    """Return a client's statistics after a round in which it was asked."""
     asked = replace(former, num_selected=former.num_selected + 1, last_selected=round_number)
-    if slot.status is Status.SURVEYED:  # its round failed before it was to train
+    if slot.status is Status.SURVEYED:  # the round failed before the client was to train
         return asked
     if slot.status not in ACCEPTED:
         return replace(asked, num_missed=former.num_missed + 1)

@@ -1,4 +1,4 @@
-"""Opening a run: a new one, of options that are checked before anything is made, or one that was begun."""
+"""Opening a run: a new one, after checking all options, or resuming a stored one."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from tasks.workload import BUILT_IN
 from verification import SCORERS
 
 RUNS = Path("runs")
-"""Where runs are whose folder isn't named."""
+"""Parent of the run folders, unless the user names a folder."""
 WITH_RESUME = ("resume", "broker", "rounds")
-"""Options that a run that was begun may be taken up again with; its own settings hold for all else."""
+"""Options allowed when resuming a run; its stored settings hold for all else."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A run that nobody else is at work on as long as ``lock`` is open."""
+    """An opened run. No other process can work on it while ``lock`` is open."""
 
     config: RunConfig
     folder: RunFolder
@@ -51,10 +51,10 @@ def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
 
     Args:
         options: All options of the command, by name.
-        given: Names of those that the user gave.
+        given: Names of the options that the user gave.
 
     Raises:
-        ConfigurationError: If an option is wrong, or two don't go together; no folder is made then.
+        ConfigurationError: If an option is wrong, or two are incompatible; then no folder is made.
     """
     workload = _workload(options)
     _check_names(options, workload)
@@ -68,17 +68,17 @@ def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
 
 
 def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
-    """Open the folder of a run that was begun; its own settings hold, but for how many rounds it has.
+    """Open a stored run's folder to resume it; its own settings hold, except for the number of rounds.
 
     Args:
         options: All options of the command, by name.
-        given: Names of those that the user gave, none but ``WITH_RESUME``.
+        given: Names of the options that the user gave, all of them in ``WITH_RESUME``.
 
     Raises:
-        ConfigurationError: If it is no run, is damaged, or can't go on like this.
+        ConfigurationError: If the folder is no run or is damaged, or the options don't suit the run.
     """
     folder = RunFolder.open(options["resume"].absolute())
-    num_closed = len(folder.history())  # a damaged one is told of before anything starts
+    num_closed = len(folder.history())  # raises if the history is damaged, before anything starts
     config = folder.config()
     if config.local != (options["broker"] is None):
         had, needed = ("none", "leave --broker out") if config.local else ("a broker", "name it with --broker URL")
@@ -99,7 +99,7 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
 
 
 def discard(folder: RunFolder) -> None:
-    """Remove the folder of a run that was refused before its first round, and that of all runs if it was the only."""
+    """Remove the folder of a run that was refused before its first round, and the parent ``RUNS`` if that is empty."""
     shutil.rmtree(folder.path, ignore_errors=True)
     if folder.path.parent == RUNS.absolute():
         with suppress(OSError):
@@ -107,7 +107,7 @@ def discard(folder: RunFolder) -> None:
 
 
 def _workload(options: Mapping[str, Any]) -> WorkloadSpec:
-    """Return the workload's spec, with the parameters that have flags of their own."""
+    """Return the workload's spec, including the parameters given as flags (``--net``, ``--split``)."""
     spec = WorkloadSpec.parse(options["workload"])
     for key in ("net", "split"):
         if options[key] is not None:
@@ -116,7 +116,7 @@ def _workload(options: Mapping[str, Any]) -> WorkloadSpec:
 
 
 def _check_names(options: Mapping[str, Any], workload: WorkloadSpec) -> None:
-    """Check that all that is named is there, without importing what takes long."""
+    """Check that everything named by an option exists, without slow imports."""
     check_spec("workload", workload.name, BUILT_IN)
     algorithm = load_algorithm(options["algorithm"])
     settings_of(algorithm, options["settings"])
@@ -153,7 +153,7 @@ _SAME_NAME = tuple(name for name in RunConfig.model_fields if name not in _OTHER
 
 
 def _check_broker(url: str | None, run_id: str) -> None:
-    """Check that there is a broker at ``url``, if one is named, with no other run on it."""
+    """Check that the broker at ``url``, if given, is reachable, evicts no keys, and has no other run on it."""
     if url is None:
         return
     brokers.check_url(url)
@@ -172,7 +172,7 @@ def _data_folder(folder: Path | None) -> str | None:
 
 
 def _model_file(file: Path | None) -> str | None:
-    """Return where the model to start from is, if it can be read; whether it is one of the workload is seen later."""
+    """Return the initial model's absolute path if the file can be read; the workload checks its arrays later."""
     if file is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The plot of a run: loss and accuracy by round, from the initial model on."""
+"""The plot of a run: loss and accuracy by round, beginning with the initial model."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _LABELS = {
     "train_loss": "train loss of the clients, by examples",
 }
 Points = Mapping[str, Sequence[tuple[int, float]]]
-"""Name of a metric -> round and value, in ascending order; the initial model's round is 0."""
+"""Name of a metric -> rounds and values, by round; the initial model's round is 0."""
 
 
 def draw(history: Sequence[RoundRecord], path: Path, initial: Metrics | None = None, title: str = "") -> None:
-    """Draw loss and accuracy, if there is one, on the orchestrator's held-out data by round into a PNG file.
+    """Draw loss and accuracy on the orchestrator's held-out data, by round, into a PNG file.
 
-    Where there is neither, the clients' train loss is drawn.
+    If there is neither, it draws the clients' train loss.
 
     Args:
-        history: The rounds that are over.
+        history: The closed rounds.
         path: The file.
         initial: Loss and accuracy of the initial model.
-        title: What stands above.
+        title: The plot's title.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib as mpl  # noqa: PLC0415  # slow to import, and only needed at the end
@@ -50,7 +50,7 @@ def draw(history: Sequence[RoundRecord], path: Path, initial: Metrics | None = N
 
 
 def points_of(history: Sequence[RoundRecord], initial: Metrics) -> Points:
-    """Return what is drawn: loss and accuracy on held-out data, or the clients' train loss where there is neither."""
+    """Return the points to draw: loss and accuracy on held-out data, or without these the clients' train loss."""
     rounds = [(0, initial), *((record.round_number, record.metrics) for record in history)]
     train_losses = [(record.round_number, loss) for record in history if (loss := train_loss(record)) is not None]
     if train_losses and not any(metrics for _, metrics in rounds):
@@ -62,7 +62,7 @@ def points_of(history: Sequence[RoundRecord], initial: Metrics) -> Points:
 
 
 def train_loss(record: RoundRecord) -> float | None:
-    """Return the mean train loss of a round's accepted updates, weighted by examples; None if none tells it."""
+    """Return the mean train loss of a round's accepted updates, weighted by examples; None if none reports it."""
     told = [
         (answer.num_examples, answer.metrics["train_loss"])
         for answer in record.answers.values()

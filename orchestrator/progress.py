@@ -84,7 +84,7 @@ def _is_expected(event: Event) -> bool:
 
 
 def not_evaluated(record: RoundRecord) -> list[str]:
-    """Return who of the clients that were asked gave no evaluation and why, a line a reason."""
+    """Return a line for each reason why clients didn't evaluate the model, with some of their names."""
     clients: dict[str, list[str]] = {}
     for client_id, reason in record.not_evaluated.items():
         clients.setdefault(reason, []).append(client_id)
@@ -96,13 +96,13 @@ def not_evaluated(record: RoundRecord) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, and the number of the others."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{', '.join(names[:_NAMED])}{more}"
 
 
 def describe(event: Event) -> str:  # noqa: C901  # a case an event
-    """Return an event in words; empty for those that are not worth a line."""
+    """Return an event in words; empty if it isn't worth a line."""
     match event:
         case RunStarted():
             since = f", {event.rounds_closed} of them closed already" if event.rounds_closed else ""
@@ -153,7 +153,7 @@ def _not_due(record: RoundRecord) -> str:
 
 
 def describe_metrics(metrics: Metrics, problem: str = "") -> str:
-    """Return metrics in words, and what keeps a model from having them."""
+    """Return metrics in words, and the problem that prevented an evaluation."""
     told = [f"{name} {value:.4f}" for name, value in metrics.items()]
     if problem:
         told.append(f"not evaluated: {problem}")
@@ -161,7 +161,7 @@ def describe_metrics(metrics: Metrics, problem: str = "") -> str:
 
 
 class _Display:
-    """What the terminal shows: the round, each client's state, and how good the model is."""
+    """The live display: the round, each client's state, and the metrics of the last rounds."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -173,7 +173,7 @@ class _Display:
         self._lines: list[tuple[str, Metrics, str, str]] = []
 
     def take(self, event: Event) -> None:  # noqa: C901  # a case an event
-        """Take an event in."""
+        """Update the display by an event."""
         match event:
             case RunStarted():
                 self._title = f"{event.algorithm} on {event.workload} · run {event.run_id}"

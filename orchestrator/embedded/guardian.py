@@ -1,13 +1,13 @@
-"""The guardian: a small process that starts the others, and ends them when the orchestrator ends, however it ends.
+"""The guardian: a small process that starts the others, and ends them when the orchestrator ends, even if killed.
 
-It is run as a script with nothing but the standard library. It reads commands, a JSON object a line, on standard
-input, whose other end only the orchestrator holds, and writes what happens to standard output, likewise::
+It runs as a script with nothing but the standard library. It reads commands, a JSON object a line, from standard input,
+whose other end only the orchestrator holds, and writes events to standard output in the same form::
 
     {"start": "worker", "command": [...], "environment": {...}, "log": "/path", "last": false, "grace_s": 1.0}
     {"ended": "worker", "code": -9}
 
-When standard input ends, as it does when the orchestrator is killed, the guardian terminates what runs, first those
-that are not marked ``last``, kills what doesn't end within its ``grace_s``, and removes the folder it was given.
+When standard input ends, as it does when the orchestrator is killed, the guardian terminates all processes, those
+marked ``last`` after the others. It kills a process that doesn't end within its ``grace_s``, and removes its folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Guardian:
-    """The processes that were started and still run."""
+    """Starts processes, reports their ends, and ends all that still run."""
 
     def __init__(self) -> None:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
@@ -38,7 +38,7 @@ class Guardian:
         self.grace_s: dict[str, float] = {}
 
     def start(self, order: dict[str, Any]) -> None:
-        """Start a process, its output going to a log."""
+        """Start a process that appends its output to a log."""
         name = order["start"]
         with open(order["log"], "ab") as log:
             self.running[name] = subprocess.Popen(
@@ -55,7 +55,7 @@ class Guardian:
             self.last.add(name)
 
     def reap(self) -> None:
-        """Tell of the processes that have ended."""
+        """Report the processes that have ended."""
         for name, process in list(self.running.items()):
             code = process.poll()
             if code is not None:
@@ -64,7 +64,7 @@ class Guardian:
                 _tell({"ended": name, "code": code})
 
     def end_all(self) -> None:
-        """End every process: first those that use others, then those that are marked as last."""
+        """End every process, those marked as last after the others."""
         self._end([name for name in self.running if name not in self.last])
         self._end(list(self.running))
 
@@ -82,13 +82,13 @@ class Guardian:
 
 
 def _die_with_guardian() -> None:
-    """Have the kernel kill the new process should the guardian itself be killed (Linux)."""
+    """Have the kernel kill the new process if the guardian itself is killed (Linux)."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """Send a signal to the session that ``process`` leads, of which it may have left some behind."""
+    """Send a signal to the process group that ``process`` leads: its children may outlive it."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 
@@ -102,7 +102,7 @@ def main() -> None:
     """Carry out commands until standard input ends, then end everything."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # The path of a unix socket may be 107 bytes long.
+    # A unix socket's path is limited to 107 bytes.
     short = len(tempfile.gettempdir()) <= MAX_FOLDER_LENGTH
     folder = tempfile.mkdtemp(prefix="celeriac-", dir=None if short else "/tmp")  # noqa: S108
     _tell({"folder": folder})

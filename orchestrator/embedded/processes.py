@@ -1,4 +1,4 @@
-"""The orchestrator's child processes: what is started, and what became of it. The guardian does the work."""
+"""The orchestrator's side of the guardian: starting child processes and learning of their ends."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Process:
     """A process to start.
 
     Attributes:
-        name: Its name; no two that run at once have the same.
+        name: Its name, unique among the running processes.
         command: Program and arguments.
         environment: Variables added to this process's own.
         log: File that its output is appended to.
-        last: Whether it must be ended after the others, as they use it.
-        grace_s: Seconds between asking it to end and killing it; 0: it is killed at once.
+        last: Whether it must end after the others, because they use it.
+        grace_s: Seconds between asking it to end and killing it; 0 kills it at once.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Processes:
         )
         assert self._guardian.stdout is not None
         self.folder = Path(json.loads(self._guardian.stdout.readline())["folder"])
-        """A temporary folder that is removed with the processes."""
+        """A temporary folder; the guardian removes it when the processes end."""
         os.set_blocking(self._guardian.stdout.fileno(), False)
 
     def start(self, process: Process) -> None:
@@ -73,7 +73,7 @@ class Processes:
         self._guardian.stdin.flush()
 
     def ended(self) -> dict[str, int]:
-        """Return the processes that have ended since this was last asked, with their exit codes."""
+        """Return the processes that have ended since the last call, with their exit codes."""
         assert self._guardian.stdout is not None
         read = self._guardian.stdout.read()
         if read == b"":
@@ -89,7 +89,7 @@ class Processes:
         except (subprocess.TimeoutExpired, ValueError):
             self._guardian.kill()
             self._guardian.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)  # which the guardian has done, unless it was killed
+        shutil.rmtree(self.folder, ignore_errors=True)  # the guardian does this too, unless it was killed
 
     def __enter__(self) -> Processes:
         """Return itself."""

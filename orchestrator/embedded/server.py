@@ -1,4 +1,4 @@
-"""The embedded server: a real Valkey out of a wheel, on a unix socket that only this user can open."""
+"""The embedded server: a real Valkey from a wheel, on a unix socket that only this user can open."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ START_TIMEOUT_S = 10.0
 
 
 def start_server(processes: Processes, log: Path) -> str:
-    """Start the server and return its URL, once it answers.
+    """Start the server, wait until it answers, and return its URL.
 
     Raises:
-        RunFailedError: If it doesn't within ``START_TIMEOUT_S``.
+        RunFailedError: If it doesn't answer within ``START_TIMEOUT_S``.
     """
     socket = processes.folder / "valkey.sock"
     options = {

@@ -1,4 +1,4 @@
-"""Supervision of the processes that the orchestrator started: what ends before its time is started anew, or told of."""
+"""Supervision of the orchestrator's child processes: restart a process that ends too early, or raise its error."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAX_RESTARTS = 5
 
 
 class Supervisor:
-    """Starts the workers of a run and keeps them running.
+    """Starts a run's workers and keeps them running.
 
     Args:
-        processes: Where they are started.
+        processes: Starts the workers' processes.
         config: The run's configuration.
         folder: The run's folder, for the logs.
         url: The broker's URL.
@@ -43,12 +43,12 @@ class Supervisor:
             self._start(process)
 
     def tend(self) -> bool:
-        """Start anew what has ended; True if that was the orchestrator's own worker.
+        """Restart workers that have ended; return whether the orchestrator's own worker was one of them.
 
         Raises:
-            ConfigurationError: If a worker found its settings wrong, or a user's code can't be loaded.
-            RunFailedError: If a user's code failed at a worker's start, the embedded server ended, or a worker ends
-                again and again.
+            ConfigurationError: If a worker found its settings wrong, or couldn't load a user's code.
+            RunFailedError: If a user's code failed at a worker's start, the embedded server ended, or a worker ended
+                more than ``MAX_RESTARTS`` times.
         """
         own_worker_ended = False
         for name, code in self._processes.ended().items():

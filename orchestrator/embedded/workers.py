@@ -1,4 +1,4 @@
-"""The workers that the orchestrator starts itself: its own, and in the embedded default the clients'."""
+"""The workers that the orchestrator starts: its own, and in the embedded default the clients'."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tasks.stores import FOLDER_VARIABLE
 from tasks.workload import Part
 
 MOST_OWN_PROCESSES = 4
-"""Processes that the orchestrator's own worker has at the most: updates are taken in side by side."""
+"""Most processes of the orchestrator's own worker, which ingest updates in parallel."""
 CLIENT = "client"
-"""What the ids of local clients begin with."""
+"""Prefix of the local clients' ids."""
 _ERROR = "error: "
-"""What a worker's line begins with that says why it ends."""
+"""Prefix of the line in which a worker says why it ends."""
 SHARED_WORKER = "clients"
-"""Name of the worker that serves all local clients, where there are more of them than cores."""
+"""Name of the worker for all local clients, if there are more clients than cores."""
 
 
 def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     """Return the orchestrator's own worker.
 
-    It is killed without notice: all it does can be done again, and while it ends it would still take tasks, those of
-    the orchestrator's next start among them.
+    It ends by being killed at once: its work can be redone, and a worker that shuts down slowly would still take tasks,
+    even tasks of the orchestrator's next start.
     """
     environment = {
         URL_VARIABLE: url,
@@ -50,12 +50,12 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
 
 
 def blob_folder(config: RunConfig, folder: RunFolder) -> str:
-    """Return the folder of blobs where all processes are on this machine, else nothing: they go through the broker."""
+    """Return the folder for blobs if all processes are on this machine; else "", and blobs go through the broker."""
     return str(folder.blobs.resolve()) if config.local else ""
 
 
 def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Process]:
-    """Return the workers of the local clients: one each, or one for all where there are more clients than cores."""
+    """Return the local clients' workers: one each, or one for all if there are more clients than cores."""
     count = config.num_clients
     if count > num_cores():
         return [_client_worker(config, folder, url, SHARED_WORKER, {"CLIENT_ID": CLIENT, "CLIENT_COUNT": str(count)})]
@@ -86,15 +86,15 @@ def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, wh
 
 
 def is_client(name: str) -> bool:
-    """Say whether a process of this name is a local client's, or that of all."""
+    """Say whether a process of this name serves local clients, one or all of them."""
     return name == SHARED_WORKER or name.startswith(f"{CLIENT}-")
 
 
 def _paths() -> str:
-    """Return where the workers find what is found here: the folder one stands in last, whatever it has a file of.
+    """Return the workers' ``PYTHONPATH``: this process's module folders, and the current folder last.
 
-    They put it first when Celery has found us (:func:`tasks.loading.add_current_folder`); it is there at all so that
-    Celery doesn't put it first itself.
+    Last, so that no file in the current folder hides our packages while Celery looks for them; later the workers move
+    it to the front (:func:`tasks.loading.add_current_folder`). If it were missing, Celery would put it first.
     """
     here = str(Path.cwd())
     others = [path for path in sys.path if path and path != here]
@@ -109,14 +109,14 @@ def _celery(app: str, node: str, *options: str) -> list[str]:
 
 
 def _threads(num_clients: int) -> int:
-    """Return how many threads each of the local clients may use, so that together they fill the machine."""
+    """Return the number of threads for each local client, so that together they use all cores."""
     return max(1, num_cores() // num_clients)
 
 
 def told(process: Process, code: int) -> str:
-    """Return what a worker said was wrong as it ended, and the log that has all of it; empty if it said nothing.
+    """Return the error that ended a worker (``error: …``), and its log's name; empty if it reported none.
 
-    One that said so (``error: …``) would say the same if it were started anew.
+    Restarting a worker that reported an error is no use: it would end in the same way.
     """
     line = last_line(process.log)
     if code not in (FederationError.exit_code, ConfigurationError.exit_code) or not line.startswith(_ERROR):
@@ -125,14 +125,14 @@ def told(process: Process, code: int) -> str:
 
 
 def log_of(config: RunConfig, client_id: str) -> str:
-    """Return where a client's log is."""
+    """Return where to find a client's log, in words."""
     if not config.local:
         return f"the log of the worker of {client_id}"
     return f"logs/{SHARED_WORKER if config.num_clients > num_cores() else client_id}.log"
 
 
 def last_line(path: Path) -> str:
-    """Return the last line of a log that says something."""
+    """Return the last line of a log that isn't blank; empty if there is none."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:
