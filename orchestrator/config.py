@@ -63,7 +63,7 @@ class RunConfig(BaseModel):
     accept: Literal["live", "next", "closed"] = "live"
     """Whether a client that joins later takes part in the open round, from the next round on, or never."""
     weighting: Literal["examples", "steps"] = "examples"
-    """How partial work counts: see :mod:`orchestrator.weighting`."""
+    """How partial work counts: by its examples alone, or normalised by its steps as FedNova does."""
     verify: tuple[str, ...] = ()
     """Scorers that judge each update before aggregation: built-in names, or ``module:function``."""
     threshold: tuple[str, ...] = ()

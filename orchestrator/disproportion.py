@@ -3,16 +3,32 @@
 Where a round's updates are added up as they come, the others are not all there yet. Then an update is judged among
 those of ``NUM_BEFORE`` slots up to the end of its own group of slots, in their order: what has come later, or sooner
 than its turn, makes no difference.
+
+What comes with updates beside what is trained is judged by its length too, where updates are verified: scorers look at
+what is trained alone. A control variate or a gradient that is far longer than the others' turns the state that all
+clients train by, and running statistics that are spoil what the model makes of its inputs, while what was trained may
+be the best of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 
 from orchestrator.records import SlotRecord
 from orchestrator.running_sum import AT_ONCE
-from verification.proportion import LEAST_TO_COMPARE, OwnLength, out_of_proportion
+from verification.proportion import (
+    LEAST_TO_COMPARE,
+    PARAMETERS,
+    Lengths,
+    OwnLength,
+    by_part,
+    described,
+    out_of_proportion,
+)
 
+MAD_WIDTH = 5 * 1.4826
+"""Robust standard deviations from the median at which a set is an outlier."""
 NUM_BEFORE = 64
 """Slots among which an update is judged where updates are added up as they come; its own group's are the last."""
 
@@ -23,6 +39,28 @@ RecordOf = Callable[[str], SlotRecord | None]
 def drop_disproportionate(records: Mapping[str, SlotRecord], own_length: OwnLength) -> dict[str, SlotRecord]:
     """Return the records, those rejected whose updates are out of all proportion to the others'."""
     return rejected(records, _judged(records, own_length))
+
+
+def outlying_sets(lengths_of: Mapping[str, Lengths]) -> dict[str, str]:
+    """Return whose sets or buffers are too long, and why.
+
+    They are if their L2 length, buffers' as changes of the global model's, is more than twice the median of all
+    clients' and over five robust standard deviations (1.4826 MAD) above it. With fewer than three clients nobody can
+    be told from the others.
+
+    Args:
+        lengths_of: Client id -> the lengths of its update's parts.
+    """
+    reasons: dict[str, str] = {}
+    for part, each in by_part(lengths_of).items():
+        if part == PARAMETERS or len(each) < LEAST_TO_COMPARE:
+            continue
+        middle = median(each.values())
+        spread = MAD_WIDTH * median(abs(length - middle) for length in each.values())
+        for client_id, length in each.items():
+            if length > middle + max(middle, spread):
+                reasons.setdefault(client_id, f"{described(part, length)}, the median has {middle:.3g}")
+    return reasons
 
 
 def rejected(records: Mapping[str, SlotRecord], reasons: Mapping[str, str]) -> dict[str, SlotRecord]:

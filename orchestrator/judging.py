@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from orchestrator.adding_up import adds_up
 from orchestrator.config import PEERS
-from orchestrator.disproportion import InOrder, drop_disproportionate, rejected
+from orchestrator.disproportion import InOrder, drop_disproportionate, outlying_sets, rejected
 from orchestrator.job import Job
-from orchestrator.outlying_sets import outlying_sets
 from orchestrator.records import ACCEPTED, PeerScores, SlotRecord
 from tasks import arrays, sets
 from tasks.messages import Status, TrainOrder

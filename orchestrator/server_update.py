@@ -7,17 +7,18 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from algorithms import ServerRound, State, UpdateInfo, Weights, settings_of
+from algorithms.fednova import normalise
 from orchestrator.adding_up import add_up, adds_up
-from orchestrator.aggregation import WeightedUpdate, move
-from orchestrator.aggregators import AggregatorContext
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate
 from orchestrator.job import Job
 from orchestrator.mixers.mixing import mix
 from orchestrator.records import SlotRecord
 from orchestrator.scratch import scratch_arrays
-from orchestrator.weighting import WEIGHTINGS
 from tasks import arrays, sets
-from tasks.arrays import Arrays
+from tasks.arrays import Array, Arrays
 from tasks.messages import SurveyOrder, TrainOrder
 from tasks.seeds import generator
 from verification.geometry import lengths
@@ -82,7 +83,8 @@ def _weights(job: Job, accepted: Mapping[str, SlotRecord], settings: Mapping[str
     trained = {name: values for name, values in job.model().items() if name not in job.buffers}
     infos = [_info(job, client_id, record, trained) for client_id, record in accepted.items()]
     weights = job.algorithm.weigh(infos, job.config.options, settings)
-    return weights if job.algorithm.weighs_steps else WEIGHTINGS[job.config.weighting](infos, weights)
+    is_to_normalise = job.config.weighting == "steps" and not job.algorithm.weighs_steps
+    return normalise(infos, weights) if is_to_normalise else weights
 
 
 def _info(job: Job, client_id: str, record: SlotRecord, trained: Arrays) -> UpdateInfo:
@@ -121,6 +123,21 @@ def _aggregate(job: Job, exchange: str, weights: Mapping[str, float], origin: Ar
     rng = generator(config.seed, job.round_number, "mix")
     mixed = mix(updates, context, job.mixers, rng, functools.partial(scratch_arrays, job.folder.path))
     return sets.split(job.aggregator(*mixed))
+
+
+def move(start: Arrays, end: Arrays, scale: float) -> dict[str, Array]:
+    """Return ``start + scale * (end - start)`` of every array, taken in float64 and rounded once.
+
+    Arrays that are not of floats are those of ``end``: counters can't be moved beyond it.
+    """
+    moved = {}
+    for name, target in end.items():
+        if target.dtype.kind != "f" or scale == 1.0:
+            moved[name] = target
+            continue
+        origin = start[name].astype(np.float64)
+        moved[name] = (origin + scale * (target.astype(np.float64) - origin)).astype(target.dtype)
+    return moved
 
 
 def _sets_of(path: Path) -> State:

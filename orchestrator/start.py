@@ -24,7 +24,6 @@ from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, take_up
 from orchestrator.selectors import FORMS, SELECTORS
 from orchestrator.session import carry_out
 from orchestrator.verdict import say_verdict
-from orchestrator.weighting import WEIGHTINGS
 from tasks import broker as brokers
 from tasks.errors import ConfigurationError, FederationError
 from tasks.workload import BUILT_IN
@@ -197,7 +196,7 @@ class _InOneLine(click.Command):
 )
 @click.option(
     "--weighting",
-    type=click.Choice(list(WEIGHTINGS)),
+    type=click.Choice(["examples", "steps"]),
     default=_DEFAULTS.weighting,
     help="Whether an update that was cut short counts by its examples alone, or normalised by its steps (FedNova).",
 )

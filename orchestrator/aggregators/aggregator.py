@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from orchestrator.aggregation import WeightedUpdate
 from tasks.arrays import Array, Arrays
 from tasks.errors import FederationError
 from tasks.sets import parts_of
@@ -24,6 +23,14 @@ __all__ = [
     "num_needed",
     "num_to_stand",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedUpdate:
+    """An update's parameters and how much it weighs; weights need not sum to one."""
+
+    parameters: Arrays
+    weight: float
 
 
 class AggregationError(FederationError):

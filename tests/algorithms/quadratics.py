@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, UpdateInfo, settings_of
-from orchestrator.aggregation import WeightedUpdate, move
+from orchestrator.aggregators import WeightedUpdate
 from orchestrator.aggregators.mean import weighted_mean
+from orchestrator.server_update import move
 from tasks import sets
 from tasks.arrays import Array, Arrays
 from tasks.messages import TrainOptions

@@ -680,6 +680,22 @@ def test_an_algorithm_goes_no_further_with_running_statistics_than_their_mean(tm
 DOUBLING = Algorithm(name="doubling", step=lambda server: ({name: 2 * a for name, a in server.target.items()}, {}))
 
 
+@pytest.mark.parametrize(("weighting", "point"), [("examples", 3.25), ("steps", 2.5)])
+def test_updates_are_weighed_by_examples_or_normalised_by_steps(tmp_path: Path, weighting: str, point: float) -> None:
+    # Given clients with 30 and 10 examples that moved to 1 in one step, and to 10 in five
+    folder = folder_in(tmp_path, weighting=weighting, options=TrainOptions(epochs=1, batch_size=1))
+    parts = []
+    for client_id, end, num_examples, num_steps in (("anna", 1, 30, 1), ("bert", 10, 10, 5)):
+        _, record = part(folder, client_id, [end, end, end], num_examples)
+        parts.append((client_id, record.model_copy(update={"num_steps": num_steps})))
+    # Then by examples the model is at 0.75 * 1 + 0.25 * 10, however many steps that took; by steps each moved by 1 and
+    # by 2 a step, 0.75 * 1 + 0.25 * 2 in the mean, and it goes tau_eff = 0.75 * 1 + 0.25 * 5 such steps
+    close_round(folder, parts)
+    model = arrays.map_file(folder.checkpoint(1))
+    np.testing.assert_allclose(model["point"], point)
+    assert model["point"].dtype == np.float32
+
+
 @pytest.mark.parametrize("claimed", [10**12, 100])
 def test_more_steps_than_the_options_allow_are_not_believed(tmp_path: Path, claimed: int) -> None:
     # Given a run of one epoch with batches of 5, and two clients with 10 examples, who can do 2 steps

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import running_sum
-from orchestrator.aggregation import WeightedUpdate
+from orchestrator.aggregators import WeightedUpdate
 from orchestrator.aggregators.mean import weighted_mean
 from orchestrator.running_sum import AT_ONCE, RunningSum
 from tasks.arrays import Array, spec_of, write_file
