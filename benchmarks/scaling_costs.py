@@ -25,7 +25,8 @@ from benchmarks.contenders.ours import ROLES, Ours, history, num_lines
 from benchmarks.contenders.programs import Programs, programs
 from benchmarks.sampling import role_of
 from benchmarks.server_costs import MOVED_BYTES, Speed, connection_bytes, cpu_s_of, server_speeds
-from orchestrator.running_sum import AT_ONCE, RunningSum
+from orchestrator.disproportion import AT_ONCE
+from orchestrator.streaming_mean import StreamingMean
 from tasks.arrays import spec_of, write_file
 from tasks.cores import num_cores
 from tasks.digests import Digest
@@ -180,7 +181,7 @@ def adding(folder: Path) -> float:
 
     for client_id, update in zip(order, updates, strict=True):
         write_file(file_of(client_id), update)
-    running = RunningSum(path, spec_of(updates[0]), file_of)
+    running = StreamingMean(path, spec_of(updates[0]), file_of)
     running.add(order[:AT_ONCE], lambda _: 1.0, all_of_them=True)
     before = time.process_time()
     running.add(order, lambda _: 1.0, all_of_them=True)

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from orchestrator.records import SlotRecord
-from orchestrator.running_sum import AT_ONCE
 from verification.proportion import (
     LEAST_TO_COMPARE,
     PARAMETERS,
@@ -29,6 +28,8 @@ from verification.proportion import (
 
 MAD_WIDTH = 5 * 1.4826
 """Robust standard deviations from the median at which a set is an outlier."""
+AT_ONCE = 8
+"""Slots of a group where updates are added as they come: judged, and then added, at once."""
 NUM_BEFORE = 64
 """Slots among which an update is judged where updates are added up as they come; its own group's are the last."""
 

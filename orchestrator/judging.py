@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from orchestrator.adding_up import adds_up
 from orchestrator.config import PEERS
 from orchestrator.disproportion import InOrder, drop_disproportionate, outlying_sets, rejected
 from orchestrator.job import Job
 from orchestrator.records import ACCEPTED, PeerScores, SlotRecord
+from orchestrator.streaming_mean import is_streamed
 from tasks import arrays, sets
 from tasks.messages import Status, TrainOrder
 from tasks.seeds import generator
@@ -77,7 +77,7 @@ def drop_outliers(
     def own(part: str) -> float:
         return own_length(part, job.model(), job.buffers)
 
-    if job.opened is None or not adds_up(job):
+    if job.opened is None or not is_streamed(job):
         judged = drop_disproportionate(records, own)
     else:
         in_order = InOrder(job.opened.asked(exchange), records.get, own, is_over=True)

@@ -11,12 +11,12 @@ import numpy as np
 
 from algorithms import ServerRound, State, UpdateInfo, Weights, settings_of
 from algorithms.fednova import normalise
-from orchestrator.adding_up import add_up, adds_up
 from orchestrator.aggregators import AggregatorContext, WeightedUpdate
 from orchestrator.job import Job
 from orchestrator.mixers.mixing import mix
 from orchestrator.records import SlotRecord
 from orchestrator.scratch import scratch_arrays
+from orchestrator.streaming_mean import add_next, is_streamed
 from tasks import arrays, sets
 from tasks.arrays import Array, Arrays
 from tasks.messages import SurveyOrder, TrainOrder
@@ -114,8 +114,8 @@ def _aggregate(job: Job, exchange: str, weights: Mapping[str, float], origin: Ar
         weights: What the updates that count weigh, by client id, sorted.
         origin: The model that the round started from, which a user's aggregator or mixer may write to; or nothing.
     """
-    if adds_up(job):
-        return sets.split(add_up(job, exchange, all_of_them=True).mean())
+    if is_streamed(job):
+        return sets.split(add_next(job, exchange, all_of_them=True).mean())
     config = job.config
     updates = [WeightedUpdate(job.update(client_id, exchange), weight) for client_id, weight in weights.items()]
     train_root = job.train_root if exchange == TrainOrder.name else None

@@ -15,12 +15,12 @@ from celery import shared_task
 from pydantic import BaseModel
 
 from orchestrator import close_round as closing
-from orchestrator.adding_up import add_up, adds_up
 from orchestrator.ingest import ingest_answer
 from orchestrator.initialise import make_model
 from orchestrator.job import Job, Loaded
 from orchestrator.records import PeerScores
 from orchestrator.run_folder import RunFolder
+from orchestrator.streaming_mean import add_next, is_streamed
 from tasks import names
 from tasks.described import described
 from tasks.errors import FederationError
@@ -43,8 +43,8 @@ def ingest(
     checked, job = decode(Answer, answer), _job(self, run_dir, round_number)
     if job.opened is not None:
         ingest_answer(job, checked, exchange)
-        if adds_up(job):
-            add_up(job, exchange)
+        if is_streamed(job):
+            add_next(job, exchange)
 
 
 @shared_task(name=names.CLOSE_SURVEY_TASK, bind=True)

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import adding_up
-from orchestrator.adding_up import add_up
+from orchestrator import streaming_mean
 from orchestrator.close_round import close_round
 from orchestrator.ingest import ingest_answer
 from orchestrator.records import OpenRound, PeerScores
 from orchestrator.run_folder import RunFolder
+from orchestrator.streaming_mean import add_next
 from tasks import arrays, names
 from tasks.app import transport_options
 from tasks.chunks import MemoryChunks
@@ -111,7 +111,7 @@ def test_no_folder_of_a_client_is_ours_or_anothers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
 def test_every_clients_update_is_in_the_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int) -> None:
     # Given a round of clients of these ids, whose updates are added up as they come, or all at once
-    monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(streaming_mean, "KEPT_BYTES", kept_bytes)
     folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=len(IDS)))
     arrays.write_file(folder.checkpoint(0), MODEL)
     cohort = dict.fromkeys(IDS, "first")
@@ -124,7 +124,7 @@ def test_every_clients_update_is_in_the_mean(tmp_path: Path, monkeypatch: pytest
         job = job_of(folder, chunks)
         ingest_answer(job, trained(order, publish_update(chunks, order, update)))
         if not kept_bytes:
-            add_up(job)
+            add_next(job)
     # When it is closed, then the model is the mean of all
     assert close_round(job, job.records(), PeerScores()).status == "closed"
     mean = (len(IDS) - 1) / 2

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.disproportion import NUM_BEFORE, InOrder, drop_disproportionate, outlying_sets
+from orchestrator.disproportion import AT_ONCE, NUM_BEFORE, InOrder, drop_disproportionate, outlying_sets
 from orchestrator.records import SlotRecord
-from orchestrator.running_sum import AT_ONCE
 from tasks.messages import Status
 from verification.checks import own_length
 

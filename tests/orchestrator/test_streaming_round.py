@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import adding_up
-from orchestrator.adding_up import add_up, adds_up
+from orchestrator import streaming_mean
 from orchestrator.close_round import close_round, close_survey
 from orchestrator.ingest import ingest_answer
 from orchestrator.records import ClosedRound, OpenRound, PeerScores
 from orchestrator.run_folder import RunFolder
+from orchestrator.streaming_mean import add_next, is_streamed
 from tasks import arrays
 from tasks.chunks import MemoryChunks
 from tasks.messages import Answer, Status
@@ -49,8 +49,8 @@ def ingest(folder: RunFolder, chunks: MemoryChunks, answer: Answer, exchange: st
     """Take an answer in as the task does."""
     job = job_of(folder, chunks)
     ingest_answer(job, answer, exchange)
-    if adds_up(job):
-        add_up(job, exchange)
+    if is_streamed(job):
+        add_next(job, exchange)
 
 
 def close(folder: RunFolder) -> ClosedRound:
@@ -77,7 +77,7 @@ def test_updates_are_added_up_where_nothing_asks_for_them_again(
 ) -> None:
     folder = RunFolder.create(tmp_path / "run", run_config(**config))
     folder.save_open_round(opened(**change))
-    assert adds_up(job_of(folder)) is expected
+    assert is_streamed(job_of(folder)) is expected
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
@@ -85,7 +85,7 @@ def test_a_crowded_round_is_closed_with_the_mean(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     # Given a round of twenty clients, one of which failed, whose updates come in any order
-    monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(streaming_mean, "KEPT_BYTES", kept_bytes)
     folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=20))
     arrays.write_file(folder.checkpoint(0), MODEL)
     folder.save_open_round(opened())
@@ -114,7 +114,7 @@ def test_nonsense_is_told_and_left_out_whatever_the_order_of_arrival(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int, seed: int
 ) -> None:
     # Given twenty clients, three of which send finite nonsense: in the first group of eight, the second and the last
-    monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(streaming_mean, "KEPT_BYTES", kept_bytes)
     folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=20))
     arrays.write_file(folder.checkpoint(0), MODEL)
     hostile = {CLIENTS[3], CLIENTS[8], CLIENTS[19]}
@@ -143,7 +143,7 @@ def test_both_exchanges_of_a_crowded_round_are_added_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
 ) -> None:
     # Given twenty clients that are asked for their loss first, client k's being k, two of which fail at it
-    monkeypatch.setattr(adding_up, "KEPT_BYTES", kept_bytes)
+    monkeypatch.setattr(streaming_mean, "KEPT_BYTES", kept_bytes)
     config = run_config(workload=PULL, num_clients=20, algorithm="tests.support:ASKING_FIRST")
     folder, chunks = RunFolder.create(tmp_path / "run", config), MemoryChunks()
     arrays.write_file(folder.checkpoint(0), MODEL)

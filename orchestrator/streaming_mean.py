@@ -1,4 +1,4 @@
-"""The weighted sum of a round's updates, added up while others still train; what has been added is let go.
+"""The weighted mean of a round's updates, added up while others still train; what has been added is let go.
 
 Where a round has so many updates that they come one after the other, keeping them all until the last has come would
 take the disk's time, and memory for what is on its way there. So they are added up in the order of their slots, which
@@ -12,7 +12,7 @@ that it was. A process that is killed meanwhile leaves things as they were.
 from __future__ import annotations
 
 import fcntl
-import logging
+import functools
 import math
 import mmap
 import os
@@ -24,22 +24,75 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from algorithms.algorithm import by_examples, equally
 from orchestrator.aggregators.blocks import Floats
 from orchestrator.aggregators.kernel import mean_kernel
 from orchestrator.aggregators.mean import LARGE_BYTES
 from orchestrator.aggregators.summing import put_quotients, put_sums
+from orchestrator.disproportion import AT_ONCE, InOrder
+from orchestrator.job import Job
 from tasks.arrays import Array, Arrays, Spec, map_file
 from tasks.cores import num_cores
 from tasks.files import replace_text
+from tasks.messages import TrainOrder
+from verification.checks import own_length
 
-logger = logging.getLogger(__name__)
-
-AT_ONCE = 8
-"""Slots whose updates are added at once, so that sums are read and written once for all of them."""
+KEPT_BYTES = 10**9
+"""Bytes of updates that are kept in files until their round closes: averaged all at once they take less time."""
 ZEROS_BYTES = 2**22
 """Zeros that are written to a new file of sums at a time: more than one of the system's large pages."""
 SCALE = 2.0**-64
 """What weights are multiplied by, so that sums of the largest numbers don't overflow: no digit is changed."""
+
+
+def is_streamed(job: Job) -> bool:
+    """Say whether the updates of a job's round are added as they come.
+
+    They are large, no scorer or mixer asks for them again, their mean is wanted, and what one weighs doesn't depend
+    on others.
+    """
+    config, opened = job.config, job.opened
+    return (
+        opened is not None
+        and opened.is_crowded
+        and len(opened.cohort) * opened.parameters.size_bytes > KEPT_BYTES
+        and config.aggregator == "mean"
+        and not config.mix
+        and not config.verify
+        and config.weighting == "examples"
+        and job.algorithm.weigh in (by_examples, equally)
+    )
+
+
+def add_next(job: Job, exchange: str = TrainOrder.name, *, all_of_them: bool = False) -> StreamingMean:
+    """Add those of the updates of the open round that are next, if they are enough to be worth it; return the mean.
+
+    Args:
+        job: The job.
+        exchange: Which of the round's exchanges.
+        all_of_them: Whether all have come, and are to be added.
+    """
+    order = job.opened.asked(exchange) if job.opened else []
+    record_of = functools.partial(job.record, exchange=exchange)
+    own = functools.partial(own_length, model=job.model(), buffers=job.buffers)
+    in_order = InOrder(order, record_of, own, is_over=all_of_them)
+
+    def weight(client_id: str) -> float | None:
+        record = record_of(client_id)
+        if record is None or not record.is_accepted:
+            return None if record is None else 0.0
+        reasons = in_order.reasons(order.index(client_id))
+        if reasons is None or client_id in reasons:
+            return None if reasons is None else 0.0
+        return float(record.num_examples) if job.algorithm.weigh is by_examples else 1.0
+
+    streaming = StreamingMean(
+        job.folder.sums(job.round_number, exchange),
+        job.update_spec(exchange),
+        lambda client_id: job.folder.update(job.round_number, client_id, exchange),
+    )
+    streaming.add(order, weight, all_of_them=all_of_them)
+    return streaming
 
 
 class _State(BaseModel):
@@ -57,28 +110,20 @@ Weight = Callable[[str], float | None]
 """From a client's id to what its update weighs; 0 if it sent none that counts, None if that isn't known yet."""
 
 
-class RunningSum:
-    """The sum of the updates of a round.
+class StreamingMean:
+    """The mean of the updates of a round that have come so far.
 
     Args:
         folder: A folder for the sum, made if it isn't there; nothing else may be in it.
         spec: Names, dtypes and shapes of the arrays of an update.
         path_of: From a client's id to its update's file.
-        remove: Does away with a file once it has been added.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        spec: Spec,
-        path_of: Callable[[str], Path],
-        remove: Callable[[Path], None] = Path.unlink,
-    ) -> None:
+    def __init__(self, folder: Path, spec: Spec, path_of: Callable[[str], Path]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._spec = spec
         self._path_of = path_of
-        self._remove = remove
         self._size = sum(math.prod(entry.shape) for entry in spec.values())
 
     def add(self, order: Sequence[str], weight: Weight, *, all_of_them: bool = False) -> None:
@@ -141,8 +186,7 @@ class RunningSum:
         )
         replace_text(self._state_path, added.model_dump_json(), durable=False)
         for client_id, _ in slots:
-            if (path := self._path_of(client_id)).exists():  # that of an update that doesn't count, too
-                self._remove(path)
+            self._path_of(client_id).unlink(missing_ok=True)  # that of an update that doesn't count, too
 
     def _write_sums(self, state: _State, weighted: Sequence[tuple[Arrays, float]]) -> None:
         """Add updates to the current sums, and put the result into the other file."""

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import running_sum
+from orchestrator import streaming_mean
 from orchestrator.aggregators import WeightedUpdate
 from orchestrator.aggregators.mean import weighted_mean
-from orchestrator.running_sum import AT_ONCE, RunningSum
+from orchestrator.disproportion import AT_ONCE
+from orchestrator.streaming_mean import StreamingMean
 from tasks.arrays import Array, spec_of, write_file
 
 SHAPES = {"bias": (3,), "empty": (0, 2), "flag": (), "weights": (70, 1000)}  # the last is longer than a block
@@ -45,9 +46,9 @@ class Folder:
     def file(self, client_id: str) -> Path:
         return self.path / f"{client_id}.safetensors"
 
-    def running(self) -> RunningSum:
+    def running(self) -> StreamingMean:
         """As another process would open it."""
-        return RunningSum(self.path, spec_of(update(0)), self.file)
+        return StreamingMean(self.path, spec_of(update(0)), self.file)
 
 
 def expected(order: Sequence[str], weights: Mapping[str, float]) -> dict[str, Array]:
@@ -71,7 +72,7 @@ def test_whatever_the_order_of_arrival_it_is_the_mean_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory, has_kernel: bool, weights: list[float], seed: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(running_sum, "LARGE_BYTES", 0 if has_kernel else 10**9)
+        patch.setattr(streaming_mean, "LARGE_BYTES", 0 if has_kernel else 10**9)
         check_any_order(Folder(tmp_path_factory.mktemp("sum")), weights, seed)
 
 
@@ -180,7 +181,7 @@ def test_sums_of_the_largest_numbers_dont_overflow(tmp_path: Path) -> None:
     largest = {"w": np.full(3, np.finfo(np.float64).max)}
     for name in "012":
         write_file(tmp_path / f"{name}.safetensors", largest)
-    running = RunningSum(tmp_path, spec_of(largest), lambda client_id: tmp_path / f"{client_id}.safetensors")
+    running = StreamingMean(tmp_path, spec_of(largest), lambda client_id: tmp_path / f"{client_id}.safetensors")
     # When they are added, then the mean is the same
     running.add(["0", "1", "2"], lambda _: 1e12, all_of_them=True)
     np.testing.assert_allclose(running.mean()["w"], largest["w"], rtol=1e-15)
