@@ -30,6 +30,8 @@ from tasks.messages import TrainOptions
 from tasks.spec import WorkloadSpec
 from tasks.workload import BUILT_IN
 from verification import SCORERS
+from workloads.nets import NETS
+from workloads.splits import load_split
 
 RUNS = Path("runs")
 """Parent of the run folders, unless the user names a folder."""
@@ -118,6 +120,9 @@ def _workload(options: Mapping[str, Any]) -> WorkloadSpec:
 def _check_names(options: Mapping[str, Any], workload: WorkloadSpec) -> None:
     """Check that everything named by an option exists, without slow imports."""
     check_spec("workload", workload.name, BUILT_IN)
+    if workload.name in BUILT_IN:
+        check_spec("net", workload.parameters.get("net", "cnn"), NETS)
+        load_split(workload.parameters.get("split", "iid"))
     algorithm = load_algorithm(options["algorithm"])
     settings_of(algorithm, options["settings"])
     check_weighting(algorithm, options["weighting"])

@@ -16,7 +16,7 @@ import numpy as np
 from tasks.errors import DataMissingError
 from workloads.examples import Examples, Indices
 from workloads.image_workload import NUM_CLASSES, ImageWorkload
-from workloads.nets import ImageShape
+from workloads.nets.net import ImageShape
 from workloads.splits import Labels, hold_out
 
 __all__ = ["NUM_CLASSES", "Digits", "read_digits"]

@@ -11,7 +11,7 @@ from torch import nn
 from tasks.errors import ConfigurationError
 from tasks.workload import ClientData, DataSource
 from workloads.examples import Examples, Indices
-from workloads.nets import ImageShape, load_net
+from workloads.nets.net import ImageShape, load_net
 from workloads.splits import CLIENT_TEST_SHARE, Labels, client_split, load_split
 from workloads.torch_workload import TorchWorkload
 

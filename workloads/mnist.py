@@ -17,7 +17,7 @@ from tasks.errors import DataMissingError
 from workloads.examples import Examples, Indices
 from workloads.idx import parse, read_content
 from workloads.image_workload import ImageWorkload
-from workloads.nets import ImageShape
+from workloads.nets.net import ImageShape
 from workloads.splits import Labels
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"

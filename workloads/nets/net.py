@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from typing import cast
 
+import torch
 from torch import nn
 
 from tasks.errors import ConfigurationError
+from tasks.loading import load_function
+from workloads.nets import NETS
 
 ImageShape = tuple[int, int, int]
 """Channels, height and width of an image."""
@@ -17,6 +22,21 @@ Net = Callable[[ImageShape, int], nn.Module]
 The model takes float32 of shape ``(n, ...)``, one image a row, flat or in its shape, and returns logits
 ``(n, classes)``.
 """
+
+
+@functools.cache
+def load_net(spec: str, image_shape: ImageShape, num_classes: int) -> Net:
+    """Return a net by name or ``module:function``, after trying it on images of this shape.
+
+    Raises:
+        UnknownNameError: If there is no such name.
+        LoadError: If it can't be imported or can't be called.
+        ConfigurationError: If it doesn't take such images.
+    """
+    net = cast(Net, load_function("net", spec, NETS))
+    with torch.random.fork_rng(devices=()):
+        net(image_shape, num_classes)
+    return net
 
 
 def num_values(image_shape: ImageShape) -> int:

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 import tests.support
 from tasks.errors import ConfigurationError, LoadError, UnknownNameError
-from workloads.nets import NETS, ImageShape, load_net
+from workloads.nets import NETS
+from workloads.nets.net import ImageShape, load_net
 from workloads.nets.resnet18 import Block, group_norm, resnet18
 
 DIGITS: ImageShape = (1, 8, 8)
