@@ -21,7 +21,6 @@ from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import remove_temporaries, replace_text
 from tasks.messages import TrainOrder
-from tasks.spare_files import SpareFiles
 
 R = TypeVar("R", bound=BaseModel)
 _NAMES = TypeAdapter(list[str])
@@ -155,14 +154,6 @@ class RunFolder:
     def blobs(self) -> Path:
         """Folder of what clients and orchestrator send each other, where all are on one machine."""
         return self.path / "blobs"
-
-    @property
-    def spare_files(self) -> SpareFiles:
-        """Files that updates are written over, where all are on one machine.
-
-        Those of a round that is closed all at once never are: a task that was sent twice may still read them.
-        """
-        return SpareFiles(self.blobs)
 
     def updates(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
         """Folder of what was taken in of a round's exchange: of the updates, or with ``survey`` of what came before."""

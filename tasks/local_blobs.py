@@ -1,7 +1,7 @@
 """Blobs in a folder that both sides have, where all of them are on one machine: nothing is carried at all.
 
-A checkpoint is published as a link to its file, and read as a memory map; an update is written once, by its client,
-over a file that is spare if there is one, and taken in by a link.
+A checkpoint is published as a link to its file, and read as a memory map; an update is written once, by its client, and
+taken in by a link.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from urllib.parse import quote
 from tasks.blobs import TTL_S, BlobRef
 from tasks.digests import Digest
 from tasks.errors import BlobError
-from tasks.spare_files import SpareFiles
 
 _MAX_PIECES = 512
 """Pieces that are written by one call; systems allow 1024."""
@@ -33,17 +32,15 @@ class LocalBlobs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._spare = SpareFiles(folder)
 
     def put(self, ref: BlobRef, pieces: Sequence[memoryview], ttl_s: int = TTL_S) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
         path = self._path(ref.name)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            with temporary.open("r+b" if self._spare.take(temporary) else "wb", buffering=0) as file:
+            with temporary.open("wb", buffering=0) as file:
                 for start in range(0, len(pieces), _MAX_PIECES):
                     _write(file.fileno(), pieces[start : start + _MAX_PIECES])
-                file.truncate()
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
