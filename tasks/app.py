@@ -63,7 +63,8 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
     app = FederationApp(name, include=list(include), set_as_current=False)
     app.conf.update(
         broker_url=url,
-        result_backend=f"tasks.backend:DirectBackend+{url.removeprefix('redis+')}",  # socket:///PATH is its own scheme
+        # The class by its name: of socket:///PATH alone Celery doesn't know whose it is.
+        result_backend=f"celery.backends.redis:RedisBackend+{url.removeprefix('redis+')}",
         task_serializer="json",
         result_serializer="json",
         # A result that the broker has no memory for is stored again and again, as when the broker is away.
