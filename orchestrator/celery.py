@@ -6,7 +6,6 @@ Any number of them may run, on any machine that shares the run's folder.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import resource
 import sys
@@ -16,12 +15,11 @@ from celery import signals
 
 from orchestrator.job import Loaded
 from tasks import broker
-from tasks.allocation import give_back_freed_memory, keep_freed_memory
 from tasks.app import make_app
 from tasks.errors import FederationError
-from tasks.lifeline import die_with_parent
 from tasks.loading import add_current_folder
 from tasks.names import ORCHESTRATOR_QUEUE
+from tasks.pool_process import give_back_freed_memory, start_pool_process
 from tasks.stores import given_folder, open_store
 from tasks.workload import load_workload
 
@@ -53,9 +51,7 @@ def _open_many_files() -> None:
 
 @signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
-    die_with_parent()
-    gc.freeze()  # what was imported stays; to look through it for garbage takes 30 ms, in the middle of a round
-    keep_freed_memory()
+    start_pool_process()
     _open_many_files()
     app.loaded = Loaded(open_store(_url, given_folder()))
 

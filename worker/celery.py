@@ -7,7 +7,6 @@ many as there are cores. Celery's prefork pool it is in any case, so that soft t
 
 from __future__ import annotations
 
-import gc
 import logging
 import secrets
 import sys
@@ -20,12 +19,11 @@ import billiard.pool
 from celery import signals
 
 from tasks import broker
-from tasks.allocation import keep_freed_memory
 from tasks.app import make_app, transport_options
 from tasks.described import described
 from tasks.errors import FederationError
-from tasks.lifeline import die_with_parent
 from tasks.messages import readable
+from tasks.pool_process import start_pool_process
 from tasks.presence import LIFETIME_HEARTBEATS, Announcement
 from worker import compute
 from worker.clients import Served, load_clients, take_clients
@@ -103,9 +101,7 @@ def _prepare(instance: Any, **_: object) -> None:
 
 @signals.worker_process_init.connect
 def _start_pool_process(**_: object) -> None:
-    die_with_parent()
-    gc.freeze()  # what was imported stays; to look through it for garbage takes 30 ms, in the middle of a round
-    keep_freed_memory()
+    start_pool_process()
     # A process that ends makes sure that its last answer was taken. When its worker is told to end just as an order
     # comes in, that can't be, and it would wait for half a minute (tenths of a second).
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 20

@@ -7,7 +7,7 @@ SCRIPT = """
 import ctypes, re, sys
 import numpy as np
 from pathlib import Path
-from tasks.allocation import give_back_freed_memory, keep_freed_memory
+from tasks.pool_process import give_back_freed_memory, keep_freed_memory
 
 def resident_mb():
     return int(re.search(r"RssAnon:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
