@@ -61,7 +61,7 @@ def export(run: Path, file: Path, round_number: int | None = None) -> int:
     folder.check_checkpoint(number)
     model = arrays.map_file(folder.checkpoint(number))
     try:
-        with replacing(file) as stream:
+        with replacing(file) as temporary, temporary.open("wb") as stream:
             _write(file.suffix, model, stream)
     except OSError as error:
         raise ConfigurationError(f"{file} can't be written: {error}") from None

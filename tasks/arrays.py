@@ -195,7 +195,7 @@ def write_file(path: Path, arrays: Arrays) -> str:
         BLAKE3 digest of the file, in hexadecimal.
     """
     digest = Digest()
-    with replacing(path) as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         for piece in encode(arrays):
             file.write(piece)
             digest.update(piece)

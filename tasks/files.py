@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 _TEMPORARY = re.compile(r"\.\d+\.tmp$")
 """How the name ends of a file that is being written: with the number of the process."""
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
-    """Give a file to write to, which takes the place of ``path`` once all is written.
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Give the name of a file to write, which takes the place of ``path`` when all is written.
 
-    If the block raises, ``path`` is as it was, and nothing else is left behind.
+    If the block raises, or writes no file, ``path`` is as it was, and nothing else is left behind.
 
     Args:
         path: The file.
@@ -26,14 +26,13 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            if durable:
+        yield temporary
+        if durable:
+            with temporary.open("rb") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # it is there still if it was another name of the same file
 
 
 def remove_temporaries(paths: Iterable[Path]) -> None:
@@ -48,5 +47,14 @@ def remove_temporaries(paths: Iterable[Path]) -> None:
 
 def replace_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Make ``text`` the content of ``path``, whole or not at all; see :func:`replacing`."""
-    with replacing(path, durable=durable) as file:
-        file.write(text.encode())
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_bytes(text.encode())
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Make ``path`` another name of the file ``source``, or a copy where the file system has no links."""
+    path.unlink(missing_ok=True)
+    try:
+        path.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, path)

@@ -10,7 +10,6 @@ import contextlib
 import glob
 import mmap
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +17,7 @@ from urllib.parse import quote
 from tasks.blobs import TTL_S, BlobRef
 from tasks.digests import Digest
 from tasks.errors import BlobError
+from tasks.files import link_or_copy, replacing
 
 _MAX_PIECES = 512
 """Pieces that are written by one call; systems allow 1024."""
@@ -35,19 +35,13 @@ class LocalBlobs:
 
     def put(self, ref: BlobRef, pieces: Sequence[memoryview], ttl_s: int = TTL_S) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
-        path = self._path(ref.name)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb", buffering=0) as file:
-                for start in range(0, len(pieces), _MAX_PIECES):
-                    _write(file.fileno(), pieces[start : start + _MAX_PIECES])
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(self._path(ref.name), durable=False) as temporary, temporary.open("wb", buffering=0) as file:
+            for start in range(0, len(pieces), _MAX_PIECES):
+                _write(file.fileno(), pieces[start : start + _MAX_PIECES])
 
     def put_file(self, ref: BlobRef, path: Path, ttl_s: int = TTL_S) -> None:
         """Keep the bytes of a file that never changes, which ``ref`` describes."""
-        _link_or_copy(path, self._path(ref.name))
+        link_or_copy(path, self._path(ref.name))
 
     def get(self, ref: BlobRef) -> memoryview:
         """Return a map of the blob's bytes, checked and read-only.
@@ -74,7 +68,7 @@ class LocalBlobs:
             BlobError: If it is missing, truncated or not what its digest says.
         """
         self.get(ref)
-        _link_or_copy(self._path(ref.name), path)
+        link_or_copy(self._path(ref.name), path)
 
     def has(self, ref: BlobRef) -> bool:
         """Say whether there is a blob of this name."""
@@ -116,12 +110,3 @@ def _write(number: int, pieces: Sequence[memoryview]) -> None:
             num_bytes -= len(left.pop(0))
         if num_bytes:
             left[0] = left[0][num_bytes:]
-
-
-def _link_or_copy(source: Path, path: Path) -> None:
-    """Make ``path`` another name of the file ``source``, or a copy where the file system has no links."""
-    path.unlink(missing_ok=True)
-    try:
-        path.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, path)
