@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from celery import Celery
-
 import orchestrator.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
 import worker.tasks  # noqa: F401
 from orchestrator.config import RunConfig
@@ -21,11 +19,13 @@ from orchestrator.job import Loaded
 from orchestrator.run import Run
 from orchestrator.run_folder import RunFolder
 from orchestrator.wire import Wire
-from tasks.app import make_app
+from tasks.app import FederationApp, make_app
 from tasks.chunks import MemoryChunks
 from tasks.presence import Announcement, Hardware, MemoryRegistry
 from tasks.workload import DataSource, Part, Workload
-from worker.client import Client, add_client, forget_clients
+from worker.client import Client, Models
+from worker.serving import Serving
+from worker.settings import Allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,29 +58,27 @@ def go_on(
     """Carry out what a folder's run has left to do, with clients that are started anew; see :func:`simulate`."""
     config = folder.config()
     registry, chunks = MemoryRegistry(), MemoryChunks()
-    app = _app()
-    app.loaded = Loaded(chunks)
-    forget_clients()
-    try:
-        for client_id, participant in participants.items():
-            client = _client(client_id, participant, config, chunks, path)
-            add_client(client)
-            registry.announce(_announcement(client))
-        wire = Wire(
-            EagerCourier(app),
-            registry,
-            chunks,
-            broker_time=lambda: 1e12,
-            tend=lambda: False,
-            tidy=lambda: None,
-            has_flow=False,
-        )
-        Run(config, folder, wire, report).run()
-    finally:
-        forget_clients()
+    app, serving, models = _app(), Serving(), Models(are_shared=len(participants) > 1)
+    app.loaded, app.serving = Loaded(chunks), serving
+    for client_id, participant in participants.items():
+        client = _client(client_id, participant, config, chunks, models, path)
+        serving.add(client)
+        registry.announce(_announcement(client))
+    wire = Wire(
+        EagerCourier(app),
+        registry,
+        chunks,
+        broker_time=lambda: 1e12,
+        tend=lambda: False,
+        tidy=lambda: None,
+        has_flow=False,
+    )
+    Run(config, folder, wire, report).run()
 
 
-def _client(client_id: str, participant: Participant, config: RunConfig, chunks: MemoryChunks, path: Path) -> Client:
+def _client(
+    client_id: str, participant: Participant, config: RunConfig, chunks: MemoryChunks, models: Models, path: Path
+) -> Client:
     source = DataSource(Path(config.data) if config.data else None, participant.part)
     return Client(
         client_id=client_id,
@@ -90,9 +88,8 @@ def _client(client_id: str, participant: Participant, config: RunConfig, chunks:
         blobs=chunks,
         folder=path / "clients" / client_id,
         incarnation="first",
-        leave=lambda _: None,
-        algorithm=config.algorithm,
-        compression=config.compression,
+        allowed=Allowed(config.algorithm, config.compression),
+        models=models,
     )
 
 
@@ -108,7 +105,7 @@ def _announcement(client: Client) -> Announcement:
 
 
 @cache
-def _app() -> Celery:
+def _app() -> FederationApp:
     app = make_app("simulation", "memory://", include=(), task_always_eager=True)
     app.conf.update(result_backend="cache+memory://")
     app.finalize()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from redis import Redis
 
@@ -26,18 +25,6 @@ _KEPT_S = 600
 
 class NotWantedError(FederationError):
     """Raised when nobody wants a client's update any more."""
-
-
-class Turns(Protocol):
-    """How a client waits for its turn."""
-
-    def wait(self, update_blob_name: str, run_id: str, timeout_s: float) -> None:
-        """Return when it is this update's turn.
-
-        Raises:
-            NotWantedError: If it came too late, another run has begun, or ``timeout_s`` have passed.
-        """
-        ...
 
 
 class RedisTurns:
@@ -68,7 +55,11 @@ class RedisTurns:
             self._redis.unlink(*keys)
 
     def wait(self, update_blob_name: str, run_id: str, timeout_s: float) -> None:
-        """Return when it is this update's turn; see :class:`Turns`."""
+        """Return when it is this update's turn to be sent.
+
+        Raises:
+            NotWantedError: If it came too late, another run has begun, or ``timeout_s`` have passed.
+        """
         end = self._clock() + timeout_s
         key = names.turn_key(update_blob_name)
         while (left := end - self._clock()) > 0:

@@ -8,11 +8,9 @@ many as there are cores. Celery's prefork pool it is in any case, so that soft t
 from __future__ import annotations
 
 import logging
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import billiard.pool
@@ -26,8 +24,8 @@ from tasks.messages import readable
 from tasks.pool_process import start_pool_process
 from tasks.presence import LIFETIME_HEARTBEATS, Announcement
 from worker import compute
-from worker.clients import Served, load_clients, take_clients
 from worker.heartbeat import Heartbeat
+from worker.serving import Serving, load_clients, take_clients
 from worker.settings import ClientSettings
 
 logger = logging.getLogger(__name__)
@@ -66,37 +64,34 @@ app = make_app(
     worker_concurrency=settings.num_processes,
     worker_pool="worker.pool:TaskPool",
 )
-
-
-@dataclass
-class _Worker:
-    """What this worker process serves."""
-
-    served: Served | None = None
-    announcements: Sequence[Announcement] = ()
-    heartbeat: Heartbeat | None = None
-    incarnation: str = field(default_factory=lambda: secrets.token_hex(8))
-
-
-_worker = _Worker()
+app.serving = Serving()
 
 
 @signals.celeryd_init.connect
-def _take_identity(conf: Any, **_: object) -> None:
+def _begin(conf: Any, **_: object) -> None:
+    """Take the clients' identities, and go on when the worker has its logs and queues."""
     with _said_at_once():
-        _worker.served = take_clients(settings)
-    assert _worker.served is not None
-    conf.broker_transport_options = transport_options(_worker.served.queue)
+        served = take_clients(settings)
+    conf.broker_transport_options = transport_options(served.queue)
+
+    def prepare(instance: Any, **_: object) -> None:
+        """Load what the clients have, and consume their own queue and no other."""
+        with _said_at_once():
+            announcements = load_clients(settings, served, app.serving)
+        instance.app.amqp.queues.select([served.queue])
+        signals.worker_ready.connect(lambda **_: _join(announcements), weak=False)
+
+    signals.celeryd_after_setup.connect(prepare, weak=False)
 
 
-@signals.celeryd_after_setup.connect
-def _prepare(instance: Any, **_: object) -> None:
-    """Load what the clients have, and consume their own queue and no other."""
-    served = _worker.served
-    assert served is not None
-    with _said_at_once():
-        _worker.announcements = load_clients(settings, served, _worker.incarnation)
-    instance.app.amqp.queues.select([served.queue])
+def _join(announcements: Sequence[Announcement]) -> None:
+    # A sign of life that isn't taken as long as an announcement lives is given again, on a new connection.
+    timeout_s = min(settings.heartbeat_s * LIFETIME_HEARTBEATS, broker.CHUNK_TIMEOUT_S)
+    client = broker.connect(settings.broker_url, retries=0, timeout_s=timeout_s)
+    heartbeat = Heartbeat(client, announcements)
+    heartbeat.start()
+    signals.worker_shutting_down.connect(lambda **_: heartbeat.leave(), weak=False)
+    signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
 
 
 @signals.worker_process_init.connect
@@ -107,24 +102,3 @@ def _start_pool_process(**_: object) -> None:
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 20
     if settings.num_processes == 1:
         compute.use_all_threads()
-
-
-@signals.worker_ready.connect
-def _join(**_: object) -> None:
-    # A sign of life that isn't taken as long as an announcement lives is given again, on a new connection.
-    timeout_s = min(settings.heartbeat_s * LIFETIME_HEARTBEATS, broker.CHUNK_TIMEOUT_S)
-    client = broker.connect(settings.broker_url, retries=0, timeout_s=timeout_s)
-    _worker.heartbeat = Heartbeat(client, _worker.announcements)
-    _worker.heartbeat.start()
-
-
-@signals.worker_shutting_down.connect
-def _begin_to_leave(**_: object) -> None:
-    if _worker.heartbeat is not None:
-        _worker.heartbeat.leave()
-
-
-@signals.worker_shutdown.connect
-def _leave(**_: object) -> None:
-    if _worker.heartbeat is not None:
-        _worker.heartbeat.stop()

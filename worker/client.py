@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from algorithms import LocalResult
 from tasks import arrays, sets
 from tasks.blobs import BlobRef, BlobStore, describe
+from tasks.digests import digest_of_file
+from tasks.files import link_or_copy, replacing
 from tasks.messages import (
     Answer,
     DisconnectOrder,
@@ -28,20 +30,61 @@ from tasks.messages import (
     finite,
 )
 from tasks.names import update_name
-from tasks.turns import Turns
-from tasks.user_code import SEE_LOG, UserCodeError, check_sets, checked_evaluation, user_code
+from tasks.user_code import check_sets, checked_evaluation, user_code
 from tasks.workload import ClientData, Evaluation, TimeBudget, TrainResult, Workload
 from worker.compressing import Packing
-from worker.keeping import keep
+from worker.connection import Connection
 from worker.local_state import LocalState
-from worker.local_training import Received, survey_locally, train_locally
-from worker.shared_models import Fetched, forget_shared, shared
-from worker.soft_limit import soft_limit
+from worker.local_training import Fetched, Received, survey_locally, train_locally
+from worker.settings import Allowed
 
 logger = logging.getLogger(__name__)
 
 MODEL_FILE = "model.safetensors"
 TOO_LATE = "the order's time was over before it was taken up"
+
+
+class Models:
+    """What the clients of one process share: the global model, and what is sent along with it, read once a round.
+
+    The orders of a round that has two exchanges share it too.
+
+    Args:
+        are_shared: Whether the process serves more than one client.
+    """
+
+    def __init__(self, *, are_shared: bool = False) -> None:
+        self.are_shared = are_shared
+        self._latest: dict[str, tuple[str, Fetched]] = {}
+        self._kept: Path | None = None
+
+    def get(self, kind: str, digest: str, fetch: Callable[[], Fetched]) -> Fetched:
+        """Return what is known by ``digest``: what was fetched last, or else what ``fetch`` returns.
+
+        Of each kind the last are kept, and let go before others are fetched, so that memory holds one of each.
+        """
+        found = self._latest.get(kind)
+        if found is not None and found[0] == digest:
+            return found[1]
+        found = None
+        self._latest.pop(kind, None)
+        fetched = fetch()
+        self._latest[kind] = digest, fetched
+        return fetched
+
+    def write(self, blobs: BlobStore, ref: BlobRef, path: Path) -> None:
+        """Make ``path`` a file with a blob, whole or not at all; clients that are given the same share its bytes.
+
+        A hard link is as good as a copy here, as a model's file is never changed, only replaced. So the farewell to a
+        hundred clients reads and writes the model once a pool process.
+        """
+        with replacing(path) as temporary:
+            with suppress(OSError):  # nobody knows what became of that file
+                if self._kept is not None and digest_of_file(self._kept) == ref.digest:
+                    link_or_copy(self._kept, temporary)
+                    return
+            temporary.write_bytes(blobs.get(ref))
+        self._kept = path
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +99,9 @@ class Client:
         blobs: Where blobs are.
         folder: The client's own folder; its model is kept there.
         incarnation: New each time the client's worker starts.
-        leave: Called with a number of seconds: leave, and come back after that many; 0: never.
-        broker_time: Returns the seconds since 1970 by the broker's clock, which all sides share.
-        algorithm: The algorithm that isn't built in and may be carried out here all the same.
-        turns: Tells when it is an update's turn to be sent.
-        is_answered: Says of an order's id whether its answer is stored.
-        compression: The compression that isn't built in and may be used here all the same.
+        connection: What it has at the broker.
+        allowed: What of a user's own an order may name.
+        models: What it shares with other clients of this process.
     """
 
     client_id: str
@@ -71,24 +111,20 @@ class Client:
     blobs: BlobStore
     folder: Path
     incarnation: str
-    leave: Callable[[float], None]
-    broker_time: Callable[[], float] = time.time
-    algorithm: str | None = None
-    turns: Turns | None = None
-    is_answered: Callable[[str], bool] = lambda _order_id: False
-    compression: str | None = None
+    connection: Connection = field(default_factory=Connection)
+    allowed: Allowed = field(default_factory=Allowed)
+    models: Models = field(default_factory=Models)
 
     def survey(self, order: SurveyOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
         """Put what the algorithm wants to know before anybody trains into the blob store; see :meth:`train`."""
         time_left_s = self._time_left_s(order)
         if time_left_s <= 0:
             return self._answer(order, Status.FAILED, reason=TOO_LATE)
-        latest = self.broker_time() + time_left_s + order.turn_timeout_s
-        packing = Packing(order, self.folder, self.workload, self.compression)
+        latest = self.connection.time() + time_left_s + order.turn_timeout_s
+        packing = Packing(order, self.folder, self.workload, self.allowed)
         received = self._received(order, packing, LocalState(self.folder, order.run_id))
         budget = TimeBudget(time_left_s)
-        with soft_limit(budget):
-            found = survey_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
+        found = survey_locally(self.workload, self.data.train, order, received, budget, self.allowed)
         pieces = list(arrays.encode(packing.pack({}, sets.join({}, sets.widened(found))).arrays))
         update = describe(order.update_blob, pieces)
         answer = self._answer(order, Status.SURVEYED, num_examples=self.data.num_train, update=update)
@@ -105,16 +141,15 @@ class Client:
         time_left_s = self._time_left_s(order)
         if time_left_s <= 0:
             return self._answer(order, Status.FAILED, reason=TOO_LATE)
-        latest = self.broker_time() + time_left_s + order.turn_timeout_s
+        latest = self.connection.time() + time_left_s + order.turn_timeout_s
         started = time.monotonic()
-        packing = Packing(order, self.folder, self.workload, self.compression)
+        packing = Packing(order, self.folder, self.workload, self.allowed)
         local_state = LocalState(self.folder, order.run_id)
         received = self._received(order, packing, local_state)
         # The update takes about as long to send as the model took to fetch.
         fetch_s = time.monotonic() - started
         budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
-        with soft_limit(budget):
-            local = train_locally(self.workload, self.data.train, order, received, budget, self.algorithm)
+        local = train_locally(self.workload, self.data.train, order, received, budget, self.allowed)
         result = local.trained
         if result.num_steps == 0:
             return self._answer(order, Status.FAILED, reason=_why_no_step(result, budget))
@@ -154,7 +189,7 @@ class Client:
 
         It was taken if the answer is still stored. Else the broker has forgotten both.
         """
-        return answer.update is None or self.blobs.has(answer.update) or self.is_answered(answer.order_id)
+        return answer.update is None or self.blobs.has(answer.update) or self.connection.is_answered(answer.order_id)
 
     def evaluate(self, order: EvaluateOrder) -> Answer:
         """Evaluate the order's parameters on the examples that the client holds out."""
@@ -182,7 +217,7 @@ class Client:
         """Keep the order's parameters in the client's folder."""
         self._check_workload(order)
         path = self.folder / MODEL_FILE
-        keep(path, order.parameters.digest, lambda: self._fetch(order, order.parameters).arrays)
+        self.models.write(self.blobs, order.parameters, path)
         logger.info("client %s: the model after round %d is in %s", self.client_id, order.round_number, path)
         return self._answer(order, Status.DONE)
 
@@ -191,7 +226,7 @@ class Client:
         if order.incarnation != self.incarnation:
             return self._answer(order, Status.DONE, reason="the order is for a former start of this client")
         logger.info("client %s was told to leave: %s", self.client_id, order.message)
-        self.leave(order.reconnect_after_s)
+        self.connection.leave(self.client_id, self.incarnation, order.reconnect_after_s)
         return self._answer(order, Status.DONE)
 
     def _evaluate(self, order: EvaluateOrder | VerifyOrder, data: Any) -> Evaluation:
@@ -200,7 +235,7 @@ class Client:
             return checked_evaluation(self.workload.evaluate(parameters, data))
 
     def _time_left_s(self, order: Order) -> float:
-        return min(order.timeout_s, order.deadline - self.broker_time())
+        return min(order.timeout_s, order.deadline - self.connection.time())
 
     def _received(self, order: UpdateOrder, packing: Packing, local_state: LocalState) -> Received:
         """Return what an order refers to."""
@@ -225,9 +260,9 @@ class Client:
 
         That must be by ``latest``, by the broker's clock: others may wait for this process.
         """
-        if order.waits_for_turn and self.turns is not None:
+        if order.waits_for_turn:
             say_ready()
-            self.turns.wait(update.name, order.run_id, timeout_s=latest - self.broker_time())
+            self.connection.wait_for_turn(update.name, order.run_id, timeout_s=latest - self.connection.time())
         self.blobs.put(update, pieces)
 
     def _fetch(
@@ -253,7 +288,7 @@ class Client:
                 return Fetched(found, lambda: arrays.decode(self.blobs.own(ref, data)))
             return Fetched(found, lambda: arrays.copied(found))
 
-        return shared(kind, ref.digest, fetch) if keep or is_one_of_many() else fetch()
+        return self.models.get(kind, ref.digest, fetch) if keep or self.models.are_shared else fetch()
 
     def _check_workload(self, order: Order) -> None:
         if order.workload != self.workload_name:
@@ -277,66 +312,3 @@ def _why_no_step(result: TrainResult, budget: TimeBudget) -> str:
         "train() returned num_steps=0: the number of the optimiser's steps is needed, 1 where there are none to count; "
         "an update of no steps is none"
     )
-
-
-def carry_out(act: Callable[[], Answer], order_id: str, client_id: str) -> Answer:
-    """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so.
-
-    An order that comes twice is carried out once and answered as before, as long as the broker remembers the answer.
-    """
-    recent = _recent_answers.get(order_id)
-    if recent is not None and client_id in _clients and find_client(client_id).stands_by(recent):
-        return recent
-    started = time.monotonic()
-    logger.info("order %s: begun", order_id)
-    try:
-        answer = act()
-    except Exception as error:  # the boundary: a client's failure is a value
-        logger.exception("client %s failed at order %s", client_id, order_id)
-        is_users = isinstance(error, UserCodeError)
-        reason = f"{error}{SEE_LOG}" if is_users else f"{type(error).__name__}: {error}"
-        answer = Answer(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
-    answer = answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
-    logger.info("order %s: %s after %.3f s", order_id, answer.status, answer.duration_s)
-    _recent_answers[order_id] = answer
-    while len(_recent_answers) > _MAX_RECENT_ANSWERS:
-        del _recent_answers[next(iter(_recent_answers))]
-    return answer
-
-
-_MAX_RECENT_ANSWERS = 1000
-_recent_answers: dict[str, Answer] = {}
-_clients: dict[str, Callable[[], Client]] = {}
-
-
-def add_client(client: Client) -> None:
-    """Make ``client`` one of those that this process serves."""
-    add_client_later(client.client_id, lambda: client)
-
-
-def add_client_later(client_id: str, load: Callable[[], Client]) -> None:
-    """Make a client one of those that this process serves; ``load`` returns it whenever it is needed."""
-    _clients[client_id] = load
-
-
-def is_one_of_many() -> bool:
-    """Say whether this process serves more than one client."""
-    return len(_clients) > 1
-
-
-def find_client(client_id: str) -> Client:
-    """Return the client of this id that this process serves.
-
-    Raises:
-        LookupError: If there is none.
-    """
-    if client_id not in _clients:
-        raise LookupError(f"this worker (process {os.getpid()}) doesn't serve client {client_id!r}")
-    return _clients[client_id]()
-
-
-def forget_clients() -> None:
-    """Serve no clients any more, and forget what they answered."""
-    _clients.clear()
-    _recent_answers.clear()
-    forget_shared()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compressors import COMPRESSORS, NONE, Compressor, load_compressor, split_spec
 from compressors.models import unpack_model
 from compressors.updates import PackedUpdate, pack_update
 from tasks.arrays import Arrays
-from tasks.errors import ConfigurationError
 from tasks.messages import UpdateOrder
 from tasks.workload import Workload
 from worker.local_state import LocalState
+from worker.settings import Allowed
 
-VARIABLE = "CLIENT_COMPRESSION"
 KIND = "lost"
 """Folder, and set, of what was lost of a client's updates."""
 
@@ -25,14 +23,14 @@ class Packing:
         order: The order.
         folder: The client's own folder.
         workload: What is trained.
-        allowed: The compression that isn't built in and may be used here all the same.
+        allowed: What of a user's own the order may name.
 
     Raises:
         ConfigurationError: If the order's compression isn't allowed here.
     """
 
-    def __init__(self, order: UpdateOrder, folder: Path, workload: Workload, allowed: str | None) -> None:
-        self._compressor = find_compressor(order.compression, allowed)
+    def __init__(self, order: UpdateOrder, folder: Path, workload: Workload, allowed: Allowed) -> None:
+        self._compressor = allowed.find_compressor(order.compression)
         self._workload = workload
         self._accepted = order.accepted
         self._lost = LocalState(folder, order.run_id, KIND)
@@ -65,15 +63,3 @@ class Packing:
     def keep(self, update_name: str, packed: PackedUpdate) -> None:
         """Keep what an update lost, should it be accepted."""
         self._lost.save(update_name, {KIND: packed.lost} if packed.lost else {})
-
-
-def find_compressor(spec: str, allowed: str | None) -> Compressor | None:
-    """Return the compressor that an order names: a built-in one, or the one that this client's operator has allowed.
-
-    Raises:
-        ConfigurationError: If it is neither; code isn't imported because an order says so.
-    """
-    name, _ = split_spec(spec)
-    if name not in COMPRESSORS and name != NONE and (allowed is None or name != split_spec(allowed)[0]):
-        raise ConfigurationError(f"the run's compression {spec!r} is not allowed here: set {VARIABLE}={name}")
-    return load_compressor(spec)

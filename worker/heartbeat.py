@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.presence import Announcement, RedisRegistry
-from worker.absence import Absence, read_told
+from worker.connection import Absence, read_told
 
 logger = logging.getLogger(__name__)
 

@@ -1,20 +1,40 @@
-"""Local training as the run's algorithm wants it: its client's part, put together with this client's workload."""
+"""Local training as the run's algorithm wants it: its client's part, put together with this client's workload.
+
+Celery's prefork pool raises an exception wherever the code happens to be when a task's soft time limit is over, in the
+middle of an optimiser's step for instance. Here the signal ends the budget that training asks between two steps. Pools
+without soft limits (solo, threads, eager) do with the budget's clock alone.
+"""
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from algorithms import ALGORITHMS, Algorithm, LocalResult, LocalTask, load_algorithm
-from tasks.arrays import copied
+from algorithms import ALGORITHMS, LocalResult, LocalTask
+from tasks.arrays import Arrays, copied
 from tasks.errors import ConfigurationError
 from tasks.messages import UpdateOrder
 from tasks.sets import Sets
 from tasks.user_code import UserCodeError, check_sets, checked_evaluation, checked_result, user_code
 from tasks.workload import Direction, Gradients, TimeBudget, TrainResult, Workload, can_train_along
-from worker.shared_models import Fetched
+from worker.settings import Allowed
 
-VARIABLE = "CLIENT_ALGORITHM"
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Arrays that came with an order.
+
+    Attributes:
+        arrays: What all of this process read: read-only, and for nobody who might write to them all the same.
+        own: Returns arrays like them in memory of their own: what users' code is given.
+    """
+
+    arrays: Arrays
+    own: Callable[[], Arrays]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +53,7 @@ class Received:
 
 
 def train_locally(
-    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: str | None
+    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: Allowed
 ) -> LocalResult:
     """Carry out the client's part of the order's algorithm.
 
@@ -42,15 +62,15 @@ def train_locally(
         data: The client's training data.
         order: The order.
         received: What it refers to.
-        budget: The time that the client has.
-        allowed: The algorithm that isn't built in and may be carried out here all the same.
+        budget: The time that the client has; the soft limit of the task that runs now ends it.
+        allowed: What of a user's own the order may name.
 
     Raises:
         ConfigurationError: If the algorithm isn't allowed here, or asks for what the workload can't do.
         UserCodeError: If the workload, or the algorithm, raises or returns something wrong.
     """
-    algorithm = find_algorithm(order.algorithm, allowed)
-    with user_code(f"the client's part of {order.algorithm}"):
+    algorithm = allowed.find_algorithm(order.algorithm)
+    with soft_limit(budget), user_code(f"the client's part of {order.algorithm}"):
         result: object = algorithm.local(_task(workload, data, order, received, budget))
     if not isinstance(result, LocalResult):
         raise UserCodeError(f"local() of {order.algorithm} returned {type(result).__name__}: a LocalResult is needed")
@@ -64,7 +84,7 @@ def train_locally(
 
 
 def survey_locally(
-    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: str | None
+    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: Allowed
 ) -> Sets:
     """Carry out the client's part of the first exchange of the order's algorithm; see :func:`train_locally`.
 
@@ -73,10 +93,10 @@ def survey_locally(
             can't do.
         UserCodeError: If the workload, or the algorithm, raises or returns something wrong.
     """
-    survey = find_algorithm(order.algorithm, allowed).survey
+    survey = allowed.find_algorithm(order.algorithm).survey
     if survey is None:
         raise ConfigurationError(f"algorithm {order.algorithm!r} has no exchange before training")
-    with user_code(f"the client's part of {order.algorithm}"):
+    with soft_limit(budget), user_code(f"the client's part of {order.algorithm}"):
         found = survey(_task(workload, data, order, received, budget))
     check_sets(found, f"survey() of {order.algorithm} returned sets")
     return found
@@ -122,12 +142,18 @@ def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received,
     )
 
 
-def find_algorithm(spec: str, allowed: str | None) -> Algorithm:
-    """Return the algorithm that an order names: a built-in one, or the one that this client's operator has allowed.
+@contextmanager
+def soft_limit(budget: TimeBudget) -> Iterator[None]:
+    """Have the soft limit of the task that runs now end ``budget``.
 
-    Raises:
-        ConfigurationError: If it is neither; code isn't imported because an order says so.
+    When the task is over, a handler stays that does nothing: the signal may come just then, and must not be taken for
+    the next one's.
     """
-    if spec not in ALGORITHMS and spec != allowed:
-        raise ConfigurationError(f"the run's algorithm {spec!r} is not allowed here: set {VARIABLE}={spec}")
-    return load_algorithm(spec)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGUSR1, lambda *_: budget.expire())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, lambda *_: None)

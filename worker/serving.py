@@ -10,26 +10,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
+import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from algorithms import load_algorithm
-from compressors import load_compressor
 from tasks import broker
 from tasks.errors import FederationError
 from tasks.loading import add_current_folder
-from tasks.names import client_queue, result_key, shared_queue
+from tasks.messages import Answer, Status
+from tasks.names import client_queue, shared_queue
 from tasks.presence import Announcement
 from tasks.stores import given_folder, open_store
-from tasks.turns import RedisTurns
-from tasks.user_code import checked_client_data, user_code
+from tasks.user_code import SEE_LOG, UserCodeError, checked_client_data, user_code
 from tasks.workload import ClientData, DataSource, Part, Workload, load_workload
 from worker import compute
-from worker.absence import RedisAbsence
-from worker.client import Client, add_client_later
+from worker.client import Client, Models
+from worker.connection import RedisConnection
 from worker.identity import Identity, client_folders, take_identity, take_worker_identity
 from worker.seats import wait_for_part
 from worker.settings import ClientSettings
@@ -38,6 +39,63 @@ logger = logging.getLogger(__name__)
 
 NUM_KEPT = 8
 """Clients whose data a process keeps; with one client, that is loaded once and for all."""
+_MAX_RECENT_ANSWERS = 1000
+
+
+class Serving:
+    """The clients that this process serves, and what it answered last.
+
+    Attributes:
+        incarnation: New each time the worker starts.
+    """
+
+    def __init__(self) -> None:
+        self.incarnation = secrets.token_hex(8)
+        self._clients: dict[str, Callable[[], Client]] = {}
+        self._recent: dict[str, Answer] = {}
+
+    def add(self, client: Client) -> None:
+        """Serve a client."""
+        self.add_later(client.client_id, lambda: client)
+
+    def add_later(self, client_id: str, load: Callable[[], Client]) -> None:
+        """Serve a client that ``load`` returns whenever it is needed."""
+        self._clients[client_id] = load
+
+    def find(self, client_id: str) -> Client:
+        """Return the client of this id.
+
+        Raises:
+            LookupError: If there is none.
+        """
+        if client_id not in self._clients:
+            raise LookupError(f"this worker (process {os.getpid()}) doesn't serve client {client_id!r}")
+        return self._clients[client_id]()
+
+    def carry_out(self, act: Callable[[], Answer], order_id: str, client_id: str) -> Answer:
+        """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so.
+
+        An order that comes twice is carried out once and answered as before, as long as the broker remembers the
+        answer.
+        """
+        recent = self._recent.get(order_id)
+        if recent is not None and client_id in self._clients and self.find(client_id).stands_by(recent):
+            return recent
+        started = time.monotonic()
+        logger.info("order %s: begun", order_id)
+        try:
+            answer = act()
+        except Exception as error:  # the boundary: a client's failure is a value
+            logger.exception("client %s failed at order %s", client_id, order_id)
+            is_users = isinstance(error, UserCodeError)
+            reason = f"{error}{SEE_LOG}" if is_users else f"{type(error).__name__}: {error}"
+            answer = Answer(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
+        answer = answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
+        logger.info("order %s: %s after %.3f s", order_id, answer.status, answer.duration_s)
+        self._recent[order_id] = answer
+        while len(self._recent) > _MAX_RECENT_ANSWERS:
+            del self._recent[next(iter(self._recent))]
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +132,27 @@ def take_clients(settings: ClientSettings) -> Served:
     return Served(identity, folders, shared_queue(identity.client_id, settings.num_clients))
 
 
-def load_clients(settings: ClientSettings, served: Served, incarnation: str) -> list[Announcement]:
-    """Load what the clients have, make them known to this process, and return what to announce of each.
+def load_clients(settings: ClientSettings, served: Served, serving: Serving) -> list[Announcement]:
+    """Load what the clients have, have this process serve them, and return what to announce of each.
 
     Raises:
         FederationError: If the workload or a client's data can't be loaded, or what a run may ask for isn't there.
     """
     add_current_folder()
-    if settings.algorithm is not None:
-        load_algorithm(settings.algorithm)
-    if settings.compression is not None:
-        load_compressor(settings.compression)
+    settings.allowed.load()
     workload = load_workload(settings.workload)
     sources = _sources(settings, served, workload)
     compute.use_one_thread()
-    load = functools.lru_cache(maxsize=NUM_KEPT)(_loader(settings, served, incarnation, workload, sources))
+    load = functools.lru_cache(maxsize=NUM_KEPT)(_loader(settings, served, serving.incarnation, workload, sources))
     hardware = compute.hardware()
     announcements = []
     for client_id in served.folders:
-        add_client_later(client_id, functools.partial(load, client_id))
+        serving.add_later(client_id, functools.partial(load, client_id))
         data = load(client_id).data
         announcements.append(
             Announcement(
                 client_id=client_id,
-                incarnation=incarnation,
+                incarnation=serving.incarnation,
                 workload=settings.workload,
                 num_examples=data.num_train,
                 labels=data.labels,
@@ -158,13 +213,8 @@ def _loader(
     sources: Mapping[str, DataSource],
 ) -> Callable[[str], Client]:
     blobs = open_store(settings.broker_url, given_folder())
-    connection = broker.connect(settings.broker_url)
-    clock = broker.Clock(connection)
-    turns = RedisTurns(connection)
-
-    def leave(client_id: str, seconds: float) -> None:
-        """Leave, for that long or for good. Called in a pool process; the main process's heartbeat does the rest."""
-        RedisAbsence(connection, client_id).begin(incarnation, seconds)
+    connection = RedisConnection(broker.connect(settings.broker_url))
+    models = Models(are_shared=len(served.folders) > 1)
 
     def load(client_id: str) -> Client:
         of_whom = f" of {client_id}" if served.shared_queue else ""
@@ -178,12 +228,9 @@ def _loader(
             blobs=blobs,
             folder=served.folders[client_id],
             incarnation=incarnation,
-            leave=functools.partial(leave, client_id),
-            broker_time=clock,
-            algorithm=settings.algorithm,
-            turns=turns,
-            is_answered=lambda order_id: bool(connection.exists(result_key(order_id))),
-            compression=settings.compression,
+            connection=connection,
+            allowed=settings.allowed,
+            models=models,
         )
 
     return load

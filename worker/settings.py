@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from algorithms import ALGORITHMS, Algorithm, load_algorithm
+from compressors import COMPRESSORS, NONE, Compressor, load_compressor, split_spec
 from tasks.broker import DEFAULT_URL, URL_VARIABLE, check_url
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, DataMissingError
@@ -27,6 +29,55 @@ _NEAR = 0.8
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """What of a user's own an order may name: code isn't imported because an order says so.
+
+    Attributes:
+        algorithm: ``CLIENT_ALGORITHM``: an algorithm that isn't built in, as ``module:name``, whose client's part a run
+            may ask for; None for built-in ones alone.
+        compression: ``CLIENT_COMPRESSION``: likewise a compression that isn't built in.
+    """
+
+    algorithm: str | None = None
+    compression: str | None = None
+
+    def load(self) -> None:
+        """Load what is allowed.
+
+        Raises:
+            FederationError: If it can't be.
+        """
+        if self.algorithm is not None:
+            load_algorithm(self.algorithm)
+        if self.compression is not None:
+            load_compressor(self.compression)
+
+    def find_algorithm(self, spec: str) -> Algorithm:
+        """Return the algorithm that an order names: a built-in one, or the one that is allowed.
+
+        Raises:
+            ConfigurationError: If it is neither.
+        """
+        _check_allowed("algorithm", spec, spec, (*ALGORITHMS, self.algorithm))
+        return load_algorithm(spec)
+
+    def find_compressor(self, spec: str) -> Compressor | None:
+        """Return the compressor that an order names: a built-in one, or the one that is allowed.
+
+        Raises:
+            ConfigurationError: If it is neither.
+        """
+        own = split_spec(self.compression)[0] if self.compression else None
+        _check_allowed("compression", spec, split_spec(spec)[0], (*COMPRESSORS, NONE, own))
+        return load_compressor(spec)
+
+
+def _check_allowed(kind: str, spec: str, name: str, allowed: Collection[str | None]) -> None:
+    if name not in allowed:
+        raise ConfigurationError(f"the run's {kind} {spec!r} is not allowed here: set {_PREFIX}{kind.upper()}={name}")
+
+
+@dataclass(frozen=True, slots=True)
 class ClientSettings:
     """How a client is set up.
 
@@ -35,9 +86,7 @@ class ClientSettings:
         client_id: ``CLIENT_ID``, or None for one that is made up once and kept in a file; with ``num_clients`` what
             the ids of all begin with.
         workload: ``CLIENT_WORKLOAD``: its spec, ``NAME[,KEY=VALUE...]``, in the one way to write it.
-        algorithm: ``CLIENT_ALGORITHM``: an algorithm that isn't built in, as ``module:name``, whose client's part a run
-            may ask for; None for built-in ones alone.
-        compression: ``CLIENT_COMPRESSION``: likewise a compression that isn't built in.
+        allowed: What of a user's own an order may name.
         data: ``CLIENT_DATA``: the folder with the client's data, or None for what the workload brings along.
         part: ``CLIENT_PART``, like ``2/4``, or None to be given one; with ``num_clients`` what they share out.
         state: ``CLIENT_STATE``: the folder in which clients keep their ids and models.
@@ -49,8 +98,7 @@ class ClientSettings:
     broker_url: str
     client_id: str | None
     workload: str
-    algorithm: str | None
-    compression: str | None
+    allowed: Allowed
     data: Path | None
     part: Part | None
     state: Path
@@ -81,8 +129,10 @@ class ClientSettings:
             broker_url=check_url(environment.get(URL_VARIABLE) or DEFAULT_URL),
             client_id=check_client_id(client_id) if client_id else None,
             workload=canonical(environment.get("CLIENT_WORKLOAD") or "digits"),
-            algorithm=environment.get("CLIENT_ALGORITHM") or None,
-            compression=environment.get("CLIENT_COMPRESSION") or None,
+            allowed=Allowed(
+                algorithm=environment.get("CLIENT_ALGORITHM") or None,
+                compression=environment.get("CLIENT_COMPRESSION") or None,
+            ),
             data=_folder(environment.get("CLIENT_DATA")),
             part=Part.parse(part) if part else None,
             state=Path(environment.get("CLIENT_STATE") or default_state_folder(environment)).expanduser(),

@@ -1,4 +1,8 @@
-"""The Celery tasks of a client: each decodes its order, has the client carry it out, and encodes the answer."""
+"""The Celery tasks of a client: each decodes its order, has the client carry it out, and encodes the answer.
+
+Celery gives a task nothing but its message. So the process's clients are with the app that it runs under, as the
+attribute ``serving``.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,8 @@ from tasks.messages import (
     decode,
     encode,
 )
-from worker.client import Client, carry_out, find_client
+from worker.client import Client
+from worker.serving import Serving
 
 O = TypeVar("O", bound=Order)  # noqa: E741
 
@@ -35,7 +40,7 @@ def survey(self: Any, message: dict[str, object]) -> dict[str, object]:
     def act(client: Client, order: SurveyOrder) -> Answer:
         return client.survey(order, lambda: self.update_state(state=READY))
 
-    return _carry_out(self.request.id, message, SurveyOrder, act)
+    return _carry_out(self, message, SurveyOrder, act)
 
 
 @shared_task(name=names.TRAIN_TASK, bind=True)
@@ -45,54 +50,55 @@ def train(self: Any, message: dict[str, object]) -> dict[str, object]:
     def act(client: Client, order: TrainOrder) -> Answer:
         return client.train(order, lambda: self.update_state(state=READY))
 
-    return _carry_out(self.request.id, message, TrainOrder, act)
+    return _carry_out(self, message, TrainOrder, act)
 
 
 @shared_task(name=names.EVALUATE_TASK, bind=True)
 def evaluate(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out an :class:`EvaluateOrder`."""
-    return _carry_out(self.request.id, message, EvaluateOrder, Client.evaluate)
+    return _carry_out(self, message, EvaluateOrder, Client.evaluate)
 
 
 @shared_task(name=names.VERIFY_TASK, bind=True)
 def verify(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out a :class:`VerifyOrder`."""
-    return _carry_out(self.request.id, message, VerifyOrder, Client.verify)
+    return _carry_out(self, message, VerifyOrder, Client.verify)
 
 
 @shared_task(name=names.SET_PARAMETERS_TASK, bind=True)
 def set_parameters(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out a :class:`SetParametersOrder`."""
-    return _carry_out(self.request.id, message, SetParametersOrder, Client.set_parameters)
+    return _carry_out(self, message, SetParametersOrder, Client.set_parameters)
 
 
 @shared_task(name=names.DISCONNECT_TASK, bind=True)
 def disconnect(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out a :class:`DisconnectOrder`."""
-    return _carry_out(self.request.id, message, DisconnectOrder, Client.disconnect)
+    return _carry_out(self, message, DisconnectOrder, Client.disconnect)
 
 
 STALE_S = 2.0
 """Seconds after an order's deadline at which its slot is surely filled: by then nobody waits for an answer."""
 
 
-def _is_stale(client_id: str, deadline: object) -> bool:
+def _is_stale(serving: Serving, client_id: str, deadline: object) -> bool:
     """Say whether an order came so late, by a worker that was away, that its round has been closed without it."""
     try:
-        client = find_client(client_id)
+        client = serving.find(client_id)
     except (LookupError, FederationError):  # carrying the order out says what is wrong
         return False
-    return isinstance(deadline, int | float) and client.broker_time() > deadline + STALE_S
+    return isinstance(deadline, int | float) and client.connection.time() > deadline + STALE_S
 
 
 def _carry_out(
-    task_id: str, message: dict[str, object], kind: type[O], method: Callable[[Client, O], Answer]
+    task: Any, message: dict[str, object], kind: type[O], method: Callable[[Client, O], Answer]
 ) -> dict[str, object]:
+    serving: Serving = task.app.serving
     client_id = str(message.get("client_id"))[:64]
-    if _is_stale(client_id, message.get("deadline")):
+    if _is_stale(serving, client_id, message.get("deadline")):
         raise Ignore  # nobody waits for the answer, and what is stored would stay
 
     def act() -> Answer:
-        return method(find_client(client_id), decode(kind, message))
+        return method(serving.find(client_id), decode(kind, message))
 
-    return encode(carry_out(act, task_id, client_id))
+    return encode(serving.carry_out(act, task.request.id, client_id))

@@ -73,6 +73,6 @@ def test_a_model_is_wrong_one_of_whose_values_has_gone_astray() -> None:
 
 def test_clients_do_without_torch() -> None:
     # Given a fresh interpreter, when a client's side is loaded, then torch is not
-    code = "import sys, benchmarks.constant, worker.clients; print('torch' in sys.modules)"
+    code = "import sys, benchmarks.constant, worker.serving; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from celery import Celery
 import worker.tasks  # noqa: F401  (the app has the tasks of both sides)
 from tasks.app import make_app
 from tests.eager.federation import Federation
-from worker.client import forget_clients
 
 
 @pytest.fixture(scope="session")
@@ -23,8 +21,6 @@ def app() -> Celery:
 
 
 @pytest.fixture
-def federation(app: Celery, tmp_path: Path) -> Iterator[Federation]:
+def federation(app: Celery, tmp_path: Path) -> Federation:
     """Anna, bert and carl, who pull a point towards theirs."""
-    forget_clients()
-    yield Federation(app, tmp_path)
-    forget_clients()
+    return Federation(app, tmp_path)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,10 @@ from tasks.presence import MemoryRegistry
 from tasks.seeds import derive_seed
 from tasks.workload import Part, TimeBudget, TrainResult, Workload
 from tests.support import PULL, Pull, announcement, points, run_config
-from worker.client import Client, add_client, forget_clients
+from worker.client import Client
+from worker.connection import Connection
+from worker.serving import Serving
+from worker.settings import Allowed
 from workloads.digits import Digits
 
 EXAMPLES = {"anna": 3, "bert": 5, "carl": 11}
@@ -47,6 +48,16 @@ def stop_after(round_number: int) -> Report:
     return stop
 
 
+class Noting(Connection):
+    """A connection that notes how many seconds each client was told to stay away for."""
+
+    def __init__(self) -> None:
+        self.left: dict[str, float] = {}
+
+    def leave(self, client_id: str, incarnation: str, seconds: float) -> None:
+        self.left[client_id] = seconds
+
+
 class Federation:
     """Three clients with 3, 5 and 11 examples, and whatever a run needs; all of it in this process.
 
@@ -64,8 +75,9 @@ class Federation:
         self.forgot: Callable[[], bool] = lambda: False
         self.algorithm: str | None = None
         self.events: list[Event] = []
-        self.left: dict[str, float] = {}
-        """Client id -> seconds that it was told to stay away for."""
+        self.connection = Noting()
+        self.serving = Serving()
+        """The process of the clients: a new one knows nothing of what was answered before, and nobody."""
         self.on_event: Callable[[Event], None] = lambda _: None
         for client_id in EXAMPLES:
             self.join(client_id)
@@ -82,15 +94,17 @@ class Federation:
         path = self.folder / "clients" / client_id
         path.mkdir(parents=True, exist_ok=True)
         data = points(client_id, EXAMPLES.get(client_id, 4))
-        stay_away = partial(self.left.__setitem__, client_id)
-        client = Client(client_id, name, workload or Pull(), data, self.chunks, path, incarnation, stay_away)
-        add_client(replace(client, algorithm=self.algorithm))
+        self.serving.add(
+            Client(
+                client_id, name, workload or Pull(), data, self.chunks, path, incarnation, self.connection,
+                Allowed(self.algorithm),
+            )
+        )  # fmt: skip
         said = {"num_examples": data.num_train, "labels": data.labels, "workload": announced or name}
         self.registry.announce(announcement(client_id, incarnation, **said))
 
     def another(self, name: str) -> Federation:
-        """Another federation of the same clients, in a folder of its own; only one is served at a time."""
-        forget_clients()
+        """Another federation of the same clients, in a folder of its own."""
         return Federation(self.app, self.folder / name)
 
     def run(self, name: str = "run", clock: Callable[[], float] | None = None, **changes: Any) -> RunFolder:
@@ -101,6 +115,7 @@ class Federation:
     def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
         """Carry out what a folder's run has left to do."""
         self.app.loaded = Loaded(self.chunks)
+        self.app.serving = self.serving
         wire = Wire(
             self.courier(self.app),
             self.registry,

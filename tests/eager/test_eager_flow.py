@@ -44,7 +44,7 @@ from tasks.seeds import derive_seed
 from tasks.workload import Evaluation, TrainResult
 from tests.eager.federation import EXAMPLES, Federation, StoppedError, cut_history, digests, local_training
 from tests.support import PULL, Diverging, InPlace, Pull, Raising, announcement, points
-from worker.client import forget_clients
+from worker.serving import Serving
 
 
 def fedavg(config: RunConfig, cohort: list[str]) -> dict[str, Array]:
@@ -389,7 +389,7 @@ def test_a_run_that_goes_on_from_any_round_ends_with_the_same_model(federation: 
     expected = digests(folder)
     cohorts = [record.cohort for record in folder.history()]
     cut_history(folder, num_kept)
-    forget_clients()
+    federation.serving = Serving()
     for client_id in EXAMPLES:
         federation.join(client_id)
     # When it goes on
@@ -440,7 +440,7 @@ def test_a_round_that_was_interrupted_is_taken_up_with_what_has_come_in(federati
             trained.append(self.client_id)
             return super().train(*arguments, **rest)
 
-    forget_clients()
+    interrupted.serving = Serving()
     for client_id in EXAMPLES:
         interrupted.join(client_id, Telling(client_id), incarnation="second" if client_id == "carl" else "first")
     interrupted.go_on(folder)
@@ -497,7 +497,7 @@ def test_clients_are_told_when_to_come_back(federation: Federation, changes: dic
     # Given a run after which clients are to come back, or that says nothing of it
     federation.run(rounds=1, **changes)
     # When it is over, then each of them was told to leave for so many seconds; 0 is for good
-    assert federation.left == {"anna": expected, "bert": expected, "carl": expected}
+    assert federation.connection.left == {"anna": expected, "bert": expected, "carl": expected}
 
 
 def test_a_run_that_is_complete_does_nothing_more(federation: Federation) -> None:

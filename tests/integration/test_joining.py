@@ -14,7 +14,7 @@ from tasks.presence import RedisRegistry
 from tests.integration import harness
 from tests.integration.harness import Field, Program, history, part, url, wait_until
 from tests.support import announcement
-from worker.absence import Absence, Told, read_told
+from worker.connection import Absence, Told, read_told
 
 
 def start(field: Field, broker: Redis, run_dir: Path, accept: str) -> Program:

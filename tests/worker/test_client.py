@@ -3,7 +3,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,10 @@ from tasks.messages import (
 )
 from tasks.workload import ClientData, Evaluation, TrainResult
 from tests.support import PULL, Diverging, Pull, added_in_place, evaluate_order, survey_order, train_order
-from worker.client import TOO_LATE, Client, add_client, carry_out, find_client, forget_clients
+from worker.client import TOO_LATE, Client, Models
+from worker.connection import Connection
+from worker.serving import Serving
+from worker.settings import Allowed
 
 ASKING_FIRST = "tests.support:ASKING_FIRST"
 MODEL = {"point": np.array([1, 2, 3], np.float32), "steps": np.array(10)}
@@ -43,24 +46,38 @@ def chunks() -> MemoryChunks:
     return MemoryChunks()
 
 
-@pytest.fixture(autouse=True)
-def _no_clients() -> Iterator[None]:
-    """Serve nobody, and remember no answers, before and after."""
-    forget_clients()
-    yield
-    forget_clients()
+class Noting(Connection):
+    """A connection that notes how many seconds the client was told to stay away for, and knows what is answered."""
+
+    def __init__(self) -> None:
+        self.left: list[float] = []
+        self.answered: set[str] = set()
+
+    def leave(self, client_id: str, incarnation: str, seconds: float) -> None:
+        assert (client_id, incarnation) == ("anna", "second")
+        self.left.append(seconds)
+
+    def is_answered(self, order_id: str) -> bool:
+        return order_id in self.answered
 
 
 @pytest.fixture
-def left() -> list[float]:
-    """The seconds that the client was told to stay away for."""
-    return []
+def connection() -> Noting:
+    return Noting()
 
 
 @pytest.fixture
-def client(chunks: MemoryChunks, tmp_path: Path, left: list[float]) -> Client:
+def client(chunks: MemoryChunks, tmp_path: Path, connection: Noting) -> Client:
     data = ClientData(train=TRAIN, test=TEST, num_train=2)
-    return Client("anna", PULL, Pull(), data, chunks, tmp_path, "second", left.append)
+    return Client("anna", PULL, Pull(), data, chunks, tmp_path, "second", connection)
+
+
+@pytest.fixture
+def serving(client: Client) -> Serving:
+    """A process that serves the client."""
+    made = Serving()
+    made.add(client)
+    return made
 
 
 class Acting(Pull):
@@ -103,8 +120,7 @@ def to_train(chunks: MemoryChunks, **changes: Any) -> TrainOrder:
 
 def reason(act: Any) -> str:
     """Carry out what must fail, as the tasks do, for the first time; return the reason that is given."""
-    forget_clients()
-    answer = carry_out(act, "anna/run/1/train", "anna")
+    answer = Serving().carry_out(act, "anna/run/1/train", "anna")
     assert (answer.order_id, answer.client_id) == ("anna/run/1/train", "anna")
     assert (answer.status, answer.update) == (Status.FAILED, None)
     return answer.reason
@@ -136,7 +152,7 @@ def test_what_an_algorithm_asks_first_is_put_into_the_store(client: Client, chun
     # Given an order to say what the loss is at (1, 2, 3), for examples (3, 2, 1) and (5, 2, 1)
     order = to_survey(chunks)
     # When it is carried out
-    answer = replace(client, algorithm=ASKING_FIRST).survey(order)
+    answer = replace(client, allowed=Allowed(ASKING_FIRST)).survey(order)
     # Then it is (4/3 + 6/3) / 2 = 5/3, of two examples, and no step was done
     assert (answer.status, answer.num_examples, answer.num_steps) == (Status.SURVEYED, 2, 0)
     assert answer.update is not None
@@ -151,12 +167,12 @@ def test_what_came_of_the_first_exchange_comes_with_the_order_to_train(client: C
     surveyed = blobs.publish(chunks, "fl:blob:run/1/surveyed", arrays.encode(mean), 60)
     order = to_train(chunks, algorithm=ASKING_FIRST, surveyed=surveyed)
     # When it is carried out, then the algorithm has it
-    assert replace(client, algorithm=ASKING_FIRST).train(order).metrics["told"] == 7.5
+    assert replace(client, allowed=Allowed(ASKING_FIRST)).train(order).metrics["told"] == 7.5
 
 
 def test_the_model_is_fetched_once_for_both_exchanges(client: Client, chunks: MemoryChunks) -> None:
     # Given a client that has sent what it was asked for first
-    client = replace(client, algorithm=ASKING_FIRST)
+    client = replace(client, allowed=Allowed(ASKING_FIRST))
     surveyed = client.survey(to_survey(chunks)).update
     # When it is to train, and the model isn't in the store any more
     order = to_train(chunks, algorithm=ASKING_FIRST, surveyed=surveyed)
@@ -263,22 +279,22 @@ def to_disconnect(**changes: Any) -> DisconnectOrder:
 
 @pytest.mark.parametrize(("seconds", "away"), [(0.0, [0.0]), (2.5, [2.5])])
 def test_a_client_stays_away_for_as_long_as_it_is_told_to(
-    client: Client, left: list[float], seconds: float, away: list[float]
+    client: Client, connection: Noting, seconds: float, away: list[float]
 ) -> None:
     # Given an order to leave, for good or for a while
     order = to_disconnect(reconnect_after_s=seconds)
     # When it is carried out, then the client says so, and leaves for that long
     assert client.disconnect(order).status is Status.DONE
-    assert left == away
+    assert connection.left == away
 
 
-def test_an_order_to_leave_for_a_former_start_is_none_for_this_one(client: Client, left: list[float]) -> None:
+def test_an_order_to_leave_for_a_former_start_is_none_for_this_one(client: Client, connection: Noting) -> None:
     # Given an order to leave that was meant for the client before it was started anew
     order = to_disconnect(incarnation="first", reconnect_after_s=2.5)
     # When it is carried out, then the client stays
     answer = client.disconnect(order)
     assert (answer.status, answer.reason) == (Status.DONE, "the order is for a former start of this client")
-    assert left == []
+    assert connection.left == []
 
 
 @pytest.mark.parametrize("method", [Client.train, Client.evaluate, Client.set_parameters])
@@ -365,7 +381,7 @@ def test_numbers_of_any_kind_are_metrics(client: Client, chunks: MemoryChunks, m
 def test_what_is_no_evaluation_is_told(client: Client, chunks: MemoryChunks, evaluation: Any, expected: str) -> None:
     # Given a workload that returns something else, when it is to evaluate, then the answer says what
     order = to_evaluate(chunks)
-    answer = carry_out(lambda: evaluating(client, evaluation).evaluate(order), order.order_id, "anna")
+    answer = Serving().carry_out(lambda: evaluating(client, evaluation).evaluate(order), order.order_id, "anna")
     assert answer.status is Status.FAILED
     assert answer.reason.startswith(expected)
 
@@ -388,15 +404,16 @@ def test_an_algorithm_of_ones_own_that_writes_to_what_it_is_given_changes_nobody
 ) -> None:
     # Given two clients of one process, and an algorithm of one's own that writes to model and broadcast
     name = f"{__name__}:WRITING"
-    names = ("anna", "bert")
+    names, serving, models = ("anna", "bert"), Serving(), Models(are_shared=True)
     for client_id in names:
-        add_client(replace(client, client_id=client_id, folder=tmp_path / client_id, algorithm=name))
+        folder, allowed = tmp_path / client_id, Allowed(name)
+        serving.add(replace(client, client_id=client_id, folder=folder, allowed=allowed, models=models))
     broadcast = blobs.publish(chunks, "b", arrays.encode({"@c/point": np.zeros(3, np.float32)}))
     order = to_train(chunks, algorithm=name, broadcast=broadcast, seed=5)
     # When both train with one seed, then they come to the same, and what was sent is what it was
     updates = []
     for client_id in names:
-        answer = find_client(client_id).train(order.model_copy(update={"client_id": client_id}))
+        answer = serving.find(client_id).train(order.model_copy(update={"client_id": client_id}))
         assert answer.update is not None
         updates.append(arrays.decode(chunks.get(answer.update))["point"].tolist())
     assert updates[0] == updates[1]
@@ -417,7 +434,7 @@ def test_what_an_algorithm_of_ones_own_returns_wrongly_is_told(
 ) -> None:
     # Given an algorithm that returns something else, when a client carries it out, then the answer says what is needed
     spec = f"{__name__}:{name}"
-    assert expected in reason(lambda: replace(client, algorithm=spec).train(to_train(chunks, algorithm=spec)))
+    assert expected in reason(lambda: replace(client, allowed=Allowed(spec)).train(to_train(chunks, algorithm=spec)))
 
 
 def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client, chunks: MemoryChunks) -> None:
@@ -437,50 +454,47 @@ def test_a_loss_that_is_no_number_is_left_out(client: Client, chunks: MemoryChun
     assert (answer.status, answer.metrics) == (Status.TRAINED, {"norm": 2.0})
 
 
-def test_an_order_that_comes_twice_is_carried_out_once(client: Client, chunks: MemoryChunks) -> None:
+def test_an_order_that_comes_twice_is_carried_out_once(client: Client, serving: Serving, chunks: MemoryChunks) -> None:
     # Given an order that was carried out
-    add_client(client)
     orders: list[TrainOrder] = []
 
     def act() -> Answer:
         orders.append(to_train(chunks))
         return client.train(orders[-1])
 
-    first = carry_out(act, "anna/run/1/train", "anna")
+    first = serving.carry_out(act, "anna/run/1/train", "anna")
     # When it comes again, then it is answered as before, and that of another round is carried out
-    assert carry_out(act, "anna/run/1/train", "anna") == first
+    assert serving.carry_out(act, "anna/run/1/train", "anna") == first
     assert len(orders) == 1
-    carry_out(act, "anna/run/2/train", "anna")
+    serving.carry_out(act, "anna/run/2/train", "anna")
     assert len(orders) == 2
 
 
 def test_an_order_that_comes_again_after_its_update_was_taken_is_carried_out_again(
-    client: Client, chunks: MemoryChunks
+    client: Client, serving: Serving, chunks: MemoryChunks
 ) -> None:
     # Given an order that was carried out, and whose update is not there any more
-    add_client(client)
     order = to_train(chunks)
-    first = carry_out(lambda: client.train(order), order.order_id, "anna")
+    first = serving.carry_out(lambda: client.train(order), order.order_id, "anna")
     assert first.update is not None
     chunks.delete(first.update.chunk_names())
     # When it comes again, then there is an update again, the same
-    second = carry_out(lambda: client.train(order), order.order_id, "anna")
+    second = serving.carry_out(lambda: client.train(order), order.order_id, "anna")
     assert second.update == first.update
     assert client.stands_by(second)
 
 
 def test_an_order_that_comes_again_while_its_answer_is_stored_is_not_carried_out_again(
-    client: Client, chunks: MemoryChunks
+    client: Client, serving: Serving, connection: Noting, chunks: MemoryChunks
 ) -> None:
     # Given an order whose update was taken, and whose round is still open, so that its answer is there
     order = to_train(chunks)
-    client = replace(client, is_answered=lambda order_id: order_id == order.order_id)
-    add_client(client)
-    first = carry_out(lambda: client.train(order), order.order_id, "anna")
+    connection.answered.add(order.order_id)
+    first = serving.carry_out(lambda: client.train(order), order.order_id, "anna")
     assert first.update is not None
     chunks.delete(first.update.chunk_names())
     # When it comes again, then it is answered as before, and no update that nobody wants is sent
-    assert carry_out(lambda: client.train(order), order.order_id, "anna") == first
+    assert serving.carry_out(lambda: client.train(order), order.order_id, "anna") == first
     assert first.update.chunk_names()[0] not in chunks.chunks
 
 
@@ -508,7 +522,7 @@ def test_the_reason_of_a_failure_is_kept_short(error: Exception, expected: str) 
 
 def test_a_failure_in_letters_that_utf8_hasnt_is_a_failed_answer(caplog: pytest.LogCaptureFixture) -> None:
     # What is captured of the log may be sent between processes, as UTF-8.
-    caplog.set_level(logging.CRITICAL, logger="worker.client")
+    caplog.set_level(logging.CRITICAL, logger="worker.serving")
 
     # Given an error that names a file whose name is no UTF-8
     def act() -> Answer:
@@ -525,28 +539,25 @@ def test_a_signal_to_end_isnt_an_answer() -> None:
 
     # When it is carried out, then it ends
     with pytest.raises(KeyboardInterrupt):
-        carry_out(act, "anna/run/1/train", "anna")
+        Serving().carry_out(act, "anna/run/1/train", "anna")
 
 
 def test_an_answer_says_how_long_it_took() -> None:
     # Given an answer, when it is carried out, then the time is in it, in whole microseconds
     done = Answer(order_id="o", client_id="anna", status=Status.DONE, duration_s=1e9)
-    answer = carry_out(lambda: done, "o", "anna")
+    answer = Serving().carry_out(lambda: done, "o", "anna")
     assert 0 <= answer.duration_s < 1e9
     assert answer.duration_s == round(answer.duration_s, 6)
 
 
-def test_clients_that_this_process_serves_are_found_by_id(client: Client) -> None:
+def test_clients_that_this_process_serves_are_found_by_id(client: Client, serving: Serving) -> None:
     # Given a client of this process
-    forget_clients()
-    add_client(client)
     # When it is looked for, then it is found, and others aren't
-    assert find_client("anna") is client
+    assert serving.find("anna") is client
     with pytest.raises(LookupError, match="doesn't serve client 'bert'"):
-        find_client("bert")
-    forget_clients()
+        serving.find("bert")
     with pytest.raises(LookupError, match="doesn't serve client 'anna'"):
-        find_client("anna")
+        Serving().find("anna")
 
 
 def to_verify(chunks: MemoryChunks) -> VerifyOrder:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ from tasks.messages import Answer, TrainOptions, TrainOrder
 from tasks.names import update_name
 from tasks.workload import ClientData, TrainResult
 from tests.support import PULL, Pull, train_order
-from worker.client import Client, forget_clients
-from worker.compressing import KIND, find_compressor
+from worker.client import Client
+from worker.compressing import KIND
 from worker.local_state import LocalState
+from worker.settings import Allowed
 
 OWN = "tests.support:HalfPrecision"
 SIZE = 1000
@@ -33,13 +33,6 @@ class Slope(Pull):
         return TrainResult({"w": parameters["w"] + np.linspace(-1, 2, SIZE, dtype=np.float32)}, 2, 1, 1.0)
 
 
-@pytest.fixture(autouse=True)
-def _no_clients() -> Iterator[None]:
-    forget_clients()
-    yield
-    forget_clients()
-
-
 @pytest.fixture
 def chunks() -> MemoryChunks:
     return MemoryChunks()
@@ -47,7 +40,7 @@ def chunks() -> MemoryChunks:
 
 @pytest.fixture
 def client(chunks: MemoryChunks, tmp_path: Path) -> Client:
-    return Client("anna", PULL, Slope(), ClientData(None, None, 2), chunks, tmp_path, "first", lambda _: None)
+    return Client("anna", PULL, Slope(), ClientData(None, None, 2), chunks, tmp_path, "first")
 
 
 def trained(client: Client, chunks: MemoryChunks, compression: str, **changes: Any) -> tuple[Answer, arrays.Arrays]:
@@ -125,18 +118,18 @@ def test_without_compression_nothing_is_kept_and_parameters_are_sent(
 
 def test_a_compression_of_ones_own_is_used_only_if_the_operator_says_so() -> None:
     # Given a compression that isn't built in
-    assert find_compressor("none", None) is None
-    assert find_compressor("topk:0.1", None) is not None
+    assert Allowed().find_compressor("none") is None
+    assert Allowed().find_compressor("topk:0.1") is not None
     # When an order names it, then it isn't even imported unless this client's operator has named it too
     for allowed in (None, "another:ONE"):
         with pytest.raises(ConfigurationError) as caught:
-            find_compressor(f"{OWN}:x", allowed)
+            Allowed(compression=allowed).find_compressor(f"{OWN}:x")
         assert str(caught.value) == (
             f"the run's compression '{OWN}:x' is not allowed here: set CLIENT_COMPRESSION={OWN}"
         )
     # And with whatever parameter
     for allowed in (OWN, f"{OWN}:y"):
-        assert find_compressor(f"{OWN}:x", allowed) is not None
+        assert Allowed(compression=allowed).find_compressor(f"{OWN}:x") is not None
 
 
 def test_a_model_that_isnt_compressed_as_the_order_says_is_told(client: Client, chunks: MemoryChunks) -> None:

@@ -10,8 +10,8 @@ from tasks.arrays import copied
 from tasks.errors import ConfigurationError
 from tasks.workload import TimeBudget, TrainResult, Workload, can_train_along
 from tests.support import Pull, points, train_order
-from worker.local_training import Received, find_algorithm, train_locally
-from worker.shared_models import Fetched
+from worker.local_training import Fetched, Received, train_locally
+from worker.settings import Allowed
 from workloads.digits import Digits
 
 OWN = Algorithm(name="own", local=lambda task: LocalResult(task.train(lambda step: step.gradients)))
@@ -29,18 +29,18 @@ def train(algorithm: str, workload: Workload) -> LocalResult:
     model = workload.initial_parameters(1)
     received = Received(Fetched(model, lambda: copied(model)), {}, {})
     data = points("anna", 3).train
-    return train_locally(workload, data, order, received, TimeBudget(60), f"{__name__}:OWN")
+    return train_locally(workload, data, order, received, TimeBudget(60), Allowed(f"{__name__}:OWN"))
 
 
 def test_a_built_in_algorithm_is_always_allowed_and_another_only_if_the_operator_says_so() -> None:
     # Given an algorithm that isn't built in
     spec = f"{__name__}:OWN"
     # When an order names it, then it isn't even imported unless this client's operator has named it too
-    assert find_algorithm("fedavg", None) is FEDAVG
+    assert Allowed().find_algorithm("fedavg") is FEDAVG
     for allowed in (None, "another:ONE"):
         with pytest.raises(ConfigurationError, match=f"is not allowed here: set CLIENT_ALGORITHM={spec}"):
-            find_algorithm(spec, allowed)
-    assert find_algorithm(spec, spec).name == "own"
+            Allowed(allowed).find_algorithm(spec)
+    assert Allowed(spec).find_algorithm(spec).name == "own"
 
 
 @pytest.mark.parametrize("algorithm", ["fedprox", "scaffold", "feddyn", f"{__name__}:OWN"])

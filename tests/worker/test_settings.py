@@ -6,7 +6,7 @@ import pytest
 
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.workload import Part
-from worker.settings import ClientSettings
+from worker.settings import Allowed, ClientSettings
 
 
 def settings(**environment: str) -> ClientSettings:
@@ -21,8 +21,7 @@ def test_without_settings_a_client_has_the_defaults() -> None:
         broker_url="redis://host",
         client_id=None,
         workload="digits",
-        algorithm=None,
-        compression=None,
+        allowed=Allowed(),
         data=None,
         part=None,
         state=Path("/state/celeriac"),
@@ -55,8 +54,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         broker_url="rediss://:secret@host:1/2",
         client_id="anna",
         workload="own.module:Model,a=1,b=2",
-        algorithm="own.module:Rule",
-        compression="own.module:short",
+        allowed=Allowed("own.module:Rule", "own.module:short"),
         data=tmp_path.resolve(),
         part=Part(1, 4),
         state=Path("/somewhere"),

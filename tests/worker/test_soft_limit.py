@@ -7,7 +7,7 @@ import signal
 import threading
 
 from tasks.workload import TimeBudget
-from worker.soft_limit import soft_limit
+from worker.local_training import soft_limit
 
 
 def test_the_signal_of_a_soft_limit_ends_the_budget_of_the_task_that_runs() -> None:

@@ -1,64 +1,74 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery.exceptions import Ignore
 
 import worker.tasks
+from tasks.app import make_app
 from tasks.chunks import MemoryChunks
 from tasks.messages import encode
 from tasks.user_code import UserCodeError
 from tests.support import PULL, Pull, points, train_order
-from worker.client import Client, add_client, add_client_later, forget_clients
+from worker.client import Client
+from worker.connection import Connection
+from worker.serving import Serving
 from worker.tasks import STALE_S
 
 NOW = 1000.0
 
 
-@pytest.fixture(autouse=True)
-def _anna(tmp_path: Path) -> Iterator[None]:
-    """A client at whose broker it is 1000 seconds after 1970."""
-    data = points("anna", 3)
-    leave = lambda _: None  # noqa: E731
-    add_client(Client("anna", PULL, Pull(), data, MemoryChunks(), tmp_path, "first", leave, lambda: NOW))
-    yield
-    forget_clients()
+class At(Connection):
+    """A connection to a broker at which it is 1000 seconds after 1970."""
+
+    def time(self) -> float:
+        return NOW
 
 
-def test_an_order_whose_round_must_be_over_stores_no_answer() -> None:
+@pytest.fixture
+def train(tmp_path: Path) -> Any:
+    """The task of a worker that serves anna."""
+    app = make_app("tasks", "memory://", include=())
+    app.finalize()
+    app.serving = Serving()
+    app.serving.add(Client("anna", PULL, Pull(), points("anna", 3), MemoryChunks(), tmp_path, "first", At()))
+    return app.tasks[worker.tasks.train.name]
+
+
+def test_an_order_whose_round_must_be_over_stores_no_answer(train: Any) -> None:
     # Given an order that a worker got when it was started long after, when it is taken up, then nothing is stored
     with pytest.raises(Ignore):
-        worker.tasks.train(encode(train_order("anna", deadline=NOW - STALE_S - 0.1)))
+        train(encode(train_order("anna", deadline=NOW - STALE_S - 0.1)))
 
 
-def test_an_order_whose_time_has_just_run_out_is_answered_as_failed() -> None:
+def test_an_order_whose_time_has_just_run_out_is_answered_as_failed(train: Any) -> None:
     # Given an order whose slot may be open still, when it is taken up, then its client says that it came too late
-    answer = worker.tasks.train(encode(train_order("anna", deadline=NOW - STALE_S + 0.1)))
+    answer = train(encode(train_order("anna", deadline=NOW - STALE_S + 0.1)))
     assert answer["status"] == "failed"
     assert answer["reason"] == "the order's time was over before it was taken up"
 
 
-def test_an_order_that_says_no_deadline_or_no_client_is_answered_with_what_is_wrong() -> None:
+def test_an_order_that_says_no_deadline_or_no_client_is_answered_with_what_is_wrong(train: Any) -> None:
     message = encode(train_order("anna"))
     for change, reason in (({"deadline": "soon"}, "deadline"), ({"client_id": "bert"}, "doesn't serve client 'bert'")):
-        worker.tasks.train.push_request(id="an order")
-        answer = worker.tasks.train({**message, **change})
-        worker.tasks.train.pop_request()
+        train.push_request(id="an order")
+        answer = train({**message, **change})
+        train.pop_request()
         assert answer["status"] == "failed"
         assert reason in str(answer["reason"])
 
 
-def test_an_order_to_a_client_whose_data_cant_be_loaded_any_more_is_answered_with_the_reason() -> None:
+def test_an_order_to_a_client_whose_data_cant_be_loaded_any_more_is_answered_with_the_reason(train: Any) -> None:
     # Given a client of many, whose data is gone since its worker was started
     def load() -> Client:
         raise UserCodeError("client_data() of carl: OSError: no such device (my_study.py, line 12, in load)")
 
-    add_client_later("carl", load)
+    train.app.serving.add_later("carl", load)
     # When it gets an order, then it says what is wrong
-    worker.tasks.train.push_request(id="an order")
-    answer = worker.tasks.train(encode(train_order("carl")))
-    worker.tasks.train.pop_request()
+    train.push_request(id="an order")
+    answer = train(encode(train_order("carl")))
+    train.pop_request()
     assert answer["status"] == "failed"
     assert str(answer["reason"]).startswith("client_data() of carl: OSError: no such device")
