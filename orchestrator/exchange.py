@@ -220,7 +220,7 @@ class Exchange:
             logger.warning(
                 "client %s: its update of round %d is gone and asked for again", order.client_id, self._number
             )
-            context.folder.slot_record_path(self._number, order.client_id, self._kind).unlink(missing_ok=True)
+            context.folder.forget_slot(self._number, order.client_id, self._kind)
             self._slots.reopen(order.order_id)
             self._uploads.restart(order.order_id)
         context.wire.courier.forget([order.order_id for order in gone])

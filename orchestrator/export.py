@@ -12,7 +12,7 @@ from orchestrator.run_folder import RunFolder
 from orchestrator.verdict import shown_path
 from tasks import arrays
 from tasks.arrays import Arrays
-from tasks.errors import ConfigurationError, FederationError, RunFolderError
+from tasks.errors import ConfigurationError, FederationError
 from tasks.files import replacing
 
 FORMATS = (".safetensors", ".pt")
@@ -54,9 +54,7 @@ def export(run: Path, file: Path, round_number: int | None = None) -> int:
     """
     if file.suffix not in FORMATS:
         raise ConfigurationError(f"{file}: the name's end says what is written, {' or '.join(FORMATS)} are allowed")
-    folder = RunFolder(run)
-    if not (run / "config.json").is_file():
-        raise RunFolderError(f"{run} isn't the folder of a run: it has no config.json")
+    folder = RunFolder.open(run)
     number = len(folder.history()) if round_number is None else round_number
     folder.check_checkpoint(number)
     model = arrays.map_file(folder.checkpoint(number))

@@ -11,7 +11,6 @@ from compressors.updates import packed_spec, unpack_update
 from orchestrator.job import Job
 from orchestrator.judging import score_as_it_comes
 from orchestrator.records import SlotRecord
-from orchestrator.run_folder import write_record
 from orchestrator.uploads import HEADER_SLACK_BYTES, discard_updates
 from tasks import arrays
 from tasks.arrays import Arrays, Spec
@@ -41,7 +40,7 @@ def ingest_answer(job: Job, answer: Answer, exchange: str = TrainOrder.name) -> 
         # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
         kept = job.record(client_id, exchange) if record.status is Status.REJECTED else None
         record = kept or score_as_it_comes(job, client_id, record)
-        write_record(folder.slot_record_path(job.round_number, client_id, exchange), record)
+        folder.save_slot(job.round_number, client_id, exchange, record)
     if answer.update is not None:
         discard_updates(store, [answer.update.name], folder.checkpoint(job.round_number - 1).stat().st_size)
     return record

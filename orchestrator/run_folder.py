@@ -44,7 +44,7 @@ class RunFolder:
             if folder._was_never_begun():
                 folder.lock().close()  # nor is it being begun now
                 shutil.rmtree(path)
-            if path.is_dir() and (path / "config.json").exists():
+            if path.is_dir() and folder.config_path.exists():
                 raise RunFolderError(f"{path} holds a run already: go on with it by --resume {path}, or name another")
             if path.exists() and (not path.is_dir() or not all(map(_is_left_over, path.iterdir()))):
                 raise RunFolderError(f"{path} exists and isn't an empty folder: name another with --run-dir")
@@ -65,9 +65,9 @@ class RunFolder:
         Raises:
             RunFolderError: If there is none.
         """
-        if not (path / "config.json").is_file():
-            raise RunFolderError(f"{path} isn't the folder of a run: it has no config.json")
         folder = cls(path)
+        if not folder.config_path.is_file():
+            raise RunFolderError(f"{path} isn't the folder of a run: it has no config.json")
         try:
             folder.logs.mkdir(exist_ok=True)
             folder.checkpoints.mkdir(exist_ok=True)
@@ -151,6 +151,16 @@ class RunFolder:
         return self.checkpoints / f"round-{round_number:04d}.state.safetensors"
 
     @property
+    def plot(self) -> Path:
+        """File of the run's plot."""
+        return self.path / "plot.png"
+
+    @property
+    def clients(self) -> Path:
+        """Folder of what clients keep that run on this machine with the run."""
+        return self.path.resolve() / "clients"
+
+    @property
     def blobs(self) -> Path:
         """Folder of what clients and orchestrator send each other, where all are on one machine."""
         return self.path / "blobs"
@@ -164,16 +174,23 @@ class RunFolder:
         """File of an update that was taken in."""
         return self.updates(round_number, exchange) / f"{client_id}.safetensors"
 
-    def slot_record_path(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> Path:
-        """File of the record of a slot, beside its update."""
-        return self.updates(round_number, exchange) / f"{client_id}.json"
-
     def slot_record(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> SlotRecord | None:
         """Return the record of a slot that was taken in, or None."""
         try:
-            return SlotRecord.model_validate_json(self.slot_record_path(round_number, client_id, exchange).read_bytes())
+            return SlotRecord.model_validate_json(self._slot_path(round_number, client_id, exchange).read_bytes())
         except (FileNotFoundError, ValidationError):
             return None
+
+    def save_slot(self, round_number: int, client_id: str, exchange: str, record: SlotRecord) -> None:
+        """Keep the record of a slot beside its update, whole or not at all; after a loss of power it may be empty."""
+        replace_text(self._slot_path(round_number, client_id, exchange), record.model_dump_json(), durable=False)
+
+    def forget_slot(self, round_number: int, client_id: str, exchange: str) -> None:
+        """Have a slot filled anew."""
+        self._slot_path(round_number, client_id, exchange).unlink(missing_ok=True)
+
+    def _slot_path(self, round_number: int, client_id: str, exchange: str) -> Path:
+        return self.updates(round_number, exchange) / f"{client_id}.json"
 
     def surveyed(self, round_number: int) -> Path:
         """File of the aggregate of what came in a round's first exchange; there is one until the round is closed."""
@@ -262,8 +279,8 @@ class RunFolder:
             file.write(f"{record.model_dump_json()}\n")
             file.flush()
             os.fsync(file.fileno())
-        shutil.rmtree(self.path / "updates", ignore_errors=True)
-        (self.open_round_path).unlink(missing_ok=True)
+        self.discard_updates()
+        self.open_round_path.unlink(missing_ok=True)
 
     def save_open_round(self, record: OpenRound) -> None:
         """Keep what is needed to take the open round up again; after a loss of power it is opened anew."""
@@ -344,11 +361,6 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
         return ""
-
-
-def write_record(path: Path, record: BaseModel) -> None:
-    """Write ``record`` to ``path``, whole or not at all; after a loss of power it may be empty."""
-    replace_text(path, record.model_dump_json(), durable=False)
 
 
 def _is_cut_short(path: Path) -> bool:

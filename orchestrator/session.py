@@ -90,7 +90,7 @@ def _draw_plot(config: RunConfig, folder: RunFolder) -> None:
     try:
         if history := folder.history():
             title = f"{config.algorithm} on {config.workload}, run {config.run_id}"
-            plot.draw(history, folder.path / "plot.png", folder.initial().metrics, title)
+            plot.draw(history, folder.plot, folder.initial().metrics, title)
     except Exception:
         logger.warning("the plot could not be drawn", exc_info=True)
 

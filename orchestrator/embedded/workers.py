@@ -78,7 +78,7 @@ def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, wh
         "CLIENT_ALGORITHM": config.algorithm,
         "CLIENT_COMPRESSION": config.compression,
         "CLIENT_DATA": config.data or "",
-        "CLIENT_STATE": str(folder.path.resolve() / "clients"),
+        "CLIENT_STATE": str(folder.clients),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),
         "PYTHONPATH": _paths(),
     }

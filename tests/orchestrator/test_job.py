@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.job import Job, Loaded
 from orchestrator.records import OpenRound, SlotRecord, Surveyed
-from orchestrator.run_folder import RunFolder, write_record
+from orchestrator.run_folder import RunFolder
 from tasks.chunks import MemoryChunks
 from tasks.messages import Status
 from tests.support import Pull, blob_ref, job_of, run_config
@@ -108,7 +108,7 @@ def opened(number: int, *cohort: str, **changes: Any) -> OpenRound:
 def fill(folder: RunFolder, number: int, client_id: str, num_examples: int, exchange: str = "train") -> None:
     folder.updates(number, exchange).mkdir(parents=True, exist_ok=True)
     record = SlotRecord(status=Status.TRAINED, num_examples=num_examples)
-    write_record(folder.slot_record_path(number, client_id, exchange), record)
+    folder.save_slot(number, client_id, exchange, record)
 
 
 def num_examples(records: dict[str, SlotRecord]) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from orchestrator.config import RunConfig
 from orchestrator.records import Evaluated, Final, OpenRound, SlotRecord, Summary
 from orchestrator.run import summarise
-from orchestrator.run_folder import RunFolder, write_record
+from orchestrator.run_folder import RunFolder
 from tasks.errors import RunFolderError
 from tasks.messages import Status
 from tests.support import blob_ref, round_record, run_config
@@ -313,14 +313,19 @@ def test_a_run_without_rounds_is_summed_up_as_its_initial_model(folder: RunFolde
     assert (summary.rounds, summary.final, summary.checkpoint) == (0, Final(), "checkpoints/round-0000.safetensors")
 
 
-def test_a_record_is_written_whole_and_leaves_nothing_else(tmp_path: Path) -> None:
+def test_a_record_is_written_whole_and_leaves_nothing_else(folder: RunFolder) -> None:
     # Given a record, when it is written over another, then the file is that, alone
-    path = tmp_path / "anna.json"
+    folder.updates(1).mkdir(parents=True)
+    path = folder.updates(1) / "anna.json"
     path.write_text("something longer than what comes, by far, or so one would think " * 10)
     record = SlotRecord(status=Status.TRAINED)
-    write_record(path, record)
-    assert SlotRecord.model_validate_json(path.read_text()) == record
-    assert list(tmp_path.iterdir()) == [path]
+    folder.save_slot(1, "anna", "train", record)
+    assert SlotRecord.model_validate_json(path.read_text()) == folder.slot_record(1, "anna") == record
+    assert list(folder.updates(1).iterdir()) == [path]
+    # And when it is forgotten, then there is none, however often
+    for _ in range(2):
+        folder.forget_slot(1, "anna", "train")
+        assert folder.slot_record(1, "anna") is None
 
 
 def test_a_history_without_lengths_of_updates_is_still_read(folder: RunFolder) -> None:
