@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from redis import Redis
 
 from benchmarks.contenders.ours import num_lines
 from benchmarks.footprint import Footprint, describe, growth, measure, settled
-from benchmarks.turmoil import Client, Crowd, plan
+from benchmarks.turmoil import Crowd, plan
 from tasks.messages import Status
 from tests.integration import harness
 from tests.integration.harness import Field, Program
@@ -85,20 +84,16 @@ class Result:
         records: The lines of the run's history.
         events: Kind of event -> how often it happened.
         samples: A footprint for each closed round that was seen.
-        num_joined_live: How often a client joined a round that was open.
         left: Keys that are left in Redis at the very end.
         problems: What makes the soak fail.
-        remarks: What is to be looked at.
     """
 
     seconds: float = 0.0
     records: list[dict[str, Any]] = field(default_factory=list)
     events: Counter[str] = field(default_factory=Counter)
     samples: list[Footprint] = field(default_factory=list)
-    num_joined_live: int = 0
     left: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
 
 
 class SoakHangsError(Exception):
@@ -185,24 +180,19 @@ class Soak:
         self._result.seconds = time.monotonic() - self._started
         if code != 0:
             self._result.problems.append(f"the orchestrator ended with code {code}: {orchestrator.output[-500:]}")
-        self._see_clients_end(steady)
-        self._result.left = sorted(key.decode() for key in self._broker.scan_iter(count=1000))
-
-    def _see_clients_end(self, clients: list[Client]) -> None:
         deadline = time.monotonic() + LEAVE_S
-        for client in clients:
+        for client in steady:
             try:
                 client.program.wait(max(0.1, deadline - time.monotonic()))
             except AssertionError:
                 self._result.problems.append(f"{client.client_id} didn't end after its farewell: {client.program.log}")
+        self._result.left = sorted(key.decode() for key in self._broker.scan_iter(count=1000))
 
     def _judged(self, orchestrator: Program) -> Result:
         result, settings = self._result, self._settings
         result.events = self._crowd.counts
-        result.num_joined_live = orchestrator.output.count("joined it live")
         result.records = _records(self._run_dir / "history.jsonl", result.problems)
         result.problems += self._crowd.problems
-        result.remarks += self._crowd.remarks
         result.problems += check_history(result.records, settings.rounds)
         first, last = first_and_last(result.samples)
         if first is not None and last is not None:
@@ -212,7 +202,6 @@ class Soak:
             result.problems.append(f"only {len(result.samples)} measurements were made")
         result.problems += [f"orchestrator.log: {line}" for line in _tracebacks(orchestrator.log)]
         result.problems += [f"worker.log: {line}" for line in _tracebacks(self._run_dir / "logs" / "worker.log")]
-        result.remarks += _remarks(result.records, settings.timeout_s, orchestrator, self._crowd.logs())
         return result
 
 
@@ -236,15 +225,13 @@ def check_history(records: list[dict[str, Any]], rounds: int) -> list[str]:
     problems = []
     numbers = [record["round_number"] for record in records]
     if numbers != list(range(1, rounds + 1)):
-        again = sorted(number for number, count in Counter(numbers).items() if count > 1)
-        problems.append(f"{len(numbers)} rounds of {rounds} are closed, more than once: {again}")
+        problems.append(f"{len(numbers)} rounds of {rounds} are closed: {numbers}")
     counted = set()
     for record in records:
         number, cohort, answers = record["round_number"], record["cohort"], record["answers"]
         if len(set(cohort)) != len(cohort) or sorted(cohort) != sorted(answers):
             problems.append(f"round {number}: cohort {cohort}, answers of {sorted(answers)}")
-        unknown = {answer["status"] for answer in answers.values()} - STATUSES
-        if unknown:
+        if unknown := {answer["status"] for answer in answers.values()} - STATUSES:
             problems.append(f"round {number}: unknown statuses {sorted(unknown)}")
         counted |= {(number, name) for name, answer in answers.items() if answer["status"] != Status.LOST}
     late = [entry["order_id"] for record in records for entry in record["late"]]
@@ -271,41 +258,12 @@ def report(settings: Settings, result: Result) -> str:
         f"events: {_counts(result.events)}",
         f"answers: {_counts(statuses)}, late {sum(len(record['late']) for record in records)}",
         *(f"  {count} {reason}" for reason, count in reasons.most_common()),
-        f"joined a round that was open: {result.num_joined_live}",
         *(describe(footprint) for footprint in first_and_last(result.samples) if footprint is not None),
-        "memory in MB, after round: orchestrator + own workers: "
-        + ", ".join(
-            f"{sample.num_closed}: {sample.rss_bytes / 2**20:.1f} + {sample.workers_rss_bytes / 2**20:.1f}"
-            for sample in _spread(result.samples)
-        ),
         f"left in Redis: {_counts(Counter(re.sub(r'client-[0-9]+', '<client>', name) for name in result.left))}",
-        *(f"remark: {remark}" for remark in result.remarks),
         *(f"PROBLEM: {problem}" for problem in result.problems),
         "failed" if result.problems else "passed",
     ]
     return "\n".join(lines)
-
-
-def _remarks(records: list[dict[str, Any]], timeout_s: float, orchestrator: Program, logs: list[Path]) -> list[str]:
-    overlong = [
-        f"{record['round_number']} ({record['duration_s']:.1f} s)"
-        for record in records
-        if record["duration_s"] > timeout_s + CLOSES_WITHIN_S
-    ]
-    remarks = [f"rounds that took longer than timeout + {CLOSES_WITHIN_S:g} s: {', '.join(overlong)}"] * bool(overlong)
-    anew = orchestrator.output.count("started anew")
-    remarks += [f"'started anew' stands {anew} times in the orchestrator's log"] * bool(anew)
-    quick = [record["duration_s"] for record in records if _is_quiet(record)]
-    if len(quick) >= 20:
-        tenth = len(quick) // 10 + 1
-        first, last = statistics.median(quick[:tenth]), statistics.median(quick[-tenth:])
-        remarks.append(f"undisturbed rounds took {first:.3f} s at the start, {last:.3f} s at the end (medians)")
-    raised = Counter(re.sub(r"[0-9]+", "N", line)[:160] for log in logs for line in _tracebacks(log))
-    return remarks + [f"in clients' logs: {count} × {line}" for line, count in raised.most_common(10)]
-
-
-def _is_quiet(record: dict[str, Any]) -> bool:
-    return all(answer["status"] == Status.TRAINED for answer in record["answers"].values())
 
 
 def _tracebacks(log: Path) -> list[str]:
@@ -336,10 +294,6 @@ def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counter.items())) or "none"
 
 
-def _spread(samples: list[Footprint]) -> list[Footprint]:
-    return samples[:: max(1, len(samples) // 10)]
-
-
 @click.command()
 @click.option("--rounds", type=click.IntRange(2 * WARM_UP_ROUNDS), default=500, show_default=True, help="Rounds.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the plan and of the run.")
@@ -352,19 +306,16 @@ def main(rounds: int, seed: int, clients: int, timeout: float, heartbeat: float,
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where it was started in the background
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     settings = Settings(rounds, seed, clients, timeout, heartbeat)
-    folder = keep or Path(tempfile.mkdtemp(prefix="soak-"))
+    folder, result = keep or Path(tempfile.mkdtemp(prefix="soak-")), None
     try:
         result = soak(settings, folder)
-    except BaseException:
-        if keep is None:
+        click.echo(report(settings, result))
+    finally:
+        if keep is None and not (result and result.problems):
             shutil.rmtree(folder, ignore_errors=True)
-        raise
-    click.echo(report(settings, result))
     if result.problems:
         click.echo(f"logs and the run: {folder}")
         sys.exit(1)
-    if keep is None:
-        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,11 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it has no types
 from redis import Redis
@@ -22,8 +21,6 @@ from tests.integration.harness import Field, Program
 STOP_TIMEOUT_S = 45.0
 """Seconds that a client may take to end when it is asked to: its pool process may wait 30 of them (billiard's
 ``_ensure_messages_consumed``) where the request comes in the moment that it is handed an order."""
-SLOW_STOP_S = 10.0
-"""Seconds after which that is worth a remark."""
 START_TIMEOUT_S = 30.0
 """Seconds that a client may take to join."""
 SETTLE_S = 2.0
@@ -106,6 +103,10 @@ class Client:
     until: float = 0.0
     """When the state must be over; of a client that is up, when it is reckoned upon."""
 
+    def become(self, state: State, seconds: float = 0.0) -> None:
+        """Note what it is doing now, and for how long."""
+        self.state, self.until = state, time.monotonic() + seconds
+
     def is_steady(self) -> bool:
         """Say whether it can be relied upon to train the next round."""
         return self.state is State.UP and time.monotonic() >= self.until
@@ -122,7 +123,6 @@ class Crowd:
         client_ids: All that there ever are.
         counts: Kind of event -> how often it happened.
         problems: What went wrong with them that was not asked for.
-        remarks: What is to be looked at.
     """
 
     field: Field
@@ -131,7 +131,6 @@ class Crowd:
     client_ids: Sequence[str]
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
     _due: list[tuple[float, Event]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -165,19 +164,14 @@ class Crowd:
                 self._thaw(client)
         return [client for client in self._clients.values() if client.is_steady()]
 
-    def logs(self) -> list[Path]:
-        """Return the logs of all clients that ever ran."""
-        return sorted(self.field.folder.glob("client-*.log"))
-
     def _happen(self, event: Event) -> None:
-        action = self._actions()[event.kind]
-        if action is None:
+        if event.kind is Kind.NOTHING:
             return
         client = next((client for client in self._preferred(event) if self._can_happen(event.kind, client)), None)
         if client is None:
             self.counts["passed over"] += 1
             return
-        action(client, event)
+        self._act(client, event)
         self.counts[event.kind] += 1
         self._write_down(f"{event.kind.value} {client.client_id}")
 
@@ -192,15 +186,23 @@ class Crowd:
         with (self.field.folder / "events.log").open("a", encoding="utf-8") as file:
             file.write(f"{now} {line}\n")
 
-    def _actions(self) -> dict[Kind, Callable[[Client, Event], None] | None]:
-        return {
-            Kind.NOTHING: None,
-            Kind.START: lambda client, event: self._start(client, event.step_s),
-            Kind.STOP: lambda client, _: self._stop(client),
-            Kind.KILL: lambda client, _: self._kill(client),
-            Kind.FREEZE: lambda client, event: self._freeze(client, event.freeze_s),
-            Kind.KILL_CHILD: lambda client, _: self._kill_child(client),
-        }
+    def _act(self, client: Client, event: Event) -> None:
+        match event.kind:
+            case Kind.START:
+                self._start(client, event.step_s)
+            case Kind.STOP:
+                client.program.send(signal.SIGTERM)
+                client.become(State.STOPPING, STOP_TIMEOUT_S)
+            case Kind.KILL:
+                self._end(client)
+            case Kind.FREEZE:
+                os.killpg(client.program.process.pid, signal.SIGSTOP)
+                client.become(State.FROZEN, event.freeze_s)
+            case Kind.KILL_CHILD:
+                with suppress(psutil.NoSuchProcess):
+                    for child in psutil.Process(client.program.process.pid).children()[:1]:
+                        child.kill()
+                client.become(State.UP, SETTLE_S)
 
     def _can_happen(self, kind: Kind, client: Client) -> bool:
         """Say whether an event can happen to a client: it leaves another that can be relied upon."""
@@ -215,58 +217,34 @@ class Crowd:
             CLIENT_PART=client.part, CLIENT_HEARTBEAT_S=str(self.heartbeat_s), STEP_S=str(step_s),
         )  # fmt: skip
         client.is_slow = step_s == SLOW_STEP_S
-        client.state, client.until = State.STARTING, time.monotonic() + START_TIMEOUT_S
+        client.become(State.STARTING, START_TIMEOUT_S)
 
-    def _stop(self, client: Client) -> None:
-        client.program.send(signal.SIGTERM)
-        client.state, client.until = State.STOPPING, time.monotonic() + STOP_TIMEOUT_S
-
-    def _kill(self, client: Client) -> None:
+    def _end(self, client: Client) -> None:
         client.program.end()
-        client.state = State.OFF
-
-    def _freeze(self, client: Client, seconds: float) -> None:
-        os.killpg(client.program.process.pid, signal.SIGSTOP)
-        client.state, client.until = State.FROZEN, time.monotonic() + seconds
+        client.become(State.OFF)
 
     def _thaw(self, client: Client) -> None:
         os.killpg(client.program.process.pid, signal.SIGCONT)
         self._write_down(f"thaw {client.client_id}")
-        client.state, client.until = State.UP, time.monotonic() + SETTLE_S
-
-    def _kill_child(self, client: Client) -> None:
-        with suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(client.program.process.pid).children()[:1]:
-                child.kill()
-        client.until = time.monotonic() + SETTLE_S
+        client.become(State.UP, SETTLE_S)
 
     def _look_after(self, client: Client) -> None:
         if client.state is State.OFF:
             return
         code = client.program.process.poll()
         if code is not None:
-            self._take_down(client, code)
+            if client.state is not State.STOPPING or code != 0:
+                self._complain(client, f"ended with code {code} while it was {client.state.value}")
+            self._end(client)
         elif client.state is State.STARTING and "joined, with" in client.program.output:
-            client.state, client.until = State.UP, time.monotonic() + SETTLE_S
-        elif time.monotonic() > client.until:
-            self._out_of_time(client)
-
-    def _take_down(self, client: Client, code: int) -> None:
-        """See off a client that has ended."""
-        took_s = time.monotonic() - (client.until - STOP_TIMEOUT_S)
-        if client.state is not State.STOPPING or code != 0:
-            self._complain(client, f"ended with code {code} while it was {client.state.value}")
-        elif took_s > SLOW_STOP_S:
-            self.remarks.append(f"{client.client_id} took {took_s:.0f} s to end: {client.program.log}")
-        client.program.end()
-        client.state = State.OFF
-
-    def _out_of_time(self, client: Client) -> None:
-        if client.state is State.FROZEN:
+            client.become(State.UP, SETTLE_S)
+        elif time.monotonic() <= client.until:
+            return
+        elif client.state is State.FROZEN:
             self._thaw(client)
         elif client.state in (State.STARTING, State.STOPPING):
             self._complain(client, f"hangs: it is {client.state.value} for too long")
-            self._kill(client)
+            self._end(client)
 
     def _complain(self, client: Client, what: str) -> None:
         self.problems.append(f"{client.client_id} {what}: {client.program.log}")
