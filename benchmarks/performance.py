@@ -112,9 +112,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--repeats", default=2, type=click.IntRange(1), help="How often each is run.")
 @click.option("--rounds", type=click.IntRange(2), help="Complete rounds in place of the table's, the first included.")
 @click.option("--without-flower", is_flag=True, help="Leave Flower out.")
-@click.option(
-    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help=f"MNIST's files, for {MNIST}."
-)
+@click.option("--data", type=_FOLDER, help=f"MNIST's files, for {MNIST}.")
 @click.option("--tables", is_flag=True, help="Run nothing; make the tables of what has been run.")
 @click.option("--docs", is_flag=True, help="Write tables and the plot into docs/performance.md.")
 def main(

@@ -41,15 +41,10 @@ class Sample:
     bytes_of: Mapping[str, int]
     traffic: tuple[int, int] | None = None
 
-    @property
-    def server(self) -> int:
-        """Bytes of all server roles."""
-        return sum(self.bytes_of.get(role, 0) for role in SERVER)
-
-    @property
-    def all(self) -> int:
-        """Bytes of all processes."""
-        return sum(self.bytes_of.values())
+    def with_sums(self) -> dict[str, int]:
+        """Return the bytes by role, those of all server roles as ``server``, and of all processes as ``all``."""
+        server = sum(self.bytes_of.get(role, 0) for role in SERVER)
+        return {**self.bytes_of, "server": server, "all": sum(self.bytes_of.values())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +149,7 @@ class Sampler(threading.Thread):
         sizes: Counter[str] = Counter()
         for pid, watched in self._watched.items():
             try:
-                memory = Memory.parse(_read(f"/proc/{pid}/status"))
+                memory = Memory.parse(Path(f"/proc/{pid}/status").read_text())
                 # Between fork and exec a process has the command line of the one that has started it.
                 if time.monotonic() - watched.since < SETTLES_S or not watched.role:
                     watched.role = role_of(self._roles, " ".join(watched.process.cmdline()))
@@ -210,12 +205,15 @@ def summarise(
     during = [sample for sample in samples if marks[0] <= sample.at <= ended]
     if idle is None or not during:
         return outcome
-    roles = sorted({role for sample in during for role in sample.bytes_of})
-    peak_mb = {role: _mb(max(sample.bytes_of.get(role, 0) for sample in during)) for role in roles}
-    peak_mb |= {"server": _mb(max(sample.server for sample in during)), "all": _mb(max(s.all for s in during))}
-    idle_mb = {role: _mb(idle.bytes_of.get(role, 0)) for role in roles}
-    idle_mb |= {"server": _mb(idle.server), "all": _mb(idle.all)}
-    outcome = replace(outcome, peak_mb=peak_mb, idle_mb=idle_mb)
+    peaks: dict[str, int] = {}
+    for sample in during:
+        peaks |= {role: max(size, peaks.get(role, 0)) for role, size in sample.with_sums().items()}
+    idle_bytes = idle.with_sums()
+    outcome = replace(
+        outcome,
+        peak_mb={role: _mb(size) for role, size in peaks.items()},
+        idle_mb={role: _mb(idle_bytes.get(role, 0)) for role in peaks},
+    )
     after = next((sample for sample in samples if sample.at >= ended and sample.traffic), None)
     if after is None or after.traffic is None or idle.traffic is None:
         return outcome
@@ -237,11 +235,6 @@ def _idle(samples: Sequence[Sample], first: float, ready: float) -> Sample | Non
     for role in sizes.keys() & set(SERVER):
         sizes[role] = min(sample.bytes_of.get(role, sizes[role]) for sample in settled)
     return Sample(settled[0].at, sizes, settled[0].traffic)
-
-
-def _read(path: str) -> str:
-    with open(path) as file:
-        return file.read()
 
 
 def _mb(size_bytes: float) -> float:
