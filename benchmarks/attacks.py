@@ -8,12 +8,9 @@ aggregation, through Celery's eager mode: all of it in one process, so that a ru
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import mean
 
@@ -21,7 +18,7 @@ import click
 
 from benchmarks.hostile import ATTACKS
 from benchmarks.pasting import markdown, paste_into
-from benchmarks.simulation import Participant, simulate
+from benchmarks.simulation import Participant, side_by_side, simulate
 from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import RunConfig
 from orchestrator.records import RoundRecord
@@ -187,17 +184,6 @@ def _share_rejected(history: Sequence[RoundRecord], is_meant: Callable[[str], bo
     return mean(rejected) if rejected else 0.0
 
 
-def run_all(trials: Iterable[Trial], processes: int) -> dict[Trial, Outcome]:
-    """Carry out trials, some at a time in processes of their own."""
-    listed = list(trials)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_be_quiet) as pool:
-        return dict(zip(listed, pool.map(run_trial, listed), strict=True))
-
-
-def _be_quiet() -> None:
-    logging.disable(logging.WARNING)
-
-
 @dataclass(frozen=True, slots=True)
 class Column:
     """What clients do, and how their data is shared out.
@@ -334,7 +320,7 @@ def _cell(outcomes: Sequence[Outcome], reference: float, tells_rejected: bool) -
 def main(seeds: int, processes: int, only: str | None, docs: bool) -> None:
     """Run every attack against every scorer and every aggregator, and write tables to benchmarks/results/."""
     chosen, tables = range(1, seeds + 1), [TABLES[name] for name in ([only] if only else TABLES)]
-    outcomes = run_all(all_trials(tables, chosen), processes)
+    outcomes = dict(side_by_side(run_trial, all_trials(tables, chosen), processes))
     RESULTS.mkdir(exist_ok=True)
     for table in tables:
         text = written(table, outcomes, chosen)

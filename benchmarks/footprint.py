@@ -47,7 +47,6 @@ class Footprint:
     Attributes:
         num_closed: Rounds that were closed.
         keys: Kind of key -> how many there are, without those of the round that is open.
-        open_keys: Keys of the round that is open, or is just being closed.
         stale: Names of the keys of rounds that are over.
         rss_bytes: Resident memory of the orchestrator.
         workers_rss_bytes: Resident memory of the processes that it started, together.
@@ -58,7 +57,6 @@ class Footprint:
 
     num_closed: int
     keys: Counter[str]
-    open_keys: int
     stale: frozenset[str]
     rss_bytes: int
     workers_rss_bytes: int
@@ -70,12 +68,11 @@ class Footprint:
 def measure(broker: Redis, orchestrator: psutil.Process, run_id: str, num_closed: int) -> Footprint:
     """Measure what a run occupies, ``num_closed`` rounds of which were closed a moment ago."""
     keys: Counter[str] = Counter()
-    open_keys, stale = 0, set()
+    stale = set()
     for raw in broker.scan_iter(count=1000):
         name = raw.decode(errors="replace")
         round_number = _round_of(name, run_id)
         if round_number is not None and round_number >= num_closed:
-            open_keys += 1
             continue
         keys[_kind(name)] += 1
         if round_number is not None:
@@ -83,7 +80,6 @@ def measure(broker: Redis, orchestrator: psutil.Process, run_id: str, num_closed
     return Footprint(
         num_closed=num_closed,
         keys=keys,
-        open_keys=open_keys,
         stale=frozenset(stale),
         rss_bytes=orchestrator.memory_info().rss,
         workers_rss_bytes=sum(process.memory_info().rss for process in orchestrator.children(recursive=True)),
@@ -105,7 +101,6 @@ def settled(footprints: Sequence[Footprint]) -> Footprint:
     return replace(
         last,
         keys=keys,
-        open_keys=min(footprint.open_keys for footprint in footprints),
         stale=frozenset.intersection(*(footprint.stale for footprint in footprints)),
         num_files=min(footprint.num_files for footprint in footprints),
     )

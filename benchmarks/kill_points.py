@@ -13,7 +13,6 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -34,14 +33,6 @@ NEVER = 0
 HOOK = Path(__file__).parent / "killing"
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a start of a run ended: its exit code, and what it said."""
-
-    code: int
-    output: str
-
-
 class Study:
     """Runs of one kind, each in a folder of its own.
 
@@ -60,22 +51,22 @@ class Study:
         self._model = _final_model(self._folder / "whole")
 
     def _points_of_whole_run(self) -> list[str]:
-        ended = self._start(self._folder / "whole", NEVER)
-        if ended.code:
-            raise RuntimeError(f"the run that nobody kills ended with code {ended.code}:\n{ended.output}")
+        code, output = self._start(self._folder / "whole", NEVER)
+        if code:
+            raise RuntimeError(f"the run that nobody kills ended with code {code}:\n{output}")
         return (self._folder / "whole.points").read_text(encoding="utf-8").splitlines()
 
     def kill_at(self, number: int) -> str:
         """Kill a run at a point, start it again, and return what is wrong with what came of it; empty if nothing is."""
         run_dir = self._folder / f"killed-{number}"
-        killed = self._start(run_dir, number)
-        if killed.code not in (0, -signal.SIGKILL):
-            return f"it ended with code {killed.code} where it was to be killed:\n{killed.output}"
-        if killed.code:
+        code, output = self._start(run_dir, number)
+        if code not in (0, -signal.SIGKILL):
+            return f"it ended with code {code} where it was to be killed:\n{output}"
+        if code:
             self.num_killed += 1
-            again = self._start(run_dir, NEVER, is_again=True)
-            if again.code:
-                return f"started again, it ended with code {again.code}:\n{again.output}"
+            code, output = self._start(run_dir, NEVER, is_again=True)
+            if code:
+                return f"started again, it ended with code {code}:\n{output}"
         return self.fault(run_dir)
 
     def fault(self, run_dir: Path) -> str:
@@ -88,8 +79,8 @@ class Study:
         stray = [str(path.relative_to(run_dir)) for path in run_dir.rglob("*.tmp")]
         return f"it left {', '.join(stray)}" if stray else ""
 
-    def _start(self, run_dir: Path, kill_at: int, *, is_again: bool = False) -> Ended:
-        """Start a run, or take it up again where there is something to take up, and wait for its end."""
+    def _start(self, run_dir: Path, kill_at: int, *, is_again: bool = False) -> tuple[int, str]:
+        """Start a run, or take it up again where there is something to take up; return its exit code and output."""
         is_resumed = is_again and (run_dir / "config.json").exists()
         new = ("--run-dir", str(run_dir), "--clients", "2", "--rounds", str(ROUNDS), *self._options)
         program = Field(self._folder).start(
@@ -101,9 +92,9 @@ class Study:
             KILL_COUNTER=str(self._folder / f"{run_dir.name}.points{'.again' if is_again else ''}"),
         )
         try:
-            return Ended(program.wait(PATIENCE_S), program.output)
+            return program.wait(PATIENCE_S), program.output
         except AssertionError as error:
-            return Ended(1, str(error))
+            return 1, str(error)
         finally:
             program.end()
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, astuple, dataclass, fields
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.simulation import Participant, simulate
+from benchmarks.simulation import Participant, side_by_side, simulate
 from orchestrator.config import RunConfig
 from orchestrator.events import Event, RoundClosed
 from orchestrator.records import RoundRecord
@@ -178,17 +176,9 @@ def run_missing(
     """Carry out those trials that have not been, some at a time, keep each in a file, and return all."""
     outcomes = load_outcomes(path)
     missing = [trial for trial in dict.fromkeys(trials) if trial not in outcomes]
-    with ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_be_quiet, max_tasks_per_child=1
-    ) as pool:
-        futures = {pool.submit(run_trial, trial, data): trial for trial in missing}
-        for number, future in enumerate(as_completed(futures), 1):
-            trial = futures[future]
-            outcomes[trial] = future.result()
-            save_outcomes(outcomes, path)
-            tell(f"{number}/{len(missing)} {trial}: {outcomes[trial]}")
+    ran = side_by_side(partial(run_trial, data=data), missing, processes, per_process=1)
+    for number, (trial, outcome) in enumerate(ran, 1):
+        outcomes[trial] = outcome
+        save_outcomes(outcomes, path)
+        tell(f"{number}/{len(missing)} {trial}: {outcome}")
     return outcomes
-
-
-def _be_quiet() -> None:
-    logging.disable(logging.WARNING)

@@ -21,7 +21,7 @@ import psutil  # type: ignore[import-untyped]  # it has no types
 from redis import Redis
 
 from benchmarks.contender import Case, Limit
-from benchmarks.contenders.ours import ROLES, Ours, history, num_lines
+from benchmarks.contenders.ours import ROLES, Ours, num_lines
 from benchmarks.contenders.programs import Programs, programs
 from benchmarks.sampling import role_of
 from benchmarks.server_costs import MOVED_BYTES, Speed, connection_bytes, cpu_s_of, server_speeds
@@ -30,6 +30,7 @@ from orchestrator.streaming_mean import StreamingMean
 from tasks.arrays import spec_of, write_file
 from tasks.cores import num_cores
 from tasks.digests import Digest
+from tests.integration.harness import history
 
 SMALL, LARGE = Case(200, 0.4), Case(24, 20)
 """Two cases whose updates take turns, as in all rounds that are large: their difference is what a byte takes."""

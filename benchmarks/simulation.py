@@ -5,10 +5,14 @@ It's what experiments need that run many federations side by side: no server, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 import orchestrator.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
 import worker.tasks  # noqa: F401
@@ -26,6 +30,9 @@ from tasks.workload import DataSource, Part, Workload
 from worker.client import Client, Models
 from worker.serving import Serving
 from worker.settings import Allowed
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +117,22 @@ def _app() -> FederationApp:
     app.conf.update(result_backend="cache+memory://")
     app.finalize()
     return app
+
+
+def side_by_side(
+    function: Callable[[T], R], arguments: Iterable[T], processes: int, per_process: int | None = None
+) -> Iterator[tuple[T, R]]:
+    """Call a function with each argument in processes that say nothing; yield arguments and results as they come.
+
+    Args:
+        function: What is called.
+        arguments: Each of them once.
+        processes: Calls at a time.
+        per_process: Calls after which a process is replaced; None: never.
+    """
+    with ProcessPoolExecutor(
+        processes, get_context("spawn"), logging.disable, (logging.WARNING,), max_tasks_per_child=per_process
+    ) as pool:
+        futures = {pool.submit(function, argument): argument for argument in arguments}
+        for future in as_completed(futures):
+            yield futures[future], future.result()

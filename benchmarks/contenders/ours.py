@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from benchmarks.sampling import Sampler
 from tasks.arrays import map_file
 from tasks.cores import num_cores
 from tasks.workload import Part
+from tests.integration.harness import history
 
 ROLES = (
     ("orchestrator.start", "orchestrator"),
@@ -97,11 +97,6 @@ def _check(run_dir: Path, case: Case, rounds: int) -> None:
 def opened_at(record: dict[str, Any]) -> float:
     """Return when a round was opened, in seconds since 1970."""
     return datetime.fromisoformat(record["started_at"]).timestamp()
-
-
-def history(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the records of a run's closed rounds."""
-    return [json.loads(line) for line in (run_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def num_lines(path: Path) -> int:
