@@ -184,28 +184,17 @@ def _share_rejected(history: Sequence[RoundRecord], is_meant: Callable[[str], bo
     return mean(rejected) if rejected else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """What clients do, and how their data is shared out.
-
-    Attributes:
-        attack: A name of ``ATTACKS``; empty if all clients are honest.
-        split: As at ``--split``.
-    """
-
-    attack: str = ""
-    split: str = IID
-
-    def trial(self, row: Trial, seed: int) -> Trial:
-        """Return the trial of a row's cell."""
-        return replace(row, attack=self.attack, split=self.split, seed=seed)
-
-    def reference(self, seed: int) -> Trial:
-        """Return what cells are compared with: the run without the hostile, or of skewed data the mean of all."""
-        return Trial("", "", seed, is_without_hostile=self.split == IID, split=self.split)
+def cell(row: Trial, column: Trial, seed: int) -> Trial:
+    """Return a row's trial with the attack and the split of a column."""
+    return replace(row, attack=column.attack, split=column.split, seed=seed)
 
 
-ATTACKED = {attack or "all honest": Column(attack) for attack in ("", *ATTACKS)}
+def reference(column: Trial, seed: int) -> Trial:
+    """Return what cells are compared with: the run without the hostile, or of skewed data the mean of all."""
+    return Trial("", "", seed, is_without_hostile=column.split == IID, split=column.split)
+
+
+ATTACKED = {attack or "all honest": Trial(attack, "", 0) for attack in ("", *ATTACKS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +213,7 @@ class Table:
     name: str
     heading: str
     rows: Mapping[str, Trial]
-    columns: Mapping[str, Column]
+    columns: Mapping[str, Trial]
     page: str
     tells_rejected: bool
 
@@ -267,7 +256,7 @@ TABLES = {
         "aggregators",
         "`--aggregator`",
         _aggregator_rows(),
-        {**ATTACKED, f"all honest, `{SKEWED}`": Column(split=SKEWED)},
+        {**ATTACKED, f"all honest, `{SKEWED}`": Trial("", "", 0, split=SKEWED)},
         "aggregators.md",
         tells_rejected=False,
     ),
@@ -280,22 +269,22 @@ def all_trials(tables: Iterable[Table], seeds: Sequence[int]) -> list[Trial]:
     trials = []
     for table in tables:
         for column in table.columns.values():
-            trials += [column.reference(seed) for seed in seeds]
-            trials += [column.trial(row, seed) for row in table.rows.values() for seed in seeds]
+            trials += [reference(column, seed) for seed in seeds]
+            trials += [cell(row, column, seed) for row in table.rows.values() for seed in seeds]
     return list(dict.fromkeys(trials))
 
 
 def written(table: Table, outcomes: Mapping[Trial, Outcome], seeds: Sequence[int]) -> str:
     """Return a table in Markdown."""
     references = {
-        name: mean(outcomes[column.reference(seed)].accuracy for seed in seeds)
+        name: mean(outcomes[reference(column, seed)].accuracy for seed in seeds)
         for name, column in table.columns.items()
     }
     firsts = [f"{references[name]:.3f}" if column.split == IID else "–" for name, column in table.columns.items()]
     rows = [["without them", *firsts]]
     for name, row in table.rows.items():
         cells = [
-            _cell([outcomes[column.trial(row, seed)] for seed in seeds], references[heading], table.tells_rejected)
+            _cell([outcomes[cell(row, column, seed)] for seed in seeds], references[heading], table.tells_rejected)
             for heading, column in table.columns.items()
         ]
         rows.append([name, *cells])

@@ -17,7 +17,7 @@ import matplotlib as mpl
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.mnist_trials import Outcome, Trial, load_outcomes, run_missing
+from benchmarks.mnist_trials import Outcome, Trial, load_outcomes, mean_curve, run_missing
 from benchmarks.pasting import markdown, paste_into
 
 RESULTS = Path(__file__).parent / "results" / "compression.json"
@@ -88,7 +88,7 @@ def draw(trials: Sequence[Trial], outcomes: Outcomes, path: Path) -> None:
     """Draw accuracy by bytes sent up and by round, a line a compression: the mean over the seeds."""
     figure, panels = plt.subplots(1, 2, figsize=(12, 4.5), sharey=True, layout="constrained")
     for compression, found in by_compression(trials, outcomes).items():
-        means = [mean(values) for values in zip(*(outcome.accuracies for outcome in found), strict=True)]
+        means = mean_curve(found)
         rounds = range(1, len(means) + 1)
         panels[0].plot(rounds, means, label=compression, linewidth=1.6)
         panels[1].plot([number * found[0].bytes_up / 1e6 for number in rounds], means, linewidth=1.6)

@@ -20,24 +20,12 @@ records of all rounds alone came to 4.6 MB.
 MAX_GROWTH_FILES = 8
 """Open files that may be added: connections of pools, which are opened when two are needed at once."""
 
-_KINDS = {
-    "fl:client:": "announcement",
-    "fl:away:": "absence",
-    "fl:unacked_index:": "unacked index",
-    "fl:unacked_mutex:": "unacked mutex",
-    "fl:unacked:": "unacked",
-    "fl:blob:": "blob",
-    "celery-task-meta-": "result",
-    "celery-taskset-meta-": "chord",
-    "client.": "client queue",
-    "_kombu.binding.": "binding",
-    "_kombu.binding_permanent.": "permanent binding",
-}
-_OF_CLIENTS = {
-    "announcement", "absence", "unacked index", "unacked mutex", "unacked",
-    "client queue", "binding", "permanent binding",
-}  # fmt: skip
-"""Kinds of which there may be one for each client, and one for the orchestrator."""
+_OF_CLIENTS = (
+    "fl:client:", "fl:away:", "fl:unacked_index:", "fl:unacked_mutex:", "fl:unacked:",
+    "client.", "_kombu.binding.", "_kombu.binding_permanent.",
+)  # fmt: skip
+"""What keys begin with of which there may be one for each client, and one for the orchestrator."""
+_KINDS = (*_OF_CLIENTS, "fl:blob:", "celery-task-meta-", "celery-taskset-meta-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +34,11 @@ class Footprint:
 
     Attributes:
         num_closed: Rounds that were closed.
-        keys: Kind of key -> how many there are, without those of the round that is open.
+        keys: What keys begin with -> how many there are, without those of the round that is open.
         stale: Names of the keys of rounds that are over.
         rss_bytes: Resident memory of the orchestrator.
         workers_rss_bytes: Resident memory of the processes that it started, together.
         num_files: Files that the orchestrator has open, sockets and pipes included.
-        num_channels: Channels that somebody listens to.
         redis_bytes: Memory that the server uses.
     """
 
@@ -61,7 +48,6 @@ class Footprint:
     rss_bytes: int
     workers_rss_bytes: int
     num_files: int
-    num_channels: int
     redis_bytes: int
 
 
@@ -84,7 +70,6 @@ def measure(broker: Redis, orchestrator: psutil.Process, run_id: str, num_closed
         rss_bytes=orchestrator.memory_info().rss,
         workers_rss_bytes=sum(process.memory_info().rss for process in orchestrator.children(recursive=True)),
         num_files=orchestrator.num_fds(),
-        num_channels=len(broker.pubsub_channels()),
         redis_bytes=broker.info("memory")["used_memory"],
     )
 
@@ -130,7 +115,7 @@ def describe(footprint: Footprint) -> str:
     return (
         f"after round {footprint.num_closed}: {footprint.keys.total()} keys ({kinds}), "
         f"{_mb(footprint.rss_bytes)} MB (own workers {_mb(footprint.workers_rss_bytes)} MB), "
-        f"{footprint.num_files} open files, {footprint.num_channels} channels, Redis {_mb(footprint.redis_bytes)} MB"
+        f"{footprint.num_files} open files, Redis {_mb(footprint.redis_bytes)} MB"
     )
 
 
@@ -141,7 +126,7 @@ def _round_of(name: str, run_id: str) -> int | None:
 
 
 def _kind(name: str) -> str:
-    return next((kind for prefix, kind in _KINDS.items() if name.startswith(prefix)), name)
+    return next((prefix for prefix in _KINDS if name.startswith(prefix)), name)
 
 
 def _mb(size_bytes: int) -> str:

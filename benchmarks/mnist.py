@@ -19,7 +19,7 @@ import matplotlib as mpl
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.mnist_trials import WHOLE_PART, Outcome, Trial, load_outcomes, run_missing
+from benchmarks.mnist_trials import WHOLE_PART, Outcome, Trial, load_outcomes, mean_curve, run_missing
 from benchmarks.pasting import markdown, paste_into
 
 DOCS = Path(__file__).parents[1] / "docs" / "results.md"
@@ -231,11 +231,6 @@ def draw(outcomes: Outcomes, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=80)
     plt.close(figure)
-
-
-def mean_curve(outcomes: Sequence[Outcome]) -> list[float]:
-    """Return the mean accuracy after each round."""
-    return [mean(values) for values in zip(*(outcome.accuracies for outcome in outcomes), strict=True)]
 
 
 def smooth(values: Sequence[float]) -> list[float]:

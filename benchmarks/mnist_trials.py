@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -96,6 +96,11 @@ class Outcome:
             return first
         before = max(self.accuracies[: first - 1])
         return first - 1 + (target - before) / (self.accuracies[first - 1] - before)
+
+
+def mean_curve(outcomes: Sequence[Outcome]) -> list[float]:
+    """Return the mean accuracy after each round."""
+    return [mean(values) for values in zip(*(outcome.accuracies for outcome in outcomes), strict=True)]
 
 
 def run_trial(trial: Trial, data: str) -> Outcome:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 import statistics
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tasks.chunks import Chunk, Wanted
 from tasks.redis_chunks import AHEAD, RedisChunks
 
 MOVED_BYTES = 256 * 10**6
+NUM_CHUNKS = MOVED_BYTES // CHUNK_BYTES
 REPEATS = 3
 """Figures are medians of so many."""
 NUM_CONNECTIONS = 20
@@ -64,30 +65,23 @@ def _speed(url: str, process: psutil.Process, direction: str, count: int) -> Spe
     move = _put if direction == "in" else _get
     for index in range(count):
         _put(url, index, data)
-    threads = [threading.Thread(target=move, args=(url, index, data)) for index in range(count)]
     before, start = cpu_s_of(process), time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(count) as pool:
+        list(pool.map(lambda index: move(url, index, data), range(count)))
     took, cpu_s = time.perf_counter() - start, cpu_s_of(process) - before
-    moved = count * _num_chunks() * CHUNK_BYTES
+    moved = count * NUM_CHUNKS * CHUNK_BYTES
     return Speed(moved / took, cpu_s / moved)
-
-
-def _num_chunks() -> int:
-    return MOVED_BYTES // CHUNK_BYTES
 
 
 def _put(url: str, blob: int, data: memoryview) -> None:
     with connect(url, retries=0) as client:
-        RedisChunks(client).send((Chunk(f"{blob}:{index}", [data]) for index in range(_num_chunks())), ttl_s=60)
+        RedisChunks(client).send((Chunk(f"{blob}:{index}", [data]) for index in range(NUM_CHUNKS)), ttl_s=60)
 
 
 def _get(url: str, blob: int, _data: memoryview) -> None:
     buffer = memoryview(bytearray(CHUNK_BYTES))
     with connect(url, retries=0) as client:
-        for _ in RedisChunks(client).receive([Wanted(f"{blob}:{index}", buffer) for index in range(_num_chunks())]):
+        for _ in RedisChunks(client).receive([Wanted(f"{blob}:{index}", buffer) for index in range(NUM_CHUNKS)]):
             pass
 
 
