@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from orchestrator.records import ACCEPTED, ClosedRound, HandedOut, PeerScores, S
 from orchestrator.server_update import next_model, surveyed_sets
 from tasks import arrays, blobs, names, sets
 from tasks.digests import digest_of_file
+from tasks.files import link_or_copy
 from tasks.messages import SurveyOrder
 from tasks.user_code import UserCodeError
 from verification.checks import is_finite, within_whole
@@ -102,6 +102,5 @@ def _write_state(path: Path, state: State) -> str:
 
 
 def _keep(previous: Path, path: Path) -> str:
-    path.unlink(missing_ok=True)
-    os.link(previous, path)
+    link_or_copy(previous, path)
     return digest_of_file(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from compressors import Compressor
@@ -16,6 +15,7 @@ from tasks import arrays
 from tasks.arrays import Arrays, Spec
 from tasks.blobs import BlobRef
 from tasks.errors import ArraysError, BlobError
+from tasks.files import replacing
 from tasks.messages import Answer, Status, TrainOrder
 from verification.checks import UpdateRejectedError, check_update, measure_update
 
@@ -49,25 +49,26 @@ def ingest_answer(job: Job, answer: Answer, exchange: str = TrainOrder.name) -> 
 def _take_in(job: Job, answer: Answer, exchange: str) -> SlotRecord:
     if answer.update is None:
         return SlotRecord.of(answer)
-    path = job.folder.update(job.round_number, answer.client_id, exchange)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    model, compressor = job.model(), job.compressor
+    path, model, compressor = (
+        job.folder.update(job.round_number, answer.client_id, exchange),
+        job.model(),
+        job.compressor,
+    )
     spec = job.update_spec(exchange)
     sent = packed_spec(compressor, dict(sorted(spec.items())), job.buffers) if compressor else spec
     try:
         _check_size(answer.update, arrays.encoded_size(sent) + HEADER_SLACK_BYTES)
-        job.loaded.store.get_file(answer.update, temporary)
-        if compressor:
-            check_update(arrays.map_file(temporary), sent)
-            _decompress(job, compressor, temporary, model, spec)
-        lengths = measure_update(arrays.map_file(temporary), spec, model, job.buffers)
-        if answer.num_examples < 1:
-            raise UpdateRejectedError("it claims to be trained on no examples")
-        if exchange == TrainOrder.name and answer.num_steps < 1:
-            raise UpdateRejectedError("it claims to be trained in no steps")
-        temporary.replace(path)
+        with replacing(path, durable=False) as temporary:
+            job.loaded.store.get_file(answer.update, temporary)
+            if compressor:
+                check_update(arrays.map_file(temporary), sent)
+                _decompress(job, compressor, temporary, model, spec)
+            lengths = measure_update(arrays.map_file(temporary), spec, model, job.buffers)
+            if answer.num_examples < 1:
+                raise UpdateRejectedError("it claims to be trained on no examples")
+            if exchange == TrainOrder.name and answer.num_steps < 1:
+                raise UpdateRejectedError("it claims to be trained in no steps")
     except (BlobError, ArraysError, UpdateRejectedError) as error:
-        temporary.unlink(missing_ok=True)
         logger.warning("round %d: the update of client %s is rejected: %s", job.round_number, answer.client_id, error)
         return SlotRecord.of(answer, Status.REJECTED, str(error))
     return SlotRecord.of(answer).model_copy(update={"lengths": lengths})
@@ -80,22 +81,18 @@ def _decompress(job: Job, compressor: Compressor, path: Path, model: Arrays, spe
         ArraysError, UpdateRejectedError: If it isn't what the compressor makes of an update of this model.
     """
     spec, compressed = dict(sorted(spec.items())), arrays.map_file(path)
-    decompressed = path.with_name(f"{path.name}.unpacked")
     try:
-        with decompressed.open("wb") as file:
+        with replacing(path, durable=False) as decompressed, decompressed.open("wb") as file:
             file.write(arrays.encode_header(spec))
             for name, values in unpack_update(compressor, compressed, model, spec, job.buffers):
                 entry = spec[name]
                 if (values.shape, values.dtype) != (entry.shape, entry.numpy_dtype):
                     raise ArraysError(f"array {name!r} came out as {values.dtype} {values.shape}")
                 file.write(values.tobytes())
-        decompressed.replace(path)
     except (ArraysError, UpdateRejectedError, OSError):
         raise
     except Exception as error:  # whatever a compressor of the user's own raises
         raise UpdateRejectedError(f"it can't be decompressed: {type(error).__name__}: {error}") from error
-    finally:
-        decompressed.unlink(missing_ok=True)
 
 
 def _check_size(ref: BlobRef, max_bytes: int) -> None:
