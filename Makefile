@@ -53,7 +53,7 @@ soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at ra
 kills: .venv/.dev ## Kill a run before each file it writes, renames or syncs, and each Redis command (ARGS="--every 20"; whole: hours)
 	$(BIN)/python -m benchmarks.kill_points $(ARGS)
 
-kernel: .venv/.dev ## How near averaging comes to the speed of memory, for each dtype (a minute or two)
+kernel: .venv/.dev ## The CPU time of averaging an update, for each dtype (a minute)
 	$(BIN)/python -m benchmarks.kernel $(ARGS)
 
 setup: .venv/.installed ## Install what a run needs

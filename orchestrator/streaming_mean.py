@@ -26,8 +26,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from algorithms.algorithm import by_examples, equally
 from orchestrator.aggregators.blocks import Floats
-from orchestrator.aggregators.kernel import mean_kernel
-from orchestrator.aggregators.mean import LARGE_BYTES
+from orchestrator.aggregators.kernel import adder
 from orchestrator.aggregators.summing import put_quotients, put_sums
 from orchestrator.disproportion import AT_ONCE, InOrder
 from orchestrator.job import Job
@@ -197,8 +196,8 @@ class StreamingMean:
             with ThreadPoolExecutor(num_cores()) as threads:
                 for name, rows in self._rows():
                     updates = [update[name].reshape(-1) for update, _ in weighted]
-                    kernel = mean_kernel(updates[0].dtype) if num_bytes >= LARGE_BYTES else None
-                    put_sums(new[rows], before if before is None else before[rows], updates, factors, kernel, threads)
+                    add = adder(updates[0].dtype, num_bytes)
+                    put_sums(new[rows], before if before is None else before[rows], updates, factors, add, threads)
 
     def _rows(self) -> Iterator[tuple[str, slice]]:
         """Yield the name of each array, and where its values are in the sums."""

@@ -25,6 +25,9 @@ Reduce = Callable[[Array], Array]
 Its result has the updates' dtype, or is float64 and rounded by the caller.
 """
 
+Add = Callable[[Sequence[Array], Sequence[float], Floats], None]
+"""Adds updates with their weights to sums, as :func:`add_block` does."""
+
 
 def each_part(put_part: Callable[[slice], None], values: Array, threads: Executor) -> None:
     """Call ``put_part`` for every part of ``values``, shape (n,): slices of ``PART_BYTES``, the last may be shorter."""
@@ -69,22 +72,17 @@ def mean_of_rows(rows: Array, weights: Sequence[float]) -> Floats:
     total = float(sum(weights))
     # Scaling by a power of two changes no digit, and keeps sums of large values from overflowing.
     scale = 2.0 ** -math.frexp(total)[1]
-    sums, scratch = np.empty(rows.shape[1]), np.empty(rows.shape[1])
-    weighted = [(row, weight * scale) for row, weight in zip(rows, weights, strict=True) if weight]
-    sum_block(weighted, sums, scratch)
+    sums = np.zeros(rows.shape[1])
+    weighing = [(row, weight * scale) for row, weight in zip(rows, weights, strict=True) if weight]
+    add_block([row for row, _ in weighing], [weight for _, weight in weighing], sums)
     sums /= total * scale
     return sums
 
 
-def sum_block(weighted: Sequence[tuple[Array, float]], sums: Floats, scaled: Floats) -> None:
-    """Put the weighted sum of values into ``sums``; ``scaled`` is scratch."""
-    sums.fill(0.0)
-    add_block(weighted, sums, scaled)
-
-
-def add_block(weighted: Sequence[tuple[Array, float]], sums: Floats, scaled: Floats) -> None:
-    """Add weighted values to ``sums``, one after the other; ``scaled`` is scratch."""
-    for values, weight in weighted:
+def add_block(updates: Sequence[Array], weights: Sequence[float], sums: Floats) -> None:
+    """Add weighted updates to ``sums`` in float64, one after the other; all have shape (n,)."""
+    scaled = np.empty_like(sums)
+    for values, weight in zip(updates, weights, strict=True):
         np.multiply(values, weight, out=scaled, dtype=np.float64, casting="unsafe")
         np.add(sums, scaled, out=sums)
 

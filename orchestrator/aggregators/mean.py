@@ -13,15 +13,13 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import numpy as np
 
 from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate
-from orchestrator.aggregators.blocks import each_part, rounded, sum_block
-from orchestrator.aggregators.kernel import MeanKernel, mean_kernel
+from orchestrator.aggregators.blocks import Add, each_part, rounded
+from orchestrator.aggregators.kernel import adder
 from tasks.arrays import Array
 from tasks.cores import num_cores
 
 BLOCK = 2**16
-"""Elements that NumPy sums at a time: in float64 they and a copy fit a core's cache."""
-LARGE_BYTES = 2**25
-"""Size of all updates together from which a kernel saves more time than loading LLVM takes."""
+"""Elements that are summed at a time: in float64 they and a copy fit a core's cache."""
 
 
 def aggregate_mean(updates: Sequence[WeightedUpdate], _context: AggregatorContext) -> dict[str, Array]:
@@ -34,7 +32,7 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
 
     It goes part by part, so it needs memory for one model, however many updates there are. It sums in the order of the
     updates, so one order gives one result to the last bit, whatever the number of threads (one for each processor), and
-    whether a kernel (:mod:`orchestrator.aggregators.kernel`) or NumPy does the work.
+    whatever adds (:func:`orchestrator.aggregators.kernel.adder`).
 
     Sums are taken in float64 and rounded once to the array's own dtype. For float32, float16 and weights below 2**29
     the products are exact, so for K updates the error is at most K * 2**-53 * sum_k(w_k |x_k|) / sum_k(w_k) before
@@ -52,12 +50,12 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
         ValueError: If there is no update, or the weights don't sum to more than zero.
     """
     weights, total = scaled_weights([update.weight for update in updates])
-    is_large = sum(values.nbytes for update in updates for values in update.parameters.values()) >= LARGE_BYTES
+    num_bytes = sum(values.nbytes for update in updates for values in update.parameters.values())
     results = {name: np.empty(first.shape, first.dtype) for name, first in updates[0].parameters.items()}
     with ThreadPoolExecutor(num_cores()) as threads:
         for name, result in results.items():
-            kernel = mean_kernel(result.dtype) if is_large else None
-            put_mean(result, [update.parameters[name] for update in updates], weights, total, kernel, threads)
+            add = adder(result.dtype, num_bytes)
+            put_mean(result, [update.parameters[name] for update in updates], weights, total, add, threads)
     return results
 
 
@@ -77,34 +75,25 @@ def scaled_weights(weights: Sequence[float]) -> tuple[list[float], float]:
 
 
 def put_mean(
-    result: Array,
-    updates: Sequence[Array],
-    weights: Sequence[float],
-    total: float,
-    kernel: MeanKernel | None,
-    threads: Executor,
+    result: Array, updates: Sequence[Array], weights: Sequence[float], total: float, add: Add, threads: Executor
 ) -> None:
     """Put sum_k(w_k x_k) / total into ``result``, contiguous and of the updates' shape and dtype, part by part."""
     flat_result = result.reshape(-1)
     flat = [np.ascontiguousarray(values).reshape(-1) for values in updates]
 
     def put_part(part: slice) -> None:
-        put_part_of_mean(flat_result[part], [values[part] for values in flat], weights, total, kernel)
+        put_part_of_mean(flat_result[part], [values[part] for values in flat], weights, total, add)
 
     each_part(put_part, flat_result, threads)
 
 
-def put_part_of_mean(
-    result: Array, updates: Sequence[Array], weights: Sequence[float], total: float, kernel: MeanKernel | None
-) -> None:
-    """Put sum_k(w_k x_k) / total into ``result``, shape (n,): with the kernel, if given, and the rest with NumPy."""
-    num_done = kernel(updates, weights, total, result) if kernel else 0
-    sums = np.empty(min(BLOCK, result.size - num_done))
-    scaled = np.empty_like(sums)
-    for start in range(num_done, result.size, BLOCK):
+def put_part_of_mean(result: Array, updates: Sequence[Array], weights: Sequence[float], total: float, add: Add) -> None:
+    """Put sum_k(w_k x_k) / total into ``result``; all have shape (n,)."""
+    room = np.empty(min(BLOCK, result.size))
+    for start in range(0, result.size, BLOCK):
         block = slice(start, min(start + BLOCK, result.size))
-        length = block.stop - start
-        weighted = [(values[block], weight) for values, weight in zip(updates, weights, strict=True)]
-        sum_block(weighted, sums[:length], scaled[:length])
-        sums[:length] /= total
-        result[block] = rounded(sums[:length], result.dtype)
+        sums = room[: block.stop - start]
+        sums.fill(0.0)
+        add([values[block] for values in updates], weights, sums)
+        sums /= total
+        result[block] = rounded(sums, result.dtype)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.aggregators import AggregatorContext, WeightedUpdate
-from orchestrator.aggregators.blocks import Floats, each_part
+from orchestrator.aggregators.blocks import Add, Floats, each_part
 from orchestrator.aggregators.combining import medians_of_untrained
-from orchestrator.aggregators.kernel import MeanKernel, mean_kernel
-from orchestrator.aggregators.mean import LARGE_BYTES, put_part_of_mean, scaled_weights
+from orchestrator.aggregators.kernel import adder
+from orchestrator.aggregators.mean import put_part_of_mean, scaled_weights
 from orchestrator.mixers.mixer import Mixer, checked
 from tasks.arrays import Array, Spec, spec_of
 from tasks.cores import num_cores
@@ -81,12 +81,12 @@ def _put_means(
 ) -> None:
     """Put the mean for each row of ``matrix``, taken in float64 and rounded once, into the same place in ``means``."""
     rows = [_Row.of(row) for row in matrix]
-    is_large = sum(values.nbytes for update in updates for values in update.parameters.values()) >= LARGE_BYTES
+    num_bytes = sum(values.nbytes for update in updates for values in update.parameters.values())
     with ThreadPoolExecutor(num_cores()) as threads:
         for name in names:
             values = [np.ascontiguousarray(update.parameters[name]).reshape(-1) for update in updates]
             results = [mean[name].reshape(-1) for mean in means]
-            _put_arrays(rows, values, results, mean_kernel(values[0].dtype) if is_large else None, threads)
+            _put_arrays(rows, values, results, adder(values[0].dtype, num_bytes), threads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +106,13 @@ class _Row:
 
 
 def _put_arrays(
-    rows: Sequence[_Row],
-    updates: Sequence[Array],
-    results: Sequence[Array],
-    kernel: MeanKernel | None,
-    threads: Executor,
+    rows: Sequence[_Row], updates: Sequence[Array], results: Sequence[Array], add: Add, threads: Executor
 ) -> None:
     """Put the mean for each row into its result, all rows of a part before the next part, to read updates once."""
 
     def put_part(part: slice) -> None:
         for row, result in zip(rows, results, strict=True):
             values = [updates[index][part] for index in row.members]
-            put_part_of_mean(result[part], values, row.weights, row.total, kernel)
+            put_part_of_mean(result[part], values, row.weights, row.total, add)
 
     each_part(put_part, updates[0], threads)

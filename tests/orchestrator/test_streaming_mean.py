@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import streaming_mean
-from orchestrator.aggregators import WeightedUpdate
+from orchestrator.aggregators import WeightedUpdate, kernel
 from orchestrator.aggregators.mean import weighted_mean
 from orchestrator.disproportion import AT_ONCE
 from orchestrator.streaming_mean import StreamingMean
@@ -72,7 +71,7 @@ def test_whatever_the_order_of_arrival_it_is_the_mean_to_the_last_bit(
     tmp_path_factory: pytest.TempPathFactory, has_kernel: bool, weights: list[float], seed: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streaming_mean, "LARGE_BYTES", 0 if has_kernel else 10**9)
+        patch.setattr(kernel, "LARGE_BYTES", 0 if has_kernel else 10**9)
         check_any_order(Folder(tmp_path_factory.mktemp("sum")), weights, seed)
 
 

@@ -3,19 +3,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from orchestrator.aggregators import WeightedUpdate
+from orchestrator.aggregators import WeightedUpdate, blocks, kernel, mean
+from orchestrator.aggregators.blocks import rounded
 from orchestrator.aggregators.mean import BLOCK, weighted_mean
-from tasks.arrays import Array
+from tasks.arrays import Array, map_file, write_file
+from tests.orchestrator.aggregators.numbers import DTYPES, any_bits, by_definition, each_dtype, unaligned
 
 NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False).filter(lambda x: x == 0 or abs(x) > 1e-6)
 WEIGHTS = st.integers(1, 10**6).map(float)
 ROUNDING = Fraction(1, 2**53)
+each_whole = pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype.kind in "iu"], ids=str)
 
 
 def updates_of(*pairs: tuple[Array, float]) -> list[WeightedUpdate]:
@@ -24,6 +28,17 @@ def updates_of(*pairs: tuple[Array, float]) -> list[WeightedUpdate]:
 
 def mean_of(*pairs: tuple[Array, float]) -> Array:
     return weighted_mean(updates_of(*pairs))["w"]
+
+
+def both_means(updates: list[Array], weights: list[float]) -> Array:
+    """Return the mean of updates, whether they are large or not."""
+    pairs = list(zip(updates, weights, strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "LARGE_BYTES", 0)
+        large = mean_of(*pairs)
+    small = mean_of(*pairs)
+    assert (large.dtype, large.shape, large.tobytes()) == (small.dtype, small.shape, small.tobytes())
+    return small
 
 
 def exact_mean(values: Sequence[float], weights: Sequence[float]) -> Fraction:
@@ -150,13 +165,6 @@ def test_whole_numbers_are_rounded_to_the_nearest_halves_to_even() -> None:
     assert mean.tolist() == [1, 1, 1, 2, 4, -4, 7]
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint32])
-def test_other_whole_numbers_stay_what_they_are(dtype: type) -> None:
-    # Given counters of clients that weigh 3 and 1, when they are averaged, then (3 * 10 + 20) / 4 = 12.5 is 12
-    mean = mean_of((np.array([10, 255 % 128], dtype), 3.0), (np.array([20, 255 % 128], dtype), 1.0))
-    assert (mean.dtype, mean.tolist()) == (np.dtype(dtype), [12, 127])
-
-
 @pytest.mark.parametrize("number", [2**62, 2**63 - 1, -(2**63)])
 def test_a_large_whole_number_that_all_agree_on_keeps_its_sign(number: int) -> None:
     # Given two clients with the same int64, which float64 holds to 53 bits
@@ -202,17 +210,6 @@ def test_arrays_without_dimensions_and_without_elements_keep_their_shapes() -> N
     assert mean["cube"].tolist() == [[[0.0, 7 / 3]], [[14 / 3, 7.0]]]
 
 
-@pytest.mark.parametrize("length", [BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK + 5])
-def test_long_arrays_are_averaged_like_short_ones(length: int) -> None:
-    # Given arrays that are cut into blocks, with another number at each place
-    one = np.arange(length, dtype=np.float32)
-    two = one[::-1]
-    # When they are averaged with weights 1 and 3
-    mean = mean_of((one, 1.0), (two, 3.0))
-    # Then place i holds (i + 3 (length - 1 - i)) / 4, which float32 holds exactly
-    assert np.array_equal(mean, (3 * (length - 1) - 2 * np.arange(length)) / 4)
-
-
 def test_matrices_that_are_not_contiguous_are_averaged_all_the_same() -> None:
     # Given a matrix of more than a block, and the same laid out by columns
     matrix = np.arange(300 * 301, dtype=np.float64).reshape(300, 301)
@@ -247,3 +244,142 @@ def test_an_update_without_one_of_the_arrays_has_no_mean() -> None:
     # Given an update that lacks an array of the first, when they are averaged, then its name is told
     with pytest.raises(KeyError, match="w"):
         weighted_mean([*updates_of((np.array([1.0]), 1.0)), WeightedUpdate({"v": np.array([1.0])}, 1.0)])
+
+
+@each_dtype
+@given(
+    length=st.integers(0, 200),
+    weights=st.lists(st.one_of(WEIGHTS, st.just(0.0), st.floats(2.0**-30, 2.0**30)), min_size=1, max_size=19).filter(
+        any
+    ),
+    seed=st.integers(0, 2**32 - 1),
+)
+@example(length=2 * BLOCK + 37, weights=[3.0, 0.1], seed=0)
+def test_every_dtype_is_summed_in_order_in_float64_and_rounded_once(
+    dtype: np.dtype[np.generic], length: int, weights: list[float], seed: int
+) -> None:
+    # Given updates of any finite numbers
+    updates = [any_bits(dtype, length, seed + k) for k in range(len(weights))]
+    # When they are averaged, large or not, then the bytes are those of the definition
+    total = sum(weights)
+    scale = 2.0 ** -math.frexp(total)[1]
+    sums = by_definition(np.zeros(length), updates, [weight * scale for weight in weights])
+    assert both_means(updates, weights).tobytes() == rounded(sums / (total * scale), dtype).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_is_not_finite_is_not_made_finite(dtype: type) -> None:
+    # Given updates with infinities and NaNs, each beside a number and beside its opposite
+    one, two = (np.array([np.inf, -np.inf, np.nan, np.inf] * 32, dtype) for _ in range(2))
+    one = np.array([np.inf, -np.inf, np.nan, np.inf] * 32, dtype)
+    two = np.array([1.0, 1.0, 1.0, -np.inf] * 32, dtype)
+    # When they are averaged, then they stay what they are, and inf - inf is none
+    with np.errstate(invalid="ignore"):
+        found = both_means([one, two], [1.0, 2.0])
+    np.testing.assert_array_equal(found, np.array([np.inf, -np.inf, np.nan, np.nan] * 32, dtype))
+
+
+@given(numerators=st.lists(st.integers(-(2**20), 2**20), min_size=2, max_size=9), weight=st.integers(1, 2**6))
+@example(numerators=[2049 * 2**9, 2049 * 2**9 + 1], weight=1)
+def test_float16_is_the_exact_mean_rounded_once(numerators: list[int], weight: int) -> None:
+    # Given numbers n / 2**10 as float16 has them, with weights whose sums float64 holds exactly
+    updates = [np.full(1, n / 2**10, np.float16) for n in numerators]
+    weights = [float(weight + k) for k in range(len(updates))]
+    # When they are averaged
+    near = both_means(updates, weights)
+    # Then none of the float16 beside it is nearer to the exact mean, nor as near with an even last bit
+    exact = exact_mean([float(x[0]) for x in updates], weights)
+    beside = [np.nextafter(near, np.float16(bound)) for bound in (-np.inf, np.inf)]
+
+    def rank(number: Array) -> tuple[Fraction, int]:
+        return abs(Fraction(float(number[0])) - exact), int(number.view(np.uint16)[0]) & 1
+
+    assert all(rank(near) < rank(number) for number in beside if np.isfinite(number[0]))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (1 + 2.0**-11, 1.0),  # halfway between 1 and the next float16: to even
+        (1 + 2.0**-11 + 2.0**-40, 1 + 2.0**-10),  # float would round it to halfway, and half that to 1
+        (1 + 3 * 2.0**-11 - 2.0**-40, 1 + 2.0**-10),
+        (2.0**-25, 0.0),  # halfway between 0 and the least subnormal number
+        (2.0**-25 + 2.0**-60, 2.0**-24),
+        (65519.999, 65504.0),  # next to halfway between the largest number and infinity
+    ],
+)
+def test_float16_is_not_rounded_twice(number: float, expected: float) -> None:
+    # Given means in float64, when they are rounded to float16, then the result is that of one rounding
+    assert rounded(np.array([number, -number]), np.dtype(np.float16)).tolist() == [expected, -expected]
+
+
+@each_whole
+@given(numbers=st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=9), weight=st.integers(1, 2**10))
+def test_whole_numbers_are_the_exact_mean_halves_to_even(
+    dtype: np.dtype[np.generic], numbers: list[int], weight: int
+) -> None:
+    # Given whole numbers within the dtype's range, with weights whose sums float64 holds exactly
+    limits = np.iinfo(dtype)
+    within = [max(limits.min, min(number, limits.max)) for number in numbers]
+    weights = [float(weight + k) for k in range(len(within))]
+    # When they are averaged, then it is the exact mean, rounded as Python rounds fractions
+    averaged = both_means([np.full(33, number, dtype) for number in within], weights)
+    assert averaged.tolist() == [round(exact_mean(within, weights))] * 33
+
+
+@each_whole
+def test_whole_numbers_stay_within_their_range(dtype: np.dtype[np.generic]) -> None:
+    # Given the largest and the least number that there is: float64 has 2**63 and 2**64 for those of 64 bits
+    limits = np.iinfo(dtype)
+    ends = np.repeat(np.array([limits.max, limits.min], dtype), 64)
+    # When all agree on them, and when a weight below zero takes the mean, 3 x - 2 y, beyond them, then the mean is they
+    assert both_means([ends, ends], [3.0, 5.0]).tolist() == ends.tolist()
+    assert both_means([ends, ends[::-1]], [3.0, -2.0]).tolist() == ends.tolist()
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype.kind in "iub" and dtype.itemsize < 4], ids=str)
+@given(weight=st.integers(1, 2**22))
+def test_means_halfway_between_two_numbers_are_even(dtype: np.dtype[np.generic], weight: int) -> None:
+    # Given many numbers x and the numbers x + 1 beside them, with equal weights
+    limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    lower = np.linspace(limits[0], limits[1] - 1, 256).astype(np.int64)
+    # When they are averaged, then each mean is the one of the two that is even
+    averaged = both_means([lower.astype(dtype), (lower + 1).astype(dtype)], [float(weight)] * 2)
+    assert averaged.tolist() == (lower + lower % 2).astype(dtype).tolist()
+
+
+@each_dtype
+def test_neither_threads_nor_parts_nor_where_updates_are_make_a_difference(
+    dtype: np.dtype[np.generic], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Given updates, and the same in read-only files, in which an array of three bytes comes before the one in question
+    updates, weights = [any_bits(dtype, 20_011, seed) for seed in range(3)], [3.0, 7.5, 11.0]
+    mapped = []
+    for number, values in enumerate(updates):
+        write_file(tmp_path / str(number), {"a": np.zeros(3, np.int8), "w": values})
+        mapped.append(map_file(tmp_path / str(number))["w"])
+    assert not any(values.flags.writeable or (values.flags.aligned and dtype.itemsize > 1) for values in mapped)
+    expected = both_means(updates, weights).tobytes()
+    # When they are averaged in many parts by one thread and by five, then the results are those of one part
+    monkeypatch.setattr(blocks, "PART_BYTES", 1000)
+    for num_threads in (1, 5):
+        monkeypatch.setattr(mean, "num_cores", lambda number=num_threads: number)
+        assert [both_means(each, weights).tobytes() for each in (updates, mapped)] == [expected] * 2
+
+
+@each_dtype
+@given(shift=st.integers(1, 3), step=st.sampled_from([-2, -1, 2, 3]))
+def test_views_that_are_not_contiguous_are_averaged(dtype: np.dtype[np.generic], shift: int, step: int) -> None:
+    # Given every second or third element, backwards too, a transposed matrix, and unaligned values
+    whole = any_bits(dtype, 400, shift)
+    views = [whole[::step][shift:][:100], unaligned(whole[:100]), whole.reshape(20, 20).T[:5].reshape(-1)]
+    # When they are averaged, then the result is that of copies
+    copies = [np.array(view) for view in views]
+    assert both_means(views, [1.0, 2.0, 3.0]).tobytes() == both_means(copies, [1.0, 2.0, 3.0]).tobytes()
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (2, 32), (7, 5, 3)])
+def test_arrays_keep_their_shapes(shape: tuple[int, ...]) -> None:
+    # Given an update of any shape, none and one element included, when it is averaged, then the shape is kept
+    update = any_bits(np.dtype(np.float32), math.prod(shape), 0).reshape(shape)
+    assert both_means([update, update], [1.0, 1.0]).shape == shape

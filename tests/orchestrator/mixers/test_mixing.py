@@ -108,7 +108,7 @@ def test_neither_parts_nor_the_kernel_nor_files_make_a_difference(
 
     expected = result(in_memory)
     # When they are mixed by the kernel, in parts of 128 bytes, into a file
-    monkeypatch.setattr(mixing, "LARGE_BYTES", 0)
+    monkeypatch.setattr("orchestrator.aggregators.kernel.LARGE_BYTES", 0)
     monkeypatch.setattr("orchestrator.aggregators.blocks.PART_BYTES", 128)
     monkeypatch.setattr(mean_module, "BLOCK", 7)
     found = result(lambda spec, number: scratch_arrays(tmp_path, spec, number))
