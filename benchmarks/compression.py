@@ -38,15 +38,9 @@ MAIN = [trial(name, seed=seed) for name in MAIN_NAMES for seed in (0, 1, 2)]
 """What each costs and saves."""
 SHARES = [trial(name) for name in ("none", "topk:0.05", "topk:0.01", "topk:0.003", "topk:0.001")]
 """How little will do."""
-PAIRS = [
-    trial(name)
-    for name in ("none", "topk:0.01", *(f"benchmarks.topk_pairs:pairs:{share}" for share in ("0.01", "0.02", "0.08")))
-]
-"""Signs against values in full: in as many bytes, with 1 % of the changes, and with as many changes in all the bytes
-that they then take."""
 SKEWED = [trial(name, "shards:2", learning_rate=0.1, rounds=100) for name in MAIN_NAMES]
 """Where clients differ."""
-TABLES = {"iid": MAIN, "shares": SHARES, "pairs": PAIRS, "skewed": SKEWED}
+TABLES = {"iid": MAIN, "shares": SHARES, "skewed": SKEWED}
 
 
 def final(outcome: Outcome) -> float:

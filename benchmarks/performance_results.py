@@ -64,15 +64,12 @@ class Results:
     def save(self, path: Path = PATH) -> None:
         """Write all of it to ``path``, with the ratios."""
         cases = {
-            case: {
-                "runs": {name: [asdict(run) for run in runs] for name, runs in contenders.items()},
-                "ratios": ratios(contenders, case),
-            }
-            for case, contenders in self.cases.items()
+            case: {"runs": contenders, "ratios": ratios(contenders, case)} for case, contenders in self.cases.items()
         }
         path.parent.mkdir(exist_ok=True, parents=True)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"sessions": self.sessions, "cases": cases}, indent=1), encoding="utf-8")
+        kept = {"sessions": self.sessions, "cases": cases}
+        temporary.write_text(json.dumps(kept, indent=1, default=asdict), encoding="utf-8")
         temporary.replace(path)
 
 

@@ -9,7 +9,7 @@ values of its own array. The rest stays at the client, which adds it to its next
   needs no name and length for each array, which in a small net would be as long as the list itself.
 - **Signs, not values**: an index and a full value take eight bytes, an index and a sign take one, so the same bytes
   keep eight times as many values. The error of the mean isn't lost, so many rough values are better than few exact
-  ones: docs/compression.md has the figures.
+  ones.
 
 The list ``moves`` is one array of 8-bit numbers, or of 16-bit ones for a share below 0.3 %. The highest bit of a number
 is the sign. The other bits count the values to skip before the kept one; with all these bits set, that many values are

@@ -19,22 +19,18 @@ def main() -> None:
     """Carry out the rounds."""
     cores, folder = int(sys.argv[1]), sys.argv[2]
     try:
-        _simulate(cores, folder)
+        run_simulation(
+            server_app=server_app,
+            client_app=client_app,
+            num_supernodes=Task.of_environment().num_clients,
+            backend_config={
+                "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+                "init_args": {"num_cpus": cores, "log_to_driver": False, "_temp_dir": folder},
+            },
+        )
     except Exception:
         traceback.print_exc()
         os._exit(1)  # where Ray couldn't be started, the interpreter would wait for its threads for ever
-
-
-def _simulate(cores: int, folder: str) -> None:
-    run_simulation(
-        server_app=server_app,
-        client_app=client_app,
-        num_supernodes=Task.of_environment().num_clients,
-        backend_config={
-            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-            "init_args": {"num_cpus": cores, "log_to_driver": False, "_temp_dir": folder},
-        },
-    )
 
 
 if __name__ == "__main__":
