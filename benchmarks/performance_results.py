@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmarks.contender import Outcome
 
@@ -49,7 +48,10 @@ class Results:
             return cls()
         kept = json.loads(path.read_text(encoding="utf-8"))
         cases = {
-            case: {name: [_run(run) for run in runs] for name, runs in contenders["runs"].items()}
+            case: {
+                name: [Run(**{**run, "outcome": Outcome(**run["outcome"])}) for run in runs]
+                for name, runs in contenders["runs"].items()
+            }
             for case, contenders in kept["cases"].items()
         }
         return cls(kept["sessions"], cases)
@@ -92,7 +94,3 @@ def ratios(contenders: Mapping[str, Sequence[Run]], case: str = "") -> dict[str,
         if quotients:
             found[name] = round(statistics.median(quotients), 4)
     return found
-
-
-def _run(kept: Mapping[str, Any]) -> Run:
-    return Run(kept["session"], kept["repeat"], Outcome(**kept["outcome"]))

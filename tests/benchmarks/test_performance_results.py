@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.cases import ROUNDS
 from benchmarks.contender import Case, Outcome
 from benchmarks.contenders import CONTENDERS
-from benchmarks.performance import main
+from benchmarks.performance import ROUNDS, main
 from benchmarks.performance_results import MNIST, Results, Run, ratios
 from benchmarks.performance_tables import all_tables, draw, mnist_table, table
 
