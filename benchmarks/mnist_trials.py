@@ -15,6 +15,7 @@ from benchmarks.simulation import Participant, side_by_side, simulate
 from orchestrator.config import RunConfig
 from orchestrator.events import Event, RoundClosed
 from orchestrator.records import RoundRecord
+from tasks.files import replace_text
 from tasks.messages import TrainOptions
 from tasks.spec import canonical
 from tasks.workload import Part, load_workload
@@ -170,9 +171,7 @@ def save_outcomes(outcomes: Mapping[Trial, Outcome], path: Path = OUTCOMES) -> N
         for trial, outcome in sorted(outcomes.items(), key=lambda item: astuple(item[0]))
     ]
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
-    temporary.replace(path)
+    replace_text(path, "[\n" + ",\n".join(lines) + "\n]\n", durable=False)
 
 
 def run_missing(

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from benchmarks.contender import Outcome
+from tasks.files import replace_text
 
 PATH = Path(__file__).parent / "results" / "performance.json"
 MNIST = "mnist-cnn"
@@ -69,10 +70,11 @@ class Results:
             case: {"runs": contenders, "ratios": ratios(contenders, case)} for case, contenders in self.cases.items()
         }
         path.parent.mkdir(exist_ok=True, parents=True)
-        temporary = path.with_suffix(".tmp")
         kept = {"sessions": self.sessions, "cases": cases}
-        temporary.write_text(json.dumps(kept, indent=1, default=asdict), encoding="utf-8")
+        replace_text(path, json.dumps({"sessions": self.sessions, "cases": cases}, indent=1), durable=False)
+        temporary = path.with_suffix(".tmp")
         temporary.replace(path)
+        temporary.write_text(json.dumps(kept, indent=1, default=asdict), encoding="utf-8")
 
 
 def reference(contenders: Mapping[str, Sequence[Run]]) -> str | None:

@@ -49,11 +49,8 @@ def ingest_answer(job: Job, answer: Answer, exchange: str = TrainOrder.name) -> 
 def _take_in(job: Job, answer: Answer, exchange: str) -> SlotRecord:
     if answer.update is None:
         return SlotRecord.of(answer)
-    path, model, compressor = (
-        job.folder.update(job.round_number, answer.client_id, exchange),
-        job.model(),
-        job.compressor,
-    )
+    path = job.folder.update(job.round_number, answer.client_id, exchange)
+    model, compressor = job.model(), job.compressor
     spec = job.update_spec(exchange)
     sent = packed_spec(compressor, dict(sorted(spec.items())), job.buffers) if compressor else spec
     try:

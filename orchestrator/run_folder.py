@@ -19,7 +19,7 @@ from orchestrator.config import RunConfig
 from orchestrator.records import Evaluated, OpenRound, RoundRecord, SlotRecord, Summary
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
-from tasks.files import remove_temporaries, replace_text
+from tasks.files import remove_temporaries, replace_text, replacing
 from tasks.messages import TrainOrder
 
 R = TypeVar("R", bound=BaseModel)
@@ -104,16 +104,13 @@ class RunFolder:
             RunFolderError: If it can't be written.
         """
         path = self.config_path
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         try:
-            file = temporary.open("w", encoding="utf-8")
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.write(config.model_dump_json(indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                file = temporary.open("w", encoding="utf-8")
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.write(config.model_dump_json(indent=2) + "\n")
+                file.flush()
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise RunFolderError(f"{path} can't be written: {error}") from None
         lock.close()
         return file

@@ -23,6 +23,7 @@ from benchmarks.sampling import Roles, Sampler
 from orchestrator.embedded.processes import Process, Processes
 from orchestrator.embedded.server import start_server
 from orchestrator.embedded.workers import last_line
+from tasks.files import replace_text
 
 ROOT = Path(__file__).parents[2]
 POLL_S = 0.05
@@ -157,9 +158,7 @@ def rounds_with_server(
 
 def write_json(path: Path, value: object) -> None:
     """Write a file so that whoever finds it finds it whole."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(value), encoding="utf-8")
-    temporary.replace(path)
+    replace_text(path, json.dumps(value), durable=False)
 
 
 def free_port() -> int:
