@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from tasks.pool_process import die_with_parent
 
 WORKLOADS = Path(__file__).parent / "workload"
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "numpy_softmax"
 PATIENCE_S = 60.0
 
 
@@ -113,6 +114,10 @@ class Program:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it didn't end within {patience_s:g} s:\n{self.output}") from None
 
+    def succeeds(self, patience_s: float = PATIENCE_S) -> None:
+        """Wait for its end, which is to be a good one."""
+        assert self.wait(patience_s) == 0, self.output
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
@@ -187,12 +192,29 @@ class Field:
         self._programs.append(program)
         return program
 
-    def orchestrator(
-        self, *options: str, workload: str = "pulled:Pulled", cwd: Path | None = None, **environment: str
+    def run(
+        self,
+        run_dir: Path | str,
+        *options: str,
+        broker: Redis | str | None = None,
+        workload: str | None = "pulled:Pulled",
+        **settings: Any,
     ) -> Program:
-        """Start an orchestrator."""
-        chosen = () if "--resume" in options else ("--workload", workload)
-        return self.start("orchestrator", "orchestrator.start", *chosen, *options, cwd=cwd, **environment)
+        """Start an orchestrator with a new run; of ``options`` each may be several, with blanks between."""
+        chosen = [word for text in options for word in text.split()]
+        if workload is not None:
+            chosen += ["--workload", workload]
+        return self._orchestrator("--run-dir", run_dir, broker, *chosen, **settings)
+
+    def resume(self, run_dir: Path, broker: Redis | str | None = None, **settings: Any) -> Program:
+        """Start an orchestrator that goes on with a run."""
+        return self._orchestrator("--resume", run_dir, broker, **settings)
+
+    def _orchestrator(
+        self, flag: str, run_dir: Path | str, broker: Redis | str | None, *options: str, **settings: Any
+    ) -> Program:
+        where = () if broker is None else ("--broker", url(broker) if isinstance(broker, Redis) else broker)
+        return self.start("orchestrator", "orchestrator.start", flag, str(run_dir), *where, *options, **settings)
 
     def client(
         self, broker: Redis, client_id: str, *options: str, cwd: Path | None = None, **environment: str
@@ -210,6 +232,13 @@ class Field:
             client_id, "celery", "-A", "worker", "worker", "--loglevel", "INFO", *options, cwd=cwd, **settings
         )
 
+    def clients(self, broker: Redis, count: int, **environment: str) -> list[Program]:
+        """Start as many clients, called ``client-1`` and so on, each with a part of the data."""
+        return [
+            self.client(broker, f"client-{number}", **part(number, count), **environment)
+            for number in range(1, count + 1)
+        ]
+
     def end(self) -> None:
         """End what still runs."""
         for program in reversed(self._programs):
@@ -226,6 +255,18 @@ def summary(run_dir: Path) -> dict[str, Any]:
     """A run's summary."""
     loaded: dict[str, Any] = json.loads((run_dir / "summary.json").read_text())
     return loaded
+
+
+def statuses(run_dir: Path) -> list[dict[str, str]]:
+    """The status of each client that was in a round, of all closed rounds."""
+    return [{name: answer["status"] for name, answer in record["answers"].items()} for record in history(run_dir)]
+
+
+def check_trained_once(clients: Iterable[Program], num_rounds: int) -> None:
+    """Check that each of these clients ended well, and trained once a round."""
+    for client in clients:
+        client.succeeds()
+        assert client.output.count("/train: trained") == num_rounds, client.output
 
 
 def checkpoint(run_dir: Path, round_number: int) -> bytes:

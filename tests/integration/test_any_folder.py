@@ -62,13 +62,10 @@ def test_a_run_in_a_folder_with_files_of_our_names(
     program, environment = python
 
     # When a run is started there
-    run = field.start(
-        "orchestrator", "orchestrator.start", "--workload", "my_study:Mine", "--rounds", "1", "--run-dir", "run",
-        cwd=folder, python=(program, "-m"), **environment,
-    )  # fmt: skip
+    run = field.run("run", "--rounds 1", workload="my_study:Mine", cwd=folder, python=(program, "-m"), **environment)
 
     # Then its clients train
-    assert run.wait() == 0, run.output
+    run.succeeds()
     assert summary(folder / "run")["status"] == "completed"
 
 

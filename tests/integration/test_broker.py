@@ -11,17 +11,24 @@ import pytest
 from redis import Redis
 
 from tests.integration import harness
-from tests.integration.harness import Field, Program, history, part, present, summary, url, wait_until
+from tests.integration.harness import (
+    Field,
+    Program,
+    check_trained_once,
+    history,
+    part,
+    present,
+    summary,
+    url,
+    wait_until,
+)
 
 ROUNDS = 6
 PACE = {"STEP_S": "0.05"}
 
 
 def start_orchestrator(field: Field, broker: Redis, run_dir: Path, *options: str, **environment: str) -> Program:
-    return field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--min-updates", "2", *options,
-        **environment,
-    )  # fmt: skip
+    return field.run(run_dir, f"--rounds {ROUNDS} --min-updates 2", *options, broker=broker, **environment)
 
 
 def start_clients(field: Field, broker: Redis, *numbers: int, **environment: str) -> list[Program]:
@@ -34,8 +41,8 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("embedded")
     field = Field(folder)
     try:
-        program = field.orchestrator("--run-dir", str(folder / "run"), "--rounds", str(ROUNDS))
-        assert program.wait() == 0, program.output
+        program = field.run(folder / "run", f"--rounds {ROUNDS}")
+        program.succeeds()
     finally:
         field.end()
     return harness.checkpoint(folder / "run", ROUNDS)
@@ -60,14 +67,19 @@ def test_the_order_of_starting_makes_no_difference(
         clients += start_clients(field, broker, 1)
 
     # When the run is over
-    assert orchestrator.wait() == 0, orchestrator.output
+    orchestrator.succeeds()
 
     # Then it ends with the same model as the embedded default, and the clients have been sent home with it
     assert harness.checkpoint(run_dir, ROUNDS) == embedded
     assert [client.wait() for client in clients] == [0, 0]
     for number in (1, 2):
         assert (tmp_path / "state" / f"client-{number}" / "model.safetensors").read_bytes() == embedded
-    wait_until(lambda: present(broker) == set(), "nobody is announced any more")
+
+    # And all that is left on the broker are the names of queues
+    def left() -> set[str]:
+        return {name for key in broker.scan_iter() if not (name := key.decode()).startswith("_kombu.binding")}
+
+    wait_until(lambda: not left(), f"all is gone, but for {left()}")
 
 
 def test_a_client_that_is_stopped_and_started_again_between_rounds_comes_back_under_its_id(
@@ -82,13 +94,13 @@ def test_a_client_that_is_stopped_and_started_again_between_rounds_comes_back_un
 
     # When one client is told to end, which it does after its order, and is started again
     second.send(signal.SIGTERM)
-    assert second.wait() == 0, second.output
+    second.succeeds()
     assert json.loads(broker.get("fl:client:client-1"))["leaving"] is False
     assert json.loads(broker.get("fl:client:client-2"))["leaving"] is True
     start_clients(field, broker, 2)
 
     # Then the run ends with the same model
-    assert orchestrator.wait() == 0, orchestrator.output
+    orchestrator.succeeds()
     assert harness.checkpoint(run_dir, ROUNDS) == embedded
     assert {answer["status"] for record in history(run_dir) for answer in record["answers"].values()} == {"trained"}
 
@@ -98,7 +110,7 @@ def test_a_client_that_is_killed_in_a_round_is_lost_and_the_round_goes_on(
 ) -> None:
     # Given a run in which one client is slow
     run_dir = tmp_path / "run"
-    orchestrator = field.orchestrator("--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "2")
+    orchestrator = field.run(run_dir, "--rounds 2", broker=broker)
     start_clients(field, broker, 1)
     slow = field.client(broker, "client-2", **part(2, 2), STEP_S="60")
     wait_until(lambda: "round 1: client client-1 trained" in orchestrator.output, "the fast client has trained")
@@ -107,7 +119,7 @@ def test_a_client_that_is_killed_in_a_round_is_lost_and_the_round_goes_on(
     slow.end()
 
     # Then its slot is lost, the round closes with the other's update, and so does the next
-    assert orchestrator.wait() == 0, orchestrator.output
+    orchestrator.succeeds()
     first, second = history(run_dir)
     assert first["answers"]["client-2"]["status"] == "lost"
     assert first["answers"]["client-2"]["reason"] == "the client vanished"
@@ -128,12 +140,10 @@ def test_clients_without_any_settings_keep_an_id_and_take_a_part_each(
         field.start("client", "celery", "-A", "worker", "worker", cwd=harness.ROOT, **environment)
 
     # When an orchestrator comes
-    orchestrator = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "5", workload="digits"
-    )  # fmt: skip
+    orchestrator = field.run(run_dir, "--rounds 5", broker=broker, workload="digits")
 
     # Then they have made up ids, kept in files, and learn from disjoint parts: 1,294 of the digits to train on in all
-    assert orchestrator.wait() == 0, orchestrator.output
+    orchestrator.succeeds()
     answers = history(run_dir)[0]["answers"]
     kept = {path.read_text().strip() for path in (home / ".local/state/celeriac/_unnamed").glob("*/client_id")}
     assert set(answers) == kept
@@ -156,18 +166,12 @@ def test_an_orchestrator_that_is_killed_takes_up_its_round_with_the_answers_that
     wait_until(
         lambda: all(program.output.count("/train: begun") > 2 for program in clients), "the third round is under way"
     )
-    resumed = start_orchestrator_again(field, broker, run_dir)
+    resumed = field.resume(run_dir, broker)
 
     # Then the run ends with the same model, and no client has trained a round twice
-    assert resumed.wait() == 0, resumed.output
+    resumed.succeeds()
     assert harness.checkpoint(run_dir, ROUNDS) == embedded
-    for program in clients:
-        assert program.wait() == 0
-        assert program.output.count("/train: trained") == ROUNDS, program.output
-
-
-def start_orchestrator_again(field: Field, broker: Redis, run_dir: Path) -> Program:
-    return field.orchestrator("--broker", url(broker), "--resume", str(run_dir))
+    check_trained_once(clients, ROUNDS)
 
 
 def test_the_orchestrators_own_worker_may_be_killed_in_a_round(
@@ -183,25 +187,9 @@ def test_the_orchestrators_own_worker_may_be_killed_in_a_round(
     os.killpg(orchestrator.worker("orchestrator@%h").pid, signal.SIGKILL)
 
     # Then it is started anew and the run ends with the same model
-    assert orchestrator.wait() == 0, orchestrator.output
+    orchestrator.succeeds()
     assert "worker ended with code -9 and is started anew" in orchestrator.output
     assert harness.checkpoint(run_dir, ROUNDS) == embedded
-
-
-def test_nothing_of_a_run_is_left_on_the_broker(field: Field, broker: Redis, tmp_path: Path) -> None:
-    # Given a run of two clients
-    orchestrator = start_orchestrator(field, broker, tmp_path / "run")
-    clients = start_clients(field, broker, 1, 2)
-
-    # When all have ended
-    assert orchestrator.wait() == 0, orchestrator.output
-    assert [client.wait() for client in clients] == [0, 0]
-
-    # Then all that is left are the names of queues
-    def left() -> set[str]:
-        return {name for key in broker.scan_iter() if not (name := key.decode()).startswith("_kombu.binding")}
-
-    wait_until(lambda: not left(), f"all is gone, but for {left()}")
 
 
 def test_a_second_orchestrator_on_the_same_broker_is_turned_away(field: Field, broker: Redis, tmp_path: Path) -> None:
@@ -237,9 +225,9 @@ def test_the_own_worker_may_be_killed_while_it_makes_the_initial_model(
     os.killpg(worker.pid, signal.SIGKILL)
     if ending == "it is taken up again":
         orchestrator.end()
-        orchestrator = field.orchestrator("--broker", url(broker), "--resume", str(run_dir))
+        orchestrator = field.resume(run_dir, broker=broker)
 
     # Then the run ends with the same model, and nothing half written is left
-    assert orchestrator.wait() == 0, orchestrator.output
+    orchestrator.succeeds()
     assert harness.checkpoint(run_dir, ROUNDS) == embedded
     assert list(run_dir.rglob("*.tmp")) == []

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from tests.integration import harness
-from tests.integration.harness import Field, history, part, url, wait_until
+from tests.integration.harness import Field, history, wait_until
 
 DAYS_S = 3 * 24 * 3600
 ROUNDS = 4
@@ -47,16 +47,12 @@ def test_a_clock_that_is_days_off_changes_nothing(
     run_dir = tmp_path / "run"
 
     # When a run is carried out, in rounds with a timeout
-    for number in (1, 2):
-        field.client(broker, f"client-{number}", **part(number, 2), STEP_S="0.1", **of_clients)
+    field.clients(broker, 2, STEP_S="0.1", **of_clients)
     wait_until(lambda: len(harness.present(broker)) == 2, "the clients are there")
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--timeout", "20",
-        **of_orchestrator,
-    )  # fmt: skip
+    program = field.run(run_dir, f"--rounds {ROUNDS} --timeout 20", broker=broker, **of_orchestrator)
 
     # Then it is completed, and nobody was late or lost
-    assert program.wait() == 0, program.output
+    program.succeeds()
     assert (tmp_path / "shifted").exists()
     assert [set(record["answers"]) for record in history(run_dir)] == [{"client-1", "client-2"}] * ROUNDS
     assert {a["status"] for record in history(run_dir) for a in record["answers"].values()} == {"trained"}

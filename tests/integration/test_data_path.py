@@ -11,7 +11,7 @@ from redis import Redis
 
 from tasks.blobs import CHUNK_BYTES
 from tests.integration import harness
-from tests.integration.harness import Field, history, part, url
+from tests.integration.harness import Field, history, part
 
 MB = 10**6
 
@@ -58,13 +58,12 @@ def test_redis_holds_the_global_model_once_and_is_empty_after_the_run(
     size = {"MODEL_ELEMENTS": str(10 * MB)}
     before = broker.info("memory")["used_memory"]
     run_dir = tmp_path / "run"
-    for number in (1, 2):
-        field.client(broker, f"client-{number}", **part(number, 2), **size)
+    field.clients(broker, 2, **size)
 
     # When they train three rounds
     with watched(broker) as watch:
-        program = field.orchestrator("--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "3", **size)
-        assert program.wait() == 0, program.output
+        program = field.run(run_dir, "--rounds 3", broker=broker, **size)
+        program.succeeds()
 
     # Then the model was there once at a time, with no more than the two updates beside it
     assert watch.most_models == 1
@@ -86,12 +85,9 @@ def test_an_array_of_600_mb_passes(field: Field, broker: Redis, tmp_path: Path) 
     field.client(broker, "client-1", **part(1, 1), **size)
 
     # When a client trains it
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "1", "--clients", "1", "--epochs", "1",
-        "--no-evaluate-clients", **size,
-    )  # fmt: skip
+    program = field.run(run_dir, "--rounds 1 --clients 1 --epochs 1 --no-evaluate-clients", broker=broker, **size)
 
     # Then it is trained, and on disk
-    assert program.wait(110) == 0, program.output
+    program.succeeds(110)
     assert history(run_dir)[0]["answers"]["client-1"]["status"] == "trained"
     assert len(harness.checkpoint(run_dir, 1)) > 600 * MB

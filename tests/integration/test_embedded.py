@@ -15,7 +15,7 @@ from matplotlib import image
 from tests.integration import harness
 from tests.integration.harness import Field, history, summary, wait_until
 
-ROUNDS = 8
+ROUNDS = 6
 
 
 def uses_torch(pid: int) -> bool:
@@ -24,8 +24,7 @@ def uses_torch(pid: int) -> bool:
 
 
 def finish(field: Field, run_dir: Path, *options: str, **environment: str) -> None:
-    program = field.orchestrator("--run-dir", str(run_dir), "--no-evaluate-clients", *options, **environment)
-    assert program.wait() == 0, program.output
+    field.run(run_dir, "--no-evaluate-clients", *options, **environment).succeeds()
 
 
 def test_digits_are_learned_with_the_defaults(field: Field, tmp_path: Path) -> None:
@@ -33,7 +32,7 @@ def test_digits_are_learned_with_the_defaults(field: Field, tmp_path: Path) -> N
     run_dir = tmp_path / "run"
 
     # When it runs
-    program = field.start("orchestrator", "orchestrator.start", "--run-dir", str(run_dir))
+    program = field.run(run_dir, workload=None)
     wait_until(lambda: history(run_dir), "a round is closed")
     with_torch = [process for process in program.descendants() if uses_torch(process.pid)]
     orchestrator_uses_torch = uses_torch(program.process.pid)
@@ -113,10 +112,7 @@ def test_nothing_is_left_of_an_orchestrator_that_is_killed_and_it_can_go_on(
 ) -> None:
     # Given a run whose rounds take a while
     run_dir = tmp_path / "run"
-    program = field.orchestrator(
-        "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--no-evaluate-clients", STEP_S="0.05",
-        TMPDIR=str(temporary),
-    )  # fmt: skip
+    program = field.run(run_dir, f"--rounds {ROUNDS} --no-evaluate-clients", STEP_S="0.05", TMPDIR=str(temporary))
     wait_until(lambda: moment_reached(run_dir, moment), f"the run is at its {moment}:\n{program.output}")
     descendants = program.descendants()
 
@@ -133,8 +129,8 @@ def test_nothing_is_left_of_an_orchestrator_that_is_killed_and_it_can_go_on(
     wait_until(lambda: not list(temporary.iterdir()), "its temporary folders are gone", 5)
 
     # And taken up again it ends as if nothing had been
-    resumed = field.orchestrator("--resume", str(run_dir))
-    assert resumed.wait() == 0, resumed.output
+    resumed = field.resume(run_dir)
+    resumed.succeeds()
     assert len(history(run_dir)) == ROUNDS
     assert harness.checkpoint(run_dir, ROUNDS) == undisturbed
     assert summary(run_dir)["status"] == "completed"
@@ -143,15 +139,15 @@ def test_nothing_is_left_of_an_orchestrator_that_is_killed_and_it_can_go_on(
 def test_a_run_that_is_at_work_is_refused_to_a_second_start_and_goes_on(field: Field, tmp_path: Path) -> None:
     # Given a run that is at work
     run_dir = tmp_path / "run"
-    program = field.orchestrator("--run-dir", str(run_dir), "--rounds", str(ROUNDS), STEP_S="0.05")
+    program = field.run(run_dir, f"--rounds {ROUNDS}", STEP_S="0.05")
     wait_until(lambda: history(run_dir), "a round is closed")
 
     # When it is to be taken up, and to be begun again, then both are refused
-    for options, told in (("--resume",), "another orchestrator is at work"), (("--run-dir",), "holds a run already"):
-        second = field.orchestrator(*options, str(run_dir))
+    for start, told in (field.resume, "another orchestrator is at work"), (field.run, "holds a run already"):
+        second = start(run_dir)
         assert second.wait() == 2
         assert told in second.output
 
     # And the first goes on to its end
-    assert program.wait() == 0, program.output
+    program.succeeds()
     assert len(history(run_dir)) == ROUNDS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import harness
-from tests.integration.harness import Field, Program, Server, history, url, wait_until
+from tests.integration.harness import Field, Program, Server, history, wait_until
 
 ROUNDS = 2
 CROWDED = ("--in-flight-mb", "1")
@@ -18,17 +18,14 @@ def start(field: Field, server: Server, run_dir: Path, *options: str, **environm
     worker = field.client(
         server.client, "client", CLIENT_COUNT="4", CLIENT_CONCURRENCY="1", STEP_S="0.1", LOSS_S="0.3", **environment
     )
-    program = field.orchestrator(
-        "--broker", url(server.client), "--run-dir", str(run_dir), "--rounds", str(ROUNDS), "--clients", "4", *options,
-        **environment,
-    )  # fmt: skip
+    program = field.run(run_dir, f"--rounds {ROUNDS} --clients 4", *options, broker=server.client, **environment)
     return program, worker
 
 
 def run_undisturbed(field: Field, server: Server, run_dir: Path, *options: str, **environment: str) -> None:
     """Carry out a run, and wait until its worker has ended too."""
     for program in start(field, server, run_dir, *options, **environment):
-        assert program.wait() == 0, program.output
+        program.succeeds()
 
 
 def assert_undisturbed(run_dir: Path, undisturbed: Path) -> None:
@@ -66,7 +63,7 @@ def test_a_run_goes_on_when_redis_is_emptied(
         server.client.flushall()
 
         # Then the run ends with the same models, and nobody was lost
-        assert program.wait() == 0, program.output
+        program.succeeds()
         assert "the broker was emptied" in program.output
         assert_undisturbed(run_dir, tmp_path / "undisturbed")
 
@@ -84,7 +81,7 @@ def test_a_run_goes_on_when_redis_is_started_anew_with_nothing(field: Field, tmp
         server.start()
 
         # Then the run ends with the same models, and nobody was lost
-        assert program.wait() == 0, program.output
+        program.succeeds()
         assert_undisturbed(tmp_path / "run", tmp_path / "undisturbed")
 
 
@@ -100,8 +97,8 @@ def test_a_run_that_is_taken_up_again_sends_what_redis_has_forgotten_meanwhile(f
 
         # When Redis is emptied before the run is taken up again
         server.client.flushall()
-        program = field.orchestrator("--resume", str(run_dir), "--broker", url(server.client))
+        program = field.resume(run_dir, broker=server.client)
 
         # Then the run ends with the same models, and nobody was lost
-        assert program.wait() == 0, program.output
+        program.succeeds()
         assert_undisturbed(run_dir, tmp_path / "undisturbed")

@@ -12,7 +12,7 @@ from redis import Redis
 
 from tasks import arrays
 from tests.integration import harness
-from tests.integration.harness import Field, Program, history, part, url, wait_until
+from tests.integration.harness import Field, Program, history, part, wait_until
 
 ASKING_FIRST = "tests.support:ASKING_FIRST"
 COUNT = 3
@@ -25,10 +25,8 @@ def client(field: Field, broker: Redis, number: int, **environment: str) -> Prog
 
 
 def run(field: Field, broker: Redis, run_dir: Path, *options: str) -> Program:
-    return field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--algorithm", ASKING_FIRST, "--rounds", "1",
-        "--clients", str(COUNT), "--no-evaluate-clients", *options,
-    )  # fmt: skip
+    usual = f"--algorithm {ASKING_FIRST} --rounds 1 --clients {COUNT} --no-evaluate-clients"
+    return field.run(run_dir, usual, *options, broker=broker)
 
 
 def has_answered(broker: Redis, client_id: str) -> bool:
@@ -62,7 +60,7 @@ def test_a_client_that_is_killed_between_the_exchanges_is_lost_and_what_it_sent_
     killed.end()
 
     # Then its slot is lost, and the others train with the mean of what all three sent
-    assert program.wait() == 0, program.output
+    program.succeeds()
     [record] = history(run_dir)
     answers = {name: (answer["status"], answer["reason"]) for name, answer in record["answers"].items()}
     assert answers == {
@@ -89,7 +87,7 @@ def test_a_client_that_is_killed_in_the_first_exchange_is_left_out_of_both(
     killed.end()
 
     # Then its slot is lost, and the others train with the mean of what these two sent
-    assert program.wait() == 0, program.output
+    program.succeeds()
     [record] = history(run_dir)
     assert record["answers"]["client-3"]["status"] == "lost"
     expected = pytest.approx(mean_loss(run_dir, 1, 2), rel=1e-6)
@@ -108,7 +106,7 @@ def test_a_client_that_is_too_slow_in_the_first_exchange_does_not_hold_the_other
     program = run(field, broker, run_dir, "--timeout", "3")
 
     # When a round is run, then that client's time is over before the minute is, and the others have trained
-    assert program.wait() == 0, program.output
+    program.succeeds()
     [record] = history(run_dir)
     assert record["status"] == "closed"
     assert record["answers"]["client-3"]["status"] in {"failed", "lost"}
@@ -122,11 +120,8 @@ def test_an_orchestrator_that_is_killed_in_either_exchange_ends_at_the_same_mode
 ) -> None:
     # Given what an undisturbed run comes to
     reference, run_dir = tmp_path / "reference", tmp_path / "run"
-    undisturbed = field.orchestrator(
-        "--run-dir", str(reference), "--algorithm", ASKING_FIRST, "--rounds", "2", "--clients", str(COUNT),
-        "--no-evaluate-clients",
-    )  # fmt: skip
-    assert undisturbed.wait() == 0, undisturbed.output
+    undisturbed = field.run(reference, f"--algorithm {ASKING_FIRST} --rounds 2 --clients {COUNT} --no-evaluate-clients")
+    undisturbed.succeeds()
 
     # When another is killed in an exchange of its first round, and taken up again
     clients = [client(field, broker, number, LOSS_S="1.5", STEP_S="0.4") for number in range(1, COUNT + 1)]
@@ -134,13 +129,13 @@ def test_an_orchestrator_that_is_killed_in_either_exchange_ends_at_the_same_mode
     wait_until(lambda: f"/1/{exchange}" in clients[0].output, "that exchange is on")
     program.send(signal.SIGKILL)
     program.wait()
-    again = field.orchestrator("--broker", url(broker), "--resume", str(run_dir))
-    assert again.wait() == 0, again.output
+    again = field.resume(run_dir, broker=broker)
+    again.succeeds()
 
     # Then it comes to the same, to the last bit, each client having done each thing once a round
     assert harness.checkpoint(run_dir, 2) == harness.checkpoint(reference, 2)
     for each in clients:
-        assert each.wait() == 0, each.output
+        each.succeeds()
         assert [each.output.count(f"/{number}/survey: begun") for number in (1, 2)] == [1, 1]
         assert [each.output.count(f"/{number}/train-") for number in (1, 2)] == [2, 2]  # begun, and done
     # And nothing is left of it
@@ -156,14 +151,14 @@ def test_a_crowded_round_of_two_exchanges_gives_the_same_model(field: Field, bro
         workers = [field.client(broker, "ward", **many), *(client(field, broker, number) for number in (1, 2))]
         # When they take part
         program = run(field, broker, run_dir, "--clients", "8", "--rounds", "2", "--in-flight-mb", in_flight_mb)
-        assert program.wait() == 0, program.output
+        program.succeeds()
         records = history(run_dir)
         assert [sorted(told(record)) == sorted(record["cohort"]) for record in records] == [True, True]
         assert [len(record["cohort"]) for record in records] == [8, 8]
         models.append(harness.checkpoint(run_dir, 2))
         # Then nothing of what they sent is left
         for worker in workers:
-            assert worker.wait() == 0, worker.output
+            worker.succeeds()
         assert list(broker.scan_iter("fl:blob:*")) == list(broker.scan_iter("celery-task-meta-*")) == []
     # And the models are equal
     assert models[0] == models[1]

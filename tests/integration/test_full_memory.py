@@ -19,8 +19,8 @@ from tasks.app import make_app
 from tasks.broker import check_keeps_all, connect
 from tasks.names import client_key
 from tasks.presence import Announcement, Hardware, RedisRegistry
-from tests.integration.harness import Field, history, url, wait_until
-from tests.integration.test_turns import all_trained, clients, run_until_all_wait, statuses
+from tests.integration.harness import Field, check_trained_once, history, statuses, url, wait_until
+from tests.integration.test_turns import all_trained, clients, run_until_all_wait
 
 MIB = 2**20
 
@@ -88,18 +88,16 @@ def test_a_round_goes_on_when_the_brokers_memory_was_full_for_longer_than_a_clie
     broker.config_set("maxmemory", 0)
 
     # Then all get their turn, and nobody trains twice
-    assert program.wait() == 0, program.output
-    assert [statuses(record) for record in history(run_dir)] == [all_trained()] * 2
-    for client in started:
-        assert client.wait() == 0, client.output
-        assert client.output.count("/train: trained") == 2, client.output
+    program.succeeds()
+    assert statuses(run_dir) == [all_trained()] * 2
+    check_trained_once(started, 2)
 
 
 def test_a_run_on_a_broker_whose_memory_is_full_says_so(field: Field, broker: Redis, tmp_path: Path) -> None:
     # Given a broker without memory
     broker.config_set("maxmemory", 1)
     # When a run is begun, then it says so in a line
-    program = field.orchestrator("--broker", url(broker), "--run-dir", str(tmp_path / "run"))
+    program = field.run(tmp_path / "run", broker=broker)
     assert program.wait() == 1
     assert "error: the broker's memory is full, and stayed so (maxmemory, noeviction): give it more" in program.output
     assert "Traceback" not in program.output
@@ -110,7 +108,7 @@ def test_a_broker_that_removes_keys_is_refused_with_what_to_set(field: Field, br
     broker.config_set("maxmemory", 100 * MIB)
     broker.config_set("maxmemory-policy", "allkeys-lru")
     # When a run is to begin on it
-    program = field.orchestrator("--broker", url(broker), "--run-dir", str(tmp_path / "run"))
+    program = field.run(tmp_path / "run", broker=broker)
     # Then it is refused in a line that says what to set, and nothing is begun
     assert program.wait() == 2, program.output
     [line] = program.output.splitlines()
@@ -123,7 +121,7 @@ def test_a_broker_that_is_set_to_remove_keys_later_ends_the_run_with_what_to_set
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
     # Given a run that waits for clients
-    program = field.orchestrator("--broker", url(broker), "--run-dir", str(tmp_path / "run"))
+    program = field.run(tmp_path / "run", broker=broker)
     wait_until(lambda: "waiting for clients" in program.output, "it waits")
     # When its broker is set to remove keys
     broker.config_set("maxmemory", 100 * MIB)

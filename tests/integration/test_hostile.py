@@ -19,7 +19,7 @@ from tasks.messages import Answer, Status, encode
 from tasks.presence import Announcement, Hardware, RedisRegistry
 from tasks.redis_chunks import RedisChunks
 from tests.integration import harness
-from tests.integration.harness import Field, history, part, url
+from tests.integration.harness import Field, history, part
 
 SIZE = 10
 GOOD = {"point": np.ones(SIZE, np.float32)}
@@ -163,9 +163,7 @@ def test_whatever_a_hostile_client_sends_is_rejected_with_its_reason(
 
     # When they take part in a run of as many rounds
     with living(hostile):
-        program = field.orchestrator(
-            "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(len(attacks)), "--no-evaluate-clients"
-        )
+        program = field.run(run_dir, f"--rounds {len(attacks)} --no-evaluate-clients", broker=broker)
         code = program.wait(200)
 
     # Then each attack is rejected with its reason, while the honest update is taken in
@@ -188,14 +186,12 @@ def test_garbage_on_the_orchestrators_queue_ends_its_worker_and_not_the_run(
     # Given a run under way
     run_dir = tmp_path / "run"
     field.client(broker, "client-1", **part(1, 1), STEP_S="0.1")
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "4", "--clients", "1", "--no-evaluate-clients"
-    )
+    program = field.run(run_dir, "--rounds 4 --clients 1 --no-evaluate-clients", broker=broker)
     harness.wait_until(lambda: history(run_dir), "a round is closed")
 
     # When somebody who may write there puts what is not JSON on the orchestrator's queue
     broker.lpush(names.ORCHESTRATOR_QUEUE, b"\x00not json", b"[1, 2]", b'{"body": 1}')
 
     # Then the run completes all the same
-    assert program.wait(100) == 0, program.output
+    program.succeeds(100)
     assert [record["status"] for record in history(run_dir)] == ["closed"] * 4

@@ -12,7 +12,7 @@ from redis import Redis
 from tasks.names import passed_over_key
 from tasks.presence import RedisRegistry
 from tests.integration import harness
-from tests.integration.harness import Field, Program, history, part, url, wait_until
+from tests.integration.harness import Field, Program, history, part, wait_until
 from tests.support import announcement
 from worker.connection import Absence, Told, read_told
 
@@ -20,10 +20,7 @@ from worker.connection import Absence, Told, read_told
 def start(field: Field, broker: Redis, run_dir: Path, accept: str) -> Program:
     """Start a run of three rounds with one client, a round of which takes some five seconds."""
     field.client(broker, "client-1", **part(1, 2), STEP_S="1")
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "3", "--clients", "1", "--accept", accept,
-        "--no-evaluate-clients",
-    )  # fmt: skip
+    program = field.run(run_dir, f"--rounds 3 --clients 1 --accept {accept} --no-evaluate-clients", broker=broker)
     wait_until(lambda: "round 1 opened" in program.output, "the first round is open")
     return program
 
@@ -47,7 +44,7 @@ def test_a_client_that_comes_while_a_round_is_open(
     second = field.client(broker, "client-2", **part(2, 2))
 
     # Then it is in that round's cohort, or from the next on, or never, as the policy says
-    assert program.wait() == 0, program.output
+    program.succeeds()
     records = history(run_dir)
     assert [record["cohort"] for record in records] == cohorts
     assert [sorted(record["answers"]) for record in records] == cohorts
@@ -77,9 +74,9 @@ def test_the_update_of_a_client_that_joined_live_is_in_the_average(field: Field,
     live, both = tmp_path / "live", tmp_path / "both"
     program = start(field, broker, live, "live")
     field.client(broker, "client-2", **part(2, 2))
-    assert program.wait() == 0, program.output
-    reference = field.orchestrator("--run-dir", str(both), "--rounds", "3", "--no-evaluate-clients")
-    assert reference.wait() == 0, reference.output
+    program.succeeds()
+    reference = field.run(both, "--rounds 3 --no-evaluate-clients")
+    reference.succeeds()
 
     # Then the models are the same
     assert harness.checkpoint(live, 1) == harness.checkpoint(both, 1)
@@ -93,7 +90,7 @@ def test_a_client_that_is_frozen_is_lost_and_comes_back_and_its_late_answer_is_n
     run_dir = tmp_path / "run"
     field.client(broker, "client-1", **part(1, 2), STEP_S="0.6")
     frozen = field.client(broker, "client-2", **part(2, 2), STEP_S="0.6")
-    program = field.orchestrator("--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "4")
+    program = field.run(run_dir, "--rounds 4", broker=broker)
     wait_until(lambda: "/train: begun" in frozen.output, "it trains")
 
     # When the machine that it's on is cut off: neither its worker nor its pool process moves
@@ -106,7 +103,7 @@ def test_a_client_that_is_frozen_is_lost_and_comes_back_and_its_late_answer_is_n
         os.kill(pid, signal.SIGCONT)
 
     # Then the round was closed without it, its late answer is recorded and not counted, and it is in a later round
-    assert program.wait() == 0, program.output
+    program.succeeds()
     records = history(run_dir)
     assert records[0]["answers"]["client-2"]["status"] == "lost"
     late = [entry for record in records for entry in record["late"]]

@@ -6,10 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.kill_points import Study
+from benchmarks.kill_points import KINDS, Study
+from tests.integration.harness import EXAMPLE
 
 WHEN = ("open config.json", "os.rename checkpoints/round-0001", "open history.jsonl")
 """What a run is about to do as it is killed; where points have no such beginning, that is told."""
+
+
+@pytest.fixture(autouse=True)
+def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs are of the example that does without torch, by which they start sooner."""
+    monkeypatch.chdir(EXAMPLE)
+    for kind in ("plain", "scaffold"):
+        monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "softmax:Softmax"))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("kind", ["plain", "scaffold"])

@@ -7,16 +7,14 @@ from pathlib import Path
 import psutil
 from redis import Redis
 
-from tests.integration.harness import Field, Program, history, part, url, wait_until
+from tests.integration.harness import Field, Program, history, part, wait_until
 
 
 def start(field: Field, broker: Redis, run_dir: Path, rounds: int) -> tuple[Program, Program]:
     """Start a run of a quick and a slow client; return orchestrator and slow client once that trains."""
     field.client(broker, "client-1", **part(1, 2), STEP_S="0.2")
     slow = field.client(broker, "client-2", **part(2, 2), STEP_S="0.5")
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(rounds), "--no-evaluate-clients"
-    )
+    program = field.run(run_dir, f"--rounds {rounds} --no-evaluate-clients", broker=broker)
     wait_until(lambda: "/train: begun" in slow.output, "the slow client trains")
     return program, slow
 
@@ -31,7 +29,7 @@ def test_a_clients_pool_process_that_is_killed_is_replaced(field: Field, broker:
     pool_process.kill()
 
     # Then its slot says that it is lost, the round goes on, and in the next round it trains again
-    assert program.wait() == 0, program.output
+    program.succeeds()
     first, second = history(run_dir)
     assert first["answers"]["client-2"]["status"] == "lost"
     assert "WorkerLostError" in first["answers"]["client-2"]["reason"]
@@ -52,7 +50,7 @@ def test_a_clients_worker_that_is_killed_is_welcome_again_when_it_is_started_ane
     field.client(broker, "client-2", **part(2, 2))
 
     # Then it takes part in a later round, under its id
-    assert program.wait() == 0, program.output
+    program.succeeds()
     records = history(run_dir)
     assert records[0]["answers"]["client-2"]["status"] == "lost"
     assert records[-1]["answers"]["client-2"]["status"] == "trained"
@@ -64,9 +62,7 @@ def test_a_client_that_is_started_anew_at_once_trains_the_same_round(
     # Given a client that trains, whose announcement outlives it for a while
     run_dir = tmp_path / "run"
     client = field.client(broker, "client-1", **part(1, 1), STEP_S="0.5", CLIENT_HEARTBEAT_S="10")
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "1", "--clients", "1", "--no-evaluate-clients"
-    )
+    program = field.run(run_dir, "--rounds 1 --clients 1 --no-evaluate-clients", broker=broker)
     wait_until(lambda: "round 1 opened" in program.output, "the round is open")
     client.end()
 
@@ -74,5 +70,5 @@ def test_a_client_that_is_started_anew_at_once_trains_the_same_round(
     field.client(broker, "client-1", **part(1, 1))
 
     # Then it gets its order again
-    assert program.wait() == 0, program.output
+    program.succeeds()
     assert history(run_dir)[0]["answers"]["client-1"]["status"] == "trained"

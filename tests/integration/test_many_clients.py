@@ -11,7 +11,7 @@ from redis import Redis
 from orchestrator.embedded.workers import MOST_OWN_PROCESSES
 from tasks.cores import num_cores
 from tests.integration import harness
-from tests.integration.harness import Field, Program, history, part, summary, url, wait_until
+from tests.integration.harness import Field, Program, history, part, summary, wait_until
 
 OWN_PROCESSES = 3 + min(num_cores(), MOST_OWN_PROCESSES)
 """The guardian, the server, and the orchestrator's own worker with its pool's processes."""
@@ -27,10 +27,7 @@ def many(field: Field, broker: Redis, count: int, **environment: str) -> Program
 
 
 def run(field: Field, broker: Redis, run_dir: Path, rounds: int, clients: int, *options: str) -> Program:
-    return field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(rounds), "--clients", str(clients),
-        "--no-evaluate-clients", *options,
-    )  # fmt: skip
+    return field.run(run_dir, f"--rounds {rounds} --clients {clients} --no-evaluate-clients", *options, broker=broker)
 
 
 def statuses(record: dict[str, dict[str, dict[str, str]]]) -> list[str]:
@@ -40,16 +37,14 @@ def statuses(record: dict[str, dict[str, dict[str, str]]]) -> list[str]:
 def test_thirty_clients_learn_digits_in_as_many_processes_as_there_are_cores(field: Field, tmp_path: Path) -> None:
     # Given thirty clients, or more if there are as many cores
     run_dir, count = tmp_path / "run", max(30, num_cores() + 1)
-    program = field.start(
-        "orchestrator", "orchestrator.start", "--clients", str(count), "--rounds", "2", "--run-dir", str(run_dir)
-    )
+    program = field.run(run_dir, f"--clients {count} --rounds 2", workload=None)
 
     # When they train
     wait_until(lambda: history(run_dir), "a round is closed")
     num_processes = len(program.descendants())
 
     # Then there is a process a core for all of them, and the one that looks after these
-    assert program.wait() == 0, program.output
+    program.succeeds()
     assert num_processes <= OWN_PROCESSES + 1 + num_cores()
     # And each has trained on a part of its own: those of the digits that nobody holds out, 1,438 less a tenth of each
     answers = history(run_dir)[-1]["answers"]
@@ -70,24 +65,17 @@ def test_many_clients_of_one_worker_give_the_model_that_as_many_workers_give(
 ) -> None:
     # Given a run of two clients that share a worker
     shared, apart = tmp_path / "shared", tmp_path / "apart"
-    digits = {"CLIENT_WORKLOAD": "digits", "CLIENT_ID": "ward"}
-    worker = many(field, broker, 2, **digits)
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(shared), "--rounds", "2", "--clients", "2", workload="digits"
-    )
-    assert program.wait() == 0, program.output
+    worker = many(field, broker, 2)
+    field.run(shared, "--rounds 2 --clients 2", broker=broker).succeeds()
 
     # When all have been told to leave, then their worker ends
-    assert worker.wait() == 0, worker.output
+    worker.succeeds()
     assert harness.present(broker) == set()
 
     # When those of the same ids, parts and seed have a worker each
     for number, client_id in enumerate(ids("ward", 2), start=1):
-        field.client(broker, client_id, **{**digits, "CLIENT_ID": client_id}, **part(number, 2))
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(apart), "--rounds", "2", "--clients", "2", workload="digits"
-    )
-    assert program.wait() == 0, program.output
+        field.client(broker, client_id, **part(number, 2))
+    field.run(apart, "--rounds 2 --clients 2", broker=broker).succeeds()
 
     # Then the models are the same, to the last bit
     assert harness.checkpoint(shared, 2) == harness.checkpoint(apart, 2)
@@ -115,7 +103,7 @@ def test_each_of_seven_clients_on_two_processes_trains_as_long_as_the_others(
     run_dir = tmp_path / "run"
     many(field, broker, 7, STEP_S="0.05")
     program = run(field, broker, run_dir, 3, 7, "--timeout", "1", "--epochs", "100000")
-    assert program.wait() == 0, program.output
+    program.succeeds()
     # When it is looked at what each did, then all did about the same in every round
     for record in history(run_dir):
         assert statuses(record) == ["timed_out"] * 7
@@ -134,7 +122,7 @@ def test_a_pool_process_that_is_killed_takes_one_order_with_it(field: Field, bro
     psutil.Process(worker.process.pid).children()[0].kill()
 
     # Then one slot is lost, the others' are not, and in the next round there are all
-    assert program.wait() == 0, program.output
+    program.succeeds()
     first, second = history(run_dir)
     assert statuses(first) == ["lost", *["trained"] * 5]
     assert [answer["reason"] for answer in first["answers"].values() if answer["status"] == "lost"] == [
@@ -146,16 +134,14 @@ def test_a_pool_process_that_is_killed_takes_one_order_with_it(field: Field, bro
 def test_the_worker_of_all_clients_is_started_anew_when_it_is_killed(field: Field, tmp_path: Path) -> None:
     # Given more clients than cores, which train in the first round
     run_dir, count = tmp_path / "run", num_cores() + 4
-    program = field.orchestrator(
-        "--clients", str(count), "--rounds", "2", "--no-evaluate-clients", "--run-dir", str(run_dir), STEP_S="0.1"
-    )
+    program = field.run(run_dir, f"--clients {count} --rounds 2 --no-evaluate-clients", STEP_S="0.1")
     wait_until(lambda: " trained" in program.output, "one has trained")
 
     # When their worker is killed
     program.worker("clients@%h").kill()
 
     # Then it is started anew, gets the orders that were out again, and the run completes
-    assert program.wait() == 0, program.output
+    program.succeeds()
     assert "clients ended with code -9 and is started anew" in program.output
     first, second = history(run_dir)
     assert set(statuses(first)) <= {"trained", "lost"}
@@ -170,14 +156,14 @@ def test_each_order_of_a_shared_worker_has_its_own_time(field: Field, broker: Re
 
     # When there is a timeout that none can keep
     program = run(field, broker, run_dir, 2, 4, "--timeout", "2")
-    assert program.wait() == 0, program.output
+    program.succeeds()
 
     # Then each had all of it, those that had to wait for the first two as well, and returned what it had done
     for record in history(run_dir):
         answers = record["answers"].values()
         assert {answer["status"] for answer in answers} == {"timed_out"}
         assert [answer["num_steps"] for answer in answers] == [pytest.approx(3, abs=1)] * 4
-    assert worker.wait() == 0
+    worker.succeeds()
 
 
 def test_one_of_many_clients_leaves_alone(field: Field, broker: Redis) -> None:
@@ -198,7 +184,7 @@ def test_one_of_many_clients_leaves_alone(field: Field, broker: Redis) -> None:
     # When all have been told to leave, then their worker ends
     for client_id in ("ward-1", "ward-3"):
         harness.disconnect(broker, client_id, incarnation, reconnect_after_s=0, number=2)
-    assert worker.wait() == 0, worker.output
+    worker.succeeds()
 
 
 def test_a_client_of_many_that_has_another_worker_is_served_by_one(field: Field, broker: Redis, tmp_path: Path) -> None:
@@ -213,6 +199,6 @@ def test_a_client_of_many_that_has_another_worker_is_served_by_one(field: Field,
 
     # Then it is the one whose incarnation sorts last; the other clients stay in any case
     if said in alone.output:
-        assert alone.wait() == 0
+        alone.succeeds()
     wait_until(lambda: harness.present(broker) == set(ids("ward", 3)), "all are there")
     assert shared.process.poll() is None

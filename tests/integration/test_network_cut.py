@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from tests.integration.harness import Field, Program, history, part, url, wait_until
+from tests.integration.harness import Field, Program, check_trained_once, history, part, wait_until
 from tests.integration.relay import Held, Relay, relay
 
 ALL_WAYS = pytest.mark.parametrize("held", Held)
@@ -20,11 +20,13 @@ BACK_S = 40.0
 """Patience with a client that comes back: a dead connection is noticed sooner than in the minute that it once took."""
 
 
-def start(field: Field, broker: Redis, link: Relay, run_dir: Path, steps_s: tuple[float, float]) -> Program:
-    """Start a run of two clients, the second of which goes over the relay."""
+def start(
+    field: Field, broker: Redis, link: Relay, run_dir: Path, steps_s: tuple[float, float]
+) -> tuple[Program, Program]:
+    """Start a run of two clients, the second of which goes over the relay; return the orchestrator and that one."""
     field.client(broker, "client-1", **part(1, 2), STEP_S=str(steps_s[0]))
-    field.client(broker, "client-2", **part(2, 2), STEP_S=str(steps_s[1]), CELERY_BROKER_URL=link.url)
-    return field.orchestrator("--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "500")
+    second = field.client(broker, "client-2", **part(2, 2), STEP_S=str(steps_s[1]), CELERY_BROKER_URL=link.url)
+    return field.run(run_dir, "--rounds 500", broker=broker), second
 
 
 def answers_of(run_dir: Path, client_id: str) -> dict[int, Any]:
@@ -51,9 +53,8 @@ def test_a_client_that_is_cut_off_while_it_trains_is_lost_and_comes_back(
     # Given a client that trains for some two seconds
     run_dir = tmp_path / "run"
     with relay(broker) as link:
-        program = start(field, broker, link, run_dir, steps_s=(0.1, 0.4))
-        wait_until(lambda: "round 1 opened" in program.output, "the first round is open")
-        time.sleep(0.5)
+        program, client = start(field, broker, link, run_dir, steps_s=(0.1, 0.4))
+        wait_until(lambda: "/train: begun" in client.output, "it trains")
 
         # When it is cut off, and its training ends before it is joined again
         link.cut()
@@ -81,7 +82,7 @@ def test_a_client_that_is_cut_off_while_it_waits_comes_back(
     # Given a client that has done its part of a round in which the other trains on
     run_dir = tmp_path / "run"
     with relay(broker) as link:
-        program = start(field, broker, link, run_dir, steps_s=(0.3, 0.0))
+        program, _ = start(field, broker, link, run_dir, steps_s=(0.3, 0.0))
         wait_until(lambda: "client-2 trained" in program.output, "it has done its part")
 
         # When it is cut off until it is missed, and joined again
@@ -106,7 +107,7 @@ def test_a_run_goes_on_when_the_orchestrator_was_cut_off(
     run_dir, rounds = tmp_path / "run", 3
     with relay(broker) as link:
         clients = [field.client(broker, f"client-{number}", **part(number, 2), STEP_S="0.2") for number in (1, 2)]
-        program = field.orchestrator("--broker", link.url, "--run-dir", str(run_dir), "--rounds", str(rounds))
+        program = field.run(run_dir, f"--rounds {rounds}", broker=link.url)
         wait_until(lambda: "round 2 opened" in program.output, "the second round is open")
 
         # When the orchestrator and its worker are cut off, and joined again
@@ -115,9 +116,7 @@ def test_a_run_goes_on_when_the_orchestrator_was_cut_off(
         link.join(held)
 
         # Then the run is completed, and nobody was lost or trained twice
-        assert program.wait(90) == 0, program.output
+        program.succeeds(90)
     assert [a["status"] for record in history(run_dir) for a in record["answers"].values()] == ["trained"] * 2 * rounds
     assert [record["late"] for record in history(run_dir)] == [[]] * rounds
-    for client in clients:
-        assert client.wait() == 0, client.output
-        assert client.output.count("/train: trained") == rounds, client.output
+    check_trained_once(clients, rounds)

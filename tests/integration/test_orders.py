@@ -52,4 +52,4 @@ def test_a_client_that_is_told_to_leave_for_good_ends(field: Field, broker: Redi
 
     # When it is meant, then its worker ends with exit code 0
     assert harness.disconnect(broker, "client-1", said["incarnation"], reconnect_after_s=0, number=2)["reason"] == ""
-    assert program.wait() == 0
+    program.succeeds()

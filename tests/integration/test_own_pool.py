@@ -8,7 +8,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from tests.integration.harness import Field, history, part, url, wait_until
+from tests.integration.harness import ROOT, WORKLOADS, Field, history, wait_until
 
 SCORER = """
 import os
@@ -49,18 +49,15 @@ def test_a_pool_process_that_is_killed_at_its_work_costs_no_round(
     run_dir, folder = tmp_path / "run", tmp_path / "own"
     folder.mkdir()
     (folder / "own_scorer.py").write_text(SCORER)
-    for number in (1, 2):
-        field.client(broker, f"client-{number}", **part(number, 2))
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "2", "--no-evaluate-clients",
-        "--verify", f"own_scorer:{scorer}", "--threshold", "0", cwd=folder,
-        PYTHONPATH=f"{folder}:{Path(__file__).parent / 'workload'}:{Path(__file__).parents[2]}",
-    )  # fmt: skip
+    field.clients(broker, 2)
+    options = f"--rounds 2 --no-evaluate-clients --verify own_scorer:{scorer} --threshold 0"
+    path = f"{folder}:{WORKLOADS}:{ROOT}"
+    program = field.run(run_dir, options, broker=broker, cwd=folder, PYTHONPATH=path)
     # When the process that does it is killed
     pid = wait_until(lambda: (folder / "pid").exists() and (folder / "pid").read_text(), "the process stands still")
     psutil.Process(int(pid)).kill()
     # Then its work is done again, each update counts, and the run completes
-    assert program.wait() == 0, program.output
+    program.succeeds()
     records = history(run_dir)
     assert [record["status"] for record in records] == ["closed", "closed"]
     assert all(answer["status"] == "trained" for record in records for answer in record["answers"].values())

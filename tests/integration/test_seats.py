@@ -11,7 +11,7 @@ from tasks import federation
 from tasks.names import client_key
 from tasks.workload import Part
 from tests.integration import harness
-from tests.integration.harness import Field, history, url, wait_until
+from tests.integration.harness import Field, history, wait_until
 from worker.seats import take_seat
 
 
@@ -33,10 +33,8 @@ def test_no_two_clients_have_the_same_part(broker: Redis, num_parts: int) -> Non
 def test_a_client_more_than_there_are_parts_waits_and_says_so(field: Field, broker: Redis, tmp_path: Path) -> None:
     # Given a run of one client, which has all of the digits
     run_dir = tmp_path / "run"
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "2", "--clients", "1", "--epochs", "100000",
-        "--timeout", "5", "--no-evaluate-clients", workload="digits",
-    )  # fmt: skip
+    options = "--rounds 2 --clients 1 --epochs 100000 --timeout 5 --no-evaluate-clients"
+    program = field.run(run_dir, options, broker=broker, workload="digits")
     field.client(broker, "client-1", CLIENT_WORKLOAD="digits")
     wait_until(lambda: harness.present(broker) == {"client-1"}, "the first client is there")
 
@@ -46,5 +44,5 @@ def test_a_client_more_than_there_are_parts_waits_and_says_so(field: Field, brok
 
     # Then no example is trained on twice
     assert "start it with a larger --clients" in late.output
-    assert program.wait() == 0, program.output
+    program.succeeds()
     assert [sorted(record["answers"]) for record in history(run_dir)] == [["client-1"]] * 2

@@ -17,7 +17,7 @@ from tasks import names
 from tasks.messages import READY
 from tasks.presence import Announcement, Hardware, RedisRegistry
 from tests.integration import harness
-from tests.integration.harness import Field, history, part, url, wait_until
+from tests.integration.harness import Field, history, wait_until
 
 IN_FLIGHT_MB = 0.0001
 ENOUGH = 16
@@ -69,17 +69,13 @@ def test_clients_that_never_send_their_updates_are_given_up_and_the_others_come_
     # Given clients that fill all turns and send nothing, and three that train for a while first
     run_dir = tmp_path / "run"
     assert slow_updates_at_a_time(IN_FLIGHT_MB * 1e6, 100) <= ENOUGH
-    for number in (1, 2, 3):
-        field.client(broker, f"client-{number}", **part(number, 3), STEP_S="0.6")
+    field.clients(broker, 3, STEP_S="0.6")
     with stuck(broker, ENOUGH):
         wait_until(lambda: len(harness.present(broker)) == ENOUGH + 3, "all are there")
         # When they take part in a round
-        program = field.orchestrator(
-            "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "1", "--clients", str(ENOUGH + 3),
-            "--in-flight-mb", str(IN_FLIGHT_MB), "--timeout", "12", "--no-evaluate-clients",
-        )  # fmt: skip
         # Then the honest ones have their turn when the others have had their time, long before all is over
-        assert program.wait() == 0, program.output
+        options = f"--rounds 1 --clients {ENOUGH + 3} --in-flight-mb {IN_FLIGHT_MB} --timeout 12 --no-evaluate-clients"
+        field.run(run_dir, options, broker=broker).succeeds()
     [record] = history(run_dir)
     told = {client_id: (answer["status"], answer["reason"]) for client_id, answer in record["answers"].items()}
     assert {client_id: told[client_id] for client_id in told if client_id.startswith("client-")} == {

@@ -9,7 +9,7 @@ from redis import Redis
 
 from tasks import federation
 from tasks.names import turn_key
-from tasks.turns import STOP, NotWantedError, RedisTurns
+from tasks.turns import GO, STOP, NotWantedError, RedisTurns
 
 UPDATE = "fl:blob:anna/run/1"
 PATIENCE_S = 30.0
@@ -43,10 +43,13 @@ def test_the_last_word_counts_however_often_it_was_given(broker: Redis) -> None:
 
 
 def test_what_a_client_has_put_in_its_place_is_replaced(broker: Redis) -> None:
+    # Given a client that has put something else where it is to be told
     broker.set(turn_key(UPDATE), b"mine")
     turns = RedisTurns(broker)
+    # When it is its turn, then it is told so, and one word is all that is kept
     turns.give(UPDATE)
     turns.wait(UPDATE, "run", PATIENCE_S)
+    assert broker.lrange(turn_key(UPDATE), 0, -1) == [GO]
 
 
 def test_who_waits_for_a_run_that_is_gone_lets_go_when_another_begins(broker: Redis) -> None:

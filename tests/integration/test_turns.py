@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 from redis import Redis
@@ -16,17 +15,14 @@ from redis import Redis
 from orchestrator.uploads import LEAST
 from tasks.messages import READY
 from tests.integration import harness
-from tests.integration.harness import Field, Program, history, part, summary, url, wait_until
+from tests.integration.harness import Field, Program, check_trained_once, history, part, statuses, summary, wait_until
 
 COUNT = 5
 
 
 def clients(field: Field, broker: Redis, count: int = COUNT, **environment: str) -> list[Program]:
     """Start clients that have a queue each, and don't train while they are held."""
-    environment = {"HELD": str(held(field)), **environment}
-    return [
-        field.client(broker, f"client-{number}", **part(number, count), **environment) for number in range(1, count + 1)
-    ]
+    return field.clients(broker, count, HELD=str(held(field)), **environment)
 
 
 def held(field: Field) -> Path:
@@ -36,14 +32,8 @@ def held(field: Field) -> Path:
 
 def run(field: Field, broker: Redis, run_dir: Path, *options: str, rounds: int = 2, count: int = COUNT) -> Program:
     """Start a run in which two updates are all that may be on their way."""
-    return field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", str(rounds), "--clients", str(count),
-        "--in-flight-mb", "0.0001", "--no-evaluate-clients", *options,
-    )  # fmt: skip
-
-
-def statuses(record: dict[str, Any]) -> dict[str, str]:
-    return {client_id: answer["status"] for client_id, answer in record["answers"].items()}
+    usual = f"--rounds {rounds} --clients {count} --in-flight-mb 0.0001 --no-evaluate-clients"
+    return field.run(run_dir, usual, *options, broker=broker)
 
 
 def all_trained(count: int = COUNT) -> dict[str, str]:
@@ -99,23 +89,17 @@ def test_no_more_updates_than_may_be_are_on_their_way_and_nothing_is_left(
     # Given five clients, and room for two updates
     run_dir = tmp_path / "run"
     started = clients(field, broker)
-    most = [0]
-
-    def look() -> None:
-        most[0] = max(most[0], len(updates(broker)))
+    seen = [0]
 
     # When they train for some rounds
-    with watched(look):
-        program = run(field, broker, run_dir, rounds=4)
-        assert program.wait() == 0, program.output
+    with watched(lambda: seen.append(len(updates(broker)))):
+        run(field, broker, run_dir, rounds=4).succeeds()
 
     # Then each has trained in each round, in its turn
-    assert [statuses(record) for record in history(run_dir)] == [all_trained()] * 4
-    assert 1 <= most[0] < 5
+    assert statuses(run_dir) == [all_trained()] * 4
+    assert 1 <= max(seen) <= LEAST
     # And of orders, answers, updates and turns nothing is left when all are gone
-    for client in started:
-        assert client.wait() == 0, client.output
-        assert client.output.count("/train: trained") == 4
+    check_trained_once(started, 4)
     assert list(broker.scan_iter("fl:blob:*")) == list(broker.scan_iter("celery-task-meta-*")) == []
 
 
@@ -133,8 +117,8 @@ def test_a_client_that_is_killed_while_it_waits_for_its_turn_is_lost_alone(
 
     # Then its slot is lost as soon as its announcement is, long before the deadline, and the run completes
     wait_until(lambda: "client client-1 lost: the client vanished" in program.output, "its slot is lost")
-    assert program.wait() == 0, program.output
-    assert [statuses(record) for record in history(run_dir)] == [
+    program.succeeds()
+    assert statuses(run_dir) == [
         {**all_trained(), "client-1": "lost"},
         *[{name: status for name, status in all_trained().items() if name != "client-1"}] * 2,
     ]
@@ -158,7 +142,7 @@ def test_a_client_that_is_ready_too_late_is_told_to_stop(field: Field, broker: R
     process.resume()
 
     # Then its update isn't waited for, which is recorded, and it takes part in the later rounds
-    assert program.wait() == 0, program.output
+    program.succeeds()
     records = history(run_dir)
     assert records[0]["answers"]["client-5"]["status"] == "lost"
     assert records[-1]["answers"]["client-5"]["status"] == "trained"
@@ -167,7 +151,7 @@ def test_a_client_that_is_ready_too_late_is_told_to_stop(field: Field, broker: R
     assert "its round is over" in frozen.output
     assert all(record["answers"][f"client-{number}"]["status"] == "trained" for record in records for number in (1, 2))
     for client in [*started, frozen]:
-        assert client.wait() == 0, client.output
+        client.succeeds()
 
 
 def test_an_orchestrator_that_is_killed_while_clients_wait_takes_their_updates_when_it_is_resumed(
@@ -181,14 +165,12 @@ def test_an_orchestrator_that_is_killed_while_clients_wait_takes_their_updates_w
     # When the orchestrator is killed and the run is taken up again
     program.process.kill()
     program.wait()
-    resumed = field.orchestrator("--resume", str(run_dir), "--broker", url(broker))
+    resumed = field.resume(run_dir, broker=broker)
 
     # Then it completes with the updates that were ready, and nobody has trained twice
-    assert resumed.wait() == 0, resumed.output
-    assert [statuses(record) for record in history(run_dir)] == [all_trained()] * 2
-    for client in started:
-        assert client.wait() == 0, client.output
-        assert client.output.count("/train: trained") == 2, client.output
+    resumed.succeeds()
+    assert statuses(run_dir) == [all_trained()] * 2
+    check_trained_once(started, 2)
 
 
 def test_a_round_whose_machine_lost_power_is_opened_anew_with_those_who_wait(
@@ -208,11 +190,11 @@ def test_a_round_whose_machine_lost_power_is_opened_anew_with_those_who_wait(
         path.write_bytes(b"")
     opened = run_dir / "open-round.json"
     opened.write_text(json.dumps({**json.loads(opened.read_text()), "boot_id": "another"}))
-    resumed = field.orchestrator("--resume", str(run_dir), "--broker", url(broker))
+    resumed = field.resume(run_dir, broker=broker)
 
     # Then all of the round's updates are made, or sent, again
-    assert resumed.wait() == 0, resumed.output
-    assert statuses(history(run_dir)[0]) == all_trained()
+    resumed.succeeds()
+    assert statuses(run_dir) == [all_trained()]
 
 
 def test_the_own_worker_may_be_killed_while_updates_wait(field: Field, broker: Redis, tmp_path: Path) -> None:
@@ -230,9 +212,9 @@ def test_the_own_worker_may_be_killed_while_updates_wait(field: Field, broker: R
     worker.kill()
 
     # Then it is started anew, and every update is taken in once
-    assert program.wait() == 0, program.output
+    program.succeeds()
     assert "is started anew" in program.output
-    assert [statuses(record) for record in history(run_dir)] == [all_trained(8)] * 2
+    assert statuses(run_dir) == [all_trained(8)] * 2
 
 
 def test_redis_may_be_killed_while_clients_wait_for_their_turn(field: Field, tmp_path: Path) -> None:
@@ -248,11 +230,9 @@ def test_redis_may_be_killed_while_clients_wait_for_their_turn(field: Field, tmp
         server.start()
 
         # Then all get their turn, and nobody trains twice
-        assert program.wait() == 0, program.output
-        assert [statuses(record) for record in history(run_dir)] == [all_trained()] * 2
-        for client in started:
-            assert client.wait() == 0, client.output
-            assert client.output.count("/train: trained") == 2, client.output
+        program.succeeds()
+        assert statuses(run_dir) == [all_trained()] * 2
+        check_trained_once(started, 2)
 
 
 def test_turns_that_redis_forgot_are_given_again(field: Field, broker: Redis, tmp_path: Path) -> None:
@@ -270,8 +250,8 @@ def test_turns_that_redis_forgot_are_given_again(field: Field, broker: Redis, tm
     process.resume()
 
     # Then it is told again
-    assert program.wait() == 0, program.output
-    assert statuses(history(run_dir)[0]) == all_trained()
+    program.succeeds()
+    assert statuses(run_dir) == [all_trained()]
 
 
 def test_a_client_that_spoils_its_queue_and_its_turn_harms_nobody_else(
@@ -289,10 +269,10 @@ def test_a_client_that_spoils_its_queue_and_its_turn_harms_nobody_else(
     program.send(signal.SIGCONT)
 
     # Then it has its turn all the same, and of the next round it is left out
-    assert program.wait() == 0, program.output
-    first, second = history(run_dir)
-    assert statuses(first)["client-2"] == statuses(second)["client-2"] == "trained"
-    assert statuses(second)["client-1"] == "lost"
+    program.succeeds()
+    first, second = statuses(run_dir)
+    assert first["client-2"] == second["client-2"] == "trained"
+    assert second["client-1"] == "lost"
     assert summary(run_dir)["status"] == "completed"
 
 
@@ -310,12 +290,8 @@ def test_many_clients_of_one_worker_get_their_orders_as_there_is_room_and_one_jo
     held(field).touch()
     worker = many(field, broker, 12)
     wait_until(lambda: len(harness.present(broker)) == 12, "all are there")
-    longest = [0]
-
-    def look() -> None:
-        longest[0] = max(longest[0], broker.llen("clients.client.12"))
-
-    with watched(look):
+    lengths: list[int] = []
+    with watched(lambda: lengths.append(broker.llen("clients.client.12"))):
         program = run(field, broker, run_dir, "--accept", "live", count=12)
         wait_until(lambda: worker.output.count("/train: begun") == 2, "two are about to train")
 
@@ -324,14 +300,14 @@ def test_many_clients_of_one_worker_get_their_orders_as_there_is_room_and_one_jo
         field.client(broker, "newcomer", **part(1, 12))
         wait_until(lambda: "client newcomer joined it live" in program.output, "it has joined the first round")
         held(field).unlink()
-        assert program.wait() == 0, program.output
+        program.succeeds()
 
     # Then one slot at the most is lost, and in the next round all have trained
-    first, second = (list(statuses(record).values()) for record in history(run_dir))
+    first, second = (list(found.values()) for found in statuses(run_dir))
     assert first.count("trained") >= 12
     assert second == ["trained"] * 13
     # And the orders were never all out
-    assert longest[0] < 12
+    assert max(lengths) < 12
 
 
 def test_a_client_that_waits_for_the_turn_of_a_run_that_is_gone_serves_the_next(
@@ -348,8 +324,8 @@ def test_a_client_that_waits_for_the_turn_of_a_run_that_is_gone_serves_the_next(
     second = run(field, broker, tmp_path / "second", count=4)
 
     # Then they let go of the first and serve the second
-    assert second.wait() == 0, second.output
-    assert [statuses(record) for record in history(tmp_path / "second")] == [all_trained(4)] * 2
+    second.succeeds()
+    assert statuses(tmp_path / "second") == [all_trained(4)] * 2
     for client in started:
-        assert client.wait() == 0, client.output
+        client.succeeds()
         assert "has begun" in client.output

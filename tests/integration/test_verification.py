@@ -11,17 +11,15 @@ import pytest
 from redis import Redis
 
 from tests.integration import harness
-from tests.integration.harness import Field, Program, checkpoint, history, part, summary, url, wait_until
+from tests.integration.harness import Field, Program, checkpoint, history, part, summary, wait_until
 
 JUDGED = "hostile:Judged"
 
 
 def start(field: Field, broker: Redis, run_dir: Path, *options: str, num_clients: int) -> Program:
     """Start an orchestrator that waits for this many clients."""
-    return field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--clients", str(num_clients), "--no-evaluate-clients",
-        *options, workload=JUDGED,
-    )  # fmt: skip
+    usual = f"--clients {num_clients} --no-evaluate-clients"
+    return field.run(run_dir, usual, *options, broker=broker, workload=JUDGED)
 
 
 def join(field: Field, broker: Redis, number: int, count: int, **environment: str) -> Program:
@@ -45,7 +43,7 @@ def test_peers_score_the_right_update_nobody_its_own_and_the_hostile_is_dropped(
 
     # When they verify each other
     program = start(field, broker, run_dir, "--rounds", "3", "--verify", "peers", num_clients=4)
-    assert program.wait() == 0, program.output
+    program.succeeds()
 
     records = history(run_dir)
     for record in records:
@@ -77,7 +75,7 @@ def test_a_single_client_that_peers_can_not_score_is_taken(field: Field, broker:
     program = start(field, broker, run_dir, "--rounds", "1", "--verify", "peers", num_clients=1)
 
     # Then its update is taken, without a score
-    assert program.wait() == 0, program.output
+    program.succeeds()
     answer = history(run_dir)[0]["answers"]["client-1"]
     assert (answer["status"], answer["scores"], answer["scored_by"]) == ("trained", {}, {})
     assert history(run_dir)[0]["status"] == "closed"
@@ -91,7 +89,7 @@ def killed_while_it_verifies(field: Field, broker: Redis, run_dir: Path, num_cli
     program = start(field, broker, run_dir, "--rounds", "1", "--verify", "peers", num_clients=num_clients)
     wait_until(lambda: "/verify-1: begun" in frozen.output, "client-1 verifies")
     frozen.end()
-    assert program.wait() == 0, program.output
+    program.succeeds()
     [record] = history(run_dir)
     return record
 
@@ -183,15 +181,12 @@ def test_a_scorer_a_selector_and_a_threshold_of_ones_own_are_used(
     # Given the scorer and the threshold of the docs in a folder outside the repo, and four clients, the last hostile
 
     # When they are named in a command that is run there
-    program = field.start(
-        "orchestrator", "orchestrator.start", "--clients", "4", "--workload", JUDGED, "--rounds", "2",
-        "--select", "my_scorer:all_but_the_first", "--fraction", "0.75", "--no-evaluate-clients",
-        "--verify", "my_scorer:score", "--threshold", threshold, "--run-dir", "run",
-        cwd=elsewhere, HOSTILE="4",
-    )  # fmt: skip
+    options = "--clients 4 --rounds 2 --select my_scorer:all_but_the_first --fraction 0.75 --no-evaluate-clients"
+    judging = f"--verify my_scorer:score --threshold {threshold}"
+    program = field.run("run", options, judging, workload=JUDGED, cwd=elsewhere, HOSTILE="4")
 
     # Then the selector chose, the scorer scored, and the threshold dropped the hostile one
-    assert program.wait() == 0, program.output
+    program.succeeds()
     for record in history(elsewhere / "run"):
         assert by_client(record, "status") == {"client-2": "trained", "client-3": "trained", "client-4": "rejected"}
         hostile = record["answers"]["client-4"]

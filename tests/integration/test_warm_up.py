@@ -6,17 +6,16 @@ from pathlib import Path
 
 from redis import Redis
 
-from tests.integration.harness import Field, history, url
+from tests.integration.harness import Field, history
 
 
 def first_metrics(field: Field, broker: Redis, run_dir: Path, workload: str) -> dict[str, float]:
     """What the only client of a run, which has all of the digits that nobody holds out, tells of its first order."""
     field.client(broker, "client-1", CLIENT_WORKLOAD=workload, CLIENT_PART="1/1")
-    program = field.orchestrator(
-        "--broker", url(broker), "--run-dir", str(run_dir), "--rounds", "1", "--clients", "1", "--epochs", "1",
-        "--no-evaluate-clients", workload=workload,
-    )  # fmt: skip
-    assert program.wait() == 0, program.output
+    program = field.run(
+        run_dir, "--rounds 1 --clients 1 --epochs 1 --no-evaluate-clients", broker=broker, workload=workload
+    )
+    program.succeeds()
     metrics: dict[str, float] = history(run_dir)[0]["answers"]["client-1"]["metrics"]
     return metrics
 

@@ -117,6 +117,7 @@ def test_a_folder_below_home_may_be_named_by_a_tilde(tmp_path: Path, monkeypatch
     [
         ("CLIENT_ID", "anna/bert", "client id 'anna/bert': 1 to 64 letters"),
         ("CLIENT_PART", "2", "part '2': write the number of the part and of all parts, like 2/4"),
+        ("CLIENT_PART", "3/2", "part 3 of 2: parts are counted from 1 to their number"),
         ("CLIENT_PART", "5/4", "part 5 of 4: parts are counted from 1 to their number"),
         ("CLIENT_HEARTBEAT_S", "often", "CLIENT_HEARTBEAT_S=often: seconds from 0.1 to 3600 are allowed"),
         ("CLIENT_HEARTBEAT_S", "0", "CLIENT_HEARTBEAT_S=0: seconds from 0.1 to 3600 are allowed"),
@@ -131,6 +132,7 @@ def test_a_folder_below_home_may_be_named_by_a_tilde(tmp_path: Path, monkeypatch
         ("CLIENT_CONCURRENCY", "all", "CLIENT_CONCURRENCY=all: a whole number from 1 to 1000 is allowed"),
         ("CLIENT_CONCURRENCY", "2", "CLIENT_CONCURRENCY=2: a client carries out one order at a time; set CLIENT_COUNT"),
         ("CELERY_BROKER_URL", "localhost", "broker 'localhost': write redis://HOST:PORT/DB"),
+        ("CELERY_BROKER_URL", "amqp://somewhere", "broker 'amqp://somewhere': write redis://HOST:PORT/DB"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_what_is_allowed(name: str, value: str, message: str) -> None:
