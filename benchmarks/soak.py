@@ -122,11 +122,12 @@ class Soak:
         """Carry it out and return what came of it."""
         settings = self._settings
         try:
-            orchestrator = self._field.orchestrator(
-                "--broker", harness.url(self._broker), "--rounds", str(settings.rounds), "--clients", "2",
-                "--timeout", str(settings.timeout_s), "--wait-timeout", str(STALL_S),
-                "--seed", str(settings.seed), "--run-dir", str(self._run_dir),
-            )  # fmt: skip
+            orchestrator = self._field.run(
+                self._run_dir,
+                f"--rounds {settings.rounds} --clients 2 --timeout {settings.timeout_s} --wait-timeout {STALL_S}",
+                f"--seed {settings.seed}",
+                broker=self._broker,
+            )
             self._crowd.begin(max(2, settings.num_clients // 2 + 1))
             try:
                 self._live_through(orchestrator)

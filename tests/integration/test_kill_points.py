@@ -16,7 +16,7 @@ WHEN = ("open config.json", "os.rename checkpoints/round-0001", "open history.js
 @pytest.fixture(autouse=True)
 def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs are of the example that does without torch, by which they start sooner."""
-    monkeypatch.chdir(EXAMPLE)
+    monkeypatch.setattr("tests.integration.harness.WORKLOADS", EXAMPLE)
     for kind in ("plain", "scaffold"):
         monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "softmax:Softmax"))  # type: ignore[misc]
 
