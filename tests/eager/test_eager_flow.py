@@ -190,16 +190,25 @@ def test_the_order_in_which_clients_connected_makes_no_difference(federation: Fe
     assert digests(one) == digests(two.run())
 
 
-def test_a_client_that_raises_is_failed_and_the_rest_is_aggregated(federation: Federation) -> None:
-    # Given a client whose training fails
-    federation.join("bert", Raising())
+@pytest.mark.parametrize(
+    ("workload", "status", "reason"),
+    [
+        (Raising(), "failed", r"train\(\): RuntimeError: the disk is full \(support\.py, line "),
+        (Diverging(), "rejected", r"array 'point' has values that are NaN or infinite$"),
+    ],
+)
+def test_a_client_that_fails_or_diverges_is_left_out_with_the_reason_and_the_rest_is_aggregated(
+    federation: Federation, workload: Pull, status: str, reason: str
+) -> None:
+    # Given a client whose training fails, or whose update is NaN
+    federation.join("bert", workload)
     # When three rounds are run
     folder = federation.run()
-    # Then it is failed in every round, with what it raised, and the model is the other two's
-    assert statuses(folder) == [{"anna": "trained", "bert": "failed", "carl": "trained"}] * 3
-    bert = folder.history()[0].answers["bert"]
-    assert bert.reason.startswith("train(): RuntimeError: the disk is full (support.py, line ")
-    assert (bert.num_examples, bert.size_bytes) == (0, 0)
+    # Then it is left out of every round, with the reason, and the model is the other two's
+    assert statuses(folder) == [{"anna": "trained", "bert": status, "carl": "trained"}] * 3
+    for record in folder.history():
+        assert re.match(reason, record.answers["bert"].reason)
+        assert status == "rejected" or record.answers["bert"].num_examples == record.answers["bert"].size_bytes == 0
     assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "carl"]))
     assert federation.chunks.chunks == {}
 
@@ -214,17 +223,6 @@ def test_a_client_whose_work_never_comes_into_the_model_is_named_once(federation
     reason = folder.history()[4].answers["bert"].reason
     assert told == LeftOut("bert", 5, Status.FAILED, reason)
     assert sum(isinstance(event, RoundClosed) for event in federation.events[:index]) == 5
-
-
-def test_a_client_that_diverges_is_rejected_and_the_rest_is_aggregated(federation: Federation) -> None:
-    # Given a client whose update is NaN
-    federation.join("anna", Diverging())
-    # When three rounds are run, then it is rejected in every round, with the reason
-    folder = federation.run()
-    assert statuses(folder) == [{"anna": "rejected", "bert": "trained", "carl": "trained"}] * 3
-    assert folder.history()[2].answers["anna"].reason == "array 'point' has values that are NaN or infinite"
-    assert model_of(folder, 3) == bits(fedavg(folder.config(), ["bert", "carl"]))
-    assert federation.chunks.chunks == {}
 
 
 def test_a_client_with_another_workload_is_failed_with_what_to_do(federation: Federation) -> None:
@@ -271,6 +269,32 @@ def test_too_many_failed_rounds_in_a_row_end_the_run(federation: Federation) -> 
     assert [record.status for record in folder.history()] == ["failed", "failed", "failed"]
     assert set(digests(folder)) == {blake3(folder.checkpoint(0).read_bytes()).hexdigest()}
     assert federation.chunks.chunks == {}
+
+
+def test_where_all_updates_are_rejected_the_model_stays_as_it_was_and_the_run_ends(federation: Federation) -> None:
+    # Given a threshold that no update reaches, when a run of five rounds is begun
+    with pytest.raises(RunFailedError) as caught:
+        federation.run(rounds=5, verify=("holdout",), threshold=("1.5",))
+    # Then it ends after three, and says why
+    assert re.fullmatch(
+        r"3 rounds in a row failed, the last because 0 updates were accepted, 1 are needed \(--min-updates\): "
+        r"3 of 3 clients, like anna: holdout: [\d.]+ is not within the threshold 1\.5",
+        str(caught.value),
+    )
+    folder = RunFolder.open(federation.folder / "run")
+    assert statuses(folder) == [dict.fromkeys(EXAMPLES, "rejected")] * 3
+    assert all(answer.reason.startswith("holdout: ") for answer in folder.history()[0].answers.values())
+    # And the model is the initial one still
+    assert {str(model_of(folder, number)) for number in range(4)} == {str(model_of(folder, 0))}
+
+
+def test_a_single_client_that_peers_cant_score_is_taken(federation: Federation) -> None:
+    # Given a client alone, when peers are to verify, then its update is taken, without a score
+    federation.registry.announcements.clear()
+    federation.join("anna")
+    [record] = federation.run(num_clients=1, rounds=1, verify=("peers",)).history()
+    answer = record.answers["anna"]
+    assert (record.status, answer.status, answer.scores, answer.scored_by) == ("closed", Status.TRAINED, {}, {})
 
 
 def test_a_run_none_of_whose_rounds_could_be_closed_has_failed(federation: Federation) -> None:
@@ -475,14 +499,6 @@ def test_a_run_that_starts_from_anothers_model_goes_on_where_that_ended(federati
     assert arrays.map_file(second.checkpoint(1))["steps"].item() == 32
 
 
-def test_a_cohort_has_as_many_clients_as_it_is_to_have(federation: Federation) -> None:
-    # Given three clients, when two are to train in each round, then two do, not always the same
-    folder = federation.run(rounds=8, cohort=2)
-    cohorts = [tuple(record.cohort) for record in folder.history()]
-    assert {len(cohort) for cohort in cohorts} == {2}
-    assert len(set(cohorts)) > 1
-
-
 @pytest.mark.parametrize("select", ["random", "where:min-examples=4"])
 def test_a_round_waits_for_the_clients_of_its_cohort(federation: Federation, select: str) -> None:
     # Given three clients, of which two have four examples or more, and a clock that goes on as it is looked at
@@ -510,9 +526,12 @@ def test_a_run_that_is_complete_does_nothing_more(federation: Federation) -> Non
     assert len(folder.history()) == 2
 
 
-def test_a_fraction_of_the_clients_is_selected_in_every_round(federation: Federation) -> None:
-    # Given three clients, when half of them are to train, then ceil(1.5) = 2 do, not always the same
-    folder = federation.run(rounds=8, fraction=0.5, select="random")
+@pytest.mark.parametrize("changes", [{"fraction": 0.5, "select": "random"}, {"cohort": 2}], ids=["fraction", "cohort"])
+def test_as_many_clients_as_are_to_be_are_selected_in_every_round(
+    federation: Federation, changes: dict[str, Any]
+) -> None:
+    # Given three clients, when half of them, or two, are to train, then ceil(1.5) = 2 do, not always the same
+    folder = federation.run(rounds=8, **changes)
     cohorts = [tuple(record.cohort) for record in folder.history()]
     assert {len(cohort) for cohort in cohorts} == {2}
     assert len(set(cohorts)) > 1

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -243,6 +244,24 @@ class Field:
         """End what still runs."""
         for program in reversed(self._programs):
             program.end()
+
+
+@contextmanager
+def watched(look: Callable[[], object]) -> Iterator[None]:
+    """Have ``look`` called again and again while the block runs."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(0.002):
+            look()
+
+    thread = threading.Thread(target=go_on)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def history(run_dir: Path) -> list[dict[str, Any]]:

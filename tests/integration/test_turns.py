@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,7 +12,17 @@ from redis import Redis
 from orchestrator.uploads import LEAST
 from tasks.messages import READY
 from tests.integration import harness
-from tests.integration.harness import Field, Program, check_trained_once, history, part, statuses, summary, wait_until
+from tests.integration.harness import (
+    Field,
+    Program,
+    check_trained_once,
+    history,
+    part,
+    statuses,
+    summary,
+    wait_until,
+    watched,
+)
 
 COUNT = 5
 
@@ -50,24 +57,6 @@ def waiting(broker: Redis) -> set[str]:
 def updates(broker: Redis) -> set[bytes]:
     """The updates that are in the broker."""
     return {key.rpartition(b":")[0] for key in broker.scan_iter("fl:blob:client-*:0")}
-
-
-@contextmanager
-def watched(look: Callable[[], object]) -> Iterator[None]:
-    """Have ``look`` called again and again while the block runs."""
-    over = threading.Event()
-
-    def go_on() -> None:
-        while not over.wait(0.002):
-            look()
-
-    thread = threading.Thread(target=go_on)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def run_until_all_wait(

@@ -98,24 +98,6 @@ def test_an_empty_folder_will_do_for_a_new_run(tmp_path: Path) -> None:
     assert RunFolder.create(tmp_path, run_config()).config() == run_config()
 
 
-def test_the_folder_of_a_run_isnt_taken_for_another(folder: RunFolder) -> None:
-    # Given a run's folder, when another run is to be made in it, then the message says how to go on with it
-    with pytest.raises(RunFolderError, match=f"{folder.path} holds a run already: go on with it by --resume"):
-        RunFolder.create(folder.path, run_config(run_id="other"))
-    assert folder.config() == run_config()
-
-
-def test_a_folder_with_something_in_it_isnt_taken(tmp_path: Path) -> None:
-    # Given a folder of something else, and a file
-    (tmp_path / "letters").mkdir()
-    (tmp_path / "letters" / "to_anna.txt").write_text("dear Anna")
-    # When a run is to be made there, then it isn't, and nothing is changed
-    for path in (tmp_path / "letters", tmp_path / "letters" / "to_anna.txt"):
-        with pytest.raises(RunFolderError, match="exists and isn't an empty folder: name another with --run-dir"):
-            RunFolder.create(path, run_config())
-    assert [path.name for path in tmp_path.rglob("*")] == ["letters", "to_anna.txt"]
-
-
 def test_a_start_that_was_killed_before_it_had_a_config_is_begun_again(tmp_path: Path) -> None:
     # Given the folder of a start that was killed while it wrote its config
     (tmp_path / "config.json.4711.tmp").write_text('{"run_id": "ru')
@@ -142,14 +124,6 @@ def test_a_folder_that_cant_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match="can't be made"):
         RunFolder.create(tmp_path / "file" / "run", run_config())
-
-
-def test_what_is_no_run_cant_be_opened(tmp_path: Path) -> None:
-    # Given no folder, and an empty one, when they are opened, then the message says what is missing, and none is made
-    for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(RunFolderError, match=f"{path} isn't the folder of a run: it has no config.json"):
-            RunFolder.open(path)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -219,19 +219,20 @@ def test_a_run_folder_that_holds_a_run_is_refused_with_how_to_go_on(cwd: Path) -
 
 
 def test_a_run_folder_with_something_else_is_refused(cwd: Path) -> None:
-    # Given a folder of something else, when a run is to be made in it, then the message says what to do
+    # Given a folder of something else, and a file, when a run is to be made there, then the message says what to do
     (cwd / "letters").mkdir()
     (cwd / "letters" / "to_anna.txt").write_text("dear Anna")
-    assert one_line(refused("--run-dir", "letters")) == (
-        f"{cwd / 'letters'} exists and isn't an empty folder: name another with --run-dir"
-    )
+    for name in ("letters", "letters/to_anna.txt"):
+        assert one_line(refused("--run-dir", name)) == (
+            f"{cwd / name} exists and isn't an empty folder: name another with --run-dir"
+        )
 
 
 def test_what_is_no_run_cant_be_resumed(cwd: Path) -> None:
-    # Given no folder, when it is to be resumed, then the message says what is missing
-    assert one_line(refused("--resume", "nowhere")) == (
-        f"{cwd / 'nowhere'} isn't the folder of a run: it has no config.json"
-    )
+    # Given no folder, and an empty one, when it is to be resumed, then the message says what is missing
+    (cwd / "empty").mkdir()
+    for name in ("nowhere", "empty"):
+        assert one_line(refused("--resume", name)) == f"{cwd / name} isn't the folder of a run: it has no config.json"
 
 
 def test_a_run_is_resumed_with_its_own_settings_alone(cwd: Path) -> None:
@@ -541,7 +542,7 @@ WRONG = {
     "--batch-size": ["0", "big"],
     "--learning-rate": ["0", "nan", "inf", "fast"],
     "--seed": ["1.5", "luck"],
-    "--run-dir": ["taken"],
+    "--run-dir": ["taken", "taken/letter.txt"],
     "--resume": ["nowhere", "taken"],
     "--wait-timeout": ["0", "inf", "long"],
     "--timeout": ["0", "inf", "1e9"],

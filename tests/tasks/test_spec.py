@@ -91,12 +91,6 @@ def test_a_parameter_is_added_in_its_place() -> None:
     assert str(WorkloadSpec.parse("mnist,split=iid").with_parameter("net", "cnn")) == "mnist,net=cnn,split=iid"
 
 
-def test_a_parameter_that_is_there_is_not_added_again() -> None:
-    # Given a spec with a net, when another is added, then the message names both
-    with pytest.raises(ConfigurationError, match="--net 2nn: the workload 'mnist,net=cnn' has net=cnn already"):
-        WorkloadSpec.parse("mnist,net=cnn").with_parameter("net", "2nn")
-
-
 @pytest.mark.parametrize("value", ["", "cnn,split=iid", "c nn"])
 def test_a_value_that_would_be_more_than_one_is_not_added(value: str) -> None:
     # Given a value with a comma, when it is added, then it is refused rather than read as two parameters

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tests.support
-from tasks.errors import ConfigurationError, LoadError, UnknownNameError
-from tasks.workload import BUILT_IN, DataSource, Evaluation, Part, TimeBudget, Workload, load_workload
+from tasks.errors import ConfigurationError, LoadError
+from tasks.workload import DataSource, Evaluation, Part, TimeBudget, load_workload
 from tests.support import PULL, Pull
 
 
@@ -85,18 +85,6 @@ def test_a_workload_is_made_from_its_class_or_taken_as_it_is(monkeypatch: pytest
     # When each is loaded, then it is a workload
     assert type(load_workload(PULL)) is Pull
     assert load_workload("tests.support:INSTANCE") is instance
-
-
-def test_the_built_in_workloads_are_these() -> None:
-    # Given the registry, when it is read, then digits is there, which needs nothing
-    assert sorted(BUILT_IN) == ["digits", "mnist"]
-    assert isinstance(load_workload("digits"), Workload)
-
-
-def test_an_unknown_workload_is_refused_with_the_nearest_one() -> None:
-    # Given a slip, when it is loaded, then the message guesses
-    with pytest.raises(UnknownNameError, match=r"unknown workload 'mnst': did you mean 'mnist'\?"):
-        load_workload("mnst")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("PULL", "str"), ("announcement", "function"), ("Path", "Path")])
@@ -210,20 +198,22 @@ def test_what_a_workload_says_of_a_wrong_value_is_the_error(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "told"),
+    ("loss", "accuracy", "told"),
     [
-        (0.0, {"loss": 0.5, "accuracy": 0.0}),
-        (0.25, {"loss": 0.5, "accuracy": 0.25}),
-        (1, {"loss": 0.5, "accuracy": 1.0}),
-        (None, {"loss": 0.5}),
-        (math.nan, {"loss": 0.5}),
+        (0.5, 0.0, {"loss": 0.5, "accuracy": 0.0}),
+        (0.5, 0.25, {"loss": 0.5, "accuracy": 0.25}),
+        (0.5, 1, {"loss": 0.5, "accuracy": 1.0}),
+        (0.5, None, {"loss": 0.5}),
+        (0.5, math.nan, {"loss": 0.5}),
+        (math.nan, 0.25, {"accuracy": 0.25}),
+        (math.inf, 0.25, {"accuracy": 0.25}),
     ],
 )
-def test_metrics_are_the_loss_and_an_accuracy_if_there_is_one(
-    accuracy: float | None, told: dict[str, float], caplog: pytest.LogCaptureFixture
+def test_metrics_are_the_loss_and_an_accuracy_where_they_are_numbers(
+    loss: float, accuracy: float | None, told: dict[str, float], caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given an evaluation, when its metrics are taken, then they are those that there are, and nobody is warned
-    assert Evaluation(0.5, accuracy, 3).metrics() == told
+    assert Evaluation(loss, accuracy, 3).metrics() == told
     assert caplog.messages == []
 
 
@@ -241,9 +231,3 @@ def test_an_accuracy_that_is_no_share_is_left_out_and_said_once(
     assert metrics == {"loss": 0.5}
     assert math.isnan(score)
     assert caplog.messages == [f"accuracy {shown} isn't a share from 0 to 1: left out"]
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_is_left_out_of_the_metrics(loss: float) -> None:
-    # Given a model that diverged, when its metrics are taken, then the accuracy is all
-    assert Evaluation(loss, 0.25, 3).metrics() == {"accuracy": 0.25}

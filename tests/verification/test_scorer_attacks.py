@@ -6,8 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tests.verification.cohort import HOSTILE, Attack, attacked_cohort, dropped_by, noise, nothing, scaled, sign_flip
+from tests.verification.cohort import (
+    HOSTILE,
+    Attack,
+    attacked_cohort,
+    candidates,
+    context,
+    dropped_by,
+    noise,
+    nothing,
+    scaled,
+    sign_flip,
+)
 from verification import SCORERS, Candidate, load_scorer
 
 SEEN: list[tuple[str, Attack]] = [
@@ -58,11 +71,17 @@ def test_krum_drops_as_many_as_may_be_hostile_whether_they_are_or_not() -> None:
 
 
 @pytest.mark.parametrize("scorer", sorted(SCORERS))
-def test_another_order_of_clients_gives_each_the_same_score(scorer: str) -> None:
-    # Given an attacked cohort in two orders, when both are scored, then the scores are equal to the last bit
-    clients, about = attacked_cohort(sign_flip)
-    score = load_scorer(scorer)
-    assert score(clients[::-1], about) == score(clients, about)
+@given(data=st.data(), points=st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=5, max_size=9))
+def test_another_order_of_clients_gives_each_the_same_score(
+    scorer: str, data: st.DataObject, points: list[tuple[float, float]]
+) -> None:
+    # Given a cohort in two orders, when both are scored, then the scores are equal to the last bit
+    cohort = candidates(**{f"c{index}": point for index, point in enumerate(points)})
+    about = context(num_hostile=1, train_root=lambda: {"w": np.ones(2)}, evaluate=lambda each: float(each["w"][0]))
+    scores = load_scorer(scorer)(cohort, about)
+    assert load_scorer(scorer)(data.draw(st.permutations(cohort)), about) == scores
+    # And a cosine is one
+    assert scorer not in ("cosine", "fltrust") or all(-1 <= score <= 1 for score in scores.values())
 
 
 @pytest.mark.parametrize("scorer", sorted(SCORERS))

@@ -61,18 +61,6 @@ def test_lengths_make_no_difference(points: list[tuple[float, float, float]], fa
     assert score_cosine(candidates(**cohort), context(num=3)) == score_cosine(candidates(**scaled), context(num=3))
 
 
-@given(data=st.data(), points=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=8))
-def test_another_order_of_clients_gives_each_the_same_score(
-    data: st.DataObject, points: list[tuple[float, float]]
-) -> None:
-    # Given a cohort in two orders
-    cohort = candidates(**{f"c{index}": point for index, point in enumerate(points)})
-    # When both are scored, then the scores are equal to the last bit, and within -1 and 1
-    scores = score_cosine(cohort, context())
-    assert score_cosine(data.draw(st.permutations(cohort)), context()) == scores
-    assert all(-1 <= score <= 1 for score in scores.values())
-
-
 @given(angles=st.lists(st.floats(-0.3, 0.3), min_size=2, max_size=8))
 def test_one_that_points_the_other_way_is_last(angles: list[float]) -> None:
     # Given clients that agree but for 0.3 radians

@@ -54,16 +54,6 @@ def test_most_hostile_is_the_largest_number_that_krum_can_stand(num_updates: int
     assert 2 * (most + 1) + 2 >= num_updates
 
 
-@given(data=st.data(), points=st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=5, max_size=9))
-def test_another_order_of_clients_gives_each_the_same_score(
-    data: st.DataObject, points: list[tuple[float, float]]
-) -> None:
-    # Given a cohort in two orders, when both are scored, then the scores are equal to the last bit
-    cohort = candidates(**{f"c{index}": point for index, point in enumerate(points)})
-    about = context(num_hostile=1)
-    assert score_krum(data.draw(st.permutations(cohort)), about) == score_krum(cohort, about)
-
-
 @given(points=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=4, max_size=8), distance=st.floats(1e3, 1e9))
 def test_an_outlier_is_last_and_the_others_keep_their_order(points: list[tuple[float, float]], distance: float) -> None:
     # Given a cohort among which nobody is hostile, and one more that is far away

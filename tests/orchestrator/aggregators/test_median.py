@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.orchestrator.aggregators.cohorts import aggregate, random_rows, updates_of
 
@@ -49,12 +47,3 @@ def test_booleans_are_what_most_say_and_false_where_as_many_say_each() -> None:
 def test_the_largest_float64_of_both_signs_have_0_in_the_middle() -> None:
     # Given the largest numbers, whose difference no float64 holds, when their median is taken, then it is 0
     assert aggregate("median", updates_of([1.7e308], [-1.7e308])).tolist() == [0.0]
-
-
-@given(data=st.data(), num_updates=st.integers(1, 8))
-def test_the_order_makes_no_difference(data: st.DataObject, num_updates: int) -> None:
-    # Given any numbers in two orders, when their medians are taken, then they are equal
-    values = data.draw(st.lists(st.floats(-1e300, 1e300), min_size=num_updates, max_size=num_updates))
-    shuffled = data.draw(st.permutations(values))
-    one, other = (aggregate("median", updates_of(*([value] for value in each))) for each in (values, shuffled))
-    assert one.tolist() == other.tolist()

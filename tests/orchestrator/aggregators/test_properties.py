@@ -61,6 +61,17 @@ def test_another_order_makes_no_difference_beyond_roundings(
     np.testing.assert_allclose(aggregate(name, updates), aggregate(name, shuffled), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["median", "trimmed_mean"])
+@given(data=st.data(), values=st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=9))
+def test_what_is_sorted_first_is_the_same_in_any_order_to_the_last_bit(
+    name: str, data: st.DataObject, values: list[float]
+) -> None:
+    # Given any numbers in two orders, when they are aggregated, then the results are equal
+    shuffled = data.draw(st.permutations(values))
+    one, other = (aggregate(name, updates_of(*([value] for value in each))) for each in (values, shuffled))
+    assert one.tolist() == other.tolist()
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=SEEDS, exponent=st.integers(-30, 30), num_updates=st.integers(1, 9))
 def test_updates_times_a_number_have_an_aggregate_times_it(
