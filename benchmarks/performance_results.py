@@ -71,10 +71,7 @@ class Results:
         }
         path.parent.mkdir(exist_ok=True, parents=True)
         kept = {"sessions": self.sessions, "cases": cases}
-        replace_text(path, json.dumps({"sessions": self.sessions, "cases": cases}, indent=1), durable=False)
-        temporary = path.with_suffix(".tmp")
-        temporary.replace(path)
-        temporary.write_text(json.dumps(kept, indent=1, default=asdict), encoding="utf-8")
+        replace_text(path, json.dumps(kept, indent=1, default=asdict), durable=False)
 
 
 def reference(contenders: Mapping[str, Sequence[Run]]) -> str | None:
