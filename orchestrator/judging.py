@@ -23,7 +23,7 @@ from verification import (
     scores_alone,
 )
 from verification.checks import own_length
-from verification.thresholds import Threshold, kept, load_threshold
+from verification.thresholds import kept, load_threshold
 
 logger = logging.getLogger(__name__)
 
@@ -98,38 +98,32 @@ def _apply(
     if scorer == PEERS and len(candidates) == 1:
         logger.info("round %d: there is nobody to score the one update: it is taken in", job.round_number)
         return dict(judged)
-    threshold = load_threshold(threshold_text)
+    threshold, global_score = load_threshold(threshold_text), None
+    scores, scored_by = peers.scores, peers.scored_by
     try:
-        scores, scored_by, global_score = _scores(job, scorer, threshold, candidates, judged, peers)
+        if scorer != PEERS:
+            scores = _scores(job, scorer, candidates, judged)
+            scored_by = dict.fromkeys(scores, ORCHESTRATOR)
+            if threshold.needs_global:
+                global_score = score_of_global(load_scorer(scorer), _context(job))
         accepted = kept(scores, threshold, global_score, job.config.num_hostile)
     except Exception as error:  # too few updates for it, or whatever the user's own raises
         logger.warning("round %d: %s could not score: %s", job.round_number, scorer, error)
         return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}
-    verdicts = {}
-    for client_id, record in judged.items():
-        score, by = scores.get(client_id), scored_by.get(client_id)
-        verdicts[client_id] = _verdict(record, scorer, threshold_text, score, by, client_id in accepted)
-    return verdicts
+    return {
+        name: _verdict(record, scorer, threshold_text, scores.get(name), scored_by.get(name), name in accepted)
+        for name, record in judged.items()
+    }
 
 
 def _scores(
-    job: Job,
-    scorer: str,
-    threshold: Threshold,
-    candidates: Sequence[Candidate],
-    records: Mapping[str, SlotRecord],
-    peers: PeerScores,
-) -> tuple[Mapping[str, float], Mapping[str, str], float | None]:
-    """Return the scores, who gave them, and the global model's score where the threshold needs it."""
-    if scorer == PEERS:
-        return peers.scores, peers.scored_by, None
-    function, context = load_scorer(scorer), _context(job)
-    scores = {c.client_id: records[c.client_id].scores[scorer] for c in candidates if _has_score(records, c, scorer)}
+    job: Job, scorer: str, candidates: Sequence[Candidate], records: Mapping[str, SlotRecord]
+) -> dict[str, float]:
+    """Return the orchestrator's scores by client id; those given as updates came stay."""
+    found = {candidate.client_id: records[candidate.client_id].scores for candidate in candidates}
+    scores = {client_id: known[scorer] for client_id, known in found.items() if scorer in known}
     rest = [candidate for candidate in candidates if candidate.client_id not in scores]
-    if rest:
-        scores |= checked_scores(function(rest, context), rest)
-    global_score = score_of_global(function, _context(job)) if threshold.needs_global else None
-    return scores, dict.fromkeys(scores, ORCHESTRATOR), global_score
+    return scores | checked_scores(load_scorer(scorer)(rest, _context(job)), rest) if rest else scores
 
 
 def _unscored(record: SlotRecord, scorer: str, error: Exception) -> SlotRecord:
@@ -171,10 +165,6 @@ def _verdict(
         return record
     told = "nobody scored it" if score is None else f"{score:.6g} is not within the threshold {threshold}"
     return record.rejected(f"{scorer}: {told}")
-
-
-def _has_score(records: Mapping[str, SlotRecord], candidate: Candidate, scorer: str) -> bool:
-    return scorer in records[candidate.client_id].scores
 
 
 def _scored(record: SlotRecord, scorer: str, score: float | None, scored_by: str | None) -> SlotRecord:
