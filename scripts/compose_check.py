@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +65,9 @@ class Project:
     name: str
     environment: dict[str, str]
 
-    @property
-    def orchestrator(self) -> str:
-        """Name of the orchestrator's container."""
-        return f"{self.name}-orchestrator-1"
-
-    @property
-    def network(self) -> str:
-        """Name of the network that the containers share."""
-        return f"{self.name}_default"
-
-    def worker(self, number: int) -> str:
-        """Return the name of a worker's container; they are counted from 1."""
-        return f"{self.name}-worker-{number}"
+    def container(self, service: str, number: int = 1) -> str:
+        """Return the name of a service's container; they are counted from 1."""
+        return f"{self.name}-{service}-{number}"
 
     def call(self, *arguments: str, limit_s: float = COMMAND_LIMIT_S) -> str:
         """Run ``docker`` with ``arguments`` and return what it writes to standard output.
@@ -99,7 +89,8 @@ class Project:
         except subprocess.TimeoutExpired:
             raise CheckError(f"{shown}: not done within {limit_s:g} s") from None
         if done.returncode != 0:
-            raise CheckError(f"{shown}: exit code {done.returncode}\n{_tail(done.stdout + done.stderr)}")
+            said = "\n".join((done.stdout + done.stderr).splitlines()[-30:])
+            raise CheckError(f"{shown}: exit code {done.returncode}\n{said}")
         return done.stdout
 
     def compose(self, *arguments: str, limit_s: float = COMMAND_LIMIT_S) -> str:
@@ -110,7 +101,7 @@ class Project:
 
     def with_settings(self, settings: dict[str, str]) -> Project:
         """Return the same project with other values for the compose file."""
-        return Project(self.docker, self.name, {**self.environment, **settings})
+        return replace(self, environment={**self.environment, **settings})
 
     def up(self) -> None:
         """Start whatever doesn't run, as an operator does."""
@@ -129,10 +120,6 @@ class Project:
         """Return the ids under which the client in a worker's container has joined, the oldest first."""
         return _JOINED.findall(self.compose("logs", "--no-log-prefix", "--index", str(number), "worker"))
 
-    def redis(self, *arguments: str) -> list[str]:
-        """Run a command on the project's Redis and return the words of its reply."""
-        return self.compose("exec", "--no-TTY", "redis", "redis-cli", *arguments).split()
-
     def runs(self) -> dict[str, Record]:
         """Return the runs in the volume by folder name: ``config``, ``summary`` (None: none yet) and ``history``."""
         with tempfile.TemporaryDirectory(prefix="compose-check-") as folder:
@@ -147,7 +134,7 @@ def main() -> int:
         _say("no Docker engine with Compose v2 is reachable: start one, or point DOCKER_HOST to it")
         return 2
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     _say(f"Compose project {project.name}, removed in the end with its volumes and images")
     try:
         with _removed_in_the_end(project):
@@ -158,10 +145,6 @@ def main() -> int:
         return 1
     _say(f"all is well: {', '.join(figures)}")
     return 0
-
-
-def _interrupt(number: int, _: object) -> None:
-    sys.exit(128 + number)
 
 
 def _find_engine() -> Project | None:
@@ -212,13 +195,18 @@ def _check_short_run(project: Project) -> list[str]:
     accuracy = run["summary"]["final"]["accuracy"]
     _say(f"trained in {train_s:.1f} s: /runs/{folder} completed, accuracy {accuracy:.4f}")
     _say(f"round 1: {_shown_counts(first)}, together the whole training set of {sum(parts)}")
-    _wait_until("the clients have left", lambda: _all_workers_are(project, "exited"))
+    workers = [project.container("worker", number + 1) for number in range(NUM_CLIENTS)]
+    _wait_until("the clients have left", lambda: all(project.state(worker)[0] == "exited" for worker in workers))
     return [f"build {build_s:.1f} s", f"{SHORT_RUN['ROUNDS']} rounds {train_s:.1f} s", f"accuracy {accuracy:.4f}"]
 
 
 def _train(project: Project) -> None:
+    """Start whatever doesn't run, and wait until the orchestrator has ended, with exit code 0."""
     project.up()
-    _wait_for_success(project)
+    orchestrator = project.container("orchestrator")
+    _wait_until("the orchestrator has ended", lambda: project.state(orchestrator)[0] == "exited", RUN_LIMIT_S)
+    code = project.state(orchestrator)[1]
+    _expect(code == 0, f"the orchestrator ended with exit code {code}")
 
 
 def _check_long_run(project: Project) -> list[str]:
@@ -261,7 +249,7 @@ def _wait_for_first_round(project: Project, earlier: Collection[str]) -> str:
 
 def _kill_and_bring_back(project: Project) -> tuple[str, dict[str, str], float]:
     """Kill one client; return its id, who has which part of the data, and how long it took until it was back."""
-    number, container = NUM_CLIENTS, project.worker(NUM_CLIENTS)
+    number, container = NUM_CLIENTS, project.container("worker", NUM_CLIENTS)
     seats = _seats(project)
     _expect(
         len(set(seats.values())) == len(seats) == NUM_CLIENTS, f"the parts of the data are not one a client: {seats}"
@@ -288,16 +276,16 @@ def _cut_off_and_join(project: Project, seats: dict[str, str], earlier: Collecti
 
     The container's address may be another one then, so that nothing is ever heard on the connections that it had.
     """
-    container, client_id = project.worker(1), project.joined(1)[-1]
+    container, client_id = project.container("worker", 1), project.joined(1)[-1]
     lost = f"client {client_id} lost: the client vanished"
     num_opened = project.count_in_log(" opened: ")
     _wait_until("a round opens", lambda: project.count_in_log(" opened: ") > num_opened)
     _say(f"cutting {client_id} off the network ({container})")
-    project.call("network", "disconnect", project.network, container)
+    project.call("network", "disconnect", f"{project.name}_default", container)
     _wait_until("the client is lost", lambda: project.count_in_log(lost))
     _wait_until("its round is closed", lambda: _last_answers(project, earlier)[client_id]["status"] == "lost")
     _expect(project.state(container)[0] == "running", "the client that was cut off has ended")
-    project.call("network", "connect", "--alias", "worker", project.network, container)
+    project.call("network", "connect", "--alias", "worker", f"{project.name}_default", container)
     started = time.monotonic()
 
     def trains_again() -> bool:
@@ -319,7 +307,9 @@ def _last_answers(project: Project, earlier: Collection[str]) -> Record:
 
 
 def _seats(project: Project) -> dict[str, str]:
-    words = project.redis("HGETALL", f"fl:seats:{NUM_CLIENTS}")
+    """Return who has which part of the data."""
+    read = ("redis-cli", "HGETALL", f"fl:seats:{NUM_CLIENTS}")
+    words = project.compose("exec", "--no-TTY", "redis", *read).split()
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
@@ -329,19 +319,8 @@ def _timed_down(project: Project) -> float:
     return seconds
 
 
-def _wait_for_success(project: Project) -> None:
-    """Wait until the orchestrator has ended, with exit code 0."""
-    _wait_until("the orchestrator has ended", lambda: project.state(project.orchestrator)[0] == "exited", RUN_LIMIT_S)
-    code = project.state(project.orchestrator)[1]
-    _expect(code == 0, f"the orchestrator ended with exit code {code}")
-
-
-def _all_workers_are(project: Project, status: str) -> bool:
-    return all(project.state(project.worker(number + 1))[0] == status for number in range(NUM_CLIENTS))
-
-
 def _expect_running(project: Project) -> None:
-    status, code = project.state(project.orchestrator)
+    status, code = project.state(project.container("orchestrator"))
     _expect(status == "running", f"the orchestrator is {status} (exit code {code}) in the middle of the run")
 
 
@@ -393,10 +372,6 @@ def _timed(act: Callable[[], object]) -> float:
     started = time.monotonic()
     act()
     return time.monotonic() - started
-
-
-def _tail(text: str, num_lines: int = 30) -> str:
-    return "\n".join(text.splitlines()[-num_lines:])
 
 
 def _say(text: str) -> None:
