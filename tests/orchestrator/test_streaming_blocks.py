@@ -11,7 +11,7 @@ from orchestrator.aggregators import blocks
 from orchestrator.aggregators.blocks import Add, add_block
 from orchestrator.aggregators.kernel import LARGE_BYTES, TILE, adder
 from orchestrator.aggregators.mean import BLOCK
-from orchestrator.aggregators.summing import put_quotients, put_sums
+from orchestrator.streaming_mean import put_quotients, put_sums
 from tests.orchestrator.aggregators.numbers import any_bits, by_definition
 
 FLOAT16 = np.dtype(np.float16)
