@@ -40,11 +40,11 @@ class Loaded:
 
     def config(self, folder: RunFolder) -> RunConfig:
         """Return a run's config, read anew only if the file is another than the last."""
-        return self._keep("config", _mark(folder.config_path), folder.config)
+        return self._read("config", folder.config_path, folder.config)
 
     def open_round(self, folder: RunFolder) -> OpenRound | None:
         """Return the round that is open, read anew only if the file is another than the last."""
-        return self._keep("open round", _mark(folder.open_round_path), folder.open_round)
+        return self._read("open round", folder.open_round_path, folder.open_round)
 
     def workload(self, spec: str) -> Workload:
         """Return a workload."""
@@ -58,6 +58,14 @@ class Loaded:
                 return self.workload(spec).holdout_data(Path(data) if data else None)
 
         return self._keep("held-out data", (spec, data), load)
+
+    def _read(self, kind: str, path: Path, read: Callable[[], T]) -> T:
+        """Return what was read last of a kind, if the file is the same; else read it."""
+        try:
+            found = path.stat()
+        except OSError:
+            return read()
+        return self._keep(kind, (path, found.st_ino, found.st_mtime_ns, found.st_size), read)
 
     def _keep(self, kind: str, made_from: Hashable, load: Callable[[], T]) -> T:
         """Return what was loaded last of a kind, if it was made from the same; else load it."""
@@ -175,12 +183,3 @@ class Job:
         except UpdateRejectedError as error:
             raise UserCodeError(f"train() on the held-out data: {error}") from None
         return result.parameters
-
-
-def _mark(path: Path) -> tuple[object, ...]:
-    """Return what tells a file from those that have had its name before, and will have."""
-    try:
-        found = path.stat()
-    except OSError:
-        return (path,)
-    return path, found.st_ino, found.st_mtime_ns, found.st_size

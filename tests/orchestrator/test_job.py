@@ -74,6 +74,20 @@ def test_a_job_of_a_round_that_is_closed_finds_none_open(tmp_path: Path) -> None
     assert (job_of(folder).opened, job_of(folder, round_number=2).opened) == (None, opened(2, "anna"))
 
 
+def test_a_round_that_is_opened_while_one_looks_is_not_open_for_ever(tmp_path: Path) -> None:
+    # Given a job that finds no file of an open round, and a round that is opened just then
+    class OpenedMeanwhile(RunFolder):
+        def open_round(self) -> OpenRound | None:
+            self.save_open_round(opened(1, "anna"))
+            return super().open_round()
+
+    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded(MemoryChunks())
+    assert Job(OpenedMeanwhile(folder.path), 1, loaded).opened == opened(1, "anna")
+    # When it has been closed, then the next job finds none
+    folder.open_round_path.unlink()
+    assert Job(folder, 1, loaded).opened is None
+
+
 def test_the_records_of_a_round_are_those_of_its_slots(tmp_path: Path) -> None:
     # Given a round whose first exchange left one of three out, and what a former round and a stranger have left
     folder = run_in(tmp_path / "run", "a", "/data")
