@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from orchestrator.aggregators import AGGREGATORS, num_needed
+from orchestrator.aggregators import AGGREGATORS, load_aggregator, num_needed
 from orchestrator.config import PEERS, RunConfig
+from orchestrator.mixers import load_mixer
 from tasks.errors import ConfigurationError
 from verification import SCORERS
 from verification.thresholds import load_threshold
@@ -64,9 +65,11 @@ def _check_needs(config: RunConfig) -> None:
     size = config.cohort_of(config.num_clients)
     by = "--cohort" if config.cohort else "--fraction"
     hostile = config.num_hostile
-    needs = {f"--aggregator {config.aggregator}": num_needed(config.aggregator, hostile)}
+    needs = {}
+    if config.aggregator in AGGREGATORS:  # a user's own may need what isn't installed here
+        needs[f"--aggregator {config.aggregator}"] = num_needed(load_aggregator(config.aggregator), hostile)
     if config.mix[:1] == ("nnm",):
-        needs["--mix nnm"] = num_needed("nnm", hostile)
+        needs["--mix nnm"] = num_needed(load_mixer("nnm"), hostile)
     for scorer, threshold in config.scorers():
         if scorer == "krum":
             needs["--verify krum"] = 2 * hostile + 3

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate, needs_updates, num_to_stand
 from orchestrator.aggregators.blocks import Floats, mean_of_rows, reduce_blocks
 from orchestrator.aggregators.combining import origin_of
 from orchestrator.aggregators.krum import by_nearness
@@ -19,6 +19,7 @@ from tasks.arrays import Array
 from verification.geometry import squared_distances
 
 
+@needs_updates("bulyan", 4, 3)
 def aggregate_bulyan(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return at each place the mean of the theta - 2f values nearest to the median of theta = n - 2f chosen updates.
 
@@ -32,7 +33,7 @@ def aggregate_bulyan(updates: Sequence[WeightedUpdate], context: AggregatorConte
     Raises:
         TooFewUpdatesError: If there are fewer than 4f + 3 updates.
     """
-    num_hostile = num_to_stand("bulyan", len(updates), context)
+    num_hostile = num_to_stand(aggregate_bulyan, len(updates), context)
     parameters = [update.parameters for update in updates]
     chosen = _choose(squared_distances(parameters, origin_of(updates, context)), num_hostile)
     num_kept = len(chosen) - 2 * num_hostile

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate, needs_updates, num_to_stand
 from orchestrator.aggregators.blocks import Floats
 from orchestrator.aggregators.combining import combine, distances_from, origin_of
 from tasks.arrays import Array
@@ -20,6 +20,7 @@ NUM_STEPS = 5
 """How often the centre moves (the paper's L)."""
 
 
+@needs_updates("centered_clipping", 2, 1)
 def aggregate_centered_clipping(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return the centre after ``NUM_STEPS`` steps from the round's starting model.
 
@@ -32,7 +33,7 @@ def aggregate_centered_clipping(updates: Sequence[WeightedUpdate], context: Aggr
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
     """
-    num_to_stand("centered_clipping", len(updates), context)
+    num_to_stand(aggregate_centered_clipping, len(updates), context)
     parameters = [update.parameters for update in updates]
     origin = origin_of(updates, context)
     share_of_origin, shares = _clipped(dot_products(parameters, origin))

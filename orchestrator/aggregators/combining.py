@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate
 from orchestrator.aggregators.blocks import Floats, mean_of_rows, reduce_blocks
 from orchestrator.aggregators.median import median_of_rows
 from tasks.arrays import Array, Arrays

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from orchestrator.aggregators.aggregator import AggregationError, AggregatorContext, WeightedUpdate, needs_root
+from orchestrator.aggregators import AggregationError, AggregatorContext, WeightedUpdate, needs_root
 from orchestrator.aggregators.blocks import Floats, mean_of_rows, reduce_blocks
 from orchestrator.aggregators.combining import in_order, medians_of_untrained, origin_of, within_limits
 from tasks.arrays import Array, Arrays

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate, needs_updates, num_to_stand
 from orchestrator.aggregators.blocks import Floats
 from orchestrator.aggregators.combining import combine, distances_from, origin_of
 from tasks.arrays import Array
@@ -23,6 +23,7 @@ _MOST_STEPS = 1000
 _LEAST = 1e-300
 
 
+@needs_updates("geometric_median", 2, 1)
 def aggregate_geometric_median(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return the v with the least sum_k alpha_k |v - x_k|, where alpha_k is an update's share of the weights.
 
@@ -34,7 +35,7 @@ def aggregate_geometric_median(updates: Sequence[WeightedUpdate], context: Aggre
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
         ValueError: If the weights don't sum to more than zero.
     """
-    num_to_stand("geometric_median", len(updates), context)
+    num_to_stand(aggregate_geometric_median, len(updates), context)
     parameters = [update.parameters for update in updates]
     weights = np.array([update.weight for update in updates])
     if not weights.sum() > 0:

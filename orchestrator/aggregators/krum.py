@@ -12,12 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate, needs_updates, num_to_stand
 from orchestrator.aggregators.combining import combine, origin_of
 from tasks.arrays import Array
 from verification.geometry import Floats, squared_distances, sums_of_nearest
 
 
+@needs_updates("krum", 2, 3)
 def aggregate_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return the update that is nearest to most others.
 
@@ -29,10 +30,11 @@ def aggregate_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.
     """
-    num_hostile = num_to_stand("krum", len(updates), context)
+    num_hostile = num_to_stand(aggregate_krum, len(updates), context)
     return _mean_of_nearest(1, updates, context, num_hostile)
 
 
+@needs_updates("multi_krum", 2, 3)
 def aggregate_multi_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return the mean of the n - f updates that are nearest to most others; all else is as with Krum.
 
@@ -41,7 +43,7 @@ def aggregate_multi_krum(updates: Sequence[WeightedUpdate], context: AggregatorC
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.
     """
-    num_hostile = num_to_stand("multi_krum", len(updates), context)
+    num_hostile = num_to_stand(aggregate_multi_krum, len(updates), context)
     return _mean_of_nearest(len(updates) - num_hostile, updates, context, num_hostile)
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 
-from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate
 from orchestrator.aggregators.blocks import Add, each_part, rounded
 from orchestrator.aggregators.kernel import adder
 from tasks.arrays import Array

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate, needs_updates, num_to_stand
 from orchestrator.aggregators.blocks import mean_of_rows, reduce_blocks, rounded
 from tasks.arrays import Array
 
 
+@needs_updates("median", 2, 1)
 def aggregate_median(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return at each place the median of the updates' values; for an even number, the midpoint of the middle two.
 
@@ -24,7 +25,7 @@ def aggregate_median(updates: Sequence[WeightedUpdate], context: AggregatorConte
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
     """
-    num_to_stand("median", len(updates), context)
+    num_to_stand(aggregate_median, len(updates), context)
     return reduce_blocks([update.parameters for update in updates], updates[0].parameters, median_of_rows)
 
 

@@ -12,11 +12,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from orchestrator.aggregators.aggregator import AggregatorContext, WeightedUpdate, num_to_stand
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate, needs_updates, num_to_stand
 from orchestrator.aggregators.blocks import Floats, mean_of_rows, reduce_blocks
 from tasks.arrays import Array
 
 
+@needs_updates("trimmed_mean", 2, 1)
 def aggregate_trimmed_mean(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return at each place the mean of the values without the b largest and the b smallest of them.
 
@@ -46,4 +47,4 @@ def num_cut(num_updates: int, context: AggregatorContext) -> int:
     share = math.floor(Fraction(str(context.trim)) * num_updates)
     if context.num_hostile is None:
         return share
-    return max(share, num_to_stand("trimmed_mean", num_updates, context))
+    return max(share, num_to_stand(aggregate_trimmed_mean, num_updates, context))

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.aggregators import AggregatorContext, WeightedUpdate
-from orchestrator.aggregators.aggregator import num_to_stand
+from orchestrator.aggregators import AggregatorContext, WeightedUpdate, needs_updates, num_to_stand
 from orchestrator.aggregators.blocks import Floats
 from orchestrator.aggregators.combining import origin_of
 from verification.geometry import squared_distances
 
 
+@needs_updates("nnm", 2, 1)
 def mix_nearest(updates: Sequence[WeightedUpdate], context: AggregatorContext, _rng: np.random.Generator) -> Floats:
     """Return the mixing matrix of each update's n - f nearest: shape (n, n), entries 0 and 1 / (n - f).
 
@@ -27,7 +27,7 @@ def mix_nearest(updates: Sequence[WeightedUpdate], context: AggregatorContext, _
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
     """
-    num_hostile = num_to_stand("nnm", len(updates), context)
+    num_hostile = num_to_stand(mix_nearest, len(updates), context)
     distances = squared_distances([update.parameters for update in updates], origin_of(updates, context))
     return nearest_neighbours(distances, len(updates) - num_hostile)
 
