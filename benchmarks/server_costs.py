@@ -75,7 +75,7 @@ def _speed(url: str, process: psutil.Process, direction: str, count: int) -> Spe
 
 def _put(url: str, blob: int, data: memoryview) -> None:
     with connect(url, retries=0) as client:
-        RedisChunks(client).send((Chunk(f"{blob}:{index}", [data]) for index in range(NUM_CHUNKS)), ttl_s=60)
+        RedisChunks(client).send(Chunk(f"{blob}:{index}", [data]) for index in range(NUM_CHUNKS))
 
 
 def _get(url: str, blob: int, _data: memoryview) -> None:

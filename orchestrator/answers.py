@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 
-from tasks.blobs import CHUNK_BYTES
 from tasks.errors import MessageError
 from tasks.messages import MAX_COUNT, READY, Answer, Order, Status, UpdateOrder, decode
 
@@ -95,12 +94,9 @@ def _check(answer: Answer, order: Order) -> None:
     wants_update = isinstance(order, UpdateOrder) and answer.status is not Status.FAILED
     if wants_update != (answer.update is not None):
         raise MessageError(f"an answer that is {answer.status} {'needs an' if wants_update else 'has no'} update")
-    if answer.update is not None:
-        if answer.update.name != order.update_blob:
-            at = answer.update.name[:200]
-            raise MessageError(f"the update is said to be at {at!r} instead of {order.update_blob!r}")
-        if answer.update.chunk_bytes != CHUNK_BYTES:
-            raise MessageError(f"the update is in chunks of {answer.update.chunk_bytes} bytes instead of {CHUNK_BYTES}")
+    if answer.update is not None and answer.update.name != order.update_blob:
+        at = answer.update.name[:200]
+        raise MessageError(f"the update is said to be at {at!r} instead of {order.update_blob!r}")
 
 
 def _verdict(order: Order, status: Status, reason: str) -> Answer:

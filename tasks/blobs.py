@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Final, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.digests import Digest
 
-CHUNK_BYTES = 2 * 2**20
+CHUNK_BYTES: Final = 2097152
+"""Two megabytes (2 MiB)."""
 MAX_BLOB_BYTES = 2**40
 TTL_S = 24 * 3600
 """Seconds that a blob is kept at the most, should nobody take it out."""
@@ -25,12 +26,13 @@ class BlobRef(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=512)]
     size_bytes: Annotated[int, Field(ge=1, le=MAX_BLOB_BYTES)]
     digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    chunk_bytes: Annotated[int, Field(ge=2**16, le=2**28)] = CHUNK_BYTES
+    chunk_bytes: Annotated[Literal[2097152], Field(exclude=True)] = CHUNK_BYTES
+    """Said by former versions, whose runs' folders are still read."""
 
     @property
     def num_chunks(self) -> int:
-        """Number of chunks the blob is cut into; all but the last are ``chunk_bytes`` long."""
-        return math.ceil(self.size_bytes / self.chunk_bytes)
+        """Number of chunks the blob is cut into; all but the last are ``CHUNK_BYTES`` long."""
+        return math.ceil(self.size_bytes / CHUNK_BYTES)
 
     def chunk_names(self) -> list[str]:
         """Names of the chunks, in order."""
@@ -38,18 +40,18 @@ class BlobRef(BaseModel):
 
     def chunk_sizes(self) -> list[int]:
         """Lengths of the chunks in bytes, in order."""
-        last = self.size_bytes - (self.num_chunks - 1) * self.chunk_bytes
-        return [self.chunk_bytes] * (self.num_chunks - 1) + [last]
+        last = self.size_bytes - (self.num_chunks - 1) * CHUNK_BYTES
+        return [CHUNK_BYTES] * (self.num_chunks - 1) + [last]
 
 
 class BlobStore(Protocol):
     """Where blobs are kept: in Redis, in a folder that both sides have, or in this process's memory."""
 
-    def put(self, ref: BlobRef, pieces: Sequence[memoryview], ttl_s: int = TTL_S) -> None:
+    def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
         ...
 
-    def put_file(self, ref: BlobRef, path: Path, ttl_s: int = TTL_S) -> None:
+    def put_file(self, ref: BlobRef, path: Path) -> None:
         """Keep the bytes of a file that never changes, which ``ref`` describes."""
         ...
 
@@ -99,11 +101,11 @@ def describe(name: str, pieces: Iterable[memoryview]) -> BlobRef:
     return BlobRef(name=name, size_bytes=size_bytes, digest=digest.hexdigest())
 
 
-def publish(store: BlobStore, name: str, pieces: Iterable[memoryview], ttl_s: int = TTL_S) -> BlobRef:
+def publish(store: BlobStore, name: str, pieces: Iterable[memoryview]) -> BlobRef:
     """Put the bytes of ``pieces``, one after the other, into ``store`` and return the reference to them."""
     kept = list(pieces)
     ref = describe(name, kept)
-    store.put(ref, kept, ttl_s)
+    store.put(ref, kept)
     return ref
 
 

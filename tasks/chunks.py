@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.blobs import CHUNK_BYTES, TTL_S, BlobRef, chunk_name
+from tasks.blobs import CHUNK_BYTES, BlobRef, chunk_name
 from tasks.digests import Digest
 from tasks.errors import BlobError, BlobMissingError
 
@@ -44,8 +44,8 @@ class ChunkedBlobs(ABC):
     """A store of blobs in chunks: see :class:`tasks.blobs.BlobStore`."""
 
     @abstractmethod
-    def send(self, chunks: Iterable[Chunk], ttl_s: int) -> None:
-        """Keep chunks under their names for ``ttl_s`` seconds."""
+    def send(self, chunks: Iterable[Chunk]) -> None:
+        """Keep chunks under their names for ``TTL_S`` seconds."""
 
     @abstractmethod
     def receive(self, wanted: Sequence[Wanted]) -> Iterator[int | None]:
@@ -67,15 +67,15 @@ class ChunkedBlobs(ABC):
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names; those that don't exist are passed over."""
 
-    def put(self, ref: BlobRef, pieces: Sequence[memoryview], ttl_s: int = TTL_S) -> None:
+    def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
-        cut = enumerate(cut_into_chunks(pieces, ref.chunk_bytes))
-        self.send((Chunk(chunk_name(ref.name, index), chunk) for index, chunk in cut), ttl_s)
+        cut = enumerate(cut_into_chunks(pieces, CHUNK_BYTES))
+        self.send(Chunk(chunk_name(ref.name, index), chunk) for index, chunk in cut)
 
-    def put_file(self, ref: BlobRef, path: Path, ttl_s: int = TTL_S) -> None:
+    def put_file(self, ref: BlobRef, path: Path) -> None:
         """Keep the bytes of a file, which ``ref`` describes."""
         with path.open("rb") as file:
-            self.put(ref, [memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))], ttl_s)
+            self.put(ref, [memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))])
 
     def get(self, ref: BlobRef) -> memoryview:
         """Return the blob's bytes, checked and read-only.
@@ -84,8 +84,8 @@ class ChunkedBlobs(ABC):
             BlobError: If it is missing, truncated or not what its digest says.
         """
         data = np.empty(ref.size_bytes, np.uint8).data  # not filled with zeros, as all of it is written
-        step = ref.chunk_bytes
-        for _ in self._received(ref, [data[begin : begin + step] for begin in range(0, ref.size_bytes, step)]):
+        starts = range(0, ref.size_bytes, CHUNK_BYTES)
+        for _ in self._received(ref, [data[start : start + CHUNK_BYTES] for start in starts]):
             pass
         return data.toreadonly()
 
@@ -101,7 +101,7 @@ class ChunkedBlobs(ABC):
         Raises:
             BlobError: If it is missing, truncated or not what its digest says; then the file may be anything.
         """
-        buffer = memoryview(bytearray(min(ref.chunk_bytes, ref.size_bytes)))
+        buffer = memoryview(bytearray(min(CHUNK_BYTES, ref.size_bytes)))
         with path.open("wb") as file:
             for chunk in self._received(ref, [buffer[:size] for size in ref.chunk_sizes()]):
                 file.write(chunk)
@@ -141,7 +141,7 @@ class MemoryChunks(ChunkedBlobs):
     def __init__(self) -> None:
         self.chunks: dict[str, bytes] = {}
 
-    def send(self, chunks: Iterable[Chunk], ttl_s: int) -> None:
+    def send(self, chunks: Iterable[Chunk]) -> None:
         """Keep copies of the chunks."""
         for chunk in chunks:
             self.chunks[chunk.name] = b"".join(chunk.pieces)

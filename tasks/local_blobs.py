@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from tasks.blobs import TTL_S, BlobRef
+from tasks.blobs import BlobRef
 from tasks.digests import Digest
 from tasks.errors import BlobError
 from tasks.files import link_or_copy, replacing
@@ -33,13 +33,13 @@ class LocalBlobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def put(self, ref: BlobRef, pieces: Sequence[memoryview], ttl_s: int = TTL_S) -> None:
+    def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
         with replacing(self._path(ref.name), durable=False) as temporary, temporary.open("wb", buffering=0) as file:
             for start in range(0, len(pieces), _MAX_PIECES):
                 _write(file.fileno(), pieces[start : start + _MAX_PIECES])
 
-    def put_file(self, ref: BlobRef, path: Path, ttl_s: int = TTL_S) -> None:
+    def put_file(self, ref: BlobRef, path: Path) -> None:
         """Keep the bytes of a file that never changes, which ``ref`` describes."""
         link_or_copy(path, self._path(ref.name))
 

@@ -25,7 +25,7 @@ from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
-from tasks.blobs import BlobRef
+from tasks.blobs import TTL_S, BlobRef
 from tasks.chunks import Chunk, ChunkedBlobs, Wanted
 from tasks.errors import BlobError, BlobMissingError
 
@@ -71,14 +71,14 @@ class RedisChunks(ChunkedBlobs):
                     raise
             time.sleep(_LOOK_AGAIN_S)
 
-    def send(self, chunks: Iterable[Chunk], ttl_s: int) -> None:
-        """Keep chunks under their names for ``ttl_s`` seconds.
+    def send(self, chunks: Iterable[Chunk]) -> None:
+        """Keep chunks under their names for ``TTL_S`` seconds.
 
         Raises:
             RedisError: If the server refuses one, or stays away.
         """
         with self._connection() as connection:
-            sending = _Sending(connection, chunks, ttl_s)
+            sending = _Sending(connection, chunks)
             while sending.take():
                 self._retry.call_with_retry(sending.send, sending.begin_anew)
 
@@ -141,10 +141,9 @@ class RedisChunks(ChunkedBlobs):
 class _Sending:
     """Chunks that are sent one after the other, each before the one ahead of it is answered."""
 
-    def __init__(self, connection: Any, chunks: Iterable[Chunk], ttl_s: int) -> None:
+    def __init__(self, connection: Any, chunks: Iterable[Chunk]) -> None:
         self._connection = connection
         self._unsent = iter(chunks)
-        self._ttl_s = ttl_s
         self._unanswered: deque[Chunk] = deque()
         self._num_asked = 0
 
@@ -157,7 +156,7 @@ class _Sending:
         """Send what was taken up, and have the first of it answered."""
         line = _Line.open(self._connection)
         for chunk in islice(self._unanswered, self._num_asked, None):
-            line.ask_to_set(chunk, self._ttl_s)
+            line.ask_to_set(chunk)
             self._num_asked += 1
         line.read_status()
         self._unanswered.popleft()
@@ -216,10 +215,10 @@ class _Line:
         connection.connect_check_health(check_health=False, retry_socket_connect=False)
         return cls(connection._sock)
 
-    def ask_to_set(self, chunk: Chunk, ttl_s: int) -> None:
+    def ask_to_set(self, chunk: Chunk) -> None:
         """Send a ``SET`` that has the chunk expire."""
         head = b"*5\r\n" + _bulk(b"SET") + _bulk(chunk.name.encode()) + b"$%d\r\n" % chunk.size_bytes
-        tail = b"\r\n" + _bulk(b"EX") + _bulk(b"%d" % ttl_s)
+        tail = b"\r\n" + _bulk(b"EX") + _bulk(b"%d" % TTL_S)
         with _lost_if_broken():
             if chunk.size_bytes < _SMALL_BYTES:
                 self._socket.sendall(b"".join((head, *chunk.pieces, tail)))

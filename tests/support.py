@@ -259,7 +259,7 @@ def surveyed(order: Order, update: BlobRef | None = None, **changes: Any) -> Ans
 
 def publish_update(chunks: BlobStore, order: Order, parameters: Arrays) -> BlobRef:
     """Put parameters where the client's update is to be."""
-    return publish(chunks, order.update_blob, encode(parameters), 60)
+    return publish(chunks, order.update_blob, encode(parameters))
 
 
 def run_config(**changes: Any) -> RunConfig:

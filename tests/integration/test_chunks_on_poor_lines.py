@@ -28,7 +28,7 @@ def test_a_blob_that_comes_in_pieces_of_any_length_is_whole(broker: Redis, sizes
     with pump(broker, sizes) as port:
         store = RedisChunks(connect(f"redis://127.0.0.1:{port}/0"))
         # When a blob is sent and fetched, then it is whole, on both sides
-        ref = blobs.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])], 60)
+        ref = blobs.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])])
         assert b"".join(broker.get(name) for name in ref.chunk_names()) == DATA
         assert store.get(ref) == DATA
 
@@ -38,7 +38,7 @@ def test_small_chunks_byte_by_byte(broker: Redis) -> None:
     with pump(broker, [1]) as port:
         store = RedisChunks(connect(f"redis://127.0.0.1:{port}/0"))
         # When chunks are sent and received, one that isn't there and one of another length among them
-        store.send([Chunk(name, [memoryview(b"\r\n$-1\r\n")]) for name in "abc"], 60)
+        store.send([Chunk(name, [memoryview(b"\r\n$-1\r\n")]) for name in "abc"])
         wanted = [Wanted(name, memoryview(bytearray(size))) for name, size in (("a", 7), ("x", 7), ("b", 6), ("c", 7))]
         # Then each is what it is
         assert list(store.receive(wanted)) == [7, None, 7, 7]
@@ -62,7 +62,7 @@ def test_a_blob_over_tls_is_whole(broker: Redis, authority: tuple[Path, ssl.SSLC
     with pump(broker, sizes, context) as port:
         store = RedisChunks(connect(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={ca}"))
         # When a blob is sent and fetched, then it is whole, on both sides
-        ref = blobs.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])], 60)
+        ref = blobs.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])])
         assert b"".join(broker.get(name) for name in ref.chunk_names()) == DATA
         assert store.get(ref) == DATA
 
@@ -77,7 +77,7 @@ def test_a_server_whose_certificate_is_of_another_authority_gets_nothing(
         store = RedisChunks(connect(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={other}", retries=0))
         # When it sends, then it says that the certificate isn't good
         with pytest.raises(LostConnectionError, match="CERTIFICATE_VERIFY_FAILED"):
-            store.send([Chunk("a", [memoryview(b"1")])], 60)
+            store.send([Chunk("a", [memoryview(b"1")])])
     assert broker.keys("*") == []
 
 
@@ -93,7 +93,7 @@ def test_a_chunk_that_is_refused_in_the_middle_is_told_and_no_answer_is_taken_fo
     chunks = [Chunk(str(number), [memoryview(bytes([number]) * MIB)]) for number in range(4)]
     # When all are sent, then it is told, and those before it are there
     with pytest.raises(ResponseError, match="No permissions"):
-        store.send(chunks, 60)
+        store.send(chunks)
     assert all(broker.get(str(number)) == bytes([number]) * MIB for number in range(refused))
     # When all are read, likewise
     for number in range(4):

@@ -57,7 +57,7 @@ class Hostile:
     def send(self, order: dict[str, Any], update: dict[str, Any] = GOOD, **changes: Any) -> bytes:
         """Put an update into the blob store and return an answer to the order with ``changes`` in it."""
         name = names.update_blob("mallory", order["run_id"], order["round_number"])
-        ref = blobs.publish(self.chunks, name, arrays.encode(update), 60)
+        ref = blobs.publish(self.chunks, name, arrays.encode(update))
         return self.tell(order, update=encode(ref), **changes)
 
     def tell(self, order: dict[str, Any], **changes: Any) -> bytes:

@@ -43,10 +43,10 @@ def test_what_is_sent_is_what_the_server_has_and_what_is_received(broker: Redis)
     data = os.urandom(3 * MIB)
     store = RedisChunks(connect(broker))
     # When they are sent
-    store.send([chunk("a", b"x\r\n$5\r\n"), chunk("b", data[:MIB], b"", data[MIB:]), chunk("c", b"1", b"2", b"3")], 60)
+    store.send([chunk("a", b"x\r\n$5\r\n"), chunk("b", data[:MIB], b"", data[MIB:]), chunk("c", b"1", b"2", b"3")])
     # Then the server has them, for a time
     assert [broker.get(name) for name in "abc"] == [b"x\r\n$5\r\n", data, b"123"]
-    assert all(55 < broker.ttl(name) <= 60 for name in "abc")
+    assert all(blobs.TTL_S - 5 < broker.ttl(name) <= blobs.TTL_S for name in "abc")
     # And they are received, one that isn't there between them
     wanted = [Wanted(name, buffer) for name, buffer in zip("axbc", buffers(7, 5, 3 * MIB, 3), strict=True)]
     assert list(store.receive(wanted)) == [7, None, 3 * MIB, 3]
@@ -82,7 +82,7 @@ def test_a_value_that_is_no_string_is_an_error_of_the_blob(broker: Redis) -> Non
 def test_a_reading_that_is_given_up_leaves_nothing_to_the_next(broker: Redis) -> None:
     # Given three chunks, of which the first is read and then no more
     store = RedisChunks(connect(broker))
-    store.send([chunk("a", b"1"), chunk("b", b"2"), chunk("c", b"3")], 60)
+    store.send([chunk("a", b"1"), chunk("b", b"2"), chunk("c", b"3")])
     reading = store.receive([Wanted(name, buffers(1)[0]) for name in "abc"])
     next(reading)
     del reading
@@ -98,10 +98,10 @@ def test_an_error_of_the_server_is_raised_and_the_store_goes_on(broker: Redis) -
     store = RedisChunks(connect(broker))
     # When they are sent, then it says so
     with pytest.raises(ResponseError, match="OOM"):
-        store.send([chunk(str(number), bytes(2 * MIB)) for number in range(8)], 60)
+        store.send([chunk(str(number), bytes(2 * MIB)) for number in range(8)])
     # And the store goes on
     broker.config_set("maxmemory", 0)
-    store.send([chunk("a", b"1")], 60)
+    store.send([chunk("a", b"1")])
     assert broker.get("a") == b"1"
 
 
@@ -115,7 +115,7 @@ def test_memory_that_is_full_for_a_while_is_waited_for(broker: Redis) -> None:
     taken_out = threading.Timer(0.5, broker.delete, ["others"])
     taken_out.start()
     # When a blob is sent, then it waits and is whole
-    ref = blobs.publish(store, "b", [memoryview(data)], 60)
+    ref = blobs.publish(store, "b", [memoryview(data)])
     taken_out.join()
     assert store.get(ref) == data
 
@@ -135,7 +135,7 @@ def test_connections_that_are_cut_in_the_middle_change_nothing(broker: Redis) ->
     try:
         # When a blob is sent and fetched until that has happened often enough
         while num_cut[0] < 10:
-            ref = blobs.publish(store, "b", [memoryview(data)], 60)
+            ref = blobs.publish(store, "b", [memoryview(data)])
             # Then it is whole
             assert store.get(ref) == data
     finally:
@@ -147,7 +147,7 @@ def test_a_server_that_is_killed_and_started_again_is_waited_for() -> None:
     # Given a server that keeps what it has on disk
     with harness.server(appendonly=True) as server:
         store = RedisChunks(connect(server.client))
-        store.send([chunk("a", b"1")], 600)
+        store.send([chunk("a", b"1")])
         # When it is killed, and started again while a chunk is being sent and another is read
         server.kill()
         again = threading.Timer(0.5, server.start)
@@ -164,7 +164,7 @@ def test_a_server_that_doesnt_answer_is_an_error_after_the_timeout(broker: Redis
     # Given a server that stands still
     impatient = connect(broker, socket_timeout=0.2, retry=Retry(ConstantBackoff(0), 1))
     store = RedisChunks(impatient)
-    store.send([chunk("a", b"1")], 60)
+    store.send([chunk("a", b"1")])
     broker.client_pause(1500)
     # When a chunk is asked for, then it is said that it takes too long
     with pytest.raises(TimedOutError, match=r"took too long|Timeout reading"):
@@ -175,7 +175,7 @@ def test_a_server_that_doesnt_answer_is_an_error_after_the_timeout(broker: Redis
 @pytest.mark.parametrize(
     "use",
     [
-        lambda store: store.send([chunk("a", b"1")], 60),
+        lambda store: store.send([chunk("a", b"1")]),
         lambda store: list(store.receive([Wanted("a", buffers(1)[0])])),
         lambda store: store.has_chunk("a"),
         lambda store: store.delete(["a"]),
@@ -190,7 +190,7 @@ def test_a_connection_that_was_idle_is_not_used_again(broker: Redis, use: Callab
     def connections() -> int:
         return int(broker.info("stats")["total_connections_received"])
 
-    store.send([chunk("a", b"1")], 60)
+    store.send([chunk("a", b"1")])
     before = connections()
     # When another follows at once, then the connection is kept
     now[0] += MAX_IDLE_S
@@ -206,7 +206,7 @@ def test_the_memory_of_arrays_is_sent_as_it_is(broker: Redis) -> None:
     # Given an array of floats, when its memory is published and fetched, then it is the same, read-only
     values = np.linspace(0, 1, 3 * MIB, dtype=np.float32)
     store = RedisChunks(connect(broker))
-    ref = blobs.publish(store, "b", [values.data], 60)
+    ref = blobs.publish(store, "b", [values.data])
     found = np.frombuffer(store.get(ref), np.float32)
     np.testing.assert_array_equal(found, values)
     assert not found.flags.writeable
@@ -216,7 +216,7 @@ def test_of_a_blob_that_is_on_its_way_the_whole_chunks_are_counted(broker: Redis
     # Given a blob of three chunks, of which the server has two, and another's
     store = RedisChunks(connect(broker))
     size = blobs.CHUNK_BYTES
-    store.send([chunk("a:0", bytes(size)), chunk("a:1", bytes(size)), chunk("ab:0", b"1")], 60)
+    store.send([chunk("a:0", bytes(size)), chunk("a:1", bytes(size)), chunk("ab:0", b"1")])
     # Then that is how much is there, and of one that isn't begun nothing
     assert store.num_bytes("a", 3 * size) == 2 * size
     assert store.num_bytes("a", size) == size

@@ -39,7 +39,7 @@ def sent(chunks: MemoryChunks, parameters: arrays.Arrays) -> Answer:
 
 
 def raw(chunks: MemoryChunks, data: bytes) -> Answer:
-    return trained(ORDER, publish(chunks, "fl:blob:anna/run/1", [memoryview(data)], 60))
+    return trained(ORDER, publish(chunks, "fl:blob:anna/run/1", [memoryview(data)]))
 
 
 def rejection(folder: RunFolder, chunks: MemoryChunks, answer: Answer) -> str:
@@ -257,9 +257,9 @@ class CountingChunks(MemoryChunks):
 
 
 def test_a_blob_that_claims_to_be_huge_makes_no_work(folder: RunFolder) -> None:
-    # Given an answer that claims a blob of 1 TiB in a million chunks, for a model of 160 bytes
+    # Given an answer that claims a blob of 1 TiB in half a million chunks, for a model of 160 bytes
     chunks = CountingChunks()
-    claimed = BlobRef(name="fl:blob:anna/run/1", size_bytes=2**40, digest="0" * 64, chunk_bytes=2**20)
+    claimed = BlobRef(name="fl:blob:anna/run/1", size_bytes=2**40, digest="0" * 64)
     # When it is taken in
     record = ingest_answer(job_of(folder, chunks), trained(ORDER, claimed))
     # Then it is rejected, without a million names to be forgotten

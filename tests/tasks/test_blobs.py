@@ -15,8 +15,7 @@ from tasks.chunks import MemoryChunks, cut_into_chunks
 from tasks.errors import BlobError
 from tests.support import blob_ref
 
-CHUNK = 2**16
-"""The smallest chunk that a reference allows."""
+CHUNK = blobs.CHUNK_BYTES
 
 
 def views(*pieces: bytes) -> list[memoryview]:
@@ -33,7 +32,7 @@ def stored(data: bytes) -> tuple[MemoryChunks, BlobRef]:
     for index, begin in enumerate(range(0, len(data), CHUNK)):
         store.chunks[f"b:{index}"] = data[begin : begin + CHUNK]
     digest = blake3(data).hexdigest()
-    return store, BlobRef(name="b", size_bytes=len(data), digest=digest, chunk_bytes=CHUNK)
+    return store, BlobRef(name="b", size_bytes=len(data), digest=digest)
 
 
 @given(pieces=st.lists(st.binary(max_size=20), max_size=8), size=st.integers(1, 9))
@@ -81,7 +80,7 @@ def test_what_is_published_is_fetched(pieces: list[bytes]) -> None:
     # Given pieces with at least a byte
     store = MemoryChunks()
     # When they are published
-    ref = blobs.publish(store, "b", views(*pieces), 60)
+    ref = blobs.publish(store, "b", views(*pieces))
     # Then the reference is right, and what is fetched is the same
     data = b"".join(pieces)
     assert ref == BlobRef(name="b", size_bytes=len(data), digest=blake3(data).hexdigest())
@@ -94,7 +93,7 @@ def test_what_is_published_is_fetched(pieces: list[bytes]) -> None:
     | st.integers(1, 5 * CHUNK)
 )
 def test_blobs_of_any_number_of_chunks_are_fetched(size_bytes: int) -> None:
-    # Given a blob in small chunks
+    # Given a blob in chunks
     store, ref = stored(content(size_bytes))
     # When it is fetched, then it is whole
     assert ref.num_chunks == len(store.chunks)
@@ -106,7 +105,7 @@ def test_a_blob_of_one_byte_more_than_two_chunks_is_three_chunks_of_2_mib_and_on
     data = content(4 * 2**20 + 1)
     store = MemoryChunks()
     # When they are published
-    ref = blobs.publish(store, "fl:blob:run/3", views(data[:7], data[7 : 3 * 2**20], data[3 * 2**20 :]), 60)
+    ref = blobs.publish(store, "fl:blob:run/3", views(data[:7], data[7 : 3 * 2**20], data[3 * 2**20 :]))
     # Then
     assert {name: len(chunk) for name, chunk in store.chunks.items()} == {
         "fl:blob:run/3:0": 2_097_152,
@@ -137,10 +136,10 @@ def test_a_blob_is_made_a_file_with_the_memory_of_one_chunk(tmp_path: Path) -> N
     ("number", "num_bytes", "message"),
     [
         (1, None, "blob 'b': chunk 2 of 3 is missing"),
-        (0, 1, "chunk 1 has 1 bytes instead of 65536"),
-        (0, CHUNK - 1, "chunk 1 has 65535 bytes instead of 65536"),
-        (0, CHUNK + 1, "chunk 1 has 65537 bytes instead of 65536"),
-        (0, 2 * CHUNK, "chunk 1 has 131072 bytes instead of 65536"),
+        (0, 1, "chunk 1 has 1 bytes instead of 2097152"),
+        (0, CHUNK - 1, "chunk 1 has 2097151 bytes instead of 2097152"),
+        (0, CHUNK + 1, "chunk 1 has 2097153 bytes instead of 2097152"),
+        (0, 2 * CHUNK, "chunk 1 has 4194304 bytes instead of 2097152"),
         (2, 4, "chunk 3 has 4 bytes instead of 5"),
         (2, 6, "chunk 3 has 6 bytes instead of 5"),
     ],
@@ -175,8 +174,8 @@ def test_a_flipped_bit_anywhere_is_noticed(position: int, bit: int) -> None:
 def test_a_discarded_blob_leaves_nothing_behind_and_others_alone() -> None:
     # Given two blobs, one of them of three chunks
     store = MemoryChunks()
-    ref = blobs.publish(store, "b", views(content(2 * blobs.CHUNK_BYTES + 1)), 60)
-    other = blobs.publish(store, "other", views(b"abc"), 60)
+    ref = blobs.publish(store, "b", views(content(2 * blobs.CHUNK_BYTES + 1)))
+    other = blobs.publish(store, "other", views(b"abc"))
     # When one is discarded, twice
     store.discard([ref.name], ref.size_bytes)
     store.discard([ref.name], ref.size_bytes)
@@ -202,8 +201,8 @@ def test_a_discarded_blob_leaves_nothing_behind_and_others_alone() -> None:
         {"digest": "0" * 64 + "\n"},
         {"digest": "A" * 64},
         {"chunk_bytes": 0},
-        {"chunk_bytes": 2**16 - 1},
-        {"chunk_bytes": 2**28 + 1},
+        {"chunk_bytes": CHUNK - 1},
+        {"chunk_bytes": CHUNK + 1},
         {"more": 1},
     ],
 )
@@ -211,3 +210,11 @@ def test_a_reference_with_anything_out_of_range_is_refused(change: dict[str, obj
     # Given a reference with one value that it can't have, when it is made, then it is refused
     with pytest.raises(ValidationError, match="1 validation error"):
         blob_ref(**change)
+
+
+def test_a_reference_of_a_former_version_is_read() -> None:
+    # Given a reference that says how long its chunks are, as it stands in the folders of runs
+    said = {**blob_ref().model_dump(), "chunk_bytes": 2_097_152}
+    # When it is read, then it is the same without
+    assert BlobRef.model_validate(said) == blob_ref()
+    assert "chunk_bytes" not in BlobRef.model_validate(said).model_dump_json()

@@ -110,7 +110,7 @@ def to_evaluate(chunks: MemoryChunks) -> EvaluateOrder:
 
 
 def published(chunks: MemoryChunks, parameters: Arrays = MODEL) -> BlobRef:
-    return blobs.publish(chunks, "fl:blob:run/0", arrays.encode(parameters), 60)
+    return blobs.publish(chunks, "fl:blob:run/0", arrays.encode(parameters))
 
 
 def to_train(chunks: MemoryChunks, **changes: Any) -> TrainOrder:
@@ -164,7 +164,7 @@ def test_what_an_algorithm_asks_first_is_put_into_the_store(client: Client, chun
 def test_what_came_of_the_first_exchange_comes_with_the_order_to_train(client: Client, chunks: MemoryChunks) -> None:
     # Given an order to train, and the mean loss of all clients
     mean = {"@loss/point": np.full(3, 7.5, np.float32)}
-    surveyed = blobs.publish(chunks, "fl:blob:run/1/surveyed", arrays.encode(mean), 60)
+    surveyed = blobs.publish(chunks, "fl:blob:run/1/surveyed", arrays.encode(mean))
     order = to_train(chunks, algorithm=ASKING_FIRST, surveyed=surveyed)
     # When it is carried out, then the algorithm has it
     assert replace(client, allowed=Allowed(ASKING_FIRST)).train(order).metrics["told"] == 7.5
@@ -439,7 +439,7 @@ def test_what_an_algorithm_of_ones_own_returns_wrongly_is_told(
 
 def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client, chunks: MemoryChunks) -> None:
     # Given orders whose parameters are no arrays, and then are gone
-    order = to_train(chunks, parameters=blobs.publish(chunks, "fl:blob:run/1", [memoryview(b"nonsense")], 60))
+    order = to_train(chunks, parameters=blobs.publish(chunks, "fl:blob:run/1", [memoryview(b"nonsense")]))
     assert reason(lambda: client.train(order)).startswith("ArraysError: ")
     chunks.chunks.clear()
     # When they are carried out, then the answers say so

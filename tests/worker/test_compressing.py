@@ -53,7 +53,7 @@ def trained(client: Client, chunks: MemoryChunks, compression: str, **changes: A
 
 def order_of(chunks: MemoryChunks, compression: str, **changes: Any) -> TrainOrder:
     packed = pack_model(load_compressor(compression), MODEL)
-    model = blobs.publish(chunks, "fl:blob:run/0", arrays.encode(packed), 60)
+    model = blobs.publish(chunks, "fl:blob:run/0", arrays.encode(packed))
     values = {"parameters": model, "options": TrainOptions(), "compression": compression}
     return train_order(**{**values, **changes})
 
