@@ -153,7 +153,7 @@ def test_a_server_that_is_killed_and_started_again_is_waited_for() -> None:
         again = threading.Timer(0.5, server.start)
         again.start()
         [buffer] = buffers(1)
-        store.send([chunk("b", b"2")], 600)
+        store.send([chunk("b", b"2")])
         # Then it was waited for
         assert list(store.receive([Wanted("a", buffer)])) == [1]
         assert bytes(buffer) == b"1"
