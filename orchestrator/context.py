@@ -15,7 +15,7 @@ from algorithms import Algorithm, Settings, train_plainly
 from compressors import Compressor
 from compressors.models import pack_model
 from orchestrator.client_manager import ClientManager
-from orchestrator.collecting import GRACE_S, Collector
+from orchestrator.collecting import GRACE_S, OWN_WORK_TIMEOUT_S, Collector
 from orchestrator.config import RunConfig
 from orchestrator.events import Report
 from orchestrator.run_folder import RunFolder
@@ -27,9 +27,6 @@ from tasks.blobs import BlobRef
 from tasks.digests import digest_of_file
 from tasks.errors import ConfigurationError, RunFailedError
 from tasks.messages import Order
-
-OWN_WORK_TIMEOUT_S = 1800.0
-"""Seconds that the orchestrator's own workers may take for a task before the run is given up."""
 
 T = TypeVar("T", bound=BaseModel)
 O = TypeVar("O", bound=Order)  # noqa: E741

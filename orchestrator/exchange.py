@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 from orchestrator.answers import MAX_ANSWER_BYTES, says_ready
-from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, ended_with_its_process
+from orchestrator.collecting import Filled, Looked
+from orchestrator.context import RunContext, ended_with_its_process
 from orchestrator.couriers import Chord
+from orchestrator.events import SlotFilled
 from orchestrator.records import OpenRound
 from orchestrator.slots import Slot, Slots
 from orchestrator.uploads import Uploads, discard_updates, slow_after_s, slow_updates_at_a_time, updates_at_a_time
 from orchestrator.waves import Place, in_turn
+from orchestrator.wire import Lost
 from tasks import names
 from tasks.broker import CHUNK_TIMEOUT_S
-from tasks.messages import Answer, Order, Status, UpdateOrder, encode
+from tasks.messages import Answer, Order, Status, TrainOrder, UpdateOrder, encode
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +26,6 @@ MAX_CHORDS = 3
 """How often an exchange's chord is started at the most, when pool processes of the own workers are killed."""
 ORDERS_A_PROCESS = 2
 """Orders that are out for each process of a worker that many clients share: one that it carries out, and the next."""
-
-Told = Callable[[Answer], None]
 
 
 class Exchange:
@@ -35,25 +36,14 @@ class Exchange:
         opened: The round.
         orders: The orders, one a client, all of one kind, in the order of the slots; there is at least one.
         body_task: The task that is given what was taken in: the body of the chord.
-        publish: Puts what the orders refer to where clients can read it, if that was forgotten.
-        told: Is told of each answer, or what stands in for it.
     """
 
-    def __init__(
-        self,
-        context: RunContext,
-        opened: OpenRound,
-        orders: Sequence[UpdateOrder],
-        body_task: str,
-        publish: Callable[[], None],
-        told: Told = lambda _: None,
-    ) -> None:
+    def __init__(self, context: RunContext, opened: OpenRound, orders: Sequence[UpdateOrder], body_task: str) -> None:
         self._context = context
+        self._opened = opened
         self._number = opened.round_number
         self._kind = orders[0].name
         self._body_task = body_task
-        self._publish = publish
-        self._told = told
         self._is_crowded = context.wire.has_flow and opened.is_crowded
         self._slots = Slots(orders, opened.cohort)
         self._uploads = self._new_uploads(opened.parameters.size_bytes)
@@ -100,34 +90,33 @@ class Exchange:
         """Return the clients whose slots are not filled."""
         return [slot.order.client_id for slot in self._slots.open()]
 
-    def collect(self, timeout_s: float, admit: Callable[[float], None]) -> None:
-        """Wait until every slot is filled, and have what fills it taken in; what was taken in before stays.
+    def collect(self, timeout_s: float) -> Iterator[float]:
+        """Fill every slot, and have what fills it taken in; what was taken in before stays.
+
+        Yields now and then the seconds that are left, for orders to be added to clients that have come.
 
         Args:
             timeout_s: Seconds after which slots that are still open are filled as lost.
-            admit: Called now and then with the seconds that are left, to add orders to clients that have come.
         """
         if not self._chords:
             self._open_chord()
         self._fill_what_was_taken_in()
         self._timeout_s = timeout_s
-        self._collect(admit)
+        yield from self._collect()
 
-    def _collect(self, admit: Callable[[float], None] = lambda _left_s: None) -> None:
-        """Wait until every slot is filled."""
-        context = self._context
-        context.collector.collect(
-            self._slots,
-            self._timeout_s,
-            self._fill,
-            refill=self._start_chord_anew,
-            admit=admit,
-            uploads=self._uploads,
-            restore=self._restore,
-        )
-        context.collector.expect_late(
-            [slot.order for slot, answer in self._slots.filled() if answer.status is Status.LOST]
-        )
+    def _collect(self) -> Iterator[float]:
+        """Fill every slot; see :meth:`collect`."""
+        collector = self._context.collector
+        for event in collector.collect(self._slots, self._uploads, self._timeout_s):
+            if isinstance(event, Filled):
+                self._take_in(event.slot, event.answer)
+            elif isinstance(event, Looked):
+                yield event.left_s
+            else:
+                if event is Lost.ALL:
+                    self._restore()
+                self._start_chord_anew()
+        collector.late.expect([slot.order for slot, answer in self._slots.filled() if answer.status is Status.LOST])
 
     def result(self) -> bytes | str | None:
         """Return the raw result of the chord's body, or None if there is none in time."""
@@ -136,18 +125,17 @@ class Exchange:
             self._start_chord_anew()
             return self._chords[-1].body_id
 
-        collector = self._context.collector
-        raw = collector.result(self._chords[-1].body_id, OWN_WORK_TIMEOUT_S, again, self._collect_again)
+        raw = self._context.collector.result(self._chords[-1].body_id, again, self._collect_again)
         for _ in range(MAX_CHORDS - 1):
             if not ended_with_its_process(raw):
                 break
-            raw = collector.result(again(), OWN_WORK_TIMEOUT_S, again, self._collect_again)
+            raw = self._context.collector.result(again(), again, self._collect_again)
         return raw
 
     def forget(self, model_bytes: int) -> None:
         """Remove what the exchange has left on the broker, for a model of this length."""
         courier = self._context.wire.courier
-        task_ids = self._context.collector.over(order.order_id for order in self._slots.orders())
+        task_ids = self._context.collector.late.over(order.order_id for order in self._slots.orders())
         if self._is_crowded:
             over = set(task_ids)  # the others' clients may still be to see that they are to stop
             courier.take_turns_away([order for order in self._slots.orders() if order.order_id in over])
@@ -191,8 +179,7 @@ class Exchange:
             order = slot.order
             record = self._context.folder.slot_record(self._number, order.client_id, self._kind)
             if record is not None and self._slots.fill(order.order_id, answer := record.answer(order)):
-                self._uploads.done(order.order_id)
-                self._fill(slot, answer)
+                self._take_in(slot, answer)
 
     def _open_chord(self) -> None:
         context = self._context
@@ -210,7 +197,10 @@ class Exchange:
         These are the ones that were not taken in. One that was rejected may be among them: it is judged again.
         """
         context, gone = self._context, []
-        self._publish()
+        context.publish_start(self._number - 1)
+        context.publish_broadcast(self._number - 1)
+        if self._opened.surveyed is not None:
+            context.publish_surveyed(self._number, self._opened.surveyed.digest)
         for slot, answer in self._slots.filled():
             record = context.folder.slot_record(self._number, answer.client_id, self._kind)
             is_taken_in = record is not None and record.status is not Status.REJECTED
@@ -230,7 +220,8 @@ class Exchange:
         self._restore()
         if self._slots.has_open():
             self._send([slot.order for slot in self._slots.open()])
-            self._collect()
+            for _ in self._collect():
+                pass  # who comes now is too late
 
     def _start_chord_anew(self) -> None:
         """Do again what a worker of the orchestrator's may have lost; taking in is done once all the same."""
@@ -239,11 +230,14 @@ class Exchange:
         parts = {self._fill_chord(slot, answer): slot.order.order_id for slot, answer in self._slots.filled()}
         self._uploads.renew(parts, self._context.clock())
 
-    def _fill(self, slot: Slot, answer: Answer) -> str | None:
-        """Have an answer taken in, and return the task that does it if it is to be known when that is done."""
+    def _take_in(self, slot: Slot, answer: Answer) -> None:
+        """Have an answer taken in; in a crowded round the next upload is let in when that is done."""
         part_id = self._fill_chord(slot, answer)
-        self._told(answer)
-        return part_id if self._is_crowded else None
+        is_awaited = self._is_crowded and answer.update is not None
+        self._uploads.answered(slot.order.order_id, part_id if is_awaited else None, self._context.clock())
+        if self._kind == TrainOrder.name:
+            said = answer.status, answer.reason, dict(answer.metrics)
+            self._context.report(SlotFilled(self._number, answer.client_id, *said))
 
     def _fill_chord(self, slot: Slot, answer: Answer) -> str:
         """Have an own worker take an answer in as a part of the chord, and return that task's id."""

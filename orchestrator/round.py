@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from orchestrator.collecting import GRACE_S
 from orchestrator.config import RunConfig
-from orchestrator.context import OWN_WORK_TIMEOUT_S, O, RunContext, Term, own_result
+from orchestrator.context import O, RunContext, Term, own_result
 from orchestrator.events import JoinedLive, RoundOpened, SlotFilled
 from orchestrator.exchange import Exchange
 from orchestrator.peers import ask_peers
@@ -33,7 +33,7 @@ from orchestrator.uploads import updates_at_a_time
 from orchestrator.waves import seconds_a_wave
 from tasks import names
 from tasks.blobs import BlobRef
-from tasks.messages import Answer, SurveyOrder, TrainOrder, encode, turn_timeout_s
+from tasks.messages import SurveyOrder, TrainOrder, encode, turn_timeout_s
 from tasks.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,7 @@ class Round:
         failed = self._survey(meanwhile) if self._is_to_survey else None
         if failed is None:
             self._send_again_if_unsure()
-            self._exchanges[-1].collect(self._total_s, self._admit)
-            meanwhile()
+            self._collect(meanwhile)
         closed = failed or self._closed()
         for sent in (opened.parameters, opened.broadcast, self._surveyed):
             if sent is not None:
@@ -114,7 +113,7 @@ class Round:
         context, opened = self._context, self._opened
         term = self._begin_term(opened.cohort)
         orders = [self._survey_order(client_id, term) for client_id in sorted(opened.cohort)]
-        return Exchange(context, opened, orders, names.CLOSE_SURVEY_TASK, self._publish)
+        return Exchange(context, opened, orders, names.CLOSE_SURVEY_TASK)
 
     def _training(self) -> Exchange:
         """Return the exchange in which clients train, its orders not sent."""
@@ -124,15 +123,7 @@ class Round:
         term = self._begin_term(opened.trainers)
         orders = [self._train_order(client_id, term) for client_id in sorted(opened.trainers)]
         body_task = names.HAND_OUT_TASK if context.config.asks_peers else names.CLOSE_ROUND_TASK
-        return Exchange(context, opened, orders, body_task, self._publish, self._report_filled)
-
-    def _publish(self) -> None:
-        """Put what the orders of the exchange that is on refer to on a broker that has forgotten it."""
-        context, opened = self._context, self._opened
-        context.publish_start(opened.round_number - 1)
-        context.publish_broadcast(opened.round_number - 1)
-        if opened.surveyed is not None:
-            context.publish_surveyed(opened.round_number, opened.surveyed.digest)
+        return Exchange(context, opened, orders, body_task)
 
     def _begin_term(self, client_ids: Collection[str]) -> Term:
         """Return the term of an exchange with these clients, and note how long that may take."""
@@ -152,10 +143,9 @@ class Round:
         What came of the first is on disk before an order to train is sent: none is ever carried out with another's.
         """
         context, number = self._context, self._opened.round_number
-        survey = self._exchanges[-1]
-        survey.collect(self._total_s, self._admit)
-        meanwhile()
-        surveyed = own_result(survey.result(), Surveyed, f"the exchange before round {number}'s training failed")
+        self._collect(meanwhile)
+        raw = self._exchanges[-1].result()
+        surveyed = own_result(raw, Surveyed, f"the exchange before round {number}'s training failed")
         for client_id, record in surveyed.left_out.items():
             context.report(SlotFilled(number, client_id, record.status, record.reason, dict(record.metrics)))
         cohort = {**self._opened.cohort, **self._present(self._opened.cohort)}
@@ -165,6 +155,12 @@ class Round:
         context.folder.save_open_round(self._opened)
         self._exchanges.append(self._training())
         return None
+
+    def _collect(self, meanwhile: Callable[[], None]) -> None:
+        """Have the exchange that is on filled, with clients that join it, and an own worker close it."""
+        for left_s in self._exchanges[-1].collect(self._total_s):
+            self._admit(left_s)
+        meanwhile()
 
     def _present(self, client_ids: Mapping[str, str]) -> dict[str, str]:
         """Return the incarnations of those of these clients that are there: one may have been started anew."""
@@ -251,11 +247,6 @@ class Round:
     def _is_enough(self, time_s: float) -> bool:
         return time_s >= MIN_LEFT_SHARE * self._context.config.timeout_s
 
-    def _report_filled(self, answer: Answer) -> None:
-        self._context.report(
-            SlotFilled(self._opened.round_number, answer.client_id, answer.status, answer.reason, dict(answer.metrics))
-        )
-
     def _closed(self) -> ClosedRound:
         context, opened = self._context, self._opened
         what = f"round {opened.round_number} could not be closed"
@@ -281,7 +272,7 @@ class Round:
             context.wire.courier.call(names.CLOSE_ROUND_TASK, task_id, kwargs)
             return task_id
 
-        return context.collector.result(call(), OWN_WORK_TIMEOUT_S, call)
+        return context.collector.result(call(), call)
 
     def _record(self, closed: ClosedRound) -> RoundRecord:
         context, opened = self._context, self._opened
@@ -307,7 +298,7 @@ class Round:
             bytes_up=surveyed.bytes_up + sum(answer.size_bytes for answer in answers.values()),
             late=[
                 LateAnswer(client_id=answer.client_id, order_id=answer.order_id, answered=answer.status)
-                for answer in context.collector.late()
+                for answer in context.collector.late.pop()
             ],
         )
 

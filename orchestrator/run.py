@@ -12,7 +12,7 @@ from compressors import load_compressor
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
 from orchestrator.config import RunConfig
-from orchestrator.context import OWN_WORK_TIMEOUT_S, RunContext, own_result
+from orchestrator.context import RunContext, own_result
 from orchestrator.embedded.workers import log_of
 from orchestrator.events import ClientJoined, ClientLeft, Initialised, LeftOut, Report, RoundClosed, RunStarted, Waiting
 from orchestrator.failures import why_rounds_failed
@@ -168,7 +168,7 @@ class Run:
         look()
         if config.accept == "closed":
             self._manager.close()
-        raw = self._context.collector.result(task_id, OWN_WORK_TIMEOUT_S, call)
+        raw = self._context.collector.result(task_id, call)
         initial = own_result(raw, Evaluated, "the run could not be prepared")
         self._folder.save_initial(initial)
         self._report(Initialised(initial.metrics, initial.problem))

@@ -56,6 +56,10 @@ class Slots:
         """Number of slots, open and filled."""
         return len(self._slots)
 
+    def __getitem__(self, order_id: str) -> Slot:
+        """The slot of this order."""
+        return self._slots[order_id]
+
     def orders(self) -> list[Order]:
         """Return all orders, in the order of the slots."""
         return [slot.order for slot in self._slots.values()]

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from orchestrator.client_manager import ClientManager
-from orchestrator.collecting import RETRY_S, SILENT, Collector
+from orchestrator.collecting import RETRY_S, SILENT, Collector, Filled
 from orchestrator.couriers import Courier
 from orchestrator.slots import Slot, Slots
 from orchestrator.uploads import Uploads
 from orchestrator.wire import Lost, Wire
 from tasks.blobs import CHUNK_BYTES, chunk_name
 from tasks.chunks import MemoryChunks
-from tasks.messages import READY, Answer, Order, Status, SurveyOrder, UpdateOrder, encode
+from tasks.messages import READY, Order, Status, SurveyOrder, UpdateOrder, encode
 from tasks.names import update_blob
 from tasks.presence import MemoryRegistry
 from tasks.turns import GO, STOP
@@ -105,6 +105,25 @@ class Scene:
         return courier
 
 
+def collect(
+    scene: Scene,
+    slots: Slots,
+    timeout_s: float,
+    uploads: Uploads | None = None,
+    fill: Callable[[Slot], str | None] = lambda _slot: None,
+    lose: Callable[[Lost], None] = lambda _lost: None,
+) -> None:
+    """Fill all slots, as an exchange does: ``fill`` returns the task that takes an update in."""
+    uploads = uploads or Uploads()
+    for event in scene.collector.collect(slots, uploads, timeout_s):
+        if isinstance(event, Filled):
+            part_id = fill(event.slot)
+            awaited = part_id if event.answer.update is not None else None
+            uploads.answered(event.slot.order.order_id, awaited, scene.now)
+        elif isinstance(event, Lost):
+            lose(event)
+
+
 @pytest.fixture
 def scene() -> Scene:
     return Scene()
@@ -130,7 +149,7 @@ def test_a_turn_is_given_when_the_line_before_it_has_become_slow(scene: Scene) -
     # When the first has not sent its update for half a second
     scene.at(4.0, lambda: scene.answer(anna))
     scene.at(4.0, lambda: scene.answer(bert))
-    scene.collector.collect(slots, 100.0, uploads=Uploads(1, most=2, slow_s=0.5))
+    collect(scene, slots, 100.0, uploads=Uploads(1, most=2, slow_s=0.5))
     # Then it is the other's turn at that moment, not at the next second
     assert scene.told(GO) == [(0.1, "anna"), (pytest.approx(0.6), "bert")]
 
@@ -152,7 +171,7 @@ def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(
     scene.at(150.0, lambda: seen.append(name in scene.chunks.chunks))
 
     # When both have had their time
-    scene.collector.collect(slots, 3600.0, uploads=Uploads(1, patience_s=60.0))
+    collect(scene, slots, 3600.0, uploads=Uploads(1, patience_s=60.0))
 
     # Then first the one, which was given as long again, and then the other is lost, and the third has come
     assert statuses(slots) == {
@@ -180,9 +199,9 @@ def test_what_a_client_that_was_given_up_sends_after_all_is_removed_while_the_ro
     seen = []
     scene.at(110.0, lambda: seen.append(name in scene.chunks.chunks))
     scene.at(120.0, lambda: scene.answer(carl))
-    scene.collector.collect(slots, 3600.0, uploads=Uploads(1, patience_s=60.0))
+    collect(scene, slots, 3600.0, uploads=Uploads(1, patience_s=60.0))
     # Then it is late, and nothing of it is left
-    assert [answer.client_id for answer in scene.collector.late()] == ["anna"]
+    assert [answer.client_id for answer in scene.collector.late.pop()] == ["anna"]
     assert seen == [False]
 
 
@@ -195,10 +214,11 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
     scene.at(1.0, lambda: scene.ready(bert))
     scene.at(2.0, lambda: scene.answer(anna))
 
-    def fill(slot: Slot, _answer: Answer) -> str:
+    def fill(slot: Slot) -> str:
         return f"{slot.order.client_id}/0"
 
-    def refill() -> None:
+    def refill(lost: Lost) -> None:
+        assert lost is Lost.OWN_WORK
         refilled.append(scene.now)
         part_id = f"anna/{len(refilled)}"
         uploads.renew({part_id: anna.order_id}, scene.now)
@@ -206,7 +226,7 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
             scene.at(scene.now + 1.0, lambda: scene.results.update({part_id: b"{}"}))
 
     scene.on_turn = lambda order: scene.at(scene.now, lambda: scene.answer(order)) if order is bert else None
-    scene.collector.collect(slots, 3600.0, fill=fill, refill=refill, uploads=uploads)
+    collect(scene, slots, 3600.0, uploads, fill, refill)
 
     # Then it is sent again after five minutes, and after ten more, and the other gets its turn
     assert refilled == [pytest.approx(2 + RETRY_S, abs=1.5), pytest.approx(2 + 3 * RETRY_S, abs=3)]
@@ -227,15 +247,9 @@ def test_orders_and_turns_are_sent_again_when_the_broker_was_emptied(scene: Scen
     for order in (anna, bert, carl):
         scene.at(20.0, lambda order=order: scene.chunks.chunks.update({chunk_name(order.update_blob, 0): b"update"}))
         scene.at(20.0, lambda order=order: scene.answer(order))
-    scene.collector.collect(
-        slots,
-        100.0,
-        uploads=Uploads(1),
-        restore=lambda: done.append("restored"),
-        refill=lambda: done.append("filled again"),
-    )
-    # Then the model is put there again, what was filled is filled again, and all orders are sent again
-    assert done == ["restored", "filled again"]
+    collect(scene, slots, 100.0, Uploads(1), lose=lambda lost: done.append((lost, list(scene.sent))))
+    # Then that is told of before all orders are sent again: the model is put there, what was filled is filled again
+    assert done == [(Lost.ALL, [])]
     assert scene.sent == [(10.0, "anna"), (10.0, "bert"), (10.0, "carl")]
     # And whoever has its turn is told so again
     assert scene.told(GO)[:2] == [(0.5, "anna"), (10.0, "anna")]
@@ -256,7 +270,7 @@ def test_an_update_that_was_on_its_way_when_the_broker_was_emptied_is_asked_for_
         scene.answer(anna)
 
     scene.at(15.0, send_update)
-    scene.collector.collect(slots, 100.0, fill=lambda _slot, _answer: filled_at.append(scene.now))
+    collect(scene, slots, 100.0, fill=lambda _slot: filled_at.append(scene.now))
     # Then its slot is filled by that
     assert scene.sent == [(10.0, "anna"), (12.0, "anna")]
     assert filled_at == [15.0]
@@ -271,7 +285,26 @@ def test_who_never_sends_the_update_it_tells_of_is_asked_for_it_three_times(scen
         scene.at(float(second), lambda: scene.answer(anna))
     filled_at = []
     # When its answers are collected
-    scene.collector.collect(slots, 100.0, fill=lambda _slot, _answer: filled_at.append(scene.now))
+    collect(scene, slots, 100.0, fill=lambda _slot: filled_at.append(scene.now))
     # Then the fourth fills its slot: to look into it is for those who take it in
     assert filled_at == [15.0]
     assert len(scene.sent) == 4
+
+
+def test_orders_are_asked_for_what_answers_them_and_nothing_is_left(scene: Scene) -> None:
+    # Given two clients that are asked, one of which answers, when the broker has been emptied once
+    anna, bert, _ = orders()
+    restored = []
+    scene.lost[10.0] = Lost.ALL
+    scene.at(12.0, lambda: scene.chunks.chunks.update({chunk_name(anna.update_blob, 0): b"update"}))
+    scene.at(12.0, lambda: scene.answer(anna))
+    # When the time is over
+    answers = scene.collector.ask([bert, anna], 100.0, lambda: restored.append(scene.now))
+    # Then there is an answer to each in their order, what they refer to was put there again, and no result is kept
+    assert [(answer.client_id, answer.status) for answer in answers] == [
+        ("bert", Status.LOST),
+        ("anna", Status.TRAINED),
+    ]
+    assert restored == [10.0]
+    assert scene.sent == [(0.0, "bert"), (0.0, "anna"), (10.0, "bert"), (10.0, "anna")]
+    assert scene.results == {}

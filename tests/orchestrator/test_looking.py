@@ -50,5 +50,5 @@ def test_looks_at_all_clients_take_a_small_share_of_the_time(look_s: float, ever
     wire = Wire(Waits(seconds), MemoryRegistry(), MemoryChunks(), seconds, lambda: False, lambda: None)
     collector = Collector(wire, manager, look, seconds)
     # When it waits for something, then it looks every second, or as seldom as takes a twentieth of the time
-    assert collector.result("task", 200.0, lambda: "again") is None
+    assert collector.result("task", lambda: "again") is None
     assert {round(later - former, 6) for former, later in itertools.pairwise(looks)} == {every_s}
