@@ -64,8 +64,8 @@ class ClientManager:
         self._hold_until = -math.inf
         self._looked_at = -math.inf
 
-    def refresh(self) -> tuple[list[str], list[str]]:
-        """Update the list of clients; return the ids that are new and the ids that are gone, sorted.
+    def refresh(self) -> None:
+        """Update the list of clients.
 
         A client that left and came back between two refreshes keeps its place. While the broker is unreachable, and
         until clients have had time to announce themselves to it again, no client counts as gone.
@@ -76,20 +76,19 @@ class ClientManager:
         except BrokerUnreachableError as error:
             logger.warning("%s", error)
             self._hold_until = self._clock() + self._longest_absence_s()
-            return [], []
+            return
         if self._clock() < self._hold_until:
             present = {**self._clients, **present}
         if present == self._clients:
-            return [], []
+            return
         self._connected = None
         kept = {client_id: present[client_id] for client_id in self._clients if client_id in present}
-        came, gone = sorted(present.keys() - kept.keys()), sorted(self._clients.keys() - kept.keys())
+        came = sorted(present.keys() - kept.keys())
         former = self._clients
         self._clients = {**kept, **{client_id: present[client_id] for client_id in came}}
         self._num_examples.update({client_id: said.num_examples for client_id, said in self._clients.items()})
         self._shared_queues.update({client_id: said.shared_queue for client_id, said in self._clients.items()})
         self._tell_passed_over(said for said in self._clients.values() if former.get(said.client_id) is not said)
-        return came, gone
 
     def _tell_passed_over(self, changed: Iterable[Announcement]) -> None:
         """Tell clients, and log, why they are passed over: once for each reason and start of a client."""
@@ -221,8 +220,6 @@ class ClientManager:
         if not clients:
             raise TooFewClientsError(0, 1, 0.0)
         wanted = cohort_size(fraction, len(clients)) if num is None else min(num, len(clients))
-        if wanted < 1:
-            raise SelectionError(f"round {round_number}: {num} clients are wanted: 1 or more are allowed")
         selection = Selection(round_number, wanted, rng, feedback, num_needed)
         return _checked(selector(clients, selection), clients, round_number)
 

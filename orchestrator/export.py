@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import click
 
+from orchestrator.opening import shown_path
 from orchestrator.run_folder import RunFolder
-from orchestrator.verdict import shown_path
 from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, FederationError

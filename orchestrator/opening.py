@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 from collections.abc import Collection, Mapping
@@ -21,7 +22,6 @@ from orchestrator.feasibility import check_feasible
 from orchestrator.mixers import load_mixer
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import load_selector
-from orchestrator.verdict import shown_path
 from tasks import arrays, federation
 from tasks import broker as brokers
 from tasks.errors import ArraysError, ConfigurationError, DataMissingError
@@ -98,6 +98,12 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
         return Opened(config, folder, lock)
     config = config.model_copy(update={"rounds": rounds})
     return Opened(config, folder, folder.replace_config(config, lock))
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as it is shortest from here."""
+    relative = os.path.relpath(path)
+    return relative if not relative.startswith("..") else str(path)
 
 
 def discard(folder: RunFolder) -> None:

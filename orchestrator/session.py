@@ -45,7 +45,6 @@ def carry_out(config: RunConfig, folder: RunFolder, broker_url: str | None) -> t
     console = Console(stderr=True)
     with _logging(folder, console), progress(console) as report:
         folder.remove_temporaries()
-        _handle_signals()
         summary, exit_code = _run(config, folder, broker_url, report, started)
         report(Ended(summary, folder.path))
     return summary, exit_code
@@ -55,10 +54,12 @@ def _run(
     config: RunConfig, folder: RunFolder, broker_url: str | None, report: Report, started: float
 ) -> tuple[Summary, int]:
     status, reason, exit_code = "completed", "", 0
+    signals = Signals()
+    signals.handle()
     try:
         if _has_work_left(config, folder, broker_url):
             with connect_run(config, folder, broker_url) as wire:
-                run = Run(config, folder, replace(wire, tend=heeding_signals(wire.tend)), report)
+                run = Run(config, folder, replace(wire, tend=signals.heeding(wire.tend)), report)
                 run.run()
                 _draw_plot(config, folder)
                 run.say_farewell()  # last: workers end after it, and whoever waits for the first to end waits for this
@@ -67,7 +68,7 @@ def _run(
             check_any_closed(folder.history())
             _draw_plot(config, folder)
     except Interrupted as signalled:
-        _ignore_signals()
+        signals.ignore()
         status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code
     except FederationError as error:
         status, reason, exit_code = "failed", str(error), error.exit_code
@@ -76,7 +77,7 @@ def _run(
     except Exception as error:  # the boundary: whatever it was, it is told in one line, and in the log in full
         logger.debug("the run failed", exc_info=True)
         status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1
-    _ignore_signals()
+    signals.ignore()
     if status != "completed":
         _draw_plot(config, folder)
     folder.remove_temporaries()
@@ -127,40 +128,40 @@ def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None)
     return len(folder.history()) < config.rounds or (broker_url is not None and not is_completed)
 
 
-_received: list[int] = []
+class Signals:
+    """The signals that ask the orchestrator to end: SIGINT, SIGTERM, SIGHUP."""
 
+    def __init__(self) -> None:
+        self._received: list[int] = []
 
-def _handle_signals() -> None:
-    def interrupt(number: int, _: object) -> None:
-        _received.append(number)
+    def handle(self) -> None:
+        """Have each of them raise :class:`Interrupted`."""
+        self._set_handlers(self._interrupt)
+
+    def ignore(self) -> None:
+        """Let nothing interrupt the clean-up, which is bounded."""
+        self._set_handlers(signal.SIG_IGN)
+
+    def heeding(self, tend: Callable[[], bool]) -> Callable[[], bool]:
+        """Return ``tend``, which is called again and again, made to raise what a signal has raised in vain.
+
+        Python runs a signal's handler wherever it is, and swallows what it raises while an object is being destroyed.
+
+        Raises:
+            Interrupted: If a signal has come.
+        """
+
+        def heeding() -> bool:
+            if self._received:
+                raise Interrupted(self._received[0])
+            return tend()
+
+        return heeding
+
+    def _interrupt(self, number: int, _: object) -> None:
+        self._received.append(number)
         raise Interrupted(number)
 
-    _received.clear()
-    _set_handlers(interrupt)
-
-
-def heeding_signals(tend: Callable[[], bool]) -> Callable[[], bool]:
-    """Return ``tend``, which is called again and again, made to raise what a signal has raised in vain.
-
-    Python runs a signal's handler wherever it is, and swallows what it raises while an object is being destroyed.
-
-    Raises:
-        Interrupted: If a signal has come.
-    """
-
-    def heeding() -> bool:
-        if _received:
-            raise Interrupted(_received[0])
-        return tend()
-
-    return heeding
-
-
-def _ignore_signals() -> None:
-    """Let nothing interrupt the clean-up, which is bounded."""
-    _set_handlers(signal.SIG_IGN)
-
-
-def _set_handlers(handler: Callable[[int, object], None] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, handler)
+    def _set_handlers(self, handler: Callable[[int, object], None] | signal.Handlers) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, handler)

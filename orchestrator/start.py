@@ -20,10 +20,11 @@ from orchestrator.aggregators import AGGREGATORS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.mixers import FORMS as MIX_FORMS
 from orchestrator.mixers import MIXERS
-from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, take_up
+from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, shown_path, take_up
+from orchestrator.records import Summary
+from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import FORMS, SELECTORS
 from orchestrator.session import carry_out
-from orchestrator.verdict import say_verdict
 from tasks import broker as brokers
 from tasks.errors import ConfigurationError, FederationError
 from tasks.workload import BUILT_IN
@@ -32,6 +33,12 @@ from verification import SCORERS
 EMBEDDED = "embedded"
 """What ``--broker`` says to have a server and clients started here although the environment names a broker."""
 _DEFAULTS = RunConfig(run_id="defaults")
+_SEVERAL: dict[str, Any] = {
+    "callback": lambda _context, _parameter, value: _names(value),
+    "metavar": "NAME[,NAME…]",
+    "default": "",
+}
+"""What options have in common that take several names."""
 
 
 class _InOneLine(click.Command):
@@ -118,9 +125,7 @@ class _InOneLine(click.Command):
 )
 @click.option(
     "--mix",
-    callback=lambda _context, _parameter, value: _names(value),
-    metavar="NAME[,NAME…]",
-    default="",
+    **_SEVERAL,
     show_default="none",
     help="How updates are mixed before they are aggregated, step by step: "
     f"{', '.join(MIX_FORMS.get(name, name) for name in MIXERS)}, or your own as module:function. Robust aggregators "
@@ -170,18 +175,14 @@ class _InOneLine(click.Command):
 )
 @click.option(
     "--verify",
-    callback=lambda _context, _parameter, value: _names(value),
-    metavar="NAME[,NAME…]",
-    default="",
+    **_SEVERAL,
     show_default="none",
     help=f"How updates are judged before they are aggregated: {', '.join([PEERS, *SCORERS])}, or your own as "
     "module:function. Malformed updates are always rejected.",
 )
 @click.option(
     "--threshold",
-    callback=lambda _context, _parameter, value: _names(value),
-    metavar="T[,T…]",
-    default="",
+    **{**_SEVERAL, "metavar": "T[,T…]"},
     show_default="each scorer's own",
     help="The least score that is kept, for all scorers or one each: a number, global-0.05 (relative to the current "
     "model's), or mad:3 (no outlier by median and MAD).",
@@ -330,6 +331,43 @@ def _taken_up(context: click.Context, options: dict[str, Any], given: list[str])
             f"leave out {', '.join(flags[name] for name in wrong)}"
         )
     return take_up(options, given)
+
+
+def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_code: int) -> None:
+    """Say on standard output how good the model is, or on standard error what went wrong and how to go on."""
+    if summary.status == "completed":
+        failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
+        click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {_quality(summary)}")
+        num_asked = summary.num_evaluated + summary.num_not_evaluated
+        if num_asked:
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in summary.client_metrics.items())
+            of_all = f" ({summary.num_evaluated} of {num_asked} clients)" if summary.num_not_evaluated else ""
+            click.echo(f"on the clients' own held-out data{of_all}: {shown or 'nothing'}")
+        click.echo(f"the run's folder: {shown_path(folder.path)}")
+        return
+    if summary.status == "failed":
+        click.echo(f"error: {summary.reason}", err=True)
+    else:
+        click.echo(f"interrupted ({summary.reason}) with {summary.rounds} rounds closed", err=True)
+    if exit_code != ConfigurationError.exit_code or summary.rounds:
+        click.echo(f"go on with: {_how_to_go_on(config, summary, folder)}", err=True)
+
+
+def _how_to_go_on(config: RunConfig, summary: Summary, folder: RunFolder) -> str:
+    """Return the command that takes a run up again; one all of whose rounds are over needs more of them."""
+    broker = "" if config.local else " --broker URL"
+    rounds = f" --rounds {2 * config.rounds}" if summary.rounds >= config.rounds else ""
+    return f"python -m orchestrator.start --resume {shown_path(folder.path)}{broker}{rounds}"
+
+
+def _quality(summary: Summary) -> str:
+    if summary.final.accuracy is not None:
+        return f"accuracy {summary.final.accuracy:.4f}"
+    if summary.final.loss is not None:
+        return f"loss {summary.final.loss:.4f}"
+    if summary.evaluation_problem:
+        return f"not evaluated: {summary.evaluation_problem}"
+    return "the last of them failed" if summary.rounds_failed else "no held-out data to evaluate on"
 
 
 def _settings(values: tuple[str, ...]) -> dict[str, float]:

@@ -7,19 +7,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import session
-from orchestrator.session import Interrupted, heeding_signals
+from orchestrator.session import Interrupted, Signals
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@pytest.fixture(autouse=True)
-def _handled() -> Iterator[None]:
+@pytest.fixture
+def signals() -> Iterator[Signals]:
     """The session's handlers, and afterwards those that were there before."""
     before = [signal.getsignal(number) for number in NUMBERS]
-    session._handle_signals()
-    yield
-    session._received.clear()
+    signals = Signals()
+    signals.handle()
+    yield signals
     for number, handler in zip(NUMBERS, before, strict=True):
         signal.signal(number, handler)
 
@@ -31,7 +30,7 @@ class SignalledAtItsEnd:
 
 
 def test_a_signal_that_comes_while_an_object_is_destroyed_is_heeded_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
+    signals: Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a signal whose exception Python swallows
     swallowed: list[object] = []
@@ -42,9 +41,9 @@ def test_a_signal_that_comes_while_an_object_is_destroyed_is_heeded_all_the_same
 
     # When the run next looks after things, then it is interrupted, with the exit code of that signal
     with pytest.raises(Interrupted) as interrupted:
-        heeding_signals(lambda: False)()
+        signals.heeding(lambda: False)()
     assert interrupted.value.exit_code == 128 + signal.SIGTERM
 
 
-def test_without_a_signal_things_are_looked_after() -> None:
-    assert heeding_signals(lambda: True)() is True
+def test_without_a_signal_things_are_looked_after(signals: Signals) -> None:
+    assert signals.heeding(lambda: True)() is True

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.records import Final, Summary
 from orchestrator.run_folder import RunFolder
-from orchestrator.verdict import say_verdict
+from orchestrator.start import say_verdict
 from tests.support import run_config
 
 
