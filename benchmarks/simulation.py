@@ -17,15 +17,14 @@ from typing import TypeVar
 import orchestrator.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
 import worker.tasks  # noqa: F401
 from orchestrator.config import RunConfig
-from orchestrator.couriers import EagerCourier
 from orchestrator.events import Report
 from orchestrator.job import Loaded
 from orchestrator.run import Run
 from orchestrator.run_folder import RunFolder
-from orchestrator.wire import Wire
+from orchestrator.transport import EagerTransport, Wire
 from tasks.app import FederationApp, make_app
 from tasks.chunks import MemoryChunks
-from tasks.presence import Announcement, Hardware, MemoryRegistry
+from tasks.presence import Announcement, Hardware
 from tasks.workload import DataSource, Part, Workload
 from worker.client import Client, Models
 from worker.serving import Serving
@@ -64,21 +63,21 @@ def go_on(
 ) -> None:
     """Carry out what a folder's run has left to do, with clients that are started anew; see :func:`simulate`."""
     config = folder.config()
-    registry, chunks = MemoryRegistry(), MemoryChunks()
+    announcements, chunks = dict[str, Announcement](), MemoryChunks()
     app, serving, models = _app(), Serving(), Models(are_shared=len(participants) > 1)
     app.loaded, app.serving = Loaded(chunks), serving
     for client_id, participant in participants.items():
         client = _client(client_id, participant, config, chunks, models, path)
         serving.add(client)
-        registry.announce(_announcement(client))
+        announcements[client_id] = _announcement(client)
     wire = Wire(
-        EagerCourier(app),
-        registry,
-        chunks,
+        EagerTransport(app),
+        present=lambda: announcements,
+        tell=lambda _: None,
+        blobs=chunks,
         broker_time=lambda: 1e12,
         tend=lambda: False,
         tidy=lambda: None,
-        has_flow=False,
     )
     Run(config, folder, wire, report).run()
 

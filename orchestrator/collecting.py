@@ -14,8 +14,8 @@ from orchestrator.answers import MAX_ANSWER_BYTES, read_answer, says_ready
 from orchestrator.client_manager import ClientManager
 from orchestrator.late_answers import LateAnswers
 from orchestrator.slots import MAX_SENT, Slot, Slots
+from orchestrator.transport import TICK_S, Lost, Wire
 from orchestrator.uploads import Uploads, bytes_sent
-from orchestrator.wire import TICK_S, Lost, Wire
 from tasks.messages import Answer, Order, UpdateOrder
 
 MOST_LOOKING = 0.05
@@ -74,7 +74,7 @@ class Collector:
 
     def send(self, orders: Sequence[Order]) -> None:
         """Send orders to the queues that their clients announced."""
-        self.wire.courier.send(orders, self.manager.queue)
+        self.wire.transport.send(orders, self.manager.queue)
 
     def ask(
         self, orders: Sequence[Order], timeout_s: float, restore: Callable[[], object] = lambda: None
@@ -91,7 +91,7 @@ class Collector:
         for event in self.collect(slots, Uploads(), timeout_s):
             if event is Lost.ALL:
                 restore()
-        self.wire.courier.forget([order.order_id for order in orders])
+        self.wire.transport.forget([order.order_id for order in orders])
         return [answer for _, answer in slots.filled()]
 
     def collect(self, slots: Slots, uploads: Uploads, timeout_s: float) -> Iterator[Filled | Looked | Lost]:
@@ -129,7 +129,7 @@ class Collector:
             if lost is not Lost.NOTHING or now >= next_retry:
                 next_retry = now + 2 * (next_retry - started)
                 task_ids.append(again())
-            found = self.wire.courier.collect(task_ids, max(0.0, min(deadline, self.next_tick) - self.clock()))
+            found = self.wire.transport.collect(task_ids, max(0.0, min(deadline, self.next_tick) - self.clock()))
             if found:
                 return next(iter(found.values()))
         return None
@@ -154,7 +154,7 @@ class _Collection:
 
     def __init__(self, collector: Collector, slots: Slots, uploads: Uploads) -> None:
         self._collector = collector
-        self._courier = collector.wire.courier
+        self._transport = collector.wire.transport
         self._manager = collector.manager
         self._late = collector.late
         self._clock = collector.clock
@@ -225,7 +225,7 @@ class _Collection:
         self._collector.send(orders)
         for order in orders:
             if self._uploads.has_turn(order.order_id):
-                self._courier.give_turn(order)
+                self._transport.give_turn(order)
 
     def _ask_again(self, order: Order, answer: Answer) -> bool:
         """Send an order again if its update was on its way when the broker was emptied; say whether that was done."""
@@ -234,14 +234,14 @@ class _Collection:
             return False
         self._unsure[order.order_id] = left - 1
         self._uploads.restart(order.order_id)
-        self._courier.forget([order.order_id])
+        self._transport.forget([order.order_id])
         self._collector.send([order])
         return True
 
     def _give_turns(self) -> None:
         """Tell those whose turn it is."""
         for order_id in self._uploads.give(self._clock()):
-            self._courier.give_turn(self._slots[order_id].order)
+            self._transport.give_turn(self._slots[order_id].order)
 
     def _give_up_silent(self) -> Iterator[Filled]:
         """Give up those whose turn others wait for in vain, as nothing comes of their updates."""
@@ -262,24 +262,24 @@ class _Collection:
         """Wait for answers, and fill their slots."""
         task_ids = [*self._out, *self._late.expected(), *self._uploads.parts()]
         taken_in = []
-        for task_id, raw in self._courier.collect(task_ids, pause_s, MAX_ANSWER_BYTES).items():
+        for task_id, raw in self._transport.collect(task_ids, pause_s, MAX_ANSWER_BYTES).items():
             slot = self._slots.find_open(task_id)
             if slot is None and self._uploads.taken_in(task_id):
                 taken_in.append(task_id)
             elif slot is None:
                 self._late.take(task_id, raw)
             elif says_ready(raw, slot.order):
-                self._courier.expect_more(task_id)
+                self._transport.expect_more(task_id)
                 self._uploads.was_sent(task_id)
                 self._uploads.wait(task_id)
                 if self._uploads.has_turn(task_id):
-                    self._courier.give_turn(slot.order)  # the broker may have forgotten that it was told
+                    self._transport.give_turn(slot.order)  # the broker may have forgotten that it was told
             else:
                 answer = read_answer(raw, slot.order, self._manager.num_examples(slot.order.client_id))
                 if not self._ask_again(slot.order, answer):
                     yield from self._fill(answer)
         if taken_in:
-            self._courier.forget(taken_in)
+            self._transport.forget(taken_in)
 
     def _look_after(self) -> Iterator[Filled]:
         """Send their orders again to clients that were started anew, and give up those that have vanished."""
@@ -289,7 +289,7 @@ class _Collection:
         for order in orders:
             self._uploads.restart(order.order_id)
         if orders:
-            self._courier.take_turns_away(orders)
+            self._transport.take_turns_away(orders)
             self._collector.send(orders)
         yield from self._give_up(self._slots.lost(present))
 
@@ -311,7 +311,7 @@ class _Collection:
                 # What it has sent makes room for others' now, and what it may still send as soon as it has answered.
                 self._late.discard(slot.order)
                 self._late.expect([slot.order])
-            self._courier.withdraw(slot.order, self._manager.queue)
+            self._transport.withdraw(slot.order, self._manager.queue)
             yield from self._fill(answer)
 
     def _fill(self, answer: Answer) -> Iterator[Filled]:

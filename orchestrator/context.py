@@ -20,8 +20,8 @@ from orchestrator.config import RunConfig
 from orchestrator.events import Report
 from orchestrator.run_folder import RunFolder
 from orchestrator.selectors import ConnectedClient
+from orchestrator.transport import Wire
 from orchestrator.waves import num_waves
-from orchestrator.wire import Wire
 from tasks import arrays, blobs, names, sets
 from tasks.blobs import BlobRef
 from tasks.digests import digest_of_file

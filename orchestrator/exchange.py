@@ -9,13 +9,12 @@ from collections.abc import Iterator, Sequence
 from orchestrator.answers import MAX_ANSWER_BYTES, says_ready
 from orchestrator.collecting import Filled, Looked
 from orchestrator.context import RunContext, ended_with_its_process
-from orchestrator.couriers import Chord
 from orchestrator.events import SlotFilled
 from orchestrator.records import OpenRound
 from orchestrator.slots import Slot, Slots
+from orchestrator.transport import Chord, Lost
 from orchestrator.uploads import Uploads, discard_updates, slow_after_s, slow_updates_at_a_time, updates_at_a_time
 from orchestrator.waves import Place, in_turn
-from orchestrator.wire import Lost
 from tasks import names
 from tasks.broker import CHUNK_TIMEOUT_S
 from tasks.messages import Answer, Order, Status, TrainOrder, UpdateOrder, encode
@@ -44,7 +43,7 @@ class Exchange:
         self._number = opened.round_number
         self._kind = orders[0].name
         self._body_task = body_task
-        self._is_crowded = context.wire.has_flow and opened.is_crowded
+        self._is_crowded = opened.is_crowded
         self._slots = Slots(orders, opened.cohort)
         self._uploads = self._new_uploads(opened.parameters.size_bytes)
         self._hold_back(orders)
@@ -62,8 +61,8 @@ class Exchange:
         Who waits for its turn since then is given it now.
         """
         orders = {order.order_id: order for order in self._slots.orders()}
-        found = self._context.wire.courier.collect(orders, 0.0, MAX_ANSWER_BYTES)
-        self._context.wire.courier.forget([key for key, raw in found.items() if not says_ready(raw, orders[key])])
+        found = self._context.wire.transport.collect(orders, 0.0, MAX_ANSWER_BYTES)
+        self._context.wire.transport.forget([key for key, raw in found.items() if not says_ready(raw, orders[key])])
 
     def send(self) -> None:
         """Put the orders on the clients' queues, those of clients that share a worker in another order every round."""
@@ -81,7 +80,7 @@ class Exchange:
     def add(self, orders: Sequence[UpdateOrder], incarnations: dict[str, str]) -> None:
         """Send orders to more clients, by id with their incarnations, while another slot is open."""
         for order in orders:
-            self._context.wire.courier.add_slot(self._chords[-1])
+            self._context.wire.transport.add_slot(self._chords[-1])
             self._slots.add(order, incarnations[order.client_id])
         self._hold_back(orders)
         self._send(orders)
@@ -134,13 +133,13 @@ class Exchange:
 
     def forget(self, model_bytes: int) -> None:
         """Remove what the exchange has left on the broker, for a model of this length."""
-        courier = self._context.wire.courier
+        transport = self._context.wire.transport
         task_ids = self._context.collector.late.over(order.order_id for order in self._slots.orders())
         if self._is_crowded:
             over = set(task_ids)  # the others' clients may still be to see that they are to stop
-            courier.take_turns_away([order for order in self._slots.orders() if order.order_id in over])
+            transport.take_turns_away([order for order in self._slots.orders() if order.order_id in over])
             task_ids += [chord.part_id(index) for chord in self._chords for index in range(len(self._slots))]
-        courier.forget(task_ids + [chord.body_id for chord in self._chords], self._chords)
+        transport.forget(task_ids + [chord.body_id for chord in self._chords], self._chords)
         # Of those that came late or were rejected unread.
         updates = [order.update_blob for order in self._slots.orders()]
         discard_updates(self._context.wire.blobs, updates, model_bytes)
@@ -189,7 +188,7 @@ class Exchange:
             body_kwargs={"run_dir": str(context.folder.path), "round_number": self._number},
         )
         self._chords.append(chord)
-        context.wire.courier.open_chord(chord, len(self._slots))
+        context.wire.transport.open_chord(chord, len(self._slots))
 
     def _restore(self) -> None:
         """Put what the orders refer to on a broker that was emptied, and open the slots anew whose updates are gone.
@@ -213,7 +212,7 @@ class Exchange:
             context.folder.forget_slot(self._number, order.client_id, self._kind)
             self._slots.reopen(order.order_id)
             self._uploads.restart(order.order_id)
-        context.wire.courier.forget([order.order_id for order in gone])
+        context.wire.transport.forget([order.order_id for order in gone])
 
     def _collect_again(self) -> None:
         """Ask those again whose updates a broker that was emptied had when all had been answered."""
@@ -248,5 +247,5 @@ class Exchange:
             "exchange": self._kind,
         }
         chord = self._chords[-1]
-        self._context.wire.courier.fill(chord, slot.index, names.INGEST_TASK, kwargs, keep_result=self._is_crowded)
+        self._context.wire.transport.fill(chord, slot.index, names.INGEST_TASK, kwargs, keep_result=self._is_crowded)
         return chord.part_id(slot.index)

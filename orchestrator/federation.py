@@ -14,12 +14,11 @@ from redis.exceptions import RedisError
 
 from orchestrator.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.config import RunConfig
-from orchestrator.couriers import CeleryCourier
 from orchestrator.embedded.processes import Processes
 from orchestrator.embedded.server import start_server
 from orchestrator.embedded.supervisor import Supervisor
 from orchestrator.run_folder import RunFolder
-from orchestrator.wire import Wire
+from orchestrator.transport import Transport, Wire
 from tasks import broker, federation, names
 from tasks.app import make_app
 from tasks.stores import open_store
@@ -92,7 +91,7 @@ def _wire(
 ) -> Wire:
     app = make_app("orchestrator", url, include=())
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
-    quick = broker.connect_quickly(url)
+    registry = WatchedRegistry(broker.connect_quickly(url), memory)
 
     def tend() -> bool:
         own_worker_ended = supervisor.tend()
@@ -100,8 +99,9 @@ def _wire(
         return own_worker_ended
 
     return Wire(
-        courier=CeleryCourier(app, url, config.run_id),
-        registry=WatchedRegistry(quick, memory),
+        transport=Transport(app, url, config.run_id),
+        present=registry.present,
+        tell=registry.say_passed_over,
         blobs=open_store(url, blob_folder),
         broker_time=broker.Clock(client),
         tend=tend,

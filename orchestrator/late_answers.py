@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from orchestrator.answers import read_answer, says_ready
+from orchestrator.transport import Wire
 from orchestrator.uploads import discard_updates
-from orchestrator.wire import Wire
 from tasks.messages import Answer, Order, UpdateOrder
 from tasks.turns import STOP
 
@@ -39,7 +39,7 @@ class LateAnswers:
         for order_id in given_up:
             del self._outstanding[order_id]
         self._stopped.intersection_update(self._outstanding)
-        self._wire.courier.forget(given_up)
+        self._wire.transport.forget(given_up)
 
     def expected(self) -> list[str]:
         """Return the orders that are looked out for."""
@@ -49,7 +49,7 @@ class LateAnswers:
         """Tell a client, once, that its update isn't wanted any more: one that has vanished is never heard of again."""
         if order.order_id not in self._stopped:
             self._stopped.add(order.order_id)
-            self._wire.courier.give_turn(order, STOP)
+            self._wire.transport.give_turn(order, STOP)
 
     def discard(self, order: Order) -> None:
         """Remove what is there of the update that was ordered, if one was."""
@@ -60,7 +60,7 @@ class LateAnswers:
         """Take an answer that came late, and remove its update; a client that is only ready is told to stop."""
         order = self._outstanding[order_id]
         if says_ready(raw, order):
-            self._wire.courier.expect_more(order_id)
+            self._wire.transport.expect_more(order_id)
             self.stop(order)
             return
         self._stopped.discard(order_id)
@@ -68,9 +68,9 @@ class LateAnswers:
         answer = read_answer(raw, order)
         logger.warning("client %s: its answer to %s came late", answer.client_id, answer.order_id)
         self._answers.append(answer)
-        self._wire.courier.forget([order_id])
+        self._wire.transport.forget([order_id])
         if isinstance(order, UpdateOrder):
-            self._wire.courier.take_turns_away([order])
+            self._wire.transport.take_turns_away([order])
         self.discard(order)
 
     def pop(self) -> list[Answer]:

@@ -18,6 +18,8 @@ from redis.exceptions import RedisError, ResponseError
 from tasks.broker import connect
 from tasks.names import PRESENCE_CHANNEL, result_key
 
+MAX_RESULT_BYTES = 2**29
+"""Redis holds no longer values than this."""
 LOOK_S = 1.0
 """Seconds between two looks at all results that are waited for."""
 _RETRY_S = 0.5
@@ -48,8 +50,14 @@ class Results:
         """Tasks whose results are there, and what a message brought, as long as nobody has asked for it."""
         self._looked = -math.inf
 
-    def collect(self, task_ids: Collection[str], timeout_s: float, max_bytes: int) -> dict[str, bytes | str]:
-        """Return the raw results of those of the tasks that have ended; see :class:`orchestrator.couriers.Courier`."""
+    def collect(
+        self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
+    ) -> dict[str, bytes | str]:
+        """Return the raw results of those of the tasks that have ended.
+
+        Waits for the first of them, for something to change among the clients, or for ``timeout_s``. Of a result that
+        is longer than ``max_bytes``, no more is read than says so.
+        """
         awaited = frozenset(task_ids)
         try:
             self._watch(awaited)
@@ -66,7 +74,7 @@ class Results:
             return {}
         return found
 
-    def forget(self, task_ids: Collection[str], other_keys: Collection[str | bytes] = ()) -> None:
+    def remove(self, task_ids: Collection[str], other_keys: Collection[str | bytes] = ()) -> None:
         """Remove the results of these tasks, with other keys, and heed what is told of them no more."""
         self._watched.difference_update(task_ids)
         for task_id in task_ids:

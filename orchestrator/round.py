@@ -102,7 +102,7 @@ class Round:
         for exchange in self._exchanges:
             exchange.forget(model_bytes)
         if self._called:
-            self._context.wire.courier.forget(self._called)
+            self._context.wire.transport.forget(self._called)
 
     @property
     def _is_to_survey(self) -> bool:
@@ -135,7 +135,7 @@ class Round:
 
     @property
     def _waits_for_turn(self) -> bool:
-        return self._context.wire.has_flow and self._opened.is_crowded and not self._context.config.local
+        return self._opened.is_crowded and not self._context.config.local
 
     def _survey(self, meanwhile: Callable[[], None]) -> ClosedRound | None:
         """Carry out the first exchange, and get the second ready; return the round if it failed by the first.
@@ -269,7 +269,7 @@ class Round:
         def call() -> str:
             task_id = f"{context.config.run_id}/{opened.round_number}/{secrets.token_hex(4)}/close"
             self._called.append(task_id)
-            context.wire.courier.call(names.CLOSE_ROUND_TASK, task_id, kwargs)
+            context.wire.transport.call(names.CLOSE_ROUND_TASK, task_id, kwargs)
             return task_id
 
         return context.collector.result(call(), call)

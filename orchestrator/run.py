@@ -23,7 +23,7 @@ from orchestrator.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRec
 from orchestrator.round import Round, open_record
 from orchestrator.run_folder import RunFolder, boot_id
 from orchestrator.selectors import ConnectedClient, fits, load_selector
-from orchestrator.wire import TICK_S, Lost, Wire
+from orchestrator.transport import TICK_S, Lost, Wire
 from tasks import names
 from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
 from tasks.seeds import generator
@@ -61,9 +61,7 @@ class Run:
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
         self._told_slow = False
-        self._manager = ClientManager(
-            wire.registry.present, clock, config.workload, self._misfit, wire.registry.say_passed_over
-        )
+        self._manager = ClientManager(wire.present, clock, config.workload, self._misfit, wire.tell)
         algorithm = load_algorithm(config.algorithm)
         self._context = RunContext(
             config=config,
@@ -136,13 +134,13 @@ class Run:
 
     def _prepare(self) -> None:
         """Wait until enough clients are connected, while the initial model is made."""
-        config, courier = self._config, self._wire.courier
+        config, transport = self._config, self._wire.transport
         task_id = f"{config.run_id}/initialise"
         kwargs = {"run_dir": str(self._folder.path)}
 
         def call() -> str:
-            courier.forget([task_id])
-            courier.call(names.INITIALISE_TASK, task_id, kwargs)
+            transport.forget([task_id])
+            transport.call(names.INITIALISE_TASK, task_id, kwargs)
             return task_id
 
         call()
@@ -153,11 +151,11 @@ class Run:
             if told[-1:] != [num_connected]:
                 told.append(num_connected)
                 self._report(Waiting(num_connected, config.num_clients))
-            found = courier.collect([task_id], min(left, TICK_S))
+            found = transport.collect([task_id], min(left, TICK_S))
             if task_id in found:
                 own_result(found[task_id], Evaluated, "the run could not be prepared")
                 # The result stays: only the clients are waited for from here on.
-                courier.collect([], min(left, TICK_S))
+                transport.collect([], min(left, TICK_S))
             look()
 
         def look() -> None:
@@ -172,7 +170,7 @@ class Run:
         initial = own_result(raw, Evaluated, "the run could not be prepared")
         self._folder.save_initial(initial)
         self._report(Initialised(initial.metrics, initial.problem))
-        courier.forget([task_id])
+        transport.forget([task_id])
 
     def _run_round(self, round_number: int) -> RoundRecord:
         current = self._take_up(round_number) or self._open(round_number)
@@ -298,7 +296,7 @@ class Run:
 
     def _pause_between_rounds(self, left: float) -> None:
         self._forget_former()
-        self._wire.courier.collect([], min(left, TICK_S))
+        self._wire.transport.collect([], min(left, TICK_S))
         self._tick()
 
     def _connected_incarnations(self) -> dict[str, str]:

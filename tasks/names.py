@@ -103,6 +103,11 @@ def result_key(task_id: str) -> str:
     return f"celery-task-meta-{task_id}"
 
 
+def chord_keys(group_id: str) -> list[str]:
+    """Keys under which Celery's Redis backend keeps what it knows of a chord."""
+    return [f"celery-taskset-meta-{group_id}{end}" for end in (".j", ".t", ".s", ".d", ".c")]
+
+
 def global_blob(run_id: str, round_number: int) -> str:
     """Name of the blob with the model that round ``round_number`` starts from."""
     return f"fl:blob:{run_id}/{round_number}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
@@ -88,30 +88,6 @@ PassedOver = Mapping[str, tuple[Announcement, str]]
 """Client id -> what it announced, and why it takes no part."""
 
 
-class Registry(Protocol):
-    """Where announcements are: Redis, or this process's memory in eager mode."""
-
-    def announce(self, announcement: Announcement) -> Announcement | None:
-        """Put up or refresh an announcement, and return the one of this client that was there."""
-        ...
-
-    def tell(self, client_id: str) -> None:
-        """Wake whoever waits for clients: ``client_id`` has joined or left."""
-        ...
-
-    def announce_leaving(self, announcement: Announcement) -> None:
-        """Say that a client is leaving, if what it announced is still up; it expires like any announcement."""
-        ...
-
-    def present(self) -> dict[str, Announcement]:
-        """Return all live announcements by client id."""
-        ...
-
-    def say_passed_over(self, reasons: PassedOver) -> None:
-        """Tell clients why they take no part in the run."""
-        ...
-
-
 class RedisRegistry:
     """Announcements in Redis, a key each that expires."""
 
@@ -119,10 +95,6 @@ class RedisRegistry:
         self._client = client
         self._read: dict[bytes, tuple[bytes | None, Announcement | None]] = {}
         self._up: dict[str, tuple[Announcement, str]] = {}
-
-    def announce(self, announcement: Announcement) -> Announcement | None:
-        """Put up or refresh an announcement, and return the one of this client that was there."""
-        return self.announce_all([announcement])[0]
 
     def announce_all(self, announcements: Sequence[Announcement]) -> list[Announcement | None]:
         """Put up or refresh announcements in two round trips; return of each the one of its client that was there.
@@ -170,12 +142,8 @@ class RedisRegistry:
         """Wake whoever waits for clients."""
         self._client.publish(PRESENCE_CHANNEL, client_id)
 
-    def announce_leaving(self, announcement: Announcement) -> None:
-        """Say that a client is leaving, if what it announced is still up."""
-        self.announce_all_leaving([announcement])
-
     def announce_all_leaving(self, announcements: Sequence[Announcement]) -> None:
-        """Say of several clients that they are leaving, in one round trip."""
+        """Say that clients are leaving, if what they announced is still up; it expires like any announcement."""
         with self._client.pipeline(transaction=False) as pipe:
             for announcement in announcements:
                 leaving = announcement.model_copy(update={"leaving": True})
@@ -237,38 +205,6 @@ class RedisRegistry:
             return known, values if known else []
         keys: list[bytes] = sorted(self._client.scan_iter(match=pattern, count=_SCAN_COUNT))
         return keys, self._client.mget(keys) if keys else []  # type: ignore[return-value]  # no decoding
-
-
-class MemoryRegistry:
-    """Announcements in this process's memory; they don't expire."""
-
-    def __init__(self) -> None:
-        self.announcements: dict[str, Announcement] = {}
-        self.passed_over: list[tuple[str, str]] = []
-        """Client ids and what they were told."""
-
-    def say_passed_over(self, reasons: PassedOver) -> None:
-        """Keep whom was told what."""
-        self.passed_over += [(client_id, reason) for client_id, (_, reason) in reasons.items()]
-
-    def announce(self, announcement: Announcement) -> Announcement | None:
-        """Put up or refresh an announcement, and return the one of this client that was there."""
-        former = self.announcements.get(announcement.client_id)
-        self.announcements[announcement.client_id] = announcement
-        return former
-
-    def tell(self, client_id: str) -> None:
-        """Do nothing: nobody waits in eager mode."""
-
-    def announce_leaving(self, announcement: Announcement) -> None:
-        """Say that a client is leaving, if what it announced is still up."""
-        current = self.announcements.get(announcement.client_id)
-        if current is not None and current.incarnation == announcement.incarnation:
-            self.announce(announcement.model_copy(update={"leaving": True}))
-
-    def present(self) -> dict[str, Announcement]:
-        """Return all announcements by client id."""
-        return dict(sorted(self.announcements.items()))
 
 
 def _lifetime_ms(announcement: Announcement) -> int:

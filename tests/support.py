@@ -22,13 +22,42 @@ from tasks.blobs import BlobRef, BlobStore, publish
 from tasks.chunks import MemoryChunks
 from tasks.messages import Answer, EvaluateOrder, Order, Status, SurveyOrder, TrainOptions, TrainOrder
 from tasks.names import order_id
-from tasks.presence import Announcement, Hardware
+from tasks.presence import Announcement, Hardware, PassedOver
 from tasks.seeds import generator
 from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
 
 PULL = "tests.support:Pull"
 DIGEST = "0" * 64
 HARDWARE = Hardware(num_cpus=2, memory_bytes=2**30)
+
+
+class MemoryRegistry:
+    """Announcements in this process's memory; they don't expire."""
+
+    def __init__(self) -> None:
+        self.announcements: dict[str, Announcement] = {}
+        self.passed_over: list[tuple[str, str]] = []
+        """Client ids and what they were told."""
+
+    def say_passed_over(self, reasons: PassedOver) -> None:
+        """Keep whom was told what."""
+        self.passed_over += [(client_id, reason) for client_id, (_, reason) in reasons.items()]
+
+    def announce(self, announcement: Announcement) -> Announcement | None:
+        """Put up or refresh an announcement, and return the one of this client that was there."""
+        former = self.announcements.get(announcement.client_id)
+        self.announcements[announcement.client_id] = announcement
+        return former
+
+    def announce_leaving(self, announcement: Announcement) -> None:
+        """Say that a client is leaving, if what it announced is still up."""
+        current = self.announcements.get(announcement.client_id)
+        if current is not None and current.incarnation == announcement.incarnation:
+            self.announce(announcement.model_copy(update={"leaving": True}))
+
+    def present(self) -> dict[str, Announcement]:
+        """Return all announcements by client id."""
+        return dict(sorted(self.announcements.items()))
 
 
 class Pull(Workload):

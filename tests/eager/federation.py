@@ -11,19 +11,17 @@ from celery import Celery
 
 from benchmarks.simulation import Participant, simulate
 from orchestrator.config import RunConfig
-from orchestrator.couriers import EagerCourier
 from orchestrator.events import Event, Report, RoundClosed
 from orchestrator.job import Loaded
 from orchestrator.run import Run
 from orchestrator.run_folder import RunFolder
-from orchestrator.wire import Wire
+from orchestrator.transport import EagerTransport, Wire
 from tasks import arrays
 from tasks.chunks import MemoryChunks
 from tasks.messages import TrainOptions
-from tasks.presence import MemoryRegistry
 from tasks.seeds import derive_seed
 from tasks.workload import Part, TimeBudget, TrainResult, Workload
-from tests.support import PULL, Pull, announcement, points, run_config
+from tests.support import PULL, MemoryRegistry, Pull, announcement, points, run_config
 from worker.client import Client
 from worker.connection import Connection
 from worker.serving import Serving
@@ -71,7 +69,7 @@ class Federation:
         self.folder = folder
         self.registry = MemoryRegistry()
         self.chunks = MemoryChunks()
-        self.courier: type[EagerCourier] = EagerCourier
+        self.transport: type[EagerTransport] = EagerTransport
         self.forgot: Callable[[], bool] = lambda: False
         self.algorithm: str | None = None
         self.events: list[Event] = []
@@ -117,14 +115,14 @@ class Federation:
         self.app.loaded = Loaded(self.chunks)
         self.app.serving = self.serving
         wire = Wire(
-            self.courier(self.app),
-            self.registry,
+            self.transport(self.app),
+            self.registry.present,
+            self.registry.say_passed_over,
             self.chunks,
             # Eager orders are carried out one after the other: none is late for having waited for the others.
             broker_time=lambda: 1e12,
             tend=lambda: False,
             tidy=lambda: None,
-            has_flow=False,
             forgot=self.forgot,
         )
         clocks = {"clock": clock} if clock else {}

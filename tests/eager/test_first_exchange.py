@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from orchestrator import close_round
-from orchestrator.couriers import EagerCourier
 from orchestrator.events import Event, JoinedLive, RoundOpened, SlotFilled
 from orchestrator.records import OpenRound, RoundRecord
 from orchestrator.run_folder import RunFolder
+from orchestrator.transport import EagerTransport
 from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.errors import RunFailedError
@@ -38,7 +38,7 @@ class Asked(Pull):
         return Evaluation(self.loss, 0.0, len(data))
 
 
-class Noting(EagerCourier):
+class Noting(EagerTransport):
     """Notes the orders that are sent."""
 
     sent: ClassVar[list[Order]] = []
@@ -70,7 +70,7 @@ class Newcomer:
 def federation(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> Federation:
     """Anna, bert and carl, who may carry out :data:`tests.support.ASKING_FIRST`."""
     monkeypatch.setattr(Noting, "sent", [])
-    federation.courier, federation.algorithm = Noting, ASKING_FIRST
+    federation.transport, federation.algorithm = Noting, ASKING_FIRST
     for client_id in EXAMPLES:
         federation.join(client_id)
     return federation

@@ -61,11 +61,11 @@ def test_an_announcement_lives_on_where_there_is_no_memory_to_write_it_anew(brok
         )
         for client_id in ("anna", "bert")
     )  # fmt: skip
-    registry.announce(anna)
+    registry.announce_all([anna])
     broker.pexpire(client_key("anna"), 5000)
     broker.config_set("maxmemory", 1)
     # When they are announced again, then the one lives on, and the other isn't there
-    assert registry.announce(anna) == anna
+    assert registry.announce_all([anna]) == [anna]
     assert broker.pttl(client_key("anna")) > 20_000
     with pytest.raises(OutOfMemoryError):
         registry.announce_all([anna, bert])

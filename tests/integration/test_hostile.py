@@ -44,7 +44,7 @@ class Hostile:
             hardware=Hardware(num_cpus=1, memory_bytes=1),
         )
         while not stop.is_set():
-            registry.announce(announcement)
+            registry.announce_all([announcement])
             taken = self.client.blpop([names.client_queue("mallory")], timeout=0.5)
             if taken:
                 message = json.loads(taken[1])

@@ -49,7 +49,7 @@ def test_a_result_that_was_there_before_is_found_again_and_again_until_it_is_for
     for _ in range(2):
         assert results.collect(["run/one", "run/two"], PATIENCE_S, MAX_BYTES) == {"run/one": b"1"}
     # And when it was forgotten, it is gone, and nothing is left of it
-    results.forget(["run/one"])
+    results.remove(["run/one"])
     assert results.collect(["run/one", "run/two"], 0.0, MAX_BYTES) == {}
     assert broker.keys("*") == []
 
@@ -120,14 +120,14 @@ def test_many_announcements_are_put_up_and_read_at_once(broker: Redis) -> None:
     registry, reader = RedisRegistry(broker), RedisRegistry(broker)
     own = [announcement(client_id, shared_queue="clients.ward.3") for client_id in ("ward-1", "ward-2", "ward-3")]
     other = announcement("ward-2", "other")
-    registry.announce(other)
+    registry.announce_all([other])
     broker.set(client_key("zoe"), "nonsense")
     # When they are put up, then what was there is returned, and when they are refreshed that is themselves
     assert registry.announce_all(own) == [None, other, None]
     assert registry.announce_all(own) == own
     # And they are read, at the second look too, with what has changed by then
     assert reader.present() == {said.client_id: said for said in own}
-    registry.announce(other)
+    registry.announce_all([other])
     broker.delete(client_key("ward-3"))
     assert reader.present() == {"ward-1": own[0], "ward-2": other}
     # And those alone that are still up become leaving ones
@@ -144,7 +144,7 @@ def test_announcements_that_stand_are_kept_from_expiring(broker: Redis) -> None:
         broker.pexpire(client_key(said.client_id), 2900)
     # When one was replaced by another worker's, one is gone, and all are refreshed
     other = announcement("ward-7", "other")
-    RedisRegistry(broker).announce(other)
+    RedisRegistry(broker).announce_all([other])
     broker.delete(client_key("ward-2050"))
     expected: list[Announcement | None] = [*own]
     expected[7], expected[2050] = other, None

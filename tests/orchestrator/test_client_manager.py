@@ -13,8 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from orchestrator.client_manager import FEW, FRESH_S, ClientManager
 from orchestrator.selectors import ConnectedClient, Selection, load_selector
 from tasks.errors import SelectionError, TooFewClientsError
-from tasks.presence import MemoryRegistry
-from tests.support import announcement
+from tests.support import MemoryRegistry, announcement
 
 CLIENTS = st.sampled_from(["anna", "bert", "carl", "dora", "emil"])
 

@@ -10,17 +10,15 @@ import pytest
 
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import RETRY_S, SILENT, Collector, Filled
-from orchestrator.couriers import Courier
 from orchestrator.slots import Slot, Slots
+from orchestrator.transport import Lost, Transport, Wire
 from orchestrator.uploads import Uploads
-from orchestrator.wire import Lost, Wire
 from tasks.blobs import CHUNK_BYTES, chunk_name
 from tasks.chunks import MemoryChunks
 from tasks.messages import READY, Order, Status, SurveyOrder, UpdateOrder, encode
 from tasks.names import update_blob
-from tasks.presence import MemoryRegistry
 from tasks.turns import GO, STOP
-from tests.support import announcement, blob_ref, survey_order, surveyed, train_order, trained
+from tests.support import MemoryRegistry, announcement, blob_ref, survey_order, surveyed, train_order, trained
 
 
 class Scene:
@@ -40,8 +38,9 @@ class Scene:
         for client_id in ("anna", "bert", "carl"):
             registry.announce(announcement(client_id))
         wire = Wire(
-            courier=self.courier(),
-            registry=registry,
+            transport=self.scripted(),
+            present=registry.present,
+            tell=registry.say_passed_over,
             blobs=self.chunks,
             broker_time=lambda: self.now,
             tend=lambda: False,
@@ -70,7 +69,7 @@ class Scene:
     def told(self, word: bytes) -> list[tuple[float, str]]:
         return [(when, client_id) for when, client_id, said in self.words if said == word]
 
-    def courier(self) -> Courier:
+    def scripted(self) -> Transport:
         scene = self
 
         class Scripted:
@@ -101,8 +100,8 @@ class Scene:
                     scene.now = until
                 return {task_id: scene.results[task_id] for task_id in task_ids if task_id in scene.results}
 
-        courier: Any = Scripted()
-        return courier
+        transport: Any = Scripted()
+        return transport
 
 
 def collect(

@@ -7,10 +7,9 @@ import pytest
 
 from orchestrator.client_manager import ClientManager
 from orchestrator.collecting import Collector
-from orchestrator.couriers import EagerCourier
-from orchestrator.wire import Lost, Wire
+from orchestrator.transport import EagerTransport, Lost, Wire
 from tasks.chunks import MemoryChunks
-from tasks.presence import MemoryRegistry
+from tests.support import MemoryRegistry
 
 
 class Seconds:
@@ -23,8 +22,8 @@ class Seconds:
         return self.now
 
 
-class Waits(EagerCourier):
-    """A courier whose tasks never end: to wait takes time."""
+class Waits(EagerTransport):
+    """A transport whose tasks never end: to wait takes time."""
 
     def __init__(self, seconds: Seconds) -> None:
         self._seconds = seconds
@@ -40,14 +39,17 @@ class Waits(EagerCourier):
 def test_looks_at_all_clients_take_a_small_share_of_the_time(look_s: float, every_s: float) -> None:
     # Given a collector for which a look at its clients takes a while
     seconds, looks = Seconds(), []
-    manager = ClientManager(MemoryRegistry().present, clock=seconds)
+    registry = MemoryRegistry()
+    manager = ClientManager(registry.present, clock=seconds)
 
     def look() -> Lost:
         looks.append(seconds.now)
         seconds.now += look_s
         return Lost.NOTHING
 
-    wire = Wire(Waits(seconds), MemoryRegistry(), MemoryChunks(), seconds, lambda: False, lambda: None)
+    wire = Wire(
+        Waits(seconds), registry.present, registry.say_passed_over, MemoryChunks(), seconds, lambda: False, lambda: None
+    )
     collector = Collector(wire, manager, look, seconds)
     # When it waits for something, then it looks every second, or as seldom as takes a twentieth of the time
     assert collector.result("task", lambda: "again") is None

@@ -5,64 +5,8 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from tasks.presence import Announcement, MemoryRegistry, _decode
+from tasks.presence import Announcement, _decode
 from tests.support import announcement
-
-
-def registry_with(*announcements: Announcement) -> MemoryRegistry:
-    registry = MemoryRegistry()
-    for each in announcements:
-        registry.announce(each)
-    return registry
-
-
-def leaving(registry: MemoryRegistry) -> list[str]:
-    return [client_id for client_id, announced in registry.present().items() if announced.leaving]
-
-
-def test_a_client_that_leaves_says_so_of_itself_alone() -> None:
-    # Given three clients
-    registry = registry_with(announcement("carl"), announcement("anna"), announcement("bert"))
-    # When one leaves
-    registry.announce_leaving(announcement("bert"))
-    # Then the others stay, sorted
-    assert list(registry.present()) == ["anna", "bert", "carl"]
-    assert leaving(registry) == ["bert"]
-
-
-def test_the_end_of_a_former_incarnation_changes_nothing_of_the_present_one() -> None:
-    # Given a client that was started anew
-    registry = registry_with(announcement("anna", "first"), announcement("anna", "second"))
-    # When its former worker ends at last
-    registry.announce_leaving(announcement("anna", "first"))
-    # Then the present one is as it was, until it leaves itself
-    assert registry.present() == {"anna": announcement("anna", "second")}
-    registry.announce_leaving(announcement("anna", "second"))
-    assert registry.present() == {"anna": announcement("anna", "second", leaving=True)}
-
-
-def test_a_client_whose_announcement_is_gone_doesnt_come_back_by_leaving() -> None:
-    # Given a client
-    registry = registry_with(announcement("anna"))
-    # When another says that it is leaving, then nothing happens
-    registry.announce_leaving(announcement("bert"))
-    assert registry.present() == {"anna": announcement("anna")}
-
-
-def test_the_last_announcement_of_a_client_holds() -> None:
-    # Given a client
-    registry = registry_with(announcement("anna", num_examples=5))
-    # When it announces itself as leaving, with other data
-    registry.announce(announcement("anna", num_examples=7, leaving=True))
-    # Then that is what is known of it
-    assert registry.present() == {"anna": announcement("anna", num_examples=7, leaving=True)}
-
-
-def test_what_is_returned_is_a_copy() -> None:
-    # Given a registry, when somebody empties what it returned, then it knows its clients all the same
-    registry = registry_with(announcement("anna"))
-    registry.present().clear()
-    assert list(registry.present()) == ["anna"]
 
 
 def test_an_announcement_comes_out_of_json_as_it_went_in() -> None:
