@@ -609,7 +609,7 @@ def test_an_update_that_was_cut_short_counts_with_what_was_done(federation: Fede
     assert record.status == "closed"
 
 
-def test_an_eager_courier_needs_an_eager_app() -> None:
+def test_an_eager_transport_needs_an_eager_app() -> None:
     # Given an app that isn't eager, when a transport is made of it, then it is refused
     with pytest.raises(ValueError, match="task_always_eager"):
         EagerTransport(make_app("other", "memory://", include=()))
