@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -42,25 +43,21 @@ def user_code(what: str) -> Iterator[None]:
         raise UserCodeError(f"{what}: {described(error)}") from error
 
 
-def checked_client_data(data: object) -> ClientData:
+def checked_client_data(returned: object) -> ClientData:
     """Return what ``client_data()`` returned, its labels as text.
 
     Raises:
         UserCodeError: If it isn't what it has to be.
     """
-    if not isinstance(data, ClientData):
-        raise UserCodeError(
-            f"client_data() returned {type(data).__name__}: a ClientData(train, test, num_train, labels) is needed"
-        )
+    data: ClientData = _checked(
+        returned, ClientData, "client_data() returned", "a ClientData(train, test, num_train, labels)"
+    )
     num_train = _count(data.num_train, "client_data() returned num_train")
-    if not isinstance(data.labels, Mapping):
-        raise UserCodeError(
-            f"client_data() returned labels that are {type(data.labels).__name__}: "
-            "a dict with the number of examples of each label is needed"
-        )
+    needed = "a dict with the number of examples of each label"
+    given: Mapping[object, object] = _checked(data.labels, Mapping, "client_data() returned labels that are", needed)
     labels = {
         _label(label): _count(count, f"client_data() returned labels: the number of {label!r}")
-        for label, count in data.labels.items()
+        for label, count in given.items()
     }
     if len(labels) < len(data.labels):
         raise UserCodeError("client_data() returned labels of which two are one as text: 3 and '3', say")
@@ -69,38 +66,31 @@ def checked_client_data(data: object) -> ClientData:
     return replace(data, num_train=num_train, labels=labels)
 
 
-def checked_result(result: object) -> TrainResult:
+def checked_result(returned: object) -> TrainResult:
     """Return what ``train()`` or ``train_along()`` returned, its metrics as floats.
 
     Raises:
         UserCodeError: If it isn't what it has to be.
     """
-    if not isinstance(result, TrainResult):
-        raise UserCodeError(
-            f"train() returned {type(result).__name__}: "
-            "a TrainResult(parameters, num_examples, num_steps, num_epochs, metrics) is needed"
-        )
+    needed = "a TrainResult(parameters, num_examples, num_steps, num_epochs, metrics)"
+    result: TrainResult = _checked(returned, TrainResult, "train() returned", needed)
     check_arrays(result.parameters, "train() returned parameters")
     for name in ("num_examples", "num_steps", "num_epochs"):
         _number(getattr(result, name), f"train() returned {name}")
-    metrics = result.metrics or {}
-    if not isinstance(metrics, Mapping):
-        raise UserCodeError(f"train() returned metrics that are {type(metrics).__name__}: a dict of numbers is needed")
+    metrics = _checked(result.metrics or {}, Mapping, "train() returned metrics that are", "a dict of numbers")
     return replace(
         result, metrics={str(name): _number(value, f"metric {name!r} of train()") for name, value in metrics.items()}
     )
 
 
-def checked_evaluation(evaluation: object) -> Evaluation:
+def checked_evaluation(returned: object) -> Evaluation:
     """Return what ``evaluate()`` returned, its numbers as Python's own.
 
     Raises:
         UserCodeError: If it isn't what it has to be.
     """
-    if not isinstance(evaluation, Evaluation):
-        raise UserCodeError(
-            f"evaluate() returned {type(evaluation).__name__}: an Evaluation(loss, accuracy, num_examples) is needed"
-        )
+    needed = "an Evaluation(loss, accuracy, num_examples)"
+    evaluation: Evaluation = _checked(returned, Evaluation, "evaluate() returned", needed)
     accuracy = evaluation.accuracy
     return Evaluation(
         loss=_number(evaluation.loss, "evaluate() returned loss"),
@@ -119,14 +109,10 @@ def check_arrays(arrays: object, what: str) -> None:
     Raises:
         UserCodeError: If it is no dict of NumPy arrays.
     """
-    needed = "a dict of NumPy arrays by name is needed"
-    if not isinstance(arrays, Mapping):
-        raise UserCodeError(f"{what} that are {type(arrays).__name__}: {needed}")
-    for name, values in arrays.items():
-        if not isinstance(name, str):
-            raise UserCodeError(f"{what} with the name {name!r}, which is {type(name).__name__}: {needed}")
-        if not isinstance(values, np.ndarray | np.generic):
-            raise UserCodeError(f"{what} of which {name!r} is {type(values).__name__}: {needed}")
+    needed = "a dict of NumPy arrays by name"
+    for name, values in _checked(arrays, Mapping, f"{what} that are", needed).items():
+        _checked(name, str, f"{what} with the name {name!r}, which is", needed)
+        _checked(values, np.ndarray | np.generic, f"{what} of which {name!r} is", needed)
 
 
 def check_sets(sets: object, what: str) -> None:
@@ -135,10 +121,15 @@ def check_sets(sets: object, what: str) -> None:
     Raises:
         UserCodeError: If it returned something else.
     """
-    if not isinstance(sets, Mapping):
-        raise UserCodeError(f"{what} that are {type(sets).__name__}: a dict of dicts of NumPy arrays is needed")
-    for kind, arrays in sets.items():
+    for kind, arrays in _checked(sets, Mapping, f"{what} that are", "a dict of dicts of NumPy arrays").items():
         check_arrays(arrays, f"{what} of which {kind!r} has arrays")
+
+
+def _checked(found: Any, kind: Any, what: str, needed: str) -> Any:
+    """Return what users' code returned if it is of the kind that is needed."""
+    if not isinstance(found, kind):
+        raise UserCodeError(f"{what} {type(found).__name__}: {needed} is needed")
+    return found
 
 
 def _number(value: object, what: str) -> float:
