@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from orchestrator.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.config import RunConfig
@@ -24,8 +22,6 @@ from tasks.app import make_app
 from tasks.stores import open_store
 
 logger = logging.getLogger(__name__)
-
-_REFRESH_S = federation.LIFETIME_S / 4
 
 
 @contextmanager
@@ -46,8 +42,9 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
     with _blob_folder(config, folder) as blob_folder, Processes() as processes:
         url = broker_url or start_server(processes, folder.logs / "server.log")
         with broker.connect(url) as client:
-            notice = _Notice(url, config)
-            notice.put_up()
+            notice = federation.Notice(run_id=config.run_id, num_parts=config.num_clients)
+            lock = federation.RunLock(broker.connect_quickly(url), notice)
+            lock.put_up()
             if not broker.check_keeps_all(client):
                 logger.warning(
                     "the broker doesn't say (INFO memory) whether it evicts keys: it must not, see docs/faults.md"
@@ -61,9 +58,9 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
                 supervisor.start_own_worker()
                 if broker_url is None:
                     supervisor.start_clients()
-                yield _wire(url, client, config, notice, memory, supervisor, blob_folder)
+                yield _wire(url, client, config, lock, memory, supervisor, blob_folder)
             finally:
-                notice.take_down()
+                lock.take_down()
 
 
 @contextmanager
@@ -84,7 +81,7 @@ def _wire(
     url: str,
     client: Redis,
     config: RunConfig,
-    notice: _Notice,
+    lock: federation.RunLock,
     memory: BrokerMemory,
     supervisor: Supervisor,
     blob_folder: Path | None,
@@ -95,7 +92,7 @@ def _wire(
 
     def tend() -> bool:
         own_worker_ended = supervisor.tend()
-        notice.refresh()
+        lock.refresh()
         return own_worker_ended
 
     return Wire(
@@ -118,39 +115,6 @@ def _note_orders_forgotten(config: RunConfig, folder: RunFolder) -> None:
     opened = folder.open_round()
     if opened is not None and not config.local:
         folder.save_open_round(opened.model_copy(update={"orders_are_out": False}))
-
-
-class _Notice:
-    """The notice that this run is on."""
-
-    def __init__(self, url: str, config: RunConfig) -> None:
-        self._client = broker.connect_quickly(url)
-        self._notice = federation.Notice(run_id=config.run_id, num_parts=config.num_clients)
-        self._refreshed = 0.0
-
-    def put_up(self) -> None:
-        federation.put_up(self._client, self._notice)
-        self._refreshed = time.monotonic()
-
-    def refresh(self) -> None:
-        """Keep the notice up, if it is time to.
-
-        Raises:
-            ConfigurationError: If the broker was set to remove keys since the run began.
-        """
-        if time.monotonic() - self._refreshed < _REFRESH_S:
-            return
-        try:
-            self.put_up()
-            broker.check_keeps_all(self._client)
-        except (RedisError, OSError) as error:
-            logger.warning("the broker can't be reached: %s", error)
-
-    def take_down(self) -> None:
-        try:
-            federation.take_down(self._client, self._notice.run_id)
-        except (RedisError, OSError) as error:
-            logger.warning("the run's notice could not be taken down: %s", error)
 
 
 def tidy(client: Redis, run_id: str) -> None:

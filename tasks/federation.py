@@ -5,13 +5,19 @@ It is also the lock that keeps a second orchestrator off the same broker.
 
 from __future__ import annotations
 
+import logging
+import time
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
+from redis.exceptions import RedisError
 
+from tasks.broker import check_keeps_all
 from tasks.errors import FederationBusyError
 from tasks.names import FEDERATION_KEY, ID_PATTERN
+
+logger = logging.getLogger(__name__)
 
 LIFETIME_S = 10
 """Seconds that a notice outlives its last refreshing by."""
@@ -40,15 +46,51 @@ class Notice(BaseModel):
     num_parts: Annotated[int, Field(ge=1, le=1_000_000)]
 
 
-def put_up(client: Redis, notice: Notice) -> None:
-    """Put up or refresh ``notice``.
+class RunLock:
+    """The notice of a run, kept up as long as the run is on.
 
-    Raises:
-        FederationBusyError: If the notice of another run is up.
+    Args:
+        client: A client for the broker that gives up at once: what fails is done again soon.
+        notice: What the notice says.
     """
-    other = client.eval(_PUT_UP, 1, FEDERATION_KEY, notice.run_id, notice.model_dump_json(), str(LIFETIME_S))
-    if other:
-        check_free(client, notice.run_id)
+
+    def __init__(self, client: Redis, notice: Notice) -> None:
+        self._client = client
+        self._notice = notice
+        self._refreshed = 0.0
+
+    def put_up(self) -> None:
+        """Put the notice up, or refresh it.
+
+        Raises:
+            FederationBusyError: If the notice of another run is up.
+        """
+        run_id, text = self._notice.run_id, self._notice.model_dump_json()
+        if self._client.eval(_PUT_UP, 1, FEDERATION_KEY, run_id, text, str(LIFETIME_S)):
+            check_free(self._client, run_id)
+        self._refreshed = time.monotonic()
+
+    def refresh(self) -> None:
+        """Keep the notice up, if it is time to.
+
+        Raises:
+            ConfigurationError: If the broker was set to remove keys since the run began.
+            FederationBusyError: If the notice of another run is up.
+        """
+        if time.monotonic() - self._refreshed < LIFETIME_S / 4:
+            return
+        try:
+            self.put_up()
+            check_keeps_all(self._client)
+        except (RedisError, OSError) as error:
+            logger.warning("the broker can't be reached: %s", error)
+
+    def take_down(self) -> None:
+        """Take the notice down."""
+        try:
+            self._client.eval(_TAKE_DOWN, 1, FEDERATION_KEY, self._notice.run_id)
+        except (RedisError, OSError) as error:
+            logger.warning("the run's notice could not be taken down: %s", error)
 
 
 def check_free(client: Redis, run_id: str) -> None:
@@ -63,11 +105,6 @@ def check_free(client: Redis, run_id: str) -> None:
             f"another orchestrator is at work on this broker, with run {notice.run_id}: wait until it ends "
             f"({LIFETIME_S} s if it was killed), or give this run a Redis database of its own"
         )
-
-
-def take_down(client: Redis, run_id: str) -> None:
-    """Take this run's notice down."""
-    client.eval(_TAKE_DOWN, 1, FEDERATION_KEY, run_id)
 
 
 def read(client: Redis) -> Notice | None:

@@ -55,7 +55,7 @@ def test_what_a_client_has_put_in_its_place_is_replaced(broker: Redis) -> None:
 def test_who_waits_for_a_run_that_is_gone_lets_go_when_another_begins(broker: Redis) -> None:
     # Given the notice of the run that an update is for, then the client waits as long as it may
     turns = RedisTurns(broker)
-    federation.put_up(broker, federation.Notice(run_id="run", num_parts=1))
+    federation.RunLock(broker, federation.Notice(run_id="run", num_parts=1)).put_up()
     with pytest.raises(NotWantedError, match="within 0 s"):
         turns.wait(UPDATE, "run", 1e-6)
     # When there is another's, then it lets go
