@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration import harness
-from tests.integration.harness import Field, check_trained_once, history, part, wait_until
+from tests.integration.harness import Field, check_trained_once, history, wait_until
 
 ROUNDS = 4
 
@@ -33,11 +33,9 @@ def test_a_run_goes_on_through_a_restart_of_redis(
     # Given a run in the middle of a round, over a Redis that writes down what it holds
     run_dir = tmp_path / "run"
     with harness.server(appendonly=True) as server:
-        clients = [
-            field.client(server.client, f"client-{number}", **part(number, 2), STEP_S="0.3") for number in (1, 2)
-        ]
+        clients = field.clients(server.client, 2, STEP_S="0.3")
         program = field.run(run_dir, f"--rounds {ROUNDS} --min-updates 2", broker=server.client)
-        wait_until(lambda: "round 2 opened" in program.output, "the second round is open")
+        wait_until(lambda: all(each.output.count("/train: begun") == 2 for each in clients), "both are in round 2")
 
         # When Redis is killed, and comes back when each client has missed it at so many heartbeats, two a second
         server.kill()
