@@ -38,14 +38,7 @@ def start_clients(field: Field, broker: Redis, *numbers: int, **environment: str
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The final checkpoint of the same run on the embedded default."""
-    folder = tmp_path_factory.mktemp("embedded")
-    field = Field(folder)
-    try:
-        program = field.run(folder / "run", f"--rounds {ROUNDS}")
-        program.succeeds()
-    finally:
-        field.end()
-    return harness.checkpoint(folder / "run", ROUNDS)
+    return harness.undisturbed_model(tmp_path_factory.mktemp("embedded"), ROUNDS)
 
 
 @pytest.mark.parametrize("order", ["orchestrator first", "clients first", "between"])

@@ -22,17 +22,6 @@ MIB = 2**20
 DATA = os.urandom(5 * MIB + 17)
 
 
-@pytest.mark.parametrize("sizes", [[1, 2, 3, 5, 7, 65536, 1, 4099], [1000], [2**20]])
-def test_a_blob_that_comes_in_pieces_of_any_length_is_whole(broker: Redis, sizes: list[int]) -> None:
-    # Given a line that passes so many bytes at a time
-    with pump(broker, sizes) as port:
-        store = RedisChunks(connect(f"redis://127.0.0.1:{port}/0"))
-        # When a blob is sent and fetched, then it is whole, on both sides
-        ref = blobs.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])])
-        assert b"".join(broker.get(name) for name in ref.chunk_names()) == DATA
-        assert store.get(ref) == DATA
-
-
 def test_small_chunks_byte_by_byte(broker: Redis) -> None:
     # Given a line that passes one byte at a time
     with pump(broker, [1]) as port:
@@ -55,12 +44,16 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLCo
     return path, context
 
 
-@pytest.mark.parametrize("sizes", [[2**20], [1, 2, 3, 5, 7, 65536, 1, 4099]])
-def test_a_blob_over_tls_is_whole(broker: Redis, authority: tuple[Path, ssl.SSLContext], sizes: list[int]) -> None:
-    # Given a server that is reached over TLS, with a certificate of an authority of one's own
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("sizes", [[1, 2, 3, 5, 7, 65536, 1, 4099], [1000], [2**20]])
+def test_a_blob_that_comes_in_pieces_of_any_length_is_whole(
+    broker: Redis, authority: tuple[Path, ssl.SSLContext], sizes: list[int], tls: bool
+) -> None:
+    # Given a line that passes so many bytes at a time, or that, to a server with a certificate of one's own authority
     ca, context = authority
-    with pump(broker, sizes, context) as port:
-        store = RedisChunks(connect(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={ca}"))
+    with pump(broker, sizes, context if tls else None) as port:
+        at = f"127.0.0.1:{port}/0"
+        store = RedisChunks(connect(f"rediss://{at}?ssl_ca_certs={ca}" if tls else f"redis://{at}"))
         # When a blob is sent and fetched, then it is whole, on both sides
         ref = blobs.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])])
         assert b"".join(broker.get(name) for name in ref.chunk_names()) == DATA

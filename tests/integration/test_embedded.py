@@ -80,13 +80,7 @@ def test_the_same_seed_gives_the_same_model_also_when_clients_finish_in_another_
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The final checkpoint of a run of ``ROUNDS`` rounds that nobody disturbs."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    field = Field(folder)
-    try:
-        finish(field, folder / "run", "--rounds", str(ROUNDS))
-    finally:
-        field.end()
-    return harness.checkpoint(folder / "run", ROUNDS)
+    return harness.undisturbed_model(tmp_path_factory.mktemp("undisturbed"), ROUNDS)
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ from orchestrator.publishing import Call, Publisher
 from tasks.app import make_app
 from tasks.broker import check_keeps_all, connect
 from tasks.names import client_key
-from tasks.presence import Announcement, Hardware, RedisRegistry
+from tasks.presence import RedisRegistry
 from tests.integration.harness import Field, check_trained_once, history, statuses, url, wait_until
 from tests.integration.test_turns import all_trained, clients, run_until_all_wait
+from tests.support import announcement
 
 MIB = 2**20
 
@@ -54,13 +55,7 @@ def test_a_memory_that_stays_full_is_an_error(broker: Redis) -> None:
 def test_an_announcement_lives_on_where_there_is_no_memory_to_write_it_anew(broker: Redis) -> None:
     # Given two clients, of which one was announced before the memory was full
     registry = RedisRegistry(broker)
-    anna, bert = (
-        Announcement(
-            client_id=client_id, incarnation="1", workload="w", num_examples=1,
-            hardware=Hardware(num_cpus=1, memory_bytes=1), heartbeat_s=10,
-        )
-        for client_id in ("anna", "bert")
-    )  # fmt: skip
+    anna, bert = (announcement(client_id, heartbeat_s=10) for client_id in ("anna", "bert"))
     registry.announce_all([anna])
     broker.pexpire(client_key("anna"), 5000)
     broker.config_set("maxmemory", 1)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +13,22 @@ from redis import Redis
 
 from tasks import arrays, blobs, names
 from tasks.messages import Answer, Status, encode
-from tasks.presence import Announcement, Hardware, RedisRegistry
 from tasks.redis_chunks import RedisChunks
 from tests.integration import harness
 from tests.integration.harness import Field, history, part
+from tests.integration.liar import Liar, living
 
 SIZE = 10
 GOOD = {"point": np.ones(SIZE, np.float32)}
 
 
-class Hostile:
-    """A client without a worker of ours: it announces itself, takes its orders from its queue, and lies."""
-
-    def __init__(self, broker: Redis, answer: Callable[[Hostile, dict[str, Any]], bytes]) -> None:
-        self.client = Redis(unix_socket_path=broker.connection_pool.connection_kwargs["path"])
-        self.chunks = RedisChunks(self.client)
-        self._answer = answer
-
-    def live(self, stop: threading.Event) -> None:
-        """Take part until told to stop."""
-        registry = RedisRegistry(self.client)
-        announcement = Announcement(
-            client_id="mallory",
-            incarnation="1",
-            workload="pulled:Pulled",
-            num_examples=10,
-            hardware=Hardware(num_cpus=1, memory_bytes=1),
-        )
-        while not stop.is_set():
-            registry.announce_all([announcement])
-            taken = self.client.blpop([names.client_queue("mallory")], timeout=0.5)
-            if taken:
-                message = json.loads(taken[1])
-                task_id, body = message["headers"]["id"], decoded_body(message)
-                key = names.result_key(task_id)
-                raw = self._answer(self, body[0][0]) if task_id.endswith("/train") else b"{}"
-                self.client.set(key, raw, ex=60)
-                self.client.publish(key, raw[:1000])
+class Hostile(Liar):
+    """A client that sends updates, and lies about them."""
 
     def send(self, order: dict[str, Any], update: dict[str, Any] = GOOD, **changes: Any) -> bytes:
         """Put an update into the blob store and return an answer to the order with ``changes`` in it."""
         name = names.update_blob("mallory", order["run_id"], order["round_number"])
-        ref = blobs.publish(self.chunks, name, arrays.encode(update))
+        ref = blobs.publish(RedisChunks(self.client), name, arrays.encode(update))
         return self.tell(order, update=encode(ref), **changes)
 
     def tell(self, order: dict[str, Any], **changes: Any) -> bytes:
@@ -67,10 +38,6 @@ class Hostile:
         )
         result = {**encode(answer), **changes}
         return json.dumps({"status": "SUCCESS", "result": result, "task_id": order["order_id"]}).encode()
-
-
-def decoded_body(message: dict[str, Any]) -> Any:
-    return json.loads(base64.b64decode(message["body"]))
 
 
 def truncated(hostile: Hostile, order: dict[str, Any]) -> bytes:
@@ -138,19 +105,6 @@ ATTACKS: dict[str, tuple[Callable[[Hostile, dict[str, Any]], bytes], str, str]] 
 }
 
 
-@contextmanager
-def living(hostile: Hostile) -> Iterator[None]:
-    stop = threading.Event()
-    thread = threading.Thread(target=hostile.live, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        hostile.client.close()
-
-
 @pytest.mark.timeout(240)
 def test_whatever_a_hostile_client_sends_is_rejected_with_its_reason(
     field: Field, broker: Redis, tmp_path: Path
@@ -158,7 +112,7 @@ def test_whatever_a_hostile_client_sends_is_rejected_with_its_reason(
     # Given an honest client, and one that tries another attack in each round
     attacks = list(ATTACKS.values())
     run_dir = tmp_path / "run"
-    hostile = Hostile(broker, lambda self, order: attacks[order["round_number"] - 1][0](self, order))
+    hostile = Hostile(broker, ["mallory"], lambda self, order: attacks[order["round_number"] - 1][0](self, order))
     field.client(broker, "client-1", **part(1, 2))
 
     # When they take part in a run of as many rounds

@@ -15,14 +15,7 @@ ROUNDS = 4
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The final checkpoint of the same run without an outage."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    field = Field(folder)
-    try:
-        program = field.run(folder / "run", f"--rounds {ROUNDS} --min-updates 2")
-        program.succeeds()
-    finally:
-        field.end()
-    return harness.checkpoint(folder / "run", ROUNDS)
+    return harness.undisturbed_model(tmp_path_factory.mktemp("undisturbed"), ROUNDS)
 
 
 @pytest.mark.timeout(180)

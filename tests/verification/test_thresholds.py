@@ -68,34 +68,13 @@ def test_a_threshold_is_what_its_text_says(text: str, rule: object) -> None:
     assert load_threshold(text) == threshold
 
 
+WRONG = (
+    "nan inf 1e999 0,9 90% global/2 global- global--1 global*-1 globe mad mad:0 mad:-3 mad:x mad3:3 best:0% best:101%"
+)
+
+
 @pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "nan",
-        "inf",
-        "1e999",
-        "0,9",
-        "90%",
-        "global/2",
-        "global-",
-        "global--1",
-        "global*-1",
-        "globe",
-        "mad",
-        "mad:0",
-        "mad:-3",
-        "mad:x",
-        "mad3:3",
-        "best:0%",
-        "best:101%",
-        "best:7",
-        "best:n-2",
-        "median0.9",
-        "1_000",
-        "٣",
-        "own:rule",
-    ],
+    "text", ["", *WRONG.split(), "best:101%", "best:7", "best:n-2", "median0.9", "1_000", "٣", "own:rule"]
 )
 def test_any_other_text_is_refused_with_what_is_allowed(text: str) -> None:
     # Given a text that says nothing, when it is read, then the message names it and what is allowed

@@ -75,17 +75,8 @@ def test_many_clients_share_as_many_processes_as_there_are_cores(monkeypatch: py
 
 def test_an_empty_variable_is_like_none() -> None:
     # Given variables that are set to nothing, as in a compose file, when they are read, then the defaults hold
-    names = [
-        "CLIENT_ID",
-        "CLIENT_WORKLOAD",
-        "CLIENT_ALGORITHM",
-        "CLIENT_COMPRESSION",
-        "CLIENT_DATA",
-        "CLIENT_PART",
-        "CLIENT_STATE",
-        "CLIENT_HEARTBEAT_S",
-    ]
-    names += ["CLIENT_COUNT", "CLIENT_CONCURRENCY"]
+    kinds = "ID WORKLOAD ALGORITHM COMPRESSION DATA PART STATE HEARTBEAT_S COUNT CONCURRENCY"
+    names = [f"CLIENT_{kind}" for kind in kinds.split()]
     assert settings(XDG_STATE_HOME="/s", **dict.fromkeys(names, "")) == settings(XDG_STATE_HOME="/s")
 
 

@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 from torch import nn
 
-from tasks.arrays import Arrays, spec_of
+from tasks.arrays import spec_of
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
@@ -99,26 +99,6 @@ def test_a_packaged_file_that_is_missing_or_damaged_is_named(
     # When digits are read, then the message names it
     with pytest.raises(DataMissingError, match=r"digits\.csv\.gz"):
         read_digits()
-
-
-def test_federated_averaging_of_two_clients_reaches_95_percent_in_ten_rounds() -> None:
-    # Given two clients, the default options, and FedAvg by hand
-    workload = Digits()
-    clients = [workload.client_data(DataSource(part=Part(index, 2))) for index in range(2)]
-    parameters: Arrays = workload.initial_parameters(seed=1)
-    # When ten rounds are done
-    for round_number in range(1, 11):
-        updates = [
-            workload.train(parameters, data.train, TrainOptions(), seed=round_number, budget=TimeBudget(600.0))
-            for data in clients
-        ]
-        total = sum(update.num_examples for update in updates)
-        parameters = {
-            name: sum(update.parameters[name] * np.float32(update.num_examples / total) for update in updates)
-            for name in parameters
-        }
-    # Then the model is right on the held-out digits
-    assert workload.evaluate(parameters, workload.holdout_data(None)).accuracy >= 0.95
 
 
 def test_without_parameters_it_is_the_perceptron_with_iid_parts_bit_for_bit() -> None:

@@ -12,39 +12,22 @@ from workloads.idx import read_idx
 TWO_BY_THREE = bytes([0, 0, 0x08, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6])
 
 
-def test_bytes_of_two_dimensions_are_read(tmp_path: Path) -> None:
-    # Given a file written byte by byte
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (TWO_BY_THREE, [[1, 2, 3], [4, 5, 6]]),
+        (gzip.compress(TWO_BY_THREE, mtime=0), [[1, 2, 3], [4, 5, 6]]),  # known by its content, whatever its name
+        (bytes([0, 0, 0x0C, 1, 0, 0, 0, 2, 0, 0, 0, 1, 255, 255, 255, 254]), [1, -2]),  # int32, big-endian
+    ],
+)
+def test_a_file_is_read_as_it_was_written_byte_by_byte(tmp_path: Path, content: bytes, expected: list[object]) -> None:
+    # Given a file, when it is read, then shape, dtype, order and values are its own, and can't be changed
     path = tmp_path / "images"
-    path.write_bytes(TWO_BY_THREE)
-    # When it is read
+    path.write_bytes(content)
     array = read_idx(path)
-    # Then shape, dtype and order are those of the file
-    assert array.dtype == np.uint8
-    assert array.tolist() == [[1, 2, 3], [4, 5, 6]]
-
-
-def test_gzipped_files_are_known_by_their_content_whatever_their_name(tmp_path: Path) -> None:
-    # Given a gzipped file without .gz
-    path = tmp_path / "images"
-    path.write_bytes(gzip.compress(TWO_BY_THREE, mtime=0))
-    # When it is read, then it is what the plain one is
-    assert read_idx(path).tolist() == [[1, 2, 3], [4, 5, 6]]
-
-
-def test_values_of_several_bytes_are_big_endian(tmp_path: Path) -> None:
-    # Given the int32 numbers 1 and -2
-    path = tmp_path / "numbers"
-    path.write_bytes(bytes([0, 0, 0x0C, 1, 0, 0, 0, 2, 0, 0, 0, 1, 255, 255, 255, 254]))
-    # When it is read, then they are these
-    assert read_idx(path).tolist() == [1, -2]
-
-
-def test_what_was_read_can_not_be_changed(tmp_path: Path) -> None:
-    # Given a file
-    path = tmp_path / "images"
-    path.write_bytes(TWO_BY_THREE)
-    # When it is read, then the array is a read-only view
-    assert not read_idx(path).flags.writeable
+    assert array.tolist() == expected
+    assert (array.dtype == np.uint8) == (array.ndim == 2)
+    assert not array.flags.writeable
 
 
 @pytest.mark.parametrize(
