@@ -51,10 +51,6 @@ class Exchange:
         self._timeout_s = context.config.timeout_s
         """Seconds that all slots may take to be filled."""
 
-    def orders(self) -> list[Order]:
-        """Return all orders, in the order of the slots."""
-        return self._slots.orders()
-
     def forget_former_answers(self) -> None:
         """Remove what was answered to a former attempt at the round, whose updates have been taken in and are gone.
 
