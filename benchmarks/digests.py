@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ WORKLOADS = Path(__file__).parents[1] / "tests" / "integration" / "workload"
 PATIENCE_S = 300.0
 TIMES = {"duration_s", "evaluation_s", "started_at"}
 """Fields of a history that tell when and how long."""
+RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 CROWDED = ("--in-flight-mb", "0.0001")
 ROBUST = ("--clients", "9", "--num-hostile", "1")
 
@@ -182,6 +184,11 @@ def _without_times(record: Any) -> Any:
     return [_without_times(value) for value in record] if isinstance(record, list) else record
 
 
+def _without_run(found: Mapping[str, str]) -> dict[str, str]:
+    """Return digests by what they are of, whichever run it was: clients' states are in folders of its id."""
+    return {RUN_ID.sub("RUN", name): digest for name, digest in found.items()}
+
+
 @click.command(help=__doc__)
 @click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--against", type=click.Path(exists=True, path_type=Path), help="What was recorded before.")
@@ -194,8 +201,8 @@ def main(out: Path, against: Path | None, only: tuple[str, ...]) -> None:
     for name in only or RUNS:
         with tempfile.TemporaryDirectory(prefix="fl-") as folder:
             found[name] = _Recorder(Path(folder)).record(RUNS[name])
-        former = before.get(name, found[name])
-        different = sorted(key for key in {**former, **found[name]} if former.get(key) != found[name].get(key))
+        former, latter = _without_run(before.get(name, found[name])), _without_run(found[name])
+        different = sorted(key for key in {**former, **latter} if former.get(key) != latter.get(key))
         num_different += bool(different)
         click.echo(
             f"{name}: {len(found[name])} digests{', other than before: ' * bool(different)}{', '.join(different)}"
