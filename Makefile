@@ -13,8 +13,9 @@ help: ## Show this help
 run: .venv/.installed ## Train digits over two clients on this machine (ARGS="--rounds 20" adds options)
 	$(BIN)/python -m orchestrator.start --clients 2 $(ARGS)
 
+# Files as they come: those of few long tests, which begin whole runs, would otherwise be left to the end.
 test: .venv/.dev ## Run all tests (ARGS="-k name" adds options)
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: .venv/.dev ## Lint, types, layers
 	$(BIN)/ruff check .

@@ -113,7 +113,7 @@ def test_whatever_a_hostile_client_sends_is_rejected_with_its_reason(
     attacks = list(ATTACKS.values())
     run_dir = tmp_path / "run"
     hostile = Hostile(broker, ["mallory"], lambda self, order: attacks[order["round_number"] - 1][0](self, order))
-    field.client(broker, "client-1", **part(1, 2))
+    field.client(broker, "client-1", **part(1, 2), CLIENT_HEARTBEAT_S="3")  # Redis makes 500 MB, and stands still
 
     # When they take part in a run of as many rounds
     with living(hostile):

@@ -102,7 +102,7 @@ def test_each_of_seven_clients_on_two_processes_trains_as_long_as_the_others(
     # Given seven clients of one worker with two processes, none of which is ever done within the timeout
     run_dir = tmp_path / "run"
     many(field, broker, 7, STEP_S="0.05")
-    program = run(field, broker, run_dir, 3, 7, "--timeout", "1", "--epochs", "100000")
+    program = run(field, broker, run_dir, 2, 7, "--timeout 1 --epochs 100000")
     program.succeeds()
     # When it is looked at what each did, then all did about the same in every round
     for record in history(run_dir):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from worker.identity import Identity, client_folders, take_identity, take_worker
 
 
 @contextmanager
-def taken(state: Path, client_id: str | None) -> Iterator[Identity]:
+def taken(
+    state: Path, client_id: str | None, take: Callable[[Path, str | None], Identity] = take_identity
+) -> Iterator[Identity]:
     """An identity, as long as its worker lives."""
-    identity = take_identity(state, client_id)
+    identity = take(state, client_id)
     try:
         yield identity
     finally:
@@ -104,7 +106,7 @@ def test_others_can_read_the_id_and_not_write_it(tmp_path: Path) -> None:
 
 def test_each_of_many_clients_has_a_folder_of_its_id(tmp_path: Path) -> None:
     # Given a worker of three clients
-    with taken_by_worker(tmp_path, "ward"):
+    with taken(tmp_path, "ward", take_worker_identity):
         # When their folders are taken, then each is the one that a worker for it alone would have
         folders = client_folders(tmp_path, "ward", 3)
     assert folders == {f"ward-{number}": tmp_path / f"ward-{number}" for number in (1, 2, 3)}
@@ -115,11 +117,11 @@ def test_each_of_many_clients_has_a_folder_of_its_id(tmp_path: Path) -> None:
 
 def test_two_workers_of_many_clients_dont_go_by_one_prefix(tmp_path: Path) -> None:
     # Given a worker of many clients, when another asks for its prefix, then the message names it; a client may have it
-    with taken_by_worker(tmp_path, "ward"), taken(tmp_path, "ward"):
+    with taken(tmp_path, "ward", take_worker_identity), taken(tmp_path, "ward"):
         with pytest.raises(ConfigurationError, match="CLIENT_ID=ward: a worker with this id is running here"):
             take_worker_identity(tmp_path, "ward")
         # And one that asks for none gets one that is free
-        with taken_by_worker(tmp_path, None) as other:
+        with taken(tmp_path, None, take_worker_identity) as other:
             assert other.client_id.startswith("client-")
 
 
@@ -130,16 +132,6 @@ def test_a_client_that_has_a_worker_of_its_own_is_not_taken_by_one_of_many(tmp_p
         pytest.raises(ConfigurationError, match="CLIENT_ID=ward-2: a worker with this id is running here"),
     ):
         client_folders(tmp_path, "ward", 3)
-
-
-@contextmanager
-def taken_by_worker(state: Path, prefix: str | None) -> Iterator[Identity]:
-    """The identity of a worker of many clients, as long as it lives."""
-    identity = take_worker_identity(state, prefix)
-    try:
-        yield identity
-    finally:
-        identity.lock.close()
 
 
 def test_what_a_killed_worker_was_writing_is_removed_when_its_client_is_started_anew(tmp_path: Path) -> None:
