@@ -14,18 +14,13 @@ from verification.geometry import squared_distances, sums_of_nearest
 from verification.scorer import Candidate, ScoringContext, ScoringError
 
 
-def most_hostile(num_updates: int) -> int:
-    """Return the largest f with 2f + 2 < n, but at least 0: how many hostile of n updates Krum tolerates."""
-    return max(0, (num_updates - 3) // 2)
-
-
 def score_krum(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:
     """Return minus the sum of squared distances to the n - f - 2 nearest, f being ``context.num_hostile``.
 
     Raises:
         ScoringError: If n < 2f + 3. Krum guarantees nothing then (Proposition 4.2 asks for 2f + 2 < n): f similar
             updates could be each other's nearest. f isn't lowered instead, because hostile clients could then lower it
-            by keeping others from answering; a caller who wants that passes :func:`most_hostile`.
+            by keeping others from answering.
     """
     num_hostile = context.num_hostile
     if len(candidates) < 2 * num_hostile + 3:

@@ -66,12 +66,3 @@ def parse(content: memoryview, path: Path) -> Array:
             f"{path} has {len(content) - start} bytes of values: shape {shape} of {dtype.name} needs {size_bytes}"
         )
     return np.frombuffer(content[start:], dtype=dtype).reshape(shape)
-
-
-def read_idx(path: Path) -> Array:
-    """Return the array in an IDX file, gzipped or not, read-only; dtypes of several bytes are big-endian.
-
-    Raises:
-        DataMissingError: If the file can't be read or isn't well-formed.
-    """
-    return parse(read_content(path), path)

@@ -64,18 +64,30 @@ def _reduce_array(arrays: Sequence[Array], reduce: Reduce) -> Array:
     return result
 
 
+def scaled_weights(weights: Sequence[float]) -> tuple[list[float], float]:
+    """Return the weights and their sum, scaled by a power of two so that the sum is between a half and 1.
+
+    This changes no digit, and keeps sums of large values from overflowing.
+
+    Raises:
+        ValueError: If they don't sum to more than zero.
+    """
+    total = float(sum(weights))
+    if not 0 < total < math.inf:
+        raise ValueError(f"{len(weights)} updates weigh {total} in sum: more than 0 is needed")
+    scale = 2.0 ** -math.frexp(total)[1]
+    return [weight * scale for weight in weights], total * scale
+
+
 def mean_of_rows(rows: Array, weights: Sequence[float]) -> Floats:
     """Return sum_k(w_k x_k) / sum_k(w_k) of the rows x_k, summed in order: shape (n,); the weights sum to more than 0.
 
     Rows of weight 0 are left out, even if they are not finite.
     """
-    total = float(sum(weights))
-    # Scaling by a power of two changes no digit, and keeps sums of large values from overflowing.
-    scale = 2.0 ** -math.frexp(total)[1]
+    scaled, total = scaled_weights(weights)
     sums = np.zeros(rows.shape[1])
-    weighing = [(row, weight * scale) for row, weight in zip(rows, weights, strict=True) if weight]
-    add_block([row for row, _ in weighing], [weight for _, weight in weighing], sums)
-    sums /= total * scale
+    add_block([row for row, weight in zip(rows, scaled, strict=True) if weight], [x for x in scaled if x], sums)
+    sums /= total
     return sums
 
 

@@ -6,14 +6,13 @@ Data, AISTATS 2017 (https://arxiv.org/abs/1602.05629), Algorithm 1, line 8.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 
 from orchestrator.aggregators import AggregatorContext, WeightedUpdate
-from orchestrator.aggregators.blocks import Add, each_part, rounded
+from orchestrator.aggregators.blocks import Add, each_part, rounded, scaled_weights
 from orchestrator.aggregators.kernel import adder
 from tasks.arrays import Array
 from tasks.cores import num_cores
@@ -57,21 +56,6 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
             add = adder(result.dtype, num_bytes)
             put_mean(result, [update.parameters[name] for update in updates], weights, total, add, threads)
     return results
-
-
-def scaled_weights(weights: Sequence[float]) -> tuple[list[float], float]:
-    """Return the weights and their sum, scaled by a power of two so that the sum is between a half and 1.
-
-    This changes no digit, and keeps sums of large values from overflowing.
-
-    Raises:
-        ValueError: If they don't sum to more than zero.
-    """
-    total = float(sum(weights))
-    if not 0 < total < math.inf:
-        raise ValueError(f"{len(weights)} updates weigh {total} in sum: more than 0 is needed")
-    scale = 2.0 ** -math.frexp(total)[1]
-    return [weight * scale for weight in weights], total * scale
 
 
 def put_mean(

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from orchestrator.aggregators import AggregatorContext, WeightedUpdate
-from orchestrator.aggregators.blocks import Add, Floats, each_part
+from orchestrator.aggregators.blocks import Add, Floats, each_part, scaled_weights
 from orchestrator.aggregators.combining import medians_of_untrained
 from orchestrator.aggregators.kernel import adder
-from orchestrator.aggregators.mean import put_part_of_mean, scaled_weights
+from orchestrator.aggregators.mean import put_part_of_mean
 from orchestrator.mixers.mixer import Mixer, checked
 from tasks.arrays import Array, Spec, spec_of
 from tasks.cores import num_cores

@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tasks.arrays import Array
 from tasks.errors import DataMissingError
-from workloads.idx import read_idx
+from workloads.idx import parse, read_content
 
 TWO_BY_THREE = bytes([0, 0, 0x08, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6])
+
+
+def read_idx(path: Path) -> Array:
+    return parse(read_content(path), path)
 
 
 @pytest.mark.parametrize(
