@@ -18,6 +18,7 @@ from orchestrator.run_folder import RunFolder
 from tasks import arrays, sets
 from tasks.arrays import Arrays, Spec
 from tasks.blobs import BlobStore
+from tasks.errors import RunFailedError
 from tasks.messages import Status, SurveyOrder, TrainOrder
 from tasks.seeds import derive_seed
 from tasks.user_code import UserCodeError, checked_result, user_code
@@ -158,10 +159,16 @@ class Job:
         """Return the records of all slots of an exchange of the open round, by client id, sorted.
 
         All have been filled. That of a slot that is opened anew at this moment, as the broker was emptied, is gone.
+
+        Raises:
+            RunFailedError: If they are gone since the round was closed by the same task, sent before this one.
         """
         asked = self.opened.asked(exchange) if self.opened else []
+        found = {client_id: self.record(client_id, exchange) for client_id in sorted(asked)}
+        if None in found.values() and len(self.folder.history()) >= self.round_number:
+            raise RunFailedError(f"round {self.round_number} is closed already")
         gone = SlotRecord(status=Status.LOST, reason="what it sent was lost with the broker")
-        return {client_id: self.record(client_id, exchange) or gone for client_id in sorted(asked)}
+        return {client_id: record or gone for client_id, record in found.items()}
 
     @property
     def train_root(self) -> Callable[[], Arrays] | None:

@@ -9,8 +9,9 @@ from orchestrator.job import Job, Loaded
 from orchestrator.records import OpenRound, SlotRecord, Surveyed
 from orchestrator.run_folder import RunFolder
 from tasks.chunks import MemoryChunks
+from tasks.errors import RunFailedError
 from tasks.messages import Status
-from tests.support import Pull, blob_ref, job_of, run_config
+from tests.support import Pull, blob_ref, job_of, round_record, run_config
 
 
 class Counting(Pull):
@@ -127,3 +128,18 @@ def fill(folder: RunFolder, number: int, client_id: str, num_examples: int, exch
 
 def num_examples(records: dict[str, SlotRecord]) -> list[tuple[str, int]]:
     return [(client_id, record.num_examples) for client_id, record in records.items()]
+
+
+def test_a_task_that_was_sent_twice_makes_no_model_of_a_round_that_was_closed_meanwhile(tmp_path: Path) -> None:
+    # Given a task that began while its round was open, of which nothing is there any more when it reads the updates
+    folder = RunFolder.create(tmp_path / "run", run_config())
+    opened = OpenRound(
+        round_number=1, cohort={"anna": "first"}, parameters=blob_ref(), started_at="now", boot_id="this"
+    )
+    folder.save_open_round(opened)
+    job = job_of(folder)
+    assert job.records()["anna"].status is Status.LOST
+    # When the round was closed, then it says so, and doesn't take its clients for lost
+    folder.close_round(round_record())
+    with pytest.raises(RunFailedError, match="round 1 is closed already"):
+        job.records()
