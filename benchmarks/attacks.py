@@ -19,15 +19,15 @@ import click
 from benchmarks.hostile import ATTACKS
 from benchmarks.pasting import markdown, paste_into
 from benchmarks.simulation import Participant, side_by_side, simulate
-from orchestrator.aggregators import AGGREGATORS
+from celeriac.aggregators import AGGREGATORS
+from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
-from orchestrator.records import RoundRecord
-from orchestrator.run_folder import RunFolder
+from orchestrator.store.records import RoundRecord
+from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.messages import Status
 from tasks.seeds import generator
 from tasks.workload import Part
-from workloads.digits import Digits
 
 NUM_CLIENTS = 10
 NUM_HOSTILE = 3

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from celeriac.workloads.digits import NUM_CLASSES
+from celeriac.workloads.examples import Examples
 from tasks.arrays import Array, Arrays, encode
 from tasks.digests import Digest
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
 from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
-from workloads.digits import NUM_CLASSES
-from workloads.examples import Examples
 
 
 class Hostile(Workload):

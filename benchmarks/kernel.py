@@ -15,9 +15,9 @@ import click
 import numpy as np
 
 from benchmarks.pasting import paste_into
-from orchestrator.aggregators.blocks import add_block
-from orchestrator.aggregators.kernel import LARGE_BYTES, adder
-from orchestrator.aggregators.mean import put_mean
+from celeriac.aggregators.blocks import add_block
+from celeriac.aggregators.kernel import LARGE_BYTES, adder
+from celeriac.aggregators.mean import put_mean
 
 DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
 DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8")

@@ -23,7 +23,7 @@ from benchmarks.mnist_trials import WHOLE_PART, Outcome, Trial, load_outcomes, m
 from benchmarks.pasting import markdown, paste_into
 
 DOCS = Path(__file__).parents[1] / "docs" / "results.md"
-PLOT = DOCS.parent / "images" / "algorithms.png"
+PLOT = DOCS.parent / "images" / "celeriac.algorithms.png"
 Outcomes = Mapping[Trial, Outcome]
 
 

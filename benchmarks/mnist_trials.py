@@ -13,8 +13,8 @@ from statistics import mean
 
 from benchmarks.simulation import Participant, side_by_side, simulate
 from orchestrator.config import RunConfig
-from orchestrator.events import Event, RoundClosed
-from orchestrator.records import RoundRecord
+from orchestrator.observers.events import Event, RoundClosed
+from orchestrator.store.records import RoundRecord
 from tasks.files import replace_text
 from tasks.messages import TrainOptions
 from tasks.spec import canonical

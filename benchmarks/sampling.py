@@ -19,7 +19,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from benchmarks.contender import Outcome
-from tasks.broker import connect
+from tasks.broker.connection import connect
 
 INTERVAL_S = 0.05
 SETTLES_S = 1.0

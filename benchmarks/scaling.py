@@ -19,9 +19,9 @@ from benchmarks.machine import describe
 from benchmarks.pasting import markdown, paste_into
 from benchmarks.scaling_costs import CHECK, Costs, Measured, expected_cpu_s, measure
 from benchmarks.server_costs import Speed
-from orchestrator.uploads import slow_updates_at_a_time
+from orchestrator.transport.uploads import slow_updates_at_a_time
+from tasks.blobs.in_redis import AHEAD
 from tasks.cores import num_cores
-from tasks.redis_chunks import AHEAD
 
 DOCS = Path(__file__).parents[1] / "docs" / "scaling.md"
 PATH = Path(__file__).parent / "results" / "scaling.json"

@@ -25,8 +25,8 @@ from benchmarks.contenders.ours import ROLES, Ours, num_lines
 from benchmarks.contenders.programs import Programs, programs
 from benchmarks.sampling import role_of
 from benchmarks.server_costs import MOVED_BYTES, Speed, connection_bytes, cpu_s_of, server_speeds
-from orchestrator.disproportion import AT_ONCE
-from orchestrator.streaming_mean import StreamingMean
+from orchestrator.jobs.disproportion import AT_ONCE
+from orchestrator.jobs.streaming_mean import StreamingMean
 from tasks.arrays import spec_of, write_file
 from tasks.cores import num_cores
 from tasks.digests import Digest

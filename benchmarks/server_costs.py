@@ -14,10 +14,10 @@ import psutil  # type: ignore[import-untyped]  # it has no types
 from redis import Redis
 
 from benchmarks.contenders.programs import Programs, programs
-from tasks.blobs import CHUNK_BYTES
-from tasks.broker import connect
-from tasks.chunks import Chunk, Wanted
-from tasks.redis_chunks import AHEAD, RedisChunks
+from tasks.blobs.blob import CHUNK_BYTES
+from tasks.blobs.chunks import Chunk, Wanted
+from tasks.blobs.in_redis import AHEAD, RedisChunks
+from tasks.broker.connection import connect
 
 MOVED_BYTES = 256 * 10**6
 NUM_CHUNKS = MOVED_BYTES // CHUNK_BYTES

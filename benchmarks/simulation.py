@@ -17,14 +17,14 @@ from typing import TypeVar
 import orchestrator.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
 import worker.tasks  # noqa: F401
 from orchestrator.config import RunConfig
-from orchestrator.events import Report
-from orchestrator.job import Loaded
-from orchestrator.run import Run
-from orchestrator.run_folder import RunFolder
-from orchestrator.transport import EagerTransport, Wire
-from tasks.app import FederationApp, make_app
-from tasks.chunks import MemoryChunks
-from tasks.presence import Announcement, Hardware
+from orchestrator.driver.run import Run
+from orchestrator.jobs.job import Loaded
+from orchestrator.observers.events import Report
+from orchestrator.store.run_folder import RunFolder
+from orchestrator.transport.transport import EagerTransport, Wire
+from tasks.announcement import Announcement, Hardware
+from tasks.blobs.chunks import MemoryChunks
+from tasks.broker.app import FederationApp, make_app
 from tasks.workload import DataSource, Part, Workload
 from worker.client import Client, Models
 from worker.serving import Serving

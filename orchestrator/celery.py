@@ -13,18 +13,18 @@ from typing import Any
 
 from celery import signals
 
-from orchestrator.job import Loaded
-from tasks import broker
-from tasks.app import make_app
+from orchestrator.jobs.job import Loaded
+from tasks.blobs.stores import given_folder, open_store
+from tasks.broker import connection
+from tasks.broker.app import make_app
 from tasks.errors import FederationError
-from tasks.loading import add_current_folder
 from tasks.names import ORCHESTRATOR_QUEUE
+from tasks.plugins import add_current_folder
 from tasks.pool_process import give_back_freed_memory, start_pool_process
-from tasks.stores import given_folder, open_store
 from tasks.workload import load_workload
 
 try:
-    _url = broker.broker_url()
+    _url = connection.broker_url()
 except FederationError as error:
     sys.stderr.write(f"error: {error}\n")
     sys.exit(error.exit_code)

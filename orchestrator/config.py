@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from orchestrator.aggregators import AGGREGATORS
-from orchestrator.selectors.selector import clients_needed, cohort_size
+from celeriac.aggregators import AGGREGATORS
 from tasks.messages import TrainOptions
 from tasks.names import ID_PATTERN
-from verification.thresholds import (
-    DEFAULT_THRESHOLDS,
-    check_threshold,
-    default_threshold,
-    load_threshold,
-)
+from verification.thresholds import DEFAULT_THRESHOLDS, check_threshold, default_threshold, load_threshold
 
 PEERS = "peers"
 """The scorer that runs at the clients; all others run at the orchestrator."""
@@ -159,3 +155,13 @@ class RunConfig(BaseModel):
                 f"{self.min_updates} updates (--min-updates)"
             )
         return self
+
+
+def cohort_size(fraction: float, num_connected: int) -> int:
+    """Return ``ceil(fraction * num_connected)``, taking ``fraction`` as the decimal number that it is written as."""
+    return math.ceil(Fraction(str(fraction)) * num_connected)
+
+
+def clients_needed(fraction: float, size: int) -> int:
+    """Return the least number of connected clients for which ``fraction`` gives a cohort of at least ``size``."""
+    return math.floor((size - 1) / Fraction(str(fraction))) + 1

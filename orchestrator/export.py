@@ -9,7 +9,7 @@ from typing import BinaryIO
 import click
 
 from orchestrator.opening import shown_path
-from orchestrator.run_folder import RunFolder
+from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, FederationError

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from orchestrator.aggregators import AGGREGATORS, load_aggregator, num_needed
+from celeriac.aggregators import AGGREGATORS, load_aggregator, num_needed
+from celeriac.mixers import load_mixer
 from orchestrator.config import PEERS, RunConfig
-from orchestrator.mixers import load_mixer
 from tasks.errors import ConfigurationError
 from verification import SCORERS
 from verification.thresholds import load_threshold

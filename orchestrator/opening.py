@@ -14,24 +14,25 @@ from typing import IO, Any
 
 from pydantic import ValidationError
 
-from algorithms import check_weighting, load_algorithm, settings_of
-from compressors import load_compressor
-from orchestrator.aggregators import AGGREGATORS
+from celeriac.aggregators import AGGREGATORS
+from celeriac.algorithms import check_weighting, load_algorithm, settings_of
+from celeriac.compressors import load_compressor
+from celeriac.mixers import load_mixer
+from celeriac.workloads.nets import NETS
+from celeriac.workloads.splits import load_split
+from orchestrator.clients.selectors import load_selector
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.feasibility import check_feasible
-from orchestrator.mixers import load_mixer
-from orchestrator.run_folder import RunFolder
-from orchestrator.selectors import load_selector
-from tasks import arrays, federation
-from tasks import broker as brokers
+from orchestrator.store.run_folder import RunFolder
+from tasks import arrays
+from tasks.broker import connection as brokers
+from tasks.broker import run_lock
 from tasks.errors import ArraysError, ConfigurationError, DataMissingError
-from tasks.loading import check_spec
 from tasks.messages import TrainOptions
+from tasks.plugins import check_spec
 from tasks.spec import WorkloadSpec
 from tasks.workload import BUILT_IN
 from verification import SCORERS
-from workloads.nets import NETS
-from workloads.splits import load_split
 
 RUNS = Path("runs")
 """Parent of the run folders, unless the user names a folder."""
@@ -170,7 +171,7 @@ def _check_broker(url: str | None, run_id: str) -> None:
     brokers.check_url(url)
     brokers.check_reachable(url)
     with brokers.connect(url) as client:
-        federation.check_free(client, run_id)
+        run_lock.check_free(client, run_id)
         brokers.check_keeps_all(client)
 
 

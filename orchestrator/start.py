@@ -14,18 +14,18 @@ from typing import Any
 
 import click
 
-from algorithms import ALGORITHMS
-from compressors import COMPRESSORS, NONE
-from orchestrator.aggregators import AGGREGATORS
+from celeriac.aggregators import AGGREGATORS
+from celeriac.algorithms import ALGORITHMS
+from celeriac.compressors import COMPRESSORS, NONE
+from celeriac.mixers import FORMS as MIX_FORMS
+from celeriac.mixers import MIXERS
+from orchestrator.clients.selectors import FORMS, SELECTORS
 from orchestrator.config import PEERS, RunConfig
-from orchestrator.mixers import FORMS as MIX_FORMS
-from orchestrator.mixers import MIXERS
+from orchestrator.driver.lifecycle import carry_out
 from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, shown_path, take_up
-from orchestrator.records import Summary
-from orchestrator.run_folder import RunFolder
-from orchestrator.selectors import FORMS, SELECTORS
-from orchestrator.session import carry_out
-from tasks import broker as brokers
+from orchestrator.store.records import Summary
+from orchestrator.store.run_folder import RunFolder
+from tasks.broker import connection as brokers
 from tasks.errors import ConfigurationError, FederationError
 from tasks.workload import BUILT_IN
 from verification import SCORERS

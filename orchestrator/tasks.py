@@ -14,13 +14,13 @@ from typing import Any
 from celery import shared_task
 from pydantic import BaseModel
 
-from orchestrator import close_round as closing
-from orchestrator.ingest import ingest_answer
-from orchestrator.initialise import make_model
-from orchestrator.job import Job, Loaded
-from orchestrator.records import PeerScores
-from orchestrator.run_folder import RunFolder
-from orchestrator.streaming_mean import add_next, is_streamed
+from orchestrator.jobs import close_round as closing
+from orchestrator.jobs.ingest import ingest_answer
+from orchestrator.jobs.initialise import make_model
+from orchestrator.jobs.job import Job, Loaded
+from orchestrator.jobs.streaming_mean import add_next, is_streamed
+from orchestrator.store.records import PeerScores
+from orchestrator.store.run_folder import RunFolder
 from tasks import names
 from tasks.described import described
 from tasks.errors import FederationError

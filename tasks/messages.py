@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from tasks import names
-from tasks.blobs import BlobRef
+from tasks.blobs.blob import BlobRef
 from tasks.errors import MessageError
 from tasks.names import ID_PATTERN
 
@@ -142,7 +142,7 @@ class UpdateOrder(Order):
     """How model and broadcast are compressed, and how the update is to be."""
     waits_for_turn: bool = False
     """Whether the client is to say that it is ready, and to send its update when it is told to: see
-    :mod:`tasks.turns`."""
+    :mod:`tasks.broker.permits`."""
     accepted: Annotated[str, Field(pattern=r"^([0-9]{4,12}-[0-9a-f]{16})?$")] = ""
     """The last update of this client that was accepted, see :func:`tasks.names.update_name`; empty: none yet."""
 

@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-OWN_PACKAGES = frozenset({"algorithms", "compressors", "orchestrator", "tasks", "verification", "worker", "workloads"})
+OWN_PACKAGES = frozenset({"celeriac", "orchestrator", "tasks", "verification", "worker"})
 ROOT = Path(__file__).parents[1]
 """The folder that they are in."""
 

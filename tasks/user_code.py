@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tasks.announcement import MAX_LABELS
 from tasks.described import described
 from tasks.errors import FederationError
 from tasks.messages import MAX_COUNT
-from tasks.presence import MAX_LABELS
 from tasks.workload import ClientData, Evaluation, TrainResult
 
 SEE_LOG = "; see the log of its worker"

@@ -19,15 +19,15 @@ from typing import Any, ClassVar
 from tasks.arrays import Arrays
 from tasks.described import described
 from tasks.errors import ConfigurationError, LoadError
-from tasks.loading import load
 from tasks.messages import Metrics, TrainOptions, finite
+from tasks.plugins import load
 from tasks.spec import WorkloadSpec
 
 logger = logging.getLogger(__name__)
 
 BUILT_IN = {
-    "digits": "workloads.digits:Digits",
-    "mnist": "workloads.mnist:Mnist",
+    "digits": "celeriac.workloads.digits:Digits",
+    "mnist": "celeriac.workloads.mnist:Mnist",
 }
 """Workloads that come with the project, and where they are."""
 
@@ -199,7 +199,7 @@ class TimeBudget:
 
 
 class Workload(ABC):
-    """Base of every workload; subclass it, or :class:`workloads.torch_workload.TorchWorkload` for PyTorch."""
+    """Base of every workload; subclass it, or :class:`celeriac.workloads.torch_workload.TorchWorkload` for PyTorch."""
 
     splits_data: ClassVar[bool] = True
     """True if the clients share one data set and each takes its :class:`Part`; False if each has data of its own."""

@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
-from compressors import Arraywise
-from orchestrator.aggregators import AggregatorContext, WeightedUpdate
+from celeriac.aggregators import AggregatorContext, WeightedUpdate
+from celeriac.algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
+from celeriac.compressors import Arraywise
+from orchestrator.clients.selectors.selector import ConnectedClient, Selection
 from orchestrator.config import RunConfig
-from orchestrator.job import Job, Loaded
-from orchestrator.records import RoundRecord, SlotRecord
-from orchestrator.run_folder import RunFolder
-from orchestrator.selectors.selector import ConnectedClient, Selection
+from orchestrator.jobs.job import Job, Loaded
+from orchestrator.store.records import RoundRecord, SlotRecord
+from orchestrator.store.run_folder import RunFolder
+from tasks.announcement import Announcement, Hardware, PassedOver
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
-from tasks.blobs import BlobRef, BlobStore, publish
-from tasks.chunks import MemoryChunks
+from tasks.blobs.blob import BlobRef, BlobStore, publish
+from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import Answer, EvaluateOrder, Order, Status, SurveyOrder, TrainOptions, TrainOrder
 from tasks.names import order_id
-from tasks.presence import Announcement, Hardware, PassedOver
 from tasks.seeds import generator
 from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import streaming_mean
-from orchestrator.close_round import close_round
-from orchestrator.ingest import ingest_answer
-from orchestrator.records import OpenRound, PeerScores
-from orchestrator.run_folder import RunFolder
-from orchestrator.streaming_mean import add_next
+from orchestrator.jobs import streaming_mean
+from orchestrator.jobs.close_round import close_round
+from orchestrator.jobs.ingest import ingest_answer
+from orchestrator.jobs.streaming_mean import add_next
+from orchestrator.store.records import OpenRound, PeerScores
+from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, names
-from tasks.app import transport_options
-from tasks.chunks import MemoryChunks
+from tasks.blobs.chunks import MemoryChunks
+from tasks.broker.app import transport_options
 from tasks.errors import ConfigurationError
 from tests.support import PULL, blob_ref, job_of, publish_update, run_config, train_order, trained
 from worker.identity import client_folders, take_identity, take_worker_identity

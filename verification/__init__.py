@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from tasks.loading import load_function
+from tasks.plugins import load_function
 from verification.scorer import (
     Candidate,
     Scorer,

@@ -7,10 +7,10 @@ from collections.abc import Collection
 
 import numpy as np
 
+from celeriac.geometry import LARGEST, lengths
 from tasks.arrays import Array, Arrays, Spec, spec_of
+from tasks.auxiliary import parts_of
 from tasks.errors import FederationError
-from tasks.sets import parts_of
-from verification.geometry import LARGEST, lengths
 from verification.proportion import PARAMETERS, in_short, part_of
 
 _BLOCK = 2**18

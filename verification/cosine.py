@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verification.geometry import cosines_with_others
+from celeriac.geometry import cosines_with_others
 from verification.scorer import Candidate, ScoringContext
 
 

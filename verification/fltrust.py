@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from verification.geometry import Floats, compared, medians_of_others
+from celeriac.geometry import Floats, compared, medians_of_others
 from verification.scorer import Candidate, ScoringContext, ScoringError
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verification.geometry import squared_distances, sums_of_nearest
+from celeriac.geometry import squared_distances, sums_of_nearest
 from verification.scorer import Candidate, ScoringContext, ScoringError
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verification.geometry import lengths
+from celeriac.geometry import lengths
 from verification.scorer import Candidate, ScoringContext, alone
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from statistics import median
 
-from tasks.sets import MARK, parts_of
+from tasks.auxiliary import MARK, parts_of
 
 PARAMETERS = "parameters"
 """The part of the trained arrays."""

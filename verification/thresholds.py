@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tasks.errors import ConfigurationError
-from tasks.loading import load_function
+from tasks.plugins import load_function
 from verification.scorer import ScoringError
 
 OwnRule = Callable[[Mapping[str, float], float | None], Collection[str]]

@@ -16,13 +16,14 @@ from typing import Any
 import billiard.pool
 from celery import signals
 
-from tasks import broker
-from tasks.app import make_app, transport_options
+from tasks.announcement import Announcement
+from tasks.broker import connection
+from tasks.broker.app import make_app, transport_options
+from tasks.broker.presence import LIFETIME_HEARTBEATS
 from tasks.described import described
 from tasks.errors import FederationError
 from tasks.messages import readable
 from tasks.pool_process import start_pool_process
-from tasks.presence import LIFETIME_HEARTBEATS, Announcement
 from worker import compute
 from worker.heartbeat import Heartbeat
 from worker.serving import Serving, load_clients, take_clients
@@ -86,8 +87,8 @@ def _begin(conf: Any, **_: object) -> None:
 
 def _join(announcements: Sequence[Announcement]) -> None:
     # A sign of life that isn't taken as long as an announcement lives is given again, on a new connection.
-    timeout_s = min(settings.heartbeat_s * LIFETIME_HEARTBEATS, broker.CHUNK_TIMEOUT_S)
-    client = broker.connect(settings.broker_url, retries=0, timeout_s=timeout_s)
+    timeout_s = min(settings.heartbeat_s * LIFETIME_HEARTBEATS, connection.CHUNK_TIMEOUT_S)
+    client = connection.connect(settings.broker_url, retries=0, timeout_s=timeout_s)
     heartbeat = Heartbeat(client, announcements)
     heartbeat.start()
     signals.worker_shutting_down.connect(lambda **_: heartbeat.leave(), weak=False)

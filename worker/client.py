@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from algorithms import LocalResult
-from tasks import arrays, sets
-from tasks.blobs import BlobRef, BlobStore, describe
+from celeriac.algorithms import LocalResult
+from tasks import arrays, auxiliary
+from tasks.blobs.blob import BlobRef, BlobStore, describe
 from tasks.digests import digest_of_file
 from tasks.files import link_or_copy, replacing
 from tasks.messages import (
@@ -125,7 +125,7 @@ class Client:
         received = self._received(order, packing, LocalState(self.folder, order.run_id))
         budget = TimeBudget(time_left_s)
         found = survey_locally(self.workload, self.data.train, order, received, budget, self.allowed)
-        pieces = list(arrays.encode(packing.pack({}, sets.join({}, sets.widened(found))).arrays))
+        pieces = list(arrays.encode(packing.pack({}, auxiliary.join({}, auxiliary.widened(found))).arrays))
         update = describe(order.update_blob, pieces)
         answer = self._answer(order, Status.SURVEYED, num_examples=self.data.num_train, update=update)
         self._send(order, update, pieces, say_ready, latest)
@@ -153,10 +153,10 @@ class Client:
         result = local.trained
         if result.num_steps == 0:
             return self._answer(order, Status.FAILED, reason=_why_no_step(result, budget))
-        packed = packing.pack(received.model.arrays, sets.join(result.parameters, sets.widened(local.sent)))
+        packed = packing.pack(received.model.arrays, auxiliary.join(result.parameters, auxiliary.widened(local.sent)))
         pieces = list(arrays.encode(packed.arrays))
         update = describe(order.update_blob, pieces)
-        name, arrived = update_name(order.round_number, update.digest), sets.split(packed.beside)[1]
+        name, arrived = update_name(order.round_number, update.digest), auxiliary.split(packed.beside)[1]
         with user_code(f"the state of {order.algorithm}"):
             kept = local.state(arrived)
         check_sets(kept, f"the state of {order.algorithm} is in sets")
@@ -245,7 +245,7 @@ class Client:
         beside: dict[str, arrays.Arrays] = {}
         for kind, ref in (("broadcast", order.broadcast), ("surveyed", surveyed)):
             if ref is not None:
-                beside |= sets.split(self._fetch(order, ref, kind, packing.unpack, keep=comes_twice).arrays)[1]
+                beside |= auxiliary.split(self._fetch(order, ref, kind, packing.unpack, keep=comes_twice).arrays)[1]
         return Received(model, beside, local_state.load(order.accepted))
 
     def _send(

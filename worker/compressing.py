@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compressors.models import unpack_model
-from compressors.updates import PackedUpdate, pack_update
+from celeriac.compressors.models import unpack_model
+from celeriac.compressors.updates import PackedUpdate, pack_update
 from tasks.arrays import Arrays
 from tasks.messages import UpdateOrder
 from tasks.workload import Workload

@@ -7,8 +7,8 @@ import importlib
 import os
 import sys
 
+from tasks.announcement import Hardware
 from tasks.cores import num_cores
-from tasks.presence import Hardware
 
 
 def hardware() -> Hardware:

@@ -14,10 +14,10 @@ from enum import Enum
 
 from redis import Redis
 
-from tasks.broker import Clock
+from tasks.broker.connection import Clock
+from tasks.broker.permits import RedisTurns
 from tasks.messages import readable
 from tasks.names import away_key, client_key, passed_over_key, result_key
-from tasks.turns import RedisTurns
 
 _FOR_GOOD_TTL_S = 24 * 3600
 
@@ -30,7 +30,7 @@ class Connection:
         return time.time()
 
     def wait_for_turn(self, update_blob_name: str, run_id: str, timeout_s: float) -> None:
-        """Return when it is this update's turn to be sent; see :meth:`tasks.turns.RedisTurns.wait`."""
+        """Return when it is this update's turn to be sent; see :meth:`tasks.broker.permits.RedisTurns.wait`."""
 
     def is_answered(self, order_id: str) -> bool:
         """Say whether the answer to an order is stored."""

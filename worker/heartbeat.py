@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tasks.presence import Announcement, RedisRegistry
+from tasks.announcement import Announcement
+from tasks.broker.presence import RedisRegistry
 from worker.connection import Absence, read_told
 
 logger = logging.getLogger(__name__)

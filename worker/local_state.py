@@ -10,8 +10,8 @@ import logging
 import shutil
 from pathlib import Path
 
-from tasks import arrays, sets
-from tasks.sets import Sets
+from tasks import arrays, auxiliary
+from tasks.auxiliary import Sets
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class LocalState:
             self._missing = accepted  # which is as it should be, if there is nothing to keep of this kind
             return {}
         self._remove_older(accepted)
-        return sets.split(arrays.map_file(path))[1]
+        return auxiliary.split(arrays.map_file(path))[1]
 
     def save(self, update: str, state: Sets) -> None:
         """Keep what belongs to an update, beside what belongs to the last that was accepted."""
@@ -60,7 +60,7 @@ class LocalState:
         if not self._folder.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
             _remove_oldest(self._runs)
-        arrays.write_file(self._path(update), sets.join({}, state))
+        arrays.write_file(self._path(update), auxiliary.join({}, state))
 
     def _path(self, update: str) -> Path:
         return self._folder / f"{_PREFIX}{update}.safetensors"

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from algorithms import ALGORITHMS, LocalResult, LocalTask
+from celeriac.algorithms import ALGORITHMS, LocalResult, LocalTask
 from tasks.arrays import Arrays, copied
+from tasks.auxiliary import Sets
 from tasks.errors import ConfigurationError
 from tasks.messages import UpdateOrder
-from tasks.sets import Sets
 from tasks.user_code import UserCodeError, check_sets, checked_evaluation, checked_result, user_code
 from tasks.workload import Direction, Gradients, TimeBudget, TrainResult, Workload, can_train_along
 from worker.settings import Allowed

@@ -19,20 +19,20 @@ from pathlib import Path
 
 from redis.exceptions import RedisError
 
-from tasks import broker
+from tasks.announcement import Announcement
+from tasks.blobs.stores import given_folder, open_store
+from tasks.broker import connection
 from tasks.errors import FederationError
-from tasks.loading import add_current_folder
 from tasks.messages import Answer, Status
 from tasks.names import client_queue, shared_queue
-from tasks.presence import Announcement
-from tasks.stores import given_folder, open_store
+from tasks.plugins import add_current_folder
 from tasks.user_code import SEE_LOG, UserCodeError, checked_client_data, user_code
 from tasks.workload import ClientData, DataSource, Part, Workload, load_workload
 from worker import compute
 from worker.client import Client, Models
 from worker.connection import RedisConnection
 from worker.identity import Identity, client_folders, take_identity, take_worker_identity
-from worker.seats import wait_for_part
+from worker.partition_leases import wait_for_part
 from worker.settings import ClientSettings
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def _empty(settings: ClientSettings, queue: str) -> None:
 
     An order to one client of many can't be taken back by the orchestrator, as others' are in the same queue.
     """
-    with contextlib.suppress(RedisError, OSError), broker.connect(settings.broker_url, retries=0) as client:
+    with contextlib.suppress(RedisError, OSError), connection.connect(settings.broker_url, retries=0) as client:
         client.unlink(queue)
 
 
@@ -200,7 +200,7 @@ def _sources(settings: ClientSettings, served: Served, workload: Workload) -> di
         }
     client_id, part = served.identity.client_id, settings.part
     if part is None and workload.splits_data:
-        with broker.connect(settings.broker_url, retries=0) as client:
+        with connection.connect(settings.broker_url, retries=0) as client:
             part = wait_for_part(client, client_id)
     return {client_id: DataSource(settings.data, part) if part is not None else DataSource(settings.data)}
 
@@ -213,7 +213,7 @@ def _loader(
     sources: Mapping[str, DataSource],
 ) -> Callable[[str], Client]:
     blobs = open_store(settings.broker_url, given_folder())
-    connection = RedisConnection(broker.connect(settings.broker_url))
+    at_broker = RedisConnection(connection.connect(settings.broker_url))
     models = Models(are_shared=len(served.folders) > 1)
 
     def load(client_id: str) -> Client:
@@ -228,7 +228,7 @@ def _loader(
             blobs=blobs,
             folder=served.folders[client_id],
             incarnation=incarnation,
-            connection=connection,
+            connection=at_broker,
             allowed=settings.allowed,
             models=models,
         )

@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from algorithms import ALGORITHMS, Algorithm, load_algorithm
-from compressors import COMPRESSORS, NONE, Compressor, load_compressor, split_spec
-from tasks.broker import DEFAULT_URL, URL_VARIABLE, check_url
+from celeriac.algorithms import ALGORITHMS, Algorithm, load_algorithm
+from celeriac.compressors import COMPRESSORS, NONE, Compressor, load_compressor, split_spec
+from tasks.announcement import DEFAULT_HEARTBEAT_S, MAX_PROCESSES
+from tasks.broker.connection import DEFAULT_URL, URL_VARIABLE, check_url
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.names import check_client_id, numbered_client_id
-from tasks.presence import DEFAULT_HEARTBEAT_S, MAX_PROCESSES
 from tasks.spec import canonical
 from tasks.workload import Part
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from celery import chain, chord
 
 from benchmarks.contenders.programs import IDLE_S, write_json
-from tasks.app import make_app
-from tasks.broker import broker_url
+from tasks.broker.app import make_app
+from tasks.broker.connection import broker_url
 from tasks.names import client_queue
 
 ROUND_TIMEOUT_S = 60.0

@@ -22,11 +22,11 @@ from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
 from benchmarks.contenders.ours import ROLES, num_lines, opened_at
 from benchmarks.contenders.programs import programs, write_json
 from benchmarks.sampling import Sampler
+from celeriac.workloads.examples import Examples
+from celeriac.workloads.mnist import Mnist
 from tasks.cores import num_cores
 from tasks.workload import DataSource, Part, load_workload
 from tests.integration.harness import history
-from workloads.examples import Examples
-from workloads.mnist import Mnist
 
 NUM_CLIENTS = 100
 COHORT = 10

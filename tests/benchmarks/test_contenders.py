@@ -69,7 +69,7 @@ def test_a_program_that_fails_is_told_of_with_what_it_said_last(tmp_path: Path) 
     ("command", "role"),
     [
         ("/usr/bin/python -m orchestrator.start --clients 2", "orchestrator"),
-        ("/usr/bin/python -S /site/orchestrator/embedded/guardian.py", "orchestrator"),
+        ("/usr/bin/python -S /site/orchestrator/processes/guardian.py", "orchestrator"),
         ("/site/valkey-server unixsocket:/tmp/a/valkey.sock", "broker"),
         ("/usr/bin/python -m celery --app orchestrator worker --hostname orchestrator@%h", "worker"),
         ("/usr/bin/python -m celery --app worker worker --hostname client-1@%h", "clients"),

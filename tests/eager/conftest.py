@@ -8,7 +8,7 @@ import pytest
 from celery import Celery
 
 import worker.tasks  # noqa: F401  (the app has the tasks of both sides)
-from tasks.app import make_app
+from tasks.broker.app import make_app
 from tests.eager.federation import Federation
 
 

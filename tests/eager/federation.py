@@ -10,14 +10,15 @@ import numpy as np
 from celery import Celery
 
 from benchmarks.simulation import Participant, simulate
+from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
-from orchestrator.events import Event, Report, RoundClosed
-from orchestrator.job import Loaded
-from orchestrator.run import Run
-from orchestrator.run_folder import RunFolder
-from orchestrator.transport import EagerTransport, Wire
+from orchestrator.driver.run import Run
+from orchestrator.jobs.job import Loaded
+from orchestrator.observers.events import Event, Report, RoundClosed
+from orchestrator.store.run_folder import RunFolder
+from orchestrator.transport.transport import EagerTransport, Wire
 from tasks import arrays
-from tasks.chunks import MemoryChunks
+from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed
 from tasks.workload import Part, TimeBudget, TrainResult, Workload
@@ -26,7 +27,6 @@ from worker.client import Client
 from worker.connection import Connection
 from worker.serving import Serving
 from worker.settings import Allowed
-from workloads.digits import Digits
 
 EXAMPLES = {"anna": 3, "bert": 5, "carl": 11}
 OPTIONS = TrainOptions(epochs=2, learning_rate=0.1)

@@ -13,18 +13,18 @@ import numpy as np
 import pytest
 from torch import nn, optim
 
-from algorithms import ALGORITHMS, LocalResult
 from benchmarks.simulation import go_on
-from orchestrator.events import Event, Report, RoundClosed
-from orchestrator.run_folder import RunFolder
-from tasks import arrays, sets
-from tasks.chunks import MemoryChunks
+from celeriac.algorithms import ALGORITHMS, LocalResult
+from celeriac.workloads.digits import Digits
+from orchestrator.observers.events import Event, Report, RoundClosed
+from orchestrator.store.run_folder import RunFolder
+from tasks import arrays, auxiliary
+from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import Status, TrainOptions, TrainOrder
 from tasks.names import update_name
 from tasks.workload import Workload
 from tests.eager.federation import EXAMPLES, Federation, Hostile, StoppedError, run_digits, stop_after, with_digits
 from worker.local_training import train_locally
-from workloads.digits import Digits
 
 NAMES = sorted(ALGORITHMS)
 HAVE_STATE = {"fedadagrad", "fedadam", "fedavgm", "feddyn", "fedyogi", "mime", "mimelite", "scaffold"}
@@ -97,7 +97,7 @@ def test_what_a_client_keeps_is_that_of_its_last_accepted_update(tmp_path: Path,
     kept = sorted(path.name.split("-")[2] for path in (tmp_path / "clients" / "carl" / "runs" / "run").iterdir())
     assert kept == ["0003", "0004"]
     third = update_name(3, folder.history()[2].answers["carl"].digest)
-    assert sets.split(
+    assert auxiliary.split(
         arrays.map_file(tmp_path / "clients" / "carl" / "runs" / "run" / f"after-round-{third}.safetensors")
     )[1]
 
@@ -159,14 +159,14 @@ def test_scaffolds_common_variate_is_the_sum_of_the_clients_whatever_compression
     folder = run(tmp_path, "scaffold", compression=compression)
 
     # Then what is kept is the sum of the c_i that the clients keep, and c, a third of it, their mean
-    common = sets.split(arrays.map_file(folder.state(ROUNDS)))[1]["sum_c"]
+    common = auxiliary.split(arrays.map_file(folder.state(ROUNDS)))[1]["sum_c"]
     answers = folder.history()[-1].answers
     updates = {client_id: update_name(ROUNDS, answers[client_id].digest) for client_id in EXAMPLES}
     files = [
         tmp_path / "clients" / name / "runs" / "run" / f"after-round-{update}.safetensors"
         for name, update in updates.items()
     ]
-    own = [sets.split(arrays.map_file(file))[1]["c"] for file in files]
+    own = [auxiliary.split(arrays.map_file(file))[1]["c"] for file in files]
     for name, values in common.items():
         np.testing.assert_allclose(values, np.sum([each[name] for each in own], axis=0), rtol=1e-4, atol=1e-6)
     assert any(np.abs(values).max() > 0 for values in common.values())

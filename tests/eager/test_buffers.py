@@ -11,12 +11,12 @@ import pytest
 from torch import nn
 
 from benchmarks.simulation import Participant, simulate
+from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
-from orchestrator.run_folder import RunFolder
+from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Array, Arrays
 from tasks.messages import Status, TrainOptions
 from tasks.workload import Part, TimeBudget, TrainResult
-from workloads.digits import Digits
 
 NET = f"{__name__}:batch_norm_mlp"
 HOSTILE = {"client-02", "client-05", "client-09"}

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from benchmarks.simulation import go_on
-from compressors import load_compressor
-from compressors.models import pack_model
-from compressors.updates import packed_spec
-from orchestrator.events import Report
-from orchestrator.run_folder import RunFolder
-from tasks import arrays, sets
+from celeriac.compressors import load_compressor
+from celeriac.compressors.models import pack_model
+from celeriac.compressors.updates import packed_spec
+from celeriac.workloads.digits import Digits
+from orchestrator.observers.events import Report
+from orchestrator.store.run_folder import RunFolder
+from tasks import arrays, auxiliary
 from tasks.messages import Status, TrainOptions
 from tests.eager.federation import EXAMPLES, Hostile, StoppedError, run_digits, stop_after, with_digits
-from workloads.digits import Digits
 
 NAMES = ["bf16", "int8", "topk:0.05", "tests.support:HalfPrecision"]
 ROUNDS = 6
@@ -121,7 +121,7 @@ def test_algorithms_with_state_and_sets_learn_too(tmp_path: Path, name: str, alg
     assert history[-1].metrics["accuracy"] > (0.3 if algorithm == "mimelite" else 0.75)
     if algorithm in ("scaffold", "feddyn"):
         [*_, last] = sorted((tmp_path / "clients" / "anna" / "runs" / "run").iterdir())
-        assert "lost" not in sets.split(arrays.map_file(last))[1]
+        assert "lost" not in auxiliary.split(arrays.map_file(last))[1]
 
 
 @pytest.mark.parametrize("name", ["bf16", "int8", "topk:0.05"])

@@ -17,9 +17,11 @@ from celery import Celery
 import orchestrator.tasks
 import tests.support
 import worker.tasks
-from orchestrator import evaluation
 from orchestrator.config import RunConfig
-from orchestrator.events import (
+from orchestrator.driver.run import summarise
+from orchestrator.jobs import evaluation
+from orchestrator.observers.console import describe, not_evaluated
+from orchestrator.observers.events import (
     ClientJoined,
     Ended,
     Event,
@@ -30,13 +32,11 @@ from orchestrator.events import (
     RunStarted,
     SlotFilled,
 )
-from orchestrator.progress import describe, not_evaluated
-from orchestrator.run import summarise
-from orchestrator.run_folder import RunFolder
-from orchestrator.transport import Chord, EagerTransport
+from orchestrator.store.run_folder import RunFolder
+from orchestrator.transport.transport import Chord, EagerTransport
 from tasks import arrays
-from tasks.app import make_app
 from tasks.arrays import Array
+from tasks.broker.app import make_app
 from tasks.errors import ConfigurationError, FederationError, RunFailedError, SelectionError, TooFewClientsError
 from tasks.messages import Order, Status, TrainOptions
 from tasks.names import TRAIN_TASK

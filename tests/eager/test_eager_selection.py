@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import collecting
-from orchestrator.events import Event, JoinedLive, RoundOpened, Waiting
-from orchestrator.run_folder import RunFolder
-from orchestrator.selectors import ConnectedClient, Feedback, Selection
+from orchestrator.clients.selectors import ConnectedClient, Feedback, Selection
+from orchestrator.driver import collector
+from orchestrator.observers.events import Event, JoinedLive, RoundOpened, Waiting
+from orchestrator.store.run_folder import RunFolder
 from tasks.errors import SelectionError
 from tests.eager.federation import EXAMPLES, Federation, cut_history, digests
 from tests.support import Raising
@@ -185,7 +185,7 @@ def test_a_run_waits_no_longer_than_it_may_for_clients_that_fit(federation: Fede
 @pytest.fixture
 def looking_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has come is looked for whenever answers are, and not once a second: eager rounds are shorter than that."""
-    monkeypatch.setattr(collecting, "TICK_S", 0.0)
+    monkeypatch.setattr(collector, "TICK_S", 0.0)
 
 
 @pytest.mark.usefixtures("looking_all_the_time")

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from orchestrator import close_round
-from orchestrator.events import Event, JoinedLive, RoundOpened, SlotFilled
-from orchestrator.records import OpenRound, RoundRecord
-from orchestrator.run_folder import RunFolder
-from orchestrator.transport import EagerTransport
+from orchestrator.jobs import close_round
+from orchestrator.observers.events import Event, JoinedLive, RoundOpened, SlotFilled
+from orchestrator.store.records import OpenRound, RoundRecord
+from orchestrator.store.run_folder import RunFolder
+from orchestrator.transport.transport import EagerTransport
 from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.errors import RunFailedError

@@ -11,12 +11,12 @@ import pytest
 
 from benchmarks.attacks import POINT
 from benchmarks.simulation import Participant, simulate
+from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
-from orchestrator.run_folder import RunFolder
+from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Arrays
 from tasks.messages import Status, TrainOptions
 from tasks.workload import Part, TimeBudget, TrainResult
-from workloads.digits import Digits
 
 CLIENTS = [f"client-{number}" for number in range(1, 6)]
 HOSTILE = "client-3"

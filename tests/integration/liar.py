@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 
 from tasks import names
-from tasks.presence import RedisRegistry
+from tasks.broker.presence import RedisRegistry
 from tests.support import announcement
 
 

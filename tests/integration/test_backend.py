@@ -9,7 +9,7 @@ import pytest
 from celery import states
 from redis import Redis
 
-from tasks.app import make_app
+from tasks.broker.app import make_app
 from tasks.names import result_key
 from tests.integration.harness import url
 

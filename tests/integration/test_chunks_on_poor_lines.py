@@ -12,10 +12,10 @@ from redis import Redis
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import ResponseError
 
-from tasks import blobs
-from tasks.broker import connect
-from tasks.chunks import Chunk, Wanted
-from tasks.redis_chunks import RedisChunks
+from tasks.blobs import blob
+from tasks.blobs.chunks import Chunk, Wanted
+from tasks.blobs.in_redis import RedisChunks
+from tasks.broker.connection import connect
 from tests.integration.pump import pump
 
 MIB = 2**20
@@ -55,7 +55,7 @@ def test_a_blob_that_comes_in_pieces_of_any_length_is_whole(
         at = f"127.0.0.1:{port}/0"
         store = RedisChunks(connect(f"rediss://{at}?ssl_ca_certs={ca}" if tls else f"redis://{at}"))
         # When a blob is sent and fetched, then it is whole, on both sides
-        ref = blobs.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])])
+        ref = blob.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])])
         assert b"".join(broker.get(name) for name in ref.chunk_names()) == DATA
         assert store.get(ref) == DATA
 

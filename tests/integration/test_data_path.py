@@ -6,7 +6,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from tasks.blobs import CHUNK_BYTES
+from tasks.blobs.blob import CHUNK_BYTES
 from tests.integration import harness
 from tests.integration.harness import Field, history, part, watched
 

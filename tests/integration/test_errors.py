@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from orchestrator.run_folder import RunFolder
+from orchestrator.store.run_folder import RunFolder
 from tests.integration import harness
 from tests.integration.harness import Field, Program, wait_until
 from tests.support import run_config

@@ -14,11 +14,11 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import OutOfMemoryError
 from redis.retry import Retry
 
-from orchestrator.publishing import Call, Publisher
-from tasks.app import make_app
-from tasks.broker import check_keeps_all, connect
+from orchestrator.transport.publishing import Call, Publisher
+from tasks.broker.app import make_app
+from tasks.broker.connection import check_keeps_all, connect
+from tasks.broker.presence import RedisRegistry
 from tasks.names import client_key
-from tasks.presence import RedisRegistry
 from tests.integration.harness import Field, check_trained_once, history, statuses, url, wait_until
 from tests.integration.test_turns import all_trained, clients, run_until_all_wait
 from tests.support import announcement

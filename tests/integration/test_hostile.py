@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from tasks import arrays, blobs, names
+from tasks import arrays, names
+from tasks.blobs import blob
+from tasks.blobs.in_redis import RedisChunks
 from tasks.messages import Answer, Status, encode
-from tasks.redis_chunks import RedisChunks
 from tests.integration import harness
 from tests.integration.harness import Field, history, part
 from tests.integration.liar import Liar, living
@@ -28,7 +29,7 @@ class Hostile(Liar):
     def send(self, order: dict[str, Any], update: dict[str, Any] = GOOD, **changes: Any) -> bytes:
         """Put an update into the blob store and return an answer to the order with ``changes`` in it."""
         name = names.update_blob("mallory", order["run_id"], order["round_number"])
-        ref = blobs.publish(RedisChunks(self.client), name, arrays.encode(update))
+        ref = blob.publish(RedisChunks(self.client), name, arrays.encode(update))
         return self.tell(order, update=encode(ref), **changes)
 
     def tell(self, order: dict[str, Any], **changes: Any) -> bytes:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from tasks.broker.presence import RedisRegistry
 from tasks.names import passed_over_key
-from tasks.presence import RedisRegistry
 from tests.integration import harness
 from tests.integration.harness import Field, Program, history, part, wait_until
 from tests.support import announcement

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from redis import Redis
 
-from orchestrator.embedded.workers import MOST_OWN_PROCESSES
+from orchestrator.processes.workers import MOST_OWN_PROCESSES
 from tasks.cores import num_cores
 from tests.integration import harness
 from tests.integration.harness import Field, Program, history, part, summary, wait_until

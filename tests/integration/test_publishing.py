@@ -10,9 +10,9 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from orchestrator.publishing import Call, Publisher
-from tasks.app import make_app
-from tasks.broker import connect
+from orchestrator.transport.publishing import Call, Publisher
+from tasks.broker.app import make_app
+from tasks.broker.connection import connect
 from tests.integration.harness import url
 
 CHORD = {"task": "orchestrator.close_round", "args": [], "kwargs": {}, "options": {"task_id": "g/body", "queue": "q"}}

@@ -15,11 +15,11 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
-from tasks import blobs
-from tasks import broker as tasks_broker
-from tasks.chunks import Chunk, Wanted
+from tasks.blobs import blob
+from tasks.blobs.chunks import Chunk, Wanted
+from tasks.blobs.in_redis import MAX_IDLE_S, RedisChunks
+from tasks.broker import connection as tasks_broker
 from tasks.errors import BlobError, BlobMissingError
-from tasks.redis_chunks import MAX_IDLE_S, RedisChunks
 from tests.integration import harness
 
 MIB = 2**20
@@ -46,7 +46,7 @@ def test_what_is_sent_is_what_the_server_has_and_what_is_received(broker: Redis)
     store.send([chunk("a", b"x\r\n$5\r\n"), chunk("b", data[:MIB], b"", data[MIB:]), chunk("c", b"1", b"2", b"3")])
     # Then the server has them, for a time
     assert [broker.get(name) for name in "abc"] == [b"x\r\n$5\r\n", data, b"123"]
-    assert all(blobs.TTL_S - 5 < broker.ttl(name) <= blobs.TTL_S for name in "abc")
+    assert all(blob.TTL_S - 5 < broker.ttl(name) <= blob.TTL_S for name in "abc")
     # And they are received, one that isn't there between them
     wanted = [Wanted(name, buffer) for name, buffer in zip("axbc", buffers(7, 5, 3 * MIB, 3), strict=True)]
     assert list(store.receive(wanted)) == [7, None, 3 * MIB, 3]
@@ -115,7 +115,7 @@ def test_memory_that_is_full_for_a_while_is_waited_for(broker: Redis) -> None:
     taken_out = threading.Timer(0.5, broker.delete, ["others"])
     taken_out.start()
     # When a blob is sent, then it waits and is whole
-    ref = blobs.publish(store, "b", [memoryview(data)])
+    ref = blob.publish(store, "b", [memoryview(data)])
     taken_out.join()
     assert store.get(ref) == data
 
@@ -135,7 +135,7 @@ def test_connections_that_are_cut_in_the_middle_change_nothing(broker: Redis) ->
     try:
         # When a blob is sent and fetched until that has happened often enough
         while num_cut[0] < 10:
-            ref = blobs.publish(store, "b", [memoryview(data)])
+            ref = blob.publish(store, "b", [memoryview(data)])
             # Then it is whole
             assert store.get(ref) == data
     finally:
@@ -206,7 +206,7 @@ def test_the_memory_of_arrays_is_sent_as_it_is(broker: Redis) -> None:
     # Given an array of floats, when its memory is published and fetched, then it is the same, read-only
     values = np.linspace(0, 1, 3 * MIB, dtype=np.float32)
     store = RedisChunks(connect(broker))
-    ref = blobs.publish(store, "b", [values.data])
+    ref = blob.publish(store, "b", [values.data])
     found = np.frombuffer(store.get(ref), np.float32)
     np.testing.assert_array_equal(found, values)
     assert not found.flags.writeable
@@ -215,7 +215,7 @@ def test_the_memory_of_arrays_is_sent_as_it_is(broker: Redis) -> None:
 def test_of_a_blob_that_is_on_its_way_the_whole_chunks_are_counted(broker: Redis) -> None:
     # Given a blob of three chunks, of which the server has two, and another's
     store = RedisChunks(connect(broker))
-    size = blobs.CHUNK_BYTES
+    size = blob.CHUNK_BYTES
     store.send([chunk("a:0", bytes(size)), chunk("a:1", bytes(size)), chunk("ab:0", b"1")])
     # Then that is how much is there, and of one that isn't begun nothing
     assert store.num_bytes("a", 3 * size) == 2 * size
@@ -226,7 +226,7 @@ def test_of_a_blob_that_is_on_its_way_the_whole_chunks_are_counted(broker: Redis
 def test_a_blob_that_was_forgotten_is_read_when_it_is_put_there_again(broker: Redis) -> None:
     # Given a blob that the server doesn't have yet, and somebody who puts it there in a while
     pieces = [memoryview(b"parameters")]
-    ref = blobs.describe("fl:blob:run/0", pieces)
+    ref = blob.describe("fl:blob:run/0", pieces)
     later = threading.Timer(0.3, RedisChunks(connect(broker)).put, [ref, pieces])
     later.start()
     # When who has the patience reads it, then it is all there
@@ -240,4 +240,4 @@ def test_a_blob_that_stays_missing_is_an_error_when_patience_is_over(broker: Red
     store = RedisChunks(connect(broker), clock=lambda: float(next(seconds)), patience_s=3.0)
     # When a blob that isn't there is read, then the error says so
     with pytest.raises(BlobMissingError, match="chunk 1 of 1 is missing"):
-        store.get(blobs.describe("fl:blob:run/0", [memoryview(b"parameters")]))
+        store.get(blob.describe("fl:blob:run/0", [memoryview(b"parameters")]))

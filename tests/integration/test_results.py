@@ -9,9 +9,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from orchestrator.results import Results
+from orchestrator.transport.results import Results
+from tasks.announcement import Announcement
+from tasks.broker.presence import RedisRegistry
 from tasks.names import PRESENCE_CHANNEL, client_key, result_key
-from tasks.presence import Announcement, RedisRegistry
 from tests.integration.harness import url
 from tests.support import announcement
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tasks import federation
+from tasks.broker import run_lock
 from tasks.names import client_key
 from tasks.workload import Part
 from tests.integration import harness
 from tests.integration.harness import Field, history, wait_until
-from worker.seats import take_seat
+from worker.partition_leases import take_seat
 
 
 @pytest.mark.parametrize("num_parts", [1, 3])
 def test_no_two_clients_have_the_same_part(broker: Redis, num_parts: int) -> None:
     # Given as many clients as parts
-    notice = federation.Notice(run_id="run", num_parts=num_parts)
+    notice = run_lock.Notice(run_id="run", num_parts=num_parts)
     taken = {number: take_seat(broker, f"client-{number}", notice) for number in range(num_parts)}
     assert list(taken.values()) == [Part(index, num_parts) for index in range(num_parts)]
     # When another comes, then there is none for it, and the others keep theirs

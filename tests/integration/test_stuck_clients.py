@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from orchestrator.collecting import SILENT
-from orchestrator.uploads import slow_updates_at_a_time
+from orchestrator.driver.collector import SILENT
+from orchestrator.transport.uploads import slow_updates_at_a_time
 from tasks.messages import READY
 from tests.integration import harness
 from tests.integration.harness import Field, history, wait_until

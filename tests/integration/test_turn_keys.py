@@ -7,9 +7,9 @@ import threading
 import pytest
 from redis import Redis
 
-from tasks import federation
+from tasks.broker import run_lock
+from tasks.broker.permits import GO, STOP, NotWantedError, RedisTurns
 from tasks.names import turn_key
-from tasks.turns import GO, STOP, NotWantedError, RedisTurns
 
 UPDATE = "fl:blob:anna/run/1"
 PATIENCE_S = 30.0
@@ -55,7 +55,7 @@ def test_what_a_client_has_put_in_its_place_is_replaced(broker: Redis) -> None:
 def test_who_waits_for_a_run_that_is_gone_lets_go_when_another_begins(broker: Redis) -> None:
     # Given the notice of the run that an update is for, then the client waits as long as it may
     turns = RedisTurns(broker)
-    federation.RunLock(broker, federation.Notice(run_id="run", num_parts=1)).put_up()
+    run_lock.RunLock(broker, run_lock.Notice(run_id="run", num_parts=1)).put_up()
     with pytest.raises(NotWantedError, match="within 0 s"):
         turns.wait(UPDATE, "run", 1e-6)
     # When there is another's, then it lets go

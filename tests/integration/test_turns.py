@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 from redis import Redis
 
-from orchestrator.uploads import LEAST
+from orchestrator.transport.uploads import LEAST
 from tasks.messages import READY
 from tests.integration import harness
 from tests.integration.harness import (

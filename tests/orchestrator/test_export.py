@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from torch import nn
 
 from orchestrator.export import main
-from orchestrator.run_folder import RunFolder
+from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import write_file
 from tests.support import round_record, run_config
 

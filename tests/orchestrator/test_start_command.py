@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.config import RunConfig
-from orchestrator.records import Summary
-from orchestrator.run import summarise
-from orchestrator.run_folder import RunFolder
+from orchestrator.driver.run import summarise
 from orchestrator.start import main
+from orchestrator.store.records import Summary
+from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import write_file
 from tasks.errors import RunFolderError
 from tests.support import round_record, run_config

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records import Final, Summary
-from orchestrator.run_folder import RunFolder
 from orchestrator.start import say_verdict
+from orchestrator.store.records import Final, Summary
+from orchestrator.store.run_folder import RunFolder
 from tests.support import run_config
 
 

@@ -10,14 +10,7 @@ import pytest
 
 from tasks.arrays import Array, Arrays, spec_of
 from tasks.errors import ArraysError
-from verification.checks import (
-    UpdateRejectedError,
-    check_update,
-    is_finite,
-    measure_update,
-    own_length,
-    squared_change,
-)
+from verification.checks import UpdateRejectedError, check_update, is_finite, measure_update, own_length, squared_change
 
 MODEL = {"bias": np.zeros(2, np.float32), "count": np.array(0), "weights": np.zeros((2, 3), np.float64)}
 SPEC = spec_of(MODEL)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.arrays import Array, Arrays, map_file, write_file
-from verification.geometry import (
+from celeriac.geometry import (
     BLOCK,
     cosines,
     cosines_with_others,
@@ -20,6 +19,7 @@ from verification.geometry import (
     squared_distances,
     sums_of_nearest,
 )
+from tasks.arrays import Array, Arrays, map_file, write_file
 
 ORIGIN = {"w": np.array([1.0, 1.0])}
 

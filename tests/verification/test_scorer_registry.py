@@ -32,5 +32,5 @@ def test_each_scorer_and_the_peers_have_a_default_threshold() -> None:
 
 def test_what_cant_be_called_is_no_scorer() -> None:
     # Given a module's number, when it is loaded as a scorer, then it is refused
-    with pytest.raises(LoadError, match=r"scorer 'verification\.geometry:BLOCK' is int, not a function"):
-        load_scorer("verification.geometry:BLOCK")
+    with pytest.raises(LoadError, match=r"scorer 'celeriac\.geometry:BLOCK' is int, not a function"):
+        load_scorer("celeriac.geometry:BLOCK")

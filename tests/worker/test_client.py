@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from algorithms import Algorithm, LocalResult, LocalTask
-from tasks import arrays, blobs
+from celeriac.algorithms import Algorithm, LocalResult, LocalTask
+from tasks import arrays
 from tasks.arrays import Arrays
-from tasks.blobs import BlobRef
-from tasks.chunks import MemoryChunks
+from tasks.blobs import blob
+from tasks.blobs.blob import BlobRef
+from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import (
     Answer,
     DisconnectOrder,
@@ -110,7 +111,7 @@ def to_evaluate(chunks: MemoryChunks) -> EvaluateOrder:
 
 
 def published(chunks: MemoryChunks, parameters: Arrays = MODEL) -> BlobRef:
-    return blobs.publish(chunks, "fl:blob:run/0", arrays.encode(parameters))
+    return blob.publish(chunks, "fl:blob:run/0", arrays.encode(parameters))
 
 
 def to_train(chunks: MemoryChunks, **changes: Any) -> TrainOrder:
@@ -164,7 +165,7 @@ def test_what_an_algorithm_asks_first_is_put_into_the_store(client: Client, chun
 def test_what_came_of_the_first_exchange_comes_with_the_order_to_train(client: Client, chunks: MemoryChunks) -> None:
     # Given an order to train, and the mean loss of all clients
     mean = {"@loss/point": np.full(3, 7.5, np.float32)}
-    surveyed = blobs.publish(chunks, "fl:blob:run/1/surveyed", arrays.encode(mean))
+    surveyed = blob.publish(chunks, "fl:blob:run/1/surveyed", arrays.encode(mean))
     order = to_train(chunks, algorithm=ASKING_FIRST, surveyed=surveyed)
     # When it is carried out, then the algorithm has it
     assert replace(client, allowed=Allowed(ASKING_FIRST)).train(order).metrics["told"] == 7.5
@@ -408,7 +409,7 @@ def test_an_algorithm_of_ones_own_that_writes_to_what_it_is_given_changes_nobody
     for client_id in names:
         folder, allowed = tmp_path / client_id, Allowed(name)
         serving.add(replace(client, client_id=client_id, folder=folder, allowed=allowed, models=models))
-    broadcast = blobs.publish(chunks, "b", arrays.encode({"@c/point": np.zeros(3, np.float32)}))
+    broadcast = blob.publish(chunks, "b", arrays.encode({"@c/point": np.zeros(3, np.float32)}))
     order = to_train(chunks, algorithm=name, broadcast=broadcast, seed=5)
     # When both train with one seed, then they come to the same, and what was sent is what it was
     updates = []
@@ -439,7 +440,7 @@ def test_what_an_algorithm_of_ones_own_returns_wrongly_is_told(
 
 def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client, chunks: MemoryChunks) -> None:
     # Given orders whose parameters are no arrays, and then are gone
-    order = to_train(chunks, parameters=blobs.publish(chunks, "fl:blob:run/1", [memoryview(b"nonsense")]))
+    order = to_train(chunks, parameters=blob.publish(chunks, "fl:blob:run/1", [memoryview(b"nonsense")]))
     assert reason(lambda: client.train(order)).startswith("ArraysError: ")
     chunks.chunks.clear()
     # When they are carried out, then the answers say so

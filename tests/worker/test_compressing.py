@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressors import load_compressor
-from compressors.models import pack_model
-from compressors.updates import unpack_update
-from tasks import arrays, blobs
-from tasks.chunks import MemoryChunks
+from celeriac.compressors import load_compressor
+from celeriac.compressors.models import pack_model
+from celeriac.compressors.updates import unpack_update
+from tasks import arrays
+from tasks.blobs import blob
+from tasks.blobs.chunks import MemoryChunks
 from tasks.errors import ConfigurationError
 from tasks.messages import Answer, TrainOptions, TrainOrder
 from tasks.names import update_name
@@ -53,7 +54,7 @@ def trained(client: Client, chunks: MemoryChunks, compression: str, **changes: A
 
 def order_of(chunks: MemoryChunks, compression: str, **changes: Any) -> TrainOrder:
     packed = pack_model(load_compressor(compression), MODEL)
-    model = blobs.publish(chunks, "fl:blob:run/0", arrays.encode(packed))
+    model = blob.publish(chunks, "fl:blob:run/0", arrays.encode(packed))
     values = {"parameters": model, "options": TrainOptions(), "compression": compression}
     return train_order(**{**values, **changes})
 

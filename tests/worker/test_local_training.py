@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from algorithms import Algorithm, LocalResult
-from algorithms.fedavg import FEDAVG
+from celeriac.algorithms import Algorithm, LocalResult
+from celeriac.algorithms.fedavg import FEDAVG
+from celeriac.workloads.digits import Digits
 from tasks.arrays import copied
 from tasks.errors import ConfigurationError
 from tasks.workload import TimeBudget, TrainResult, Workload, can_train_along
 from tests.support import Pull, points, train_order
 from worker.local_training import Fetched, Received, train_locally
 from worker.settings import Allowed
-from workloads.digits import Digits
 
 OWN = Algorithm(name="own", local=lambda task: LocalResult(task.train(lambda step: step.gradients)))
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks import arrays, blobs
+from tasks import arrays
 from tasks.arrays import Arrays, copied
-from tasks.blobs import BlobRef
-from tasks.chunks import MemoryChunks
+from tasks.blobs import blob
+from tasks.blobs.blob import BlobRef
+from tasks.blobs.chunks import MemoryChunks
 from worker.client import Models
 from worker.local_training import Fetched
 
@@ -74,7 +75,7 @@ class Process:
 
     def write(self, client_id: str, model: Arrays = MODEL) -> None:
         """Give a client a model."""
-        ref = blobs.publish(self.blobs, "fl:blob:run/1", arrays.encode(model))
+        ref = blob.publish(self.blobs, "fl:blob:run/1", arrays.encode(model))
         self.models.write(self.blobs, ref, self.path(client_id))
 
     def point(self, client_id: str) -> list[float]:

@@ -7,8 +7,8 @@ import pytest
 from celery.exceptions import Ignore
 
 import worker.tasks
-from tasks.app import make_app
-from tasks.chunks import MemoryChunks
+from tasks.blobs.chunks import MemoryChunks
+from tasks.broker.app import make_app
 from tasks.messages import encode
 from tasks.user_code import UserCodeError
 from tests.support import PULL, Pull, points, train_order

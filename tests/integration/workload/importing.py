@@ -6,10 +6,10 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from celeriac.workloads.digits import Digits
 from tasks.arrays import Arrays
 from tasks.messages import TrainOptions
 from tasks.workload import TimeBudget, TrainResult
-from workloads.digits import Digits
 
 
 class Importing(Digits):

@@ -1,0 +1,96 @@
+"""What a user of Celeriac imports: ``from celeriac import Workload, ClientData``.
+
+A name is imported when it is first asked for, so a workload without PyTorch imports none. Celeriac's own modules import
+each other by their places, never from here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# A tasks.py in the folder one stands in comes before ours on the path: the one beside this package is meant.
+sys.path.insert(0, str(Path(__file__).parents[1]))
+try:
+    importlib.import_module("tasks")  # has our packages' names mean ours from here on
+finally:
+    del sys.path[0]
+
+if TYPE_CHECKING:
+    from celeriac.aggregators import AggregationError, needs_root, needs_updates
+    from celeriac.algorithms import Algorithm, LocalResult
+    from celeriac.compressors import Arraywise, Compressor
+    from celeriac.workloads.examples import Examples
+    from celeriac.workloads.splits import Split
+    from celeriac.workloads.torch_workload import TorchWorkload
+    from orchestrator.clients.statistics import Feedback
+    from tasks.arrays import Arrays, ArraySpec
+    from tasks.messages import TrainOptions
+    from tasks.seeds import generator
+    from tasks.workload import (
+        ClientData,
+        DataSource,
+        Direction,
+        Evaluation,
+        Gradients,
+        Part,
+        Step,
+        TimeBudget,
+        TrainResult,
+        Workload,
+    )
+
+__all__ = [
+    "AggregationError",
+    "Algorithm",
+    "Arrays",
+    "ArraySpec",
+    "Arraywise",
+    "ClientData",
+    "Compressor",
+    "DataSource",
+    "Direction",
+    "Evaluation",
+    "Examples",
+    "Feedback",
+    "Gradients",
+    "LocalResult",
+    "Part",
+    "Split",
+    "Step",
+    "TimeBudget",
+    "TorchWorkload",
+    "TrainOptions",
+    "TrainResult",
+    "Workload",
+    "generator",
+    "needs_root",
+    "needs_updates",
+]
+
+_ELSEWHERE = {
+    "celeriac.aggregators": ("AggregationError", "needs_root", "needs_updates"),
+    "celeriac.algorithms": ("Algorithm", "LocalResult"),
+    "celeriac.compressors": ("Arraywise", "Compressor"),
+    "celeriac.workloads.examples": ("Examples",),
+    "celeriac.workloads.splits": ("Split",),
+    "celeriac.workloads.torch_workload": ("TorchWorkload",),
+    "orchestrator.clients.statistics": ("Feedback",),
+    "tasks.arrays": ("Arrays", "ArraySpec"),
+    "tasks.messages": ("TrainOptions",),
+    "tasks.seeds": ("generator",),
+}
+"""Where each name is that isn't in ``tasks.workload``."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"celeriac has no {name}: it has {', '.join(__all__)}")
+    home = next((home for home, names in _ELSEWHERE.items() if name in names), "tasks.workload")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,91 @@
+"""Base of the built-in workloads: labelled images split among the clients, a net and a split by name."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from torch import nn
+
+from celeriac.workloads.examples import Examples, Indices
+from celeriac.workloads.nets.net import ImageShape, load_net
+from celeriac.workloads.splits import CLIENT_TEST_SHARE, Labels, client_split, load_split
+from celeriac.workloads.torch_workload import TorchWorkload
+from tasks.errors import ConfigurationError
+from tasks.workload import ClientData, DataSource
+
+NUM_CLASSES = 10
+
+
+class ImageWorkload(TorchWorkload):
+    """Trains a net on a client's part of a data set; a subclass provides the data set.
+
+    Args:
+        net: The net: a name in :data:`celeriac.workloads.nets.NETS` or ``module:function``; None: the default.
+        split: The split: ``NAME[:PARAMETER]`` of :data:`celeriac.workloads.splits.SPLITS` or
+            ``module:name[:PARAMETER]``.
+        split_seed: Seed of the split, a whole number from 0; None: the workload's own, a constant. It isn't the run's
+            seed, so all participants of all runs agree on the parts.
+        test_share: Share of its part that each client tests on instead of training, from 0 to under 1.
+
+    Raises:
+        ConfigurationError: If an argument is wrong, or the net doesn't take images of this size.
+    """
+
+    image_shape: ClassVar[ImageShape]
+    default_net: ClassVar[str]
+    default_split_seed: ClassVar[int]
+
+    def __init__(
+        self,
+        net: str | None = None,
+        split: str = "iid",
+        split_seed: str | None = None,
+        test_share: str = str(CLIENT_TEST_SHARE),
+    ) -> None:
+        self._net = load_net(net or self.default_net, self.image_shape, NUM_CLASSES)
+        load_split(split)
+        self._split = split
+        self._split_seed = self.default_split_seed if split_seed is None else _seed(split_seed)
+        self._test_share = _share(test_share)
+
+    @abstractmethod
+    def shared_labels(self, folder: Path | None) -> Labels:
+        """Return the class of every example to split among clients, int64, shape ``(n,)``."""
+
+    @abstractmethod
+    def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
+        """Return the examples at ``rows`` of :meth:`shared_labels`."""
+
+    def build_model(self) -> nn.Module:
+        """Return a new model, from images to logits ``(n, 10)``."""
+        return self._net(self.image_shape, NUM_CLASSES)
+
+    def client_data(self, source: DataSource) -> ClientData:
+        """Return the client's part of the split, and a share of the part to test on.
+
+        Raises:
+            DataMissingError: If the data is missing or isn't the original.
+            ConfigurationError: If there are too few examples for the split.
+        """
+        labels = self.shared_labels(source.folder)
+        train_rows, test_rows = client_split(labels, source.part, self._split_seed, self._split, self._test_share)
+        train = self.shared_examples(source.folder, train_rows)
+        return ClientData(train, self.shared_examples(source.folder, test_rows), len(train), train.labels())
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1:
+        raise ConfigurationError(f"test-share={text}: numbers from 0 to under 1 are allowed")
+    return share
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
+        raise ConfigurationError(f"split-seed={text}: whole numbers from 0 to {2**63 - 1} are allowed")
+    return int(text)

@@ -1,0 +1,244 @@
+"""The client manager: keeps the list of connected clients and samples a round's cohort."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+
+from orchestrator.clients.selectors import ConnectedClient, Feedback, Selection, Selector
+from orchestrator.clients.waves import Place
+from orchestrator.config import cohort_size
+from tasks.announcement import Announcement, PassedOver
+from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
+from tasks.messages import MAX_COUNT, readable
+from tasks.names import client_queue
+
+logger = logging.getLogger(__name__)
+
+NO_FEEDBACK: Mapping[str, Feedback] = MappingProxyType({})
+FRESH_S = 1.0
+"""Seconds for which the list of more than ``FEW`` clients counts as fresh when a round waits for enough of them."""
+FEW = 100
+"""Up to this many clients, the list is refreshed before each round, so no client that is leaving is chosen."""
+_NAMED = 3
+"""Clients named in a log line."""
+OUTAGE_HEARTBEATS = 3.0
+"""After the broker was unreachable, clients have this many heartbeats to announce themselves again."""
+
+
+class ClientManager:
+    """Knows the connected clients in the order in which they connected, and samples among them.
+
+    Args:
+        present: Returns all live announcements by client id.
+        clock: A monotonic clock, in seconds.
+        workload: The workload that clients must have; None: any.
+        misfit: Returns why the selector won't choose a client; empty if it may.
+        tell: Tells clients why they are passed over.
+    """
+
+    def __init__(
+        self,
+        present: Callable[[], Mapping[str, Announcement]],
+        clock: Callable[[], float] = time.monotonic,
+        workload: str | None = None,
+        misfit: Callable[[ConnectedClient], str] = lambda _: "",
+        tell: Callable[[PassedOver], None] = lambda _: None,
+    ) -> None:
+        self._present = present
+        self._clock = clock
+        self._workload = workload
+        self._misfit = misfit
+        self._tell = tell
+        self._told: dict[str, tuple[str, str]] = {}
+        """Of each client told that it is passed over: its incarnation, and the reason."""
+        self._clients: dict[str, Announcement] = {}
+        self._connected: tuple[ConnectedClient, ...] | None = None
+        self._num_examples: dict[str, int] = {}
+        self._shared_queues: dict[str, str] = {}
+        self._members: set[str] | None = None
+        self._hold_until = -math.inf
+        self._looked_at = -math.inf
+
+    def refresh(self) -> None:
+        """Update the list of clients.
+
+        A client that left and came back between two refreshes keeps its place. While the broker is unreachable, and
+        until clients have had time to announce themselves to it again, no client counts as gone.
+        """
+        self._looked_at = self._clock()
+        try:
+            present = dict(self._present())
+        except BrokerUnreachableError as error:
+            logger.warning("%s", error)
+            self._hold_until = self._clock() + self._longest_absence_s()
+            return
+        if self._clock() < self._hold_until:
+            present = {**self._clients, **present}
+        if present == self._clients:
+            return
+        self._connected = None
+        kept = {client_id: present[client_id] for client_id in self._clients if client_id in present}
+        came = sorted(present.keys() - kept.keys())
+        former = self._clients
+        self._clients = {**kept, **{client_id: present[client_id] for client_id in came}}
+        self._num_examples.update({client_id: said.num_examples for client_id, said in self._clients.items()})
+        self._shared_queues.update({client_id: said.shared_queue for client_id, said in self._clients.items()})
+        self._tell_passed_over(said for said in self._clients.values() if former.get(said.client_id) is not said)
+
+    def _tell_passed_over(self, changed: Iterable[Announcement]) -> None:
+        """Tell clients, and log, why they are passed over: once for each reason and start of a client."""
+        news = {}
+        for said in changed:
+            reason = self._why_passed_over(said)
+            if reason and self._told.get(said.client_id) != (said.incarnation, reason):
+                self._told[said.client_id] = said.incarnation, reason
+                news[said.client_id] = said, reason
+        if not news:
+            return
+        clients: dict[str, list[str]] = {}
+        for client_id, (_, reason) in news.items():
+            clients.setdefault(reason, []).append(client_id)
+        for reason, client_ids in clients.items():
+            logger.warning("%s passed over: %s", _are(client_ids), reason)
+        try:
+            self._tell(news)
+        except BrokerUnreachableError as error:
+            logger.warning("they could not be told: %s", error)
+
+    def _why_passed_over(self, said: Announcement) -> str:
+        """Return why a client can't take part in the run; empty if it can, or is leaving anyway."""
+        if said.leaving:
+            return ""
+        if self._workload not in (None, said.workload):
+            return f"it has the workload {readable(said.workload)}, the run trains {self._workload}"
+        if not self._is_welcome(said):
+            return "it came after the run had begun, and the run takes in no more (--accept closed)"
+        return self._misfit(ConnectedClient(said.client_id, said))
+
+    def _longest_absence_s(self) -> float:
+        heartbeats = [announcement.heartbeat_s for announcement in self._clients.values()]
+        return OUTAGE_HEARTBEATS * max(heartbeats, default=0.0)
+
+    def close(self) -> None:
+        """Accept no new clients from now on."""
+        self._members = set(self._clients)
+        self._connected = None
+
+    def connected(self) -> Sequence[ConnectedClient]:
+        """Return the clients that take orders, in the order in which they connected, as of the last refresh."""
+        if self._connected is None:
+            self._connected = tuple(
+                ConnectedClient(client_id, announcement)
+                for client_id, announcement in self._clients.items()
+                if self._is_welcome(announcement)
+            )
+        return self._connected
+
+    def _is_welcome(self, announcement: Announcement) -> bool:
+        if announcement.leaving or self._workload not in (None, announcement.workload):
+            return False
+        return self._members is None or announcement.client_id in self._members
+
+    def incarnations(self) -> dict[str, str]:
+        """Return the incarnation of every present client, including clients that are leaving."""
+        return {client_id: announcement.incarnation for client_id, announcement in self._clients.items()}
+
+    def num_examples(self, client_id: str) -> int:
+        """Return the number of examples that a client last announced; ``MAX_COUNT`` if it never did."""
+        return self._num_examples.get(client_id, MAX_COUNT)
+
+    def queue(self, client_id: str) -> str:
+        """Return the queue for a client's orders, as it last announced."""
+        return self._shared_queues.get(client_id) or client_queue(client_id)
+
+    def num_processes(self, client_id: str) -> int:
+        """Return how many orders a client's worker carries out at a time; 1 for an absent client."""
+        announcement = self._clients.get(client_id)
+        return announcement.num_processes if announcement else 1
+
+    def place(self, client_id: str) -> Place:
+        """Return a client's :meth:`queue` and :meth:`num_processes`."""
+        return Place(self.queue(client_id), self.num_processes(client_id))
+
+    def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> Sequence[ConnectedClient]:
+        """Wait until at least ``minimum`` clients are connected and return all that are.
+
+        Args:
+            minimum: Clients to wait for.
+            timeout_s: Longest wait, in seconds.
+            pause: Returns when something may have changed, or after the given number of seconds.
+
+        Raises:
+            TooFewClientsError: If fewer are connected when the time is up.
+        """
+        deadline = self._clock() + timeout_s
+        if len(self._clients) <= FEW or self._clock() - self._looked_at > FRESH_S:
+            self.refresh()
+        while True:
+            clients = self.connected()
+            if len(clients) >= minimum:
+                return clients
+            left = deadline - self._clock()
+            if left <= 0:
+                raise TooFewClientsError(len(clients), minimum, timeout_s)
+            pause(left)
+            self.refresh()
+
+    def sample(
+        self,
+        selector: Selector,
+        round_number: int,
+        rng: np.random.Generator,
+        *,
+        num: int | None = None,
+        fraction: float = 1.0,
+        num_needed: int = 1,
+        feedback: Mapping[str, Feedback] = NO_FEEDBACK,
+    ) -> list[str]:
+        """Return a round's cohort, sorted.
+
+        Args:
+            selector: Chooses among the connected clients.
+            round_number: The round that the cohort is for.
+            rng: The selector's source of randomness.
+            num: How many clients are wanted; None for ``ceil(fraction * connected)``.
+            fraction: Share of the connected clients, in (0, 1].
+            num_needed: Updates that the round needs: with fewer clients it can't succeed.
+            feedback: Statistics of clients by client id.
+
+        Raises:
+            TooFewClientsError: If no client is connected.
+            TooFewFitError: If too few clients fit the selector.
+            SelectionError: If the selector returns anything but a non-empty subset of the clients, or ``num`` is 0.
+        """
+        clients = self.connected()
+        if not clients:
+            raise TooFewClientsError(0, 1, 0.0)
+        wanted = cohort_size(fraction, len(clients)) if num is None else min(num, len(clients))
+        selection = Selection(round_number, wanted, rng, feedback, num_needed)
+        return _checked(selector(clients, selection), clients, round_number)
+
+
+def _are(client_ids: Sequence[str]) -> str:
+    """Return ``client anna is``, or ``5 clients (anna, bert, carl and 2 more) are``."""
+    if len(client_ids) == 1:
+        return f"client {client_ids[0]} is"
+    more = f" and {len(client_ids) - _NAMED} more" if len(client_ids) > _NAMED else ""
+    return f"{len(client_ids)} clients ({', '.join(client_ids[:_NAMED])}{more}) are"
+
+
+def _checked(chosen: object, clients: Sequence[ConnectedClient], round_number: int) -> list[str]:
+    """Return a selector's result, sorted, after checking that it is a non-empty subset of the clients' ids."""
+    known = {client.client_id for client in clients}
+    client_ids = list(chosen) if isinstance(chosen, Iterable) else []
+    unknown = [client_id for client_id in client_ids if not (isinstance(client_id, str) and client_id in known)]
+    if unknown or not client_ids or len(set(client_ids)) != len(client_ids):
+        problem = f"unknown {unknown!r:.500}" if unknown else f"{chosen!r:.500}"
+        raise SelectionError(f"round {round_number}: the selector returned {problem}; a non-empty subset is needed")
+    return sorted(client_ids)

@@ -1,0 +1,53 @@
+"""The interface of a selector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from orchestrator.clients.statistics import Feedback
+from tasks.announcement import Announcement
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedClient:
+    """A connected client, and its announcement (examples, labels, hardware)."""
+
+    client_id: str
+    announcement: Announcement
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Input to a selector beside the clients.
+
+    Attributes:
+        round_number: The round that the cohort is for; the first is 1.
+        num_wanted: How many clients the cohort should have.
+        rng: Generator derived from the run's seed and the round.
+        feedback: Statistics of clients from the run's former rounds, by client id. Clients never asked are missing;
+            clients that have left are still there.
+        num_needed: Updates that the round needs: with fewer clients it can't succeed.
+    """
+
+    round_number: int
+    num_wanted: int
+    rng: np.random.Generator
+    feedback: Mapping[str, Feedback] = field(default_factory=dict)
+    num_needed: int = 1
+
+
+Selector = Callable[[Sequence[ConnectedClient], Selection], Sequence[str]]
+"""From the connected clients, in the order in which they connected, to the ids of the cohort.
+
+A selector that raises :class:`tasks.errors.TooFewFitError` is called again when other clients may have connected. If it
+has a method ``fits(client)``, this also decides which clients may join an open round.
+"""
+
+
+def fits(selector: Selector, client: ConnectedClient) -> bool:
+    """Say whether the selector might choose a client that joins later; without a ``fits`` of its own, any."""
+    own = getattr(selector, "fits", None)
+    return own is None or bool(own(client))

@@ -1,0 +1,248 @@
+"""One exchange of a round with its clients: orders go out, arrays come back and are taken in, a chord's slot each."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator, Sequence
+
+from orchestrator.clients.waves import Place, in_turn
+from orchestrator.driver.collector import Filled, Looked
+from orchestrator.driver.context import RunContext, ended_with_its_process
+from orchestrator.driver.slots import Slot, Slots
+from orchestrator.observers.events import SlotFilled
+from orchestrator.store.records import OpenRound
+from orchestrator.store.updates import discard_updates
+from orchestrator.transport.responses import MAX_ANSWER_BYTES, says_ready
+from orchestrator.transport.transport import Chord, Lost
+from orchestrator.transport.uploads import Uploads, slow_after_s, slow_updates_at_a_time, updates_at_a_time
+from tasks import names
+from tasks.broker.connection import CHUNK_TIMEOUT_S
+from tasks.messages import Answer, Order, Status, TrainOrder, UpdateOrder, encode
+
+logger = logging.getLogger(__name__)
+
+MAX_CHORDS = 3
+"""How often an exchange's chord is started at the most, when pool processes of the own workers are killed."""
+ORDERS_A_PROCESS = 2
+"""Orders that are out for each process of a worker that many clients share: one that it carries out, and the next."""
+
+
+class Exchange:
+    """An exchange under way.
+
+    Args:
+        context: The run's.
+        opened: The round.
+        orders: The orders, one a client, all of one kind, in the order of the slots; there is at least one.
+        body_task: The task that is given what was taken in: the body of the chord.
+    """
+
+    def __init__(self, context: RunContext, opened: OpenRound, orders: Sequence[UpdateOrder], body_task: str) -> None:
+        self._context = context
+        self._opened = opened
+        self._number = opened.round_number
+        self._kind = orders[0].name
+        self._body_task = body_task
+        self._is_crowded = opened.is_crowded
+        self._slots = Slots(orders, opened.cohort)
+        self._uploads = self._new_uploads(opened.parameters.size_bytes)
+        self._hold_back(orders)
+        self._chords: list[Chord] = []
+        self._timeout_s = context.config.timeout_s
+        """Seconds that all slots may take to be filled."""
+
+    def forget_former_answers(self) -> None:
+        """Remove what was answered to a former attempt at the round, whose updates have been taken in and are gone.
+
+        Who waits for its turn since then is given it now.
+        """
+        orders = {order.order_id: order for order in self._slots.orders()}
+        found = self._context.wire.transport.collect(orders, 0.0, MAX_ANSWER_BYTES)
+        self._context.wire.transport.forget([key for key, raw in found.items() if not says_ready(raw, orders[key])])
+
+    def send(self) -> None:
+        """Put the orders on the clients' queues, those of clients that share a worker in another order every round."""
+        self._open_chord()
+        orders = self._slots.orders()
+        # In a crowded round updates are added up in the order of the slots, and those that come before wait on disk.
+        self._send(orders if self._is_crowded else in_turn(orders, self._place, self._number))
+
+    def send_again(self) -> None:
+        """Put the orders on the clients' queues that may not be there, but for those whose updates were taken in."""
+        self._open_chord()
+        self._fill_what_was_taken_in()
+        self._send([slot.order for slot in self._slots.open()])
+
+    def add(self, orders: Sequence[UpdateOrder], incarnations: dict[str, str]) -> None:
+        """Send orders to more clients, by id with their incarnations, while another slot is open."""
+        for order in orders:
+            self._context.wire.transport.add_slot(self._chords[-1])
+            self._slots.add(order, incarnations[order.client_id])
+        self._hold_back(orders)
+        self._send(orders)
+
+    def open_clients(self) -> list[str]:
+        """Return the clients whose slots are not filled."""
+        return [slot.order.client_id for slot in self._slots.open()]
+
+    def collect(self, timeout_s: float) -> Iterator[float]:
+        """Fill every slot, and have what fills it taken in; what was taken in before stays.
+
+        Yields now and then the seconds that are left, for orders to be added to clients that have come.
+
+        Args:
+            timeout_s: Seconds after which slots that are still open are filled as lost.
+        """
+        if not self._chords:
+            self._open_chord()
+        self._fill_what_was_taken_in()
+        self._timeout_s = timeout_s
+        yield from self._collect()
+
+    def _collect(self) -> Iterator[float]:
+        """Fill every slot; see :meth:`collect`."""
+        collector = self._context.collector
+        for event in collector.collect(self._slots, self._uploads, self._timeout_s):
+            if isinstance(event, Filled):
+                self._take_in(event.slot, event.answer)
+            elif isinstance(event, Looked):
+                yield event.left_s
+            else:
+                if event is Lost.ALL:
+                    self._restore()
+                self._start_chord_anew()
+        collector.late.expect([slot.order for slot, answer in self._slots.filled() if answer.status is Status.LOST])
+
+    def result(self) -> bytes | str | None:
+        """Return the raw result of the chord's body, or None if there is none in time."""
+
+        def again() -> str:
+            self._start_chord_anew()
+            return self._chords[-1].body_id
+
+        raw = self._context.collector.result(self._chords[-1].body_id, again, self._collect_again)
+        for _ in range(MAX_CHORDS - 1):
+            if not ended_with_its_process(raw):
+                break
+            raw = self._context.collector.result(again(), again, self._collect_again)
+        return raw
+
+    def forget(self, model_bytes: int) -> None:
+        """Remove what the exchange has left on the broker, for a model of this length."""
+        transport = self._context.wire.transport
+        task_ids = self._context.collector.late.over(order.order_id for order in self._slots.orders())
+        if self._is_crowded:
+            over = set(task_ids)  # the others' clients may still be to see that they are to stop
+            transport.take_turns_away([order for order in self._slots.orders() if order.order_id in over])
+            task_ids += [chord.part_id(index) for chord in self._chords for index in range(len(self._slots))]
+        transport.forget(task_ids + [chord.body_id for chord in self._chords], self._chords)
+        # Of those that came late or were rejected unread.
+        updates = [order.update_blob for order in self._slots.orders()]
+        discard_updates(self._context.wire.blobs, updates, model_bytes)
+
+    def _send(self, orders: Sequence[Order]) -> None:
+        self._context.collector.send([each for each in orders if not self._uploads.is_held(each.order_id)])
+
+    def _place(self, order: Order) -> Place:
+        return self._context.manager.place(order.client_id)
+
+    def _hold_back(self, orders: Sequence[Order]) -> None:
+        """Hold orders back to clients that share a worker, if the round is crowded."""
+        manager = self._context.manager
+        for order in orders:
+            queue = manager.queue(order.client_id)
+            if self._is_crowded and queue != names.client_queue(order.client_id):
+                self._uploads.hold(order.order_id, queue, ORDERS_A_PROCESS * manager.num_processes(order.client_id))
+
+    def _new_uploads(self, model_bytes: int) -> Uploads:
+        """Return what lets updates come: all may be on their way if they are few, or aren't carried."""
+        config = self._context.config
+        if not self._is_crowded or config.local:
+            return Uploads()
+        allowed = config.in_flight_mb * 1e6, model_bytes
+        return Uploads(
+            updates_at_a_time(*allowed),
+            slow_updates_at_a_time(*allowed),
+            slow_after_s(*allowed),
+            # A client gives a connection up on which a chunk has taken longer, and begins anew.
+            min(CHUNK_TIMEOUT_S, config.timeout_s / 2),
+        )
+
+    def _fill_what_was_taken_in(self) -> None:
+        """Fill the slots of a round that is taken up again with what was taken in before."""
+        for slot in self._slots.open():
+            order = slot.order
+            record = self._context.folder.slot_record(self._number, order.client_id, self._kind)
+            if record is not None and self._slots.fill(order.order_id, answer := record.answer(order)):
+                self._take_in(slot, answer)
+
+    def _open_chord(self) -> None:
+        context = self._context
+        chord = Chord(
+            group_id=f"{context.config.run_id}/{self._number}/{secrets.token_hex(4)}",
+            body_task=self._body_task,
+            body_kwargs={"run_dir": str(context.folder.path), "round_number": self._number},
+        )
+        self._chords.append(chord)
+        context.wire.transport.open_chord(chord, len(self._slots))
+
+    def _restore(self) -> None:
+        """Put what the orders refer to on a broker that was emptied, and open the slots anew whose updates are gone.
+
+        These are the ones that were not taken in. One that was rejected may be among them: it is judged again.
+        """
+        context, gone = self._context, []
+        context.publish_start(self._number - 1)
+        context.publish_broadcast(self._number - 1)
+        if self._opened.surveyed is not None:
+            context.publish_surveyed(self._number, self._opened.surveyed.digest)
+        for slot, answer in self._slots.filled():
+            record = context.folder.slot_record(self._number, answer.client_id, self._kind)
+            is_taken_in = record is not None and record.status is not Status.REJECTED
+            if answer.update is not None and not is_taken_in and not context.wire.blobs.has(answer.update):
+                gone.append(slot.order)
+        for order in gone:
+            logger.warning(
+                "client %s: its update of round %d is gone and asked for again", order.client_id, self._number
+            )
+            context.folder.forget_slot(self._number, order.client_id, self._kind)
+            self._slots.reopen(order.order_id)
+            self._uploads.restart(order.order_id)
+        context.wire.transport.forget([order.order_id for order in gone])
+
+    def _collect_again(self) -> None:
+        """Ask those again whose updates a broker that was emptied had when all had been answered."""
+        self._restore()
+        if self._slots.has_open():
+            self._send([slot.order for slot in self._slots.open()])
+            for _ in self._collect():
+                pass  # who comes now is too late
+
+    def _start_chord_anew(self) -> None:
+        """Do again what a worker of the orchestrator's may have lost; taking in is done once all the same."""
+        logger.warning("round %d: its chord is started anew", self._number)
+        self._open_chord()
+        parts = {self._fill_chord(slot, answer): slot.order.order_id for slot, answer in self._slots.filled()}
+        self._uploads.renew(parts, self._context.clock())
+
+    def _take_in(self, slot: Slot, answer: Answer) -> None:
+        """Have an answer taken in; in a crowded round the next upload is let in when that is done."""
+        part_id = self._fill_chord(slot, answer)
+        is_awaited = self._is_crowded and answer.update is not None
+        self._uploads.answered(slot.order.order_id, part_id if is_awaited else None, self._context.clock())
+        if self._kind == TrainOrder.name:
+            said = answer.status, answer.reason, dict(answer.metrics)
+            self._context.report(SlotFilled(self._number, answer.client_id, *said))
+
+    def _fill_chord(self, slot: Slot, answer: Answer) -> str:
+        """Have an own worker take an answer in as a part of the chord, and return that task's id."""
+        kwargs = {
+            "run_dir": str(self._context.folder.path),
+            "round_number": self._number,
+            "answer": encode(answer),
+            "exchange": self._kind,
+        }
+        chord = self._chords[-1]
+        self._context.wire.transport.fill(chord, slot.index, names.INGEST_TASK, kwargs, keep_result=self._is_crowded)
+        return chord.part_id(slot.index)

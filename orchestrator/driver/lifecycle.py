@@ -1,0 +1,167 @@
+"""A session of the orchestrator's process: signals, logs, and what became of the run, whatever became of it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from redis.exceptions import OutOfMemoryError
+from rich.console import Console
+
+from orchestrator.config import RunConfig
+from orchestrator.driver.run import Run, check_any_closed, summarise
+from orchestrator.observers import plot
+from orchestrator.observers.console import progress
+from orchestrator.observers.events import Ended, Report
+from orchestrator.processes.connect import connect_run
+from orchestrator.store.records import Summary
+from orchestrator.store.run_folder import RunFolder
+from tasks.errors import FederationError
+
+logger = logging.getLogger(__name__)
+
+_FULL = (
+    "the broker's memory is full, and stayed so (maxmemory, noeviction): give it more, or let less be on its way at a "
+    "time (--in-flight-mb)"
+)
+
+
+class Interrupted(BaseException):
+    """Raised in the main thread when a signal asks the orchestrator to end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
+
+
+def carry_out(config: RunConfig, folder: RunFolder, broker_url: str | None) -> tuple[Summary, int]:
+    """Carry out a run and show it; return its summary and the process's exit code."""
+    started = time.monotonic()
+    console = Console(stderr=True)
+    with _logging(folder, console), progress(console) as report:
+        folder.remove_temporaries()
+        summary, exit_code = _run(config, folder, broker_url, report, started)
+        report(Ended(summary, folder.path))
+    return summary, exit_code
+
+
+def _run(
+    config: RunConfig, folder: RunFolder, broker_url: str | None, report: Report, started: float
+) -> tuple[Summary, int]:
+    status, reason, exit_code = "completed", "", 0
+    signals = Signals()
+    signals.handle()
+    try:
+        if _has_work_left(config, folder, broker_url):
+            with connect_run(config, folder, broker_url) as wire:
+                run = Run(config, folder, replace(wire, tend=signals.heeding(wire.tend)), report)
+                run.run()
+                _draw_plot(config, folder)
+                run.say_farewell()  # last: workers end after it, and whoever waits for the first to end waits for this
+                wire.tidy()
+        else:
+            check_any_closed(folder.history())
+            _draw_plot(config, folder)
+    except Interrupted as signalled:
+        signals.ignore()
+        status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code
+    except FederationError as error:
+        status, reason, exit_code = "failed", str(error), error.exit_code
+    except OutOfMemoryError:
+        status, reason, exit_code = "failed", _FULL, 1
+    except Exception as error:  # the boundary: whatever it was, it is told in one line, and in the log in full
+        logger.debug("the run failed", exc_info=True)
+        status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1
+    signals.ignore()
+    if status != "completed":
+        _draw_plot(config, folder)
+    folder.remove_temporaries()
+    summary = summarise(config, folder, status, reason, time.monotonic() - started)
+    folder.save_summary(summary)
+    return summary, exit_code
+
+
+def _draw_plot(config: RunConfig, folder: RunFolder) -> None:
+    """Draw the plot of a run that has had a round; that it can't be drawn is no reason for a run to fail."""
+    try:
+        if history := folder.history():
+            title = f"{config.algorithm} on {config.workload}, run {config.run_id}"
+            plot.draw(history, folder.plot, folder.initial().metrics, title)
+    except Exception:
+        logger.warning("the plot could not be drawn", exc_info=True)
+
+
+@contextmanager
+def _logging(folder: RunFolder, console: Console) -> Iterator[None]:
+    """Log to the run's folder, and to the console where it isn't a terminal."""
+    file = logging.FileHandler(folder.logs / "orchestrator.log", encoding="utf-8", errors="backslashreplace")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handlers: list[logging.Handler] = [file]
+    if not console.is_terminal:
+        stream = logging.StreamHandler(sys.stderr)
+        stream.setLevel(logging.INFO)
+        stream.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers.append(stream)
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    logging.getLogger("orchestrator").setLevel(logging.DEBUG)
+    for handler in handlers:
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None) -> bool:
+    """Say whether there are rounds to run, or clients on a broker that may not have been said farewell to."""
+    summary = folder.summary()
+    # A run that was completed may have been given more rounds since.
+    is_completed = summary is not None and summary.status == "completed" and summary.rounds == config.rounds
+    return len(folder.history()) < config.rounds or (broker_url is not None and not is_completed)
+
+
+class Signals:
+    """The signals that ask the orchestrator to end: SIGINT, SIGTERM, SIGHUP."""
+
+    def __init__(self) -> None:
+        self._received: list[int] = []
+
+    def handle(self) -> None:
+        """Have each of them raise :class:`Interrupted`."""
+        self._set_handlers(self._interrupt)
+
+    def ignore(self) -> None:
+        """Let nothing interrupt the clean-up, which is bounded."""
+        self._set_handlers(signal.SIG_IGN)
+
+    def heeding(self, tend: Callable[[], bool]) -> Callable[[], bool]:
+        """Return ``tend``, which is called again and again, made to raise what a signal has raised in vain.
+
+        Python runs a signal's handler wherever it is, and swallows what it raises while an object is being destroyed.
+
+        Raises:
+            Interrupted: If a signal has come.
+        """
+
+        def heeding() -> bool:
+            if self._received:
+                raise Interrupted(self._received[0])
+            return tend()
+
+        return heeding
+
+    def _interrupt(self, number: int, _: object) -> None:
+        self._received.append(number)
+        raise Interrupted(number)
+
+    def _set_handlers(self, handler: Callable[[int, object], None] | signal.Handlers) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, handler)

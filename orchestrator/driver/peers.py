@@ -1,0 +1,88 @@
+"""The peers' verification: clients score each other's updates on their own data.
+
+A derangement says who scores whose, so that no update returns to its trainer, and what is handed out doesn't tell whose
+it is. An update whose verifier fails or vanishes is given to another, once; one that nobody scored then is not taken.
+With a single update there is nobody to ask, and it is taken.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+
+from orchestrator.driver.context import RunContext
+from orchestrator.store.records import HandedOut, PeerScores
+from tasks import arrays, auxiliary
+from tasks.blobs import blob
+from tasks.messages import Status, VerifyOrder
+from tasks.seeds import generator
+from verification.derangement import PeerScore, derangement, scores_of_clients
+
+logger = logging.getLogger(__name__)
+
+
+def ask_peers(context: RunContext, round_number: int, handed_out: HandedOut) -> PeerScores:
+    """Have the clients whose updates were handed out score each other's, and take what was handed out back."""
+    rng = generator(context.config.seed, round_number, "peers")
+    assignment = derangement(handed_out.updates, rng)
+    scores = _ask(context, round_number, handed_out, assignment, attempt=1)
+    scored_by = {client_id: verifier for verifier, client_id in assignment.items()}
+    unscored = sorted(handed_out.updates.keys() - scores.keys())
+    verifiers = sorted(scored_by[client_id] for client_id in scores)
+    again = _others(unscored, verifiers)
+    if again:
+        scores |= _ask(context, round_number, handed_out, again, attempt=2)
+        scored_by |= {client_id: verifier for verifier, client_id in again.items()}
+    for ref in handed_out.updates.values():
+        context.wire.blobs.discard([ref.name], ref.size_bytes)
+    return PeerScores(scores=scores, scored_by=scored_by)
+
+
+def _hand_out_again(context: RunContext, round_number: int, handed_out: HandedOut) -> None:
+    """Put the updates that were handed out on a broker that has forgotten them, as ``close_round.hand_out`` did."""
+    for client_id, ref in handed_out.updates.items():
+        parameters, _ = auxiliary.split(arrays.map_file(context.folder.update(round_number, client_id)))
+        blob.publish(context.wire.blobs, ref.name, arrays.encode(parameters))
+
+
+def _others(unscored: list[str], verifiers: list[str]) -> dict[str, str]:
+    """Return who of those that do answer scores what wasn't scored: one each, nobody its own."""
+    free = list(verifiers)
+    assignment = {}
+    for client_id in unscored:
+        verifier = next((candidate for candidate in free if candidate != client_id), None)
+        if verifier is not None:
+            free.remove(verifier)
+            assignment[verifier] = client_id
+    return assignment
+
+
+def _ask(
+    context: RunContext, round_number: int, handed_out: HandedOut, assignment: Mapping[str, str], attempt: int
+) -> dict[str, float]:
+    term = context.term(context.config.timeout_s, assignment)
+    orders = [
+        context.order(
+            VerifyOrder,
+            verifier,
+            round_number,
+            term,
+            version=str(attempt),
+            parameters=handed_out.updates[client_id],
+            attempt=attempt,
+        )
+        for verifier, client_id in assignment.items()
+    ]
+    restore = partial(_hand_out_again, context, round_number, handed_out)
+    answers = context.collector.ask(orders, term.total_s, restore)
+    for answer in answers:
+        if answer.status is not Status.SCORED:
+            told = f"{answer.status}: {answer.reason}"
+            logger.warning("round %d: client %s gave no score: %s", round_number, answer.client_id, told)
+    sent = [
+        PeerScore(answer.client_id, assignment[answer.client_id], answer.metrics["score"])
+        for answer in answers
+        if answer.status is Status.SCORED and "score" in answer.metrics
+    ]
+    return scores_of_clients(assignment, sent)

@@ -1,0 +1,325 @@
+"""One round, from the selection of its cohort to its line in the history.
+
+Where the algorithm wants to know something of the clients before they train, the round has two exchanges: what they
+send in the first is aggregated, and goes out with the orders of the second to those that sent it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from orchestrator.clients.waves import seconds_a_wave
+from orchestrator.config import RunConfig
+from orchestrator.driver.collector import GRACE_S
+from orchestrator.driver.context import O, RunContext, Term, own_result
+from orchestrator.driver.exchange import Exchange
+from orchestrator.driver.peers import ask_peers
+from orchestrator.observers.events import JoinedLive, RoundOpened, SlotFilled
+from orchestrator.store.records import (
+    ClosedRound,
+    HandedOut,
+    LateAnswer,
+    OpenRound,
+    PeerScores,
+    RoundRecord,
+    SlotRecord,
+    Surveyed,
+)
+from orchestrator.store.run_folder import boot_id
+from orchestrator.transport.uploads import updates_at_a_time
+from tasks import names
+from tasks.blobs.blob import BlobRef
+from tasks.messages import SurveyOrder, TrainOrder, encode, turn_timeout_s
+from tasks.seeds import derive_seed
+
+logger = logging.getLogger(__name__)
+
+MIN_LEFT_SHARE = 0.1
+"""Share of the timeout that must be left for a client to join a round that is open."""
+
+
+class Round:
+    """A round under way.
+
+    Args:
+        context: The run's.
+        opened: Which round, its cohort, and the model that it starts from.
+    """
+
+    def __init__(self, context: RunContext, opened: OpenRound) -> None:
+        self._context = context
+        self._opened = opened
+        self._surveyed: BlobRef | None = None
+        """Where what came of the first exchange is, for clients to read."""
+        self._exchanges: list[Exchange] = []
+        """Those that are over, if only in a former start of the orchestrator, and the one that is on."""
+        self._connected_before = {client.client_id for client in context.manager.connected()}
+        self._called: list[str] = []
+        self._total_s = 0.0
+        """Seconds that the exchange which is on may take."""
+        self._started = context.clock()
+        if context.algorithm.survey is not None:
+            self._exchanges.append(self._first_exchange())
+        if not self._is_to_survey:
+            self._exchanges.append(self._training())
+
+    def forget_former_answers(self) -> None:
+        """Remove what was answered to a former attempt at the round, whose updates have been taken in and are gone."""
+        self._exchanges[-1].forget_former_answers()
+
+    def send_orders(self) -> None:
+        """Put the orders of the current exchange on the clients' queues."""
+        self._exchanges[-1].send()
+
+    def run(self, meanwhile: Callable[[], None]) -> RoundRecord:
+        """Collect the answers, have them aggregated, and return the round's record.
+
+        Args:
+            meanwhile: Called while an own worker closes an exchange.
+
+        Raises:
+            RunFailedError: If the orchestrator's own workers don't get it done.
+        """
+        context, opened = self._context, self._opened
+        context.report(RoundOpened(opened.round_number, tuple(sorted(opened.cohort))))
+        failed = self._survey(meanwhile) if self._is_to_survey else None
+        if failed is None:
+            self._send_again_if_unsure()
+            self._collect(meanwhile)
+        closed = failed or self._closed()
+        for sent in (opened.parameters, opened.broadcast, self._surveyed):
+            if sent is not None:
+                context.wire.blobs.discard([sent.name], sent.size_bytes)
+        return self._record(closed)
+
+    def forget(self) -> None:
+        """Remove what the round has left on the broker."""
+        model_bytes = self._context.folder.checkpoint(self._opened.round_number - 1).stat().st_size
+        for exchange in self._exchanges:
+            exchange.forget(model_bytes)
+        if self._called:
+            self._context.wire.transport.forget(self._called)
+
+    @property
+    def _is_to_survey(self) -> bool:
+        return self._context.algorithm.survey is not None and self._opened.surveyed is None
+
+    def _first_exchange(self) -> Exchange:
+        """Return the exchange before training, its orders not sent."""
+        context, opened = self._context, self._opened
+        term = self._begin_term(opened.cohort)
+        orders = [self._survey_order(client_id, term) for client_id in sorted(opened.cohort)]
+        return Exchange(context, opened, orders, names.CLOSE_SURVEY_TASK)
+
+    def _training(self) -> Exchange:
+        """Return the exchange in which clients train, its orders not sent."""
+        context, opened = self._context, self._opened
+        if opened.surveyed is not None:
+            self._surveyed = context.publish_surveyed(opened.round_number, opened.surveyed.digest)
+        term = self._begin_term(opened.trainers)
+        orders = [self._train_order(client_id, term) for client_id in sorted(opened.trainers)]
+        body_task = names.HAND_OUT_TASK if context.config.asks_peers else names.CLOSE_ROUND_TASK
+        return Exchange(context, opened, orders, body_task)
+
+    def _begin_term(self, client_ids: Collection[str]) -> Term:
+        """Return the term of an exchange with these clients, and note how long that may take."""
+        config = self._context.config
+        turn_s = turn_timeout_s(config.timeout_s) if self._waits_for_turn else 0.0
+        term = self._context.term(config.timeout_s, client_ids, turn_s)
+        self._total_s = term.total_s
+        return term
+
+    @property
+    def _waits_for_turn(self) -> bool:
+        return self._opened.is_crowded and not self._context.config.local
+
+    def _survey(self, meanwhile: Callable[[], None]) -> ClosedRound | None:
+        """Carry out the first exchange, and get the second ready; return the round if it failed by the first.
+
+        What came of the first is on disk before an order to train is sent: none is ever carried out with another's.
+        """
+        context, number = self._context, self._opened.round_number
+        self._collect(meanwhile)
+        raw = self._exchanges[-1].result()
+        surveyed = own_result(raw, Surveyed, f"the exchange before round {number}'s training failed")
+        for client_id, record in surveyed.left_out.items():
+            context.report(SlotFilled(number, client_id, record.status, record.reason, dict(record.metrics)))
+        cohort = {**self._opened.cohort, **self._present(self._opened.cohort)}
+        self._opened = self._opened.model_copy(update={"surveyed": surveyed, "cohort": cohort, "orders_are_out": False})
+        if surveyed.failed is not None:
+            return surveyed.failed
+        context.folder.save_open_round(self._opened)
+        self._exchanges.append(self._training())
+        return None
+
+    def _collect(self, meanwhile: Callable[[], None]) -> None:
+        """Have the exchange that is on filled, with clients that join it, and an own worker close it."""
+        for left_s in self._exchanges[-1].collect(self._total_s):
+            self._admit(left_s)
+        meanwhile()
+
+    def _present(self, client_ids: Mapping[str, str]) -> dict[str, str]:
+        """Return the incarnations of those of these clients that are there: one may have been started anew."""
+        present = self._context.manager.incarnations()
+        return {client_id: present[client_id] for client_id in client_ids if client_id in present}
+
+    def _send_again_if_unsure(self) -> None:
+        """Send the orders of the exchange that is on if they may not be out."""
+        if not self._opened.orders_are_out:
+            self._exchanges[-1].send_again()
+            self._opened = self._opened.model_copy(update={"orders_are_out": True})
+            self._context.folder.save_open_round(self._opened)
+
+    def _survey_order(self, client_id: str, term: Term) -> SurveyOrder:
+        return self._order(SurveyOrder, client_id, term)
+
+    def _train_order(self, client_id: str, term: Term) -> TrainOrder:
+        """Return an order to train; one with something else from the first exchange would be another order."""
+        version = self._surveyed.digest[:16] if self._surveyed else ""
+        return self._order(TrainOrder, client_id, term, version, surveyed=self._surveyed)
+
+    def _order(self, kind: type[O], client_id: str, term: Term, version: str = "", **rest: object) -> O:
+        context, opened = self._context, self._opened
+        return context.order(
+            kind,
+            client_id,
+            opened.round_number,
+            term,
+            version,
+            parameters=opened.parameters,
+            options=context.config.options,
+            seed=derive_seed(context.config.seed, opened.round_number, client_id),
+            algorithm=context.algorithm_of_clients,
+            settings=context.settings,
+            num_clients=opened.num_clients,
+            broadcast=opened.broadcast,
+            compression=context.config.compression,
+            accepted=context.accepted.get(client_id, ""),
+            waits_for_turn=self._waits_for_turn,
+            **rest,
+        )
+
+    def _admit(self, left_s: float) -> None:
+        """Take clients that have joined since the round was opened into it, if there is time enough.
+
+        Into the second exchange nobody is taken: what goes out with it was made without them.
+        """
+        context = self._context
+        takes_any = context.config.accept == "live" and context.config.cohort is None
+        is_late = self._opened.surveyed is not None or not self._is_enough(left_s - GRACE_S)
+        if not takes_any or is_late:
+            return
+        known = self._connected_before | self._opened.cohort.keys()
+        newcomers = [
+            client for client in context.manager.connected() if client.client_id not in known and context.fits(client)
+        ]
+        terms = self._terms_left([client.client_id for client in newcomers], left_s) if newcomers else {}
+        if not terms:
+            return
+        for client_id in terms:
+            context.report(JoinedLive(self._opened.round_number, client_id))
+        incarnations = {
+            client.client_id: client.announcement.incarnation for client in newcomers if client.client_id in terms
+        }
+        make = self._survey_order if self._is_to_survey else self._train_order
+        self._opened = self._opened.model_copy(update={"cohort": {**self._opened.cohort, **incarnations}})
+        self._exchanges[-1].add([make(client_id, terms[client_id]) for client_id in incarnations], incarnations)
+        context.folder.save_open_round(self._opened)
+
+    def _terms_left(self, newcomers: Sequence[str], left_s: float) -> dict[str, Term]:
+        """Return how long each newcomer has of the seconds that are left, its worker's other clients having as long.
+
+        Those for whom that is too little are left out.
+        """
+        context, others = self._context, self._exchanges[-1].open_clients()
+        waves_s = seconds_a_wave(newcomers, others, context.manager.place, left_s)
+        term = context.term(left_s - GRACE_S)
+        return {
+            client_id: replace(term, timeout_s=min(context.config.timeout_s, wave_s - GRACE_S))
+            for client_id, wave_s in waves_s.items()
+            if self._is_enough(wave_s - GRACE_S)
+        }
+
+    def _is_enough(self, time_s: float) -> bool:
+        return time_s >= MIN_LEFT_SHARE * self._context.config.timeout_s
+
+    def _closed(self) -> ClosedRound:
+        context, opened = self._context, self._opened
+        what = f"round {opened.round_number} could not be closed"
+        raw = self._exchanges[-1].result()
+        if not context.config.asks_peers:
+            return own_result(raw, ClosedRound, what)
+        handed_out = own_result(raw, HandedOut, what)
+        peers = ask_peers(context, opened.round_number, handed_out)
+        return own_result(self._call_to_close(peers), ClosedRound, what)
+
+    def _call_to_close(self, peers: PeerScores) -> bytes | str | None:
+        """Have an own worker close the round when the clients have scored; return the raw result."""
+        context, opened = self._context, self._opened
+        kwargs = {
+            "run_dir": str(context.folder.path),
+            "round_number": opened.round_number,
+            "peers": encode(peers),
+        }
+
+        def call() -> str:
+            task_id = f"{context.config.run_id}/{opened.round_number}/{secrets.token_hex(4)}/close"
+            self._called.append(task_id)
+            context.wire.transport.call(names.CLOSE_ROUND_TASK, task_id, kwargs)
+            return task_id
+
+        return context.collector.result(call(), call)
+
+    def _record(self, closed: ClosedRound) -> RoundRecord:
+        context, opened = self._context, self._opened
+        surveyed = opened.surveyed or Surveyed()
+        answers: dict[str, SlotRecord] = {**surveyed.left_out, **closed.answers}
+        bytes_surveyed = self._surveyed.size_bytes * len(opened.trainers) if self._surveyed else 0
+        return RoundRecord(
+            round_number=opened.round_number,
+            status=closed.status,
+            reason=closed.reason,
+            cohort=sorted(opened.cohort),
+            answers=dict(sorted(answers.items())),
+            metrics=closed.evaluated.metrics,
+            evaluation_problem=closed.evaluated.problem,
+            evaluation_due=closed.evaluated.is_due,
+            evaluation_s=closed.evaluated.duration_s,
+            checkpoint=context.folder.checkpoint(opened.round_number).name,
+            digest=closed.digest,
+            state_digest=closed.state_digest,
+            started_at=opened.started_at,
+            duration_s=round(context.clock() - self._started, 6),
+            bytes_down=opened.size_bytes * len(opened.cohort) + bytes_surveyed,
+            bytes_up=surveyed.bytes_up + sum(answer.size_bytes for answer in answers.values()),
+            late=[
+                LateAnswer(client_id=answer.client_id, order_id=answer.order_id, answered=answer.status)
+                for answer in context.collector.late.pop()
+            ],
+        )
+
+
+def open_record(
+    config: RunConfig,
+    round_number: int,
+    cohort: Mapping[str, str],
+    parameters: BlobRef,
+    broadcast: BlobRef | None,
+    num_clients: int,
+) -> OpenRound:
+    """Return the record of a round that opens now."""
+    started_at = datetime.now(UTC).isoformat(timespec="microseconds")
+    return OpenRound(
+        round_number=round_number,
+        cohort=dict(cohort),
+        parameters=parameters,
+        broadcast=broadcast,
+        num_clients=num_clients,
+        is_crowded=len(cohort) > updates_at_a_time(config.in_flight_mb * 1e6, parameters.size_bytes),
+        started_at=started_at,
+        boot_id=boot_id(),
+    )

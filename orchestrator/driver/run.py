@@ -1,0 +1,359 @@
+"""The run: wait for clients, then round after round, then farewell. A plain loop in the orchestrator's process."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from celeriac.algorithms import load_algorithm, settings_of
+from celeriac.compressors import load_compressor
+from orchestrator.clients.manager import ClientManager
+from orchestrator.clients.selectors import ConnectedClient, fits, load_selector
+from orchestrator.clients.statistics import FeedbackBook, newly_left_out
+from orchestrator.config import RunConfig
+from orchestrator.driver.collector import Collector
+from orchestrator.driver.context import RunContext, own_result
+from orchestrator.driver.failures import why_rounds_failed
+from orchestrator.driver.federated_evaluation import evaluate_at_clients
+from orchestrator.driver.finish_run import say_farewell
+from orchestrator.driver.round import Round, open_record
+from orchestrator.observers.events import (
+    ClientJoined,
+    ClientLeft,
+    Initialised,
+    LeftOut,
+    Report,
+    RoundClosed,
+    RunStarted,
+    Waiting,
+)
+from orchestrator.processes.workers import log_of
+from orchestrator.store.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
+from orchestrator.store.run_folder import RunFolder, boot_id
+from orchestrator.transport.transport import TICK_S, Lost, Wire
+from tasks import names
+from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
+from tasks.seeds import generator
+
+logger = logging.getLogger(__name__)
+
+SLOW_EVALUATION_S = 2.0
+"""Seconds from which on an evaluation is slow, however long its round; half a second, if it is a quarter of that."""
+
+
+class Run:
+    """One run of a federation, new or taken up again.
+
+    Args:
+        config: The run's configuration.
+        folder: The run's folder; what it holds says where to go on.
+        wire: How clients and own workers are reached.
+        report: Is told of everything that happens.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        wire: Wire,
+        report: Report,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._config = config
+        self._folder = folder
+        self._wire = wire
+        self._report = report
+        self._clock = clock
+        self._selector = load_selector(config.select)
+        self._shown: set[str] = set()
+        self._told_slow = False
+        self._manager = ClientManager(wire.present, clock, config.workload, self._misfit, wire.tell)
+        algorithm = load_algorithm(config.algorithm)
+        self._context = RunContext(
+            config=config,
+            folder=folder,
+            wire=wire,
+            manager=self._manager,
+            collector=Collector(wire, self._manager, self._tick, clock),
+            report=report,
+            algorithm=algorithm,
+            settings=settings_of(algorithm, config.settings),
+            compressor=load_compressor(config.compression),
+            clock=clock,
+            fits=partial(fits, self._selector),
+        )
+        self._feedback = FeedbackBook()
+        self._first_round = 1
+        self._former: Round | None = None
+        """The round that was closed last, as long as something of it may be left on the broker."""
+
+    def run(self) -> None:
+        """Carry out the rounds that are not closed yet.
+
+        Raises:
+            FederationError: If the run can't go on, or none of its rounds could be closed.
+        """
+        history = self._folder.history()
+        self._feedback = FeedbackBook(history)
+        self._first_round = len(history) + 1
+        config = self._config
+        for record in history:
+            self._note_closed(record)
+        self._report(
+            RunStarted(config.run_id, self._folder.path, config.rounds, len(history), config.workload, config.algorithm)
+        )
+        if len(history) < config.rounds:
+            self._prepare()
+        for round_number in range(len(history) + 1, config.rounds + 1):
+            history.append(self._run_round(round_number))
+            self._feedback.add(history[-1])
+            self._tell_of_left_out(history[-1])
+            self._tell_of_slow_evaluation(history[-1])
+            self._check_progress(history)
+            del history[: -config.max_failed_rounds]  # on disk there is all of it
+        self._forget_former()
+        check_any_closed(history)
+
+    def say_farewell(self) -> None:
+        """Give the clients that are connected the final model, and disconnect them."""
+        self._tick()
+        say_farewell(self._context, self._connected_incarnations())
+
+    def _tick(self) -> Lost:
+        """Look who is there and tend to what has to be; return what was lost since the last look."""
+        is_own_work_lost = self._wire.tend()
+        self._manager.refresh()
+        announced = {client.client_id: client.announcement for client in self._manager.connected()}
+        for client_id in sorted(announced.keys() - self._shown):
+            self._report(ClientJoined(client_id, announced[client_id].num_examples))
+        for client_id in sorted(self._shown - announced.keys()):
+            self._report(ClientLeft(client_id))
+        self._shown = set(announced)
+        if self._wire.forgot():
+            logger.warning("the broker was emptied: what was on it is sent again")
+            return Lost.ALL
+        return Lost.OWN_WORK if is_own_work_lost else Lost.NOTHING
+
+    def _misfit(self, client: ConnectedClient) -> str:
+        """Say why the run's selector would never choose a client; empty if it might."""
+        return "" if fits(self._selector, client) else f"it doesn't fit the run's --select {self._config.select}"
+
+    def _prepare(self) -> None:
+        """Wait until enough clients are connected, while the initial model is made."""
+        config, transport = self._config, self._wire.transport
+        task_id = f"{config.run_id}/initialise"
+        kwargs = {"run_dir": str(self._folder.path)}
+
+        def call() -> str:
+            transport.forget([task_id])
+            transport.call(names.INITIALISE_TASK, task_id, kwargs)
+            return task_id
+
+        call()
+        told: list[int] = []
+
+        def pause(left: float) -> None:
+            num_connected = len(self._manager.connected())
+            if told[-1:] != [num_connected]:
+                told.append(num_connected)
+                self._report(Waiting(num_connected, config.num_clients))
+            found = transport.collect([task_id], min(left, TICK_S))
+            if task_id in found:
+                own_result(found[task_id], Evaluated, "the run could not be prepared")
+                # The result stays: only the clients are waited for from here on.
+                transport.collect([], min(left, TICK_S))
+            look()
+
+        def look() -> None:
+            if self._tick() is not Lost.NOTHING:
+                call()
+
+        self._manager.wait_for(config.num_clients, config.wait_timeout_s, pause)
+        look()
+        if config.accept == "closed":
+            self._manager.close()
+        raw = self._context.collector.result(task_id, call)
+        initial = own_result(raw, Evaluated, "the run could not be prepared")
+        self._folder.save_initial(initial)
+        self._report(Initialised(initial.metrics, initial.problem))
+        transport.forget([task_id])
+
+    def _run_round(self, round_number: int) -> RoundRecord:
+        current = self._take_up(round_number) or self._open(round_number)
+        record = current.run(meanwhile=self._forget_former)
+        if round_number == self._config.rounds and self._config.evaluate_clients:
+            found = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
+            record = record.model_copy(
+                update={
+                    "client_metrics": found.metrics,
+                    "num_evaluated": found.num_evaluated,
+                    "not_evaluated": found.not_evaluated,
+                }
+            )
+        self._folder.close_round(record)
+        self._note_closed(record)
+        self._former = current
+        self._report(RoundClosed(record))
+        return record
+
+    def _tell_of_left_out(self, record: RoundRecord) -> None:
+        """Tell whose work hasn't come into the model for many rounds: that shows in no loss."""
+        for client_id in newly_left_out(record, self._feedback.by_client):
+            slot, num_rounds = record.answers[client_id], self._feedback.by_client[client_id].num_missed
+            self._report(LeftOut(client_id, num_rounds, slot.status, slot.reason))
+
+    def _tell_of_slow_evaluation(self, record: RoundRecord) -> None:
+        """Tell once if rounds close late because the orchestrator evaluates their models."""
+        took_s, round_s = record.evaluation_s, record.duration_s
+        if self._told_slow or took_s < min(SLOW_EVALUATION_S, max(0.5, round_s / 4)):
+            return
+        self._told_slow = True
+        logger.warning(
+            "round %d: %.1f s of its %.1f s went into evaluating the model on held-out data, which --timeout doesn't "
+            "bound: --evaluate-every N evaluates every N rounds, --evaluate-share F on a share of the examples",
+            record.round_number,
+            took_s,
+            round_s,
+        )
+
+    def _forget_former(self) -> None:
+        """Remove what the round that was closed last has left on the broker."""
+        if self._former is not None:
+            self._former.forget()
+            self._former = None
+
+    def _note_closed(self, record: RoundRecord) -> None:
+        """Note a round's checkpoint, its clients, and whose updates went into it; of a failed round none did."""
+        self._context.known.update(record.cohort)
+        self._context.digests.clear()
+        self._context.digests[record.round_number] = record.digest
+        if record.status == "closed":
+            for client_id, answer in record.answers.items():
+                if answer.status in ACCEPTED:
+                    self._context.accepted[client_id] = names.update_name(record.round_number, answer.digest)
+
+    def _take_up(self, round_number: int) -> Round | None:
+        """Return the round that was open when a former start of the orchestrator ended, with all that has come in."""
+        kept = self._folder.open_round()
+        if kept is None or kept.round_number != round_number:
+            return None
+        if kept.boot_id != boot_id():
+            logger.warning("round %d is opened anew: the machine was started anew since", round_number)
+            return None
+        logger.info("round %d is taken up again with the answers that have come", round_number)
+        self._context.publish_start(round_number - 1)
+        self._context.publish_broadcast(round_number - 1)
+        return Round(self._context, kept)
+
+    def _open(self, round_number: int) -> Round:
+        """Choose a cohort and send it its orders."""
+        opened = self._select(round_number)
+        self._folder.discard_updates()
+        opening = Round(self._context, opened)
+        if round_number == self._first_round:
+            opening.forget_former_answers()
+        opening.send_orders()
+        self._folder.save_open_round(opened)
+        return opening
+
+    def _select(self, round_number: int) -> OpenRound:
+        """Wait for the clients that a round needs, choose the cohort, and put the model where it can read it."""
+        cohort = self._wait_for_cohort(round_number)
+        incarnations = self._manager.incarnations()
+        parameters = self._context.publish_start(round_number - 1)
+        broadcast = self._context.publish_broadcast(round_number - 1)
+        members = {client_id: incarnations[client_id] for client_id in cohort}
+        return open_record(self._config, round_number, members, parameters, broadcast, self._context.num_clients())
+
+    def _wait_for_cohort(self, round_number: int) -> list[str]:
+        """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""
+        wait_s, clock = self._config.wait_timeout_s, self._clock
+        num_clients = self._config.clients_to_wait_for()
+        deadline, told = clock() + wait_s, ""
+        while True:
+            self._manager.wait_for(num_clients, wait_s, self._pause_between_rounds)
+            try:
+                return self._sample(round_number)
+            except TooFewFitError as error:
+                left = deadline - clock()
+                if left <= 0:
+                    raise SelectionError(f"{error}: no more came within {wait_s:g} s (--wait-timeout)") from None
+                if told != str(error):
+                    told = str(error)
+                    self._report(Waiting(error.num_fit, error.num_needed, told))
+                self._pause_between_rounds(left)
+
+    def _sample(self, round_number: int) -> list[str]:
+        config = self._config
+        try:
+            return self._manager.sample(
+                self._selector,
+                round_number,
+                generator(config.seed, round_number, "selection"),
+                num=config.cohort,
+                fraction=config.fraction,
+                num_needed=config.cohort or config.min_updates,
+                feedback=self._feedback.by_client,
+            )
+        except FederationError:
+            raise
+        except Exception as error:  # whatever the user's selector raises
+            raise SelectionError(f"selector {config.select!r} failed: {type(error).__name__}: {error}") from error
+
+    def _pause_between_rounds(self, left: float) -> None:
+        self._forget_former()
+        self._wire.transport.collect([], min(left, TICK_S))
+        self._tick()
+
+    def _connected_incarnations(self) -> dict[str, str]:
+        return {client.client_id: client.announcement.incarnation for client in self._manager.connected()}
+
+    def _check_progress(self, history: list[RoundRecord]) -> None:
+        recent = history[-self._config.max_failed_rounds :]
+        if len(recent) == self._config.max_failed_rounds and all(record.status == "failed" for record in recent):
+            self._forget_former()
+            why = why_rounds_failed(recent, partial(log_of, self._config))
+            message = f"{len(recent)} rounds in a row failed, the last because {recent[-1].reason}"
+            raise RunFailedError(f"{message}: {why}" if why else message)
+
+
+def check_any_closed(history: Sequence[RoundRecord]) -> None:
+    """Check that some round of a run was closed.
+
+    Args:
+        history: The run's last rounds: all of them, or as many as may fail in a row.
+
+    Raises:
+        RunFailedError: If all of them failed: the model is the initial one.
+    """
+    if history and all(record.status == "failed" for record in history):
+        raise RunFailedError(f"none of the run's rounds could be closed, the last because {history[-1].reason}")
+
+
+def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wall_time_s: float) -> Summary:
+    """Return the summary of a run as its folder shows it."""
+    history = folder.history()
+    last = history[-1] if history else None
+    metrics = last.metrics if last else {}
+    return Summary.model_validate(
+        {
+            "run_id": config.run_id,
+            "status": status,
+            "reason": reason,
+            "rounds": len(history),
+            "rounds_failed": sum(record.status == "failed" for record in history),
+            "final": Final(loss=metrics.get("loss"), accuracy=metrics.get("accuracy")),
+            "evaluation_problem": last.evaluation_problem if last else "",
+            "client_metrics": last.client_metrics if last else {},
+            "num_evaluated": last.num_evaluated if last else 0,
+            "num_not_evaluated": len(last.not_evaluated) if last else 0,
+            "seed": config.seed,
+            "workload": config.workload,
+            "algorithm": config.algorithm,
+            "checkpoint": f"checkpoints/{folder.checkpoint(len(history)).name}",
+            "wall_time_s": round(wall_time_s, 3),
+        }
+    )

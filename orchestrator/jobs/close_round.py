@@ -1,0 +1,107 @@
+"""Closing a round's exchanges: what came is judged, aggregated, and the next model written and evaluated."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from celeriac.aggregators import AggregationError
+from celeriac.algorithms import State
+from orchestrator.jobs.evaluation import evaluate_if_due
+from orchestrator.jobs.job import Job
+from orchestrator.jobs.server_update import next_model, surveyed_sets
+from orchestrator.jobs.verify import drop_outliers, judge
+from orchestrator.store.records import ACCEPTED, ClosedRound, HandedOut, PeerScores, SlotRecord, Surveyed
+from tasks import arrays, auxiliary, names
+from tasks.blobs import blob
+from tasks.digests import digest_of_file
+from tasks.files import link_or_copy
+from tasks.messages import SurveyOrder
+from tasks.user_code import UserCodeError
+from verification.checks import is_finite, within_whole
+
+logger = logging.getLogger(__name__)
+
+Records = Mapping[str, SlotRecord]
+"""The records of an exchange's slots by client id, sorted."""
+
+
+def close_survey(job: Job, records: Records) -> Surveyed:
+    """Judge what came in a round's first exchange, and write the aggregate of what is accepted; with too little, fail.
+
+    Asked for again, it comes to the same: what was taken in stays as it is.
+    """
+    judged = drop_outliers(job, records, SurveyOrder.name)
+    counted = {client_id: record for client_id, record in judged.items() if record.is_accepted}
+    left_out = {client_id: record for client_id, record in judged.items() if not record.is_accepted}
+    try:
+        if len(counted) < job.config.min_updates:
+            raise ValueError(f"{len(counted)} clients are left, {job.config.min_updates} are needed (--min-updates)")
+        aggregate = auxiliary.join({}, surveyed_sets(job, counted))
+        if not all(is_finite(values) for values in aggregate.values()):
+            raise ValueError("what came aggregates to values that are NaN or infinite")
+    except (AggregationError, ValueError, ArithmeticError) as error:
+        return Surveyed(left_out=left_out, failed=_failed(job, judged, f"the exchange before training: {error}"))
+    digest = arrays.write_file(job.folder.surveyed(job.round_number), aggregate)
+    bytes_up = sum(record.size_bytes for record in counted.values())
+    return Surveyed(left_out=left_out, bytes_up=bytes_up, digest=digest)
+
+
+def hand_out(job: Job, records: Records) -> HandedOut:
+    """Put a round's updates where other clients can read them; their names don't tell whose they are."""
+    accepted = [client_id for client_id, record in records.items() if record.status in ACCEPTED]
+    updates = {}
+    for number, client_id in enumerate(accepted):
+        parameters, _ = auxiliary.split(job.update(client_id))
+        name = names.handed_out_blob(job.config.run_id, job.round_number, number)
+        updates[client_id] = blob.publish(job.loaded.store, name, arrays.encode(parameters))
+    return HandedOut(updates=updates)
+
+
+def close_round(job: Job, records: Records, peers: PeerScores) -> ClosedRound:
+    """Judge a round's updates, aggregate those that are accepted, and evaluate the model; with too few, keep it."""
+    _ = job.holdout  # where it can't be loaded that ends the run, rather than fail round after round
+    answers = judge(job, records, peers)
+    accepted = {client_id: record for client_id, record in answers.items() if record.status in ACCEPTED}
+    if len(accepted) < job.config.min_updates:
+        reason = f"{len(accepted)} updates were accepted, {job.config.min_updates} are needed (--min-updates)"
+        return _failed(job, answers, reason)
+    try:
+        parameters, state = next_model(job, accepted)
+    except (AggregationError, UserCodeError) as error:
+        logger.exception("round %d can't be aggregated", job.round_number)
+        return _failed(job, answers, str(error))
+    except (ValueError, ArithmeticError) as error:  # numbers that clients sent, and that nothing can be made of
+        logger.exception("round %d can't be aggregated", job.round_number)
+        return _failed(job, answers, f"its updates can't be aggregated: {error}")
+    parameters = within_whole(parameters)
+    if not all(is_finite(values) for values in auxiliary.join(parameters, state).values()):
+        return _failed(job, answers, "its updates aggregate to values that are NaN or infinite")
+    state_digest = _write_state(job.folder.state(job.round_number), state)
+    digest = arrays.write_file(job.folder.checkpoint(job.round_number), parameters)
+    evaluated = evaluate_if_due(job, parameters)
+    return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, evaluated=evaluated)
+
+
+def _failed(job: Job, answers: dict[str, SlotRecord], reason: str) -> ClosedRound:
+    """Keep the model, and the algorithm's state, as they were."""
+    folder, number = job.folder, job.round_number
+    digest = _keep(folder.checkpoint(number - 1), folder.checkpoint(number))
+    former, path = folder.state(number - 1), folder.state(number)
+    path.unlink(missing_ok=True)
+    state_digest = _keep(former, path) if former.exists() else ""
+    return ClosedRound(status="failed", reason=reason, answers=answers, digest=digest, state_digest=state_digest)
+
+
+def _write_state(path: Path, state: State) -> str:
+    """Write an algorithm's state and return its digest; where it has none, leave none of a former attempt either."""
+    if state:
+        return arrays.write_file(path, auxiliary.join({}, state))
+    path.unlink(missing_ok=True)
+    return ""
+
+
+def _keep(previous: Path, path: Path) -> str:
+    link_or_copy(previous, path)
+    return digest_of_file(path)

@@ -1,0 +1,97 @@
+"""Ingesting an update: from the store, decompressed and checked, into the run folder; once, however often asked for."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from celeriac.compressors import Compressor
+from celeriac.compressors.updates import packed_spec, unpack_update
+from orchestrator.jobs.job import Job
+from orchestrator.jobs.verify import score_as_it_comes
+from orchestrator.store.records import SlotRecord
+from orchestrator.store.updates import HEADER_SLACK_BYTES, discard_updates
+from tasks import arrays
+from tasks.arrays import Arrays, Spec
+from tasks.blobs.blob import BlobRef
+from tasks.errors import ArraysError, BlobError
+from tasks.files import replacing
+from tasks.messages import Answer, Status, TrainOrder
+from verification.checks import UpdateRejectedError, check_update, measure_update
+
+logger = logging.getLogger(__name__)
+
+
+def ingest_answer(job: Job, answer: Answer, exchange: str = TrainOrder.name) -> SlotRecord:
+    """Move the answer's update into the run's folder, and return the record of its slot.
+
+    The record is kept beside the update: asked for again, it is returned as it was.
+
+    Args:
+        job: The job; its round is open.
+        answer: The client's answer.
+        exchange: Kind of the order that is answered.
+    """
+    folder, client_id, store = job.folder, answer.client_id, job.loaded.store
+    folder.updates(job.round_number, exchange).mkdir(parents=True, exist_ok=True)
+    record = job.record(client_id, exchange)
+    if record is None:
+        record = _take_in(job, answer, exchange)
+        # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
+        kept = job.record(client_id, exchange) if record.status is Status.REJECTED else None
+        record = kept or score_as_it_comes(job, client_id, record)
+        folder.save_slot(job.round_number, client_id, exchange, record)
+    if answer.update is not None:
+        discard_updates(store, [answer.update.name], folder.checkpoint(job.round_number - 1).stat().st_size)
+    return record
+
+
+def _take_in(job: Job, answer: Answer, exchange: str) -> SlotRecord:
+    if answer.update is None:
+        return SlotRecord.of(answer)
+    path = job.folder.update(job.round_number, answer.client_id, exchange)
+    model, compressor = job.model(), job.compressor
+    spec = job.update_spec(exchange)
+    sent = packed_spec(compressor, dict(sorted(spec.items())), job.buffers) if compressor else spec
+    try:
+        _check_size(answer.update, arrays.encoded_size(sent) + HEADER_SLACK_BYTES)
+        with replacing(path, durable=False) as temporary:
+            job.loaded.store.get_file(answer.update, temporary)
+            if compressor:
+                check_update(arrays.map_file(temporary), sent)
+                _decompress(job, compressor, temporary, model, spec)
+            lengths = measure_update(arrays.map_file(temporary), spec, model, job.buffers)
+            if answer.num_examples < 1:
+                raise UpdateRejectedError("it claims to be trained on no examples")
+            if exchange == TrainOrder.name and answer.num_steps < 1:
+                raise UpdateRejectedError("it claims to be trained in no steps")
+    except (BlobError, ArraysError, UpdateRejectedError) as error:
+        logger.warning("round %d: the update of client %s is rejected: %s", job.round_number, answer.client_id, error)
+        return SlotRecord.of(answer, Status.REJECTED, str(error))
+    return SlotRecord.of(answer).model_copy(update={"lengths": lengths})
+
+
+def _decompress(job: Job, compressor: Compressor, path: Path, model: Arrays, spec: Spec) -> None:
+    """Replace the file of a compressed update by the decompressed update, an array at a time; if it fails it stays.
+
+    Raises:
+        ArraysError, UpdateRejectedError: If it isn't what the compressor makes of an update of this model.
+    """
+    spec, compressed = dict(sorted(spec.items())), arrays.map_file(path)
+    try:
+        with replacing(path, durable=False) as decompressed, decompressed.open("wb") as file:
+            file.write(arrays.encode_header(spec))
+            for name, values in unpack_update(compressor, compressed, model, spec, job.buffers):
+                entry = spec[name]
+                if (values.shape, values.dtype) != (entry.shape, entry.numpy_dtype):
+                    raise ArraysError(f"array {name!r} came out as {values.dtype} {values.shape}")
+                file.write(values.tobytes())
+    except (ArraysError, UpdateRejectedError, OSError):
+        raise
+    except Exception as error:  # whatever a compressor of the user's own raises
+        raise UpdateRejectedError(f"it can't be decompressed: {type(error).__name__}: {error}") from error
+
+
+def _check_size(ref: BlobRef, max_bytes: int) -> None:
+    if ref.size_bytes > max_bytes:
+        raise BlobError(f"the update has {ref.size_bytes} bytes, {max_bytes} are allowed for this model")

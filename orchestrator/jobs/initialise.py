@@ -1,0 +1,143 @@
+"""Making a run's initial model, and refusing what can't be trained here before its first round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from celeriac.aggregators import asks_for_root
+from celeriac.algorithms import check_workload
+from celeriac.compressors.updates import packed_spec
+from orchestrator.jobs.evaluation import evaluate
+from orchestrator.jobs.job import Job
+from orchestrator.store.records import Evaluated
+from tasks import arrays, auxiliary
+from tasks.arrays import Arrays, Spec
+from tasks.errors import ArraysError, ConfigurationError
+from tasks.seeds import derive_seed
+from tasks.user_code import check_arrays, user_code
+from verification.checks import LARGEST_OF_MODEL, UpdateRejectedError, check_update, too_large_whole
+
+_BY_HOLDOUT = ("fltrust", "holdout")
+"""Scorers that are nothing without held-out data of the orchestrator."""
+
+
+def make_model(job: Job) -> Evaluated:
+    """Write the initial model and return how good it is; done anew each time it is asked for.
+
+    Raises:
+        FederationError: If the workload or its data can't be loaded, or its model can't be trained here.
+    """
+    _ = job.aggregator, job.mixers  # what is named and isn't there is told before anything is made
+    workload = job.workload
+    check_workload(job.algorithm, workload)
+    _check_state(job)
+    _check_root_data(job)
+    _check_scorers(job)
+    path = job.folder.checkpoint(0)
+    model = arrays.map_file(path) if path.exists() else _initial_parameters(job)
+    with user_code("buffer_names()"):
+        job.folder.save_buffers(workload.buffer_names())
+    _check_compressor(job, model)
+    if not path.exists():
+        arrays.write_file(path, model)
+    return evaluate(job, arrays.map_file(path))
+
+
+def _check_state(job: Job) -> None:
+    """Check that the state a run goes on with is what its algorithm keeps, where that has once been something else.
+
+    Raises:
+        ConfigurationError: If it isn't.
+    """
+    algorithm, folder = job.algorithm, job.folder
+    path = folder.state(len(folder.history()))
+    if not algorithm.keeps or not path.exists():
+        return
+    found = sorted(auxiliary.split(arrays.map_file(path))[1])
+    if found != sorted(algorithm.keeps):
+        raise ConfigurationError(
+            f"an earlier version of {algorithm.name} began the run in {folder.path}: it kept {', '.join(found)}, and "
+            f"{', '.join(algorithm.keeps)} is needed: begin anew, with --initial-model {folder.checkpoint(0).parent} "
+            "and a model's name if it is to go on from there"
+        )
+
+
+def _initial_parameters(job: Job) -> Arrays:
+    """Return the model that the first round starts from, if it can be trained here."""
+    config = job.config
+    with user_code("initial_parameters()"):
+        parameters = job.workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
+    check_arrays(parameters, "initial_parameters() returned parameters")
+    auxiliary.check_names(parameters)
+    if config.initial_model is not None:
+        parameters = _model_in(Path(config.initial_model), arrays.spec_of(parameters))
+    if wrong := too_large_whole(parameters, LARGEST_OF_MODEL):
+        raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
+    return parameters
+
+
+def _model_in(path: Path, spec: Spec) -> Arrays:
+    """Return the model in a file of the user's.
+
+    Raises:
+        ConfigurationError: If it can't be read, isn't one of the workload, or is not finite.
+    """
+    try:
+        model = arrays.map_file(path)
+        check_update(model, spec)
+    except (OSError, ArraysError, UpdateRejectedError) as error:
+        raise ConfigurationError(f"--initial-model {path}: {error}") from None
+    return model
+
+
+def _check_root_data(job: Job) -> None:
+    """Check that an aggregator which trains on the orchestrator's data has some, and something to compare it with.
+
+    Raises:
+        ConfigurationError: If it hasn't.
+    """
+    config, holdout = job.config, job.holdout
+    if not asks_for_root(job.aggregator):
+        return
+    if job.algorithm.survey is not None:
+        raise ConfigurationError(
+            f"--aggregator {config.aggregator} compares what clients send with what the orchestrator trains, and "
+            f"--algorithm {config.algorithm} asks them for something else first: these two don't go together"
+        )
+    if holdout is None:
+        raise ConfigurationError(
+            f"--aggregator {config.aggregator} trains on data that the orchestrator holds out, and workload "
+            f"{config.workload!r} has none: allowed is one whose holdout_data returns some, or another aggregator"
+        )
+
+
+def _check_scorers(job: Job) -> None:
+    """Refuse scorers that go by held-out data where there is none: each of the run's rounds would fail.
+
+    Raises:
+        ConfigurationError: If there is such a scorer.
+    """
+    config = job.config
+    wanting = [scorer for scorer in config.verify if scorer in _BY_HOLDOUT]
+    if job.holdout is None and wanting:
+        raise ConfigurationError(
+            f"--verify {wanting[0]} goes by the orchestrator's held-out data, and workload {config.workload!r} has none"
+        )
+
+
+def _check_compressor(job: Job, model: Arrays) -> None:
+    """Check that the compressor, of the user's own maybe, says what it makes of the model's arrays.
+
+    Raises:
+        ConfigurationError: If it doesn't.
+    """
+    compressor = job.compressor
+    if compressor is None:
+        return
+    try:
+        arrays.encoded_size(packed_spec(compressor, arrays.spec_of(model)))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ConfigurationError(
+            f"compression {job.config.compression!r} fails at this model's arrays: {reason}"
+        ) from error

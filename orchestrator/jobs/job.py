@@ -1,0 +1,192 @@
+"""One job of the orchestrator's own workers: its run, its round, and what the config names, each found once a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from celeriac.aggregators import Aggregator, load_aggregator
+from celeriac.algorithms import Algorithm, load_algorithm
+from celeriac.compressors import Compressor, load_compressor
+from celeriac.mixers import Mixer, load_mixer
+from orchestrator.config import RunConfig
+from orchestrator.store.records import OpenRound, SlotRecord
+from orchestrator.store.run_folder import RunFolder
+from tasks import arrays, auxiliary
+from tasks.arrays import Arrays, Spec
+from tasks.blobs.blob import BlobStore
+from tasks.errors import RunFailedError
+from tasks.messages import Status, SurveyOrder, TrainOrder
+from tasks.seeds import derive_seed
+from tasks.user_code import UserCodeError, checked_result, user_code
+from tasks.workload import TimeBudget, Workload, load_workload
+from verification.checks import UpdateRejectedError, check_update
+
+T = TypeVar("T")
+
+
+class Loaded:
+    """What a process keeps from one job to the next, as it takes long to load: of each kind the last.
+
+    Args:
+        store: Where jobs find blobs.
+    """
+
+    def __init__(self, store: BlobStore) -> None:
+        self.store = store
+        self._last: dict[str, tuple[Hashable, Any]] = {}
+
+    def config(self, folder: RunFolder) -> RunConfig:
+        """Return a run's config, read anew only if the file is another than the last."""
+        return self._read("config", folder.config_path, folder.config)
+
+    def open_round(self, folder: RunFolder) -> OpenRound | None:
+        """Return the round that is open, read anew only if the file is another than the last."""
+        return self._read("open round", folder.open_round_path, folder.open_round)
+
+    def workload(self, spec: str) -> Workload:
+        """Return a workload."""
+        return self._keep("workload", spec, lambda: load_workload(spec))
+
+    def holdout(self, spec: str, data: str | None) -> Any:
+        """Return the held-out data of a workload, of the folder ``data``; None if it has none."""
+
+        def load() -> Any:
+            with user_code("holdout_data()"):
+                return self.workload(spec).holdout_data(Path(data) if data else None)
+
+        return self._keep("held-out data", (spec, data), load)
+
+    def _read(self, kind: str, path: Path, read: Callable[[], T]) -> T:
+        """Return what was read last of a kind, if the file is the same; else read it."""
+        try:
+            found = path.stat()
+        except OSError:
+            return read()
+        return self._keep(kind, (path, found.st_ino, found.st_mtime_ns, found.st_size), read)
+
+    def _keep(self, kind: str, made_from: Hashable, load: Callable[[], T]) -> T:
+        """Return what was loaded last of a kind, if it was made from the same; else load it."""
+        if kind not in self._last or self._last[kind][0] != made_from:
+            self._last[kind] = made_from, load()
+        found: T = self._last[kind][1]
+        return found
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task's run and round, and all that is derived from them: when it is asked for, and once.
+
+    Attributes:
+        folder: The run's folder.
+        round_number: The round; 0 for the initial model.
+        loaded: What the process has loaded.
+    """
+
+    folder: RunFolder
+    round_number: int
+    loaded: Loaded
+
+    @cached_property
+    def config(self) -> RunConfig:
+        """The run's config."""
+        return self.loaded.config(self.folder)
+
+    @cached_property
+    def opened(self) -> OpenRound | None:
+        """The round as it was opened, if it is still open: a task that was sent twice may come when all is done."""
+        opened = self.loaded.open_round(self.folder)
+        return opened if opened is not None and opened.round_number == self.round_number else None
+
+    @cached_property
+    def algorithm(self) -> Algorithm:
+        """The run's algorithm."""
+        return load_algorithm(self.config.algorithm)
+
+    @cached_property
+    def aggregator(self) -> Aggregator:
+        """The run's aggregator."""
+        return load_aggregator(self.config.aggregator)
+
+    @cached_property
+    def mixers(self) -> list[Mixer]:
+        """What mixes updates before they are aggregated, in this order."""
+        return [load_mixer(spec) for spec in self.config.mix]
+
+    @cached_property
+    def compressor(self) -> Compressor | None:
+        """How updates come compressed; None if they come as they are."""
+        return load_compressor(self.config.compression)
+
+    @property
+    def workload(self) -> Workload:
+        """The run's workload."""
+        return self.loaded.workload(self.config.workload)
+
+    @property
+    def holdout(self) -> Any:
+        """The data that the orchestrator holds out, which updates are judged by; None if it has none."""
+        return self.loaded.holdout(self.config.workload, self.config.data)
+
+    @cached_property
+    def buffers(self) -> frozenset[str]:
+        """Names of the model's arrays that aren't trained."""
+        return self.folder.buffers()
+
+    def model(self) -> Arrays:
+        """Map the model that the round starts from: memory of its own at each call, as users' code may write to it."""
+        return arrays.map_file(self.folder.checkpoint(self.round_number - 1))
+
+    def update_spec(self, exchange: str) -> Spec:
+        """Return what an update has to be: the model and the sets with it, or the sets of the first exchange alone."""
+        model = arrays.spec_of(self.model())
+        if exchange == SurveyOrder.name:
+            return auxiliary.spec_of_sets(model, self.algorithm.surveyed)
+        return auxiliary.spec_with(model, self.algorithm.sent)
+
+    def update(self, client_id: str, exchange: str = TrainOrder.name) -> Arrays:
+        """Map what was taken in of a client: memory of its own at each call."""
+        return arrays.map_file(self.folder.update(self.round_number, client_id, exchange))
+
+    def record(self, client_id: str, exchange: str = TrainOrder.name) -> SlotRecord | None:
+        """Return the record of a client's slot, or None if it isn't filled."""
+        return self.folder.slot_record(self.round_number, client_id, exchange)
+
+    def records(self, exchange: str = TrainOrder.name) -> dict[str, SlotRecord]:
+        """Return the records of all slots of an exchange of the open round, by client id, sorted.
+
+        All have been filled. That of a slot that is opened anew at this moment, as the broker was emptied, is gone.
+
+        Raises:
+            RunFailedError: If they are gone since the round was closed by the same task, sent before this one.
+        """
+        asked = self.opened.asked(exchange) if self.opened else []
+        found = {client_id: self.record(client_id, exchange) for client_id in sorted(asked)}
+        if None in found.values() and len(self.folder.history()) >= self.round_number:
+            raise RunFailedError(f"round {self.round_number} is closed already")
+        gone = SlotRecord(status=Status.LOST, reason="what it sent was lost with the broker")
+        return {client_id: record or gone for client_id, record in found.items()}
+
+    @property
+    def train_root(self) -> Callable[[], Arrays] | None:
+        """What trains the model that the round starts from on the held-out data, as a client would; None without such.
+
+        It trains anew at each call, to the same parameters. It raises UserCodeError if the workload does, or returns
+        something else than parameters of this model that are finite.
+        """
+        return None if self.holdout is None else self._train_root
+
+    def _train_root(self) -> Arrays:
+        config, model = self.config, self.model()
+        seed = derive_seed(config.seed, self.round_number, "root data")
+        budget = TimeBudget(config.timeout_s)
+        with user_code("train() on the held-out data"):
+            result = checked_result(self.workload.train(model, self.holdout, config.options, seed=seed, budget=budget))
+        try:
+            check_update(result.parameters, arrays.spec_of(model))
+        except UpdateRejectedError as error:
+            raise UserCodeError(f"train() on the held-out data: {error}") from None
+        return result.parameters

@@ -1,0 +1,145 @@
+"""From a round's accepted updates to the next model: weights, aggregate, and the algorithm's own step."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from celeriac.aggregators import AggregatorContext, WeightedUpdate
+from celeriac.algorithms import ServerRound, State, UpdateInfo, Weights, settings_of
+from celeriac.algorithms.fednova import normalise
+from celeriac.geometry import lengths
+from celeriac.mixers.mixing import mix
+from orchestrator.jobs.job import Job
+from orchestrator.jobs.scratch import scratch_arrays
+from orchestrator.jobs.streaming_mean import add_next, is_streamed
+from orchestrator.store.records import SlotRecord
+from tasks import arrays, auxiliary
+from tasks.arrays import Array, Arrays
+from tasks.messages import SurveyOrder, TrainOrder
+from tasks.seeds import generator
+
+
+def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, State]:
+    """Return the parameters that a round ends with, and the algorithm's state.
+
+    The model's arrays that aren't trained are aggregated, and no algorithm goes further than that, nor turns them.
+
+    Args:
+        job: The job; the run's folder has the updates.
+        accepted: The records of the updates that count, by client id, sorted.
+
+    Raises:
+        AggregationError: If the aggregator, or what mixes the updates before it, needs more of them, or can make
+            nothing of these.
+        ValueError, ArithmeticError: If what clients sent can't be aggregated.
+    """
+    config, number, model = job.config, job.round_number, job.model()
+    settings = settings_of(job.algorithm, config.settings)
+    weights = _weights(job, accepted, settings)
+    aggregate, sent = _aggregate(job, TrainOrder.name, dict(zip(accepted, weights.weights, strict=True)), job.model())
+    num_clients = job.opened.num_clients if job.opened else config.num_clients
+    parameters, state = job.algorithm.step(
+        ServerRound(
+            parameters=model,
+            target=move(model, aggregate, weights.scale),
+            sent=sent,
+            state=_sets_of(job.folder.state(number - 1)),
+            num_updates=len(accepted),
+            num_clients=max(num_clients, len(accepted)),
+            settings=settings,
+            surveyed=_sets_of(job.folder.surveyed(number)),
+        )
+    )
+    return {**parameters, **{name: aggregate[name] for name in job.buffers if name in aggregate}}, state
+
+
+def surveyed_sets(job: Job, counted: Mapping[str, SlotRecord]) -> State:
+    """Return the aggregate of what came in a round's first exchange, weighed as updates are.
+
+    Args:
+        job: The job; the run's folder has what came.
+        counted: The records of the clients whose sets count, by client id, sorted.
+
+    Raises:
+        AggregationError: If the aggregator needs more clients, or can make nothing of what they sent.
+        ValueError, ArithmeticError: If what clients sent can't be aggregated.
+    """
+    infos = [
+        UpdateInfo(client_id, record.num_examples, record.num_steps, record.metrics)
+        for client_id, record in counted.items()
+    ]
+    config, algorithm = job.config, job.algorithm
+    weights = algorithm.weigh(infos, config.options, settings_of(algorithm, config.settings)).weights
+    return _aggregate(job, SurveyOrder.name, dict(zip(counted, weights, strict=True)), {})[1]
+
+
+def _weights(job: Job, accepted: Mapping[str, SlotRecord], settings: Mapping[str, float]) -> Weights:
+    """Return what the updates weigh, and how far the model moves towards their mean."""
+    trained = {name: values for name, values in job.model().items() if name not in job.buffers}
+    infos = [_info(job, client_id, record, trained) for client_id, record in accepted.items()]
+    weights = job.algorithm.weigh(infos, job.config.options, settings)
+    is_to_normalise = job.config.weighting == "steps" and not job.algorithm.weighs_steps
+    return normalise(infos, weights) if is_to_normalise else weights
+
+
+def _info(job: Job, client_id: str, record: SlotRecord, trained: Arrays) -> UpdateInfo:
+    # What a client says of its steps scales the whole round's where they are normalised by, so it isn't believed more
+    # than the options allow.
+    options = job.config.options
+    most_steps = options.epochs * math.ceil(record.num_examples / options.batch_size)
+
+    def squared_distance() -> float:
+        return float(lengths([job.update(client_id)], trained)[0]) ** 2
+
+    return UpdateInfo(
+        client_id=client_id,
+        num_examples=record.num_examples,
+        num_steps=min(record.num_steps, most_steps),
+        metrics=record.metrics,
+        squared_distance=functools.cache(squared_distance),
+    )
+
+
+def _aggregate(job: Job, exchange: str, weights: Mapping[str, float], origin: Arrays) -> tuple[Arrays, State]:
+    """Return the aggregate of what came in an exchange, mixed before as the run says: parameters, and sets.
+
+    Args:
+        job: The job.
+        exchange: Which of the round's exchanges.
+        weights: What the updates that count weigh, by client id, sorted.
+        origin: The model that the round started from, which a user's aggregator or mixer may write to; or nothing.
+    """
+    if is_streamed(job):
+        return auxiliary.split(add_next(job, exchange, all_of_them=True).mean())
+    config = job.config
+    updates = [WeightedUpdate(job.update(client_id, exchange), weight) for client_id, weight in weights.items()]
+    train_root = job.train_root if exchange == TrainOrder.name else None
+    context = AggregatorContext(origin, config.num_hostile or None, config.trim, job.buffers, train_root)
+    rng = generator(config.seed, job.round_number, "mix")
+    mixed = mix(updates, context, job.mixers, rng, functools.partial(scratch_arrays, job.folder.path))
+    return auxiliary.split(job.aggregator(*mixed))
+
+
+def move(start: Arrays, end: Arrays, scale: float) -> dict[str, Array]:
+    """Return ``start + scale * (end - start)`` of every array, taken in float64 and rounded once.
+
+    Arrays that are not of floats are those of ``end``: counters can't be moved beyond it.
+    """
+    moved = {}
+    for name, target in end.items():
+        if target.dtype.kind != "f" or scale == 1.0:
+            moved[name] = target
+            continue
+        origin = start[name].astype(np.float64)
+        moved[name] = (origin + scale * (target.astype(np.float64) - origin)).astype(target.dtype)
+    return moved
+
+
+def _sets_of(path: Path) -> State:
+    """Return the sets in a file; none if there is no such file."""
+    return auxiliary.split(arrays.map_file(path))[1] if path.exists() else {}

@@ -1,0 +1,187 @@
+"""Judging updates before they are aggregated: scorers, thresholds, and what the record says of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from orchestrator.config import PEERS
+from orchestrator.jobs.disproportion import InOrder, drop_disproportionate, outlying_sets, rejected
+from orchestrator.jobs.job import Job
+from orchestrator.jobs.streaming_mean import is_streamed
+from orchestrator.store.records import ACCEPTED, PeerScores, SlotRecord
+from tasks import arrays, auxiliary
+from tasks.messages import Status, TrainOrder
+from tasks.seeds import generator
+from verification import (
+    Candidate,
+    ScoringContext,
+    ScoringError,
+    checked_scores,
+    load_scorer,
+    score_of_global,
+    scores_alone,
+)
+from verification.checks import own_length
+from verification.thresholds import kept, load_threshold
+
+logger = logging.getLogger(__name__)
+
+ORCHESTRATOR = "@orchestrator"
+"""Who scored, where it wasn't a client; no client's id begins like this."""
+
+
+def score_as_it_comes(job: Job, client_id: str, record: SlotRecord) -> SlotRecord:
+    """Return the record of an update that has just been taken in, with what scorers say that look at it alone.
+
+    Taking in must not fail: where one of them can't score it, that is for :func:`judge` to find again and to tell.
+    """
+    for spec in job.config.verify if record.status in ACCEPTED else ():
+        if spec == PEERS:
+            continue
+        try:
+            function = load_scorer(spec)
+            if scores_alone(function):
+                candidate = _candidate(job, client_id, record)
+                scores = checked_scores(function([candidate], _context(job)), [candidate])
+                record = _scored(record, spec, scores.get(client_id), ORCHESTRATOR)
+        except Exception as error:  # whatever the user's own raises
+            logger.info("round %d: %s could not score %s yet: %s", job.round_number, spec, client_id, error)
+    return record
+
+
+def judge(job: Job, records: Mapping[str, SlotRecord], peers: PeerScores) -> dict[str, SlotRecord]:
+    """Return the records, with scores, and those rejected that are out of proportion or score below a threshold.
+
+    Every scorer sees all updates that are in proportion; one that any of them rejects is rejected.
+    """
+    judged = scored = drop_outliers(job, records)
+    for scorer, threshold in job.config.scorers():
+        # Mapped anew for each: a scorer is a user's code, and may write to what it is given.
+        if candidates := _candidates(job, scored):
+            judged = _apply(job, scorer, threshold, candidates, judged, peers)
+    return judged
+
+
+def drop_outliers(
+    job: Job, records: Mapping[str, SlotRecord], exchange: str = TrainOrder.name
+) -> dict[str, SlotRecord]:
+    """Return the records, those rejected that are out of proportion; where updates are verified, outlying sets too.
+
+    Args:
+        job: The job.
+        records: The records of one of the round's exchanges, by client id.
+        exchange: Which of its exchanges.
+    """
+
+    def own(part: str) -> float:
+        return own_length(part, job.model(), job.buffers)
+
+    if job.opened is None or not is_streamed(job):
+        judged = drop_disproportionate(records, own)
+    else:
+        in_order = InOrder(job.opened.asked(exchange), records.get, own, is_over=True)
+        judged = rejected(records, in_order.all_reasons())
+    if not job.config.verify:
+        return judged
+    return rejected(judged, outlying_sets({name: each.lengths for name, each in judged.items() if each.is_accepted}))
+
+
+def _apply(
+    job: Job,
+    scorer: str,
+    threshold_text: str,
+    candidates: Sequence[Candidate],
+    judged: Mapping[str, SlotRecord],
+    peers: PeerScores,
+) -> dict[str, SlotRecord]:
+    if scorer == PEERS and len(candidates) == 1:
+        logger.info("round %d: there is nobody to score the one update: it is taken in", job.round_number)
+        return dict(judged)
+    threshold, global_score = load_threshold(threshold_text), None
+    scores, scored_by = peers.scores, peers.scored_by
+    try:
+        if scorer != PEERS:
+            scores = _scores(job, scorer, candidates, judged)
+            scored_by = dict.fromkeys(scores, ORCHESTRATOR)
+            if threshold.needs_global:
+                global_score = score_of_global(load_scorer(scorer), _context(job))
+        accepted = kept(scores, threshold, global_score, job.config.num_hostile)
+    except Exception as error:  # too few updates for it, or whatever the user's own raises
+        logger.warning("round %d: %s could not score: %s", job.round_number, scorer, error)
+        return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}
+    return {
+        name: _verdict(record, scorer, threshold_text, scores.get(name), scored_by.get(name), name in accepted)
+        for name, record in judged.items()
+    }
+
+
+def _scores(
+    job: Job, scorer: str, candidates: Sequence[Candidate], records: Mapping[str, SlotRecord]
+) -> dict[str, float]:
+    """Return the orchestrator's scores by client id; those given as updates came stay."""
+    found = {candidate.client_id: records[candidate.client_id].scores for candidate in candidates}
+    scores = {client_id: known[scorer] for client_id, known in found.items() if scorer in known}
+    rest = [candidate for candidate in candidates if candidate.client_id not in scores]
+    return scores | checked_scores(load_scorer(scorer)(rest, _context(job)), rest) if rest else scores
+
+
+def _unscored(record: SlotRecord, scorer: str, error: Exception) -> SlotRecord:
+    """Return an update's record when a scorer couldn't score: nothing is taken in that was to be judged and wasn't."""
+    if record.status not in ACCEPTED:
+        return record
+    kind = "" if isinstance(error, ScoringError) else f"{type(error).__name__}: "
+    return record.rejected(f"{scorer} could not score: {kind}{error}")
+
+
+def _context(job: Job) -> ScoringContext:
+    config, workload, holdout = job.config, job.workload, job.holdout
+
+    def evaluate(parameters: arrays.Arrays) -> float:
+        evaluation = workload.evaluate(arrays.copied(parameters), holdout)
+        # Asked of the global model too: no client's parameters are to stop the scoring of the others.
+        if evaluation.accuracy is None and workload.evaluate(job.model(), holdout).accuracy is None:
+            raise ScoringError(f"a score needs an accuracy from 0 to 1, and workload {config.workload!r} gives none")
+        return evaluation.share_right
+
+    return ScoringContext(
+        global_parameters=job.model(),
+        evaluate=None if holdout is None else evaluate,
+        train_root=job.train_root,
+        num_hostile=config.num_hostile,
+        rng=generator(config.seed, job.round_number, "scoring"),
+        buffers=job.buffers,
+    )
+
+
+def _verdict(
+    record: SlotRecord, scorer: str, threshold: str, score: float | None, scored_by: str | None, accepted: bool
+) -> SlotRecord:
+    """Return one update's record with what a scorer says of it."""
+    if not record.size_bytes or record.status not in (*ACCEPTED, Status.REJECTED):
+        return record
+    record = _scored(record, scorer, score, scored_by)
+    if record.status not in ACCEPTED or accepted:
+        return record
+    told = "nobody scored it" if score is None else f"{score:.6g} is not within the threshold {threshold}"
+    return record.rejected(f"{scorer}: {told}")
+
+
+def _scored(record: SlotRecord, scorer: str, score: float | None, scored_by: str | None) -> SlotRecord:
+    if score is None or scored_by is None:
+        return record
+    return record.model_copy(
+        update={
+            "scores": {**record.scores, scorer: score},
+            "scored_by": {**record.scored_by, scorer: scored_by},
+        }
+    )
+
+
+def _candidates(job: Job, records: Mapping[str, SlotRecord]) -> list[Candidate]:
+    return [_candidate(job, client_id, record) for client_id, record in records.items() if record.status in ACCEPTED]
+
+
+def _candidate(job: Job, client_id: str, record: SlotRecord) -> Candidate:
+    parameters, _ = auxiliary.split(job.update(client_id))
+    return Candidate(client_id, parameters, record.num_examples, record.num_steps)

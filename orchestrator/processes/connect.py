@@ -1,0 +1,127 @@
+"""Putting a run on the wire: the broker, the workers that the orchestrator starts, and what it keeps up there."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis import Redis
+
+from orchestrator.config import RunConfig
+from orchestrator.processes.processes import Processes
+from orchestrator.processes.server import start_server
+from orchestrator.processes.supervisor import Supervisor
+from orchestrator.store.run_folder import RunFolder
+from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
+from orchestrator.transport.transport import Transport, Wire
+from tasks import names
+from tasks.blobs.stores import open_store
+from tasks.broker import connection, run_lock
+from tasks.broker.app import make_app
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) -> Iterator[Wire]:
+    """Bring up what a run needs and take it down in the end.
+
+    Args:
+        config: The run's configuration.
+        folder: The run's folder.
+        broker_url: The broker's URL; None starts a server and local clients.
+
+    Raises:
+        BrokerUnreachableError: If there is no broker.
+        FederationBusyError: If another orchestrator is at work on it.
+    """
+    if broker_url is not None:
+        connection.check_reachable(broker_url)
+    with _blob_folder(config, folder) as blob_folder, Processes() as processes:
+        url = broker_url or start_server(processes, folder.logs / "server.log")
+        with connection.connect(url) as client:
+            notice = run_lock.Notice(run_id=config.run_id, num_parts=config.num_clients)
+            lock = run_lock.RunLock(connection.connect_quickly(url), notice)
+            lock.put_up()
+            if not connection.check_keeps_all(client):
+                logger.warning(
+                    "the broker doesn't say (INFO memory) whether it evicts keys: it must not, see docs/faults.md"
+                )
+            memory = BrokerMemory(connection.connect_quickly(url), config.run_id)
+            if memory.look():
+                _note_orders_forgotten(config, folder)
+            memory.take_forgotten()
+            supervisor = Supervisor(processes, config, folder, url)
+            try:
+                supervisor.start_own_worker()
+                if broker_url is None:
+                    supervisor.start_clients()
+                yield _wire(url, client, config, lock, memory, supervisor, blob_folder)
+            finally:
+                lock.take_down()
+
+
+@contextmanager
+def _blob_folder(config: RunConfig, folder: RunFolder) -> Iterator[Path | None]:
+    """Make the folder of blobs, where all processes are on this machine, and remove it in the end."""
+    if not config.local:
+        yield None
+        return
+    shutil.rmtree(folder.blobs, ignore_errors=True)  # what a former start has left
+    folder.blobs.mkdir()
+    try:
+        yield folder.blobs
+    finally:
+        shutil.rmtree(folder.blobs, ignore_errors=True)
+
+
+def _wire(
+    url: str,
+    client: Redis,
+    config: RunConfig,
+    lock: run_lock.RunLock,
+    memory: BrokerMemory,
+    supervisor: Supervisor,
+    blob_folder: Path | None,
+) -> Wire:
+    app = make_app("orchestrator", url, include=())
+    # Those who look at the broker at every tick look again at the next, rather than wait for it.
+    registry = WatchedRegistry(connection.connect_quickly(url), memory)
+
+    def tend() -> bool:
+        own_worker_ended = supervisor.tend()
+        lock.refresh()
+        return own_worker_ended
+
+    return Wire(
+        transport=Transport(app, url, config.run_id),
+        present=registry.present,
+        tell=registry.say_passed_over,
+        blobs=open_store(url, blob_folder),
+        broker_time=connection.Clock(client),
+        tend=tend,
+        tidy=lambda: tidy(client, config.run_id),
+        forgot=memory.take_forgotten,
+    )
+
+
+def _note_orders_forgotten(config: RunConfig, folder: RunFolder) -> None:
+    """Have the orders of a round that is taken up again sent again: the broker was emptied while nobody looked.
+
+    Local clients, which were started anew, get theirs again anyway.
+    """
+    opened = folder.open_round()
+    if opened is not None and not config.local:
+        folder.save_open_round(opened.model_copy(update={"orders_are_out": False}))
+
+
+def tidy(client: Redis, run_id: str) -> None:
+    """Remove what a run has left on the broker: blobs, answers that came late."""
+    patterns = (f"fl:blob:{run_id}/*", f"fl:blob:*/{run_id}/*", f"celery-t*-meta-*{run_id}/*")
+    for pattern in patterns:
+        for key in client.scan_iter(match=pattern, count=1000):
+            client.unlink(key)
+    client.unlink(names.mark_key(run_id))

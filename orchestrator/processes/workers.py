@@ -1,0 +1,140 @@
+"""The workers that the orchestrator starts: its own, and in the embedded default the clients'."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.config import RunConfig
+from orchestrator.processes.processes import Process
+from orchestrator.store.run_folder import RunFolder
+from tasks.blobs.stores import FOLDER_VARIABLE
+from tasks.broker.connection import URL_VARIABLE
+from tasks.cores import num_cores
+from tasks.errors import ConfigurationError, FederationError
+from tasks.names import numbered_client_id
+from tasks.own_packages import ROOT
+from tasks.workload import Part
+
+MOST_OWN_PROCESSES = 4
+"""Most processes of the orchestrator's own worker, which ingest updates in parallel."""
+CLIENT = "client"
+"""Prefix of the local clients' ids."""
+_ERROR = "error: "
+"""Prefix of the line in which a worker says why it ends."""
+SHARED_WORKER = "clients"
+"""Name of the worker for all local clients, if there are more clients than cores."""
+
+
+def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
+    """Return the orchestrator's own worker.
+
+    It ends by being killed at once: its work can be redone, and a worker that shuts down slowly would still take tasks,
+    even tasks of the orchestrator's next start.
+    """
+    environment = {
+        URL_VARIABLE: url,
+        FOLDER_VARIABLE: blob_folder(config, folder),
+        "ORCHESTRATOR_PRELOAD": config.workload,
+        "PYTHONPATH": _paths(),
+    }
+    return Process(
+        name="worker",
+        command=_celery("orchestrator", "orchestrator", "--concurrency", str(min(num_cores(), MOST_OWN_PROCESSES))),
+        environment=environment,
+        log=folder.logs / "worker.log",
+        grace_s=0.0,
+    )
+
+
+def blob_folder(config: RunConfig, folder: RunFolder) -> str:
+    """Return the folder for blobs if all processes are on this machine; else "", and blobs go through the broker."""
+    return str(folder.blobs.resolve()) if config.local else ""
+
+
+def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Process]:
+    """Return the local clients' workers: one each, or one for all if there are more clients than cores."""
+    count = config.num_clients
+    if count > num_cores():
+        return [_client_worker(config, folder, url, SHARED_WORKER, {"CLIENT_ID": CLIENT, "CLIENT_COUNT": str(count)})]
+    client_ids = [numbered_client_id(CLIENT, index, count) for index in range(count)]
+    return [
+        _client_worker(config, folder, url, client_id, {"CLIENT_ID": client_id, "CLIENT_PART": str(Part(index, count))})
+        for index, client_id in enumerate(client_ids)
+    ]
+
+
+def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, who: Mapping[str, str]) -> Process:
+    environment = {
+        URL_VARIABLE: url,
+        FOLDER_VARIABLE: blob_folder(config, folder),
+        "CLIENT_PART": "",
+        "CLIENT_COUNT": "",
+        "CLIENT_CONCURRENCY": "",
+        **who,
+        "CLIENT_WORKLOAD": config.workload,
+        "CLIENT_ALGORITHM": config.algorithm,
+        "CLIENT_COMPRESSION": config.compression,
+        "CLIENT_DATA": config.data or "",
+        "CLIENT_STATE": str(folder.clients),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),
+        "PYTHONPATH": _paths(),
+    }
+    return Process(name=name, command=_celery("worker", name), environment=environment, log=folder.logs / f"{name}.log")
+
+
+def is_client(name: str) -> bool:
+    """Say whether a process of this name serves local clients, one or all of them."""
+    return name == SHARED_WORKER or name.startswith(f"{CLIENT}-")
+
+
+def _paths() -> str:
+    """Return the workers' ``PYTHONPATH``: this process's module folders, and the current folder last.
+
+    Last, so that no file in the current folder hides our packages while Celery looks for them; later the workers move
+    it to the front (:func:`tasks.plugins.add_current_folder`). If it were missing, Celery would put it first.
+    """
+    here = str(Path.cwd())
+    others = [path for path in sys.path if path and path != here]
+    return os.pathsep.join(dict.fromkeys([*others, str(ROOT), here]))
+
+
+def _celery(app: str, node: str, *options: str) -> list[str]:
+    return [
+        sys.executable, "-P", "-m", "celery", "--app", app, "worker",
+        "--hostname", f"{node}@%h", "--loglevel", "INFO", *options,
+    ]  # fmt: skip
+
+
+def _threads(num_clients: int) -> int:
+    """Return the number of threads for each local client, so that together they use all cores."""
+    return max(1, num_cores() // num_clients)
+
+
+def told(process: Process, code: int) -> str:
+    """Return the error that ended a worker (``error: …``), and its log's name; empty if it reported none.
+
+    Restarting a worker that reported an error is no use: it would end in the same way.
+    """
+    line = last_line(process.log)
+    if code not in (FederationError.exit_code, ConfigurationError.exit_code) or not line.startswith(_ERROR):
+        return ""
+    return f"{process.name}: {line.removeprefix(_ERROR)}; see logs/{process.log.name}"
+
+
+def log_of(config: RunConfig, client_id: str) -> str:
+    """Return where to find a client's log, in words."""
+    if not config.local:
+        return f"the log of the worker of {client_id}"
+    return f"logs/{SHARED_WORKER if config.num_clients > num_cores() else client_id}.log"
+
+
+def last_line(path: Path) -> str:
+    """Return the last line of a log that isn't blank; empty if there is none."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    except OSError:
+        return ""
+    return next((line for line in reversed(lines) if line), "")

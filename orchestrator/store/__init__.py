@@ -1,0 +1,1 @@
+"""A run's folder: what is in it, and where."""

@@ -1,0 +1,265 @@
+"""What a run writes down: a line a round, the round that is open, a summary at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks.blobs.blob import BlobRef
+from tasks.messages import Answer, Metrics, Order, Reason, Status, SurveyOrder
+
+ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
+"""How the slot of a client was filled whose update goes into the model."""
+COUNTED = (*ACCEPTED, Status.SURVEYED)
+"""How a slot was filled by arrays that count, in either exchange of a round."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SlotRecord(_Record):
+    """How one client's slot of a round was filled."""
+
+    status: Status
+    reason: Reason = ""
+    num_examples: int = 0
+    num_steps: int = 0
+    num_epochs: float = 0.0
+    metrics: Metrics = {}
+    duration_s: float = 0.0
+    """Seconds the client took, by its own clock."""
+    size_bytes: int = 0
+    """Bytes of the update."""
+    digest: str = ""
+    """BLAKE3 digest of the update."""
+    lengths: dict[str, float] = {}
+    """L2 length of what the update changes, by part: see :mod:`verification.proportion`; six digits."""
+    scores: dict[str, float] = {}
+    """The update's score by each scorer that was asked."""
+    scored_by: dict[str, str] = {}
+    """Who gave a score: the id of a client, or ``@orchestrator``."""
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether what came counts, as far as is known."""
+        return self.status in COUNTED
+
+    def rejected(self, reason: str) -> SlotRecord:
+        """Return the record of an update that was rejected after it had been taken in."""
+        return self.model_copy(update={"status": Status.REJECTED, "reason": reason})
+
+    @classmethod
+    def of(cls, answer: Answer, status: Status | None = None, reason: str | None = None) -> SlotRecord:
+        """Return the record of ``answer``, with another status and reason where the orchestrator decided so."""
+        return cls(
+            status=answer.status if status is None else status,
+            reason=answer.reason if reason is None else reason,
+            num_examples=answer.num_examples,
+            num_steps=answer.num_steps,
+            num_epochs=answer.num_epochs,
+            metrics=answer.metrics,
+            duration_s=answer.duration_s,
+            size_bytes=answer.update.size_bytes if answer.update else 0,
+            digest=answer.update.digest if answer.update else "",
+        )
+
+    def answer(self, order: Order) -> Answer:
+        """Return what stands in for the answer to ``order``, whose update has been taken in already."""
+        return Answer(
+            order_id=order.order_id,
+            client_id=order.client_id,
+            status=self.status,
+            reason=self.reason,
+            num_examples=self.num_examples,
+            num_steps=self.num_steps,
+            metrics=self.metrics,
+        )
+
+
+class HandedOut(_Record):
+    """The updates of a round that are handed out to be scored by clients."""
+
+    updates: dict[str, BlobRef]
+    """Whose update -> where it is."""
+
+
+class PeerScores(_Record):
+    """What clients said of each other's updates."""
+
+    scores: dict[str, float] = {}
+    """Whose update -> its score; who is missing was not scored."""
+    scored_by: dict[str, str] = {}
+    """Whose update -> the client that was asked to score it."""
+
+
+class Evaluated(_Record):
+    """How good a model is on the orchestrator's held-out data."""
+
+    metrics: Metrics = {}
+    """``loss`` and ``accuracy``; empty if there is no such data."""
+    problem: Reason = ""
+    """Why there is no loss although there is held-out data; empty if there is one."""
+    is_due: bool = True
+    """Whether it was this round's turn to be evaluated (``--evaluate-every``)."""
+    duration_s: float = 0.0
+    """Seconds that it took."""
+
+
+class ClosedRound(_Record):
+    """What the body of a round's chord returns."""
+
+    status: Literal["closed", "failed"]
+    reason: str = ""
+    answers: dict[str, SlotRecord]
+    evaluated: Evaluated = Evaluated()
+    digest: str
+    """BLAKE3 digest of the checkpoint file."""
+    state_digest: str = ""
+    """BLAKE3 digest of the file with the algorithm's state beside it; empty if it has none."""
+
+
+class Surveyed(_Record):
+    """What came of a round's first exchange: what the body of its chord returns."""
+
+    left_out: dict[str, SlotRecord] = {}
+    """The slots of the clients that are not asked to train."""
+    bytes_up: int = 0
+    """Bytes that the others sent."""
+    digest: str = ""
+    """BLAKE3 digest of the file with the aggregate of what these sent; empty if the round failed."""
+    failed: ClosedRound | None = None
+    """The round, if it failed by that: too few were left, or nothing can be made of what they sent."""
+
+
+class LateAnswer(_Record):
+    """An answer that came late and was not counted."""
+
+    client_id: str
+    order_id: str
+    status: Status = Status.LATE
+    answered: Status
+    """What its status would have been in time."""
+
+
+class RoundRecord(_Record):
+    """A line of ``history.jsonl``."""
+
+    round_number: int
+    status: Literal["closed", "failed"]
+    reason: str = ""
+    """Why a failed round failed."""
+    cohort: list[str]
+    answers: dict[str, SlotRecord]
+    metrics: Metrics
+    """``loss`` and ``accuracy`` of the round's model on the orchestrator's held-out data; empty if it has none."""
+    evaluation_problem: Reason = ""
+    """Why there is no loss although there is held-out data."""
+    evaluation_due: bool = True
+    """Whether it was this round's turn to be evaluated (``--evaluate-every``); if not, there are no metrics."""
+    evaluation_s: float = 0.0
+    """Seconds that the evaluation took, of ``duration_s``."""
+    client_metrics: Metrics = {}
+    """``loss`` and ``accuracy`` on the clients' held-out data, weighted by examples, where they were asked."""
+    num_evaluated: int = 0
+    """Clients whose evaluations are in ``client_metrics``."""
+    not_evaluated: dict[str, Reason] = {}
+    """Clients that were asked and gave no evaluation, and why."""
+    checkpoint: str
+    """The checkpoint's file name."""
+    digest: str
+    """BLAKE3 digest of the checkpoint file."""
+    state_digest: str = ""
+    """BLAKE3 digest of the file with the algorithm's state beside it; empty if it has none."""
+    started_at: str
+    """When the round was opened, in UTC, ISO 8601."""
+    duration_s: float
+    """Seconds from opening to closing."""
+    bytes_down: int
+    """Bytes of the global model that were sent, times the clients that were asked."""
+    bytes_up: int
+    """Bytes of the updates that came back."""
+    late: list[LateAnswer] = []
+    """Answers to orders of earlier rounds, or of this one, that came when their slots were filled."""
+
+
+def shown_metrics(rounds: Iterable[Metrics]) -> list[str]:
+    """Return which of ``loss`` and ``accuracy`` there is in any of these; both if there is neither.
+
+    A workload without an accuracy gets no column, and no panel, for it.
+    """
+    names = {name for metrics in rounds for name in metrics}
+    return [name for name in ("loss", "accuracy") if name in names] or ["loss", "accuracy"]
+
+
+class OpenRound(_Record):
+    """The round that is under way, as it is kept on disk so that it can be taken up again."""
+
+    round_number: int
+    cohort: dict[str, str]
+    """Client id -> incarnation of the client when the order was sent."""
+    parameters: BlobRef
+    broadcast: BlobRef | None = None
+    """What the algorithm sends along with the model."""
+    num_clients: int = 1
+    """Clients known to the run when the round was opened."""
+    is_crowded: bool = False
+    """Whether its updates are too many to be all on their way at once, see :mod:`orchestrator.transport.uploads`."""
+    surveyed: Surveyed | None = None
+    """What came of the round's first exchange; None as long as it is on, or if the algorithm has none."""
+    orders_are_out: bool = True
+    """Whether the orders of the exchange that is on have been sent; if not sure, they are sent again."""
+    started_at: str
+    boot_id: str = ""
+    """Tells this start of the machine from others: what was taken in before a loss of power may not be on disk."""
+
+    @property
+    def trainers(self) -> list[str]:
+        """Ids of the clients that are asked to train, in the order of the cohort."""
+        left_out = self.surveyed.left_out if self.surveyed else {}
+        return [client_id for client_id in self.cohort if client_id not in left_out]
+
+    def asked(self, exchange: str) -> list[str]:
+        """Return whom an exchange of the round asks, in the order of its slots."""
+        return list(self.cohort) if exchange == SurveyOrder.name else self.trainers
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that go out to each client."""
+        return self.parameters.size_bytes + (self.broadcast.size_bytes if self.broadcast else 0)
+
+
+class Final(_Record):
+    """How good the final model is; None where there is nothing to say it by."""
+
+    loss: float | None = None
+    accuracy: float | None = None
+
+
+class Summary(_Record):
+    """``summary.json``: the run in short."""
+
+    run_id: str
+    status: Literal["completed", "interrupted", "failed"]
+    reason: str = ""
+    rounds: int
+    """Rounds that are closed."""
+    rounds_failed: int = 0
+    """Those of them that had too few accepted updates, and left the model as it was."""
+    final: Final
+    evaluation_problem: Reason = ""
+    """Why the final model has no loss although there is held-out data."""
+    client_metrics: Metrics = {}
+    num_evaluated: int = 0
+    """Clients whose evaluations are in ``client_metrics``."""
+    num_not_evaluated: int = 0
+    """Clients that were asked for one and gave none."""
+    seed: int
+    workload: str
+    algorithm: str
+    checkpoint: str
+    """The newest checkpoint, relative to the run's folder."""
+    wall_time_s: float
+    """Seconds since this start of the orchestrator."""

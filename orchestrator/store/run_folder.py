@@ -1,0 +1,368 @@
+"""A run's folder: config, checkpoints, history, summary, and the updates of the round that is open.
+
+Files are replaced whole or appended to by whole lines, so that a run can be killed at any point and taken up again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from orchestrator.config import RunConfig
+from orchestrator.store.records import Evaluated, OpenRound, RoundRecord, SlotRecord, Summary
+from tasks.digests import digest_of_file
+from tasks.errors import RunFolderError
+from tasks.files import remove_temporaries, replace_text, replacing
+from tasks.messages import TrainOrder
+
+R = TypeVar("R", bound=BaseModel)
+_NAMES = TypeAdapter(list[str])
+
+
+class RunFolder:
+    """Paths and files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> RunFolder:
+        """Make the folder of a new run and save its config.
+
+        Raises:
+            RunFolderError: If the folder exists and isn't empty, or can't be made.
+        """
+        folder = cls(path)
+        try:
+            if folder._was_never_begun():
+                folder.lock().close()  # nor is it being begun now
+                shutil.rmtree(path)
+            if path.is_dir() and folder.config_path.exists():
+                raise RunFolderError(f"{path} holds a run already: go on with it by --resume {path}, or name another")
+            if path.exists() and (not path.is_dir() or not all(map(_is_left_over, path.iterdir()))):
+                raise RunFolderError(f"{path} exists and isn't an empty folder: name another with --run-dir")
+            path.mkdir(parents=True, exist_ok=True)
+            replace_text(folder.config_path, config.model_dump_json(indent=2) + "\n")
+            for left_over in filter(_is_left_over, path.iterdir()):
+                left_over.unlink(missing_ok=True)
+            folder.logs.mkdir(exist_ok=True)
+            folder.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"the run's folder {path} can't be made: {error}") from None
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Return the folder of a run that was begun.
+
+        Raises:
+            RunFolderError: If there is none.
+        """
+        folder = cls(path)
+        if not folder.config_path.is_file():
+            raise RunFolderError(f"{path} isn't the folder of a run: it has no config.json")
+        try:
+            folder.logs.mkdir(exist_ok=True)
+            folder.checkpoints.mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(f"{path} is damaged: {error}") from None
+        return folder
+
+    def lock(self) -> IO[str]:
+        """Keep others from the run as long as the file that this returns is open; the lock dies with its process.
+
+        Raises:
+            RunFolderError: If another orchestrator is at work on it.
+        """
+        file = (self.config_path).open(encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise RunFolderError(
+                f"another orchestrator is at work on the run in {self.path}: let it end, or end it, first"
+            ) from None
+        if os.fstat(file.fileno()).st_ino != (self.config_path).stat().st_ino:
+            file.close()
+            raise RunFolderError(f"another orchestrator has just taken up the run in {self.path}")
+        return file
+
+    def replace_config(self, config: RunConfig, lock: IO[str]) -> IO[str]:
+        """Save another config, whole or not at all, and return the lock that keeps others from the run from then on.
+
+        The lock is on the file rather than on its name: the new file is locked before it gets the name, and ``lock``,
+        which is that of the old one, is let go after.
+
+        Raises:
+            RunFolderError: If it can't be written.
+        """
+        path = self.config_path
+        try:
+            with replacing(path) as temporary:
+                file = temporary.open("w", encoding="utf-8")
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.write(config.model_dump_json(indent=2) + "\n")
+                file.flush()
+        except OSError as error:
+            raise RunFolderError(f"{path} can't be written: {error}") from None
+        lock.close()
+        return file
+
+    def has_rounds(self) -> bool:
+        """Say whether a round was opened."""
+        return bool(self.history()) or (self.open_round_path).exists()
+
+    @property
+    def config_path(self) -> Path:
+        """File of the run's config."""
+        return self.path / "config.json"
+
+    @property
+    def open_round_path(self) -> Path:
+        """File of the round that is open; missing if none is."""
+        return self.path / "open-round.json"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the logs of this run's processes."""
+        return self.path / "logs"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the global models."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, round_number: int) -> Path:
+        """File of the model that round ``round_number`` ended with; 0 is the initial model."""
+        return self.checkpoints / f"round-{round_number:04d}.safetensors"
+
+    def state(self, round_number: int) -> Path:
+        """File of the algorithm's state after round ``round_number``, a part of its checkpoint; may be missing."""
+        return self.checkpoints / f"round-{round_number:04d}.state.safetensors"
+
+    @property
+    def plot(self) -> Path:
+        """File of the run's plot."""
+        return self.path / "plot.png"
+
+    @property
+    def clients(self) -> Path:
+        """Folder of what clients keep that run on this machine with the run."""
+        return self.path.resolve() / "clients"
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of what clients and orchestrator send each other, where all are on one machine."""
+        return self.path / "blobs"
+
+    def updates(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
+        """Folder of what was taken in of a round's exchange: of the updates, or with ``survey`` of what came before."""
+        suffix = "" if exchange == TrainOrder.name else f"-{exchange}"
+        return self.path / "updates" / f"round-{round_number:04d}{suffix}"
+
+    def update(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> Path:
+        """File of an update that was taken in."""
+        return self.updates(round_number, exchange) / f"{client_id}.safetensors"
+
+    def slot_record(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> SlotRecord | None:
+        """Return the record of a slot that was taken in, or None."""
+        try:
+            return SlotRecord.model_validate_json(self._slot_path(round_number, client_id, exchange).read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+
+    def save_slot(self, round_number: int, client_id: str, exchange: str, record: SlotRecord) -> None:
+        """Keep the record of a slot beside its update, whole or not at all; after a loss of power it may be empty."""
+        replace_text(self._slot_path(round_number, client_id, exchange), record.model_dump_json(), durable=False)
+
+    def forget_slot(self, round_number: int, client_id: str, exchange: str) -> None:
+        """Have a slot filled anew."""
+        self._slot_path(round_number, client_id, exchange).unlink(missing_ok=True)
+
+    def _slot_path(self, round_number: int, client_id: str, exchange: str) -> Path:
+        return self.updates(round_number, exchange) / f"{client_id}.json"
+
+    def surveyed(self, round_number: int) -> Path:
+        """File of the aggregate of what came in a round's first exchange; there is one until the round is closed."""
+        return self.path / "updates" / f"round-{round_number:04d}-surveyed.safetensors"
+
+    def sums(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
+        """Folder of the sum of what came in a round's exchange, where that is added up as it comes."""
+        updates = self.updates(round_number, exchange)
+        return updates.with_name(f"{updates.name}-sums")
+
+    def config(self) -> RunConfig:
+        """Return the run's config.
+
+        Raises:
+            RunFolderError: If it is damaged.
+        """
+        return self._read(self.config_path, RunConfig)
+
+    def save_buffers(self, names: Iterable[str]) -> None:
+        """Keep which of the model's arrays aren't trained, so that nobody has to make a model to know it."""
+        replace_text(self.path / "buffers.json", json.dumps(sorted(names)) + "\n")
+
+    def buffers(self) -> frozenset[str]:
+        """Return the names of the model's arrays that aren't trained; none as long as nobody has said.
+
+        Raises:
+            RunFolderError: If the file is damaged.
+        """
+        path = self.path / "buffers.json"
+        try:
+            return frozenset(_NAMES.validate_json(path.read_bytes()))
+        except FileNotFoundError:
+            return frozenset()
+        except (OSError, ValidationError) as error:
+            raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+    def history(self) -> list[RoundRecord]:
+        """Return the records of the closed rounds; a last line that was cut short is not one.
+
+        Raises:
+            RunFolderError: If another line is damaged.
+        """
+        try:
+            content = (self.path / "history.jsonl").read_bytes()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: {error}") from None
+        *lines, _cut_short = content.split(b"\n")
+        try:
+            records = [RoundRecord.model_validate_json(line) for line in lines]
+        except ValidationError as error:
+            raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: {error.errors()[0]['msg']}") from None
+        if [record.round_number for record in records] != list(range(1, len(records) + 1)):
+            raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: its rounds are not numbered from 1 on")
+        return records
+
+    def check_checkpoint(self, round_number: int | None = None) -> None:
+        """Check that a round's checkpoint is the one that the history tells of.
+
+        Args:
+            round_number: The round; None for the last that is over. Of the initial model, 0, no digest is kept.
+
+        Raises:
+            RunFolderError: If it is missing or has been changed, or there is no such round.
+        """
+        history = self.history()
+        number = len(history) if round_number is None else round_number
+        if number > len(history):
+            raise RunFolderError(f"round {number} of the run in {self.path} isn't over: {len(history)} rounds are")
+        if number == 0:
+            if round_number == 0 and not self.checkpoint(0).exists():
+                raise RunFolderError(f"the run in {self.path} has no model yet")
+            return
+        _check_digest(self.checkpoint(number), history[number - 1].digest)
+        if history[number - 1].state_digest:
+            _check_digest(self.state(number), history[number - 1].state_digest)
+
+    def close_round(self, record: RoundRecord) -> None:
+        """Append a round's record; from then on the round is closed. Its updates are done with."""
+        path = self.path / "history.jsonl"
+        kept = "".join(f"{closed.model_dump_json()}\n" for closed in self.history()) if _is_cut_short(path) else None
+        if kept is not None:
+            replace_text(path, kept)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{record.model_dump_json()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.discard_updates()
+        self.open_round_path.unlink(missing_ok=True)
+
+    def save_open_round(self, record: OpenRound) -> None:
+        """Keep what is needed to take the open round up again; after a loss of power it is opened anew."""
+        replace_text(self.open_round_path, record.model_dump_json(), durable=False)
+
+    def open_round(self) -> OpenRound | None:
+        """Return the round that was open when the orchestrator ended, or None."""
+        path = self.open_round_path
+        return self._read(path, OpenRound) if path.exists() and not _is_blank(path) else None
+
+    def discard_updates(self) -> None:
+        """Remove what was taken in for rounds that are not closed."""
+        shutil.rmtree(self.path / "updates", ignore_errors=True)
+
+    def save_initial(self, evaluated: Evaluated) -> None:
+        """Keep how good the initial model is."""
+        replace_text(self.path / "initial.json", evaluated.model_dump_json() + "\n", durable=False)
+
+    def initial(self) -> Evaluated:
+        """Return how good the initial model is; nothing is known of it before it is made, nor in an old run."""
+        try:
+            return self._read(self.path / "initial.json", Evaluated)
+        except RunFolderError:
+            return Evaluated()
+
+    def remove_temporaries(self) -> None:
+        """Remove files that a process was writing when it was killed; for the orchestrator, with no worker at work."""
+        updates = self.path / "updates"
+        remove_temporaries([*self.path.glob("*.tmp"), *self.checkpoints.glob("*.tmp"), *updates.rglob("*.tmp")])
+
+    def save_summary(self, summary: Summary) -> None:
+        """Write ``summary.json``."""
+        replace_text(self.path / "summary.json", summary.model_dump_json(indent=2) + "\n")
+
+    def summary(self) -> Summary | None:
+        """Return the summary, or None if the run hasn't ended in any way yet, or the file is damaged."""
+        try:
+            return self._read(self.path / "summary.json", Summary)
+        except RunFolderError:
+            return None
+
+    def _was_never_begun(self) -> bool:
+        """Say whether this is the folder of a run that found its settings wrong, and did nothing."""
+        ended = self.summary()
+        has_models = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        return ended is not None and ended.status == "failed" and ended.rounds == 0 and not has_models
+
+    def _read(self, path: Path, kind: type[R]) -> R:
+        try:
+            return kind.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def _is_left_over(path: Path) -> bool:
+    """Say whether this is what a start leaves that was killed before it had written the config."""
+    return path.name.startswith("config.json.") and path.suffix == ".tmp"
+
+
+def _is_blank(path: Path) -> bool:
+    """Say whether there is nothing in a small file, as after a loss of power."""
+    with path.open("rb") as file:
+        return not file.read(16).strip(b"\0")
+
+
+def _check_digest(path: Path, digest: str) -> None:
+    try:
+        found = digest_of_file(path)
+    except OSError as error:
+        raise RunFolderError(f"the checkpoint {path} can't be read: {error}") from None
+    if found != digest:
+        raise RunFolderError(f"the checkpoint {path} is damaged: it isn't the one that was written")
+
+
+def boot_id() -> str:
+    """Return what tells this start of the machine from others; empty where the system doesn't say (it isn't Linux)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _is_cut_short(path: Path) -> bool:
+    if not path.exists() or path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"

@@ -1,0 +1,26 @@
+"""Updates in the blob store, where clients put them: how much is there of one, and how to remove it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from celeriac.algorithms import MAX_SENT
+from tasks.blobs.blob import BlobStore
+
+HEADER_SLACK_BYTES = 2**16
+"""How much longer than the model's an update's encoding may be: another writer may lay out its header otherwise."""
+
+
+def discard_updates(store: BlobStore, updates: Iterable[str], model_bytes: int) -> None:
+    """Take updates out of the blob store, whatever their clients say of their length, for a model of this one."""
+    store.discard(updates, _most_bytes(model_bytes))
+
+
+def bytes_sent(store: BlobStore, update: str, model_bytes: int) -> int:
+    """Return how much of an update is in the blob store by now, for a model of this length."""
+    return store.num_bytes(update, _most_bytes(model_bytes))
+
+
+def _most_bytes(model_bytes: int) -> int:
+    """Return how long an update may be: the parameters, and as many sets of arrays as an algorithm sends at most."""
+    return model_bytes * (1 + MAX_SENT) + HEADER_SLACK_BYTES

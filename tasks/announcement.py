@@ -1,0 +1,54 @@
+"""What a client says of itself: its workload, data and hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.names import ID_PATTERN
+
+DEFAULT_HEARTBEAT_S = 2.0
+MAX_PROCESSES = 1_000
+"""Processes that a worker may have."""
+MAX_LABELS = 100_000
+"""Labels that a client may announce."""
+
+
+class Hardware(BaseModel):
+    """What a client computes with: processors, memory in bytes, accelerator (empty: none)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_cpus: Annotated[int, Field(ge=1)]
+    memory_bytes: Annotated[int, Field(ge=0)]
+    accelerator: Annotated[str, Field(max_length=100)] = ""
+
+
+class Announcement(BaseModel):
+    """What a client says of itself.
+
+    ``incarnation`` is new each time its worker starts, so that the end of a former one changes nothing of the present
+    one's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client_id: Annotated[str, Field(pattern=ID_PATTERN)]
+    incarnation: Annotated[str, Field(min_length=1, max_length=64)]
+    workload: Annotated[str, Field(max_length=300)]
+    num_examples: Annotated[int, Field(ge=0, le=10**12)]
+    labels: Annotated[Mapping[str, Annotated[int, Field(ge=0)]], Field(max_length=MAX_LABELS)] = {}
+    hardware: Hardware
+    heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = DEFAULT_HEARTBEAT_S
+    leaving: bool = False
+    """True from the moment a worker is told to end until its last task is done: it takes no further orders."""
+    shared_queue: Annotated[str, Field(pattern=r"^(clients\.[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")] = ""
+    """Queue of a worker that serves several clients; empty: the client has a queue of its own."""
+    num_processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
+    """Processes of the client's worker: orders that it carries out at a time."""
+
+
+PassedOver = Mapping[str, tuple[Announcement, str]]
+"""Client id -> what it announced, and why it takes no part."""

@@ -1,0 +1,308 @@
+"""Chunks in Redis, a key each, moved between the socket and the arrays' own memory without a copy between.
+
+redis-py makes a string of each value that it sends or reads: two or three copies of every byte, and more time than the
+server takes. So the few commands that carry chunks (``SET``, ``GET``) are spoken here, on connections that redis-py has
+opened, authenticated and encrypted, in the protocol's plain form (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+All else goes through redis-py.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import islice
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ResponseError
+from redis.exceptions import ConnectionError as LostConnectionError
+from redis.exceptions import TimeoutError as TimedOutError
+from redis.retry import Retry
+
+from tasks.blobs.blob import TTL_S, BlobRef
+from tasks.blobs.chunks import Chunk, ChunkedBlobs, Wanted
+from tasks.errors import BlobError, BlobMissingError
+
+MAX_IDLE_S = 1.0
+"""Seconds after which a connection that carries chunks isn't used again."""
+AHEAD = 2
+"""Chunks that are sent or asked for before the first of them is answered: on a long line they follow each other."""
+PATIENCE_S = 5.0
+"""Seconds that a client waits for a model that is missing: by then the orchestrator knows and has sent it again."""
+_LOOK_AGAIN_S = 0.5
+_MAX_DELETED = 1000
+_MAX_LINE_BYTES = 4096
+_SMALL_BYTES = 2**16
+"""Of fewer bytes it is quicker to copy them than to send them by themselves."""
+
+
+class RedisChunks(ChunkedBlobs):
+    """Chunks in Redis.
+
+    Args:
+        client: A client for the Redis, with a timeout that is long enough for a chunk on a slow line. It says how often
+            what was interrupted is tried again.
+        clock: Seconds that only go up.
+        patience_s: Seconds in which a blob that is missing is looked for again: one that a broker which was emptied has
+            forgotten is put there again.
+    """
+
+    def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic, patience_s: float = 0.0) -> None:
+        self._redis = client
+        self._retry = client.get_retry() or Retry(NoBackoff(), 0)
+        self._clock = clock
+        self._last_used = -math.inf
+        self._patience_s = patience_s
+
+    def get(self, ref: BlobRef) -> memoryview:
+        """Return the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
+        latest = self._clock() + self._patience_s
+        while True:
+            try:
+                return super().get(ref)
+            except BlobMissingError:
+                if self._clock() >= latest:
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
+
+    def send(self, chunks: Iterable[Chunk]) -> None:
+        """Keep chunks under their names for ``TTL_S`` seconds.
+
+        Raises:
+            RedisError: If the server refuses one, or stays away.
+        """
+        with self._connection() as connection:
+            sending = _Sending(connection, chunks)
+            while sending.take():
+                self._retry.call_with_retry(sending.send, sending.begin_anew)
+
+    def receive(self, wanted: Sequence[Wanted]) -> Iterator[int | None]:
+        """Fill the buffers; see :class:`tasks.blobs.chunks.ChunkedBlobs`.
+
+        Raises:
+            BlobError: If what is kept under a name isn't a string.
+            RedisError: If the server refuses to read it, or stays away.
+        """
+        with self._connection() as connection:
+            reading = _Reading(connection, wanted)
+            for position in range(len(wanted)):
+                yield self._retry.call_with_retry(partial(reading.read, position), reading.begin_anew)
+
+    def has_chunk(self, name: str) -> bool:
+        """Say whether there is a chunk of this name."""
+        self._leave_idle()
+        return bool(self._redis.exists(name))
+
+    def count(self, names: Sequence[str]) -> int:
+        """Return how many chunks there are of these names."""
+        self._leave_idle()
+        return int(self._redis.exists(*names))
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Forget the chunks of these names."""
+        keys = list(names)
+        self._leave_idle()
+        for start in range(0, len(keys), _MAX_DELETED):
+            self._redis.unlink(*keys[start : start + _MAX_DELETED])
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """Lend a connection: a new one, if the last one wasn't used for a while."""
+        self._leave_idle()
+        pool: Any = self._redis.connection_pool
+        connection = pool.get_connection()
+        try:
+            yield connection
+        except BaseException:
+            connection.disconnect()  # what was asked for on it, and not read, is nobody's
+            raise
+        finally:
+            self._last_used = self._clock()
+            pool.release(connection)
+
+    def _leave_idle(self) -> None:
+        """Use the last connection no more if it wasn't used for a while.
+
+        While a client trains, the network may be cut and joined again, and its connection be dead without anybody
+        having said so. To find out would take the whole timeout.
+        """
+        if self._clock() - self._last_used > MAX_IDLE_S:
+            pool: Any = self._redis.connection_pool
+            pool.disconnect(inuse_connections=False)
+        self._last_used = self._clock()
+
+
+class _Sending:
+    """Chunks that are sent one after the other, each before the one ahead of it is answered."""
+
+    def __init__(self, connection: Any, chunks: Iterable[Chunk]) -> None:
+        self._connection = connection
+        self._unsent = iter(chunks)
+        self._unanswered: deque[Chunk] = deque()
+        self._num_asked = 0
+
+    def take(self) -> bool:
+        """Take up as many chunks as may be sent ahead; False if all have been answered."""
+        self._unanswered.extend(islice(self._unsent, AHEAD - len(self._unanswered)))
+        return bool(self._unanswered)
+
+    def send(self) -> None:
+        """Send what was taken up, and have the first of it answered."""
+        line = _Line.open(self._connection)
+        for chunk in islice(self._unanswered, self._num_asked, None):
+            line.ask_to_set(chunk)
+            self._num_asked += 1
+        line.read_status()
+        self._unanswered.popleft()
+        self._num_asked -= 1
+
+    def begin_anew(self, _error: Exception) -> None:
+        """Give the connection up; what went with it is sent again."""
+        self._connection.disconnect()
+        self._num_asked = 0
+
+
+class _Reading:
+    """Chunks that are read one after the other, each asked for before its turn comes."""
+
+    def __init__(self, connection: Any, wanted: Sequence[Wanted]) -> None:
+        self._connection = connection
+        self._wanted = wanted
+        self._num_asked = 0
+
+    def read(self, position: int) -> int | None:
+        """Fill the buffer at ``position``; all before it have been read."""
+        line = _Line.open(self._connection)
+        self._num_asked = max(self._num_asked, position)
+        for ahead in self._wanted[self._num_asked : position + AHEAD]:
+            line.ask_to_get(ahead.name)
+            self._num_asked += 1
+        try:
+            return line.read_into(self._wanted[position])
+        except _OtherLengthError as error:
+            self.begin_anew(error)
+            return error.size_bytes
+
+    def begin_anew(self, _error: Exception) -> None:
+        """Give the connection up, and all that was asked for on it."""
+        self._connection.disconnect()
+        self._num_asked = 0
+
+
+class _OtherLengthError(Exception):
+    """Raised when a value is not as long as it should be: it is still to be read."""
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(size_bytes)
+        self.size_bytes = size_bytes
+
+
+class _Line:
+    """A connection's socket, and the protocol that is spoken on it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    @classmethod
+    def open(cls, connection: Any) -> _Line:
+        """Return the line of redis-py's ``connection``, which is connected if it isn't."""
+        connection.connect_check_health(check_health=False, retry_socket_connect=False)
+        return cls(connection._sock)
+
+    def ask_to_set(self, chunk: Chunk) -> None:
+        """Send a ``SET`` that has the chunk expire."""
+        head = b"*5\r\n" + _bulk(b"SET") + _bulk(chunk.name.encode()) + b"$%d\r\n" % chunk.size_bytes
+        tail = b"\r\n" + _bulk(b"EX") + _bulk(b"%d" % TTL_S)
+        with _lost_if_broken():
+            if chunk.size_bytes < _SMALL_BYTES:
+                self._socket.sendall(b"".join((head, *chunk.pieces, tail)))
+                return
+            self._socket.sendall(head)
+            for piece in chunk.pieces:
+                self._socket.sendall(piece)
+            self._socket.sendall(tail)
+
+    def ask_to_get(self, name: str) -> None:
+        """Send a ``GET``."""
+        with _lost_if_broken():
+            self._socket.sendall(b"*2\r\n" + _bulk(b"GET") + _bulk(name.encode()))
+
+    def read_status(self) -> None:
+        """Read the answer to a ``SET``."""
+        self._reply(b"+")
+
+    def read_into(self, want: Wanted) -> int | None:
+        """Read the answer to a ``GET`` and return the value's length, or None if there is none.
+
+        Raises:
+            _OtherLengthError: If the value isn't as long as the buffer. It is left unread.
+        """
+        reply = self._reply(b"$", b"_")
+        if reply in (b"$-1", b"_"):
+            return None
+        size_bytes = int(reply[1:])
+        if size_bytes != len(want.buffer):
+            raise _OtherLengthError(size_bytes)
+        self._fill(want.buffer)
+        self._read_line()
+        return size_bytes
+
+    def _reply(self, *kinds: bytes) -> bytes:
+        line = self._read_line()
+        if line.startswith(b"-"):
+            raise _refusal(line[1:].decode("utf-8", "replace"))
+        if not line.startswith(kinds):
+            raise LostConnectionError(f"an answer begins with {line[:50]!r}")
+        return line
+
+    def _read_line(self) -> bytes:
+        """Read to the end of a line and no further: what lies behind it goes straight into its place."""
+        line = bytearray()
+        with _lost_if_broken():
+            while not line.endswith(b"\r\n") and len(line) < _MAX_LINE_BYTES:
+                byte = self._socket.recv(1)
+                if not byte:
+                    raise LostConnectionError("the server closed the connection")
+                line += byte
+        return bytes(line[:-2])
+
+    def _fill(self, buffer: memoryview) -> None:
+        with _lost_if_broken():
+            while buffer:
+                num_bytes = self._socket.recv_into(buffer)
+                if not num_bytes:
+                    raise LostConnectionError("the server closed the connection")
+                buffer = buffer[num_bytes:]
+
+
+def _bulk(word: bytes) -> bytes:
+    return b"$%d\r\n%s\r\n" % (len(word), word)
+
+
+@contextmanager
+def _lost_if_broken() -> Iterator[None]:
+    """Say of a socket that is broken what redis-py says, so that it is tried again as there."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise TimedOutError(f"the server took too long: {error}") from error
+    except OSError as error:
+        raise LostConnectionError(f"the connection is broken: {error}") from error
+
+
+def _refusal(text: str) -> Exception:
+    """Return what redis-py, or a blob's reader, makes of an error that the server tells."""
+    code = text.partition(" ")[0]
+    if code == "LOADING":
+        return BusyLoadingError(text)
+    if code == "OOM":
+        return OutOfMemoryError(text)
+    if code == "WRONGTYPE":
+        return BlobError(f"a chunk can't be read: {text}")
+    return ResponseError(text)

@@ -1,0 +1,132 @@
+"""The Celery app, set up so that a worker lives through whatever happens to its connection.
+
+Each side makes its own with :func:`make_app`; no app is made by importing this module.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from celery import Celery
+from celery.apps.worker import Worker
+from kombu.utils.objects import cached_property
+from redis.exceptions import OutOfMemoryError
+
+from tasks import names
+from tasks.broker.connection import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, URL_VARIABLE
+
+HEALTH_CHECK_S = 5
+"""Seconds between two looks of a worker at the connection on which it waits for orders. The broker says every second
+that there is none; where it was silent for one look and a second, the worker connects anew. An order that is on its way
+on the connection that is given up is lost, so by then a client's announcement should have expired (its default: 5)."""
+
+
+class QuietWorker(Worker):
+    """A worker that doesn't talk to other workers: clients are no business of each other's."""
+
+    def prepare_args(self, **kwargs: Any) -> dict[str, Any]:
+        """Leave out the start-up exchange with other workers (mingle) and their event stream (gossip)."""
+        return {**kwargs, "without_mingle": True, "without_gossip": True}
+
+
+class FederationApp(Celery):
+    """A Celery app of :class:`QuietWorker`.
+
+    Attributes:
+        loaded: What a process of the orchestrator's keeps from job to job.
+        serving: The clients of this process, at their side. Celery gives a task nothing but its message and the app.
+    """
+
+    loaded: Any = None
+    serving: Any = None
+
+    @cached_property
+    def Worker(self) -> type[Worker]:  # noqa: N802  # Celery's name for it
+        """The class that ``celery worker`` runs."""
+        worker: type[Worker] = self.subclass_with_self(QuietWorker, name="Worker")
+        return worker
+
+
+def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> FederationApp:
+    """Return an app that talks JSON over the Redis at ``url``.
+
+    Args:
+        name: The app's name.
+        url: The broker's URL; results go there too.
+        include: Modules with the bodies of the tasks, imported when a worker starts.
+        extra: Further Celery settings.
+    """
+    _settle_url(url)
+    # Celery logs each task twice, its result written out; a task is an order or a slot, which have logs of their own.
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    app = FederationApp(name, include=list(include), set_as_current=False)
+    app.conf.update(
+        broker_url=url,
+        # The class by its name: of socket:///PATH alone Celery doesn't know whose it is.
+        result_backend=f"celery.backends.redis:RedisBackend+{url.removeprefix('redis+')}",
+        task_serializer="json",
+        result_serializer="json",
+        # A result that the broker has no memory for is stored again and again, as when the broker is away.
+        result_backend_transport_options={"additional_connection_errors": [OutOfMemoryError]},
+        accept_content=["json"],
+        # A worker takes one order at a time and acknowledges it at once: nothing is redelivered while it trains,
+        # and a lost connection doesn't end a worker that holds an order (celery 5.7).
+        # That it takes one at a time is for worker_disable_prefetch alone to see to. A prefetch count would count an
+        # order whose acknowledgement an outage swallowed for ever, and the worker would never take another.
+        task_acks_late=False,
+        worker_prefetch_multiplier=0,
+        worker_disable_prefetch=True,
+        # Outages end: a worker tries for as long as it takes, and keeps a result until it is stored.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        result_backend_always_retry=True,
+        result_backend_max_sleep_between_retries_ms=1000,
+        redis_socket_connect_timeout=CONNECT_TIMEOUT_S,
+        redis_socket_timeout=COMMAND_TIMEOUT_S,
+        redis_retry_on_timeout=True,  # Celery itself doesn't try again to fill a chord's slot, and the round would fail
+        broker_transport_options=transport_options("all"),
+        result_expires=24 * 3600,
+        task_store_eager_result=False,
+        task_eager_propagates=True,
+        task_annotations={"*": {"resultrepr_maxsize": 1}},  # it is for the log lines that are switched off above
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=True,
+        worker_proc_alive_timeout=60,
+        **extra,
+    )
+    return app
+
+
+def _settle_url(url: str) -> None:
+    """Have this process and its children use this broker: Celery puts its own variables above an app's settings."""
+    for variable in ("CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"):
+        os.environ.pop(variable, None)
+    os.environ[URL_VARIABLE] = url
+
+
+def transport_options(queue: str) -> dict[str, object]:
+    """Return kombu's settings for Redis, with the keys of unacknowledged messages kept apart for a queue.
+
+    Args:
+        queue: The queue that the worker consumes; ``all`` for who consumes none, or the orchestrator's.
+    """
+    return {
+        "visibility_timeout": 24 * 3600,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        # After a cut of the network a connection may be dead without anybody having said so. Without these two a worker
+        # would wait on it for ever for the answer to a command, and for 51 seconds for its next order; so it is
+        # 5 seconds and 11.
+        "socket_timeout": COMMAND_TIMEOUT_S,
+        "health_check_interval": HEALTH_CHECK_S,
+        # An order that was taken from its queue is lost if it can't be put among those that are held, and a task of the
+        # orchestrator's likewise: when the connection for that turns out to be dead, it is done again on a new one.
+        "retry_on_timeout": True,
+        "socket_keepalive": True,
+        "unacked_key": names.unacked_key("unacked", queue),
+        "unacked_index_key": names.unacked_key("unacked_index", queue),
+        "unacked_mutex_key": names.unacked_key("unacked_mutex", queue),
+    }

@@ -1,0 +1,183 @@
+"""Who is there: every client keeps an announcement of itself alive, and says in it when it is leaving.
+
+An announcement is a key that expires unless it is refreshed, so a client that vanishes is gone within
+``LIFETIME_HEARTBEATS`` heartbeats; a message on a channel tells at once of those that join or leave in good order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tasks.announcement import Announcement, PassedOver
+from tasks.errors import BrokerUnreachableError
+from tasks.names import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, client_key, passed_over_key
+
+LIFETIME_HEARTBEATS = 2.5
+"""Heartbeats that an announcement outlives its last refreshing by: two may be missed."""
+_SCAN_COUNT = 5000
+"""Keys that the server looks at in one step: a millisecond or two."""
+
+_REPLACE_OWN = """
+local value = redis.call('GET', KEYS[1])
+local known, said = pcall(cjson.decode, value)
+if value and known and type(said) == 'table' and said.incarnation == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+"""
+
+_REFRESH = """
+local standing = {}
+for index, key in ipairs(KEYS) do
+  local value = redis.pcall('GET', key)
+  if type(value) == 'string' and redis.sha1hex(value) == ARGV[index + 1] then
+    redis.call('PEXPIRE', key, ARGV[1])
+    standing[#standing + 1] = index
+  end
+end
+return standing
+"""
+_REFRESHED_AT_ONCE = 1000
+"""Announcements that the server keeps up in one step: a millisecond or two."""
+
+
+class RedisRegistry:
+    """Announcements in Redis, a key each that expires."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._read: dict[bytes, tuple[bytes | None, Announcement | None]] = {}
+        self._up: dict[str, tuple[Announcement, str]] = {}
+
+    def announce_all(self, announcements: Sequence[Announcement]) -> list[Announcement | None]:
+        """Put up or refresh announcements in two round trips; return of each the one of its client that was there.
+
+        Of those that stand as they were put up before, only what tells them is sent: a worker may have thousands.
+        """
+        standing = self._refresh([said for said in announcements if self._is_up(said)])
+        others = [said for said in announcements if said.client_id not in standing]
+        former = dict(zip((said.client_id for said in others), self._put_up(others), strict=True))
+        return [former.get(said.client_id, said) for said in announcements]
+
+    def _is_up(self, announcement: Announcement) -> bool:
+        """Say whether an announcement, this very object, is the last that was put up of its client."""
+        return self._up.get(announcement.client_id, (None, ""))[0] is announcement
+
+    def _refresh(self, announcements: Sequence[Announcement]) -> set[str]:
+        """Keep from expiring what stands as it was put up, and return whose announcements do."""
+        parts = [
+            announcements[start : start + _REFRESHED_AT_ONCE]
+            for start in range(0, len(announcements), _REFRESHED_AT_ONCE)
+        ]
+        with self._client.pipeline(transaction=False) as pipe:
+            for part in parts:
+                keys = [client_key(said.client_id) for said in part]
+                marks = [self._up[said.client_id][1] for said in part]
+                pipe.eval(_REFRESH, len(part), *keys, str(_lifetime_ms(part[0])), *marks)
+            found = pipe.execute()
+        return {part[index - 1].client_id for part, standing in zip(parts, found, strict=True) for index in standing}
+
+    def _put_up(self, announcements: Sequence[Announcement]) -> list[Announcement | None]:
+        values = [announcement.model_dump_json().encode() for announcement in announcements]
+        with self._client.pipeline(transaction=False) as pipe:
+            for announcement, value in zip(announcements, values, strict=True):
+                pipe.set(client_key(announcement.client_id), value, px=_lifetime_ms(announcement), get=True)
+            former = pipe.execute()
+        for announcement, value in zip(announcements, values, strict=True):
+            mark = hashlib.sha1(value, usedforsecurity=False).hexdigest()
+            self._up[announcement.client_id] = (announcement, mark)
+        return [
+            announcement if was == value else _decode(was)
+            for announcement, value, was in zip(announcements, values, former, strict=True)
+        ]
+
+    def tell(self, client_id: str) -> None:
+        """Wake whoever waits for clients."""
+        self._client.publish(PRESENCE_CHANNEL, client_id)
+
+    def announce_all_leaving(self, announcements: Sequence[Announcement]) -> None:
+        """Say that clients are leaving, if what they announced is still up; it expires like any announcement."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for announcement in announcements:
+                leaving = announcement.model_copy(update={"leaving": True})
+                pipe.eval(
+                    _REPLACE_OWN,
+                    1,
+                    client_key(leaving.client_id),
+                    leaving.incarnation,
+                    leaving.model_dump_json(),
+                    str(_lifetime_ms(leaving)),
+                )
+            pipe.execute()
+
+    def present(self) -> dict[str, Announcement]:
+        """Return all live announcements by client id; what isn't one is passed over.
+
+        It takes a round trip, a second one where clients have come or gone, or a few where there are many other keys.
+        What stands as it stood at the last look is not decoded again, as that would take most of the time with many
+        clients.
+
+        Raises:
+            BrokerUnreachableError: If the broker is away.
+        """
+        try:
+            keys, values = self._look()
+        except (RedisError, OSError) as error:
+            raise BrokerUnreachableError(f"the broker is away: {error}") from None
+        read = self._read
+        self._read = {
+            key: read[key] if key in read and read[key][0] == value else (value, _decode_at(key, value))
+            for key, value in zip(keys, values, strict=True)
+        }
+        found = [announcement for _, announcement in self._read.values() if announcement is not None]
+        return {announcement.client_id: announcement for announcement in found}
+
+    def say_passed_over(self, reasons: PassedOver) -> None:
+        """Tell clients, in one round trip, why they take no part in the run; it stays as long as they need to read it.
+
+        Raises:
+            BrokerUnreachableError: If the broker is away.
+        """
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for client_id, (said, reason) in reasons.items():
+                    value = f"{said.incarnation} {reason}"
+                    pipe.set(passed_over_key(client_id), value, px=_lifetime_ms(said))
+                pipe.execute()
+        except (RedisError, OSError) as error:
+            raise BrokerUnreachableError(f"the broker is away: {error}") from None
+
+    def _look(self) -> tuple[list[bytes], list[bytes | None]]:
+        """Return the keys of announcements, sorted, and what stands there."""
+        pattern, known = f"{CLIENT_KEY_PREFIX}*", list(self._read)
+        with self._client.pipeline(transaction=False) as pipe:
+            pipe.scan(match=pattern, count=_SCAN_COUNT)
+            pipe.mget(known or [CLIENT_KEY_PREFIX])
+            (cursor, found), values = pipe.execute()
+        if cursor == 0 and sorted(found) == known:
+            return known, values if known else []
+        keys: list[bytes] = sorted(self._client.scan_iter(match=pattern, count=_SCAN_COUNT))
+        return keys, self._client.mget(keys) if keys else []  # type: ignore[return-value]  # no decoding
+
+
+def _lifetime_ms(announcement: Announcement) -> int:
+    return int(announcement.heartbeat_s * LIFETIME_HEARTBEATS * 1000)
+
+
+def _decode_at(key: bytes, value: bytes | None) -> Announcement | None:
+    """Return the announcement that stands under a key, if it is one of the client that the key is for."""
+    announcement = _decode(value)
+    return announcement if announcement and client_key(announcement.client_id).encode() == key else None
+
+
+def _decode(value: bytes | str | None) -> Announcement | None:
+    if value is None:
+        return None
+    try:
+        return Announcement.model_validate_json(value)
+    except ValidationError:
+        return None

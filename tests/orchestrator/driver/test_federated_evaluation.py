@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from orchestrator.driver.federated_evaluation import mean_metrics
+from tasks.messages import Answer, Status
+
+
+def evaluated(num_examples: int, **metrics: float) -> Answer:
+    return Answer(order_id="o", client_id="anna", status=Status.EVALUATED, num_examples=num_examples, metrics=metrics)
+
+
+def test_means_are_weighted_by_examples_and_of_what_all_have() -> None:
+    # Given 10 examples with a loss of 1 and 30 with 3, and a metric that one client alone tells
+    answers = [evaluated(10, loss=1.0, accuracy=1.0, own=7.0), evaluated(30, loss=3.0, accuracy=0.5)]
+    # Then the means are (10 + 90) / 40 and (10 + 15) / 40
+    assert mean_metrics(answers) == pytest.approx({"loss": 2.5, "accuracy": 0.625})
+
+
+def test_without_examples_there_is_no_mean() -> None:
+    assert mean_metrics([]) == {}
+    assert mean_metrics([evaluated(0, loss=1.0)]) == {}
+
+
+def test_a_loss_beyond_all_measure_is_a_number_that_a_record_can_hold_or_left_out() -> None:
+    # Given clients with losses near the largest float
+    means = mean_metrics([evaluated(10**12, loss=1.7e308), evaluated(10**12, loss=1.7e308), evaluated(1, loss=1.0)])
+    # Then what there is is finite
+    assert all(math.isfinite(value) for value in means.values())

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator.jobs import close_round as closing
+from orchestrator.jobs.ingest import ingest_answer
+from orchestrator.jobs.verify import score_as_it_comes
+from orchestrator.store.records import ClosedRound, PeerScores, SlotRecord
+from orchestrator.store.run_folder import RunFolder
+from tasks import arrays
+from tasks.blobs.chunks import MemoryChunks
+from tasks.messages import Status
+from tasks.workload import Evaluation
+from tests.support import Pull, added_in_place, job_of, publish_update, run_config, train_order, trained
+from verification import Candidate, ScoringContext, alone
+
+MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
+Part = tuple[str, SlotRecord]
+seen: list[list[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    seen.clear()
+
+
+@alone
+def first_element(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
+    seen.append([candidate.client_id for candidate in candidates])
+    return {candidate.client_id: float(candidate.parameters["point"][0]) for candidate in candidates}
+
+
+def among_others(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
+    seen.append([candidate.client_id for candidate in candidates])
+    return {candidate.client_id: float(len(candidates)) for candidate in candidates}
+
+
+@alone
+def raising(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
+    raise ZeroDivisionError("no luck")
+
+
+class WithoutAccuracy(Pull):
+    """Gives no accuracy."""
+
+    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+        return Evaluation(loss=0.5, accuracy=None, num_examples=1)
+
+
+class WithOneOfSome(Pull):
+    """Gives the point's first element as the accuracy, and none if it is negative."""
+
+    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+        first = float(parameters["point"][0])
+        return Evaluation(loss=0.5, accuracy=None if first < 0 else first, num_examples=1)
+
+
+def folder_in(path: Path, **changes: Any) -> RunFolder:
+    folder = RunFolder.create(path / "run", run_config(**changes))
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    return folder
+
+
+def close_round(folder: RunFolder, parts: Sequence[Part]) -> ClosedRound:
+    return closing.close_round(job_of(folder), dict(parts), PeerScores())
+
+
+def come(folder: RunFolder, client_id: str, first: float) -> Part:
+    """An update that is taken in as it comes."""
+    chunks, order = MemoryChunks(), train_order(client_id)
+    update = {"point": np.array([first, 0, 0], np.float32), "steps": np.array(1)}
+    answer = trained(order, publish_update(chunks, order, update))
+    return client_id, ingest_answer(job_of(folder, chunks), answer)
+
+
+@pytest.mark.parametrize("name", ["first_element", "among_others"])
+def test_a_scorer_that_looks_at_each_update_alone_is_asked_as_they_come_and_others_at_the_end(
+    tmp_path: Path, name: str
+) -> None:
+    # Given a run whose updates are scored
+    spec = f"{__name__}:{name}"
+    folder = folder_in(tmp_path, verify=(spec,), threshold=("1.5",))
+
+    # When two updates come in
+    parts = [come(folder, "anna", 1.0), come(folder, "bert", 2.0)]
+
+    # Then they have been scored if the scorer needs no other update, each by itself
+    is_alone = name == "first_element"
+    assert seen == ([["anna"], ["bert"]] if is_alone else [])
+    assert [record.scores for _, record in parts] == ([{spec: 1.0}, {spec: 2.0}] if is_alone else [{}, {}])
+
+    # And when the round is closed, no update is scored twice, and the threshold decides
+    closed = close_round(folder, parts)
+    assert seen == ([["anna"], ["bert"]] if is_alone else [["anna", "bert"]])
+    statuses = {client_id: record.status for client_id, record in closed.answers.items()}
+    assert statuses == {"anna": Status.REJECTED if is_alone else Status.TRAINED, "bert": Status.TRAINED}
+    assert closed.answers["bert"].scores == {spec: 2.0}
+    assert closed.answers["bert"].scored_by == {spec: "@orchestrator"}
+
+
+def test_a_scorer_that_fails_as_an_update_comes_in_is_told_when_the_round_is_closed(tmp_path: Path) -> None:
+    # Given a scorer that raises
+    folder = folder_in(tmp_path, verify=(f"{__name__}:raising",), threshold=("0",))
+
+    # When an update comes in, then it is taken in all the same
+    part = come(folder, "anna", 1.0)
+    assert part[1].status is Status.TRAINED
+
+    # And rejected with the reason when the round is closed
+    closed = close_round(folder, [part])
+    assert closed.status == "failed"
+    assert closed.answers["anna"].reason.endswith("could not score: ZeroDivisionError: no luck")
+
+
+def test_what_was_not_taken_in_is_not_scored(tmp_path: Path) -> None:
+    # Given a client that failed
+    folder = folder_in(tmp_path, verify=(f"{__name__}:first_element",), threshold=("0",))
+    failed = SlotRecord(status=Status.FAILED, reason="no luck")
+
+    # Then there is nothing to be scored
+    assert score_as_it_comes(job_of(folder), "anna", failed) == failed
+    assert seen == []
+
+
+def test_without_an_accuracy_holdout_can_not_score_and_each_update_s_reason_says_so(tmp_path: Path) -> None:
+    # Given a workload that gives none
+    spec = f"{__name__}:WithoutAccuracy"
+    folder = folder_in(tmp_path, workload=spec, verify=("holdout",), threshold=("0",))
+    # When a round is closed
+    closed = close_round(folder, [come(folder, "anna", 1.0), come(folder, "bert", 2.0)])
+    # Then no update is taken
+    why = f"holdout could not score: a score needs an accuracy from 0 to 1, and workload {spec!r} gives none"
+    assert [(record.status, record.reason) for record in closed.answers.values()] == [(Status.REJECTED, why)] * 2
+
+
+@pytest.mark.parametrize("first", [-1.0, 65.0])
+def test_an_update_whose_accuracy_is_none_does_not_keep_others_from_being_scored(tmp_path: Path, first: float) -> None:
+    # Given a workload that gives an accuracy, and an update that makes it none, or more than 1
+    spec = f"{__name__}:WithOneOfSome"
+    folder = folder_in(tmp_path, workload=spec, verify=("holdout",), threshold=("0",))
+    # When a round is closed
+    closed = close_round(folder, [come(folder, "anna", 0.5), come(folder, "bert", first)])
+    # Then that one isn't scored and not taken, and the other is
+    assert closed.answers["anna"].scores == {"holdout": 0.5}
+    assert (closed.answers["anna"].status, closed.answers["bert"].status) == (Status.TRAINED, Status.REJECTED)
+    assert closed.answers["bert"].reason == "holdout: nobody scored it"
+
+
+def scribbling(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
+    """Add 1 to every update, and say what its first element was."""
+    return {each.client_id: float(added_in_place(each.parameters["point"])[0]) - 1 for each in candidates}
+
+
+def test_a_scorer_that_writes_to_updates_changes_nobody_elses(tmp_path: Path) -> None:
+    # Given a run whose first scorer writes to what it is given
+    names = (f"{__name__}:scribbling", f"{__name__}:among_others", f"{__name__}:scribbling")
+    folder = folder_in(tmp_path, verify=names, threshold=("0",))
+    parts = [come(folder, "anna", 1.0), come(folder, "bert", 2.0)]
+    # When a round is closed, then the next scorer, and the mean, are those of the updates as they came
+    closed = close_round(folder, parts)
+    assert closed.answers["anna"].scores[names[0]] == 1.0
+    assert closed.answers["bert"].scores[names[0]] == 2.0
+    assert arrays.map_file(folder.checkpoint(1))["point"][0] == 1.5

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.transport.responses import MAX_ANSWER_BYTES, read_answer, says_ready
+from tasks.messages import (
+    Answer,
+    DisconnectOrder,
+    EvaluateOrder,
+    Order,
+    SetParametersOrder,
+    Status,
+    SurveyOrder,
+    TrainOrder,
+    encode,
+)
+from tests.support import blob_ref, evaluate_order, survey_order, surveyed, train_order, trained
+
+ORDER = train_order("anna")
+_COMMON = ORDER.model_dump(include={"run_id", "client_id", "round_number", "workload", "timeout_s", "deadline"})
+SET_PARAMETERS = SetParametersOrder.model_validate({**_COMMON, "order_id": "anna/run/1/set", "parameters": blob_ref()})
+DISCONNECT = DisconnectOrder.model_validate(
+    {**_COMMON, "order_id": "anna/run/1/disconnect", "incarnation": "first", "message": "bye"}
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.characters(), max_size=9), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def success(result: object) -> bytes:
+    return json.dumps({"status": "SUCCESS", "result": result}).encode()
+
+
+def changed(**changes: object) -> bytes:
+    """A good answer in all but these values."""
+    return success({**encode(trained(ORDER)), **changes})
+
+
+def verdict(raw: bytes | str, order: Order = ORDER) -> tuple[str, str]:
+    """Status and reason of what was read; whatever it is, it is an answer to the order."""
+    answer = read_answer(raw, order)
+    assert (answer.order_id, answer.client_id) == (order.order_id, order.client_id)
+    return answer.status.value, answer.reason
+
+
+@pytest.mark.parametrize("status", [Status.TRAINED, Status.TIMED_OUT])
+def test_an_update_is_taken_as_it_is(status: Status) -> None:
+    # Given the stored result of a client that trained
+    sent = trained(ORDER, status=status, metrics={"train_loss": 0.5}, num_epochs=2.5)
+    # When it is read, as bytes or text, then it is what was sent
+    assert read_answer(success(encode(sent)), ORDER) == sent
+    assert read_answer(success(encode(sent)).decode(), ORDER) == sent
+
+
+@pytest.mark.parametrize(
+    ("order", "status"),
+    [
+        (ORDER, Status.FAILED),
+        (evaluate_order("anna"), Status.EVALUATED),
+        (evaluate_order("anna"), Status.FAILED),
+        (SET_PARAMETERS, Status.DONE),
+        (SET_PARAMETERS, Status.FAILED),
+        (DISCONNECT, Status.DONE),
+        (DISCONNECT, Status.FAILED),
+    ],
+)
+def test_answers_without_an_update_are_taken_as_they_are(order: Order, status: Status) -> None:
+    # Given an answer with a status that the order allows
+    sent = Answer(order_id=order.order_id, client_id="anna", status=status, reason="so it is")
+    # When it is read, then it is what was sent
+    assert read_answer(success(encode(sent)), order) == sent
+
+
+def allowed(order: Order) -> set[Status]:
+    match order:
+        case SurveyOrder():
+            return {Status.SURVEYED, Status.FAILED}
+        case TrainOrder():
+            return {Status.TRAINED, Status.TIMED_OUT, Status.FAILED}
+        case EvaluateOrder():
+            return {Status.EVALUATED, Status.FAILED}
+        case _:
+            return {Status.DONE, Status.FAILED}
+
+
+@pytest.mark.parametrize("order", [ORDER, survey_order("anna"), evaluate_order("anna"), SET_PARAMETERS, DISCONNECT])
+@pytest.mark.parametrize("status", Status)
+def test_a_status_that_the_order_doesnt_have_is_rejected(order: Order, status: Status) -> None:
+    # Given an answer of each status to each order
+    answer = {"order_id": order.order_id, "client_id": "anna", "status": status.value}
+    # When it is read, then only the order's own are no reason to reject it
+    found, reason = verdict(success(answer), order)
+    assert (reason.startswith(f"status {status.value}: allowed are ")) == (status not in allowed(order))
+    if status not in allowed(order):
+        assert found == "rejected"
+        assert all(each.value in reason for each in allowed(order))
+
+
+@pytest.mark.parametrize("raw", [b"", b"nonsense", b"{", b"\xff\xfe", b"\x80", b"[" * 100_000, b"1" * 5000])
+def test_what_is_not_json_is_rejected(raw: bytes) -> None:
+    # Given bytes of any other kind, when they are read, then that is the reason
+    assert verdict(raw) == ("rejected", "the answer is not JSON")
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"null", b"1", b'"SUCCESS"', b"NaN", b'[{"status": "SUCCESS"}]'])
+def test_json_that_is_no_object_is_rejected(raw: bytes) -> None:
+    # Given JSON of another kind, when it is read, then that is the reason
+    assert verdict(raw) == ("rejected", "the answer is not a JSON object")
+
+
+def test_an_answer_of_more_than_a_mebibyte_is_rejected_unread() -> None:
+    # Given a good answer with spaces up to the limit, and one more
+    raw = changed().ljust(MAX_ANSWER_BYTES)
+    # When both are read, then the longer one isn't taken
+    assert verdict(raw) == ("trained", "")
+    assert verdict(raw + b" ") == ("rejected", "the answer has 1048577 bytes: 1048576 are allowed")
+
+
+@pytest.mark.parametrize(
+    "result", [None, [], 1, "trained", {}, {"status": "trained"}, [{}], [{"status": "trained"}], True]
+)
+def test_a_result_that_is_no_answer_is_rejected(result: object) -> None:
+    # Given a task that succeeded with something else, when it is read, then the reason names what is missing
+    status, reason = verdict(success(result))
+    assert status == "rejected"
+    assert reason.startswith("Answer: ")
+
+
+def test_a_result_that_isnt_there_is_rejected() -> None:
+    # Given a task that succeeded with nothing, when it is read, then it is rejected
+    assert verdict(b'{"status": "SUCCESS"}')[0] == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("document", "kind"),
+    [
+        (
+            {"status": "FAILURE", "result": {"exc_type": "SystemExit", "exc_message": ["1"], "exc_module": "builtins"}},
+            "SystemExit",
+        ),
+        (
+            {"status": "FAILURE", "result": {"exc_type": "TimeLimitExceeded"}},
+            "TimeLimitExceeded: its code went on when its time was over; "
+            "train() has to ask budget.is_over() between two steps",
+        ),
+        ({"status": "FAILURE", "result": {"exc_type": ["os", {"system": "true"}]}}, "['os', {'system': 'true'}]"),
+        ({"status": "FAILURE", "result": {}}, "None"),
+        ({"status": "FAILURE", "result": "text"}, "FAILURE"),
+        ({"status": "REVOKED", "result": None}, "REVOKED"),
+        ({"status": ["SUCCESS"], "result": 1}, "['SUCCESS']"),
+        ({"result": encode(trained(ORDER))}, "None"),
+        ({}, "None"),
+    ],
+)
+def test_a_task_that_failed_is_told_by_name_and_raises_nothing(document: object, kind: str) -> None:
+    # Given the stored failure of a task, whoever made it up
+    # When it is read, then the slot is failed, and no exception is made of it
+    assert verdict(json.dumps(document)) == ("failed", f"the client's worker gave up the order: {kind}")
+
+
+def test_a_failure_of_endless_name_is_told_in_a_hundred_letters() -> None:
+    # Given a name of half a million letters, when it is read, then a hundred are enough
+    raw = json.dumps({"status": "FAILURE", "result": {"exc_type": "x" * 500_000}})
+    assert verdict(raw) == ("failed", "the client's worker gave up the order: " + "x" * 100)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"status": "FAILURE", "result": {"exc_type": "\\ud800"}}',
+        b'{"status": "\\udfff", "result": 1}',
+        b'{"status": "FAILURE", "result": {"exc_type": ["\\ud800"]}}',
+    ],
+)
+def test_a_failure_whose_name_is_half_a_letter_is_a_failure_like_any_other(raw: bytes) -> None:
+    # Given a name with a surrogate without its other half, which JSON can hold and UTF-8 can't
+    # When it is read, then the slot is failed, and the orchestrator isn't
+    assert verdict(raw)[0] == "failed"
+
+
+@pytest.mark.parametrize(
+    "change", [{"order_id": "anna/run/2/train"}, {"order_id": "bert/run/1/train"}, {"client_id": "bert"}]
+)
+def test_an_answer_to_another_order_is_rejected(change: dict[str, object]) -> None:
+    # Given an answer with the id of another round or client, when it is read, then it doesn't count for this one
+    assert verdict(changed(**change)) == ("rejected", "the answer is for another order")
+
+
+def test_a_client_cant_point_to_the_update_of_another() -> None:
+    # Given an answer whose update lies at another client's name, when it is read, then both names are told
+    stolen = blob_ref("fl:blob:bert/run/1").model_dump()
+    assert verdict(changed(update=stolen)) == (
+        "rejected",
+        "the update is said to be at 'fl:blob:bert/run/1' instead of 'fl:blob:anna/run/1'",
+    )
+
+
+@pytest.mark.parametrize("name", ["fl:blob:run/0", "fl:blob:anna/run/2", "fl:federation", "x" * 512])
+def test_a_client_cant_point_to_anything_else(name: str) -> None:
+    # Given an update at any other name, when it is read, then it is rejected
+    status, reason = verdict(changed(update=blob_ref(name).model_dump()))
+    assert status == "rejected"
+    assert reason.endswith("instead of 'fl:blob:anna/run/1'")
+
+
+def test_what_a_first_exchange_brings_is_at_a_name_of_its_own() -> None:
+    # Given an answer whose arrays are where they are to be, and one that points to the client's update of that round
+    order = survey_order("anna")
+    stolen = surveyed(order, blob_ref("fl:blob:anna/run/1"))
+    # When they are read, then only the first is taken
+    assert read_answer(success(encode(surveyed(order))), order) == surveyed(order)
+    assert verdict(success(encode(stolen)), order) == (
+        "rejected",
+        "the update is said to be at 'fl:blob:anna/run/1' instead of 'fl:blob:anna/run/1/survey'",
+    )
+
+
+@pytest.mark.parametrize("answer", [trained(ORDER, num_examples=6), surveyed(survey_order("anna"), num_examples=6)])
+def test_nobody_has_more_examples_than_it_announced(answer: Answer) -> None:
+    # Given a client that announced five examples, when it claims six, then its arrays aren't taken
+    order = ORDER if answer.status is Status.TRAINED else survey_order("anna")
+    found = read_answer(success(encode(answer)), order, max_examples=5)
+    assert (found.status, found.reason) == (Status.REJECTED, "it claims 6 examples, the client announced 5")
+
+
+def test_an_update_is_needed_where_one_was_made_and_has_no_place_elsewhere() -> None:
+    # Given a trained answer without an update, a failed one with, and an evaluated one with
+    evaluate = evaluate_order("anna")
+    with_update = trained(evaluate, status=Status.EVALUATED, update=blob_ref("fl:blob:anna/run/1"))
+    # When they are read, then the reason says which
+    assert verdict(changed(update=None)) == ("rejected", "an answer that is trained needs an update")
+    assert verdict(changed(status="failed")) == ("rejected", "an answer that is failed has no update")
+    assert verdict(success(encode(with_update)), evaluate) == (
+        "rejected",
+        "an answer that is evaluated has no update",
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"order_id": None}, "order_id"),
+        ({"order_id": "x" * 301}, "order_id"),
+        ({"client_id": "x" * 65}, "client_id"),
+        ({"status": "splendid"}, "status"),
+        ({"num_examples": -1}, "num_examples"),
+        ({"num_examples": 1.5}, "num_examples"),
+        ({"num_examples": 10**13}, "num_examples"),
+        ({"num_examples": 1e300}, "num_examples"),
+        ({"num_steps": -5}, "num_steps"),
+        ({"num_epochs": -0.5}, "num_epochs"),
+        ({"num_epochs": math.nan}, "num_epochs"),
+        ({"num_epochs": math.inf}, "num_epochs"),
+        ({"duration_s": -1}, "duration_s"),
+        ({"duration_s": math.inf}, "duration_s"),
+        ({"metrics": {"train_loss": math.nan}}, "metrics.train_loss"),
+        ({"metrics": {"train_loss": -math.inf}}, "metrics.train_loss"),
+        ({"metrics": {"x" * 101: 1.0}}, "metrics"),
+        ({"metrics": {"train_loss": [1.0]}}, "metrics.train_loss"),
+        ({"metrics": {"train_loss": "bad"}}, "metrics.train_loss"),
+        ({"metrics": [1]}, "metrics"),
+        ({"reason": ["x"]}, "reason"),
+        ({"\ud800": 1}, ""),
+        ({"metrics": {"\ud800": 1.0}}, "metrics"),
+        ({"update": {"name": "fl:blob:anna/run/1", "size_bytes": 2**41, "digest": "0" * 64}}, "update.size_bytes"),
+        (
+            {"update": {"name": "fl:blob:anna/run/1", "size_bytes": 5, "digest": "0" * 64, "chunk_bytes": 1}},
+            "update.chunk",
+        ),
+        ({"update": "fl:blob:anna/run/1"}, "update"),
+        ({"update": {"name": "fl:blob:anna/run/1", "size_bytes": 1, "digest": "0"}}, "update.digest"),
+        ({"__class__": "Exception"}, "__class__"),
+    ],
+)
+def test_a_value_out_of_range_is_rejected_by_name(change: dict[str, object], where: str) -> None:
+    # Given an answer with one value that it can't have, when it is read, then the reason names it, and is short
+    status, reason = verdict(changed(**change))
+    assert status == "rejected"
+    assert reason.startswith(f"Answer: {where}")
+    assert len(reason) <= 500
+
+
+@given(raw=st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode()))
+def test_anything_at_all_is_an_answer_to_the_order_in_the_end(raw: bytes) -> None:
+    # Given anything, when it is read, then the slot is failed or rejected
+    assert verdict(raw)[0] in {"failed", "rejected"}
+
+
+@given(
+    change=st.dictionaries(st.sampled_from(sorted(Answer.model_fields)) | st.text(max_size=3), JSON, max_size=3),
+    document=st.dictionaries(st.sampled_from(["status", "result", "traceback", "children"]), JSON, max_size=2),
+)
+def test_any_change_to_a_good_answer_is_still_an_answer_to_the_order(
+    change: dict[str, Any], document: dict[str, Any]
+) -> None:
+    # Given a good answer with other values here and there, when it is read, then nothing is raised
+    result = {**encode(trained(ORDER)), **change}
+    verdict(json.dumps({"status": "SUCCESS", "result": result, **document}))
+
+
+def test_an_order_whose_pool_process_was_killed_is_lost() -> None:
+    # Given what Celery stores when a pool process is gone
+    document = {"status": "FAILURE", "result": {"exc_type": "WorkerLostError"}}
+    # When it is read, then the slot is lost, as with any process that is killed
+    assert verdict(json.dumps(document)) == ("lost", "the client's worker gave up the order: WorkerLostError")
+
+
+@pytest.mark.parametrize(
+    ("order", "raw", "expected"),
+    [
+        (train_order(waits_for_turn=True), b'{"status": "READY"}', True),
+        (train_order(waits_for_turn=True), b'{"status": "SUCCESS"}', False),
+        (train_order(waits_for_turn=True), b"READY", False),
+        (survey_order(waits_for_turn=True), b'{"status": "READY"}', True),
+        (train_order(), b'{"status": "READY"}', False),
+        (evaluate_order(), b'{"status": "READY"}', False),
+    ],
+)
+def test_only_who_was_told_to_wait_for_a_turn_is_ready(order: Order, raw: bytes, expected: bool) -> None:
+    assert says_ready(raw, order) is expected
+
+
+def test_who_says_that_it_is_ready_without_having_been_told_to_wait_has_failed() -> None:
+    answer = read_answer(b'{"status": "READY", "result": null}', train_order())
+    assert (answer.status, answer.reason) == (Status.FAILED, "the client's worker gave up the order: READY")
