@@ -55,7 +55,7 @@ MIXED = (
 )
 """What is done before an aggregator, as at ``--mix``, and the aggregator."""
 VERIFIED = (("", "geometric_median"), ("nnm", "geometric_median"))
-"""Likewise for what ``--verify fltrust`` leaves. How many are hostile then nobody knows, so ``--num-hostile`` is 0."""
+"""Likewise for what ``--verify fltrust`` leaves. Nobody knows how many of it are hostile: ``--num-byzantine`` is 0."""
 IID, SKEWED = "iid", "dirichlet:0.3"
 """How the digits are shared out, as at ``--split``: clients alike, and clients with few of the classes."""
 POINT = 0.01
@@ -78,7 +78,7 @@ class Trial:
         threshold: As at ``--threshold``; empty for the scorer's default.
         aggregator: As at ``--aggregator``.
         mix: As at ``--mix``; empty for none.
-        num_hostile: As at ``--num-hostile``.
+        num_byzantine: As at ``--num-byzantine``.
         split: As at ``--split``.
     """
 
@@ -89,7 +89,7 @@ class Trial:
     threshold: str = ""
     aggregator: str = "mean"
     mix: str = ""
-    num_hostile: int = NUM_HOSTILE
+    num_byzantine: int = NUM_HOSTILE
     split: str = IID
 
 
@@ -138,7 +138,7 @@ def _config(trial: Trial) -> RunConfig:
         threshold=_names(trial.threshold),
         aggregator=trial.aggregator,
         mix=_names(trial.mix),
-        num_hostile=trial.num_hostile,
+        num_byzantine=trial.num_byzantine,
         seed=trial.seed,
         evaluate_clients=False,
         max_failed_rounds=ROUNDS + 1,
@@ -179,7 +179,10 @@ def _outcome(folder: RunFolder, hostile: set[str]) -> Outcome:
 
 def _share_rejected(history: Sequence[RoundRecord], is_meant: Callable[[str], bool]) -> float:
     rejected = [
-        slot.status is Status.REJECTED for record in history for name, slot in record.answers.items() if is_meant(name)
+        slot.status is Status.REJECTED
+        for record in history
+        for name, slot in record.responses.items()
+        if is_meant(name)
     ]
     return mean(rejected) if rejected else 0.0
 
@@ -229,14 +232,14 @@ def _aggregator_rows() -> dict[str, Trial]:
     rows = {}
     for name in AGGREGATORS:
         most = MOST_OF_TEN.get(name, NUM_HOSTILE)
-        told = "" if most == NUM_HOSTILE else f" `--num-hostile {most}`, for 3 it needs 15 updates"
-        rows[f"`{name}`{told}"] = Trial("", "", 0, aggregator=name, num_hostile=most)
+        told = "" if most == NUM_HOSTILE else f" `--num-byzantine {most}`, for 3 it needs 15 updates"
+        rows[f"`{name}`{told}"] = Trial("", "", 0, aggregator=name, num_byzantine=most)
     for mix, name in MIXED:
         rows[f"`{name}` `--mix {mix}`"] = Trial("", "", 0, aggregator=name, mix=mix)
     for mix, name in VERIFIED:
         mixing = f" `--mix {mix}`" if mix else ""
-        row = Trial("", "fltrust", 0, aggregator=name, mix=mix, num_hostile=0)
-        rows[f"`{name}`{mixing} `--verify fltrust`, no `--num-hostile`"] = row
+        row = Trial("", "fltrust", 0, aggregator=name, mix=mix, num_byzantine=0)
+        rows[f"`{name}`{mixing} `--verify fltrust`, no `--num-byzantine`"] = row
     return rows
 
 

@@ -30,7 +30,7 @@ TIMES = {"duration_s", "evaluation_s", "started_at"}
 """Fields of a history that tell when and how long."""
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 CROWDED = ("--in-flight-mb", "0.0001")
-ROBUST = ("--clients", "9", "--num-hostile", "1")
+ROBUST = ("--clients", "9", "--num-byzantine", "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ RUNS: Mapping[str, Recorded] = {
     "norm, mad": Recorded(("--verify", "norm", "--threshold", "mad:3", "--clients", "5")),
     "peers": Recorded(("--verify", "peers,holdout", "--clients", "4")),
     "peers, scaffold": Recorded(("--verify", "peers", "--clients", "3", "--algorithm", "scaffold")),
-    "mixed": Recorded(("--aggregator", "krum", "--mix", "bucketing:2,nnm", "--clients", "9", "--num-hostile", "0")),
+    "mixed": Recorded(("--aggregator", "krum", "--mix", "bucketing:2,nnm", "--clients", "9", "--num-byzantine", "0")),
     **{name: Recorded(("--compression", name)) for name in ("bf16", "int8", "topk:0.1")},
     "topk, mime, peers": Recorded(
         ("--compression", "topk:0.1", "--algorithm", "mime", "--verify", "peers", "--clients", "3")

@@ -140,7 +140,7 @@ def run_trial(trial: Trial, data: str) -> Outcome:
     return Outcome(
         [round(_accuracy(record), DIGITS) for record in records],
         bytes_down=mean(record.bytes_down / len(record.cohort) for record in records),
-        bytes_up=mean(record.bytes_up / len(record.answers) for record in records),
+        bytes_up=mean(record.bytes_up / len(record.responses) for record in records),
     )
 
 

@@ -229,11 +229,11 @@ def run_costs(case: Case, folder: Path) -> Run:
         Redis.from_url(Ours(tcp=True, shared=True).start(started, case, ROUNDS + 2, run_dir)) as broker,
     ):
         before, after = (_costs_so_far(started, run_dir, number, broker) for number in (1, ROUNDS + 1))
-        if any(len(record["answers"]) != case.num_clients for record in history(run_dir)):
+        if any(len(record["responses"]) != case.num_clients for record in history(run_dir)):
             raise RuntimeError(f"a run of {case} lacked clients")
-    answers = case.num_clients * ROUNDS
-    cpu_s = {role: (seconds - before.cpu_s[role]) / answers for role, seconds in after.cpu_s.items()}
-    return Run(cpu_s, (after.bytes_in - before.bytes_in) / answers, (after.bytes_out - before.bytes_out) / answers)
+    responses = case.num_clients * ROUNDS
+    cpu_s = {role: (seconds - before.cpu_s[role]) / responses for role, seconds in after.cpu_s.items()}
+    return Run(cpu_s, (after.bytes_in - before.bytes_in) / responses, (after.bytes_out - before.bytes_out) / responses)
 
 
 def _costs_so_far(started: Programs, run_dir: Path, round_number: int, broker: Redis) -> Run:

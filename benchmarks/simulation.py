@@ -21,7 +21,7 @@ from orchestrator.driver.run import Run
 from orchestrator.jobs.job import Loaded
 from orchestrator.observers.events import Report
 from orchestrator.store.run_folder import RunFolder
-from orchestrator.transport.transport import EagerTransport, Wire
+from orchestrator.transport.transport import EagerTransport, RunServices
 from tasks.announcement import Announcement, Hardware
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import FederationApp, make_app
@@ -70,16 +70,16 @@ def go_on(
         client = _client(client_id, participant, config, chunks, models, path)
         serving.add(client)
         announcements[client_id] = _announcement(client)
-    wire = Wire(
+    services = RunServices(
         EagerTransport(app),
         present=lambda: announcements,
         tell=lambda _: None,
         blobs=chunks,
         broker_time=lambda: 1e12,
-        tend=lambda: False,
+        poll=lambda: False,
         tidy=lambda: None,
     )
-    Run(config, folder, wire, report).run()
+    Run(config, folder, services, report).run()
 
 
 def _client(

@@ -144,7 +144,7 @@ class Soak:
         events = plan(settings.seed, settings.rounds, settings.client_ids)
         seen, last_change = 0, time.monotonic()
         while seen < settings.rounds and orchestrator.process.poll() is None:
-            self._crowd.tend()
+            self._crowd.poll()
             closed = num_lines(self._run_dir / "history.jsonl")
             if closed > seen:
                 for event in events[seen : min(closed, settings.rounds - 1)]:
@@ -202,7 +202,7 @@ class Soak:
         else:
             result.problems.append(f"only {len(result.samples)} measurements were made")
         result.problems += [f"orchestrator.log: {line}" for line in _tracebacks(orchestrator.log)]
-        result.problems += [f"worker.log: {line}" for line in _tracebacks(self._run_dir / "logs" / "worker.log")]
+        result.problems += [f"jobs.log: {line}" for line in _tracebacks(self._run_dir / "logs" / "jobs.log")]
         return result
 
 
@@ -229,12 +229,12 @@ def check_history(records: list[dict[str, Any]], rounds: int) -> list[str]:
         problems.append(f"{len(numbers)} rounds of {rounds} are closed: {numbers}")
     counted = set()
     for record in records:
-        number, cohort, answers = record["round_number"], record["cohort"], record["answers"]
-        if len(set(cohort)) != len(cohort) or sorted(cohort) != sorted(answers):
-            problems.append(f"round {number}: cohort {cohort}, answers of {sorted(answers)}")
-        if unknown := {answer["status"] for answer in answers.values()} - STATUSES:
+        number, cohort, responses = record["round_number"], record["cohort"], record["responses"]
+        if len(set(cohort)) != len(cohort) or sorted(cohort) != sorted(responses):
+            problems.append(f"round {number}: cohort {cohort}, answers of {sorted(responses)}")
+        if unknown := {response["status"] for response in responses.values()} - STATUSES:
             problems.append(f"round {number}: unknown statuses {sorted(unknown)}")
-        counted |= {(number, name) for name, answer in answers.items() if answer["status"] != Status.LOST}
+        counted |= {(number, name) for name, response in responses.items() if response["status"] != Status.LOST}
     late = [entry["order_id"] for record in records for entry in record["late"]]
     for order_id, count in Counter(late).items():
         client_id, _, number, _ = order_id.split("/")
@@ -246,12 +246,12 @@ def check_history(records: list[dict[str, Any]], rounds: int) -> list[str]:
 def report(settings: Settings, result: Result) -> str:
     """Return what came of a soak, in words."""
     records = result.records
-    statuses = Counter(answer["status"] for record in records for answer in record["answers"].values())
+    statuses = Counter(response["status"] for record in records for response in record["responses"].values())
     reasons = Counter(
-        f"{answer['status']}: {re.sub(r'[0-9]+', 'N', answer['reason'])[:100]}"
+        f"{response['status']}: {re.sub(r'[0-9]+', 'N', response['reason'])[:100]}"
         for record in records
-        for answer in record["answers"].values()
-        if answer["reason"]
+        for response in record["responses"].values()
+        if response["reason"]
     )
     failed = sum(record["status"] == "failed" for record in records)
     lines = [

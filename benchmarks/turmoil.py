@@ -146,7 +146,7 @@ class Crowd:
         """Have an event happen when it is due."""
         self._due.append((time.monotonic() + event.delay_s, event))
 
-    def tend(self) -> None:
+    def poll(self) -> None:
         """Carry out what is due, and see what became of the clients."""
         for client in self._clients.values():
             self._look_after(client)

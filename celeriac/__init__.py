@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from celeriac.workloads.examples import Examples
     from celeriac.workloads.splits import Split
     from celeriac.workloads.torch_workload import TorchWorkload
-    from orchestrator.clients.statistics import Feedback
+    from orchestrator.clients.statistics import ClientStatistics
     from tasks.arrays import Arrays, ArraySpec
     from tasks.messages import TrainOptions
     from tasks.seeds import generator
@@ -54,7 +54,7 @@ __all__ = [
     "Direction",
     "Evaluation",
     "Examples",
-    "Feedback",
+    "ClientStatistics",
     "Gradients",
     "LocalResult",
     "Part",
@@ -77,7 +77,7 @@ _ELSEWHERE = {
     "celeriac.workloads.examples": ("Examples",),
     "celeriac.workloads.splits": ("Split",),
     "celeriac.workloads.torch_workload": ("TorchWorkload",),
-    "orchestrator.clients.statistics": ("Feedback",),
+    "orchestrator.clients.statistics": ("ClientStatistics",),
     "tasks.arrays": ("Arrays", "ArraySpec"),
     "tasks.messages": ("TrainOptions",),
     "tasks.seeds": ("generator",),

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from celeriac.aggregators import AGGREGATORS
 from tasks.messages import TrainOptions
@@ -64,8 +64,8 @@ class RunConfig(BaseModel):
     """Scorers that judge each update before aggregation: built-in names, or ``module:function``."""
     threshold: tuple[str, ...] = ()
     """A threshold for each scorer, or one for all; empty: each scorer's default."""
-    num_hostile: Annotated[int, Field(ge=0)] = 0
-    """How many clients of a cohort may be hostile, for scorers, mixers and aggregators.
+    num_byzantine: Annotated[int, Field(ge=0, validation_alias=AliasChoices("num_byzantine", "num_hostile"))] = 0
+    """How many clients of a cohort may be hostile, for scorers, mixers and aggregators; once called ``num_hostile``.
 
     With 0, a mixer or an aggregator tolerates as many as it can.
     """
@@ -123,10 +123,10 @@ class RunConfig(BaseModel):
         for scorer, text in self.scorers():
             threshold = load_threshold(text) if text else default_threshold(scorer)
             check_threshold(scorer, threshold)
-            if threshold.needs_num_hostile and not self.num_hostile:
+            if threshold.needs_num_byzantine and not self.num_byzantine:
                 raise ValueError(
                     f"scorer {scorer!r} with threshold {str(threshold)!r} drops as many updates as may be hostile: "
-                    "--num-hostile is 0, at least 1 is allowed"
+                    "--num-byzantine is 0, at least 1 is allowed"
                 )
             if scorer == PEERS and threshold.needs_global:
                 raise ValueError("peers score updates alone: a threshold relative to the global model is not for them")

@@ -36,9 +36,9 @@ def check_feasible(config: RunConfig, given: Collection[str]) -> None:
         raise ConfigurationError("--threshold is for scorers, and there is none: name one with --verify")
     if "trim" in given and config.aggregator in AGGREGATORS and config.aggregator != "trimmed_mean":
         raise ConfigurationError(f"--trim is for --aggregator trimmed_mean: {config.aggregator} cuts nothing off")
-    if config.num_hostile and not _uses_num_hostile(config):
+    if config.num_byzantine and not _uses_num_byzantine(config):
         raise ConfigurationError(
-            f"--num-hostile {config.num_hostile}: nothing goes by it with --aggregator {config.aggregator} and "
+            f"--num-byzantine {config.num_byzantine}: nothing goes by it with --aggregator {config.aggregator} and "
             f"--verify {','.join(config.verify) or 'none'}: name another aggregator, the scorer krum or "
             "--threshold best:n-f"
         )
@@ -50,12 +50,12 @@ def check_feasible(config: RunConfig, given: Collection[str]) -> None:
     _check_needs(config)
 
 
-def _uses_num_hostile(config: RunConfig) -> bool:
-    """Say whether an aggregator, a mixer, a scorer or a threshold depends on ``num_hostile``; a user's own may."""
+def _uses_num_byzantine(config: RunConfig) -> bool:
+    """Say whether an aggregator, a mixer, a scorer or a threshold depends on ``num_byzantine``; a user's own may."""
     if config.aggregator != "mean" or config.mix:
         return True
     return any(
-        scorer not in {*SCORERS, PEERS} - {"krum"} or load_threshold(threshold).needs_num_hostile
+        scorer not in {*SCORERS, PEERS} - {"krum"} or load_threshold(threshold).needs_num_byzantine
         for scorer, threshold in config.scorers()
     )
 
@@ -64,7 +64,7 @@ def _check_needs(config: RunConfig) -> None:
     """Refuse an aggregator, a mixer or a scorer that needs more updates than a round with ``--clients`` clients has."""
     size = config.cohort_of(config.num_clients)
     by = "--cohort" if config.cohort else "--fraction"
-    hostile = config.num_hostile
+    hostile = config.num_byzantine
     needs = {}
     if config.aggregator in AGGREGATORS:  # a user's own may need what isn't installed here
         needs[f"--aggregator {config.aggregator}"] = num_needed(load_aggregator(config.aggregator), hostile)
@@ -73,11 +73,11 @@ def _check_needs(config: RunConfig) -> None:
     for scorer, threshold in config.scorers():
         if scorer == "krum":
             needs["--verify krum"] = 2 * hostile + 3
-        if load_threshold(threshold).needs_num_hostile:
+        if load_threshold(threshold).needs_num_byzantine:
             needs[f"--threshold {threshold} of {scorer}"] = hostile + 1
     for what, needed in needs.items():
         if size < needed:
             raise ConfigurationError(
-                f"{what} needs {needed} updates (--num-hostile {hostile}), and a round takes {size} of "
+                f"{what} needs {needed} updates (--num-byzantine {hostile}), and a round takes {size} of "
                 f"{config.num_clients} clients (--clients, {by})"
             )

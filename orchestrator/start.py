@@ -21,7 +21,7 @@ from celeriac.mixers import FORMS as MIX_FORMS
 from celeriac.mixers import MIXERS
 from orchestrator.clients.selectors import FORMS, SELECTORS
 from orchestrator.config import PEERS, RunConfig
-from orchestrator.driver.lifecycle import carry_out
+from orchestrator.driver.lifecycle import run_session
 from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, shown_path, take_up
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
@@ -188,9 +188,9 @@ class _InOneLine(click.Command):
     "model's), or mad:3 (no outlier by median and MAD).",
 )
 @click.option(
-    "--num-hostile",
+    "--num-byzantine",
     type=click.IntRange(0),
-    default=_DEFAULTS.num_hostile,
+    default=_DEFAULTS.num_byzantine,
     metavar="N",
     help="How many clients of a cohort may be hostile: for the scorer krum, the threshold best:n-f, and aggregators, "
     "which with 0 stand as many as they can.",
@@ -314,7 +314,7 @@ def main(context: click.Context, /, **options: Any) -> None:
         sys.exit(error.exit_code)
     config, folder = opened.config, opened.folder
     with opened.lock:
-        summary, exit_code = carry_out(config, folder, options["broker"])
+        summary, exit_code = run_session(config, folder, options["broker"])
         if exit_code == ConfigurationError.exit_code and not options["resume"] and not folder.has_rounds():
             discard(folder)
     say_verdict(config, summary, folder, exit_code)

@@ -15,7 +15,7 @@ from celery import shared_task
 from pydantic import BaseModel
 
 from orchestrator.jobs import close_round as closing
-from orchestrator.jobs.ingest import ingest_answer
+from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.initialise import make_model
 from orchestrator.jobs.job import Job, Loaded
 from orchestrator.jobs.streaming_mean import add_next, is_streamed
@@ -24,7 +24,7 @@ from orchestrator.store.run_folder import RunFolder
 from tasks import names
 from tasks.described import described
 from tasks.errors import FederationError
-from tasks.messages import Answer, SurveyOrder, TrainOrder, decode
+from tasks.messages import Response, SurveyOrder, TrainOrder, decode
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +37,12 @@ def initialise(self: Any, run_dir: str) -> dict[str, object]:
 
 @shared_task(name=names.INGEST_TASK, bind=True)
 def ingest(
-    self: Any, run_dir: str, round_number: int, answer: dict[str, object], exchange: str = TrainOrder.name
+    self: Any, run_dir: str, round_number: int, response: dict[str, object], exchange: str = TrainOrder.name
 ) -> None:
     """Take in one answer of a round; a part of the round's chord, so it must not fail. Its record is on disk then."""
-    checked, job = decode(Answer, answer), _job(self, run_dir, round_number)
+    checked, job = decode(Response, response), _job(self, run_dir, round_number)
     if job.opened is not None:
-        ingest_answer(job, checked, exchange)
+        ingest_response(job, checked, exchange)
         if is_streamed(job):
             add_next(job, exchange)
 
@@ -89,8 +89,8 @@ def _value(work: Callable[[], BaseModel]) -> dict[str, object]:
         if error.__cause__ is None:
             return {"error": str(error), "exit_code": error.exit_code}
         logger.exception("a task of the orchestrator failed")
-        return {"error": f"{error}; see logs/worker.log", "exit_code": error.exit_code}
+        return {"error": f"{error}; see logs/jobs.log", "exit_code": error.exit_code}
     except Exception as error:  # the boundary: the orchestrator is told, whatever it was
         logger.exception("a task of the orchestrator failed")
-        return {"error": f"{described(error)}; see logs/worker.log", "exit_code": 1}
+        return {"error": f"{described(error)}; see logs/jobs.log", "exit_code": 1}
     return result.model_dump(mode="json")

@@ -188,9 +188,9 @@ def _check_short_run(project: Project) -> list[str]:
     folder, run = _only_run(project)
     _expect_completed(run, int(SHORT_RUN["ROUNDS"]))
     first = run["history"][0]
-    _expect(len(first["answers"]) == NUM_CLIENTS, f"round 1 has the clients {sorted(first['answers'])}")
+    _expect(len(first["responses"]) == NUM_CLIENTS, f"round 1 has the clients {sorted(first['answers'])}")
     parts = json.loads(project.compose("run", "--rm", "--no-deps", "--no-TTY", "worker", "python", "-c", _PRINT_PARTS))
-    counts = [answer["num_examples"] for answer in first["answers"].values()]
+    counts = [response["num_examples"] for response in first["responses"].values()]
     _expect(sorted(counts) == sorted(parts), f"clients trained on {counts} examples, the parts have {parts}")
     accuracy = run["summary"]["final"]["accuracy"]
     _say(f"trained in {train_s:.1f} s: /runs/{folder} completed, accuracy {accuracy:.4f}")
@@ -226,7 +226,8 @@ def _check_long_run(project: Project) -> list[str]:
     _expect(run["config"]["run_id"] == run_id, f"the run that completed is {run['config']['run_id']}, not {run_id}")
     last = run["history"][-1]
     _expect(
-        {name for name, answer in last["answers"].items() if answer["status"] == "trained"} == set(seats.values()),
+        {name for name, response in last["responses"].items() if response["status"] == "trained"}
+        == set(seats.values()),
         f"in the last round {_shown_counts(last)}; expected are all of {sorted(seats.values())}",
     )
     _say(f"/runs/{folder} completed; last round: {_shown_counts(last)}, {client_id} among them")
@@ -290,8 +291,8 @@ def _cut_off_and_join(project: Project, seats: dict[str, str], earlier: Collecti
 
     def trains_again() -> bool:
         _expect_running(project)
-        answer = _last_answers(project, earlier).get(client_id)
-        return answer is not None and answer["status"] == "trained"
+        response = _last_answers(project, earlier).get(client_id)
+        return response is not None and response["status"] == "trained"
 
     _wait_until("the client trains again", trains_again)
     joined_s = time.monotonic() - started
@@ -302,8 +303,8 @@ def _cut_off_and_join(project: Project, seats: dict[str, str], earlier: Collecti
 
 def _last_answers(project: Project, earlier: Collection[str]) -> Record:
     """Return the answers, by client, of the last round that was closed."""
-    answers: Record = _only_run(project, earlier)[1]["history"][-1]["answers"]
-    return answers
+    responses: Record = _only_run(project, earlier)[1]["history"][-1]["responses"]
+    return responses
 
 
 def _seats(project: Project) -> dict[str, str]:
@@ -349,16 +350,16 @@ def _read_run(folder: Path) -> Record:
 
 
 def _shown_counts(record: Record) -> str:
-    answers = sorted(record["answers"].items())
-    return ", ".join(f"{name} {answer['status']} on {answer['num_examples']}" for name, answer in answers)
+    responses = sorted(record["responses"].items())
+    return ", ".join(f"{name} {response['status']} on {response['num_examples']}" for name, response in responses)
 
 
 def _wait_until(what: str, condition: Callable[[], Any], limit_s: float = COMMAND_LIMIT_S) -> Any:
     """Ask twice a second until the answer is true, and return it."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
-        if answer := condition():
-            return answer
+        if response := condition():
+            return response
         time.sleep(0.5)
     raise CheckError(f"waited {limit_s:g} s, and still not: {what}")
 

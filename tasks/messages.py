@@ -215,7 +215,7 @@ class DisconnectOrder(Order):
     """Seconds after which to come back; 0: never, the worker ends."""
 
 
-class Answer(_Message):
+class Response(_Message):
     """What a client says in return for any order."""
 
     order_id: Annotated[str, Field(max_length=300)]

@@ -85,8 +85,8 @@ def mark_key(run_id: str) -> str:
     return f"fl:mark:{run_id}"
 
 
-def seats_key(num_parts: int) -> str:
-    """Hash of seats (part number from 0 -> client id), for clients that share one data set in so many parts.
+def leases_key(num_parts: int) -> str:
+    """Hash of leases (part number from 0 -> client id), for clients that share one data set in so many parts.
 
     It outlives a run, as a client that stays connected keeps its part.
     """

@@ -21,7 +21,7 @@ from tasks.announcement import Announcement, Hardware, PassedOver
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
 from tasks.blobs.blob import BlobRef, BlobStore, publish
 from tasks.blobs.chunks import MemoryChunks
-from tasks.messages import Answer, EvaluateOrder, Order, Status, SurveyOrder, TrainOptions, TrainOrder
+from tasks.messages import EvaluateOrder, Order, Response, Status, SurveyOrder, TrainOptions, TrainOrder
 from tasks.names import order_id
 from tasks.seeds import generator
 from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
@@ -272,18 +272,18 @@ def _common(client_id: str, round_number: int, kind: str) -> dict[str, object]:
     }
 
 
-def trained(order: Order, update: BlobRef | None = None, **changes: Any) -> Answer:
+def trained(order: Order, update: BlobRef | None = None, **changes: Any) -> Response:
     """The answer of a client that trained, its update at the right name."""
     update = update or blob_ref(order.update_blob)
     values = {"status": Status.TRAINED, "num_examples": 5, "num_steps": 10, "update": update}
-    return Answer.model_validate({"order_id": order.order_id, "client_id": order.client_id, **values, **changes})
+    return Response.model_validate({"order_id": order.order_id, "client_id": order.client_id, **values, **changes})
 
 
-def surveyed(order: Order, update: BlobRef | None = None, **changes: Any) -> Answer:
+def surveyed(order: Order, update: BlobRef | None = None, **changes: Any) -> Response:
     """The answer of a client to an order of a first exchange, its arrays at the right name."""
     update = update or blob_ref(order.update_blob)
     values = {"status": Status.SURVEYED, "num_examples": 5, "update": update}
-    return Answer.model_validate({"order_id": order.order_id, "client_id": order.client_id, **values, **changes})
+    return Response.model_validate({"order_id": order.order_id, "client_id": order.client_id, **values, **changes})
 
 
 def publish_update(chunks: BlobStore, order: Order, parameters: Arrays) -> BlobRef:
@@ -304,7 +304,7 @@ def round_record(round_number: int = 1, **changes: Any) -> RoundRecord:
     values = {
         "status": "closed",
         "cohort": ["anna"],
-        "answers": {"anna": SlotRecord(status=Status.TRAINED, num_examples=5)},
+        "responses": {"anna": SlotRecord(status=Status.TRAINED, num_examples=5)},
         "metrics": {"loss": 0.5, "accuracy": 0.75},
         "checkpoint": f"round-{round_number:04d}.safetensors",
         "digest": DIGEST,

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.jobs import streaming_mean
 from orchestrator.jobs.close_round import close_round
-from orchestrator.jobs.ingest import ingest_answer
+from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.streaming_mean import add_next
 from orchestrator.store.records import OpenRound, PeerScores
 from orchestrator.store.run_folder import RunFolder
@@ -79,7 +79,7 @@ def test_no_key_or_queue_of_a_client_is_ours_or_anothers() -> None:
         *(key for queue in (*queues, "all") for key in unacked(queue)),
         names.FEDERATION_KEY,
         names.PRESENCE_CHANNEL,
-        names.seats_key(2),
+        names.leases_key(2),
         names.global_blob(RUN, 1),
         names.broadcast_blob(RUN, 1),
         names.handed_out_blob(RUN, 1, 0),
@@ -122,7 +122,7 @@ def test_every_clients_update_is_in_the_mean(tmp_path: Path, monkeypatch: pytest
         order = train_order(client_id)
         update = {"point": np.full(3, number, np.float32), "steps": np.array(number)}
         job = job_of(folder, chunks)
-        ingest_answer(job, trained(order, publish_update(chunks, order, update)))
+        ingest_response(job, trained(order, publish_update(chunks, order, update)))
         if not kept_bytes:
             add_next(job)
     # When it is closed, then the model is the mean of all

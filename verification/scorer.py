@@ -51,7 +51,7 @@ class ScoringContext:
             returns no such number. Raises ScoringError if the workload gives no accuracy. None without such data.
         train_root: Returns parameters after training the global model on the orchestrator's root data. Trains anew at
             each call. None without such data.
-        num_hostile: How many of the candidates may be hostile; from 0.
+        num_byzantine: How many of the candidates may be hostile; from 0.
         rng: Generator derived from the run's seed and the round.
         buffers: Names of the global model's arrays that aren't trained but counted or measured (running statistics).
     """
@@ -59,7 +59,7 @@ class ScoringContext:
     global_parameters: Arrays
     evaluate: Callable[[Arrays], float] | None
     train_root: Callable[[], Arrays] | None
-    num_hostile: int
+    num_byzantine: int
     rng: np.random.Generator
     buffers: frozenset[str] = frozenset()
 

@@ -8,7 +8,7 @@
 ``mad:3``                            no outlier below: at least median - 3 * 1.4826 * MAD of the round's scores
 ``mad2:3``                           no outlier below or above: at most the same distance above the median, too
 ``best:70%``                         the best 70 % of the scores, rounded up: seven of ten
-``best:n-f``                         all but the worst ``--num-hostile``: of ten with three hostile the best seven
+``best:n-f``                         all but the worst ``--num-byzantine``: of ten with three hostile the best seven
 ``module:function``                  the user's own
 ===================================  =================================================================
 
@@ -139,8 +139,8 @@ class Threshold:
         return isinstance(self.rule, Relative) and self.rule.reference == "global"
 
     @property
-    def needs_num_hostile(self) -> bool:
-        """Whether it depends on ``--num-hostile``: with 0 it would keep all."""
+    def needs_num_byzantine(self) -> bool:
+        """Whether it depends on ``--num-byzantine``: with 0 it would keep all."""
         return isinstance(self.rule, ButHostile)
 
     def __str__(self) -> str:
@@ -216,7 +216,7 @@ def check_threshold(scorer: str, threshold: Threshold) -> None:
 
 
 def kept(
-    scores: Mapping[str, float], threshold: Threshold, global_score: float | None = None, num_hostile: int = 0
+    scores: Mapping[str, float], threshold: Threshold, global_score: float | None = None, num_byzantine: int = 0
 ) -> set[str]:
     """Return the clients whose scores reach the threshold.
 
@@ -224,7 +224,7 @@ def kept(
         scores: Finite scores by client; a client without a score isn't kept.
         threshold: The threshold.
         global_score: The score of the model that the round started from; None if it has none.
-        num_hostile: How many of the scored clients may be hostile; from 0.
+        num_byzantine: How many of the scored clients may be hostile; from 0.
 
     Raises:
         ScoringError: If the threshold needs the global model's score and there is none, or the user's own threshold
@@ -234,7 +234,7 @@ def kept(
         return set()
     if isinstance(threshold.rule, Own):
         return _checked(threshold, threshold.rule.function(scores, global_score), scores)
-    low, high = _limits(np.array(list(scores.values()), np.float64), threshold.rule, global_score, num_hostile)
+    low, high = _limits(np.array(list(scores.values()), np.float64), threshold.rule, global_score, num_byzantine)
     return {client_id for client_id, score in scores.items() if low <= score <= high}
 
 
@@ -245,7 +245,7 @@ def _checked(threshold: Threshold, found: object, scores: Mapping[str, float]) -
 
 
 def _limits(
-    scores: npt.NDArray[np.float64], rule: Rule, global_score: float | None, num_hostile: int
+    scores: npt.NDArray[np.float64], rule: Rule, global_score: float | None, num_byzantine: int
 ) -> tuple[float, float]:
     """Return the least and the largest score to keep."""
     match rule:
@@ -263,7 +263,7 @@ def _limits(
         case Best(share):
             return _least_of_best(scores, math.ceil(share * len(scores))), math.inf
         case ButHostile():
-            return _least_of_best(scores, len(scores) - num_hostile), math.inf
+            return _least_of_best(scores, len(scores) - num_byzantine), math.inf
 
 
 def _least_of_best(scores: npt.NDArray[np.float64], num: int) -> float:

@@ -17,10 +17,10 @@ from tasks.blobs.blob import BlobRef, BlobStore, describe
 from tasks.digests import digest_of_file
 from tasks.files import link_or_copy, replacing
 from tasks.messages import (
-    Answer,
     DisconnectOrder,
     EvaluateOrder,
     Order,
+    Response,
     SetParametersOrder,
     Status,
     SurveyOrder,
@@ -115,11 +115,11 @@ class Client:
     allowed: Allowed = field(default_factory=Allowed)
     models: Models = field(default_factory=Models)
 
-    def survey(self, order: SurveyOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
+    def survey(self, order: SurveyOrder, say_ready: Callable[[], None] = lambda: None) -> Response:
         """Put what the algorithm wants to know before anybody trains into the blob store; see :meth:`train`."""
         time_left_s = self._time_left_s(order)
         if time_left_s <= 0:
-            return self._answer(order, Status.FAILED, reason=TOO_LATE)
+            return self._response(order, Status.FAILED, reason=TOO_LATE)
         latest = self.connection.time() + time_left_s + order.turn_timeout_s
         packing = Packing(order, self.folder, self.workload, self.allowed)
         received = self._received(order, packing, LocalState(self.folder, order.run_id))
@@ -127,11 +127,11 @@ class Client:
         found = survey_locally(self.workload, self.data.train, order, received, budget, self.allowed)
         pieces = list(arrays.encode(packing.pack({}, auxiliary.join({}, auxiliary.widened(found))).arrays))
         update = describe(order.update_blob, pieces)
-        answer = self._answer(order, Status.SURVEYED, num_examples=self.data.num_train, update=update)
+        response = self._response(order, Status.SURVEYED, num_examples=self.data.num_train, update=update)
         self._send(order, update, pieces, say_ready, latest)
-        return answer
+        return response
 
-    def train(self, order: TrainOrder, say_ready: Callable[[], None] = lambda: None) -> Answer:
+    def train(self, order: TrainOrder, say_ready: Callable[[], None] = lambda: None) -> Response:
         """Train from the order's parameters on the client's own data and put the update into the blob store.
 
         Args:
@@ -140,7 +140,7 @@ class Client:
         """
         time_left_s = self._time_left_s(order)
         if time_left_s <= 0:
-            return self._answer(order, Status.FAILED, reason=TOO_LATE)
+            return self._response(order, Status.FAILED, reason=TOO_LATE)
         latest = self.connection.time() + time_left_s + order.turn_timeout_s
         started = time.monotonic()
         packing = Packing(order, self.folder, self.workload, self.allowed)
@@ -152,7 +152,7 @@ class Client:
         local = train_locally(self.workload, self.data.train, order, received, budget, self.allowed)
         result = local.trained
         if result.num_steps == 0:
-            return self._answer(order, Status.FAILED, reason=_why_no_step(result, budget))
+            return self._response(order, Status.FAILED, reason=_why_no_step(result, budget))
         packed = packing.pack(received.model.arrays, auxiliary.join(result.parameters, auxiliary.widened(local.sent)))
         pieces = list(arrays.encode(packed.arrays))
         update = describe(order.update_blob, pieces)
@@ -162,7 +162,7 @@ class Client:
         check_sets(kept, f"the state of {order.algorithm} is in sets")
         local_state.save(name, kept)
         packing.keep(update_name(order.round_number, update.digest), packed)
-        answer = self._answer(
+        response = self._response(
             order,
             Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
             reason=self._warnings(order, local, began_anew=local_state.began_anew or packing.began_anew),
@@ -172,7 +172,7 @@ class Client:
             metrics=finite({**result.metrics, **local.metrics}),
         )
         self._send(order, update, pieces, say_ready, latest)
-        return answer.model_copy(update={"update": update})
+        return response.model_copy(update={"update": update})
 
     def _warnings(self, order: TrainOrder, local: LocalResult, *, began_anew: bool) -> str:
         """Return what is to be told of an update that counts all the same; that of the algorithm is told once a run."""
@@ -184,22 +184,24 @@ class Client:
             warnings.append(local.warning)
         return "; ".join(warnings)
 
-    def stands_by(self, answer: Answer) -> bool:
+    def stands_by(self, response: Response) -> bool:
         """Say whether an answer still holds: its update, if it has one, is where it was put, or was taken from there.
 
         It was taken if the answer is still stored. Else the broker has forgotten both.
         """
-        return answer.update is None or self.blobs.has(answer.update) or self.connection.is_answered(answer.order_id)
+        return (
+            response.update is None or self.blobs.has(response.update) or self.connection.is_answered(response.order_id)
+        )
 
-    def evaluate(self, order: EvaluateOrder) -> Answer:
+    def evaluate(self, order: EvaluateOrder) -> Response:
         """Evaluate the order's parameters on the examples that the client holds out."""
         evaluation = self._evaluate(order, self.data.test)
         if problem := evaluation.problem():
-            return self._answer(order, Status.FAILED, reason=problem)
+            return self._response(order, Status.FAILED, reason=problem)
         num_examples, metrics = evaluation.num_examples, evaluation.metrics()
-        return self._answer(order, Status.EVALUATED, num_examples=num_examples, metrics=metrics)
+        return self._response(order, Status.EVALUATED, num_examples=num_examples, metrics=metrics)
 
-    def verify(self, order: VerifyOrder) -> Answer:
+    def verify(self, order: VerifyOrder) -> Response:
         """Score another client's update: its accuracy on this client's own training examples.
 
         They are more than those that the client holds out, and as new to the update's trainer. Where the workload gives
@@ -210,24 +212,24 @@ class Client:
         if math.isnan(score):
             given = "none" if accuracy is None else f"{accuracy:g}"
             reason = f"a score needs an accuracy from 0 to 1, and the workload gives {given}"
-            return self._answer(order, Status.FAILED, reason=reason)
-        return self._answer(order, Status.SCORED, num_examples=evaluation.num_examples, metrics={"score": score})
+            return self._response(order, Status.FAILED, reason=reason)
+        return self._response(order, Status.SCORED, num_examples=evaluation.num_examples, metrics={"score": score})
 
-    def set_parameters(self, order: SetParametersOrder) -> Answer:
+    def set_parameters(self, order: SetParametersOrder) -> Response:
         """Keep the order's parameters in the client's folder."""
         self._check_workload(order)
         path = self.folder / MODEL_FILE
         self.models.write(self.blobs, order.parameters, path)
         logger.info("client %s: the model after round %d is in %s", self.client_id, order.round_number, path)
-        return self._answer(order, Status.DONE)
+        return self._response(order, Status.DONE)
 
-    def disconnect(self, order: DisconnectOrder) -> Answer:
+    def disconnect(self, order: DisconnectOrder) -> Response:
         """Leave the federation; where it is for good, the worker ends within a heartbeat."""
         if order.incarnation != self.incarnation:
-            return self._answer(order, Status.DONE, reason="the order is for a former start of this client")
+            return self._response(order, Status.DONE, reason="the order is for a former start of this client")
         logger.info("client %s was told to leave: %s", self.client_id, order.message)
         self.connection.leave(self.client_id, self.incarnation, order.reconnect_after_s)
-        return self._answer(order, Status.DONE)
+        return self._response(order, Status.DONE)
 
     def _evaluate(self, order: EvaluateOrder | VerifyOrder, data: Any) -> Evaluation:
         parameters = self._fetch(order, order.parameters).own()
@@ -297,8 +299,8 @@ class Client:
                 f"{self.workload_name!r}: set CLIENT_WORKLOAD"
             )
 
-    def _answer(self, order: Order, status: Status, **rest: object) -> Answer:
-        return Answer.model_validate(
+    def _response(self, order: Order, status: Status, **rest: object) -> Response:
+        return Response.model_validate(
             {"order_id": order.order_id, "client_id": self.client_id, "status": status, **rest}
         )
 

@@ -1,7 +1,7 @@
-"""Taking a seat: which part of a data set that all share is this client's, when nobody has said.
+"""A lease on a partition: which part of a data set that all share is this client's, when nobody has said.
 
-A seat is an entry of a hash in Redis. A client that comes back finds its own again; the seat of one that is gone may
-be taken by another. There are as many as the run has clients: one more waits until a seat is free.
+A lease is an entry of a hash in Redis. A client that comes back finds its own again; the lease of one that is gone may
+be taken by another. There are as many as the run has clients: one more waits until one is free.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.broker import run_lock
-from tasks.names import CLIENT_KEY_PREFIX, seats_key
+from tasks.names import CLIENT_KEY_PREFIX, leases_key
 from tasks.workload import Part
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def wait_for_part(client: Redis, client_id: str) -> Part:
     while True:
         try:
             notice = run_lock.read(client)
-            part = take_seat(client, client_id, notice) if notice is not None else None
+            part = take_lease(client, client_id, notice) if notice is not None else None
         except (RedisError, OSError) as error:
             why, level, part = f"can't reach the broker yet, and tries on: {error}", logging.WARNING, None
         else:
@@ -78,11 +78,11 @@ def _awaited(notice: run_lock.Notice | None) -> tuple[str, int]:
     )
 
 
-def take_seat(client: Redis, client_id: str, notice: run_lock.Notice) -> Part | None:
-    """Take this client's seat in the run of ``notice``; None if all are taken, as two would train on the same data."""
+def take_lease(client: Redis, client_id: str, notice: run_lock.Notice) -> Part | None:
+    """Take this client's lease in the run of ``notice``; None if all are taken, as two would train on the same data."""
     index = int(
         client.eval(
-            _TAKE, 1, seats_key(notice.num_parts), client_id, str(notice.num_parts), str(_HOLD_S), CLIENT_KEY_PREFIX
+            _TAKE, 1, leases_key(notice.num_parts), client_id, str(notice.num_parts), str(_HOLD_S), CLIENT_KEY_PREFIX
         )
     )
     return Part(index, notice.num_parts) if index >= 0 else None

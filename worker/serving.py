@@ -23,7 +23,7 @@ from tasks.announcement import Announcement
 from tasks.blobs.stores import given_folder, open_store
 from tasks.broker import connection
 from tasks.errors import FederationError
-from tasks.messages import Answer, Status
+from tasks.messages import Response, Status
 from tasks.names import client_queue, shared_queue
 from tasks.plugins import add_current_folder
 from tasks.user_code import SEE_LOG, UserCodeError, checked_client_data, user_code
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 NUM_KEPT = 8
 """Clients whose data a process keeps; with one client, that is loaded once and for all."""
-_MAX_RECENT_ANSWERS = 1000
+_MAX_RECENT_RESPONSES = 1000
 
 
 class Serving:
@@ -52,7 +52,7 @@ class Serving:
     def __init__(self) -> None:
         self.incarnation = secrets.token_hex(8)
         self._clients: dict[str, Callable[[], Client]] = {}
-        self._recent: dict[str, Answer] = {}
+        self._recent: dict[str, Response] = {}
 
     def add(self, client: Client) -> None:
         """Serve a client."""
@@ -72,7 +72,7 @@ class Serving:
             raise LookupError(f"this worker (process {os.getpid()}) doesn't serve client {client_id!r}")
         return self._clients[client_id]()
 
-    def carry_out(self, act: Callable[[], Answer], order_id: str, client_id: str) -> Answer:
+    def carry_out(self, act: Callable[[], Response], order_id: str, client_id: str) -> Response:
         """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so.
 
         An order that comes twice is carried out once and answered as before, as long as the broker remembers the
@@ -84,18 +84,18 @@ class Serving:
         started = time.monotonic()
         logger.info("order %s: begun", order_id)
         try:
-            answer = act()
+            response = act()
         except Exception as error:  # the boundary: a client's failure is a value
             logger.exception("client %s failed at order %s", client_id, order_id)
             is_users = isinstance(error, UserCodeError)
             reason = f"{error}{SEE_LOG}" if is_users else f"{type(error).__name__}: {error}"
-            answer = Answer(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
-        answer = answer.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
-        logger.info("order %s: %s after %.3f s", order_id, answer.status, answer.duration_s)
-        self._recent[order_id] = answer
-        while len(self._recent) > _MAX_RECENT_ANSWERS:
+            response = Response(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
+        response = response.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
+        logger.info("order %s: %s after %.3f s", order_id, response.status, response.duration_s)
+        self._recent[order_id] = response
+        while len(self._recent) > _MAX_RECENT_RESPONSES:
             del self._recent[next(iter(self._recent))]
-        return answer
+        return response
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from tasks import names
 from tasks.errors import FederationError
 from tasks.messages import (
     READY,
-    Answer,
     DisconnectOrder,
     EvaluateOrder,
     Order,
+    Response,
     SetParametersOrder,
     SurveyOrder,
     TrainOrder,
@@ -37,44 +37,44 @@ O = TypeVar("O", bound=Order)  # noqa: E741
 def survey(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out a :class:`SurveyOrder`."""
 
-    def act(client: Client, order: SurveyOrder) -> Answer:
+    def act(client: Client, order: SurveyOrder) -> Response:
         return client.survey(order, lambda: self.update_state(state=READY))
 
-    return _carry_out(self, message, SurveyOrder, act)
+    return _execute(self, message, SurveyOrder, act)
 
 
 @shared_task(name=names.TRAIN_TASK, bind=True)
 def train(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out a :class:`TrainOrder`."""
 
-    def act(client: Client, order: TrainOrder) -> Answer:
+    def act(client: Client, order: TrainOrder) -> Response:
         return client.train(order, lambda: self.update_state(state=READY))
 
-    return _carry_out(self, message, TrainOrder, act)
+    return _execute(self, message, TrainOrder, act)
 
 
 @shared_task(name=names.EVALUATE_TASK, bind=True)
 def evaluate(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out an :class:`EvaluateOrder`."""
-    return _carry_out(self, message, EvaluateOrder, Client.evaluate)
+    return _execute(self, message, EvaluateOrder, Client.evaluate)
 
 
 @shared_task(name=names.VERIFY_TASK, bind=True)
 def verify(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out a :class:`VerifyOrder`."""
-    return _carry_out(self, message, VerifyOrder, Client.verify)
+    return _execute(self, message, VerifyOrder, Client.verify)
 
 
 @shared_task(name=names.SET_PARAMETERS_TASK, bind=True)
 def set_parameters(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out a :class:`SetParametersOrder`."""
-    return _carry_out(self, message, SetParametersOrder, Client.set_parameters)
+    return _execute(self, message, SetParametersOrder, Client.set_parameters)
 
 
 @shared_task(name=names.DISCONNECT_TASK, bind=True)
 def disconnect(self: Any, message: dict[str, object]) -> dict[str, object]:
     """Carry out a :class:`DisconnectOrder`."""
-    return _carry_out(self, message, DisconnectOrder, Client.disconnect)
+    return _execute(self, message, DisconnectOrder, Client.disconnect)
 
 
 STALE_S = 2.0
@@ -90,15 +90,15 @@ def _is_stale(serving: Serving, client_id: str, deadline: object) -> bool:
     return isinstance(deadline, int | float) and client.connection.time() > deadline + STALE_S
 
 
-def _carry_out(
-    task: Any, message: dict[str, object], kind: type[O], method: Callable[[Client, O], Answer]
+def _execute(
+    task: Any, message: dict[str, object], kind: type[O], method: Callable[[Client, O], Response]
 ) -> dict[str, object]:
     serving: Serving = task.app.serving
     client_id = str(message.get("client_id"))[:64]
     if _is_stale(serving, client_id, message.get("deadline")):
         raise Ignore  # nobody waits for the answer, and what is stored would stay
 
-    def act() -> Answer:
+    def act() -> Response:
         return method(serving.find(client_id), decode(kind, message))
 
     return encode(serving.carry_out(act, task.request.id, client_id))

@@ -85,8 +85,8 @@ def _start_client(started: Programs, name: str, **environment: str) -> None:
 def _check(run_dir: Path, case: Case, rounds: int) -> None:
     """Check that all clients took part in all rounds, and that the model is what they make of it."""
     for record in history(run_dir):
-        others = [answer for answer in record["answers"].values() if answer["status"] != "trained"]
-        if others or len(record["answers"]) != case.num_clients:
+        others = [response for response in record["responses"].values() if response["status"] != "trained"]
+        if others or len(record["responses"]) != case.num_clients:
             why = f", one was {others[0]['status']}: {others[0]['reason']}" if others else ""
             raise DidNotCompleteError(f"round {record['round_number']} lacked {len(others)} updates{why}")
     first, last = (map_file(run_dir / "checkpoints" / f"round-{number:04d}.safetensors") for number in (0, rounds))

@@ -40,16 +40,16 @@ class AggregationError(FederationError):
 
 
 class TooFewUpdatesError(AggregationError):
-    """Raised when an aggregator has too few updates to tolerate ``num_hostile`` among them."""
+    """Raised when an aggregator has too few updates to tolerate ``num_byzantine`` among them."""
 
-    def __init__(self, aggregator: str, num_updates: int, num_hostile: int, num_needed: int) -> None:
+    def __init__(self, aggregator: str, num_updates: int, num_byzantine: int, num_needed: int) -> None:
         super().__init__(
-            f"{aggregator} has {num_updates} updates of which {num_hostile} may be hostile (--num-hostile): "
+            f"{aggregator} has {num_updates} updates of which {num_byzantine} may be hostile (--num-byzantine): "
             f"at least {num_needed} are needed"
         )
         self.aggregator = aggregator
         self.num_updates = num_updates
-        self.num_hostile = num_hostile
+        self.num_byzantine = num_byzantine
         self.num_needed = num_needed
 
 
@@ -60,7 +60,7 @@ class AggregatorContext:
     Attributes:
         origin: The model that the round started from, with the updates' names, shapes and dtypes. Names that begin
             with ``@`` may be missing: these arrays start from zeros. Not to be changed.
-        num_hostile: How many of the updates may be hostile; None for as many as the aggregator can tolerate.
+        num_byzantine: How many of the updates may be hostile; None for as many as the aggregator can tolerate.
         trim: Share of the values that ``trimmed_mean`` cuts off at each end, from 0 to less than 0.5.
         buffers: Names of the model's arrays that aren't trained but counted or measured (running statistics).
         train_root: Returns parameters after training the model on the orchestrator's root data, its held-out data;
@@ -68,7 +68,7 @@ class AggregatorContext:
     """
 
     origin: Arrays
-    num_hostile: int | None
+    num_byzantine: int | None
     trim: float
     buffers: frozenset[str] = frozenset()
     train_root: Callable[[], Arrays] | None = None
@@ -84,7 +84,7 @@ Aggregator = Callable[[Sequence[WeightedUpdate], AggregatorContext], dict[str, A
 There is at least one update. All have the same names, shapes and dtypes, and are finite. They are possibly read-only
 memory maps: an aggregator changes nothing in them, and reads them a block at a time. It raises
 :class:`AggregationError` if it can't aggregate them, in particular :class:`TooFewUpdatesError` if it can't tolerate
-``num_hostile`` of them; then the round fails, and the run goes on.
+``num_byzantine`` of them; then the round fails, and the run goes on.
 """
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -112,26 +112,26 @@ def needs_updates(name: str, each: int, beside: int) -> Callable[[F], F]:
     return mark
 
 
-def num_needed(aggregator: Callable[..., Any], num_hostile: int) -> int:
-    """Return how many updates an aggregator or a mixer needs to tolerate ``num_hostile`` of them.
+def num_needed(aggregator: Callable[..., Any], num_byzantine: int) -> int:
+    """Return how many updates an aggregator or a mixer needs to tolerate ``num_byzantine`` of them.
 
-    It is 1 if ``num_hostile`` is 0, or without a mark by :func:`needs_updates`.
+    It is 1 if ``num_byzantine`` is 0, or without a mark by :func:`needs_updates`.
     """
     _, each, beside = _needs_of(aggregator)
-    return each * num_hostile + beside if num_hostile else 1
+    return each * num_byzantine + beside if num_byzantine else 1
 
 
 def num_to_stand(aggregator: Callable[..., Any], num_updates: int, context: AggregatorContext) -> int:
     """Return how many hostile updates an aggregator or a mixer, marked, must tolerate among ``num_updates``.
 
-    It is ``context.num_hostile``, or, if that is None, the most that ``num_updates`` allows. Any number of updates
+    It is ``context.num_byzantine``, or, if that is None, the most that ``num_updates`` allows. Any number of updates
     allows 0.
 
     Raises:
-        TooFewUpdatesError: If there are fewer updates than ``context.num_hostile`` needs.
+        TooFewUpdatesError: If there are fewer updates than ``context.num_byzantine`` needs.
     """
     name, each, beside = _needs_of(aggregator)
-    asked = context.num_hostile
+    asked = context.num_byzantine
     if asked is None:
         return max(0, (num_updates - beside) // each)
     if num_updates < num_needed(aggregator, asked):

@@ -33,21 +33,21 @@ def aggregate_bulyan(updates: Sequence[WeightedUpdate], context: AggregatorConte
     Raises:
         TooFewUpdatesError: If there are fewer than 4f + 3 updates.
     """
-    num_hostile = num_to_stand(aggregate_bulyan, len(updates), context)
+    num_byzantine = num_to_stand(aggregate_bulyan, len(updates), context)
     parameters = [update.parameters for update in updates]
-    chosen = _choose(squared_distances(parameters, origin_of(updates, context)), num_hostile)
-    num_kept = len(chosen) - 2 * num_hostile
+    chosen = _choose(squared_distances(parameters, origin_of(updates, context)), num_byzantine)
+    num_kept = len(chosen) - 2 * num_byzantine
     return reduce_blocks(
         [parameters[index] for index in chosen], updates[0].parameters, lambda rows: _mean_near_median(rows, num_kept)
     )
 
 
-def _choose(distances: Floats, num_hostile: int) -> list[int]:
+def _choose(distances: Floats, num_byzantine: int) -> list[int]:
     """Return the indices of n - 2f updates in ascending order."""
     left = list(range(len(distances)))
-    while len(left) > 2 * num_hostile:
+    while len(left) > 2 * num_byzantine:
         among = distances[np.ix_(left, left)]
-        left.pop(by_nearness(among, num_hostile)[0])
+        left.pop(by_nearness(among, num_byzantine)[0])
     return sorted(set(range(len(distances))) - set(left))
 
 

@@ -31,7 +31,7 @@ from tasks.auxiliary import MARK
 def aggregate_fltrust(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> dict[str, Array]:
     """Return the model moved by the mean of the updates' changes, scaled to the root's length and weighed by trust.
 
-    Weights don't count, as in the paper: clients could claim any number of examples. Nor does ``num_hostile``. The
+    Weights don't count, as in the paper: clients could claim any number of examples. Nor does ``num_byzantine``. The
     order of the updates affects the last bits alone.
 
     The paper has neither sets nor buffers. Sets that go with updates (``@c/…``) can't be compared with the root's: the

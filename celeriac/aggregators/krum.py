@@ -30,8 +30,8 @@ def aggregate_krum(updates: Sequence[WeightedUpdate], context: AggregatorContext
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.
     """
-    num_hostile = num_to_stand(aggregate_krum, len(updates), context)
-    return _mean_of_nearest(1, updates, context, num_hostile)
+    num_byzantine = num_to_stand(aggregate_krum, len(updates), context)
+    return _mean_of_nearest(1, updates, context, num_byzantine)
 
 
 @needs_updates("multi_krum", 2, 3)
@@ -43,25 +43,25 @@ def aggregate_multi_krum(updates: Sequence[WeightedUpdate], context: AggregatorC
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 3 updates.
     """
-    num_hostile = num_to_stand(aggregate_multi_krum, len(updates), context)
-    return _mean_of_nearest(len(updates) - num_hostile, updates, context, num_hostile)
+    num_byzantine = num_to_stand(aggregate_multi_krum, len(updates), context)
+    return _mean_of_nearest(len(updates) - num_byzantine, updates, context, num_byzantine)
 
 
-def by_nearness(distances: Floats, num_hostile: int) -> list[int]:
+def by_nearness(distances: Floats, num_byzantine: int) -> list[int]:
     """Return the updates' indices by ascending sum of their n - f - 2 smallest squared distances.
 
     Args:
         distances: Squared distances of every two of the n updates: shape (n, n).
-        num_hostile: f. If n - f - 2 is less than 1, the distance to the nearest counts.
+        num_byzantine: f. If n - f - 2 is less than 1, the distance to the nearest counts.
     """
-    sums = sums_of_nearest(distances, max(1, len(distances) - num_hostile - 2))
+    sums = sums_of_nearest(distances, max(1, len(distances) - num_byzantine - 2))
     return [int(index) for index in np.argsort(sums, kind="stable")]
 
 
 def _mean_of_nearest(
-    num_taken: int, updates: Sequence[WeightedUpdate], context: AggregatorContext, num_hostile: int
+    num_taken: int, updates: Sequence[WeightedUpdate], context: AggregatorContext, num_byzantine: int
 ) -> dict[str, Array]:
     parameters = [update.parameters for update in updates]
     distances = squared_distances(parameters, origin_of(updates, context))
-    taken = sorted(by_nearness(distances, num_hostile)[:num_taken])
+    taken = sorted(by_nearness(distances, num_byzantine)[:num_taken])
     return combine([parameters[index] for index in taken], [1.0] * num_taken, updates, context)

@@ -37,7 +37,7 @@ def aggregate_trimmed_mean(updates: Sequence[WeightedUpdate], context: Aggregato
 
 
 def num_cut(num_updates: int, context: AggregatorContext) -> int:
-    """Return how many values are cut off at each end: the share ``trim`` of them, but at least ``num_hostile``.
+    """Return how many values are cut off at each end: the share ``trim`` of them, but at least ``num_byzantine``.
 
     The share is rounded down, taking ``trim`` as the decimal number that it is written as; at least one value is left.
 
@@ -45,6 +45,6 @@ def num_cut(num_updates: int, context: AggregatorContext) -> int:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
     """
     share = math.floor(Fraction(str(context.trim)) * num_updates)
-    if context.num_hostile is None:
+    if context.num_byzantine is None:
         return share
     return max(share, num_to_stand(aggregate_trimmed_mean, num_updates, context))

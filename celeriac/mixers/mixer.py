@@ -16,7 +16,7 @@ Mixer = Callable[[Sequence[WeightedUpdate], AggregatorContext, np.random.Generat
 Mixed update i is the mean of the updates with the weights in row i; m is at least 1. A mixer gets the same updates and
 context as an aggregator (:data:`celeriac.aggregators.Aggregator`), changes nothing in them, and reads them a block
 at a time. The generator is derived from the run's seed and the round; all mixers of a round share it, in their order. A
-mixer raises :class:`celeriac.aggregators.TooFewUpdatesError` if it can't tolerate ``num_hostile`` of the updates.
+mixer raises :class:`celeriac.aggregators.TooFewUpdatesError` if it can't tolerate ``num_byzantine`` of the updates.
 """
 
 _ROUNDING = 1e-9

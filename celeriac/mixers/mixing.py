@@ -42,17 +42,17 @@ def mix(
 
     Returns:
         Mixed updates that weigh 1 each, with the updates' names, shapes and dtypes; and a context for them. After a
-        mixer that returns m updates, fewer than it got, up to f of the m may be hostile; ``num_hostile`` is then f, but
+        mixer that returns m updates, fewer than it got, up to f of m may be hostile; ``num_byzantine`` is then f, but
         at most (m - 1) // 2, a minority.
 
     Raises:
-        TooFewUpdatesError: If a mixer can't tolerate ``num_hostile`` of its updates.
+        TooFewUpdatesError: If a mixer can't tolerate ``num_byzantine`` of its updates.
         MixingError: If a mixer doesn't return a mixing matrix.
     """
     for mixer in mixers:
         matrix = checked(mixer(updates, context, rng), len(updates))
-        if len(matrix) < len(updates) and context.num_hostile is not None:
-            context = replace(context, num_hostile=min(context.num_hostile, (len(matrix) - 1) // 2))
+        if len(matrix) < len(updates) and context.num_byzantine is not None:
+            context = replace(context, num_byzantine=min(context.num_byzantine, (len(matrix) - 1) // 2))
         updates = _mixed(matrix, updates, context, room)
     return updates, context
 

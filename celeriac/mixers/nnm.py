@@ -27,9 +27,9 @@ def mix_nearest(updates: Sequence[WeightedUpdate], context: AggregatorContext, _
     Raises:
         TooFewUpdatesError: If there are fewer than 2f + 1 updates.
     """
-    num_hostile = num_to_stand(mix_nearest, len(updates), context)
+    num_byzantine = num_to_stand(mix_nearest, len(updates), context)
     distances = squared_distances([update.parameters for update in updates], origin_of(updates, context))
-    return nearest_neighbours(distances, len(updates) - num_hostile)
+    return nearest_neighbours(distances, len(updates) - num_byzantine)
 
 
 def nearest_neighbours(distances: Floats, num_nearest: int) -> Floats:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from orchestrator.clients.selectors import ConnectedClient, Feedback, Selection, Selector
+from orchestrator.clients.selectors import ClientStatistics, ConnectedClient, Selection, Selector
 from orchestrator.clients.waves import Place
 from orchestrator.config import cohort_size
 from tasks.announcement import Announcement, PassedOver
@@ -20,7 +20,7 @@ from tasks.names import client_queue
 
 logger = logging.getLogger(__name__)
 
-NO_FEEDBACK: Mapping[str, Feedback] = MappingProxyType({})
+NO_STATISTICS: Mapping[str, ClientStatistics] = MappingProxyType({})
 FRESH_S = 1.0
 """Seconds for which the list of more than ``FEW`` clients counts as fresh when a round waits for enough of them."""
 FEW = 100
@@ -199,7 +199,7 @@ class ClientManager:
         num: int | None = None,
         fraction: float = 1.0,
         num_needed: int = 1,
-        feedback: Mapping[str, Feedback] = NO_FEEDBACK,
+        statistics: Mapping[str, ClientStatistics] = NO_STATISTICS,
     ) -> list[str]:
         """Return a round's cohort, sorted.
 
@@ -210,7 +210,7 @@ class ClientManager:
             num: How many clients are wanted; None for ``ceil(fraction * connected)``.
             fraction: Share of the connected clients, in (0, 1].
             num_needed: Updates that the round needs: with fewer clients it can't succeed.
-            feedback: Statistics of clients by client id.
+            statistics: Statistics of clients by client id.
 
         Raises:
             TooFewClientsError: If no client is connected.
@@ -221,7 +221,7 @@ class ClientManager:
         if not clients:
             raise TooFewClientsError(0, 1, 0.0)
         wanted = cohort_size(fraction, len(clients)) if num is None else min(num, len(clients))
-        selection = Selection(round_number, wanted, rng, feedback, num_needed)
+        selection = Selection(round_number, wanted, rng, statistics, num_needed)
         return _checked(selector(clients, selection), clients, round_number)
 
 

@@ -18,7 +18,7 @@ _MOST_DOUBLINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Feedback:
+class ClientStatistics:
     """A client's statistics over the rounds that it was in.
 
     All but the first four come from its last accepted update, and are 0 or None before the first.
@@ -57,7 +57,7 @@ class Feedback:
         return round_number - self.last_selected <= num_rounds
 
 
-class FeedbackBook:
+class StatisticsBook:
     """Keeps every client's statistics up to date, a round at a time.
 
     Args:
@@ -65,31 +65,31 @@ class FeedbackBook:
     """
 
     def __init__(self, history: Iterable[RoundRecord] = ()) -> None:
-        self._by_client: dict[str, Feedback] = {}
+        self._by_client: dict[str, ClientStatistics] = {}
         for record in history:
             self.add(record)
 
     @property
-    def by_client(self) -> Mapping[str, Feedback]:
+    def by_client(self) -> Mapping[str, ClientStatistics]:
         """Statistics of all clients that were ever asked, by client id; a read-only view."""
         return MappingProxyType(self._by_client)
 
     def add(self, record: RoundRecord) -> None:
         """Add the next closed round."""
-        for client_id, slot in record.answers.items():
-            former = self._by_client.get(client_id, Feedback())
+        for client_id, slot in record.responses.items():
+            former = self._by_client.get(client_id, ClientStatistics())
             self._by_client[client_id] = _after(former, record.round_number, slot)
 
 
-def newly_left_out(record: RoundRecord, by_client: Mapping[str, Feedback]) -> list[str]:
+def newly_left_out(record: RoundRecord, by_client: Mapping[str, ClientStatistics]) -> list[str]:
     """Return the clients without an accepted update in ``NUM_LEFT_OUT`` rounds in a row, as of this round, the last.
 
     A client is reported once, until an update of it is accepted again.
     """
-    return [client_id for client_id in record.answers if by_client[client_id].num_missed == NUM_LEFT_OUT]
+    return [client_id for client_id in record.responses if by_client[client_id].num_missed == NUM_LEFT_OUT]
 
 
-def _after(former: Feedback, round_number: int, slot: SlotRecord) -> Feedback:
+def _after(former: ClientStatistics, round_number: int, slot: SlotRecord) -> ClientStatistics:
     """Return a client's statistics after a round in which it was asked."""
     asked = replace(former, num_selected=former.num_selected + 1, last_selected=round_number)
     if slot.status is Status.SURVEYED:  # the round failed before the client was to train

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from orchestrator.clients.manager import ClientManager
-from orchestrator.driver.late_responses import LateAnswers
+from orchestrator.driver.late_responses import LateResponses
 from orchestrator.driver.slots import MAX_SENT, Slot, Slots
 from orchestrator.store.updates import bytes_sent
-from orchestrator.transport.responses import MAX_ANSWER_BYTES, read_answer, says_ready
-from orchestrator.transport.transport import TICK_S, Lost, Wire
+from orchestrator.transport.responses import MAX_RESPONSE_BYTES, read_response, says_ready
+from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import Uploads
-from tasks.messages import Answer, Order, UpdateOrder
+from tasks.messages import Order, Response, UpdateOrder
 
 MOST_LOOKING = 0.05
 """Share of the time that looks at all clients may take: with ten thousand of them one takes a while."""
@@ -36,7 +36,7 @@ class Filled(NamedTuple):
     """A slot was filled: its answer is to be taken in, and :meth:`Uploads.answered` to be told what takes it in."""
 
     slot: Slot
-    answer: Answer
+    response: Response
 
 
 class Looked(NamedTuple):
@@ -53,7 +53,7 @@ class Collector:
     """Waits for clients and own workers, and looks after them meanwhile.
 
     Args:
-        wire: How clients are reached.
+        services: How clients are reached.
         manager: Who is connected.
         tick: Called between two waits; returns what was lost since the last.
         clock: Seconds that only go up.
@@ -61,25 +61,25 @@ class Collector:
 
     def __init__(
         self,
-        wire: Wire,
+        services: RunServices,
         manager: ClientManager,
         tick: Callable[[], Lost],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.wire = wire
+        self.services = services
         self.manager = manager
         self.clock = clock
-        self.late = LateAnswers(wire)
+        self.late = LateResponses(services)
         self.next_tick = -math.inf
         self._tick = tick
 
     def send(self, orders: Sequence[Order]) -> None:
         """Send orders to the queues that their clients announced."""
-        self.wire.transport.send(orders, self.manager.queue)
+        self.services.transport.send(orders, self.manager.queue)
 
     def ask(
         self, orders: Sequence[Order], timeout_s: float, restore: Callable[[], object] = lambda: None
-    ) -> list[Answer]:
+    ) -> list[Response]:
         """Send orders and return what answers them, or stands in for an answer, in their order.
 
         Args:
@@ -92,8 +92,8 @@ class Collector:
         for event in self.collect(slots, Uploads(), timeout_s):
             if event is Lost.ALL:
                 restore()
-        self.wire.transport.forget([order.order_id for order in orders])
-        return [answer for _, answer in slots.filled()]
+        self.services.transport.forget([order.order_id for order in orders])
+        return [response for _, response in slots.filled()]
 
     def collect(self, slots: Slots, uploads: Uploads, timeout_s: float) -> Iterator[Filled | Looked | Lost]:
         """Fill all of ``slots``, and yield what happens.
@@ -130,7 +130,7 @@ class Collector:
             if lost is not Lost.NOTHING or now >= next_retry:
                 next_retry = now + 2 * (next_retry - started)
                 task_ids.append(again())
-            found = self.wire.transport.collect(task_ids, max(0.0, min(deadline, self.next_tick) - self.clock()))
+            found = self.services.transport.collect(task_ids, max(0.0, min(deadline, self.next_tick) - self.clock()))
             if found:
                 return next(iter(found.values()))
         return None
@@ -155,7 +155,7 @@ class _Collection:
 
     def __init__(self, collector: Collector, slots: Slots, uploads: Uploads) -> None:
         self._collector = collector
-        self._transport = collector.wire.transport
+        self._transport = collector.services.transport
         self._manager = collector.manager
         self._late = collector.late
         self._clock = collector.clock
@@ -192,7 +192,7 @@ class _Collection:
             self._give_turns()
             change = self._uploads.next_change(now)
             wake_up = min(self._collector.next_tick, change, deadline if now < deadline else math.inf)
-            yield from self._read_answers(0.0 if someone_vanished else max(0.0, wake_up - self._clock()))
+            yield from self._read_responses(0.0 if someone_vanished else max(0.0, wake_up - self._clock()))
             if is_due:
                 yield from self._look_after()
             if self._clock() >= deadline:
@@ -208,7 +208,7 @@ class _Collection:
         held = [slot.order for slot in self._slots.open() if self._uploads.is_held(slot.order.order_id)]
         if held:
             self._out.update({order.order_id: order for order in held})
-            yield from self._read_answers(0.0)
+            yield from self._read_responses(0.0)
         self._note_out()
 
     def _send_held(self) -> None:
@@ -228,10 +228,10 @@ class _Collection:
             if self._uploads.has_turn(order.order_id):
                 self._transport.give_turn(order)
 
-    def _ask_again(self, order: Order, answer: Answer) -> bool:
+    def _ask_again(self, order: Order, response: Response) -> bool:
         """Send an order again if its update was on its way when the broker was emptied; say whether that was done."""
         left = self._unsure.get(order.order_id, 0)
-        if left == 0 or answer.update is None or self._collector.wire.blobs.has(answer.update):
+        if left == 0 or response.update is None or self._collector.services.blobs.has(response.update):
             return False
         self._unsure[order.order_id] = left - 1
         self._uploads.restart(order.order_id)
@@ -257,13 +257,13 @@ class _Collection:
         """Return how much of the update is there that was ordered."""
         if not isinstance(order, UpdateOrder):
             return 0
-        return bytes_sent(self._collector.wire.blobs, order.update_blob, order.parameters.size_bytes)
+        return bytes_sent(self._collector.services.blobs, order.update_blob, order.parameters.size_bytes)
 
-    def _read_answers(self, pause_s: float) -> Iterator[Filled]:
+    def _read_responses(self, pause_s: float) -> Iterator[Filled]:
         """Wait for answers, and fill their slots."""
         task_ids = [*self._out, *self._late.expected(), *self._uploads.parts()]
         taken_in = []
-        for task_id, raw in self._transport.collect(task_ids, pause_s, MAX_ANSWER_BYTES).items():
+        for task_id, raw in self._transport.collect(task_ids, pause_s, MAX_RESPONSE_BYTES).items():
             slot = self._slots.find_open(task_id)
             if slot is None and self._uploads.taken_in(task_id):
                 taken_in.append(task_id)
@@ -276,9 +276,9 @@ class _Collection:
                 if self._uploads.has_turn(task_id):
                     self._transport.give_turn(slot.order)  # the broker may have forgotten that it was told
             else:
-                answer = read_answer(raw, slot.order, self._manager.num_examples(slot.order.client_id))
-                if not self._ask_again(slot.order, answer):
-                    yield from self._fill(answer)
+                response = read_response(raw, slot.order, self._manager.num_examples(slot.order.client_id))
+                if not self._ask_again(slot.order, response):
+                    yield from self._record(response)
         if taken_in:
             self._transport.forget(taken_in)
 
@@ -298,14 +298,14 @@ class _Collection:
         """Give up those that are late; one that was ready in time may wait for its turn a while longer."""
         yield from self._give_up(
             [
-                (slot, answer)
-                for slot, answer in self._slots.overdue()
+                (slot, response)
+                for slot, response in self._slots.overdue()
                 if late_s >= slot.order.turn_timeout_s or not self._uploads.is_ready(slot.order.order_id)
             ]
         )
 
-    def _give_up(self, lost: Iterable[tuple[Slot, Answer]]) -> Iterator[Filled]:
-        for slot, answer in lost:
+    def _give_up(self, lost: Iterable[tuple[Slot, Response]]) -> Iterator[Filled]:
+        for slot, response in lost:
             if self._uploads.is_ready(slot.order.order_id):
                 self._late.stop(slot.order)
             if self._uploads.has_turn(slot.order.order_id):
@@ -313,10 +313,10 @@ class _Collection:
                 self._late.discard(slot.order)
                 self._late.expect([slot.order])
             self._transport.withdraw(slot.order, self._manager.queue)
-            yield from self._fill(answer)
+            yield from self._record(response)
 
-    def _fill(self, answer: Answer) -> Iterator[Filled]:
-        self._out.pop(answer.order_id, None)
-        slot = self._slots.fill(answer.order_id, answer)
+    def _record(self, response: Response) -> Iterator[Filled]:
+        self._out.pop(response.order_id, None)
+        slot = self._slots.fill(response.order_id, response)
         if slot is not None:
-            yield Filled(slot, answer)
+            yield Filled(slot, response)

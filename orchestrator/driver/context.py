@@ -21,7 +21,7 @@ from orchestrator.config import RunConfig
 from orchestrator.driver.collector import GRACE_S, OWN_WORK_TIMEOUT_S, Collector
 from orchestrator.observers.events import Report
 from orchestrator.store.run_folder import RunFolder
-from orchestrator.transport.transport import Wire
+from orchestrator.transport.transport import RunServices
 from tasks import arrays, auxiliary, names
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
@@ -34,7 +34,7 @@ O = TypeVar("O", bound=Order)  # noqa: E741
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class TimeLimits:
     """How long clients have.
 
     Attributes:
@@ -55,7 +55,7 @@ class RunContext:
 
     config: RunConfig
     folder: RunFolder
-    wire: Wire
+    services: RunServices
     manager: ClientManager
     collector: Collector
     report: Report
@@ -94,7 +94,7 @@ class RunContext:
             return self.publish_model(after_round)
         packed = pack_model(self.compressor, arrays.map_file(self.folder.checkpoint(after_round)))
         name = names.global_blob(self.config.run_id, after_round)
-        return blob.publish(self.wire.blobs, name, arrays.encode(packed))
+        return blob.publish(self.services.blobs, name, arrays.encode(packed))
 
     def publish_surveyed(self, round_number: int, digest: str) -> BlobRef:
         """Put the aggregate of a round's first exchange where clients can read it, compressed as the run says."""
@@ -102,7 +102,7 @@ class RunContext:
         if self.compressor is None or not self.compressor.also_models:
             return self._publish_file(name, path, digest)
         packed = pack_model(self.compressor, arrays.map_file(path))
-        return blob.publish(self.wire.blobs, name, arrays.encode(packed))
+        return blob.publish(self.services.blobs, name, arrays.encode(packed))
 
     def publish_broadcast(self, after_round: int) -> BlobRef | None:
         """Put what the algorithm sends along with the model beside it; return None if there is nothing."""
@@ -114,14 +114,14 @@ class RunContext:
         name = names.broadcast_blob(self.config.run_id, after_round)
         if not chosen:
             return None
-        return blob.publish(self.wire.blobs, name, arrays.encode(pack_model(self.compressor, chosen)))
+        return blob.publish(self.services.blobs, name, arrays.encode(pack_model(self.compressor, chosen)))
 
     def _publish_file(self, name: str, path: Path, digest: str) -> BlobRef:
         ref = BlobRef(name=name, size_bytes=path.stat().st_size, digest=digest or digest_of_file(path))
-        self.wire.blobs.put_file(ref, path)
+        self.services.blobs.put_file(ref, path)
         return ref
 
-    def term(self, timeout_s: float, client_ids: Iterable[str] = (), turn_s: float = 0.0) -> Term:
+    def limits(self, timeout_s: float, client_ids: Iterable[str] = (), turn_s: float = 0.0) -> TimeLimits:
         """Return a term that begins now.
 
         Args:
@@ -131,10 +131,10 @@ class RunContext:
         """
         waves = num_waves(map(self.manager.place, client_ids))
         total_s = waves * (timeout_s + GRACE_S) + (waves - 1) * turn_s
-        return Term(timeout_s, self.wire.broker_time() + total_s - GRACE_S, total_s)
+        return TimeLimits(timeout_s, self.services.broker_time() + total_s - GRACE_S, total_s)
 
     def order(
-        self, kind: type[O], client_id: str, round_number: int, term: Term, version: str = "", **rest: object
+        self, kind: type[O], client_id: str, round_number: int, limits: TimeLimits, version: str = "", **rest: object
     ) -> O:
         """Return an order of this run to a client.
 
@@ -142,7 +142,7 @@ class RunContext:
             kind: Class of the order.
             client_id: Whom it is for.
             round_number: The round that it belongs to.
-            term: How long the client has.
+            limits: How long the client has.
             version: What tells it from other orders of this kind to this client in this round, if there may be any.
             rest: What orders of this kind have beside.
         """
@@ -155,8 +155,8 @@ class RunContext:
                 "client_id": client_id,
                 "round_number": round_number,
                 "workload": config.workload,
-                "timeout_s": term.timeout_s,
-                "deadline": term.deadline,
+                "timeout_s": limits.timeout_s,
+                "deadline": limits.deadline,
                 **rest,
             }
         )
@@ -183,7 +183,7 @@ def own_result(raw: bytes | str | None, kind: type[T], what: str) -> T:
         told = result if isinstance(result, dict) else {}
         raise RunFailedError(
             f"{what}: the orchestrator's own worker gave it up: {told.get('exc_type', document.get('status'))} "
-            "(logs/worker.log)"
+            "(logs/jobs.log)"
         )
     if isinstance(result, dict) and "error" in result:
         if result.get("exit_code") == ConfigurationError.exit_code:

@@ -13,12 +13,12 @@ from orchestrator.driver.slots import Slot, Slots
 from orchestrator.observers.events import SlotFilled
 from orchestrator.store.records import OpenRound
 from orchestrator.store.updates import discard_updates
-from orchestrator.transport.responses import MAX_ANSWER_BYTES, says_ready
+from orchestrator.transport.responses import MAX_RESPONSE_BYTES, says_ready
 from orchestrator.transport.transport import Chord, Lost
 from orchestrator.transport.uploads import Uploads, slow_after_s, slow_updates_at_a_time, updates_at_a_time
 from tasks import names
 from tasks.broker.connection import CHUNK_TIMEOUT_S
-from tasks.messages import Answer, Order, Status, TrainOrder, UpdateOrder, encode
+from tasks.messages import Order, Response, Status, TrainOrder, UpdateOrder, encode
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +52,14 @@ class Exchange:
         self._timeout_s = context.config.timeout_s
         """Seconds that all slots may take to be filled."""
 
-    def forget_former_answers(self) -> None:
+    def forget_former_responses(self) -> None:
         """Remove what was answered to a former attempt at the round, whose updates have been taken in and are gone.
 
         Who waits for its turn since then is given it now.
         """
         orders = {order.order_id: order for order in self._slots.orders()}
-        found = self._context.wire.transport.collect(orders, 0.0, MAX_ANSWER_BYTES)
-        self._context.wire.transport.forget([key for key, raw in found.items() if not says_ready(raw, orders[key])])
+        found = self._context.services.transport.collect(orders, 0.0, MAX_RESPONSE_BYTES)
+        self._context.services.transport.forget([key for key, raw in found.items() if not says_ready(raw, orders[key])])
 
     def send(self) -> None:
         """Put the orders on the clients' queues, those of clients that share a worker in another order every round."""
@@ -71,13 +71,13 @@ class Exchange:
     def send_again(self) -> None:
         """Put the orders on the clients' queues that may not be there, but for those whose updates were taken in."""
         self._open_chord()
-        self._fill_what_was_taken_in()
+        self._fill_ingested()
         self._send([slot.order for slot in self._slots.open()])
 
     def add(self, orders: Sequence[UpdateOrder], incarnations: dict[str, str]) -> None:
         """Send orders to more clients, by id with their incarnations, while another slot is open."""
         for order in orders:
-            self._context.wire.transport.add_slot(self._chords[-1])
+            self._context.services.transport.add_slot(self._chords[-1])
             self._slots.add(order, incarnations[order.client_id])
         self._hold_back(orders)
         self._send(orders)
@@ -96,7 +96,7 @@ class Exchange:
         """
         if not self._chords:
             self._open_chord()
-        self._fill_what_was_taken_in()
+        self._fill_ingested()
         self._timeout_s = timeout_s
         yield from self._collect()
 
@@ -105,14 +105,14 @@ class Exchange:
         collector = self._context.collector
         for event in collector.collect(self._slots, self._uploads, self._timeout_s):
             if isinstance(event, Filled):
-                self._take_in(event.slot, event.answer)
+                self._take_in(event.slot, event.response)
             elif isinstance(event, Looked):
                 yield event.left_s
             else:
                 if event is Lost.ALL:
                     self._restore()
                 self._start_chord_anew()
-        collector.late.expect([slot.order for slot, answer in self._slots.filled() if answer.status is Status.LOST])
+        collector.late.expect([slot.order for slot, response in self._slots.filled() if response.status is Status.LOST])
 
     def result(self) -> bytes | str | None:
         """Return the raw result of the chord's body, or None if there is none in time."""
@@ -130,8 +130,8 @@ class Exchange:
 
     def forget(self, model_bytes: int) -> None:
         """Remove what the exchange has left on the broker, for a model of this length."""
-        transport = self._context.wire.transport
-        task_ids = self._context.collector.late.over(order.order_id for order in self._slots.orders())
+        transport = self._context.services.transport
+        task_ids = self._context.collector.late.recently_closed(order.order_id for order in self._slots.orders())
         if self._is_crowded:
             over = set(task_ids)  # the others' clients may still be to see that they are to stop
             transport.take_turns_away([order for order in self._slots.orders() if order.order_id in over])
@@ -139,7 +139,7 @@ class Exchange:
         transport.forget(task_ids + [chord.body_id for chord in self._chords], self._chords)
         # Of those that came late or were rejected unread.
         updates = [order.update_blob for order in self._slots.orders()]
-        discard_updates(self._context.wire.blobs, updates, model_bytes)
+        discard_updates(self._context.services.blobs, updates, model_bytes)
 
     def _send(self, orders: Sequence[Order]) -> None:
         self._context.collector.send([each for each in orders if not self._uploads.is_held(each.order_id)])
@@ -169,13 +169,13 @@ class Exchange:
             min(CHUNK_TIMEOUT_S, config.timeout_s / 2),
         )
 
-    def _fill_what_was_taken_in(self) -> None:
+    def _fill_ingested(self) -> None:
         """Fill the slots of a round that is taken up again with what was taken in before."""
         for slot in self._slots.open():
             order = slot.order
             record = self._context.folder.slot_record(self._number, order.client_id, self._kind)
-            if record is not None and self._slots.fill(order.order_id, answer := record.answer(order)):
-                self._take_in(slot, answer)
+            if record is not None and self._slots.fill(order.order_id, response := record.response(order)):
+                self._take_in(slot, response)
 
     def _open_chord(self) -> None:
         context = self._context
@@ -185,7 +185,7 @@ class Exchange:
             body_kwargs={"run_dir": str(context.folder.path), "round_number": self._number},
         )
         self._chords.append(chord)
-        context.wire.transport.open_chord(chord, len(self._slots))
+        context.services.transport.open_chord(chord, len(self._slots))
 
     def _restore(self) -> None:
         """Put what the orders refer to on a broker that was emptied, and open the slots anew whose updates are gone.
@@ -197,10 +197,10 @@ class Exchange:
         context.publish_broadcast(self._number - 1)
         if self._opened.surveyed is not None:
             context.publish_surveyed(self._number, self._opened.surveyed.digest)
-        for slot, answer in self._slots.filled():
-            record = context.folder.slot_record(self._number, answer.client_id, self._kind)
+        for slot, response in self._slots.filled():
+            record = context.folder.slot_record(self._number, response.client_id, self._kind)
             is_taken_in = record is not None and record.status is not Status.REJECTED
-            if answer.update is not None and not is_taken_in and not context.wire.blobs.has(answer.update):
+            if response.update is not None and not is_taken_in and not context.services.blobs.has(response.update):
                 gone.append(slot.order)
         for order in gone:
             logger.warning(
@@ -209,7 +209,7 @@ class Exchange:
             context.folder.forget_slot(self._number, order.client_id, self._kind)
             self._slots.reopen(order.order_id)
             self._uploads.restart(order.order_id)
-        context.wire.transport.forget([order.order_id for order in gone])
+        context.services.transport.forget([order.order_id for order in gone])
 
     def _collect_again(self) -> None:
         """Ask those again whose updates a broker that was emptied had when all had been answered."""
@@ -223,26 +223,28 @@ class Exchange:
         """Do again what a worker of the orchestrator's may have lost; taking in is done once all the same."""
         logger.warning("round %d: its chord is started anew", self._number)
         self._open_chord()
-        parts = {self._fill_chord(slot, answer): slot.order.order_id for slot, answer in self._slots.filled()}
+        parts = {self._send_ingest(slot, response): slot.order.order_id for slot, response in self._slots.filled()}
         self._uploads.renew(parts, self._context.clock())
 
-    def _take_in(self, slot: Slot, answer: Answer) -> None:
+    def _take_in(self, slot: Slot, response: Response) -> None:
         """Have an answer taken in; in a crowded round the next upload is let in when that is done."""
-        part_id = self._fill_chord(slot, answer)
-        is_awaited = self._is_crowded and answer.update is not None
+        part_id = self._send_ingest(slot, response)
+        is_awaited = self._is_crowded and response.update is not None
         self._uploads.answered(slot.order.order_id, part_id if is_awaited else None, self._context.clock())
         if self._kind == TrainOrder.name:
-            said = answer.status, answer.reason, dict(answer.metrics)
-            self._context.report(SlotFilled(self._number, answer.client_id, *said))
+            said = response.status, response.reason, dict(response.metrics)
+            self._context.report(SlotFilled(self._number, response.client_id, *said))
 
-    def _fill_chord(self, slot: Slot, answer: Answer) -> str:
+    def _send_ingest(self, slot: Slot, response: Response) -> str:
         """Have an own worker take an answer in as a part of the chord, and return that task's id."""
         kwargs = {
             "run_dir": str(self._context.folder.path),
             "round_number": self._number,
-            "answer": encode(answer),
+            "response": encode(response),
             "exchange": self._kind,
         }
         chord = self._chords[-1]
-        self._context.wire.transport.fill(chord, slot.index, names.INGEST_TASK, kwargs, keep_result=self._is_crowded)
+        self._context.services.transport.send_part(
+            chord, slot.index, names.INGEST_TASK, kwargs, keep_result=self._is_crowded
+        )
         return chord.part_id(slot.index)

@@ -25,29 +25,29 @@ def why_rounds_failed(records: Sequence[RoundRecord], log_of: Callable[[str], st
         log_of: Returns where a client's log is.
     """
     failures = [
-        (client_id, answer)
+        (client_id, response)
         for record in records
-        for client_id, answer in sorted(record.answers.items())
-        if answer.status not in ACCEPTED
+        for client_id, response in sorted(record.responses.items())
+        if response.status not in ACCEPTED
     ]
     clients: dict[str, set[str]] = {}
-    for client_id, answer in failures:
-        clients.setdefault(_kind(answer), set()).add(client_id)
+    for client_id, response in failures:
+        clients.setdefault(_kind(response), set()).add(client_id)
     if not failures:
         return ""
     most = max(clients, key=lambda kind: len(clients[kind]))
-    first, answer = next((client_id, answer) for client_id, answer in failures if _kind(answer) == most)
+    first, response = next((client_id, response) for client_id, response in failures if _kind(response) == most)
     num_clients = len({client_id for record in records for client_id in record.cohort})
-    where = "" if answer.status is Status.REJECTED else f"; see {log_of(first)}"
-    return f"{len(clients[most])} of {num_clients} clients, like {first}: {_shortened(_reason(answer))}{where}"
+    where = "" if response.status is Status.REJECTED else f"; see {log_of(first)}"
+    return f"{len(clients[most])} of {num_clients} clients, like {first}: {_shortened(_reason(response))}{where}"
 
 
-def _reason(answer: SlotRecord) -> str:
-    return answer.reason.removesuffix(SEE_LOG) or answer.status.value
+def _reason(response: SlotRecord) -> str:
+    return response.reason.removesuffix(SEE_LOG) or response.status.value
 
 
-def _kind(answer: SlotRecord) -> str:
-    return re.sub(r"\d[\d.]*", "#", _reason(answer))
+def _kind(response: SlotRecord) -> str:
+    return re.sub(r"\d[\d.]*", "#", _reason(response))
 
 
 def _shortened(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.driver.context import RunContext
-from tasks.messages import Answer, EvaluateOrder, Metrics, Status, finite
+from tasks.messages import EvaluateOrder, Metrics, Response, Status, finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +27,26 @@ class ClientEvaluations:
 def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Mapping[str, str]) -> ClientEvaluations:
     """Have clients evaluate the model that a round ended with."""
     parameters = context.publish_model(round_number)
-    term = context.term(context.config.timeout_s, incarnations)
+    limits = context.limits(context.config.timeout_s, incarnations)
     orders = [
-        context.order(EvaluateOrder, client_id, round_number, term, parameters=parameters)
+        context.order(EvaluateOrder, client_id, round_number, limits, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
-    answers = context.collector.ask(orders, term.total_s, lambda: context.publish_model(round_number))
-    context.wire.blobs.discard([parameters.name], parameters.size_bytes)
-    evaluated = [answer for answer in answers if answer.status is Status.EVALUATED]
-    others = {answer.client_id: answer.reason for answer in answers if answer.status is not Status.EVALUATED}
+    responses = context.collector.ask(orders, limits.total_s, lambda: context.publish_model(round_number))
+    context.services.blobs.discard([parameters.name], parameters.size_bytes)
+    evaluated = [response for response in responses if response.status is Status.EVALUATED]
+    others = {response.client_id: response.reason for response in responses if response.status is not Status.EVALUATED}
     return ClientEvaluations(mean_metrics(evaluated), len(evaluated), others)
 
 
-def mean_metrics(answers: Sequence[Answer]) -> Metrics:
+def mean_metrics(responses: Sequence[Response]) -> Metrics:
     """Return sum_k(n_k m_k) / sum_k(n_k) of each metric that all the answers have, n_k being their examples."""
-    total = sum(answer.num_examples for answer in answers)
+    total = sum(response.num_examples for response in responses)
     if total == 0:
         return {}
-    shared = set.intersection(*(set(answer.metrics) for answer in answers))
+    shared = set.intersection(*(set(response.metrics) for response in responses))
     means = {
-        name: sum(answer.num_examples / total * answer.metrics[name] for answer in answers) for name in sorted(shared)
+        name: sum(response.num_examples / total * response.metrics[name] for response in responses)
+        for name in sorted(shared)
     }
     return finite(means)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from orchestrator.driver.context import RunContext
-from tasks.messages import Answer, DisconnectOrder, SetParametersOrder, Status
+from tasks.messages import DisconnectOrder, Response, SetParametersOrder, Status
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ FAREWELL_PER_CLIENT_S = 0.1
 """Seconds more for each client: many of them may share a worker."""
 
 
-def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
+def finish_run(context: RunContext, incarnations: Mapping[str, str]) -> None:
     """Give clients the final model and disconnect them; those that don't answer are left behind.
 
     They leave for good, or come back after as many seconds as the run's config says.
@@ -30,20 +30,20 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
     rounds = context.config.rounds
     timeout_s = FAREWELL_TIMEOUT_S + FAREWELL_PER_CLIENT_S * len(incarnations)
     parameters = context.publish_model(rounds)
-    term = context.term(timeout_s)
+    limits = context.limits(timeout_s)
     orders = [
-        context.order(SetParametersOrder, client_id, rounds, term, parameters=parameters)
+        context.order(SetParametersOrder, client_id, rounds, limits, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
     _warn(context.collector.ask(orders, timeout_s, lambda: context.publish_model(rounds)))
-    context.wire.blobs.discard([parameters.name], parameters.size_bytes)
-    term = context.term(timeout_s)
+    context.services.blobs.discard([parameters.name], parameters.size_bytes)
+    limits = context.limits(timeout_s)
     farewells = [
         context.order(
             DisconnectOrder,
             client_id,
             rounds,
-            term,
+            limits,
             incarnation=incarnations[client_id],
             message="the run is completed",
             reconnect_after_s=context.config.reconnect_after_s,
@@ -53,7 +53,7 @@ def say_farewell(context: RunContext, incarnations: Mapping[str, str]) -> None:
     _warn(context.collector.ask(farewells, timeout_s))
 
 
-def _warn(answers: Iterable[Answer]) -> None:
-    for answer in answers:
-        if answer.status is not Status.DONE:
-            logger.warning("client %s: %s: %s", answer.client_id, answer.status.value, answer.reason)
+def _warn(responses: Iterable[Response]) -> None:
+    for response in responses:
+        if response.status is not Status.DONE:
+            logger.warning("client %s: %s: %s", response.client_id, response.status.value, response.reason)

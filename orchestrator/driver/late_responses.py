@@ -7,10 +7,10 @@ from collections import deque
 from collections.abc import Iterable
 
 from orchestrator.store.updates import discard_updates
-from orchestrator.transport.responses import read_answer, says_ready
-from orchestrator.transport.transport import Wire
+from orchestrator.transport.responses import read_response, says_ready
+from orchestrator.transport.transport import RunServices
 from tasks.broker.permits import STOP
-from tasks.messages import Answer, Order, UpdateOrder
+from tasks.messages import Order, Response, UpdateOrder
 
 logger = logging.getLogger(__name__)
 
@@ -18,19 +18,19 @@ MAX_OUTSTANDING = 1000
 """Orders whose late answers are looked out for."""
 
 
-class LateAnswers:
+class LateResponses:
     """Looks out for the late answers of a run.
 
     Args:
-        wire: How clients are reached.
+        services: How clients are reached.
     """
 
-    def __init__(self, wire: Wire) -> None:
-        self._wire = wire
+    def __init__(self, services: RunServices) -> None:
+        self._services = services
         self._outstanding: dict[str, Order] = {}
         self._stopped: set[str] = set()
-        self._answers: list[Answer] = []
-        self._over: deque[str] = deque(maxlen=MAX_OUTSTANDING)
+        self._responses: list[Response] = []
+        self._recently_closed: deque[str] = deque(maxlen=MAX_OUTSTANDING)
 
     def expect(self, orders: Iterable[Order]) -> None:
         """Look out for answers to these orders; only the newest ``MAX_OUTSTANDING`` are."""
@@ -39,7 +39,7 @@ class LateAnswers:
         for order_id in given_up:
             del self._outstanding[order_id]
         self._stopped.intersection_update(self._outstanding)
-        self._wire.transport.forget(given_up)
+        self._services.transport.forget(given_up)
 
     def expected(self) -> list[str]:
         """Return the orders that are looked out for."""
@@ -49,40 +49,40 @@ class LateAnswers:
         """Tell a client, once, that its update isn't wanted any more: one that has vanished is never heard of again."""
         if order.order_id not in self._stopped:
             self._stopped.add(order.order_id)
-            self._wire.transport.give_turn(order, STOP)
+            self._services.transport.give_turn(order, STOP)
 
     def discard(self, order: Order) -> None:
         """Remove what is there of the update that was ordered, if one was."""
         if isinstance(order, UpdateOrder):
-            discard_updates(self._wire.blobs, [order.update_blob], order.parameters.size_bytes)
+            discard_updates(self._services.blobs, [order.update_blob], order.parameters.size_bytes)
 
     def take(self, order_id: str, raw: bytes | str) -> None:
         """Take an answer that came late, and remove its update; a client that is only ready is told to stop."""
         order = self._outstanding[order_id]
         if says_ready(raw, order):
-            self._wire.transport.expect_more(order_id)
+            self._services.transport.expect_more(order_id)
             self.stop(order)
             return
         self._stopped.discard(order_id)
         del self._outstanding[order_id]
-        answer = read_answer(raw, order)
-        logger.warning("client %s: its answer to %s came late", answer.client_id, answer.order_id)
-        self._answers.append(answer)
-        self._wire.transport.forget([order_id])
+        response = read_response(raw, order)
+        logger.warning("client %s: its answer to %s came late", response.client_id, response.order_id)
+        self._responses.append(response)
+        self._services.transport.forget([order_id])
         if isinstance(order, UpdateOrder):
-            self._wire.transport.take_turns_away([order])
+            self._services.transport.take_turns_away([order])
         self.discard(order)
 
-    def pop(self) -> list[Answer]:
+    def pop(self) -> list[Response]:
         """Return the answers that have come since this was last asked."""
-        answers, self._answers = self._answers, []
-        return answers
+        responses, self._responses = self._responses, []
+        return responses
 
-    def over(self, order_ids: Iterable[str]) -> list[str]:
+    def recently_closed(self, order_ids: Iterable[str]) -> list[str]:
         """Note that the round of these orders is over, and return them and others that lately were.
 
         A client's worker that ended just as it took an order gets it again when it is started. What it stores then
         nobody waits for: it is to be forgotten with the next round that closes.
         """
-        self._over.extend(order_ids)
-        return [order_id for order_id in self._over if order_id not in self._outstanding]
+        self._recently_closed.extend(order_ids)
+        return [order_id for order_id in self._recently_closed if order_id not in self._outstanding]

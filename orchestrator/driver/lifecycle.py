@@ -39,7 +39,7 @@ class Interrupted(BaseException):
         self.exit_code = 128 + number
 
 
-def carry_out(config: RunConfig, folder: RunFolder, broker_url: str | None) -> tuple[Summary, int]:
+def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) -> tuple[Summary, int]:
     """Carry out a run and show it; return its summary and the process's exit code."""
     started = time.monotonic()
     console = Console(stderr=True)
@@ -58,12 +58,12 @@ def _run(
     signals.handle()
     try:
         if _has_work_left(config, folder, broker_url):
-            with connect_run(config, folder, broker_url) as wire:
-                run = Run(config, folder, replace(wire, tend=signals.heeding(wire.tend)), report)
+            with connect_run(config, folder, broker_url) as services:
+                run = Run(config, folder, replace(services, poll=signals.heeding(services.poll)), report)
                 run.run()
                 _draw_plot(config, folder)
-                run.say_farewell()  # last: workers end after it, and whoever waits for the first to end waits for this
-                wire.tidy()
+                run.finish_run()  # last: workers end after it, and whoever waits for the first to end waits for this
+                services.tidy()
         else:
             check_any_closed(folder.history())
             _draw_plot(config, folder)
@@ -142,8 +142,8 @@ class Signals:
         """Let nothing interrupt the clean-up, which is bounded."""
         self._set_handlers(signal.SIG_IGN)
 
-    def heeding(self, tend: Callable[[], bool]) -> Callable[[], bool]:
-        """Return ``tend``, which is called again and again, made to raise what a signal has raised in vain.
+    def heeding(self, poll: Callable[[], bool]) -> Callable[[], bool]:
+        """Return ``poll``, which is called again and again, made to raise what a signal has raised in vain.
 
         Python runs a signal's handler wherever it is, and swallows what it raises while an object is being destroyed.
 
@@ -154,7 +154,7 @@ class Signals:
         def heeding() -> bool:
             if self._received:
                 raise Interrupted(self._received[0])
-            return tend()
+            return poll()
 
         return heeding
 

@@ -35,7 +35,7 @@ def ask_peers(context: RunContext, round_number: int, handed_out: HandedOut) -> 
         scores |= _ask(context, round_number, handed_out, again, attempt=2)
         scored_by |= {client_id: verifier for verifier, client_id in again.items()}
     for ref in handed_out.updates.values():
-        context.wire.blobs.discard([ref.name], ref.size_bytes)
+        context.services.blobs.discard([ref.name], ref.size_bytes)
     return PeerScores(scores=scores, scored_by=scored_by)
 
 
@@ -43,7 +43,7 @@ def _hand_out_again(context: RunContext, round_number: int, handed_out: HandedOu
     """Put the updates that were handed out on a broker that has forgotten them, as ``close_round.hand_out`` did."""
     for client_id, ref in handed_out.updates.items():
         parameters, _ = auxiliary.split(arrays.map_file(context.folder.update(round_number, client_id)))
-        blob.publish(context.wire.blobs, ref.name, arrays.encode(parameters))
+        blob.publish(context.services.blobs, ref.name, arrays.encode(parameters))
 
 
 def _others(unscored: list[str], verifiers: list[str]) -> dict[str, str]:
@@ -61,13 +61,13 @@ def _others(unscored: list[str], verifiers: list[str]) -> dict[str, str]:
 def _ask(
     context: RunContext, round_number: int, handed_out: HandedOut, assignment: Mapping[str, str], attempt: int
 ) -> dict[str, float]:
-    term = context.term(context.config.timeout_s, assignment)
+    limits = context.limits(context.config.timeout_s, assignment)
     orders = [
         context.order(
             VerifyOrder,
             verifier,
             round_number,
-            term,
+            limits,
             version=str(attempt),
             parameters=handed_out.updates[client_id],
             attempt=attempt,
@@ -75,14 +75,14 @@ def _ask(
         for verifier, client_id in assignment.items()
     ]
     restore = partial(_hand_out_again, context, round_number, handed_out)
-    answers = context.collector.ask(orders, term.total_s, restore)
-    for answer in answers:
-        if answer.status is not Status.SCORED:
-            told = f"{answer.status}: {answer.reason}"
-            logger.warning("round %d: client %s gave no score: %s", round_number, answer.client_id, told)
+    responses = context.collector.ask(orders, limits.total_s, restore)
+    for response in responses:
+        if response.status is not Status.SCORED:
+            told = f"{response.status}: {response.reason}"
+            logger.warning("round %d: client %s gave no score: %s", round_number, response.client_id, told)
     sent = [
-        PeerScore(answer.client_id, assignment[answer.client_id], answer.metrics["score"])
-        for answer in answers
-        if answer.status is Status.SCORED and "score" in answer.metrics
+        PeerScore(response.client_id, assignment[response.client_id], response.metrics["score"])
+        for response in responses
+        if response.status is Status.SCORED and "score" in response.metrics
     ]
     return scores_of_clients(assignment, sent)

@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from orchestrator.clients.waves import seconds_a_wave
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import GRACE_S
-from orchestrator.driver.context import O, RunContext, Term, own_result
+from orchestrator.driver.context import O, RunContext, TimeLimits, own_result
 from orchestrator.driver.exchange import Exchange
 from orchestrator.driver.peers import ask_peers
 from orchestrator.observers.events import JoinedLive, RoundOpened, SlotFilled
 from orchestrator.store.records import (
     ClosedRound,
     HandedOut,
-    LateAnswer,
+    LateResponse,
     OpenRound,
     PeerScores,
     RoundRecord,
@@ -67,9 +67,9 @@ class Round:
         if not self._is_to_survey:
             self._exchanges.append(self._training())
 
-    def forget_former_answers(self) -> None:
+    def forget_former_responses(self) -> None:
         """Remove what was answered to a former attempt at the round, whose updates have been taken in and are gone."""
-        self._exchanges[-1].forget_former_answers()
+        self._exchanges[-1].forget_former_responses()
 
     def send_orders(self) -> None:
         """Put the orders of the current exchange on the clients' queues."""
@@ -93,7 +93,7 @@ class Round:
         closed = failed or self._closed()
         for sent in (opened.parameters, opened.broadcast, self._surveyed):
             if sent is not None:
-                context.wire.blobs.discard([sent.name], sent.size_bytes)
+                context.services.blobs.discard([sent.name], sent.size_bytes)
         return self._record(closed)
 
     def forget(self) -> None:
@@ -102,7 +102,7 @@ class Round:
         for exchange in self._exchanges:
             exchange.forget(model_bytes)
         if self._called:
-            self._context.wire.transport.forget(self._called)
+            self._context.services.transport.forget(self._called)
 
     @property
     def _is_to_survey(self) -> bool:
@@ -111,8 +111,8 @@ class Round:
     def _first_exchange(self) -> Exchange:
         """Return the exchange before training, its orders not sent."""
         context, opened = self._context, self._opened
-        term = self._begin_term(opened.cohort)
-        orders = [self._survey_order(client_id, term) for client_id in sorted(opened.cohort)]
+        limits = self._begin(opened.cohort)
+        orders = [self._survey_order(client_id, limits) for client_id in sorted(opened.cohort)]
         return Exchange(context, opened, orders, names.CLOSE_SURVEY_TASK)
 
     def _training(self) -> Exchange:
@@ -120,18 +120,18 @@ class Round:
         context, opened = self._context, self._opened
         if opened.surveyed is not None:
             self._surveyed = context.publish_surveyed(opened.round_number, opened.surveyed.digest)
-        term = self._begin_term(opened.trainers)
-        orders = [self._train_order(client_id, term) for client_id in sorted(opened.trainers)]
+        limits = self._begin(opened.trainers)
+        orders = [self._train_order(client_id, limits) for client_id in sorted(opened.trainers)]
         body_task = names.HAND_OUT_TASK if context.config.asks_peers else names.CLOSE_ROUND_TASK
         return Exchange(context, opened, orders, body_task)
 
-    def _begin_term(self, client_ids: Collection[str]) -> Term:
+    def _begin(self, client_ids: Collection[str]) -> TimeLimits:
         """Return the term of an exchange with these clients, and note how long that may take."""
         config = self._context.config
         turn_s = turn_timeout_s(config.timeout_s) if self._waits_for_turn else 0.0
-        term = self._context.term(config.timeout_s, client_ids, turn_s)
-        self._total_s = term.total_s
-        return term
+        limits = self._context.limits(config.timeout_s, client_ids, turn_s)
+        self._total_s = limits.total_s
+        return limits
 
     @property
     def _waits_for_turn(self) -> bool:
@@ -174,21 +174,21 @@ class Round:
             self._opened = self._opened.model_copy(update={"orders_are_out": True})
             self._context.folder.save_open_round(self._opened)
 
-    def _survey_order(self, client_id: str, term: Term) -> SurveyOrder:
-        return self._order(SurveyOrder, client_id, term)
+    def _survey_order(self, client_id: str, limits: TimeLimits) -> SurveyOrder:
+        return self._order(SurveyOrder, client_id, limits)
 
-    def _train_order(self, client_id: str, term: Term) -> TrainOrder:
+    def _train_order(self, client_id: str, limits: TimeLimits) -> TrainOrder:
         """Return an order to train; one with something else from the first exchange would be another order."""
         version = self._surveyed.digest[:16] if self._surveyed else ""
-        return self._order(TrainOrder, client_id, term, version, surveyed=self._surveyed)
+        return self._order(TrainOrder, client_id, limits, version, surveyed=self._surveyed)
 
-    def _order(self, kind: type[O], client_id: str, term: Term, version: str = "", **rest: object) -> O:
+    def _order(self, kind: type[O], client_id: str, limits: TimeLimits, version: str = "", **rest: object) -> O:
         context, opened = self._context, self._opened
         return context.order(
             kind,
             client_id,
             opened.round_number,
-            term,
+            limits,
             version,
             parameters=opened.parameters,
             options=context.config.options,
@@ -217,29 +217,29 @@ class Round:
         newcomers = [
             client for client in context.manager.connected() if client.client_id not in known and context.fits(client)
         ]
-        terms = self._terms_left([client.client_id for client in newcomers], left_s) if newcomers else {}
-        if not terms:
+        limits_of = self._limits_left([client.client_id for client in newcomers], left_s) if newcomers else {}
+        if not limits_of:
             return
-        for client_id in terms:
+        for client_id in limits_of:
             context.report(JoinedLive(self._opened.round_number, client_id))
         incarnations = {
-            client.client_id: client.announcement.incarnation for client in newcomers if client.client_id in terms
+            client.client_id: client.announcement.incarnation for client in newcomers if client.client_id in limits_of
         }
         make = self._survey_order if self._is_to_survey else self._train_order
         self._opened = self._opened.model_copy(update={"cohort": {**self._opened.cohort, **incarnations}})
-        self._exchanges[-1].add([make(client_id, terms[client_id]) for client_id in incarnations], incarnations)
+        self._exchanges[-1].add([make(client_id, limits_of[client_id]) for client_id in incarnations], incarnations)
         context.folder.save_open_round(self._opened)
 
-    def _terms_left(self, newcomers: Sequence[str], left_s: float) -> dict[str, Term]:
+    def _limits_left(self, newcomers: Sequence[str], left_s: float) -> dict[str, TimeLimits]:
         """Return how long each newcomer has of the seconds that are left, its worker's other clients having as long.
 
         Those for whom that is too little are left out.
         """
         context, others = self._context, self._exchanges[-1].open_clients()
         waves_s = seconds_a_wave(newcomers, others, context.manager.place, left_s)
-        term = context.term(left_s - GRACE_S)
+        limits = context.limits(left_s - GRACE_S)
         return {
-            client_id: replace(term, timeout_s=min(context.config.timeout_s, wave_s - GRACE_S))
+            client_id: replace(limits, timeout_s=min(context.config.timeout_s, wave_s - GRACE_S))
             for client_id, wave_s in waves_s.items()
             if self._is_enough(wave_s - GRACE_S)
         }
@@ -269,7 +269,7 @@ class Round:
         def call() -> str:
             task_id = f"{context.config.run_id}/{opened.round_number}/{secrets.token_hex(4)}/close"
             self._called.append(task_id)
-            context.wire.transport.call(names.CLOSE_ROUND_TASK, task_id, kwargs)
+            context.services.transport.call(names.CLOSE_ROUND_TASK, task_id, kwargs)
             return task_id
 
         return context.collector.result(call(), call)
@@ -277,14 +277,14 @@ class Round:
     def _record(self, closed: ClosedRound) -> RoundRecord:
         context, opened = self._context, self._opened
         surveyed = opened.surveyed or Surveyed()
-        answers: dict[str, SlotRecord] = {**surveyed.left_out, **closed.answers}
+        responses: dict[str, SlotRecord] = {**surveyed.left_out, **closed.responses}
         bytes_surveyed = self._surveyed.size_bytes * len(opened.trainers) if self._surveyed else 0
         return RoundRecord(
             round_number=opened.round_number,
             status=closed.status,
             reason=closed.reason,
             cohort=sorted(opened.cohort),
-            answers=dict(sorted(answers.items())),
+            responses=dict(sorted(responses.items())),
             metrics=closed.evaluated.metrics,
             evaluation_problem=closed.evaluated.problem,
             evaluation_due=closed.evaluated.is_due,
@@ -295,10 +295,10 @@ class Round:
             started_at=opened.started_at,
             duration_s=round(context.clock() - self._started, 6),
             bytes_down=opened.size_bytes * len(opened.cohort) + bytes_surveyed,
-            bytes_up=surveyed.bytes_up + sum(answer.size_bytes for answer in answers.values()),
+            bytes_up=surveyed.bytes_up + sum(response.size_bytes for response in responses.values()),
             late=[
-                LateAnswer(client_id=answer.client_id, order_id=answer.order_id, answered=answer.status)
-                for answer in context.collector.late.pop()
+                LateResponse(client_id=response.client_id, order_id=response.order_id, answered=response.status)
+                for response in context.collector.late.pop()
             ],
         )
 

@@ -11,13 +11,13 @@ from celeriac.algorithms import load_algorithm, settings_of
 from celeriac.compressors import load_compressor
 from orchestrator.clients.manager import ClientManager
 from orchestrator.clients.selectors import ConnectedClient, fits, load_selector
-from orchestrator.clients.statistics import FeedbackBook, newly_left_out
+from orchestrator.clients.statistics import StatisticsBook, newly_left_out
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import Collector
 from orchestrator.driver.context import RunContext, own_result
 from orchestrator.driver.failures import why_rounds_failed
 from orchestrator.driver.federated_evaluation import evaluate_at_clients
-from orchestrator.driver.finish_run import say_farewell
+from orchestrator.driver.finish_run import finish_run
 from orchestrator.driver.round import Round, open_record
 from orchestrator.observers.events import (
     ClientJoined,
@@ -32,7 +32,7 @@ from orchestrator.observers.events import (
 from orchestrator.processes.workers import log_of
 from orchestrator.store.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
 from orchestrator.store.run_folder import RunFolder, boot_id
-from orchestrator.transport.transport import TICK_S, Lost, Wire
+from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from tasks import names
 from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
 from tasks.seeds import generator
@@ -49,7 +49,7 @@ class Run:
     Args:
         config: The run's configuration.
         folder: The run's folder; what it holds says where to go on.
-        wire: How clients and own workers are reached.
+        services: How clients and own workers are reached.
         report: Is told of everything that happens.
         clock: Seconds that only go up.
     """
@@ -58,26 +58,26 @@ class Run:
         self,
         config: RunConfig,
         folder: RunFolder,
-        wire: Wire,
+        services: RunServices,
         report: Report,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._folder = folder
-        self._wire = wire
+        self._services = services
         self._report = report
         self._clock = clock
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
         self._told_slow = False
-        self._manager = ClientManager(wire.present, clock, config.workload, self._misfit, wire.tell)
+        self._manager = ClientManager(services.present, clock, config.workload, self._misfit, services.tell)
         algorithm = load_algorithm(config.algorithm)
         self._context = RunContext(
             config=config,
             folder=folder,
-            wire=wire,
+            services=services,
             manager=self._manager,
-            collector=Collector(wire, self._manager, self._tick, clock),
+            collector=Collector(services, self._manager, self._tick, clock),
             report=report,
             algorithm=algorithm,
             settings=settings_of(algorithm, config.settings),
@@ -85,7 +85,7 @@ class Run:
             clock=clock,
             fits=partial(fits, self._selector),
         )
-        self._feedback = FeedbackBook()
+        self._statistics = StatisticsBook()
         self._first_round = 1
         self._former: Round | None = None
         """The round that was closed last, as long as something of it may be left on the broker."""
@@ -97,7 +97,7 @@ class Run:
             FederationError: If the run can't go on, or none of its rounds could be closed.
         """
         history = self._folder.history()
-        self._feedback = FeedbackBook(history)
+        self._statistics = StatisticsBook(history)
         self._first_round = len(history) + 1
         config = self._config
         for record in history:
@@ -109,7 +109,7 @@ class Run:
             self._prepare()
         for round_number in range(len(history) + 1, config.rounds + 1):
             history.append(self._run_round(round_number))
-            self._feedback.add(history[-1])
+            self._statistics.add(history[-1])
             self._tell_of_left_out(history[-1])
             self._tell_of_slow_evaluation(history[-1])
             self._check_progress(history)
@@ -117,14 +117,14 @@ class Run:
         self._forget_former()
         check_any_closed(history)
 
-    def say_farewell(self) -> None:
+    def finish_run(self) -> None:
         """Give the clients that are connected the final model, and disconnect them."""
         self._tick()
-        say_farewell(self._context, self._connected_incarnations())
+        finish_run(self._context, self._connected_incarnations())
 
     def _tick(self) -> Lost:
         """Look who is there and tend to what has to be; return what was lost since the last look."""
-        is_own_work_lost = self._wire.tend()
+        is_own_work_lost = self._services.poll()
         self._manager.refresh()
         announced = {client.client_id: client.announcement for client in self._manager.connected()}
         for client_id in sorted(announced.keys() - self._shown):
@@ -132,7 +132,7 @@ class Run:
         for client_id in sorted(self._shown - announced.keys()):
             self._report(ClientLeft(client_id))
         self._shown = set(announced)
-        if self._wire.forgot():
+        if self._services.forgot():
             logger.warning("the broker was emptied: what was on it is sent again")
             return Lost.ALL
         return Lost.OWN_WORK if is_own_work_lost else Lost.NOTHING
@@ -143,7 +143,7 @@ class Run:
 
     def _prepare(self) -> None:
         """Wait until enough clients are connected, while the initial model is made."""
-        config, transport = self._config, self._wire.transport
+        config, transport = self._config, self._services.transport
         task_id = f"{config.run_id}/initialise"
         kwargs = {"run_dir": str(self._folder.path)}
 
@@ -201,8 +201,8 @@ class Run:
 
     def _tell_of_left_out(self, record: RoundRecord) -> None:
         """Tell whose work hasn't come into the model for many rounds: that shows in no loss."""
-        for client_id in newly_left_out(record, self._feedback.by_client):
-            slot, num_rounds = record.answers[client_id], self._feedback.by_client[client_id].num_missed
+        for client_id in newly_left_out(record, self._statistics.by_client):
+            slot, num_rounds = record.responses[client_id], self._statistics.by_client[client_id].num_missed
             self._report(LeftOut(client_id, num_rounds, slot.status, slot.reason))
 
     def _tell_of_slow_evaluation(self, record: RoundRecord) -> None:
@@ -231,9 +231,9 @@ class Run:
         self._context.digests.clear()
         self._context.digests[record.round_number] = record.digest
         if record.status == "closed":
-            for client_id, answer in record.answers.items():
-                if answer.status in ACCEPTED:
-                    self._context.accepted[client_id] = names.update_name(record.round_number, answer.digest)
+            for client_id, response in record.responses.items():
+                if response.status in ACCEPTED:
+                    self._context.accepted[client_id] = names.update_name(record.round_number, response.digest)
 
     def _take_up(self, round_number: int) -> Round | None:
         """Return the round that was open when a former start of the orchestrator ended, with all that has come in."""
@@ -254,7 +254,7 @@ class Run:
         self._folder.discard_updates()
         opening = Round(self._context, opened)
         if round_number == self._first_round:
-            opening.forget_former_answers()
+            opening.forget_former_responses()
         opening.send_orders()
         self._folder.save_open_round(opened)
         return opening
@@ -296,7 +296,7 @@ class Run:
                 num=config.cohort,
                 fraction=config.fraction,
                 num_needed=config.cohort or config.min_updates,
-                feedback=self._feedback.by_client,
+                statistics=self._statistics.by_client,
             )
         except FederationError:
             raise
@@ -305,7 +305,7 @@ class Run:
 
     def _pause_between_rounds(self, left: float) -> None:
         self._forget_former()
-        self._wire.transport.collect([], min(left, TICK_S))
+        self._services.transport.collect([], min(left, TICK_S))
         self._tick()
 
     def _connected_incarnations(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tasks.messages import Answer, Order, Status
+from tasks.messages import Order, Response, Status
 
 MAX_SENT = 3
 """How often an order is sent at the most, to a client that is started anew again and again."""
@@ -31,9 +31,9 @@ class Slot:
     incarnation: str
     num_sent: int = 1
 
-    def lost(self, reason: str) -> Answer:
+    def lost(self, reason: str) -> Response:
         """Return what fills the slot if no answer does."""
-        return Answer(order_id=self.order.order_id, client_id=self.order.client_id, status=Status.LOST, reason=reason)
+        return Response(order_id=self.order.order_id, client_id=self.order.client_id, status=Status.LOST, reason=reason)
 
 
 class Slots:
@@ -42,7 +42,7 @@ class Slots:
     def __init__(self, orders: Sequence[Order], incarnations: Mapping[str, str]) -> None:
         self._slots: dict[str, Slot] = {}
         self._open: dict[str, Slot] = {}
-        self._answers: dict[str, Answer] = {}
+        self._responses: dict[str, Response] = {}
         for order in orders:
             self.add(order, incarnations.get(order.client_id, ""))
 
@@ -76,20 +76,22 @@ class Slots:
         """Return the slot of this order if it is not filled, or None."""
         return self._open.get(order_id)
 
-    def filled(self) -> list[tuple[Slot, Answer]]:
+    def filled(self) -> list[tuple[Slot, Response]]:
         """Return the slots that are filled, and with what, in the order of the slots."""
-        return [(slot, self._answers[order_id]) for order_id, slot in self._slots.items() if order_id in self._answers]
+        return [
+            (slot, self._responses[order_id]) for order_id, slot in self._slots.items() if order_id in self._responses
+        ]
 
-    def fill(self, order_id: str, answer: Answer) -> Slot | None:
+    def fill(self, order_id: str, response: Response) -> Slot | None:
         """Fill the slot of this order; None if there is none or it is filled already."""
         slot = self._open.pop(order_id, None)
         if slot is not None:
-            self._answers[order_id] = answer
+            self._responses[order_id] = response
         return slot
 
     def reopen(self, order_id: str) -> None:
         """Open a slot anew whose answer is of no use, as what it told of is gone."""
-        del self._answers[order_id]
+        del self._responses[order_id]
         self._open[order_id] = self._slots[order_id]
 
     def started_anew(self, incarnations: Mapping[str, str]) -> list[Slot]:
@@ -106,7 +108,7 @@ class Slots:
                 anew.append(again)
         return anew
 
-    def lost(self, incarnations: Mapping[str, str]) -> list[tuple[Slot, Answer]]:
+    def lost(self, incarnations: Mapping[str, str]) -> list[tuple[Slot, Response]]:
         """Return the open slots whose clients are not there any more, each with what to fill it with."""
         lost = []
         for slot in self.open():
@@ -117,6 +119,6 @@ class Slots:
                 lost.append((slot, slot.lost(f"the client was started anew {slot.num_sent} times")))
         return lost
 
-    def overdue(self) -> list[tuple[Slot, Answer]]:
+    def overdue(self) -> list[tuple[Slot, Response]]:
         """Return all open slots, each with what to fill it with once the deadline has passed."""
         return [(slot, slot.lost("no answer by the deadline")) for slot in self.open()]

@@ -62,36 +62,38 @@ def hand_out(job: Job, records: Records) -> HandedOut:
 def close_round(job: Job, records: Records, peers: PeerScores) -> ClosedRound:
     """Judge a round's updates, aggregate those that are accepted, and evaluate the model; with too few, keep it."""
     _ = job.holdout  # where it can't be loaded that ends the run, rather than fail round after round
-    answers = judge(job, records, peers)
-    accepted = {client_id: record for client_id, record in answers.items() if record.status in ACCEPTED}
+    responses = judge(job, records, peers)
+    accepted = {client_id: record for client_id, record in responses.items() if record.status in ACCEPTED}
     if len(accepted) < job.config.min_updates:
         reason = f"{len(accepted)} updates were accepted, {job.config.min_updates} are needed (--min-updates)"
-        return _failed(job, answers, reason)
+        return _failed(job, responses, reason)
     try:
         parameters, state = next_model(job, accepted)
     except (AggregationError, UserCodeError) as error:
         logger.exception("round %d can't be aggregated", job.round_number)
-        return _failed(job, answers, str(error))
+        return _failed(job, responses, str(error))
     except (ValueError, ArithmeticError) as error:  # numbers that clients sent, and that nothing can be made of
         logger.exception("round %d can't be aggregated", job.round_number)
-        return _failed(job, answers, f"its updates can't be aggregated: {error}")
+        return _failed(job, responses, f"its updates can't be aggregated: {error}")
     parameters = within_whole(parameters)
     if not all(is_finite(values) for values in auxiliary.join(parameters, state).values()):
-        return _failed(job, answers, "its updates aggregate to values that are NaN or infinite")
+        return _failed(job, responses, "its updates aggregate to values that are NaN or infinite")
     state_digest = _write_state(job.folder.state(job.round_number), state)
     digest = arrays.write_file(job.folder.checkpoint(job.round_number), parameters)
     evaluated = evaluate_if_due(job, parameters)
-    return ClosedRound(status="closed", answers=answers, digest=digest, state_digest=state_digest, evaluated=evaluated)
+    return ClosedRound(
+        status="closed", responses=responses, digest=digest, state_digest=state_digest, evaluated=evaluated
+    )
 
 
-def _failed(job: Job, answers: dict[str, SlotRecord], reason: str) -> ClosedRound:
+def _failed(job: Job, responses: dict[str, SlotRecord], reason: str) -> ClosedRound:
     """Keep the model, and the algorithm's state, as they were."""
     folder, number = job.folder, job.round_number
     digest = _keep(folder.checkpoint(number - 1), folder.checkpoint(number))
     former, path = folder.state(number - 1), folder.state(number)
     path.unlink(missing_ok=True)
     state_digest = _keep(former, path) if former.exists() else ""
-    return ClosedRound(status="failed", reason=reason, answers=answers, digest=digest, state_digest=state_digest)
+    return ClosedRound(status="failed", reason=reason, responses=responses, digest=digest, state_digest=state_digest)
 
 
 def _write_state(path: Path, state: State) -> str:

@@ -45,7 +45,7 @@ def evaluate_if_due(job: Job, parameters: Arrays) -> Evaluated:
         return evaluate(job, parameters)
     except FederationError as error:
         logger.exception("the model can't be evaluated")
-        return Evaluated(problem=f"{error}; see logs/worker.log")
+        return Evaluated(problem=f"{error}; see logs/jobs.log")
 
 
 def share_of(examples: Any, share: float, seed: int) -> Any:

@@ -16,59 +16,59 @@ from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobRef
 from tasks.errors import ArraysError, BlobError
 from tasks.files import replacing
-from tasks.messages import Answer, Status, TrainOrder
+from tasks.messages import Response, Status, TrainOrder
 from verification.checks import UpdateRejectedError, check_update, measure_update
 
 logger = logging.getLogger(__name__)
 
 
-def ingest_answer(job: Job, answer: Answer, exchange: str = TrainOrder.name) -> SlotRecord:
+def ingest_response(job: Job, response: Response, exchange: str = TrainOrder.name) -> SlotRecord:
     """Move the answer's update into the run's folder, and return the record of its slot.
 
     The record is kept beside the update: asked for again, it is returned as it was.
 
     Args:
         job: The job; its round is open.
-        answer: The client's answer.
+        response: The client's answer.
         exchange: Kind of the order that is answered.
     """
-    folder, client_id, store = job.folder, answer.client_id, job.loaded.store
+    folder, client_id, store = job.folder, response.client_id, job.loaded.store
     folder.updates(job.round_number, exchange).mkdir(parents=True, exist_ok=True)
     record = job.record(client_id, exchange)
     if record is None:
-        record = _take_in(job, answer, exchange)
+        record = _take_in(job, response, exchange)
         # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
         kept = job.record(client_id, exchange) if record.status is Status.REJECTED else None
         record = kept or score_as_it_comes(job, client_id, record)
         folder.save_slot(job.round_number, client_id, exchange, record)
-    if answer.update is not None:
-        discard_updates(store, [answer.update.name], folder.checkpoint(job.round_number - 1).stat().st_size)
+    if response.update is not None:
+        discard_updates(store, [response.update.name], folder.checkpoint(job.round_number - 1).stat().st_size)
     return record
 
 
-def _take_in(job: Job, answer: Answer, exchange: str) -> SlotRecord:
-    if answer.update is None:
-        return SlotRecord.of(answer)
-    path = job.folder.update(job.round_number, answer.client_id, exchange)
+def _take_in(job: Job, response: Response, exchange: str) -> SlotRecord:
+    if response.update is None:
+        return SlotRecord.of(response)
+    path = job.folder.update(job.round_number, response.client_id, exchange)
     model, compressor = job.model(), job.compressor
     spec = job.update_spec(exchange)
     sent = packed_spec(compressor, dict(sorted(spec.items())), job.buffers) if compressor else spec
     try:
-        _check_size(answer.update, arrays.encoded_size(sent) + HEADER_SLACK_BYTES)
+        _check_size(response.update, arrays.encoded_size(sent) + HEADER_SLACK_BYTES)
         with replacing(path, durable=False) as temporary:
-            job.loaded.store.get_file(answer.update, temporary)
+            job.loaded.store.get_file(response.update, temporary)
             if compressor:
                 check_update(arrays.map_file(temporary), sent)
                 _decompress(job, compressor, temporary, model, spec)
             lengths = measure_update(arrays.map_file(temporary), spec, model, job.buffers)
-            if answer.num_examples < 1:
+            if response.num_examples < 1:
                 raise UpdateRejectedError("it claims to be trained on no examples")
-            if exchange == TrainOrder.name and answer.num_steps < 1:
+            if exchange == TrainOrder.name and response.num_steps < 1:
                 raise UpdateRejectedError("it claims to be trained in no steps")
     except (BlobError, ArraysError, UpdateRejectedError) as error:
-        logger.warning("round %d: the update of client %s is rejected: %s", job.round_number, answer.client_id, error)
-        return SlotRecord.of(answer, Status.REJECTED, str(error))
-    return SlotRecord.of(answer).model_copy(update={"lengths": lengths})
+        logger.warning("round %d: the update of client %s is rejected: %s", job.round_number, response.client_id, error)
+        return SlotRecord.of(response, Status.REJECTED, str(error))
+    return SlotRecord.of(response).model_copy(update={"lengths": lengths})
 
 
 def _decompress(job: Job, compressor: Compressor, path: Path, model: Arrays, spec: Spec) -> None:

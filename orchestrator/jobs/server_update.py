@@ -119,7 +119,7 @@ def _aggregate(job: Job, exchange: str, weights: Mapping[str, float], origin: Ar
     config = job.config
     updates = [WeightedUpdate(job.update(client_id, exchange), weight) for client_id, weight in weights.items()]
     train_root = job.train_root if exchange == TrainOrder.name else None
-    context = AggregatorContext(origin, config.num_hostile or None, config.trim, job.buffers, train_root)
+    context = AggregatorContext(origin, config.num_byzantine or None, config.trim, job.buffers, train_root)
     rng = generator(config.seed, job.round_number, "mix")
     mixed = mix(updates, context, job.mixers, rng, functools.partial(scratch_arrays, job.folder.path))
     return auxiliary.split(job.aggregator(*mixed))

@@ -106,7 +106,7 @@ def _apply(
             scored_by = dict.fromkeys(scores, ORCHESTRATOR)
             if threshold.needs_global:
                 global_score = score_of_global(load_scorer(scorer), _context(job))
-        accepted = kept(scores, threshold, global_score, job.config.num_hostile)
+        accepted = kept(scores, threshold, global_score, job.config.num_byzantine)
     except Exception as error:  # too few updates for it, or whatever the user's own raises
         logger.warning("round %d: %s could not score: %s", job.round_number, scorer, error)
         return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}
@@ -148,7 +148,7 @@ def _context(job: Job) -> ScoringContext:
         global_parameters=job.model(),
         evaluate=None if holdout is None else evaluate,
         train_root=job.train_root,
-        num_hostile=config.num_hostile,
+        num_byzantine=config.num_byzantine,
         rng=generator(config.seed, job.round_number, "scoring"),
         buffers=job.buffers,
     )

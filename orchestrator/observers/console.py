@@ -64,10 +64,10 @@ def log_event(event: Event) -> None:
     if isinstance(event, RoundClosed):
         for told in not_evaluated(event.record):
             logger.warning("%s", told)
-        for client_id, answer in event.record.answers.items():
-            if answer.status is Status.REJECTED:
+        for client_id, response in event.record.responses.items():
+            if response.status is Status.REJECTED:
                 number = event.record.round_number
-                logger.warning("round %d: the update of client %s is rejected: %s", number, client_id, answer.reason)
+                logger.warning("round %d: the update of client %s is rejected: %s", number, client_id, response.reason)
 
 
 def _is_expected(event: Event) -> bool:
@@ -193,7 +193,7 @@ class _Display:
             case JoinedLive():
                 self._state(event.client_id, "training", "joined live")
             case SlotFilled():
-                self._fill(event)
+                self._show_slot(event)
             case RoundClosed():
                 self._close(event)
             case LeftOut():
@@ -201,7 +201,7 @@ class _Display:
             case Ended():
                 self._note = event.summary.status
 
-    def _fill(self, event: SlotFilled) -> None:
+    def _show_slot(self, event: SlotFilled) -> None:
         loss = event.metrics.get("train_loss")
         trained = f"train loss {loss:.4f}" if loss is not None else ""
         self._state(event.client_id, event.status.value, event.reason or trained)
@@ -209,9 +209,9 @@ class _Display:
     def _close(self, event: RoundClosed) -> None:
         record = event.record
         self._closed = record.round_number
-        for client_id, answer in record.answers.items():
-            if answer.status is Status.REJECTED:
-                self._state(client_id, answer.status.value, answer.reason)
+        for client_id, response in record.responses.items():
+            if response.status is Status.REJECTED:
+                self._state(client_id, response.status.value, response.reason)
         why = record.reason or record.evaluation_problem or _not_due(record)
         self._lines.append((str(record.round_number), record.metrics, f"{record.duration_s:.2f} s", why))
         if self._closed == self._rounds:

@@ -64,9 +64,9 @@ def points_of(history: Sequence[RoundRecord], initial: Metrics) -> Points:
 def train_loss(record: RoundRecord) -> float | None:
     """Return the mean train loss of a round's accepted updates, weighted by examples; None if none reports it."""
     told = [
-        (answer.num_examples, answer.metrics["train_loss"])
-        for answer in record.answers.values()
-        if answer.status in ACCEPTED and "train_loss" in answer.metrics
+        (response.num_examples, response.metrics["train_loss"])
+        for response in record.responses.values()
+        if response.status in ACCEPTED and "train_loss" in response.metrics
     ]
     num_examples = sum(number for number, _ in told)
     return sum(number * loss for number, loss in told) / num_examples if num_examples else None

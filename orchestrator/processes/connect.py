@@ -16,7 +16,7 @@ from orchestrator.processes.server import start_server
 from orchestrator.processes.supervisor import Supervisor
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
-from orchestrator.transport.transport import Transport, Wire
+from orchestrator.transport.transport import RunServices, Transport
 from tasks import names
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, run_lock
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) -> Iterator[Wire]:
+def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) -> Iterator[RunServices]:
     """Bring up what a run needs and take it down in the end.
 
     Args:
@@ -59,7 +59,7 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
                 supervisor.start_own_worker()
                 if broker_url is None:
                     supervisor.start_clients()
-                yield _wire(url, client, config, lock, memory, supervisor, blob_folder)
+                yield _services(url, client, config, lock, memory, supervisor, blob_folder)
             finally:
                 lock.take_down()
 
@@ -78,7 +78,7 @@ def _blob_folder(config: RunConfig, folder: RunFolder) -> Iterator[Path | None]:
         shutil.rmtree(folder.blobs, ignore_errors=True)
 
 
-def _wire(
+def _services(
     url: str,
     client: Redis,
     config: RunConfig,
@@ -86,23 +86,23 @@ def _wire(
     memory: BrokerMemory,
     supervisor: Supervisor,
     blob_folder: Path | None,
-) -> Wire:
+) -> RunServices:
     app = make_app("orchestrator", url, include=())
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
     registry = WatchedRegistry(connection.connect_quickly(url), memory)
 
-    def tend() -> bool:
-        own_worker_ended = supervisor.tend()
+    def poll() -> bool:
+        own_worker_ended = supervisor.poll()
         lock.refresh()
         return own_worker_ended
 
-    return Wire(
+    return RunServices(
         transport=Transport(app, url, config.run_id),
         present=registry.present,
         tell=registry.say_passed_over,
         blobs=open_store(url, blob_folder),
         broker_time=connection.Clock(client),
-        tend=tend,
+        poll=poll,
         tidy=lambda: tidy(client, config.run_id),
         forgot=memory.take_forgotten,
     )

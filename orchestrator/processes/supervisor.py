@@ -42,7 +42,7 @@ class Supervisor:
         for process in workers.client_workers(self._config, self._folder, self._url):
             self._start(process)
 
-    def tend(self) -> bool:
+    def poll(self) -> bool:
         """Restart workers that have ended; return whether the orchestrator's own worker was one of them.
 
         Raises:

@@ -44,7 +44,7 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
         name="worker",
         command=_celery("orchestrator", "orchestrator", "--concurrency", str(min(num_cores(), MOST_OWN_PROCESSES))),
         environment=environment,
-        log=folder.logs / "worker.log",
+        log=folder.logs / "jobs.log",
         grace_s=0.0,
     )
 

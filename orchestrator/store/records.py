@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from tasks.blobs.blob import BlobRef
-from tasks.messages import Answer, Metrics, Order, Reason, Status, SurveyOrder
+from tasks.messages import Metrics, Order, Reason, Response, Status, SurveyOrder
 
 ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
 """How the slot of a client was filled whose update goes into the model."""
@@ -52,23 +52,23 @@ class SlotRecord(_Record):
         return self.model_copy(update={"status": Status.REJECTED, "reason": reason})
 
     @classmethod
-    def of(cls, answer: Answer, status: Status | None = None, reason: str | None = None) -> SlotRecord:
-        """Return the record of ``answer``, with another status and reason where the orchestrator decided so."""
+    def of(cls, response: Response, status: Status | None = None, reason: str | None = None) -> SlotRecord:
+        """Return the record of ``response``, with another status and reason where the orchestrator decided so."""
         return cls(
-            status=answer.status if status is None else status,
-            reason=answer.reason if reason is None else reason,
-            num_examples=answer.num_examples,
-            num_steps=answer.num_steps,
-            num_epochs=answer.num_epochs,
-            metrics=answer.metrics,
-            duration_s=answer.duration_s,
-            size_bytes=answer.update.size_bytes if answer.update else 0,
-            digest=answer.update.digest if answer.update else "",
+            status=response.status if status is None else status,
+            reason=response.reason if reason is None else reason,
+            num_examples=response.num_examples,
+            num_steps=response.num_steps,
+            num_epochs=response.num_epochs,
+            metrics=response.metrics,
+            duration_s=response.duration_s,
+            size_bytes=response.update.size_bytes if response.update else 0,
+            digest=response.update.digest if response.update else "",
         )
 
-    def answer(self, order: Order) -> Answer:
+    def response(self, order: Order) -> Response:
         """Return what stands in for the answer to ``order``, whose update has been taken in already."""
-        return Answer(
+        return Response(
             order_id=order.order_id,
             client_id=order.client_id,
             status=self.status,
@@ -113,7 +113,7 @@ class ClosedRound(_Record):
 
     status: Literal["closed", "failed"]
     reason: str = ""
-    answers: dict[str, SlotRecord]
+    responses: dict[str, SlotRecord]
     evaluated: Evaluated = Evaluated()
     digest: str
     """BLAKE3 digest of the checkpoint file."""
@@ -134,7 +134,7 @@ class Surveyed(_Record):
     """The round, if it failed by that: too few were left, or nothing can be made of what they sent."""
 
 
-class LateAnswer(_Record):
+class LateResponse(_Record):
     """An answer that came late and was not counted."""
 
     client_id: str
@@ -152,7 +152,8 @@ class RoundRecord(_Record):
     reason: str = ""
     """Why a failed round failed."""
     cohort: list[str]
-    answers: dict[str, SlotRecord]
+    responses: Annotated[dict[str, SlotRecord], Field(validation_alias=AliasChoices("responses", "answers"))]
+    """How each client of the cohort responded, by client id; once called ``answers``."""
     metrics: Metrics
     """``loss`` and ``accuracy`` of the round's model on the orchestrator's held-out data; empty if it has none."""
     evaluation_problem: Reason = ""
@@ -181,7 +182,7 @@ class RoundRecord(_Record):
     """Bytes of the global model that were sent, times the clients that were asked."""
     bytes_up: int
     """Bytes of the updates that came back."""
-    late: list[LateAnswer] = []
+    late: list[LateResponse] = []
     """Answers to orders of earlier rounds, or of this one, that came when their slots were filled."""
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 
 from tasks.errors import MessageError
-from tasks.messages import MAX_COUNT, READY, Answer, Order, Status, UpdateOrder, decode
+from tasks.messages import MAX_COUNT, READY, Order, Response, Status, UpdateOrder, decode
 
-MAX_ANSWER_BYTES = 2**20
+MAX_RESPONSE_BYTES = 2**20
 
 
-def read_answer(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -> Answer:
+def read_response(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -> Response:
     """Return the answer to ``order`` in a stored result, or one that says why it isn't taken.
 
     Args:
@@ -24,17 +24,17 @@ def read_answer(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -
     """
     try:
         result = _result(raw)
-        answer = decode(Answer, result)
-        _check(answer, order)
-        if isinstance(order, UpdateOrder) and answer.num_examples > max_examples:
-            raise MessageError(f"it claims {answer.num_examples} examples, the client announced {max_examples}")
+        response = decode(Response, result)
+        _check(response, order)
+        if isinstance(order, UpdateOrder) and response.num_examples > max_examples:
+            raise MessageError(f"it claims {response.num_examples} examples, the client announced {max_examples}")
     except MessageError as error:
         return _verdict(order, Status.REJECTED, str(error))
     except _TaskFailedError as error:
         status = Status.LOST if error.kind == _POOL_PROCESS_KILLED else Status.FAILED
         why = ASK_THE_BUDGET if error.kind == _OUT_OF_TIME else ""
         return _verdict(order, status, f"the client's worker gave up the order: {error.kind}{why}")
-    return answer
+    return response
 
 
 _POOL_PROCESS_KILLED = "WorkerLostError"
@@ -66,8 +66,8 @@ class _TaskFailedError(Exception):
 
 
 def _document(raw: bytes | str) -> dict[str, object]:
-    if len(raw) > MAX_ANSWER_BYTES:
-        raise MessageError(f"the answer has {len(raw)} bytes: {MAX_ANSWER_BYTES} are allowed")
+    if len(raw) > MAX_RESPONSE_BYTES:
+        raise MessageError(f"the answer has {len(raw)} bytes: {MAX_RESPONSE_BYTES} are allowed")
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):
@@ -86,18 +86,18 @@ def _result(raw: bytes | str) -> object:
     return document.get("result")
 
 
-def _check(answer: Answer, order: Order) -> None:
-    if answer.order_id != order.order_id or answer.client_id != order.client_id:
+def _check(response: Response, order: Order) -> None:
+    if response.order_id != order.order_id or response.client_id != order.client_id:
         raise MessageError("the answer is for another order")
-    if answer.status not in order.allowed:
-        raise MessageError(f"status {answer.status}: allowed are {', '.join(sorted(order.allowed))}")
-    wants_update = isinstance(order, UpdateOrder) and answer.status is not Status.FAILED
-    if wants_update != (answer.update is not None):
-        raise MessageError(f"an answer that is {answer.status} {'needs an' if wants_update else 'has no'} update")
-    if answer.update is not None and answer.update.name != order.update_blob:
-        at = answer.update.name[:200]
+    if response.status not in order.allowed:
+        raise MessageError(f"status {response.status}: allowed are {', '.join(sorted(order.allowed))}")
+    wants_update = isinstance(order, UpdateOrder) and response.status is not Status.FAILED
+    if wants_update != (response.update is not None):
+        raise MessageError(f"an answer that is {response.status} {'needs an' if wants_update else 'has no'} update")
+    if response.update is not None and response.update.name != order.update_blob:
+        at = response.update.name[:200]
         raise MessageError(f"the update is said to be at {at!r} instead of {order.update_blob!r}")
 
 
-def _verdict(order: Order, status: Status, reason: str) -> Answer:
-    return Answer(order_id=order.order_id, client_id=order.client_id, status=status, reason=reason)
+def _verdict(order: Order, status: Status, reason: str) -> Response:
+    return Response(order_id=order.order_id, client_id=order.client_id, status=status, reason=reason)

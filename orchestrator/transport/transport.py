@@ -43,7 +43,7 @@ class Lost(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wire:
+class RunServices:
     """How a run reaches its clients and its own workers: the entry points put it together.
 
     Attributes:
@@ -52,7 +52,7 @@ class Wire:
         tell: Tells clients why they take no part in the run.
         blobs: Where blobs are.
         broker_time: Returns the seconds since 1970 by the broker's clock.
-        tend: Called at least every ``TICK_S``: keeps up what has to be kept up; True if an own worker had to be
+        poll: Called at least every ``TICK_S``: keeps up what has to be kept up; True if an own worker had to be
             started anew, so that what it was doing is lost.
         tidy: Removes what the run left on the broker, when it is over.
         forgot: Says whether the broker has forgotten all that was on it since this was last asked.
@@ -63,7 +63,7 @@ class Wire:
     tell: Callable[[PassedOver], None]
     blobs: BlobStore
     broker_time: Callable[[], float]
-    tend: Callable[[], bool]
+    poll: Callable[[], bool]
     tidy: Callable[[], None]
     forgot: Callable[[], bool] = lambda: False
 
@@ -125,7 +125,7 @@ class Transport(Results):
         """Put a task on the orchestrator's own queue."""
         self._publish([Call(task, task_id, ORCHESTRATOR_QUEUE, kwargs=kwargs)])
 
-    def fill(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
+    def send_part(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
         """Fill a slot of the chord with a task of the orchestrator's own; one that is sent again is counted once.
 
         Its result can be collected under :meth:`Chord.part_id` if ``keep_result`` says so.
@@ -227,15 +227,15 @@ class EagerTransport(Transport):
     def _publish(self, calls: Sequence[Call]) -> None:
         """Carry the tasks out; when a chord's last slot is filled, its body as well."""
         for call in calls:
-            self._carry_out(call)
+            self._execute(call)
             chord = str(call.options.get("group_id"))
             if chord in self._open:
                 self._open[chord] -= 1
                 if not self._open[chord]:
                     body: Any = call.options["chord"]
-                    self._carry_out(Call(body["task"], body["options"]["task_id"], "", kwargs=body["kwargs"]))
+                    self._execute(Call(body["task"], body["options"]["task_id"], "", kwargs=body["kwargs"]))
 
-    def _carry_out(self, call: Call) -> None:
+    def _execute(self, call: Call) -> None:
         # Through JSON and back, as over a broker.
         args, kwargs = json.loads(json.dumps([call.args, dict(call.kwargs)]))
         signature = self._app.signature(call.task, args=args, kwargs=kwargs)

@@ -249,7 +249,7 @@ class _Line:
         size_bytes = int(reply[1:])
         if size_bytes != len(want.buffer):
             raise _OtherLengthError(size_bytes)
-        self._fill(want.buffer)
+        self._read_into(want.buffer)
         self._read_line()
         return size_bytes
 
@@ -272,7 +272,7 @@ class _Line:
                 line += byte
         return bytes(line[:-2])
 
-    def _fill(self, buffer: memoryview) -> None:
+    def _read_into(self, buffer: memoryview) -> None:
         with _lost_if_broken():
             while buffer:
                 num_bytes = self._socket.recv_into(buffer)

@@ -16,7 +16,7 @@ from orchestrator.driver.run import Run
 from orchestrator.jobs.job import Loaded
 from orchestrator.observers.events import Event, Report, RoundClosed
 from orchestrator.store.run_folder import RunFolder
-from orchestrator.transport.transport import EagerTransport, Wire
+from orchestrator.transport.transport import EagerTransport, RunServices
 from tasks import arrays
 from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import TrainOptions
@@ -114,21 +114,21 @@ class Federation:
         """Carry out what a folder's run has left to do."""
         self.app.loaded = Loaded(self.chunks)
         self.app.serving = self.serving
-        wire = Wire(
+        services = RunServices(
             self.transport(self.app),
             self.registry.present,
             self.registry.say_passed_over,
             self.chunks,
             # Eager orders are carried out one after the other: none is late for having waited for the others.
             broker_time=lambda: 1e12,
-            tend=lambda: False,
+            poll=lambda: False,
             tidy=lambda: None,
             forgot=self.forgot,
         )
         clocks = {"clock": clock} if clock else {}
-        run = Run(folder.config(), folder, wire, self._report, **clocks)
+        run = Run(folder.config(), folder, services, self._report, **clocks)
         run.run()
-        run.say_farewell()
+        run.finish_run()
         return folder
 
     def _report(self, event: Event) -> None:

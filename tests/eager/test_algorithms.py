@@ -90,13 +90,13 @@ def test_it_learns_and_a_run_that_was_interrupted_ends_where_an_undisturbed_one_
 def test_what_a_client_keeps_is_that_of_its_last_accepted_update(tmp_path: Path, name: str) -> None:
     # Given a client whose updates of rounds 2 and 4 are no numbers
     folder = run(tmp_path, name, {"carl": Hostile()})
-    statuses = [record.answers["carl"].status for record in folder.history()]
+    statuses = [record.responses["carl"].status for record in folder.history()]
     assert statuses == [Status.TRAINED, Status.REJECTED, Status.TRAINED, Status.REJECTED]
 
     # Then it has what round 3 made of what it had after round 1, and that of round 4, which the next order would drop
     kept = sorted(path.name.split("-")[2] for path in (tmp_path / "clients" / "carl" / "runs" / "run").iterdir())
     assert kept == ["0003", "0004"]
-    third = update_name(3, folder.history()[2].answers["carl"].digest)
+    third = update_name(3, folder.history()[2].responses["carl"].digest)
     assert auxiliary.split(
         arrays.map_file(tmp_path / "clients" / "carl" / "runs" / "run" / f"after-round-{third}.safetensors")
     )[1]
@@ -115,11 +115,11 @@ def test_that_a_client_has_lost_what_it_kept_is_in_the_record(tmp_path: Path, na
 
     # When the run goes on, then its update of the third round counts, and the record says that it began anew
     history = run(tmp_path, name, report=lose).history()
-    reasons = [{client_id: answer.reason for client_id, answer in record.answers.items()} for record in history]
+    reasons = [{client_id: response.reason for client_id, response in record.responses.items()} for record in history]
     none = dict.fromkeys(EXAMPLES, "")
     gone = "what it kept with its last accepted update was gone: it began anew"
     assert reasons == [none, none, {**none, "carl": gone}, none]
-    assert history[2].answers["carl"].status is Status.TRAINED
+    assert history[2].responses["carl"].status is Status.TRAINED
 
 
 class WithMomentum(Digits):
@@ -146,8 +146,8 @@ def test_an_optimiser_that_scaffold_isnt_meant_for_is_told_once(
     with caplog.at_level(logging.WARNING, "worker.client"):
         history = run(tmp_path, name, {"bert": WithMomentum()}).history()
     # Then with SCAFFOLD its first update says so, and no other, in the record and in its own log
-    assert [record.answers["bert"].reason for record in history] == [told, "", "", ""]
-    assert {record.answers["anna"].reason for record in history} == {""}
+    assert [record.responses["bert"].reason for record in history] == [told, "", "", ""]
+    assert {record.responses["anna"].reason for record in history} == {""}
     assert [record.getMessage() for record in caplog.records] == ([f"client bert: {told}"] if told else [])
 
 
@@ -160,8 +160,8 @@ def test_scaffolds_common_variate_is_the_sum_of_the_clients_whatever_compression
 
     # Then what is kept is the sum of the c_i that the clients keep, and c, a third of it, their mean
     common = auxiliary.split(arrays.map_file(folder.state(ROUNDS)))[1]["sum_c"]
-    answers = folder.history()[-1].answers
-    updates = {client_id: update_name(ROUNDS, answers[client_id].digest) for client_id in EXAMPLES}
+    responses = folder.history()[-1].responses
+    updates = {client_id: update_name(ROUNDS, responses[client_id].digest) for client_id in EXAMPLES}
     files = [
         tmp_path / "clients" / name / "runs" / "run" / f"after-round-{update}.safetensors"
         for name, update in updates.items()
@@ -228,8 +228,8 @@ def test_an_update_without_what_the_algorithm_sends_is_rejected(
 
     # When it takes part, then its updates are rejected, and those of the others count
     last = run(tmp_path, "scaffold", ignorant).history()[-1]
-    assert last.answers["carl"].status is Status.REJECTED
-    assert "missing ['@c/" in last.answers["carl"].reason
+    assert last.responses["carl"].status is Status.REJECTED
+    assert "missing ['@c/" in last.responses["carl"].reason
     assert last.status == "closed"
 
 
@@ -247,8 +247,8 @@ def test_verification_sees_what_comes_with_an_update_too(
 
     # Then it is rejected for that, and the others learn
     history = folder.history()
-    assert {record.answers["carl"].status for record in history} == {Status.REJECTED}
-    assert "the set '" in history[0].answers["carl"].reason
+    assert {record.responses["carl"].status for record in history} == {Status.REJECTED}
+    assert "the set '" in history[0].responses["carl"].reason
     assert [record.status for record in history] == ["closed"] * ROUNDS
     assert history[-1].metrics["accuracy"] > 0.3
 

@@ -73,7 +73,7 @@ def federated(path: Path, hostile: type[Digits], verify: tuple[str, ...], **chan
         num_clients=len(CLIENTS),
         rounds=2,
         verify=verify,
-        num_hostile=len(HOSTILE),
+        num_byzantine=len(HOSTILE),
         options=TrainOptions(batch_size=24, learning_rate=0.05),
         seed=1,
         evaluate_clients=False,
@@ -89,7 +89,8 @@ def federated(path: Path, hostile: type[Digits], verify: tuple[str, ...], **chan
 def rejected(folder: RunFolder) -> list[set[str]]:
     """Who was rejected in each round."""
     return [
-        {name for name, slot in record.answers.items() if slot.status is Status.REJECTED} for record in folder.history()
+        {name for name, slot in record.responses.items() if slot.status is Status.REJECTED}
+        for record in folder.history()
     ]
 
 
@@ -110,8 +111,8 @@ def test_spoilt_statistics_with_honest_training_are_outliers_where_updates_are_v
     # When updates are verified, then they are dropped for that, though scorers look at what is trained alone
     for record, dropped in zip(folder.history(), rejected(folder), strict=True):
         assert dropped >= HOSTILE
-        assert all("its change of the buffers has length" in record.answers[name].reason for name in HOSTILE)
-        assert all("buffers" not in record.answers[name].reason for name in dropped - HOSTILE)
+        assert all("its change of the buffers has length" in record.responses[name].reason for name in HOSTILE)
+        assert all("buffers" not in record.responses[name].reason for name in dropped - HOSTILE)
 
 
 def test_statistics_out_of_all_proportion_are_dropped_without_being_asked_for(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_a_run_that_was_interrupted_ends_where_an_undisturbed_one_does(tmp_path:
 def test_what_a_rejected_update_lost_is_never_owed(tmp_path: Path, name: str) -> None:
     # Given a client whose updates of rounds 2, 4 and 6 are no numbers
     folder = run(tmp_path, name, {"carl": Hostile()})
-    statuses = [record.answers["carl"].status for record in folder.history()]
+    statuses = [record.responses["carl"].status for record in folder.history()]
     assert statuses == [Status.TRAINED, Status.REJECTED] * 3
     # Then the run has learned, and the client's next update would go on from its fifth
     assert folder.history()[-1].metrics["accuracy"] > 0.8
@@ -130,7 +130,7 @@ def test_updates_are_judged_and_combined_as_they_come_out(tmp_path: Path, name: 
     folder = run(tmp_path, name, verify=("norm",), threshold=("mad:50",), aggregator="geometric_median")
     # When a run is judged, then there is a score for each update, and it learns
     history = folder.history()
-    assert all(set(answer.scores) == {"norm"} for answer in history[-1].answers.values())
+    assert all(set(response.scores) == {"norm"} for response in history[-1].responses.values())
     assert history[-1].metrics["accuracy"] > 0.75
 
 
@@ -139,5 +139,5 @@ def test_a_client_that_wasnt_in_the_last_round_owes_what_it_owed_before(tmp_path
     folder = run(tmp_path, "topk:0.05", fraction=0.3, rounds=8)
     # When a client is chosen again, then what it owes is of its own last round, and it is what counts
     for client_id in EXAMPLES:
-        took_part = [record.round_number for record in folder.history() if client_id in record.answers]
+        took_part = [record.round_number for record in folder.history() if client_id in record.responses]
         assert kept_by(tmp_path, client_id) == [f"{number:04d}" for number in took_part[-2:]]

@@ -72,7 +72,7 @@ def bits(model: arrays.Arrays) -> dict[str, bytes]:
 
 def statuses(folder: RunFolder) -> list[dict[str, str]]:
     """Client id -> status, of each round."""
-    return [{name: slot.status.value for name, slot in record.answers.items()} for record in folder.history()]
+    return [{name: slot.status.value for name, slot in record.responses.items()} for record in folder.history()]
 
 
 def test_the_app_has_the_tasks_of_both_sides(app: Celery) -> None:
@@ -114,18 +114,18 @@ def test_the_history_says_what_happened_in_every_round(federation: Federation) -
         assert line["duration_s"] >= 0
         evaluation = Pull().evaluate(arrays.map_file(folder.checkpoint(number)), points("held out", 8).test)
         assert line["metrics"] == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
-    answers = lines[0]["answers"]
-    assert {name: (answer["status"], answer["num_examples"]) for name, answer in answers.items()} == {
+    responses = lines[0]["responses"]
+    assert {name: (response["status"], response["num_examples"]) for name, response in responses.items()} == {
         "anna": ("trained", 3),
         "bert": ("trained", 5),
         "carl": ("trained", 11),
     }
-    assert [(a["num_steps"], a["num_epochs"], a["size_bytes"]) for a in answers.values()] == [
+    assert [(a["num_steps"], a["num_epochs"], a["size_bytes"]) for a in responses.values()] == [
         (6, 2.0, model_bytes),
         (10, 2.0, model_bytes),
         (22, 2.0, model_bytes),
     ]
-    assert all(list(answer["metrics"]) == ["train_loss"] for answer in answers.values())
+    assert all(list(response["metrics"]) == ["train_loss"] for response in responses.values())
 
 
 def test_clients_evaluate_the_final_model_weighted_by_their_examples(federation: Federation) -> None:
@@ -207,8 +207,8 @@ def test_a_client_that_fails_or_diverges_is_left_out_with_the_reason_and_the_res
     # Then it is left out of every round, with the reason, and the model is the other two's
     assert statuses(folder) == [{"anna": "trained", "bert": status, "carl": "trained"}] * 3
     for record in folder.history():
-        assert re.match(reason, record.answers["bert"].reason)
-        assert status == "rejected" or record.answers["bert"].num_examples == record.answers["bert"].size_bytes == 0
+        assert re.match(reason, record.responses["bert"].reason)
+        assert status == "rejected" or record.responses["bert"].num_examples == record.responses["bert"].size_bytes == 0
     assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "carl"]))
     assert federation.chunks.chunks == {}
 
@@ -220,7 +220,7 @@ def test_a_client_whose_work_never_comes_into_the_model_is_named_once(federation
     folder = federation.run(rounds=7)
     # Then it is told once, after the fifth, with the cause
     [(index, told)] = [(i, event) for i, event in enumerate(federation.events) if isinstance(event, LeftOut)]
-    reason = folder.history()[4].answers["bert"].reason
+    reason = folder.history()[4].responses["bert"].reason
     assert told == LeftOut("bert", 5, Status.FAILED, reason)
     assert sum(isinstance(event, RoundClosed) for event in federation.events[:index]) == 5
 
@@ -230,7 +230,7 @@ def test_a_client_with_another_workload_is_failed_with_what_to_do(federation: Fe
     federation.join("carl", name="mnist", announced=PULL)
     # When a round is run, then it is failed, and the reason says how to mend it
     folder = federation.run(rounds=1)
-    assert folder.history()[0].answers["carl"].reason.endswith("client carl has 'mnist': set CLIENT_WORKLOAD")
+    assert folder.history()[0].responses["carl"].reason.endswith("client carl has 'mnist': set CLIENT_WORKLOAD")
     assert statuses(folder) == [{"anna": "trained", "bert": "trained", "carl": "failed"}]
 
 
@@ -283,7 +283,7 @@ def test_where_all_updates_are_rejected_the_model_stays_as_it_was_and_the_run_en
     )
     folder = RunFolder.open(federation.folder / "run")
     assert statuses(folder) == [dict.fromkeys(EXAMPLES, "rejected")] * 3
-    assert all(answer.reason.startswith("holdout: ") for answer in folder.history()[0].answers.values())
+    assert all(response.reason.startswith("holdout: ") for response in folder.history()[0].responses.values())
     # And the model is the initial one still
     assert {str(model_of(folder, number)) for number in range(4)} == {str(model_of(folder, 0))}
 
@@ -293,8 +293,8 @@ def test_a_single_client_that_peers_cant_score_is_taken(federation: Federation) 
     federation.registry.announcements.clear()
     federation.join("anna")
     [record] = federation.run(num_clients=1, rounds=1, verify=("peers",)).history()
-    answer = record.answers["anna"]
-    assert (record.status, answer.status, answer.scores, answer.scored_by) == ("closed", Status.TRAINED, {}, {})
+    response = record.responses["anna"]
+    assert (record.status, response.status, response.scores, response.scored_by) == ("closed", Status.TRAINED, {}, {})
 
 
 def test_a_run_none_of_whose_rounds_could_be_closed_has_failed(federation: Federation) -> None:
@@ -355,11 +355,11 @@ def test_a_round_with_too_few_updates_for_the_aggregator_fails_and_the_run_goes_
 
     federation.join("carl", First())
     # When two rounds are run
-    folder = federation.run(rounds=2, aggregator="median", num_hostile=1)
+    folder = federation.run(rounds=2, aggregator="median", num_byzantine=1)
     # Then the first failed, and kept the model; the second has the median of three
     failed, closed = folder.history()
     assert (failed.status, closed.status) == ("failed", "closed")
-    assert failed.reason == "median has 2 updates of which 1 may be hostile (--num-hostile): at least 3 are needed"
+    assert failed.reason == "median has 2 updates of which 1 may be hostile (--num-byzantine): at least 3 are needed"
     assert model_of(folder, 1) == model_of(folder, 0)
     model, config = arrays.map_file(folder.checkpoint(1)), folder.config()
     updates = [local_training(model, config, 2, client_id)["point"] for client_id in EXAMPLES]
@@ -375,7 +375,7 @@ def test_an_aggregator_of_ones_own_gets_what_nearest_neighbours_have_mixed(feder
 
     federation.join("dora", Far())
     # When two rounds are run in which one of four may be hostile
-    changes = {"num_clients": 4, "num_hostile": 1, "mix": ("nnm",), "aggregator": "tests.support:aggregate_first"}
+    changes = {"num_clients": 4, "num_byzantine": 1, "mix": ("nnm",), "aggregator": "tests.support:aggregate_first"}
     folder = federation.run(rounds=2, **changes)
     # Then the model is each time the mean of the three that are near to each other, whatever they weigh
     assert [record.status for record in folder.history()] == ["closed", "closed"]
@@ -471,7 +471,7 @@ def test_a_round_that_was_interrupted_is_taken_up_with_what_has_come_in(federati
     # Then nobody but the third is asked again in that round, and all is as if nothing had happened
     assert trained == ["carl", "anna", "bert", "carl"]
     assert digests(folder) == digests(expected)
-    kept, whole = folder.history()[1].answers["anna"], expected.history()[1].answers["anna"]
+    kept, whole = folder.history()[1].responses["anna"], expected.history()[1].responses["anna"]
     assert kept.model_copy(update={"duration_s": 0.0}) == whole.model_copy(update={"duration_s": 0.0})
     assert interrupted.chunks.chunks == {}
 
@@ -535,7 +535,7 @@ def test_as_many_clients_as_are_to_be_are_selected_in_every_round(
     cohorts = [tuple(record.cohort) for record in folder.history()]
     assert {len(cohort) for cohort in cohorts} == {2}
     assert len(set(cohorts)) > 1
-    assert all(list(record.answers) == record.cohort for record in folder.history())
+    assert all(list(record.responses) == record.cohort for record in folder.history())
     model_bytes = folder.checkpoint(0).stat().st_size
     assert {record.bytes_down for record in folder.history()} == {2 * model_bytes}
 
@@ -604,8 +604,8 @@ def test_an_update_that_was_cut_short_counts_with_what_was_done(federation: Fede
     folder = federation.run(rounds=1, timeout_s=1e-3, options=TrainOptions(epochs=100_000))
     # When a round is run, then all updates are taken in, marked as cut short
     record = folder.history()[0]
-    assert {slot.status for slot in record.answers.values()} == {Status.TIMED_OUT}
-    assert all(1 <= slot.num_steps < 300_000 for slot in record.answers.values())
+    assert {slot.status for slot in record.responses.values()} == {Status.TIMED_OUT}
+    assert all(1 <= slot.num_steps < 300_000 for slot in record.responses.values())
     assert record.status == "closed"
 
 
@@ -661,7 +661,7 @@ def evaluate_with_error() -> Evaluation:
     [
         (
             evaluate_with_error,
-            r"^evaluate\(\): RuntimeError: bad state \(test_eager_flow.*; see logs/worker\.log$",
+            r"^evaluate\(\): RuntimeError: bad state \(test_eager_flow.*; see logs/jobs\.log$",
         ),
         (lambda: Evaluation(float("nan"), float("nan"), 10), "^the loss is nan$"),
         (lambda: Evaluation(0.0, 0.0, 0), "^there are no held-out examples$"),
@@ -776,14 +776,14 @@ def test_updates_that_a_broker_lost_after_all_had_answered_are_asked_for_again(f
     class Emptied(EagerTransport):
         """Loses all that there is, once, when an update is to be taken in."""
 
-        def fill(self, chord: Chord, index: int, task: str, kwargs: Any, *, keep_result: bool = False) -> None:
+        def send_part(self, chord: Chord, index: int, task: str, kwargs: Any, *, keep_result: bool = False) -> None:
             if not forgotten:
                 forgotten.append(True)
                 federation.chunks.chunks.clear()
                 for kept in (self._results, self._open):
                     kept.clear()
             else:  # a part of a chord that is forgotten does its work all the same
-                super().fill(chord, index, task, kwargs)
+                super().send_part(chord, index, task, kwargs)
 
     def forgot() -> bool:
         if forgotten != [True]:
@@ -798,7 +798,7 @@ def test_updates_that_a_broker_lost_after_all_had_answered_are_asked_for_again(f
     # Then the clients are asked again, nobody is rejected, and the models are the same
     assert forgotten == [True, False]
     for record, other in zip(folder.history(), undisturbed.history(), strict=True):
-        assert {answer.status for answer in record.answers.values()} == {Status.TRAINED}
+        assert {response.status for response in record.responses.values()} == {Status.TRAINED}
         assert record.digest == other.digest
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clients.selectors import ConnectedClient, Feedback, Selection
+from orchestrator.clients.selectors import ClientStatistics, ConnectedClient, Selection
 from orchestrator.driver import collector
 from orchestrator.observers.events import Event, JoinedLive, RoundOpened, Waiting
 from orchestrator.store.run_folder import RunFolder
@@ -20,7 +20,7 @@ from worker.serving import Serving
 
 SIX = {"dora": 4, "emil": 4, "fred": 4}
 """Three clients more, with four examples each."""
-seen: list[tuple[int, dict[str, Feedback]]] = []
+seen: list[tuple[int, dict[str, ClientStatistics]]] = []
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +42,8 @@ def cohorts(folder: RunFolder) -> list[list[str]]:
 
 def select_by_feedback(clients: list[ConnectedClient], selection: Selection) -> list[str]:
     """Write down what is known, and choose those that were chosen least, a function of the user's own."""
-    seen.append((selection.round_number, dict(selection.feedback)))
-    asked = {name: known.num_selected for name, known in selection.feedback.items()}
+    seen.append((selection.round_number, dict(selection.statistics)))
+    asked = {name: known.num_selected for name, known in selection.statistics.items()}
     by_turn = sorted(clients, key=lambda client: (asked.get(client.client_id, 0), client.client_id))
     return [client.client_id for client in by_turn[: selection.num_wanted]]
 
@@ -82,7 +82,7 @@ def test_those_with_the_highest_loss_are_chosen_when_all_were_tried(federation: 
     losses: dict[str, float] = {}
     for record in records:
         assert record.round_number <= 3 or record.cohort == [max(losses, key=lambda name: losses[name])]
-        losses.update({name: slot.metrics["train_loss"] for name, slot in record.answers.items()})
+        losses.update({name: slot.metrics["train_loss"] for name, slot in record.responses.items()})
 
 
 @pytest.mark.parametrize("num_kept", [0, 1, 3, 6])
@@ -123,11 +123,11 @@ def test_a_selector_of_ones_own_sees_how_clients_did(federation: Federation) -> 
     # Then it was told of each what it did in the rounds before
     assert [number for number, _ in seen] == [1, 2, 3, 4]
     assert [len(known) for _, known in seen] == [0, 2, 3, 3]
-    last, answer = seen[3][1], folder.history()[1].answers["anna"]
-    assert last["bert"] == Feedback(num_selected=2, last_selected=3, num_missed=2)
-    assert last["anna"] == Feedback(
-        num_selected=2, last_selected=2, num_accepted=2, last_accepted=2, train_loss=answer.metrics["train_loss"],
-        duration_s=answer.duration_s, num_examples=3, num_steps=6,
+    last, response = seen[3][1], folder.history()[1].responses["anna"]
+    assert last["bert"] == ClientStatistics(num_selected=2, last_selected=3, num_missed=2)
+    assert last["anna"] == ClientStatistics(
+        num_selected=2, last_selected=2, num_accepted=2, last_accepted=2, train_loss=response.metrics["train_loss"],
+        duration_s=response.duration_s, num_examples=3, num_steps=6,
     )  # fmt: skip
 
 

@@ -87,7 +87,7 @@ def orders(kind: type[Order]) -> list[tuple[str, int]]:
 
 def told(record: RoundRecord) -> dict[str, float]:
     """What the clients that trained were told that the mean loss is."""
-    return {name: answer.metrics["told"] for name, answer in record.answers.items() if "told" in answer.metrics}
+    return {name: response.metrics["told"] for name, response in record.responses.items() if "told" in response.metrics}
 
 
 def mean_loss(folder: RunFolder, after_round: int, client_ids: Iterable[str]) -> float:
@@ -149,8 +149,8 @@ def test_who_fails_in_the_first_exchange_is_left_out_of_the_second(federation: F
     folder = run(federation, rounds=1)
     # Then its slot says why, it wasn't asked to train, and the others were told their own mean
     [record] = folder.history()
-    assert record.answers["carl"].status is status
-    assert reason in record.answers["carl"].reason
+    assert record.responses["carl"].status is status
+    assert reason in record.responses["carl"].reason
     assert orders(TrainOrder) == [("anna", 1), ("bert", 1)]
     assert told(record) == dict.fromkeys(("anna", "bert"), mean_loss(folder, 0, ("anna", "bert")))
     assert record.status == "closed"
@@ -172,7 +172,7 @@ def test_a_round_fails_if_too_few_are_left_by_the_first_exchange(federation: Fed
     assert record.reason == "the exchange before training: 2 clients are left, 3 are needed (--min-updates)"
     assert orders(TrainOrder) == []
     assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
-    assert record.answers["anna"].status is Status.SURVEYED
+    assert record.responses["anna"].status is Status.SURVEYED
 
 
 @pytest.mark.parametrize(("loss", "verify"), [(1e30, ()), (30.0, ("norm",))])
@@ -185,8 +185,8 @@ def test_one_that_sends_far_more_than_the_others_is_rejected(
     folder = run(federation, rounds=1, verify=verify, threshold=("mad:50",) if verify else ())
     # Then it is left out for that
     [record] = folder.history()
-    assert record.answers["carl"].status is Status.REJECTED
-    assert "the set 'loss' with it has length" in record.answers["carl"].reason
+    assert record.responses["carl"].status is Status.REJECTED
+    assert "the set 'loss' with it has length" in record.responses["carl"].reason
     assert sorted(told(record)) == ["anna", "bert"]
 
 
@@ -196,7 +196,7 @@ def test_updates_of_a_second_exchange_are_scored_by_peers_as_any(federation: Fed
     [record] = run(federation, rounds=1, verify=("peers",)).history()
     # Then each has a score of the other, and the round is closed
     assert record.status == "closed"
-    scored_by = {name: answer.scored_by for name, answer in record.answers.items()}
+    scored_by = {name: response.scored_by for name, response in record.responses.items()}
     assert scored_by == {"anna": {"peers": "bert"}, "bert": {"peers": "anna"}, "carl": {}}
 
 
@@ -211,7 +211,7 @@ def test_what_comes_first_is_aggregated_as_updates_are(federation: Federation) -
 def test_the_first_exchange_fails_if_the_aggregator_needs_more_clients(federation: Federation) -> None:
     # Given an aggregator that is to stand more hostile clients than it can among three
     with pytest.raises(RunFailedError, match="none of the run's rounds could be closed"):
-        run(federation, rounds=1, aggregator="median", num_hostile=2)
+        run(federation, rounds=1, aggregator="median", num_byzantine=2)
     [record] = RunFolder(federation.folder / "run").history()
     assert record.status == "failed"
     assert record.reason.startswith("the exchange before training: median has 3 updates of which 2 may be hostile")

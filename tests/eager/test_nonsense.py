@@ -63,9 +63,9 @@ def test_one_of_five_with_finite_nonsense_is_as_if_it_were_not_there(
     folder = federated(tmp_path, Nonsense(number))
     # Then it is rejected in every round, and nobody else is
     for record in folder.history():
-        rejected = [name for name, slot in record.answers.items() if slot.status is Status.REJECTED]
+        rejected = [name for name, slot in record.responses.items() if slot.status is Status.REJECTED]
         assert rejected == [HOSTILE]
-        assert "its change of the parameters has length" in record.answers[HOSTILE].reason
+        assert "its change of the parameters has length" in record.responses[HOSTILE].reason
     # And the model is within a point of that of the honest: it is theirs, to the last bit
     final, honest = folder.history()[-1], without_it.history()[-1]
     assert final.metrics["accuracy"] >= honest.metrics["accuracy"] - POINT

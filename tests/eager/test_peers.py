@@ -38,9 +38,9 @@ def test_clients_score_each_other_by_accuracy(tmp_path: Path) -> None:
     # Given a workload with an accuracy, when clients score each other's updates
     [record] = run(tmp_path, Pull).history()
     # Then each has a score from 0 to 1 of another client
-    assert [answer.status for answer in record.answers.values()] == [Status.TRAINED] * 3
-    assert all(0 <= answer.scores["peers"] <= 1 for answer in record.answers.values())
-    assert all(answer.scored_by["peers"] != client_id for client_id, answer in record.answers.items())
+    assert [response.status for response in record.responses.values()] == [Status.TRAINED] * 3
+    assert all(0 <= response.scores["peers"] <= 1 for response in record.responses.values())
+    assert all(response.scored_by["peers"] != client_id for client_id, response in record.responses.items())
 
 
 def test_without_an_accuracy_nothing_is_scored_and_the_log_has_each_verifier_s_reason(
@@ -52,7 +52,7 @@ def test_without_an_accuracy_nothing_is_scored_and_the_log_has_each_verifier_s_r
     # Then no update is taken
     [record] = RunFolder.open(tmp_path / "run").history()
     assert record.status == "failed"
-    assert {answer.reason for answer in record.answers.values()} == {"peers: nobody scored it"}
+    assert {response.reason for response in record.responses.values()} == {"peers: nobody scored it"}
     # And the log has the reason
     why = "gave no score: failed: a score needs an accuracy from 0 to 1, and the workload gives none"
     assert {message for message in caplog.messages if "gave no score" in message} == {

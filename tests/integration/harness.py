@@ -63,14 +63,14 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
-        wait_until(self._answers, "the server answers")
+        wait_until(self._responses, "the server answers")
 
     def kill(self) -> None:
         """Kill it without notice."""
         self.process.kill()
         self.process.wait(10)
 
-    def _answers(self) -> bool:
+    def _responses(self) -> bool:
         try:
             return bool(self.client.ping())
         except RedisError:
@@ -278,7 +278,7 @@ def summary(run_dir: Path) -> dict[str, Any]:
 
 def statuses(run_dir: Path) -> list[dict[str, str]]:
     """The status of each client that was in a round, of all closed rounds."""
-    return [{name: answer["status"] for name, answer in record["answers"].items()} for record in history(run_dir)]
+    return [{name: response["status"] for name, response in record["responses"].items()} for record in history(run_dir)]
 
 
 def check_trained_once(clients: Iterable[Program], num_rounds: int) -> None:
@@ -325,8 +325,8 @@ def disconnect(
     app = make_app("test", url(broker), include=())
     app.send_task(names.DISCONNECT_TASK, args=(encode(order),), task_id=order.order_id, queue=queue)
     raw = wait_until(lambda: broker.get(names.result_key(order.order_id)), "the order is answered")
-    answer: dict[str, Any] = json.loads(raw)["result"]
-    return answer
+    response: dict[str, Any] = json.loads(raw)["result"]
+    return response
 
 
 def undisturbed_model(folder: Path, rounds: int) -> bytes:

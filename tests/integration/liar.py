@@ -20,11 +20,11 @@ class Liar:
     """Clients that answer each order to train as they are told to, and others with nothing."""
 
     def __init__(
-        self, broker: Redis, client_ids: Sequence[str], answer: Callable[[Any, dict[str, Any]], bytes | str]
+        self, broker: Redis, client_ids: Sequence[str], response: Callable[[Any, dict[str, Any]], bytes | str]
     ) -> None:
         self.client = Redis(unix_socket_path=broker.connection_pool.connection_kwargs["path"])
         self._client_ids = client_ids
-        self._answer = answer
+        self._response = response
 
     def live(self, stop: threading.Event) -> None:
         """Take part until told to stop."""
@@ -36,7 +36,7 @@ class Liar:
             if taken:
                 message = json.loads(taken[1])
                 task_id, body = message["headers"]["id"], json.loads(base64.b64decode(message["body"]))
-                raw = self._answer(self, body[0][0]) if task_id.endswith("/train") else b"{}"
+                raw = self._response(self, body[0][0]) if task_id.endswith("/train") else b"{}"
                 self.client.set(names.result_key(task_id), raw, ex=60)
                 self.client.publish(names.result_key(task_id), raw[:1000])
 

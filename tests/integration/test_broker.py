@@ -95,7 +95,9 @@ def test_a_client_that_is_stopped_and_started_again_between_rounds_comes_back_un
     # Then the run ends with the same model
     orchestrator.succeeds()
     assert harness.checkpoint(run_dir, ROUNDS) == embedded
-    assert {answer["status"] for record in history(run_dir) for answer in record["answers"].values()} == {"trained"}
+    assert {response["status"] for record in history(run_dir) for response in record["responses"].values()} == {
+        "trained"
+    }
 
 
 def test_a_client_that_is_killed_in_a_round_is_lost_and_the_round_goes_on(
@@ -114,9 +116,9 @@ def test_a_client_that_is_killed_in_a_round_is_lost_and_the_round_goes_on(
     # Then its slot is lost, the round closes with the other's update, and so does the next
     orchestrator.succeeds()
     first, second = history(run_dir)
-    assert first["answers"]["client-2"]["status"] == "lost"
-    assert first["answers"]["client-2"]["reason"] == "the client vanished"
-    assert first["answers"]["client-1"]["status"] == "trained"
+    assert first["responses"]["client-2"]["status"] == "lost"
+    assert first["responses"]["client-2"]["reason"] == "the client vanished"
+    assert first["responses"]["client-1"]["status"] == "trained"
     assert second["cohort"] == ["client-1"]
     assert summary(run_dir)["status"] == "completed"
 
@@ -137,10 +139,10 @@ def test_clients_without_any_settings_keep_an_id_and_take_a_part_each(
 
     # Then they have made up ids, kept in files, and learn from disjoint parts: 1,294 of the digits to train on in all
     orchestrator.succeeds()
-    answers = history(run_dir)[0]["answers"]
+    responses = history(run_dir)[0]["responses"]
     kept = {path.read_text().strip() for path in (home / ".local/state/celeriac/_unnamed").glob("*/client_id")}
-    assert set(answers) == kept
-    assert [answer["num_examples"] for answer in answers.values()] == [647, 647]
+    assert set(responses) == kept
+    assert [response["num_examples"] for response in responses.values()] == [647, 647]
     assert summary(run_dir)["final"]["accuracy"] >= 0.9
 
 

@@ -54,5 +54,5 @@ def test_a_clock_that_is_days_off_changes_nothing(
     # Then it is completed, and nobody was late or lost
     program.succeeds()
     assert (tmp_path / "shifted").exists()
-    assert [set(record["answers"]) for record in history(run_dir)] == [{"client-1", "client-2"}] * ROUNDS
-    assert {a["status"] for record in history(run_dir) for a in record["answers"].values()} == {"trained"}
+    assert [set(record["responses"]) for record in history(run_dir)] == [{"client-1", "client-2"}] * ROUNDS
+    assert {a["status"] for record in history(run_dir) for a in record["responses"].values()} == {"trained"}

@@ -38,5 +38,5 @@ def test_a_client_that_is_killed_and_started_again_still_owes_what_it_owed(
 
     # Then both end at the same model, to the last bit
     program.succeeds()
-    assert [record["answers"]["client-2"]["status"] for record in history(disturbed)] == ["trained"] * ROUNDS
+    assert [record["responses"]["client-2"]["status"] for record in history(disturbed)] == ["trained"] * ROUNDS
     assert checkpoint(disturbed, ROUNDS) == checkpoint(whole, ROUNDS)

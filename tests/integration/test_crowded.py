@@ -21,7 +21,7 @@ def test_a_crowded_round_of_the_numpy_example_gives_the_same_model_to_the_last_b
         # When they train the example that does without torch, run from its folder
         field.run(run_dir, options, "--no-evaluate-clients", workload="softmax:Softmax", cwd=EXAMPLE).succeeds()
         records = history(run_dir)
-        assert all(answer["status"] == "trained" for record in records for answer in record["answers"].values())
+        assert all(response["status"] == "trained" for record in records for response in record["responses"].values())
         assert summary(run_dir)["final"]["accuracy"] >= 0.9
         digests.append([(record["digest"], record["state_digest"]) for record in records])
         # Then nothing of what they sent each other is left

@@ -69,5 +69,5 @@ def test_an_array_of_600_mb_passes(field: Field, broker: Redis, tmp_path: Path) 
 
     # Then it is trained, and on disk
     program.succeeds(110)
-    assert history(run_dir)[0]["answers"]["client-1"]["status"] == "trained"
+    assert history(run_dir)[0]["responses"]["client-1"]["status"] == "trained"
     assert len(harness.checkpoint(run_dir, 1)) > 600 * MB

@@ -52,7 +52,7 @@ def test_digits_are_learned_with_the_defaults(field: Field, tmp_path: Path) -> N
     records = history(run_dir)
     assert [record["round_number"] for record in records] == list(range(1, 11))
     assert all(record["cohort"] == ["client-1", "client-2"] for record in records)
-    assert {answer["status"] for record in records for answer in record["answers"].values()} == {"trained"}
+    assert {response["status"] for record in records for response in record["responses"].values()} == {"trained"}
     assert len(list((run_dir / "checkpoints").iterdir())) == 11
     assert image.imread(run_dir / "plot.png").shape[0] > 100
     assert "completed: 10 rounds" in program.output

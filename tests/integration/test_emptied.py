@@ -32,7 +32,7 @@ def assert_undisturbed(run_dir: Path, undisturbed: Path) -> None:
     """Check that a run has the models of an undisturbed one, and lost nobody."""
     for number in range(ROUNDS + 1):
         assert harness.checkpoint(run_dir, number) == harness.checkpoint(undisturbed, number)
-    assert {a["status"] for record in history(run_dir) for a in record["answers"].values()} == {"trained"}
+    assert {a["status"] for record in history(run_dir) for a in record["responses"].values()} == {"trained"}
     assert history(run_dir)[-1]["num_evaluated"] == 4
 
 

@@ -36,7 +36,7 @@ def has_answered(broker: Redis, client_id: str) -> bool:
 
 def told(record: dict[str, Any]) -> dict[str, float]:
     """What the clients that trained were told that the mean loss is."""
-    return {name: answer["metrics"]["told"] for name, answer in record["answers"].items() if answer["metrics"]}
+    return {name: response["metrics"]["told"] for name, response in record["responses"].items() if response["metrics"]}
 
 
 def mean_loss(run_dir: Path, *numbers: int) -> float:
@@ -62,8 +62,8 @@ def test_a_client_that_is_killed_between_the_exchanges_is_lost_and_what_it_sent_
     # Then its slot is lost, and the others train with the mean of what all three sent
     program.succeeds()
     [record] = history(run_dir)
-    answers = {name: (answer["status"], answer["reason"]) for name, answer in record["answers"].items()}
-    assert answers == {
+    responses = {name: (response["status"], response["reason"]) for name, response in record["responses"].items()}
+    assert responses == {
         "client-1": ("trained", ""),
         "client-2": ("trained", ""),
         "client-3": ("lost", "the client vanished"),
@@ -92,7 +92,7 @@ def test_a_client_that_is_killed_or_too_slow_in_the_first_exchange_is_left_out_o
     program.succeeds()
     [record] = history(run_dir)
     assert record["status"] == "closed"
-    assert record["answers"]["client-3"]["status"] in ({"lost"} if how == "killed" else {"failed", "lost"})
+    assert record["responses"]["client-3"]["status"] in ({"lost"} if how == "killed" else {"failed", "lost"})
     expected = pytest.approx(mean_loss(run_dir, 1, 2), rel=1e-6)
     assert told(record) == {"client-1": expected, "client-2": expected}
     assert "client-3 train" not in program.output

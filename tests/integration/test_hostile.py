@@ -14,7 +14,7 @@ from redis import Redis
 from tasks import arrays, names
 from tasks.blobs import blob
 from tasks.blobs.in_redis import RedisChunks
-from tasks.messages import Answer, Status, encode
+from tasks.messages import Response, Status, encode
 from tests.integration import harness
 from tests.integration.harness import Field, history, part
 from tests.integration.liar import Liar, living
@@ -34,10 +34,10 @@ class Hostile(Liar):
 
     def tell(self, order: dict[str, Any], **changes: Any) -> bytes:
         """Return an answer to the order, with ``changes`` in it, as Celery's backend stores it."""
-        answer = Answer(
+        response = Response(
             order_id=order["order_id"], client_id="mallory", status=Status.TRAINED, num_examples=10, num_steps=1
         )
-        result = {**encode(answer), **changes}
+        result = {**encode(response), **changes}
         return json.dumps({"status": "SUCCESS", "result": result, "task_id": order["order_id"]}).encode()
 
 
@@ -124,10 +124,10 @@ def test_whatever_a_hostile_client_sends_is_rejected_with_its_reason(
     # Then each attack is rejected with its reason, while the honest update is taken in
     assert code == 0, program.output
     for (name, (_, status, reason)), record in zip(ATTACKS.items(), history(run_dir), strict=True):
-        told = record["answers"]["mallory"]
+        told = record["responses"]["mallory"]
         assert (name, told["status"]) == (name, status), told
         assert reason in told["reason"], (name, told)
-        assert record["answers"]["client-1"]["status"] == "trained"
+        assert record["responses"]["client-1"]["status"] == "trained"
         assert record["status"] == "closed"
 
     # And no process had to be started anew

@@ -47,8 +47,8 @@ def test_a_client_that_comes_while_a_round_is_open(
     program.succeeds()
     records = history(run_dir)
     assert [record["cohort"] for record in records] == cohorts
-    assert [sorted(record["answers"]) for record in records] == cohorts
-    assert all(answer["status"] == "trained" for record in records for answer in record["answers"].values())
+    assert [sorted(record["responses"]) for record in records] == cohorts
+    assert all(response["status"] == "trained" for record in records for response in record["responses"].values())
     # And if it is never, its own log says why, once
     why = "client client-2: passed over by the run: it came after the run had begun, and the run takes in no more"
     assert second.output.count(why) == (1 if accept == "closed" else 0)
@@ -105,7 +105,7 @@ def test_a_client_that_is_frozen_is_lost_and_comes_back_and_its_late_answer_is_n
     # Then the round was closed without it, its late answer is recorded and not counted, and it is in a later round
     program.succeeds()
     records = history(run_dir)
-    assert records[0]["answers"]["client-2"]["status"] == "lost"
+    assert records[0]["responses"]["client-2"]["status"] == "lost"
     late = [entry for record in records for entry in record["late"]]
     assert [(entry["client_id"], entry["order_id"].split("/")[-2:]) for entry in late] == [("client-2", ["1", "train"])]
-    assert records[-1]["answers"]["client-2"]["status"] == "trained"
+    assert records[-1]["responses"]["client-2"]["status"] == "trained"

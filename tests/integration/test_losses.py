@@ -31,10 +31,10 @@ def test_a_clients_pool_process_that_is_killed_is_replaced(field: Field, broker:
     # Then its slot says that it is lost, the round goes on, and in the next round it trains again
     program.succeeds()
     first, second = history(run_dir)
-    assert first["answers"]["client-2"]["status"] == "lost"
-    assert "WorkerLostError" in first["answers"]["client-2"]["reason"]
-    assert first["answers"]["client-1"]["status"] == "trained"
-    assert second["answers"]["client-2"]["status"] == "trained"
+    assert first["responses"]["client-2"]["status"] == "lost"
+    assert "WorkerLostError" in first["responses"]["client-2"]["reason"]
+    assert first["responses"]["client-1"]["status"] == "trained"
+    assert second["responses"]["client-2"]["status"] == "trained"
 
 
 def test_a_clients_worker_that_is_killed_is_welcome_again_when_it_is_started_anew(
@@ -52,8 +52,8 @@ def test_a_clients_worker_that_is_killed_is_welcome_again_when_it_is_started_ane
     # Then it takes part in a later round, under its id
     program.succeeds()
     records = history(run_dir)
-    assert records[0]["answers"]["client-2"]["status"] == "lost"
-    assert records[-1]["answers"]["client-2"]["status"] == "trained"
+    assert records[0]["responses"]["client-2"]["status"] == "lost"
+    assert records[-1]["responses"]["client-2"]["status"] == "trained"
 
 
 def test_a_client_that_is_started_anew_at_once_trains_the_same_round(
@@ -71,4 +71,4 @@ def test_a_client_that_is_started_anew_at_once_trains_the_same_round(
 
     # Then it gets its order again
     program.succeeds()
-    assert history(run_dir)[0]["answers"]["client-1"]["status"] == "trained"
+    assert history(run_dir)[0]["responses"]["client-1"]["status"] == "trained"

@@ -31,7 +31,7 @@ def run(field: Field, broker: Redis, run_dir: Path, rounds: int, clients: int, *
 
 
 def statuses(record: dict[str, dict[str, dict[str, str]]]) -> list[str]:
-    return sorted(answer["status"] for answer in record["answers"].values())
+    return sorted(response["status"] for response in record["responses"].values())
 
 
 def test_thirty_clients_learn_digits_in_as_many_processes_as_there_are_cores(field: Field, tmp_path: Path) -> None:
@@ -47,11 +47,13 @@ def test_thirty_clients_learn_digits_in_as_many_processes_as_there_are_cores(fie
     program.succeeds()
     assert num_processes <= OWN_PROCESSES + 1 + num_cores()
     # And each has trained on a part of its own: those of the digits that nobody holds out, 1,438 less a tenth of each
-    answers = history(run_dir)[-1]["answers"]
-    assert sorted(answers) == ids("client", count)
-    assert {answer["status"] for answer in answers.values()} == {"trained"}
+    responses = history(run_dir)[-1]["responses"]
+    assert sorted(responses) == ids("client", count)
+    assert {response["status"] for response in responses.values()} == {"trained"}
     sizes = [1438 // count + (index < 1438 % count) for index in range(count)]
-    assert [answers[client_id]["num_examples"] for client_id in sorted(answers)] == [n - round(n / 10) for n in sizes]
+    assert [responses[client_id]["num_examples"] for client_id in sorted(responses)] == [
+        n - round(n / 10) for n in sizes
+    ]
     assert summary(run_dir)["client_metrics"]["accuracy"] > 0.5
     # And has the final model in a folder of its own
     folders = {path.name for path in (run_dir / "clients").iterdir() if (path / "model.safetensors").is_file()}
@@ -107,7 +109,7 @@ def test_each_of_seven_clients_on_two_processes_trains_as_long_as_the_others(
     # When it is looked at what each did, then all did about the same in every round
     for record in history(run_dir):
         assert statuses(record) == ["timed_out"] * 7
-        num_steps = [answer["num_steps"] for answer in record["answers"].values()]
+        num_steps = [response["num_steps"] for response in record["responses"].values()]
         assert max(num_steps) <= 2 * min(num_steps)
 
 
@@ -125,7 +127,7 @@ def test_a_pool_process_that_is_killed_takes_one_order_with_it(field: Field, bro
     program.succeeds()
     first, second = history(run_dir)
     assert statuses(first) == ["lost", *["trained"] * 5]
-    assert [answer["reason"] for answer in first["answers"].values() if answer["status"] == "lost"] == [
+    assert [response["reason"] for response in first["responses"].values() if response["status"] == "lost"] == [
         "the client's worker gave up the order: WorkerLostError"
     ]
     assert statuses(second) == ["trained"] * 6
@@ -160,9 +162,9 @@ def test_each_order_of_a_shared_worker_has_its_own_time(field: Field, broker: Re
 
     # Then each had all of it, those that had to wait for the first two as well, and returned what it had done
     for record in history(run_dir):
-        answers = record["answers"].values()
-        assert {answer["status"] for answer in answers} == {"timed_out"}
-        assert [answer["num_steps"] for answer in answers] == [pytest.approx(3, abs=1)] * 4
+        responses = record["responses"].values()
+        assert {response["status"] for response in responses} == {"timed_out"}
+        assert [response["num_steps"] for response in responses] == [pytest.approx(3, abs=1)] * 4
     worker.succeeds()
 
 

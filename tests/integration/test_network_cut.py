@@ -32,16 +32,16 @@ def start(
 def answers_of(run_dir: Path, client_id: str) -> dict[int, Any]:
     """A client's answers by round."""
     return {
-        record["round_number"]: record["answers"][client_id]
+        record["round_number"]: record["responses"][client_id]
         for record in history(run_dir)
-        if client_id in record["answers"]
+        if client_id in record["responses"]
     }
 
 
 def wait_until_it_trained_again(program: Program, run_dir: Path, after_round: int) -> None:
     def has_trained() -> bool:
-        answers = answers_of(run_dir, "client-2")
-        return any(number > after_round and answers[number]["status"] == "trained" for number in answers)
+        responses = answers_of(run_dir, "client-2")
+        return any(number > after_round and responses[number]["status"] == "trained" for number in responses)
 
     wait_until(has_trained, f"client-2 is back and trains:\n{program.output}", BACK_S)
 
@@ -67,11 +67,13 @@ def test_a_client_that_is_cut_off_while_it_trains_is_lost_and_comes_back(
 
     # Then its slot was lost at once, and its answer came late and was not counted
     first = history(run_dir)[0]
-    assert first["answers"]["client-2"]["status"] == "lost"
-    assert first["answers"]["client-2"]["reason"] == "the client vanished"
-    assert first["answers"]["client-1"]["status"] == "trained"
-    late = [answer for record in history(run_dir) for answer in record["late"]]
-    assert [(answer["client_id"], answer["order_id"].split("/", 2)[2]) for answer in late] == [("client-2", "1/train")]
+    assert first["responses"]["client-2"]["status"] == "lost"
+    assert first["responses"]["client-2"]["reason"] == "the client vanished"
+    assert first["responses"]["client-1"]["status"] == "trained"
+    late = [response for record in history(run_dir) for response in record["late"]]
+    assert [(response["client_id"], response["order_id"].split("/", 2)[2]) for response in late] == [
+        ("client-2", "1/train")
+    ]
     assert not list(broker.scan_iter("fl:blob:client-2/*/1:*"))
 
 
@@ -117,6 +119,8 @@ def test_a_run_goes_on_when_the_orchestrator_was_cut_off(
 
         # Then the run is completed, and nobody was lost or trained twice
         program.succeeds(90)
-    assert [a["status"] for record in history(run_dir) for a in record["answers"].values()] == ["trained"] * 2 * rounds
+    assert [a["status"] for record in history(run_dir) for a in record["responses"].values()] == [
+        "trained"
+    ] * 2 * rounds
     assert [record["late"] for record in history(run_dir)] == [[]] * rounds
     check_trained_once(clients, rounds)

@@ -30,10 +30,10 @@ def test_a_client_that_is_told_to_come_back_later_does(field: Field, broker: Red
     said = wait_until(lambda: harness.announcement(broker, "client-1"), "it is there")
 
     # When it is told to leave for a while
-    answer = harness.disconnect(broker, "client-1", said["incarnation"], reconnect_after_s=3)
+    response = harness.disconnect(broker, "client-1", said["incarnation"], reconnect_after_s=3)
 
     # Then it is gone, its worker goes on, and it comes back by itself
-    assert answer["status"] == "done"
+    assert response["status"] == "done"
     assert harness.announcement(broker, "client-1") is None
     again = wait_until(lambda: harness.announcement(broker, "client-1"), "it is back")
     assert again["incarnation"] == said["incarnation"]
@@ -46,8 +46,8 @@ def test_a_client_that_is_told_to_leave_for_good_ends(field: Field, broker: Redi
     said = wait_until(lambda: harness.announcement(broker, "client-1"), "it is there")
 
     # When an order for a former start of it comes, then it stays
-    answer = harness.disconnect(broker, "client-1", "former", reconnect_after_s=0, number=1)
-    assert answer["reason"] == "the order is for a former start of this client"
+    response = harness.disconnect(broker, "client-1", "former", reconnect_after_s=0, number=1)
+    assert response["reason"] == "the order is for a former start of this client"
     assert harness.present(broker) == {"client-1"}
 
     # When it is meant, then its worker ends with exit code 0

@@ -39,6 +39,6 @@ def test_a_run_goes_on_through_a_restart_of_redis(
         # Then the run ends with the same model, and nothing was trained twice, lost, or counted twice
         program.succeeds(120)
         assert harness.checkpoint(run_dir, ROUNDS) == undisturbed
-        assert {a["status"] for record in history(run_dir) for a in record["answers"].values()} == {"trained"}
+        assert {a["status"] for record in history(run_dir) for a in record["responses"].values()} == {"trained"}
         assert [record["late"] for record in history(run_dir)] == [[]] * ROUNDS
         check_trained_once(clients, ROUNDS)

@@ -64,7 +64,9 @@ def test_an_algorithm_of_ones_own_after_its_page_alone_trains(field: Field, tmp_
 
     # Then clients and orchestrator carry it out
     records = history(tmp_path / "run")
-    assert [{answer["status"] for answer in record["answers"].values()} for record in records] == [{"trained"}] * 4
+    assert [{response["status"] for response in record["responses"].values()} for record in records] == [
+        {"trained"}
+    ] * 4
     assert records[-1]["metrics"]["accuracy"] > records[0]["metrics"]["accuracy"]
     assert records[-1]["state_digest"]
 
@@ -90,7 +92,7 @@ def test_a_client_elsewhere_carries_out_nothing_that_its_operator_has_not_named(
     field.run("run", f"--{kind} {spec} --rounds 1", broker=broker, workload=workload, **path).succeeds()
 
     # Then the one trains, and the other says what is to be set
-    answers = history(tmp_path / "run")[0]["answers"]
-    assert answers["client-1"]["status"] == "trained"
-    assert answers["client-2"]["status"] == "failed"
-    assert f"set CLIENT_{kind.upper()}={spec}" in answers["client-2"]["reason"]
+    responses = history(tmp_path / "run")[0]["responses"]
+    assert responses["client-1"]["status"] == "trained"
+    assert responses["client-2"]["status"] == "failed"
+    assert f"set CLIENT_{kind.upper()}={spec}" in responses["client-2"]["reason"]

@@ -60,4 +60,4 @@ def test_a_pool_process_that_is_killed_at_its_work_costs_no_round(
     program.succeeds()
     records = history(run_dir)
     assert [record["status"] for record in records] == ["closed", "closed"]
-    assert all(answer["status"] == "trained" for record in records for answer in record["answers"].values())
+    assert all(response["status"] == "trained" for record in records for response in record["responses"].values())

@@ -41,7 +41,7 @@ def test_clients_that_never_send_their_updates_are_given_up_and_the_others_come_
         options = f"--rounds 1 --clients {ENOUGH + 3} --in-flight-mb {IN_FLIGHT_MB} --timeout 12 --no-evaluate-clients"
         field.run(run_dir, options, broker=broker).succeeds()
     [record] = history(run_dir)
-    told = {client_id: (answer["status"], answer["reason"]) for client_id, answer in record["answers"].items()}
+    told = {client_id: (response["status"], response["reason"]) for client_id, response in record["responses"].items()}
     assert {client_id: told[client_id] for client_id in told if client_id.startswith("client-")} == {
         f"client-{number}": ("trained", "") for number in (1, 2, 3)
     }

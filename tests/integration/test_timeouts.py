@@ -30,10 +30,10 @@ def test_a_straggler_contributes_what_it_did_to_every_round(field: Field, broker
     records = history(run_dir)
     assert len(records) == 4
     for record in records:
-        slow = record["answers"]["client-2"]
+        slow = record["responses"]["client-2"]
         assert slow["status"] == "timed_out"
         assert 3 <= slow["num_steps"] <= 4
-        assert record["answers"]["client-1"]["status"] == "trained"
+        assert record["responses"]["client-1"]["status"] == "trained"
 
 
 def test_the_same_holds_for_a_pool_without_soft_limits(field: Field, broker: Redis, tmp_path: Path) -> None:
@@ -46,8 +46,8 @@ def test_the_same_holds_for_a_pool_without_soft_limits(field: Field, broker: Red
     program.succeeds()
 
     # Then it contributes what it did
-    assert [record["answers"]["client-1"]["status"] for record in history(run_dir)] == ["timed_out"] * 2
-    assert all(3 <= record["answers"]["client-1"]["num_steps"] <= 4 for record in history(run_dir))
+    assert [record["responses"]["client-1"]["status"] for record in history(run_dir)] == ["timed_out"] * 2
+    assert all(3 <= record["responses"]["client-1"]["num_steps"] <= 4 for record in history(run_dir))
 
 
 def test_a_step_inside_one_long_call_is_ended_by_the_hard_limit(field: Field, broker: Redis, tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_a_step_inside_one_long_call_is_ended_by_the_hard_limit(field: Field, br
 
     # Then its process was ended and the slot says why, and it is free for the next round
     first, second = history(run_dir)
-    assert first["answers"]["client-2"]["status"] == "failed"
-    assert "TimeLimitExceeded" in first["answers"]["client-2"]["reason"]
+    assert first["responses"]["client-2"]["status"] == "failed"
+    assert "TimeLimitExceeded" in first["responses"]["client-2"]["reason"]
     assert first["status"] == "closed"
-    assert second["answers"]["client-2"]["status"] == "trained"
+    assert second["responses"]["client-2"]["status"] == "trained"
     assert harness.summary(run_dir)["status"] == "completed"

@@ -133,12 +133,14 @@ def test_a_client_that_is_ready_too_late_is_told_to_stop(field: Field, broker: R
     # Then its update isn't waited for, which is recorded, and it takes part in the later rounds
     program.succeeds()
     records = history(run_dir)
-    assert records[0]["answers"]["client-5"]["status"] == "lost"
-    assert records[-1]["answers"]["client-5"]["status"] == "trained"
+    assert records[0]["responses"]["client-5"]["status"] == "lost"
+    assert records[-1]["responses"]["client-5"]["status"] == "trained"
     late = [late["client_id"] for record in records for late in record["late"]]
     assert late == ["client-5"], frozen.output
     assert "its round is over" in frozen.output
-    assert all(record["answers"][f"client-{number}"]["status"] == "trained" for record in records for number in (1, 2))
+    assert all(
+        record["responses"][f"client-{number}"]["status"] == "trained" for record in records for number in (1, 2)
+    )
     for client in [*started, frozen]:
         client.succeeds()
 

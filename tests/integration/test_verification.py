@@ -30,7 +30,7 @@ def join(field: Field, broker: Redis, number: int, count: int, **environment: st
 
 def by_client(record: dict[str, Any], name: str) -> dict[str, Any]:
     """What a round's record says under ``name`` of each client."""
-    return {client_id: answer[name] for client_id, answer in record["answers"].items()}
+    return {client_id: response[name] for client_id, response in record["responses"].items()}
 
 
 def test_peers_score_the_right_update_nobody_its_own_and_the_hostile_is_dropped(
@@ -58,7 +58,7 @@ def test_peers_score_the_right_update_nobody_its_own_and_the_hostile_is_dropped(
 
         # And the hostile update is dropped, with the reason
         assert by_client(record, "status") == dict.fromkeys(record["cohort"], "trained") | {"client-4": "rejected"}
-        assert record["answers"]["client-4"]["reason"] == "peers: 0 is not within the threshold median*0.9"
+        assert record["responses"]["client-4"]["reason"] == "peers: 0 is not within the threshold median*0.9"
         # The mean of 0.91, 0.92 and 0.93, weighted 10, 20 and 30: 55.4 / 60
         assert record["metrics"]["accuracy"] == pytest.approx(55.4 / 60)
     # And who scores whom differs from round to round
@@ -98,9 +98,9 @@ def test_an_update_that_nobody_is_left_to_score_is_not_taken(field: Field, broke
 
     # Then nobody but itself could score the other's update: it is rejected, while that of the killed was scored
     assert by_client(record, "status") == {"client-1": "trained", "client-2": "rejected"}
-    assert record["answers"]["client-2"]["reason"] == "peers: nobody scored it"
-    assert record["answers"]["client-2"]["scores"] == {}
-    assert record["answers"]["client-1"]["scored_by"] == {"peers": "client-2"}
+    assert record["responses"]["client-2"]["reason"] == "peers: nobody scored it"
+    assert record["responses"]["client-2"]["scores"] == {}
+    assert record["responses"]["client-1"]["scored_by"] == {"peers": "client-2"}
 
 
 def documented() -> str:
@@ -143,9 +143,9 @@ def test_a_scorer_a_selector_and_a_threshold_of_ones_own_are_used(
     program.succeeds()
     for record in history(elsewhere / "run"):
         assert by_client(record, "status") == {"client-2": "trained", "client-3": "trained", "client-4": "rejected"}
-        hostile = record["answers"]["client-4"]
+        hostile = record["responses"]["client-4"]
         assert hostile["reason"].startswith("my_scorer:score: -0.")
         assert hostile["reason"].endswith(f" is not within the threshold {threshold}")
         assert hostile["scored_by"] == {"my_scorer:score": "@orchestrator"}
         # Accuracy 0.92; sent are ten elements of 0.92 instead of those of a random start, or of the last mean
-        assert 0.85 < record["answers"]["client-2"]["scores"]["my_scorer:score"] <= 0.92
+        assert 0.85 < record["responses"]["client-2"]["scores"]["my_scorer:score"] <= 0.92

@@ -16,7 +16,7 @@ def first_metrics(field: Field, broker: Redis, run_dir: Path, workload: str) -> 
         run_dir, "--rounds 1 --clients 1 --epochs 1 --no-evaluate-clients", broker=broker, workload=workload
     )
     program.succeeds()
-    metrics: dict[str, float] = history(run_dir)[0]["answers"]["client-1"]["metrics"]
+    metrics: dict[str, float] = history(run_dir)[0]["responses"]["client-1"]["metrics"]
     return metrics
 
 

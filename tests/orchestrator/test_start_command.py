@@ -156,7 +156,7 @@ def test_dropping_as_many_as_may_be_hostile_asks_how_many_that_is(options: tuple
     # Given a threshold, krum's default or one that was given, that would drop nobody, when it is used, it is refused
     told = refused("--verify", *options)
     assert f"scorer '{options[0]}' with threshold 'best:n-f' drops as many updates as may be hostile" in told
-    assert "--num-hostile is 0, at least 1 is allowed" in told
+    assert "--num-byzantine is 0, at least 1 is allowed" in told
 
 
 def test_a_workload_whose_module_isnt_there_is_told_with_the_folder(cwd: Path) -> None:
@@ -170,11 +170,11 @@ def config_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> RunConfig:
     """The config with which the command would begin a run."""
     begun: list[RunConfig] = []
 
-    def carry_out(config: RunConfig, folder: RunFolder, broker: str | None) -> tuple[Summary, int]:
+    def run_session(config: RunConfig, folder: RunFolder, broker: str | None) -> tuple[Summary, int]:
         begun.append(folder.config())
         return summarise(config, folder, "completed", "", 1.0), 0
 
-    monkeypatch.setattr("orchestrator.start.carry_out", carry_out)
+    monkeypatch.setattr("orchestrator.start.run_session", run_session)
     result = CliRunner().invoke(main, arguments, env={"CELERY_BROKER_URL": None})
     assert result.exit_code == 0, result.output
     return begun[0]
@@ -400,8 +400,8 @@ def test_what_doesnt_go_together_is_refused(options: tuple[str, ...], message: s
         ("--trim 0.2", "--trim is for --aggregator trimmed_mean: mean cuts nothing off"),
         ("--trim 0.1 --aggregator median", "--trim is for --aggregator trimmed_mean: median cuts nothing off"),
         (
-            "--num-hostile 1 --verify norm",
-            "--num-hostile 1: nothing goes by it with --aggregator mean and --verify norm: name another aggregator, "
+            "--num-byzantine 1 --verify norm",
+            "--num-byzantine 1: nothing goes by it with --aggregator mean and --verify norm: name another aggregator, "
             "the scorer krum or --threshold best:n-f",
         ),
         (
@@ -421,42 +421,43 @@ def test_what_doesnt_go_together_is_refused(options: tuple[str, ...], message: s
             "a round takes 2 of 5 clients (--cohort 2) and needs 3 updates (--min-updates)",
         ),
         (
-            "--clients 9 --cohort 4 --aggregator krum --num-hostile 1",
-            "--aggregator krum needs 5 updates (--num-hostile 1), and a round takes 4 of 9 clients "
+            "--clients 9 --cohort 4 --aggregator krum --num-byzantine 1",
+            "--aggregator krum needs 5 updates (--num-byzantine 1), and a round takes 4 of 9 clients "
             "(--clients, --cohort)",
         ),
-        ("--clients 9 --cohort 5 --aggregator krum --num-hostile 1", None),
+        ("--clients 9 --cohort 5 --aggregator krum --num-byzantine 1", None),
         # 2 * 2 + 3 = 7 for Krum, 4 + 3 for Bulyan with one, 2 + 1 for a median
         (
-            "--aggregator krum --num-hostile 2 --clients 6",
-            "--aggregator krum needs 7 updates (--num-hostile 2), and a round takes 6 of 6 clients "
+            "--aggregator krum --num-byzantine 2 --clients 6",
+            "--aggregator krum needs 7 updates (--num-byzantine 2), and a round takes 6 of 6 clients "
             "(--clients, --fraction)",
         ),
-        ("--aggregator multi_krum --num-hostile 2 --clients 13 --fraction 0.5", None),
+        ("--aggregator multi_krum --num-byzantine 2 --clients 13 --fraction 0.5", None),
         (
-            "--aggregator multi_krum --num-hostile 2 --clients 12 --fraction 0.5",
-            "--aggregator multi_krum needs 7 updates (--num-hostile 2), and a round takes 6 of 12 clients "
+            "--aggregator multi_krum --num-byzantine 2 --clients 12 --fraction 0.5",
+            "--aggregator multi_krum needs 7 updates (--num-byzantine 2), and a round takes 6 of 12 clients "
             "(--clients, --fraction)",
         ),
         (
-            "--aggregator bulyan --num-hostile 1 --clients 6",
-            "--aggregator bulyan needs 7 updates (--num-hostile 1), and a round takes 6 of 6 clients "
+            "--aggregator bulyan --num-byzantine 1 --clients 6",
+            "--aggregator bulyan needs 7 updates (--num-byzantine 1), and a round takes 6 of 6 clients "
             "(--clients, --fraction)",
         ),
-        ("--aggregator bulyan --num-hostile 1 --clients 7", None),
+        ("--aggregator bulyan --num-byzantine 1 --clients 7", None),
         (
-            "--aggregator median --num-hostile 1",
-            "--aggregator median needs 3 updates (--num-hostile 1), and a round takes 2 of 2 clients "
+            "--aggregator median --num-byzantine 1",
+            "--aggregator median needs 3 updates (--num-byzantine 1), and a round takes 2 of 2 clients "
             "(--clients, --fraction)",
         ),
         ("--aggregator krum", None),
         (
             "--verify krum --threshold mad:3",
-            "--verify krum needs 3 updates (--num-hostile 0), and a round takes 2 of 2 clients (--clients, --fraction)",
+            "--verify krum needs 3 updates (--num-byzantine 0), and a round takes 2 of 2 clients "
+            "(--clients, --fraction)",
         ),
         (
-            "--verify norm --threshold best:n-f --num-hostile 2",
-            "--threshold best:n-f of norm needs 3 updates (--num-hostile 2), and a round takes 2 of 2 clients "
+            "--verify norm --threshold best:n-f --num-byzantine 2",
+            "--threshold best:n-f of norm needs 3 updates (--num-byzantine 2), and a round takes 2 of 2 clients "
             "(--clients, --fraction)",
         ),
     ],
@@ -499,7 +500,7 @@ def test_a_run_that_is_given_more_rounds_is_at_work_all_the_same(cwd: Path, monk
         return summarise(config, folder, "completed", "", 1.0), 0
 
     # When another start looks at it meanwhile, then it is refused, and nothing but the config is left
-    monkeypatch.setattr("orchestrator.start.carry_out", meanwhile)
+    monkeypatch.setattr("orchestrator.start.run_session", meanwhile)
     CliRunner().invoke(main, ["--resume", "one", "--rounds", "5"], env={"CELERY_BROKER_URL": None})
     assert told == [f"another orchestrator is at work on the run in {cwd / 'one'}: let it end, or end it, first"]
     assert sorted(path.name for path in (cwd / "one").glob("config*")) == ["config.json"]
@@ -536,7 +537,7 @@ WRONG = {
     "--accept": ["never", ""],
     "--verify": ["norn", "nowhere:score"],
     "--threshold": ["best", "mad:-1", "global*x", "inf"],
-    "--num-hostile": ["-1", "one"],
+    "--num-byzantine": ["-1", "one"],
     "--weighting": ["equal", ""],
     "--epochs": ["0", "100001", "few"],
     "--batch-size": ["0", "big"],

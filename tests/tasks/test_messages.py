@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from tasks.errors import MessageError
 from tasks.messages import (
-    Answer,
     DisconnectOrder,
     Order,
+    Response,
     SetParametersOrder,
     Status,
     TrainOptions,
@@ -61,15 +61,15 @@ def test_orders_come_out_of_json_as_they_went_in(order: Order) -> None:
 )
 def test_answers_come_out_of_json_as_they_went_in(**values: object) -> None:
     # Given any answer, when it goes through JSON and back, then it is the same
-    answer = Answer.model_validate({"order_id": "anna/run/1/train", "client_id": "anna", **values})
-    assert decode(Answer, json.loads(json.dumps(encode(answer)))) == answer
+    response = Response.model_validate({"order_id": "anna/run/1/train", "client_id": "anna", **values})
+    assert decode(Response, json.loads(json.dumps(encode(response)))) == response
 
 
 def test_a_trained_answer_is_this_json() -> None:
     # Given the answer of a client that trained
-    answer = trained(train_order(), reason="all of it", metrics={"train_loss": 0.25})
+    response = trained(train_order(), reason="all of it", metrics={"train_loss": 0.25})
     # When it is encoded, then it is plain JSON with the reference to the update
-    assert encode(answer) == {
+    assert encode(response) == {
         "order_id": "anna/run/1/train",
         "client_id": "anna",
         "status": "trained",
@@ -86,7 +86,7 @@ def test_a_trained_answer_is_this_json() -> None:
 def test_the_message_about_a_message_is_short() -> None:
     # Given an answer with a field whose name has ten thousand letters, when it is decoded, then 500 are enough
     with pytest.raises(MessageError) as caught:
-        decode(Answer, {"order_id": "o", "client_id": "anna", "status": "trained", "x" * 10_000: 1})
+        decode(Response, {"order_id": "o", "client_id": "anna", "status": "trained", "x" * 10_000: 1})
     assert len(str(caught.value)) == 500
 
 

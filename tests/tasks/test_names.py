@@ -32,7 +32,7 @@ def test_names_are_spelled_like_this() -> None:
     assert names.shared_queue("ward", 50) == "clients.ward.50"
     assert names.client_key("anna") == "fl:client:anna"
     assert names.away_key("anna") == "fl:away:anna"
-    assert names.seats_key("run") == "fl:seats:run"
+    assert names.leases_key("run") == "fl:seats:run"
     assert names.order_id("anna", "run", 3, "train") == "anna/run/3/train"
     assert names.result_key("anna/run/3/train") == "celery-task-meta-anna/run/3/train"
     assert names.global_blob("run", 3) == "fl:blob:run/3"

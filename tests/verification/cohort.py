@@ -31,7 +31,7 @@ def context(origin: Arrays | None = None, num: int = 2, **changes: Any) -> Scori
         "global_parameters": {"w": np.zeros(num)} if origin is None else origin,
         "evaluate": None,
         "train_root": None,
-        "num_hostile": 0,
+        "num_byzantine": 0,
         "rng": np.random.default_rng(0),
     }
     return ScoringContext(**{**values, **changes})
@@ -78,7 +78,7 @@ def attacked_cohort(attack: Attack) -> tuple[list[Candidate], ScoringContext]:
     deltas |= {client_id: attack(deltas[client_id], rng) for client_id in HOSTILE}
     root = named(model + honest())
     clients = [Candidate(client_id, named(model + delta), 5, 10) for client_id, delta in deltas.items()]
-    return clients, context(named(model), evaluate=evaluate, train_root=lambda: root, num_hostile=3, rng=rng)
+    return clients, context(named(model), evaluate=evaluate, train_root=lambda: root, num_byzantine=3, rng=rng)
 
 
 def named(flat: Array) -> dict[str, Array]:
@@ -89,4 +89,6 @@ def dropped_by(scorer: str, attack: Attack) -> set[str]:
     """Who of the attacked cohort is dropped with the default threshold."""
     clients, about = attacked_cohort(attack)
     scores: Mapping[str, float] = load_scorer(scorer)(clients, about)
-    return {each.client_id for each in clients} - kept(scores, default_threshold(scorer), num_hostile=about.num_hostile)
+    return {each.client_id for each in clients} - kept(
+        scores, default_threshold(scorer), num_byzantine=about.num_byzantine
+    )

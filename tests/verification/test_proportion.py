@@ -103,14 +103,14 @@ def test_lengths_have_six_digits() -> None:
 
 @given(
     honest=st.lists(st.floats(0.1, 9.9), min_size=3, max_size=9),
-    num_hostile=st.integers(0, 8),
+    num_byzantine=st.integers(0, 8),
     factor=st.floats(1.01, 1e30),
 )
 def test_a_minority_of_nonsense_is_told_and_no_honest_client_with_it(
-    honest: list[float], num_hostile: int, factor: float
+    honest: list[float], num_byzantine: int, factor: float
 ) -> None:
     # Given honest clients of lengths that differ by up to a hundred times, and fewer that go farther than that
-    num = min(num_hostile, len(honest) - 1)
+    num = min(num_byzantine, len(honest) - 1)
     clients = lengths_of(*honest) | {f"hostile-{k}": {PARAMETERS: 990 * factor} for k in range(num)}
     # When they are compared, then exactly the others are told
     assert judged(clients, lambda part: 99.0).keys() == {f"hostile-{k}" for k in range(num)}

@@ -77,7 +77,7 @@ def test_another_order_of_clients_gives_each_the_same_score(
 ) -> None:
     # Given a cohort in two orders, when both are scored, then the scores are equal to the last bit
     cohort = candidates(**{f"c{index}": point for index, point in enumerate(points)})
-    about = context(num_hostile=1, train_root=lambda: {"w": np.ones(2)}, evaluate=lambda each: float(each["w"][0]))
+    about = context(num_byzantine=1, train_root=lambda: {"w": np.ones(2)}, evaluate=lambda each: float(each["w"][0]))
     scores = load_scorer(scorer)(cohort, about)
     assert load_scorer(scorer)(data.draw(st.permutations(cohort)), about) == scores
     # And a cosine is one

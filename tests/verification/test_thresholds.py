@@ -167,12 +167,14 @@ def test_the_best_are_counted_upwards_and_equals_stay_together() -> None:
     assert kept({"a": 1}, parse_threshold("best:1%")) == {"a"}
 
 
-@pytest.mark.parametrize(("num_hostile", "expected"), [(0, "abcd"), (1, "bcd"), (2, "bcd"), (3, "d"), (4, ""), (9, "")])
-def test_all_but_as_many_as_may_be_hostile_are_kept_and_equals_stay_together(num_hostile: int, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("num_byzantine", "expected"), [(0, "abcd"), (1, "bcd"), (2, "bcd"), (3, "d"), (4, ""), (9, "")]
+)
+def test_all_but_as_many_as_may_be_hostile_are_kept_and_equals_stay_together(num_byzantine: int, expected: str) -> None:
     # Given four scores, of which the second and third are equal
     scores = {"a": 1.0, "b": 2.0, "c": 2.0, "d": 4.0}
     # When the best n - f are kept, then those are, with who is equal to the last; if all may be hostile, nobody is
-    assert kept(scores, parse_threshold("best:n-f"), num_hostile=num_hostile) == set(expected)
+    assert kept(scores, parse_threshold("best:n-f"), num_byzantine=num_byzantine) == set(expected)
 
 
 @pytest.mark.parametrize("text", ["0.5", "global", "median*0.9", "mad:3", "mad2:3", "best:70%", "best:n-f"])
@@ -181,8 +183,8 @@ def test_the_order_of_scores_makes_no_difference(text: str, scores: dict[str, fl
     # Given scores in two orders, when a threshold is laid on them, then the same are kept, and nobody else
     threshold = parse_threshold(text)
     shuffled = dict(data.draw(st.permutations(list(scores.items()))))
-    found = kept(scores, threshold, 0.5, num_hostile=2)
-    assert kept(shuffled, threshold, 0.5, num_hostile=2) == found <= scores.keys()
+    found = kept(scores, threshold, 0.5, num_byzantine=2)
+    assert kept(shuffled, threshold, 0.5, num_byzantine=2) == found <= scores.keys()
     # And whoever scores higher than one who is kept is kept too, if there is no upper side
     if text != "mad2:3" and found:
         least = min(scores[client_id] for client_id in found)

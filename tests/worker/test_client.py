@@ -18,10 +18,10 @@ from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
 from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import (
-    Answer,
     DisconnectOrder,
     EvaluateOrder,
     Order,
+    Response,
     SetParametersOrder,
     Status,
     SurveyOrder,
@@ -121,28 +121,28 @@ def to_train(chunks: MemoryChunks, **changes: Any) -> TrainOrder:
 
 def reason(act: Any) -> str:
     """Carry out what must fail, as the tasks do, for the first time; return the reason that is given."""
-    answer = Serving().carry_out(act, "anna/run/1/train", "anna")
-    assert (answer.order_id, answer.client_id) == ("anna/run/1/train", "anna")
-    assert (answer.status, answer.update) == (Status.FAILED, None)
-    return answer.reason
+    response = Serving().carry_out(act, "anna/run/1/train", "anna")
+    assert (response.order_id, response.client_id) == ("anna/run/1/train", "anna")
+    assert (response.status, response.update) == (Status.FAILED, None)
+    return response.reason
 
 
 def test_training_puts_an_update_into_the_store_and_says_what_was_done(client: Client, chunks: MemoryChunks) -> None:
     # Given an order to pull (1, 2, 3) towards (3, 2, 1) and (5, 2, 1) with rate 1/2, in whatever order
     order = to_train(chunks)
     # When it is carried out
-    answer = client.train(order)
+    response = client.train(order)
     # Then it is at (3.5, 2, 1.5) or, the other way round, at (3, 2, 1.5), after two steps
-    assert (answer.order_id, answer.client_id, answer.status) == (order.order_id, "anna", Status.TRAINED)
-    assert (answer.num_examples, answer.num_steps, answer.num_epochs) == (2, 2, 1.0)
-    assert answer.update is not None
-    assert answer.update.name == "fl:blob:anna/run/1"
-    update = arrays.decode(chunks.get(answer.update))
+    assert (response.order_id, response.client_id, response.status) == (order.order_id, "anna", Status.TRAINED)
+    assert (response.num_examples, response.num_steps, response.num_epochs) == (2, 2, 1.0)
+    assert response.update is not None
+    assert response.update.name == "fl:blob:anna/run/1"
+    update = arrays.decode(chunks.get(response.update))
     assert update["point"].tolist() in ([3.5, 2.0, 1.5], [3.0, 2.0, 1.5])
     assert update["steps"].item() == 12
     # And the loss is the mean distance to the examples: at (3.5, 2, 1.5), (0.5 + 0.5)/3 and (1.5 + 0.5)/3
     expected = 0.5 if update["point"][0] == 3.5 else (0.5 / 3 + 2.5 / 3) / 2
-    assert answer.metrics == {"train_loss": pytest.approx(expected)}
+    assert response.metrics == {"train_loss": pytest.approx(expected)}
 
 
 def to_survey(chunks: MemoryChunks, **changes: Any) -> SurveyOrder:
@@ -153,12 +153,12 @@ def test_what_an_algorithm_asks_first_is_put_into_the_store(client: Client, chun
     # Given an order to say what the loss is at (1, 2, 3), for examples (3, 2, 1) and (5, 2, 1)
     order = to_survey(chunks)
     # When it is carried out
-    answer = replace(client, allowed=Allowed(ASKING_FIRST)).survey(order)
+    response = replace(client, allowed=Allowed(ASKING_FIRST)).survey(order)
     # Then it is (4/3 + 6/3) / 2 = 5/3, of two examples, and no step was done
-    assert (answer.status, answer.num_examples, answer.num_steps) == (Status.SURVEYED, 2, 0)
-    assert answer.update is not None
-    assert answer.update.name == "fl:blob:anna/run/1/survey"
-    sent = arrays.decode(chunks.get(answer.update))
+    assert (response.status, response.num_examples, response.num_steps) == (Status.SURVEYED, 2, 0)
+    assert response.update is not None
+    assert response.update.name == "fl:blob:anna/run/1/survey"
+    sent = arrays.decode(chunks.get(response.update))
     assert {name: values.tolist() for name, values in sent.items()} == {"@loss/point": [float(np.float32(5 / 3))] * 3}
 
 
@@ -196,9 +196,9 @@ def test_one_seed_gives_one_update_and_others_give_others(client: Client, chunks
     digests = []
     for seed in (1, 1, 2, 3, 4, 5, 6):
         # When they are carried out
-        answer = client.train(to_train(chunks, seed=seed))
-        assert answer.update is not None
-        digests.append(answer.update.digest)
+        response = client.train(to_train(chunks, seed=seed))
+        assert response.update is not None
+        digests.append(response.update.digest)
     # Then equal seeds give equal updates, and the others give both of the two that there are
     assert digests[0] == digests[1]
     assert len(set(digests)) == 2
@@ -221,10 +221,10 @@ def test_a_client_that_had_no_time_for_a_step_fails(client: Client, chunks: Memo
     client = replace(client, workload=Asking())
     order = to_train(chunks, timeout_s=1e-9)
     # When it is to train
-    answer = client.train(order)
+    response = client.train(order)
     # Then there is no update
-    assert (answer.status, answer.update) == (Status.FAILED, None)
-    assert answer.reason == "no step was done in the time that was given"
+    assert (response.status, response.update) == (Status.FAILED, None)
+    assert response.reason == "no step was done in the time that was given"
     assert len(chunks.chunks) == 1
 
 
@@ -232,29 +232,29 @@ def test_a_client_whose_time_ran_out_returns_what_it_has(client: Client, chunks:
     # Given an order of 5 epochs with time for hardly anything; the workload does a step before it asks
     order = to_train(chunks, timeout_s=1e-9, options=TrainOptions(epochs=5, learning_rate=0.5))
     # When it is carried out
-    answer = client.train(order)
+    response = client.train(order)
     # Then the update holds the one step of ten
-    assert answer.status is Status.TIMED_OUT
-    assert (answer.num_steps, answer.num_epochs) == (1, 0.5)
-    assert answer.update is not None
-    assert arrays.decode(chunks.get(answer.update))["steps"].item() == 11
+    assert response.status is Status.TIMED_OUT
+    assert (response.num_steps, response.num_epochs) == (1, 0.5)
+    assert response.update is not None
+    assert arrays.decode(chunks.get(response.update))["steps"].item() == 11
 
 
 def test_a_client_that_was_done_when_its_time_ran_out_is_trained(client: Client, chunks: MemoryChunks) -> None:
     # Given an order of one step: a single example would do; two examples and time enough do as well
-    answer = client.train(to_train(chunks, timeout_s=1e9))
+    response = client.train(to_train(chunks, timeout_s=1e9))
     # When nobody was told to stop, then nothing was cut short
-    assert answer.status is Status.TRAINED
+    assert response.status is Status.TRAINED
 
 
 def test_evaluating_uses_what_the_client_holds_out(client: Client, chunks: MemoryChunks) -> None:
     # Given held-out points at distances 3/3, 0 and 3/3 from the model's, of which one is nearer than 1
-    answer = client.evaluate(to_evaluate(chunks))
+    response = client.evaluate(to_evaluate(chunks))
     # When it is evaluated, then loss and accuracy are 2/3 and 1/3 on three examples
-    assert answer.status is Status.EVALUATED
-    assert answer.num_examples == 3
-    assert answer.metrics == {"loss": pytest.approx(2 / 3), "accuracy": pytest.approx(1 / 3)}
-    assert answer.update is None
+    assert response.status is Status.EVALUATED
+    assert response.num_examples == 3
+    assert response.metrics == {"loss": pytest.approx(2 / 3), "accuracy": pytest.approx(1 / 3)}
+    assert response.update is None
 
 
 def test_set_parameters_are_kept_in_the_clients_folder(
@@ -263,9 +263,9 @@ def test_set_parameters_are_kept_in_the_clients_folder(
     # Given an order to keep a model
     common = evaluate_order(parameters=published(chunks)).model_dump()
     with caplog.at_level(logging.INFO, "worker.client"):
-        answer = client.set_parameters(SetParametersOrder.model_validate(common))
+        response = client.set_parameters(SetParametersOrder.model_validate(common))
     # When it is carried out, then the model is a file there
-    assert answer.status is Status.DONE
+    assert response.status is Status.DONE
     assert arrays.map_file(tmp_path / "model.safetensors")["point"].tolist() == [1.0, 2.0, 3.0]
     # And its log says where it is
     assert [record.getMessage() for record in caplog.records] == [
@@ -293,8 +293,8 @@ def test_an_order_to_leave_for_a_former_start_is_none_for_this_one(client: Clien
     # Given an order to leave that was meant for the client before it was started anew
     order = to_disconnect(incarnation="first", reconnect_after_s=2.5)
     # When it is carried out, then the client stays
-    answer = client.disconnect(order)
-    assert (answer.status, answer.reason) == (Status.DONE, "the order is for a former start of this client")
+    response = client.disconnect(order)
+    assert (response.status, response.reason) == (Status.DONE, "the order is for a former start of this client")
     assert connection.left == []
 
 
@@ -363,8 +363,8 @@ def test_whatever_the_workload_raises_or_returns_is_told_as_it_was(
 )
 def test_numbers_of_any_kind_are_metrics(client: Client, chunks: MemoryChunks, metrics: Any) -> None:
     # Given a workload whose metrics are NumPy's numbers, or none at all, when it trains, then they are in the answer
-    answer = acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)).train(to_train(chunks))
-    assert answer.metrics == ({} if metrics is None else {"f32": 0.5, "i64": 3.0, "0d": 2.0, "yes": 1.0})
+    response = acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)).train(to_train(chunks))
+    assert response.metrics == ({} if metrics is None else {"f32": 0.5, "i64": 3.0, "0d": 2.0, "yes": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -382,9 +382,9 @@ def test_numbers_of_any_kind_are_metrics(client: Client, chunks: MemoryChunks, m
 def test_what_is_no_evaluation_is_told(client: Client, chunks: MemoryChunks, evaluation: Any, expected: str) -> None:
     # Given a workload that returns something else, when it is to evaluate, then the answer says what
     order = to_evaluate(chunks)
-    answer = Serving().carry_out(lambda: evaluating(client, evaluation).evaluate(order), order.order_id, "anna")
-    assert answer.status is Status.FAILED
-    assert answer.reason.startswith(expected)
+    response = Serving().carry_out(lambda: evaluating(client, evaluation).evaluate(order), order.order_id, "anna")
+    assert response.status is Status.FAILED
+    assert response.reason.startswith(expected)
 
 
 def write_and_train(task: LocalTask) -> LocalResult:
@@ -414,9 +414,9 @@ def test_an_algorithm_of_ones_own_that_writes_to_what_it_is_given_changes_nobody
     # When both train with one seed, then they come to the same, and what was sent is what it was
     updates = []
     for client_id in names:
-        answer = serving.find(client_id).train(order.model_copy(update={"client_id": client_id}))
-        assert answer.update is not None
-        updates.append(arrays.decode(chunks.get(answer.update))["point"].tolist())
+        response = serving.find(client_id).train(order.model_copy(update={"client_id": client_id}))
+        assert response.update is not None
+        updates.append(arrays.decode(chunks.get(response.update))["point"].tolist())
     assert updates[0] == updates[1]
 
 
@@ -451,15 +451,15 @@ def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client,
 def test_a_loss_that_is_no_number_is_left_out(client: Client, chunks: MemoryChunks, loss: float) -> None:
     # Given a workload whose loss is no number, which no answer can hold, when it trains, then the others are there
     metrics = {"train_loss": loss, "norm": 2.0}
-    answer = acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)).train(to_train(chunks))
-    assert (answer.status, answer.metrics) == (Status.TRAINED, {"norm": 2.0})
+    response = acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)).train(to_train(chunks))
+    assert (response.status, response.metrics) == (Status.TRAINED, {"norm": 2.0})
 
 
 def test_an_order_that_comes_twice_is_carried_out_once(client: Client, serving: Serving, chunks: MemoryChunks) -> None:
     # Given an order that was carried out
     orders: list[TrainOrder] = []
 
-    def act() -> Answer:
+    def act() -> Response:
         orders.append(to_train(chunks))
         return client.train(orders[-1])
 
@@ -514,7 +514,7 @@ def test_an_update_that_is_no_number_is_sent_all_the_same(client: Client, chunks
 )
 def test_the_reason_of_a_failure_is_kept_short(error: Exception, expected: str) -> None:
     # Given something that raises
-    def act() -> Answer:
+    def act() -> Response:
         raise error
 
     # When it is carried out, then the reason has 2000 letters at most
@@ -526,7 +526,7 @@ def test_a_failure_in_letters_that_utf8_hasnt_is_a_failed_answer(caplog: pytest.
     caplog.set_level(logging.CRITICAL, logger="worker.serving")
 
     # Given an error that names a file whose name is no UTF-8
-    def act() -> Answer:
+    def act() -> Response:
         raise OSError("no such file: caf\udce9")
 
     # When it is carried out, then there is an answer all the same
@@ -535,7 +535,7 @@ def test_a_failure_in_letters_that_utf8_hasnt_is_a_failed_answer(caplog: pytest.
 
 def test_a_signal_to_end_isnt_an_answer() -> None:
     # Given something that is interrupted
-    def act() -> Answer:
+    def act() -> Response:
         raise KeyboardInterrupt
 
     # When it is carried out, then it ends
@@ -545,10 +545,10 @@ def test_a_signal_to_end_isnt_an_answer() -> None:
 
 def test_an_answer_says_how_long_it_took() -> None:
     # Given an answer, when it is carried out, then the time is in it, in whole microseconds
-    done = Answer(order_id="o", client_id="anna", status=Status.DONE, duration_s=1e9)
-    answer = Serving().carry_out(lambda: done, "o", "anna")
-    assert 0 <= answer.duration_s < 1e9
-    assert answer.duration_s == round(answer.duration_s, 6)
+    done = Response(order_id="o", client_id="anna", status=Status.DONE, duration_s=1e9)
+    response = Serving().carry_out(lambda: done, "o", "anna")
+    assert 0 <= response.duration_s < 1e9
+    assert response.duration_s == round(response.duration_s, 6)
 
 
 def test_clients_that_this_process_serves_are_found_by_id(client: Client, serving: Serving) -> None:
@@ -577,8 +577,8 @@ def judging(client: Client, accuracy: float | None) -> Client:
 
 def test_a_score_is_the_accuracy_on_the_client_s_own_training_examples(client: Client, chunks: MemoryChunks) -> None:
     # Given a client with two training examples, when it is to score an update, then it says how good that is on them
-    answer = judging(client, 0.25).verify(to_verify(chunks))
-    assert (answer.status, answer.metrics, answer.num_examples) == (Status.SCORED, {"score": 0.25}, 2)
+    response = judging(client, 0.25).verify(to_verify(chunks))
+    assert (response.status, response.metrics, response.num_examples) == (Status.SCORED, {"score": 0.25}, 2)
 
 
 @pytest.mark.parametrize(("accuracy", "given"), [(None, "none"), (65.0, "65"), (-1.0, "-1"), (float("nan"), "nan")])
@@ -588,8 +588,8 @@ def test_without_an_accuracy_there_is_no_score_and_the_order_fails(
     # Given a workload that gives no accuracy, or one that is no share
     client = judging(client, accuracy)
     # When it is to score an update, then the order fails and says why
-    answer = client.verify(to_verify(chunks))
-    assert (answer.status, answer.metrics) == (Status.FAILED, {})
-    assert answer.reason == f"a score needs an accuracy from 0 to 1, and the workload gives {given}"
+    response = client.verify(to_verify(chunks))
+    assert (response.status, response.metrics) == (Status.FAILED, {})
+    assert response.reason == f"a score needs an accuracy from 0 to 1, and the workload gives {given}"
     # And when it is to evaluate a model, then the loss is all
     assert client.evaluate(to_evaluate(chunks)).metrics == {"loss": 0.5}

@@ -13,7 +13,7 @@ from tasks import arrays
 from tasks.blobs import blob
 from tasks.blobs.chunks import MemoryChunks
 from tasks.errors import ConfigurationError
-from tasks.messages import Answer, TrainOptions, TrainOrder
+from tasks.messages import Response, TrainOptions, TrainOrder
 from tasks.names import update_name
 from tasks.workload import ClientData, TrainResult
 from tests.support import PULL, Pull, train_order
@@ -44,12 +44,12 @@ def client(chunks: MemoryChunks, tmp_path: Path) -> Client:
     return Client("anna", PULL, Slope(), ClientData(None, None, 2), chunks, tmp_path, "first")
 
 
-def trained(client: Client, chunks: MemoryChunks, compression: str, **changes: Any) -> tuple[Answer, arrays.Arrays]:
+def trained(client: Client, chunks: MemoryChunks, compression: str, **changes: Any) -> tuple[Response, arrays.Arrays]:
     """Have the client train; return its answer and what it has sent."""
     order = order_of(chunks, compression, **changes)
-    answer = client.train(order)
-    assert answer.update is not None
-    return answer, arrays.decode(chunks.get(answer.update))
+    response = client.train(order)
+    assert response.update is not None
+    return response, arrays.decode(chunks.get(response.update))
 
 
 def order_of(chunks: MemoryChunks, compression: str, **changes: Any) -> TrainOrder:
@@ -59,9 +59,9 @@ def order_of(chunks: MemoryChunks, compression: str, **changes: Any) -> TrainOrd
     return train_order(**{**values, **changes})
 
 
-def name_of(answer: Answer, round_number: int) -> str:
-    assert answer.update is not None
-    return update_name(round_number, answer.update.digest)
+def name_of(response: Response, round_number: int) -> str:
+    assert response.update is not None
+    return update_name(round_number, response.update.digest)
 
 
 def decoded(sent: arrays.Arrays) -> arrays.Array:
@@ -78,18 +78,18 @@ def owed(client: Client, accepted: str) -> arrays.Arrays:
 
 def test_what_an_accepted_update_lost_is_in_the_next(client: Client, chunks: MemoryChunks) -> None:
     # Given a client that sends some of the largest of 1000 changes, in 40 bytes
-    answer, sent = trained(client, chunks, "topk:0.01")
-    first = name_of(answer, 1)
+    response, sent = trained(client, chunks, "topk:0.01")
+    first = name_of(response, 1)
     assert sorted(sent) == ["delta:moves", "delta:sizes"]
     # When its next order says that the update was accepted
-    answer, more = trained(client, chunks, "topk:0.01", round_number=2, accepted=first)
+    response, more = trained(client, chunks, "topk:0.01", round_number=2, accepted=first)
     # Then the second has changes that the first left out
     once, twice = decoded(sent), decoded(more)
     assert np.flatnonzero(once).tolist() == list(range(967, 1000))
     assert 0 < np.count_nonzero(twice[:967]) <= 40
     # And both together, with what is still owed, are both changes
     change = np.linspace(-1, 2, SIZE, dtype=np.float32)
-    np.testing.assert_allclose(once + twice + owed(client, name_of(answer, 2))["w"], 2 * change, atol=1e-6)
+    np.testing.assert_allclose(once + twice + owed(client, name_of(response, 2))["w"], 2 * change, atol=1e-6)
 
 
 def test_what_a_rejected_update_lost_is_gone(client: Client, chunks: MemoryChunks) -> None:

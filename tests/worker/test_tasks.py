@@ -45,19 +45,19 @@ def test_an_order_whose_round_must_be_over_stores_no_answer(train: Any) -> None:
 
 def test_an_order_whose_time_has_just_run_out_is_answered_as_failed(train: Any) -> None:
     # Given an order whose slot may be open still, when it is taken up, then its client says that it came too late
-    answer = train(encode(train_order("anna", deadline=NOW - STALE_S + 0.1)))
-    assert answer["status"] == "failed"
-    assert answer["reason"] == "the order's time was over before it was taken up"
+    response = train(encode(train_order("anna", deadline=NOW - STALE_S + 0.1)))
+    assert response["status"] == "failed"
+    assert response["reason"] == "the order's time was over before it was taken up"
 
 
 def test_an_order_that_says_no_deadline_or_no_client_is_answered_with_what_is_wrong(train: Any) -> None:
     message = encode(train_order("anna"))
     for change, reason in (({"deadline": "soon"}, "deadline"), ({"client_id": "bert"}, "doesn't serve client 'bert'")):
         train.push_request(id="an order")
-        answer = train({**message, **change})
+        response = train({**message, **change})
         train.pop_request()
-        assert answer["status"] == "failed"
-        assert reason in str(answer["reason"])
+        assert response["status"] == "failed"
+        assert reason in str(response["reason"])
 
 
 def test_an_order_to_a_client_whose_data_cant_be_loaded_any_more_is_answered_with_the_reason(train: Any) -> None:
@@ -68,7 +68,7 @@ def test_an_order_to_a_client_whose_data_cant_be_loaded_any_more_is_answered_wit
     train.app.serving.add_later("carl", load)
     # When it gets an order, then it says what is wrong
     train.push_request(id="an order")
-    answer = train(encode(train_order("carl")))
+    response = train(encode(train_order("carl")))
     train.pop_request()
-    assert answer["status"] == "failed"
-    assert str(answer["reason"]).startswith("client_data() of carl: OSError: no such device")
+    assert response["status"] == "failed"
+    assert str(response["reason"]).startswith("client_data() of carl: OSError: no such device")

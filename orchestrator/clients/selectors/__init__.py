@@ -10,7 +10,7 @@ from orchestrator.clients.selectors.selector import (
     Selector,
     fits,
 )
-from orchestrator.clients.statistics import Feedback
+from orchestrator.clients.statistics import ClientStatistics
 from tasks.plugins import load_form
 
 SELECTORS = {
@@ -30,7 +30,7 @@ __all__ = [
     "FORMS",
     "SELECTORS",
     "ConnectedClient",
-    "Feedback",
+    "ClientStatistics",
     "Selection",
     "Selector",
     "fits",

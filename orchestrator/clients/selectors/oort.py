@@ -23,7 +23,7 @@ It differs from the paper as follows:
 - Unexplored clients are drawn uniformly, not by speed: it is unknown yet, and as they train in one thread, their number
   of processors says little about it.
 - Clients aren't barred after many rounds: with few clients, soon none would be left. Instead, clients that failed rest
-  (:meth:`orchestrator.clients.statistics.Feedback.is_resting`) and are taken last.
+  (:meth:`orchestrator.clients.statistics.ClientStatistics.is_resting`) and are taken last.
 
 Durations come from the clients' clocks, so two runs with one seed don't choose the same clients, unlike with the other
 selectors. A run that was killed and resumed does, as the durations are in its history. Losses, examples and durations
@@ -40,7 +40,7 @@ import numpy.typing as npt
 
 from orchestrator.clients.selectors.drawing import draw
 from orchestrator.clients.selectors.selector import ConnectedClient, Selection
-from orchestrator.clients.statistics import Feedback
+from orchestrator.clients.statistics import ClientStatistics
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,7 +61,7 @@ def select_oort(clients: Sequence[ConnectedClient], selection: Selection) -> lis
     num_unexplored = min(_num_to_explore(num, selection.round_number), len(unexplored))
     num_explored = min(num - num_unexplored, len(explored))
     num_unexplored = min(num - num_explored, len(unexplored))
-    utilities = utilities_of([selection.feedback[client_id] for client_id in explored], selection.round_number)
+    utilities = utilities_of([selection.statistics[client_id] for client_id in explored], selection.round_number)
     chosen = _exploit(explored, utilities, num_explored, selection.rng)
     chosen += _at_random(unexplored, num_unexplored, selection.rng)
     return chosen + _at_random(resting, num - len(chosen), selection.rng)
@@ -71,7 +71,7 @@ def _groups(clients: Sequence[ConnectedClient], selection: Selection) -> tuple[l
     """Return the unexplored clients, the explored ones, and those resting after a failure, each sorted."""
     unexplored, explored, resting = [], [], []
     for client_id in sorted(client.client_id for client in clients):
-        known = selection.feedback.get(client_id, Feedback())
+        known = selection.statistics.get(client_id, ClientStatistics())
         if known.is_resting(selection.round_number):
             resting.append(client_id)
         elif known.num_accepted:
@@ -87,7 +87,7 @@ def _num_to_explore(num: int, round_number: int) -> int:
     return math.ceil(round(share * num, 9))
 
 
-def utilities_of(explored: Sequence[Feedback], round_number: int) -> Floats:
+def utilities_of(explored: Sequence[ClientStatistics], round_number: int) -> Floats:
     """Return the utility of each explored client: shape (len(explored),), none negative.
 
     A client that reports no loss has a statistical utility of 0 and keeps the bonus.

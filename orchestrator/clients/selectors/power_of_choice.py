@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 from orchestrator.clients.selectors.drawing import draw
 from orchestrator.clients.selectors.selector import ConnectedClient, Selection, Selector
-from orchestrator.clients.statistics import Feedback
+from orchestrator.clients.statistics import ClientStatistics
 from tasks.errors import ConfigurationError
 
 _NUMBER = re.compile(r"0*[1-9][0-9]{0,8}", re.ASCII)
@@ -48,11 +48,11 @@ class PowerOfChoice:
 
 def _rank(client_id: str, selection: Selection) -> tuple[bool, float]:
     """Return a candidate's sort key: the loss, and before it whether the client isn't resting after a failure."""
-    known = selection.feedback.get(client_id, Feedback())
+    known = selection.statistics.get(client_id, ClientStatistics())
     return not known.is_resting(selection.round_number), _latest_loss(known)
 
 
-def _latest_loss(known: Feedback) -> float:
+def _latest_loss(known: ClientStatistics) -> float:
     """Return the latest loss: infinite before the first update, minus infinity if a client reports none."""
     if known.num_accepted == 0:
         return math.inf

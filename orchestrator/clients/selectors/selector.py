@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.clients.statistics import Feedback
+from orchestrator.clients.statistics import ClientStatistics
 from tasks.announcement import Announcement
 
 
@@ -27,7 +27,7 @@ class Selection:
         round_number: The round that the cohort is for; the first is 1.
         num_wanted: How many clients the cohort should have.
         rng: Generator derived from the run's seed and the round.
-        feedback: Statistics of clients from the run's former rounds, by client id. Clients never asked are missing;
+        statistics: Statistics of clients from the run's former rounds, by client id. Clients never asked are missing;
             clients that have left are still there.
         num_needed: Updates that the round needs: with fewer clients it can't succeed.
     """
@@ -35,7 +35,7 @@ class Selection:
     round_number: int
     num_wanted: int
     rng: np.random.Generator
-    feedback: Mapping[str, Feedback] = field(default_factory=dict)
+    statistics: Mapping[str, ClientStatistics] = field(default_factory=dict)
     num_needed: int = 1
 
 

@@ -24,13 +24,13 @@ def updates_of(*rows: Any, weights: Sequence[float] | None = None, dtype: Any = 
 def context_of(
     updates: Sequence[WeightedUpdate],
     origin: Arrays | None = None,
-    num_hostile: int | None = None,
+    num_byzantine: int | None = None,
     trim: float = 0.2,
     **rest: Any,
 ) -> AggregatorContext:
     """A context whose model is ``origin``, or zeros."""
     zeros = {name: np.zeros_like(values) for name, values in updates[0].parameters.items()}
-    return AggregatorContext(zeros if origin is None else origin, num_hostile, trim, **rest)
+    return AggregatorContext(zeros if origin is None else origin, num_byzantine, trim, **rest)
 
 
 def aggregate(name: str, updates: Sequence[WeightedUpdate], **about: Any) -> Array:

@@ -7,14 +7,14 @@ from tasks.arrays import Array
 from tests.celeriac.aggregators.cohorts import aggregate, random_rows, updates_of
 
 
-def bulyan_by_hand(rows: Array, num_hostile: int) -> Array:
+def bulyan_by_hand(rows: Array, num_byzantine: int) -> Array:
     """El Mhamdi et al. 2018, section 4: Krum again and again, then the values nearest to the median."""
     received, selected = list(rows), []
-    while len(selected) < len(rows) - 2 * num_hostile:
-        num_near = max(1, len(received) - num_hostile - 2)
+    while len(selected) < len(rows) - 2 * num_byzantine:
+        num_near = max(1, len(received) - num_byzantine - 2)
         sums = [sum(sorted(float(np.sum((a - b) ** 2)) for b in received if b is not a)[:num_near]) for a in received]
         selected.append(received.pop(int(np.argmin(sums))))
-    chosen, num_kept = np.array(selected), len(selected) - 2 * num_hostile
+    chosen, num_kept = np.array(selected), len(selected) - 2 * num_byzantine
     result = []
     for column in chosen.T:
         nearest = sorted(column, key=lambda value: (abs(value - np.median(column)), value))[:num_kept]
@@ -30,7 +30,7 @@ def test_of_seven_with_one_hostile_five_are_chosen_and_three_values_kept() -> No
     # 7, 11, 100 two: 0 has 1 + 49, 1 has 1 + 36, 7 has 16 + 36, 11 has 16 + 100: 1 is next. Of 0, 7, 11, 100 one:
     # 7 and 11 have 16: 7, being first. Of 0, 11, 100 one: 0 and 11 have 121: 0
     # Then of 0, 1, 2, 4, 7 the three that are nearest to 2 are 1, 2 and 0, which is as near as 4 and smaller
-    assert aggregate("bulyan", updates, num_hostile=1).tolist() == [1.0]
+    assert aggregate("bulyan", updates, num_byzantine=1).tolist() == [1.0]
 
 
 def test_with_six_or_fewer_it_is_the_plain_mean() -> None:
@@ -41,12 +41,12 @@ def test_with_six_or_fewer_it_is_the_plain_mean() -> None:
     assert np.allclose(bulyan, rows.mean(axis=0), rtol=1e-14)
 
 
-@pytest.mark.parametrize(("num_updates", "num_hostile"), [(1, 0), (2, 0), (7, 1), (8, 1), (10, 1), (11, 2), (16, 3)])
-def test_it_is_the_papers(num_updates: int, num_hostile: int) -> None:
+@pytest.mark.parametrize(("num_updates", "num_byzantine"), [(1, 0), (2, 0), (7, 1), (8, 1), (10, 1), (11, 2), (16, 3)])
+def test_it_is_the_papers(num_updates: int, num_byzantine: int) -> None:
     # Given random updates, when Bulyan works on them, then it is what the paper says
     rows = random_rows(num_updates)
-    bulyan = aggregate("bulyan", updates_of(*rows), num_hostile=num_hostile)
-    assert np.allclose(bulyan, bulyan_by_hand(rows, num_hostile), rtol=1e-13)
+    bulyan = aggregate("bulyan", updates_of(*rows), num_byzantine=num_byzantine)
+    assert np.allclose(bulyan, bulyan_by_hand(rows, num_byzantine), rtol=1e-13)
 
 
 def test_what_is_far_off_in_one_place_alone_is_seen_there() -> None:
@@ -57,7 +57,7 @@ def test_what_is_far_off_in_one_place_alone_is_seen_there() -> None:
     rows[:2] = honest.mean(axis=0)
     rows[:2, 0] += 30
     # When Krum and Bulyan work on them
-    krum, bulyan = (aggregate(name, updates_of(*rows), num_hostile=2) for name in ("krum", "bulyan"))
+    krum, bulyan = (aggregate(name, updates_of(*rows), num_byzantine=2) for name in ("krum", "bulyan"))
     # Then Krum takes a hostile one, and Bulyan stays within the honest values
     assert krum[0] == rows[0, 0]
     assert honest[:, 0].min() <= bulyan[0] <= honest[:, 0].max()

@@ -72,7 +72,7 @@ def test_weights_and_numbers_of_hostile_make_no_difference() -> None:
     # Given the clients of the first test with weights of their own claim, in another order
     rows = np.array([[-4.0, 1.0], [4.0, 5.0], [5.0, 1.0]])
     updates = updates_of(*rows, weights=[1e6, 1.0, 0.0])
-    context = context_of(updates, {"w": np.ones(2)}, num_hostile=2, train_root=lambda: {"w": np.array([3.0, 1.0])})
+    context = context_of(updates, {"w": np.ones(2)}, num_byzantine=2, train_root=lambda: {"w": np.array([3.0, 1.0])})
     # When they are aggregated, then the result is that of the paper, which knows no weights
     assert aggregate_fltrust(updates, context)["w"].tolist() == pytest.approx([2.7, 1.6])
 

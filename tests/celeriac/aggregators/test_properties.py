@@ -196,54 +196,54 @@ def test_as_many_hostile_as_it_stands_have_no_way_to_move_it_far(
 ) -> None:
     # Given as many hostile clients as an aggregator can stand, with values as extreme as they come, or alternately so
     each, beside = EACH_AND_BESIDE[name]
-    num_hostile = (num_updates - beside) // each
-    assert num_hostile > 0
-    honest = (100 + 5 * random_rows(num_updates - num_hostile)).astype(dtype)
+    num_byzantine = (num_updates - beside) // each
+    assert num_byzantine > 0
+    honest = (100 + 5 * random_rows(num_updates - num_byzantine)).astype(dtype)
     width = honest.shape[1]
     attacks = [np.full(width, value, dtype) for value in extremes]
     attacks.append(np.where(np.arange(width) % 2 == 0, *(np.array(value, dtype) for value in extremes[:2])))
     for attack in attacks:
         # When these are aggregated with the honest ones
-        updates = updates_of(*[attack] * num_hostile, *honest, dtype=dtype)
-        moved = aggregate(name, updates, num_hostile=num_hostile, origin={"w": honest[0]}).astype(float)
+        updates = updates_of(*[attack] * num_byzantine, *honest, dtype=dtype)
+        moved = aggregate(name, updates, num_byzantine=num_byzantine, origin={"w": honest[0]}).astype(float)
         # Then the result is as near to the honest as these are to each other, or twice so
         middle = honest.astype(float).mean(axis=0)
         spread = max(float(np.linalg.norm(row - middle)) for row in honest.astype(float))
         assert np.linalg.norm(moved - middle) <= 2 * spread
 
 
-@pytest.mark.parametrize("num_hostile", [1, 2, 3, 10])
+@pytest.mark.parametrize("num_byzantine", [1, 2, 3, 10])
 @pytest.mark.parametrize("name", ROBUST)
-def test_with_one_update_too_few_it_says_how_many_are_needed(name: str, num_hostile: int) -> None:
+def test_with_one_update_too_few_it_says_how_many_are_needed(name: str, num_byzantine: int) -> None:
     # Given as many updates as are needed, and one fewer
     each, beside = EACH_AND_BESIDE[name]
-    needed = each * num_hostile + beside
+    needed = each * num_byzantine + beside
     rows = random_rows(needed, 4)
     # When they are aggregated, then it works with the one, and with the other one line says what is missing
-    aggregate(name, updates_of(*rows), num_hostile=num_hostile)
+    aggregate(name, updates_of(*rows), num_byzantine=num_byzantine)
     message = (
-        f"{name} has {needed - 1} updates of which {num_hostile} may be hostile (--num-hostile): "
+        f"{name} has {needed - 1} updates of which {num_byzantine} may be hostile (--num-byzantine): "
         f"at least {needed} are needed"
     )
     with pytest.raises(TooFewUpdatesError, match=f"^{re.escape(message)}$") as raised:
-        aggregate(name, updates_of(*rows[1:]), num_hostile=num_hostile)
+        aggregate(name, updates_of(*rows[1:]), num_byzantine=num_byzantine)
     assert (raised.value.num_updates, raised.value.num_needed) == (needed - 1, needed)
 
 
-@pytest.mark.parametrize("num_hostile", [None, 0])
+@pytest.mark.parametrize("num_byzantine", [None, 0])
 @pytest.mark.parametrize("num_updates", range(1, 12))
 @pytest.mark.parametrize("name", NAMES)
 def test_any_number_of_updates_will_do_where_nobody_says_how_many_are_hostile(
-    name: str, num_updates: int, num_hostile: int | None
+    name: str, num_updates: int, num_byzantine: int | None
 ) -> None:
     # Given any number of updates, when they are aggregated, then the result is finite
-    aggregated = aggregate(name, updates_of(*random_rows(num_updates)), num_hostile=num_hostile)
+    aggregated = aggregate(name, updates_of(*random_rows(num_updates)), num_byzantine=num_byzantine)
     assert np.all(np.isfinite(aggregated))
 
 
 def test_the_mean_isnt_asked_how_many_are_hostile() -> None:
     # Given scorers that want to know, when the mean is taken of what they left, then it doesn't mind
-    assert aggregate("mean", updates_of([1.0], [3.0]), num_hostile=3).tolist() == [2.0]
+    assert aggregate("mean", updates_of([1.0], [3.0]), num_byzantine=3).tolist() == [2.0]
 
 
 @pytest.mark.parametrize("name", ["krum", "multi_krum", "bulyan", "geometric_median", "centered_clipping"])
@@ -257,11 +257,11 @@ def test_what_isnt_trained_has_no_say_in_who_is_chosen(name: str) -> None:
     ]
     origin = {"mean": np.zeros(1), "w": np.zeros(2)}
     # When they are aggregated
-    context = context_of(updates, origin, num_hostile=1, buffers=frozenset({"mean"}))
+    context = context_of(updates, origin, num_byzantine=1, buffers=frozenset({"mean"}))
     aggregated = load_aggregator(name)(updates, context)
     # Then the weights are what they are without statistics
     alone = [WeightedUpdate({"w": update.parameters["w"]}, 1.0) for update in updates]
-    expected = load_aggregator(name)(alone, context_of(alone, {"w": origin["w"]}, num_hostile=1))
+    expected = load_aggregator(name)(alone, context_of(alone, {"w": origin["w"]}, num_byzantine=1))
     assert aggregated["w"].tolist() == expected["w"].tolist()
     assert aggregated["w"][0] < 0.5
     # And the statistics are the median of all

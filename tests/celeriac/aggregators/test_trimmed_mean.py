@@ -15,7 +15,7 @@ def test_of_five_the_largest_and_the_smallest_are_cut_off_at_each_place() -> Non
 
 
 @pytest.mark.parametrize(
-    ("num_updates", "trim", "num_hostile", "cut"),
+    ("num_updates", "trim", "num_byzantine", "cut"),
     [
         (1, 0.2, None, 0),
         (4, 0.2, None, 0),
@@ -32,10 +32,10 @@ def test_of_five_the_largest_and_the_smallest_are_cut_off_at_each_place() -> Non
     ],
 )
 def test_cut_off_is_the_share_and_as_many_as_may_be_hostile(
-    num_updates: int, trim: float, num_hostile: int | None, cut: int
+    num_updates: int, trim: float, num_byzantine: int | None, cut: int
 ) -> None:
     # Given a share, and how many may be hostile, when it is asked how many are cut off, then it is the larger
-    context = context_of(updates_of([0.0]), num_hostile=num_hostile, trim=trim)
+    context = context_of(updates_of([0.0]), num_byzantine=num_byzantine, trim=trim)
     assert num_cut(num_updates, context) == cut
     assert 2 * cut < num_updates
 

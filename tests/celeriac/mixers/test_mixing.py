@@ -24,7 +24,7 @@ from tests.celeriac.mixers.mixes import in_memory, mixed, mixing_by
 def test_without_mixers_nothing_is_changed() -> None:
     # Given updates and no mixer, when they are mixed, then they are those
     updates = updates_of([1.0], [3.0])
-    context = context_of(updates, num_hostile=1)
+    context = context_of(updates, num_byzantine=1)
     assert mix(updates, context, [], np.random.default_rng(0), in_memory) == (updates, context)
 
 
@@ -50,7 +50,7 @@ def test_means_are_rounded_once() -> None:
     # Given three updates in float32 whose sum float32 can't hold: 2**24 + 1 + 1 is 2**24 in it, added one by one
     updates = updates_of([2.0**24], [1.0], [1.0], dtype=np.float32)
     # When all are mixed with all, then each is the float32 that is nearest to (2**24 + 2) / 3 = 5592406
-    after = mixed([mix_nearest], updates, num_hostile=0)
+    after = mixed([mix_nearest], updates, num_byzantine=0)
     assert [update.parameters["w"].item() for update in after] == [5_592_406.0] * 3
 
 
@@ -62,23 +62,25 @@ def test_equal_updates_stay_what_they_are_to_the_last_bit(num_updates: int, seed
         assert np.array_equal(update.parameters["w"], row)
 
 
-@pytest.mark.parametrize(("num_hostile", "size", "left"), [(1, 2, 1), (2, 2, 2), (3, 2, 2), (3, 5, 0), (None, 2, None)])
+@pytest.mark.parametrize(
+    ("num_byzantine", "size", "left"), [(1, 2, 1), (2, 2, 2), (3, 2, 2), (3, 5, 0), (None, 2, None)]
+)
 def test_of_buckets_as_many_may_be_hostile_as_of_updates_up_to_a_minority(
-    num_hostile: int | None, size: int, left: int | None
+    num_byzantine: int | None, size: int, left: int | None
 ) -> None:
     # Given ten updates, of which some may be hostile
     updates = updates_of(*random_rows(10))
-    context = context_of(updates, num_hostile=num_hostile)
+    context = context_of(updates, num_byzantine=num_byzantine)
     # When buckets are made of them, then each may spoil one, and a minority of the buckets is all that can be stood
     _, after = mix(updates, context, [Bucketing(size)], np.random.default_rng(0), in_memory)
-    assert after.num_hostile == left
+    assert after.num_byzantine == left
 
 
 def test_nearest_neighbours_leave_as_many_hostile_as_there_were() -> None:
     # Given ten updates of which three may be hostile, when they are mixed, then three of the ten may be spoiled
     updates = updates_of(*random_rows(10))
-    _, after = mix(updates, context_of(updates, num_hostile=3), [mix_nearest], np.random.default_rng(0), in_memory)
-    assert after.num_hostile == 3
+    _, after = mix(updates, context_of(updates, num_byzantine=3), [mix_nearest], np.random.default_rng(0), in_memory)
+    assert after.num_byzantine == 3
 
 
 def test_arrays_that_the_model_lacks_are_mixed_too() -> None:
@@ -103,7 +105,7 @@ def test_neither_parts_nor_the_kernel_nor_files_make_a_difference(
     mixers = [load_mixer(step) for step in steps]
 
     def result(room: mixing.Room) -> list[Any]:
-        after, _ = mix(updates, context_of(updates, num_hostile=1), mixers, np.random.default_rng(3), room)
+        after, _ = mix(updates, context_of(updates, num_byzantine=1), mixers, np.random.default_rng(3), room)
         return [{name: values.copy() for name, values in update.parameters.items()} for update in after]
 
     expected = result(in_memory)

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from orchestrator.clients.selectors import ConnectedClient, Selection
-from orchestrator.clients.statistics import Feedback
+from orchestrator.clients.statistics import ClientStatistics
 from tests.support import announcement
 
 
@@ -18,16 +18,20 @@ def client(client_id: str, num_examples: int = 5, **announced: Any) -> Connected
     return ConnectedClient(client_id, announcement(client_id, num_examples=num_examples, **announced))
 
 
-def trained(train_loss: float | None, round_number: int = 1, **changes: Any) -> Feedback:
+def trained(train_loss: float | None, round_number: int = 1, **changes: Any) -> ClientStatistics:
     """What is known of a client whose update was accepted in a round."""
     values = {"num_selected": 1, "last_selected": round_number, "num_accepted": 1, "last_accepted": round_number}
-    return Feedback(**{**values, "train_loss": train_loss, "duration_s": 1.0, "num_examples": 5, **changes})
+    return ClientStatistics(**{**values, "train_loss": train_loss, "duration_s": 1.0, "num_examples": 5, **changes})
 
 
 def selection(
-    num_wanted: int, feedback: Mapping[str, Feedback], round_number: int = 2, seed: int = 0, num_needed: int = 1
+    num_wanted: int,
+    statistics: Mapping[str, ClientStatistics],
+    round_number: int = 2,
+    seed: int = 0,
+    num_needed: int = 1,
 ) -> Selection:
-    return Selection(round_number, num_wanted, np.random.default_rng(seed), feedback, num_needed)
+    return Selection(round_number, num_wanted, np.random.default_rng(seed), statistics, num_needed)
 
 
 def draws(weights: Sequence[float], num: int) -> dict[tuple[int, ...], float]:
@@ -48,10 +52,10 @@ def draws(weights: Sequence[float], num: int) -> dict[tuple[int, ...], float]:
 
 _CLAIMS = st.floats(0, 1e308)
 FEEDBACK = st.one_of(
-    st.just(Feedback()),
-    st.builds(Feedback, num_selected=st.just(3), last_selected=st.integers(1, 9), num_missed=st.integers(1, 9)),
+    st.just(ClientStatistics()),
+    st.builds(ClientStatistics, num_selected=st.just(3), last_selected=st.integers(1, 9), num_missed=st.integers(1, 9)),
     st.builds(
-        Feedback,
+        ClientStatistics,
         num_selected=st.just(4),
         last_selected=st.just(9),
         num_accepted=st.just(4),
@@ -66,7 +70,7 @@ FEEDBACK = st.one_of(
 
 
 @st.composite
-def crowds(draw: st.DrawFn) -> tuple[list[ConnectedClient], dict[str, Feedback]]:
+def crowds(draw: st.DrawFn) -> tuple[list[ConnectedClient], dict[str, ClientStatistics]]:
     """Clients with any number of examples, and what is known of some of them."""
     there = [client(f"client-{index}", draw(st.integers(0, 10**12))) for index in range(draw(st.integers(1, 9)))]
     known = {each.client_id: draw(FEEDBACK) for each in there if draw(st.booleans())}

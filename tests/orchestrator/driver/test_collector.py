@@ -11,7 +11,7 @@ import pytest
 from orchestrator.clients.manager import ClientManager
 from orchestrator.driver.collector import RETRY_S, SILENT, Collector, Filled
 from orchestrator.driver.slots import Slot, Slots
-from orchestrator.transport.transport import Lost, Transport, Wire
+from orchestrator.transport.transport import Lost, RunServices, Transport
 from orchestrator.transport.uploads import Uploads
 from tasks.blobs.blob import CHUNK_BYTES, chunk_name
 from tasks.blobs.chunks import MemoryChunks
@@ -37,18 +37,18 @@ class Scene:
         registry = MemoryRegistry()
         for client_id in ("anna", "bert", "carl"):
             registry.announce(announcement(client_id))
-        wire = Wire(
+        services = RunServices(
             transport=self.scripted(),
             present=registry.present,
             tell=registry.say_passed_over,
             blobs=self.chunks,
             broker_time=lambda: self.now,
-            tend=lambda: False,
+            poll=lambda: False,
             tidy=lambda: None,
         )
         manager = ClientManager(registry.present, lambda: self.now)
         manager.refresh()
-        self.collector = Collector(wire, manager, self.look, lambda: self.now)
+        self.collector = Collector(services, manager, self.look, lambda: self.now)
 
     def look(self) -> Lost:
         due = min((when for when in self.lost if when <= self.now), default=None)
@@ -62,9 +62,9 @@ class Scene:
     def ready(self, order: Order) -> None:
         self.results[order.order_id] = json.dumps({"status": READY, "task_id": order.order_id}).encode()
 
-    def answer(self, order: Order) -> None:
-        answer = surveyed(order) if isinstance(order, SurveyOrder) else trained(order)
-        self.results[order.order_id] = json.dumps({"status": "SUCCESS", "result": encode(answer)}).encode()
+    def response(self, order: Order) -> None:
+        response = surveyed(order) if isinstance(order, SurveyOrder) else trained(order)
+        self.results[order.order_id] = json.dumps({"status": "SUCCESS", "result": encode(response)}).encode()
 
     def told(self, word: bytes) -> list[tuple[float, str]]:
         return [(when, client_id) for when, client_id, said in self.words if said == word]
@@ -117,7 +117,7 @@ def collect(
     for event in scene.collector.collect(slots, uploads, timeout_s):
         if isinstance(event, Filled):
             part_id = fill(event.slot)
-            awaited = part_id if event.answer.update is not None else None
+            awaited = part_id if event.response.update is not None else None
             uploads.answered(event.slot.order.order_id, awaited, scene.now)
         elif isinstance(event, Lost):
             lose(event)
@@ -136,7 +136,7 @@ def orders(make: Callable[..., UpdateOrder] = train_order) -> list[UpdateOrder]:
 
 
 def statuses(slots: Slots) -> dict[str, tuple[Status, str]]:
-    return {answer.client_id: (answer.status, answer.reason) for _, answer in slots.filled()}
+    return {response.client_id: (response.status, response.reason) for _, response in slots.filled()}
 
 
 def test_a_turn_is_given_when_the_line_before_it_has_become_slow(scene: Scene) -> None:
@@ -146,8 +146,8 @@ def test_a_turn_is_given_when_the_line_before_it_has_become_slow(scene: Scene) -
     scene.at(0.1, lambda: scene.ready(anna))
     scene.at(0.1, lambda: scene.ready(bert))
     # When the first has not sent its update for half a second
-    scene.at(4.0, lambda: scene.answer(anna))
-    scene.at(4.0, lambda: scene.answer(bert))
+    scene.at(4.0, lambda: scene.response(anna))
+    scene.at(4.0, lambda: scene.response(bert))
     collect(scene, slots, 100.0, uploads=Uploads(1, most=2, slow_s=0.5))
     # Then it is the other's turn at that moment, not at the next second
     assert scene.told(GO) == [(0.1, "anna"), (pytest.approx(0.6), "bert")]
@@ -164,8 +164,8 @@ def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(
     for order in (anna, bert, carl):
         scene.at(1.0, lambda order=order: scene.ready(order))
     scene.at(5.0, lambda: scene.chunks.chunks.update({name: bytes(CHUNK_BYTES)}))
-    scene.at(182.0, lambda: scene.answer(carl))
-    scene.at(183.0, lambda: scene.answer(anna))
+    scene.at(182.0, lambda: scene.response(carl))
+    scene.at(183.0, lambda: scene.response(anna))
     seen = []
     scene.at(150.0, lambda: seen.append(name in scene.chunks.chunks))
 
@@ -193,14 +193,14 @@ def test_what_a_client_that_was_given_up_sends_after_all_is_removed_while_the_ro
     scene.at(1.0, lambda: scene.ready(bert))
     # When it sends its update after all, while another still trains
     scene.at(100.0, lambda: scene.chunks.chunks.update({name: bytes(CHUNK_BYTES)}))
-    scene.at(100.5, lambda: scene.answer(anna))
-    scene.at(101.0, lambda: scene.answer(bert))
+    scene.at(100.5, lambda: scene.response(anna))
+    scene.at(101.0, lambda: scene.response(bert))
     seen = []
     scene.at(110.0, lambda: seen.append(name in scene.chunks.chunks))
-    scene.at(120.0, lambda: scene.answer(carl))
+    scene.at(120.0, lambda: scene.response(carl))
     collect(scene, slots, 3600.0, uploads=Uploads(1, patience_s=60.0))
     # Then it is late, and nothing of it is left
-    assert [answer.client_id for answer in scene.collector.late.pop()] == ["anna"]
+    assert [response.client_id for response in scene.collector.late.pop()] == ["anna"]
     assert seen == [False]
 
 
@@ -211,7 +211,7 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
     uploads, refilled = Uploads(1), list[float]()
     scene.at(1.0, lambda: scene.ready(anna))
     scene.at(1.0, lambda: scene.ready(bert))
-    scene.at(2.0, lambda: scene.answer(anna))
+    scene.at(2.0, lambda: scene.response(anna))
 
     def fill(slot: Slot) -> str:
         return f"{slot.order.client_id}/0"
@@ -224,7 +224,7 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
         if len(refilled) == 2:  # the third time it is done
             scene.at(scene.now + 1.0, lambda: scene.results.update({part_id: b"{}"}))
 
-    scene.on_turn = lambda order: scene.at(scene.now, lambda: scene.answer(order)) if order is bert else None
+    scene.on_turn = lambda order: scene.at(scene.now, lambda: scene.response(order)) if order is bert else None
     collect(scene, slots, 3600.0, uploads, fill, refill)
 
     # Then it is sent again after five minutes, and after ten more, and the other gets its turn
@@ -245,7 +245,7 @@ def test_orders_and_turns_are_sent_again_when_the_broker_was_emptied(scene: Scen
     scene.lost[10.0] = Lost.ALL
     for order in (anna, bert, carl):
         scene.at(20.0, lambda order=order: scene.chunks.chunks.update({chunk_name(order.update_blob, 0): b"update"}))
-        scene.at(20.0, lambda order=order: scene.answer(order))
+        scene.at(20.0, lambda order=order: scene.response(order))
     collect(scene, slots, 100.0, Uploads(1), lose=lambda lost: done.append((lost, list(scene.sent))))
     # Then that is told of before all orders are sent again: the model is put there, what was filled is filled again
     assert done == [(Lost.ALL, [])]
@@ -260,13 +260,13 @@ def test_an_update_that_was_on_its_way_when_the_broker_was_emptied_is_asked_for_
     anna, _, _ = orders()
     slots = Slots([anna], {"anna": "first"})
     scene.lost[10.0] = Lost.ALL
-    scene.at(12.0, lambda: scene.answer(anna))
+    scene.at(12.0, lambda: scene.response(anna))
     filled_at = []
 
     # When it is asked again and sends its update
     def send_update() -> None:
         scene.chunks.chunks[chunk_name(anna.update_blob, 0)] = b"update"
-        scene.answer(anna)
+        scene.response(anna)
 
     scene.at(15.0, send_update)
     collect(scene, slots, 100.0, fill=lambda _slot: filled_at.append(scene.now))
@@ -281,7 +281,7 @@ def test_who_never_sends_the_update_it_tells_of_is_asked_for_it_three_times(scen
     slots = Slots([anna], {"anna": "first"})
     scene.lost[10.0] = Lost.ALL
     for second in range(12, 20):
-        scene.at(float(second), lambda: scene.answer(anna))
+        scene.at(float(second), lambda: scene.response(anna))
     filled_at = []
     # When its answers are collected
     collect(scene, slots, 100.0, fill=lambda _slot: filled_at.append(scene.now))
@@ -296,11 +296,11 @@ def test_orders_are_asked_for_what_answers_them_and_nothing_is_left(scene: Scene
     restored = []
     scene.lost[10.0] = Lost.ALL
     scene.at(12.0, lambda: scene.chunks.chunks.update({chunk_name(anna.update_blob, 0): b"update"}))
-    scene.at(12.0, lambda: scene.answer(anna))
+    scene.at(12.0, lambda: scene.response(anna))
     # When the time is over
-    answers = scene.collector.ask([bert, anna], 100.0, lambda: restored.append(scene.now))
+    responses = scene.collector.ask([bert, anna], 100.0, lambda: restored.append(scene.now))
     # Then there is an answer to each in their order, what they refer to was put there again, and no result is kept
-    assert [(answer.client_id, answer.status) for answer in answers] == [
+    assert [(response.client_id, response.status) for response in responses] == [
         ("bert", Status.LOST),
         ("anna", Status.TRAINED),
     ]

@@ -8,8 +8,8 @@ from tests.support import round_record
 SEE_LOG = "; see the log of its worker"
 
 
-def failed_round(number: int, **answers: SlotRecord) -> RoundRecord:
-    return round_record(number, status="failed", cohort=sorted(answers), answers=answers)
+def failed_round(number: int, **responses: SlotRecord) -> RoundRecord:
+    return round_record(number, status="failed", cohort=sorted(responses), responses=responses)
 
 
 def failed(reason: str, status: Status = Status.FAILED) -> SlotRecord:

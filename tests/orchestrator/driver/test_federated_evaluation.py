@@ -5,18 +5,18 @@ import math
 import pytest
 
 from orchestrator.driver.federated_evaluation import mean_metrics
-from tasks.messages import Answer, Status
+from tasks.messages import Response, Status
 
 
-def evaluated(num_examples: int, **metrics: float) -> Answer:
-    return Answer(order_id="o", client_id="anna", status=Status.EVALUATED, num_examples=num_examples, metrics=metrics)
+def evaluated(num_examples: int, **metrics: float) -> Response:
+    return Response(order_id="o", client_id="anna", status=Status.EVALUATED, num_examples=num_examples, metrics=metrics)
 
 
 def test_means_are_weighted_by_examples_and_of_what_all_have() -> None:
     # Given 10 examples with a loss of 1 and 30 with 3, and a metric that one client alone tells
-    answers = [evaluated(10, loss=1.0, accuracy=1.0, own=7.0), evaluated(30, loss=3.0, accuracy=0.5)]
+    responses = [evaluated(10, loss=1.0, accuracy=1.0, own=7.0), evaluated(30, loss=3.0, accuracy=0.5)]
     # Then the means are (10 + 90) / 40 and (10 + 15) / 40
-    assert mean_metrics(answers) == pytest.approx({"loss": 2.5, "accuracy": 0.625})
+    assert mean_metrics(responses) == pytest.approx({"loss": 2.5, "accuracy": 0.625})
 
 
 def test_without_examples_there_is_no_mean() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from orchestrator.clients.manager import ClientManager
 from orchestrator.driver.collector import Collector
-from orchestrator.transport.transport import EagerTransport, Lost, Wire
+from orchestrator.transport.transport import EagerTransport, Lost, RunServices
 from tasks.blobs.chunks import MemoryChunks
 from tests.support import MemoryRegistry
 
@@ -47,10 +47,10 @@ def test_looks_at_all_clients_take_a_small_share_of_the_time(look_s: float, ever
         seconds.now += look_s
         return Lost.NOTHING
 
-    wire = Wire(
+    services = RunServices(
         Waits(seconds), registry.present, registry.say_passed_over, MemoryChunks(), seconds, lambda: False, lambda: None
     )
-    collector = Collector(wire, manager, look, seconds)
+    collector = Collector(services, manager, look, seconds)
     # When it waits for something, then it looks every second, or as seldom as takes a twentieth of the time
     assert collector.result("task", lambda: "again") is None
     assert {round(later - former, 6) for former, later in itertools.pairwise(looks)} == {every_s}

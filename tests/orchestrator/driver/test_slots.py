@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.driver.slots import MAX_SENT, Slot, Slots
-from tasks.messages import Answer, Status
+from tasks.messages import Response, Status
 from tests.support import train_order, trained
 
 ANNA, BERT, CARL = (train_order(client_id) for client_id in ("anna", "bert", "carl"))
@@ -15,8 +15,8 @@ def three_slots() -> Slots:
     return Slots([ANNA, BERT, CARL], INCARNATIONS)
 
 
-def who(verdicts: list[tuple[Slot, Answer]]) -> dict[str, tuple[str, str]]:
-    return {answer.client_id: (answer.status.value, answer.reason) for _, answer in verdicts}
+def who(verdicts: list[tuple[Slot, Response]]) -> dict[str, tuple[str, str]]:
+    return {response.client_id: (response.status.value, response.reason) for _, response in verdicts}
 
 
 def test_each_order_has_a_slot_with_the_incarnation_it_was_sent_to() -> None:
@@ -35,7 +35,7 @@ def test_an_answer_fills_the_slot_of_its_order() -> None:
     assert slots.fill(ANNA.order_id, trained(ANNA)) == Slot(0, ANNA, "1")
     # Then one is open, and the others are in the order of the slots
     assert [slot.order.client_id for slot in slots.open()] == ["bert"]
-    assert [(slot.index, answer.client_id) for slot, answer in slots.filled()] == [(0, "anna"), (2, "carl")]
+    assert [(slot.index, response.client_id) for slot, response in slots.filled()] == [(0, "anna"), (2, "carl")]
 
 
 def test_a_second_answer_fills_no_slot() -> None:
@@ -64,7 +64,7 @@ def test_clients_that_vanished_are_lost() -> None:
     # When two clients aren't there, then both are lost
     verdicts = slots.lost({"carl": "1", "dora": "1"})
     assert who(verdicts) == {"anna": ("lost", "the client vanished"), "bert": ("lost", "the client vanished")}
-    assert [answer.order_id for _, answer in verdicts] == ["anna/run/1/train", "bert/run/1/train"]
+    assert [response.order_id for _, response in verdicts] == ["anna/run/1/train", "bert/run/1/train"]
 
 
 def test_a_client_that_was_started_anew_is_to_get_its_order_again() -> None:
@@ -133,7 +133,7 @@ def test_a_client_that_is_filled_gets_no_order_again() -> None:
 
 @given(
     events=st.lists(
-        st.tuples(st.sampled_from([ANNA, BERT, CARL]), st.sampled_from(["answer", "lost", "overdue"])), max_size=12
+        st.tuples(st.sampled_from([ANNA, BERT, CARL]), st.sampled_from(["response", "lost", "overdue"])), max_size=12
     )
 )
 def test_whatever_happens_each_slot_is_filled_exactly_once(events: list[tuple[object, str]]) -> None:
@@ -142,15 +142,15 @@ def test_whatever_happens_each_slot_is_filled_exactly_once(events: list[tuple[ob
     filled: dict[str, Status] = {}
     for order, event in events:
         candidates = {
-            "answer": [trained(order)],  # type: ignore[arg-type]
-            "lost": [answer for _, answer in slots.lost({})],
-            "overdue": [answer for _, answer in slots.overdue()],
+            "response": [trained(order)],  # type: ignore[arg-type]
+            "lost": [response for _, response in slots.lost({})],
+            "overdue": [response for _, response in slots.overdue()],
         }[event]
-        for answer in candidates:
+        for response in candidates:
             # When a slot is filled, then it was open, and otherwise nothing happens
-            if slots.fill(answer.order_id, answer) is not None:
-                assert answer.order_id not in filled
-                filled[answer.order_id] = answer.status
+            if slots.fill(response.order_id, response) is not None:
+                assert response.order_id not in filled
+                filled[response.order_id] = response.status
     # Then what filled a slot first is what it holds
-    assert {slot.order.order_id: answer.status for slot, answer in slots.filled()} == filled
+    assert {slot.order.order_id: response.status for slot, response in slots.filled()} == filled
     assert len(slots.open()) + len(slots.filled()) == len(slots) == 3

@@ -13,7 +13,7 @@ import tests.support
 from celeriac.aggregators import AggregatorContext
 from celeriac.algorithms import Algorithm, ServerRound, State
 from orchestrator.jobs import close_round as closing
-from orchestrator.jobs.ingest import ingest_answer
+from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.initialise import make_model
 from orchestrator.store.records import ClosedRound, Evaluated, OpenRound, PeerScores, SlotRecord
 from orchestrator.store.run_folder import RunFolder
@@ -69,8 +69,8 @@ def part(folder: RunFolder, client_id: str, point: list[float], num_examples: in
     """The slot of a client whose update was taken in for round 1."""
     chunks, order = MemoryChunks(), train_order(client_id)
     update = {"point": np.array(point, np.float32), "steps": np.array(num_examples)}
-    answer = trained(order, publish_update(chunks, order, update), num_examples=num_examples)
-    return client_id, ingest_answer(job_of(folder, chunks), answer)
+    response = trained(order, publish_update(chunks, order, update), num_examples=num_examples)
+    return client_id, ingest_response(job_of(folder, chunks), response)
 
 
 def failed(client_id: str, status: Status = Status.FAILED) -> Part:
@@ -182,7 +182,7 @@ def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
     assert model["steps"].item() == 2
     # And the record has all the answers, sorted, and what the model is worth
     assert (closed.status, closed.reason) == ("closed", "")
-    assert [(name, record.status.value) for name, record in closed.answers.items()] == [
+    assert [(name, record.status.value) for name, record in closed.responses.items()] == [
         ("anna", "trained"),
         ("bert", "trained"),
         ("carl", "failed"),
@@ -227,7 +227,7 @@ def test_too_few_updates_keep_the_model_and_say_why(tmp_path: Path, status: Stat
     assert closed.status == "failed"
     assert closed.reason == "1 updates were accepted, 2 are needed (--min-updates)"
     assert closed.evaluated.metrics == {}
-    assert list(closed.answers) == ["anna", "bert"]
+    assert list(closed.responses) == ["anna", "bert"]
     assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
     assert closed.digest == digest_of(folder.checkpoint(0))
 
@@ -259,9 +259,9 @@ def test_an_algorithm_of_ones_own_weighs_in_its_own_way(tmp_path: Path) -> None:
     [
         ("median", {}, [3.0, 2.0, 0.0]),
         ("trimmed_mean", {"trim": 0.4}, [3.0, 2.0, 0.0]),
-        ("trimmed_mean", {"trim": 0.1, "num_hostile": 1}, [3.0, 2.0, 0.0]),
+        ("trimmed_mean", {"trim": 0.1, "num_byzantine": 1}, [3.0, 2.0, 0.0]),
         ("trimmed_mean", {"trim": 0.1}, [22.0, 0.4, 0.0]),
-        ("multi_krum", {"num_hostile": 1}, [2.5, 2.5, 0.0]),
+        ("multi_krum", {"num_byzantine": 1}, [2.5, 2.5, 0.0]),
         ("tests.support:aggregate_first", {}, [1.0, 4.0, 0.0]),
     ],
 )
@@ -285,8 +285,8 @@ def test_an_update_out_of_all_proportion_is_rejected_without_being_asked_for(tmp
     # When the round is closed
     closed = close_round(folder, [part(folder, client_id, values, 5) for client_id, values in points.items()])
     # Then it is rejected with the reason, and the model is the mean of the others
-    assert closed.answers["carl"].status is Status.REJECTED
-    assert closed.answers["carl"].reason == (
+    assert closed.responses["carl"].status is Status.REJECTED
+    assert closed.responses["carl"].reason == (
         "its change of the parameters has length 1e+30, the median of all is 3: at most 300 is allowed"
     )
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [2.5, 0.0, 0.0]
@@ -296,13 +296,13 @@ def test_an_update_out_of_all_proportion_is_rejected_without_being_asked_for(tmp
     ("changes", "point"),
     [
         # the nearest four: 1, 2, 3, 4 for each of the first four, 100, 4, 3, 2 and -8, 1, 2, 3 for the last
-        ({"mix": ("nnm",), "num_hostile": 1, "aggregator": "median"}, [2.5, 2.5, 0.0]),
+        ({"mix": ("nnm",), "num_byzantine": 1, "aggregator": "median"}, [2.5, 2.5, 0.0]),
         # (4 * 2.5 + 27.25) / 5 and (4 * 2.5 - 0.5) / 5: a mean stands nobody hostile
-        ({"mix": ("nnm",), "num_hostile": 1}, [7.45, 1.9, 0.0]),
+        ({"mix": ("nnm",), "num_byzantine": 1}, [7.45, 1.9, 0.0]),
         # the nearest three of the first: 1, 2, 3
-        ({"mix": ("nnm",), "num_hostile": 2, "aggregator": "tests.support:aggregate_first"}, [2.0, 3.0, 0.0]),
+        ({"mix": ("nnm",), "num_byzantine": 2, "aggregator": "tests.support:aggregate_first"}, [2.0, 3.0, 0.0]),
         # one bucket of all
-        ({"mix": ("bucketing:5", "nnm"), "num_hostile": 1, "aggregator": "median"}, [22.0, 0.4, 0.0]),
+        ({"mix": ("bucketing:5", "nnm"), "num_byzantine": 1, "aggregator": "median"}, [22.0, 0.4, 0.0]),
     ],
 )
 def test_updates_are_mixed_as_was_asked_for_and_weigh_the_same(
@@ -346,14 +346,14 @@ def test_buckets_are_drawn_by_the_seed_and_the_round(tmp_path: Path) -> None:
 
 def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path: Path) -> None:
     # Given an aggregator that needs seven updates to stand two hostile ones, and two updates
-    folder = folder_in(tmp_path, aggregator="krum", num_hostile=2)
+    folder = folder_in(tmp_path, aggregator="krum", num_byzantine=2)
     parts = [part(folder, "anna", [1, 2, 3], 5), part(folder, "bert", [1, 2, 3], 5), failed("carl")]
     # When the round is closed
     closed = close_round(folder, parts)
     # Then it failed, and the model is what it was
     assert closed.status == "failed"
-    assert closed.reason == ("krum has 2 updates of which 2 may be hostile (--num-hostile): at least 7 are needed")
-    assert (closed.evaluated.metrics, list(closed.answers)) == ({}, ["anna", "bert", "carl"])
+    assert closed.reason == ("krum has 2 updates of which 2 may be hostile (--num-byzantine): at least 7 are needed")
+    assert (closed.evaluated.metrics, list(closed.responses)) == ({}, ["anna", "bert", "carl"])
     assert closed.digest == digest_of(folder.checkpoint(1)) == digest_of(folder.checkpoint(0))
 
 
@@ -428,7 +428,7 @@ def test_whole_numbers_grow_no_larger_than_honest_clients_may_count_on_from(tmp_
     folder = folder_in(tmp_path)
     update = {"point": np.zeros(3, np.float32), "steps": np.array(2**53)}
     chunks, order = MemoryChunks(), train_order("anna")
-    liar = ingest_answer(job_of(folder, chunks), trained(order, publish_update(chunks, order, update)))
+    liar = ingest_response(job_of(folder, chunks), trained(order, publish_update(chunks, order, update)))
     assert liar.status is Status.TRAINED
     # When the round is closed, then the model has half as much, and who counts on from there is taken in
     assert close_round(folder, [("anna", liar)]).status == "closed"
@@ -436,8 +436,8 @@ def test_whole_numbers_grow_no_larger_than_honest_clients_may_count_on_from(tmp_
     assert steps == 2**52
     order = train_order("bert", 2)
     update = {"point": np.zeros(3, np.float32), "steps": np.asarray(steps + 10**6)}
-    answer = trained(order, publish_update(chunks, order, update))
-    assert ingest_answer(job_of(folder, chunks, 2), answer).status is Status.TRAINED
+    response = trained(order, publish_update(chunks, order, update))
+    assert ingest_response(job_of(folder, chunks, 2), response).status is Status.TRAINED
 
 
 class BadRoot(Pull):
@@ -616,8 +616,8 @@ def moved_by_qfedavg(path: Path, mean: float) -> list[float]:
     for client_id, first in (("anna", 3.0), ("bert", 4.0)):
         order = train_order(client_id)
         update = {"mean": np.full(3, mean), "point": np.array([first, 0, 0])}
-        answer = trained(order, publish_update(chunks, order, update), metrics={"start_loss": 1.0})
-        parts.append((client_id, ingest_answer(job_of(folder, chunks), answer)))
+        response = trained(order, publish_update(chunks, order, update), metrics={"start_loss": 1.0})
+        parts.append((client_id, ingest_response(job_of(folder, chunks), response)))
     assert close_round(folder, parts).status == "closed"
     model = arrays.map_file(folder.checkpoint(1))
     assert model["mean"].tolist() == pytest.approx([mean] * 3)

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.jobs.ingest import ingest_answer
+from orchestrator.jobs.ingest import ingest_response
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import HEADER_SLACK_BYTES
 from tasks import arrays
 from tasks.blobs.blob import BlobRef, publish
 from tasks.blobs.chunks import MemoryChunks, Wanted
-from tasks.messages import Answer, Order, Status
+from tasks.messages import Order, Response, Status
 from tests.support import job_of, publish_update, run_config, survey_order, surveyed, train_order, trained
 
 MODEL = {"bias": np.zeros(2, np.float32), "weights": np.zeros((2, 3))}
@@ -34,30 +34,30 @@ def chunks() -> MemoryChunks:
     return MemoryChunks()
 
 
-def sent(chunks: MemoryChunks, parameters: arrays.Arrays) -> Answer:
+def sent(chunks: MemoryChunks, parameters: arrays.Arrays) -> Response:
     return trained(ORDER, publish_update(chunks, ORDER, parameters))
 
 
-def raw(chunks: MemoryChunks, data: bytes) -> Answer:
+def raw(chunks: MemoryChunks, data: bytes) -> Response:
     return trained(ORDER, publish(chunks, "fl:blob:anna/run/1", [memoryview(data)]))
 
 
-def rejection(folder: RunFolder, chunks: MemoryChunks, answer: Answer) -> str:
+def rejection(folder: RunFolder, chunks: MemoryChunks, response: Response) -> str:
     """Take in what must be rejected; return the reason. Nothing of it is left but the record."""
-    record = ingest_answer(job_of(folder, chunks), answer)
+    record = ingest_response(job_of(folder, chunks), response)
     assert record.status is Status.REJECTED
     assert not folder.update(1, "anna").exists()
     assert chunks.chunks == {}
-    assert record == ingest_answer(job_of(folder, chunks), answer)
+    assert record == ingest_response(job_of(folder, chunks), response)
     return record.reason
 
 
 def test_a_good_update_is_moved_into_the_folder(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an update in the store
-    answer = sent(chunks, UPDATE)
-    assert answer.update is not None
+    response = sent(chunks, UPDATE)
+    assert response.update is not None
     # When it is taken in
-    record = ingest_answer(job_of(folder, chunks), answer)
+    record = ingest_response(job_of(folder, chunks), response)
     # Then it lies in the folder and not in the store, and the record says what the client said
     found = arrays.map_file(folder.update(1, "anna"))
     assert {name: values.tolist() for name, values in found.items()} == {
@@ -69,19 +69,19 @@ def test_a_good_update_is_moved_into_the_folder(folder: RunFolder, chunks: Memor
         status=Status.TRAINED,
         num_examples=5,
         num_steps=10,
-        size_bytes=answer.update.size_bytes,
-        digest=answer.update.digest,
+        size_bytes=response.update.size_bytes,
+        digest=response.update.digest,
         lengths={"parameters": 2.54951},  # 1 + 2² + 6 * 0.5² = 6.5
     )
 
 
 def test_an_update_is_taken_in_once_however_often_it_is_asked_for(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an update that was taken in
-    answer = sent(chunks, UPDATE)
-    first = ingest_answer(job_of(folder, chunks), answer)
+    response = sent(chunks, UPDATE)
+    first = ingest_response(job_of(folder, chunks), response)
     # When it is asked for again, with other bytes in the store and other numbers in the answer
     again = sent(chunks, MODEL).model_copy(update={"num_examples": 999})
-    second = ingest_answer(job_of(folder, chunks), again)
+    second = ingest_response(job_of(folder, chunks), again)
     # Then the record and the file are what they were, and the store is empty
     assert second == first
     assert arrays.map_file(folder.update(1, "anna"))["bias"].tolist() == [1.0, 2.0]
@@ -94,7 +94,7 @@ def test_an_update_that_was_half_taken_in_is_taken_in_anew(folder: RunFolder, ch
     (folder.updates(1) / "anna.tmp").write_bytes(b"half")
     (folder.updates(1) / "anna.json").write_text("{")
     # When the update is taken in, then it is whole
-    record = ingest_answer(job_of(folder, chunks), sent(chunks, UPDATE))
+    record = ingest_response(job_of(folder, chunks), sent(chunks, UPDATE))
     assert record.status is Status.TRAINED
     assert arrays.map_file(folder.update(1, "anna"))["bias"].tolist() == [1.0, 2.0]
 
@@ -102,9 +102,9 @@ def test_an_update_that_was_half_taken_in_is_taken_in_anew(folder: RunFolder, ch
 @pytest.mark.parametrize("status", [Status.FAILED, Status.LOST, Status.REJECTED, Status.LATE])
 def test_an_answer_without_an_update_is_a_record_alone(folder: RunFolder, chunks: MemoryChunks, status: Status) -> None:
     # Given an answer without an update
-    answer = Answer(order_id=ORDER.order_id, client_id="anna", status=status, reason="so it is")
+    response = Response(order_id=ORDER.order_id, client_id="anna", status=status, reason="so it is")
     # When it is taken in, then its status and reason are kept
-    assert ingest_answer(job_of(folder, chunks), answer) == SlotRecord(status=status, reason="so it is")
+    assert ingest_response(job_of(folder, chunks), response) == SlotRecord(status=status, reason="so it is")
     assert [path.name for path in folder.updates(1).iterdir()] == ["anna.json"]
 
 
@@ -114,7 +114,7 @@ def test_the_updates_of_clients_with_similar_ids_are_kept_apart(folder: RunFolde
         order = train_order(client_id)
         update = {**UPDATE, "bias": np.full(2, index, np.float32)}
         # When their updates are taken in
-        ingest_answer(job_of(folder, chunks), trained(order, publish_update(chunks, order, update)))
+        ingest_response(job_of(folder, chunks), trained(order, publish_update(chunks, order, update)))
     # Then each has its own
     found = [
         arrays.map_file(folder.update(1, client_id))["bias"][0]
@@ -146,9 +146,9 @@ def test_bytes_that_are_no_arrays_are_rejected(folder: RunFolder, chunks: Memory
     assert rejection(folder, chunks, raw(chunks, data)) != ""
 
 
-def kept_answer(folder: RunFolder, order: Order) -> Answer | None:
+def kept_answer(folder: RunFolder, order: Order) -> Response | None:
     record = folder.slot_record(order.round_number, order.client_id, order.name)
-    return record and record.answer(order)
+    return record and record.response(order)
 
 
 def document(header: object, body: bytes) -> bytes:
@@ -172,19 +172,19 @@ def test_arrays_that_numpy_cant_make_are_rejected(folder: RunFolder, chunks: Mem
 def test_an_update_much_longer_than_the_model_is_rejected_unread(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given a blob a byte longer than the model's file and what a header may take
     model_bytes = folder.checkpoint(0).stat().st_size
-    answer = raw(chunks, bytes(model_bytes + HEADER_SLACK_BYTES + 1))
+    response = raw(chunks, bytes(model_bytes + HEADER_SLACK_BYTES + 1))
     # When it is taken in, then both sizes are told
-    assert rejection(folder, chunks, answer) == (
+    assert rejection(folder, chunks, response) == (
         f"the update has {model_bytes + 65_537} bytes, {model_bytes + 65_536} are allowed for this model"
     )
 
 
 def test_a_blob_that_isnt_there_is_rejected(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an answer whose update is gone
-    answer = sent(chunks, UPDATE)
+    response = sent(chunks, UPDATE)
     chunks.chunks.clear()
     # When it is taken in, then the record says so
-    assert rejection(folder, chunks, answer) == "blob 'fl:blob:anna/run/1': chunk 1 of 1 is missing"
+    assert rejection(folder, chunks, response) == "blob 'fl:blob:anna/run/1': chunk 1 of 1 is missing"
 
 
 @pytest.mark.parametrize(
@@ -200,23 +200,23 @@ def test_a_damaged_blob_is_rejected(
     folder: RunFolder, chunks: MemoryChunks, damage: Callable[[bytes], bytes], reason: str
 ) -> None:
     # Given an update of 8 + 120 + 56 bytes that was cut, made longer, or changed on its way
-    answer = sent(chunks, UPDATE)
+    response = sent(chunks, UPDATE)
     [name] = chunks.chunks
     chunks.chunks[name] = damage(chunks.chunks[name])
     # When it is taken in, then the record says so
-    assert rejection(folder, chunks, answer) == f"blob 'fl:blob:anna/run/1': {reason}"
+    assert rejection(folder, chunks, response) == f"blob 'fl:blob:anna/run/1': {reason}"
 
 
 def test_an_update_trained_on_no_examples_is_rejected(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an update that would weigh nothing, when it is taken in, then the record says why not
-    answer = sent(chunks, UPDATE).model_copy(update={"num_examples": 0})
-    assert rejection(folder, chunks, answer) == "it claims to be trained on no examples"
+    response = sent(chunks, UPDATE).model_copy(update={"num_examples": 0})
+    assert rejection(folder, chunks, response) == "it claims to be trained on no examples"
 
 
 def test_an_update_trained_in_no_steps_is_rejected(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an update by whose steps nothing can be divided, when it is taken in, then the record says why not
-    answer = sent(chunks, UPDATE).model_copy(update={"num_steps": 0})
-    assert rejection(folder, chunks, answer) == "it claims to be trained in no steps"
+    response = sent(chunks, UPDATE).model_copy(update={"num_steps": 0})
+    assert rejection(folder, chunks, response) == "it claims to be trained in no steps"
 
 
 def test_an_update_laid_out_otherwise_is_taken_in(folder: RunFolder, chunks: MemoryChunks) -> None:
@@ -228,7 +228,7 @@ def test_an_update_laid_out_otherwise_is_taken_in(folder: RunFolder, chunks: Mem
     }
     body = np.full(6, 0.25).tobytes() + np.array([3, 4], np.float32).tobytes()
     # When it is taken in, then it is as good as any
-    record = ingest_answer(job_of(folder, chunks), raw(chunks, document(header, body)))
+    record = ingest_response(job_of(folder, chunks), raw(chunks, document(header, body)))
     assert record.status is Status.TRAINED
     assert arrays.map_file(folder.update(1, "anna"))["bias"].tolist() == [3.0, 4.0]
 
@@ -236,14 +236,14 @@ def test_an_update_laid_out_otherwise_is_taken_in(folder: RunFolder, chunks: Mem
 def test_what_was_taken_in_stands_in_for_the_answer(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an order to which nothing has come, and one whose update was taken in
     assert kept_answer(folder, ORDER) is None
-    answer = sent(chunks, UPDATE).model_copy(update={"metrics": {"train_loss": 0.5}})
-    first = ingest_answer(job_of(folder, chunks), answer)
+    response = sent(chunks, UPDATE).model_copy(update={"metrics": {"train_loss": 0.5}})
+    first = ingest_response(job_of(folder, chunks), response)
     # When one asks what was kept, then it answers the order, and taking that in changes nothing
     kept = kept_answer(folder, ORDER)
     assert kept is not None
     assert (kept.order_id, kept.client_id, kept.status) == ("anna/run/1/train", "anna", Status.TRAINED)
     assert (kept.num_examples, kept.num_steps, kept.metrics) == (5, 10, {"train_loss": 0.5})
-    assert ingest_answer(job_of(folder, chunks), kept) == first
+    assert ingest_response(job_of(folder, chunks), kept) == first
     assert kept_answer(folder, train_order("anna", round_number=2)) is None
 
 
@@ -261,7 +261,7 @@ def test_a_blob_that_claims_to_be_huge_makes_no_work(folder: RunFolder) -> None:
     chunks = CountingChunks()
     claimed = BlobRef(name="fl:blob:anna/run/1", size_bytes=2**40, digest="0" * 64)
     # When it is taken in
-    record = ingest_answer(job_of(folder, chunks), trained(ORDER, claimed))
+    record = ingest_response(job_of(folder, chunks), trained(ORDER, claimed))
     # Then it is rejected, without a million names to be forgotten
     assert record.status is Status.REJECTED
     assert chunks.num_deleted < 1000
@@ -269,19 +269,19 @@ def test_a_blob_that_claims_to_be_huge_makes_no_work(folder: RunFolder) -> None:
 
 def test_two_that_take_an_update_in_at_the_same_time_agree(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an update that another process takes in just before it is read here, as its task was sent again
-    answer = sent(chunks, UPDATE)
+    response = sent(chunks, UPDATE)
     others = []
 
     class Overtaken(MemoryChunks):
         def receive(self, wanted: Sequence[Wanted]) -> Iterator[int | None]:
-            others.append(ingest_answer(job_of(folder, chunks), answer))
+            others.append(ingest_response(job_of(folder, chunks), response))
             return chunks.receive(wanted)
 
     # When it is taken in, then both say the same, now and later, and it is there
-    record = ingest_answer(job_of(folder, Overtaken()), answer)
+    record = ingest_response(job_of(folder, Overtaken()), response)
     assert others == [record]
     assert record.status is Status.TRAINED
-    assert ingest_answer(job_of(folder, chunks), answer) == record
+    assert ingest_response(job_of(folder, chunks), response) == record
     assert folder.update(1, "anna").exists()
 
 
@@ -289,7 +289,7 @@ SURVEY = survey_order("anna", round_number=1)
 GRADIENT = {"@c/bias": np.array([1, 2], np.float32), "@c/weights": np.full((2, 3), 0.5)}
 
 
-def asked(chunks: MemoryChunks, sets: arrays.Arrays, **changes: object) -> Answer:
+def asked(chunks: MemoryChunks, sets: arrays.Arrays, **changes: object) -> Response:
     return surveyed(SURVEY, publish_update(chunks, SURVEY, sets), **changes)
 
 
@@ -302,14 +302,14 @@ def mime(tmp_path: Path) -> RunFolder:
 
 def test_what_a_first_exchange_brings_is_the_sets_alone_and_lies_apart(mime: RunFolder, chunks: MemoryChunks) -> None:
     # Given a gradient in the store, and an update of the same client
-    gradient = ingest_answer(job_of(mime, chunks), asked(chunks, GRADIENT), exchange="survey")
-    update = ingest_answer(job_of(mime, chunks), sent(chunks, UPDATE))
+    gradient = ingest_response(job_of(mime, chunks), asked(chunks, GRADIENT), exchange="survey")
+    update = ingest_response(job_of(mime, chunks), sent(chunks, UPDATE))
     # When both are taken in, then neither is in the other's way, and each is found again by its order
     assert (gradient.status, update.status) == (Status.SURVEYED, Status.TRAINED)
     assert sorted(arrays.map_file(mime.update(1, "anna", "survey"))) == ["@c/bias", "@c/weights"]
     assert sorted(arrays.map_file(mime.update(1, "anna"))) == ["bias", "weights"]
     kept = [kept_answer(mime, order) for order in (SURVEY, ORDER)]
-    assert [answer and answer.status for answer in kept] == [Status.SURVEYED, Status.TRAINED]
+    assert [response and response.status for response in kept] == [Status.SURVEYED, Status.TRAINED]
     assert chunks.chunks == {}
 
 
@@ -329,7 +329,7 @@ def test_a_hostile_gradient_is_rejected(
     mime: RunFolder, chunks: MemoryChunks, sets: arrays.Arrays, changes: dict[str, object], reason: str
 ) -> None:
     # Given something else than the gradients that were asked for
-    record = ingest_answer(job_of(mime, chunks), asked(chunks, sets, **changes), exchange="survey")
+    record = ingest_response(job_of(mime, chunks), asked(chunks, sets, **changes), exchange="survey")
     # When it is taken in, then it is rejected, and nothing is left of it
     assert record.status is Status.REJECTED
     assert reason in record.reason

@@ -9,13 +9,13 @@ import pytest
 
 from orchestrator.jobs import streaming_mean
 from orchestrator.jobs.close_round import close_round, close_survey
-from orchestrator.jobs.ingest import ingest_answer
+from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.streaming_mean import add_next, is_streamed
 from orchestrator.store.records import ClosedRound, OpenRound, PeerScores
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.blobs.chunks import MemoryChunks
-from tasks.messages import Answer, Status
+from tasks.messages import Response, Status
 from tests.support import (
     PULL,
     blob_ref,
@@ -45,10 +45,10 @@ def opened(**changes: object) -> OpenRound:
     )
 
 
-def ingest(folder: RunFolder, chunks: MemoryChunks, answer: Answer, exchange: str = "train") -> None:
+def ingest(folder: RunFolder, chunks: MemoryChunks, response: Response, exchange: str = "train") -> None:
     """Take an answer in as the task does."""
     job = job_of(folder, chunks)
-    ingest_answer(job, answer, exchange)
+    ingest_response(job, response, exchange)
     if is_streamed(job):
         add_next(job, exchange)
 
@@ -93,10 +93,10 @@ def test_a_crowded_round_is_closed_with_the_mean(
     for number in np.random.default_rng(0).permutation(20):
         order = train_order(CLIENTS[number])
         update = {"point": np.full(3, 0.1 * number, np.float32), "steps": np.array(number)}
-        answer = trained(order, publish_update(chunks, order, update), num_examples=number + 1)
+        response = trained(order, publish_update(chunks, order, update), num_examples=number + 1)
         if number == 7:
-            answer = answer.model_copy(update={"status": Status.FAILED, "update": None})
-        ingest(folder, chunks, answer)
+            response = response.model_copy(update={"status": Status.FAILED, "update": None})
+        ingest(folder, chunks, response)
     # When it is closed
     closed = close(folder)
     # Then the model is the mean, weighted by examples
@@ -128,7 +128,7 @@ def test_nonsense_is_told_and_left_out_whatever_the_order_of_arrival(
     # When the round is closed
     closed = close(folder)
     # Then the record says who was left out, and why
-    reasons = {client_id: record.reason for client_id, record in closed.answers.items() if record.reason}
+    reasons = {client_id: record.reason for client_id, record in closed.responses.items() if record.reason}
     assert reasons.keys() == hostile
     assert "its change of the parameters has length 1.73e+30, the median of all is" in reasons[CLIENTS[3]]
     # And the model is the mean of the others
@@ -154,12 +154,12 @@ def test_both_exchanges_of_a_crowded_round_are_added_up(
             order = survey_order(CLIENTS[number]) if exchange == "survey" else train_order(CLIENTS[number])
             values = np.full(3, number, np.float32)
             sent = {"@loss/point": values} if exchange == "survey" else {"point": values, "steps": np.array(1)}
-            answer = surveyed(order, publish_update(chunks, order, sent))
+            response = surveyed(order, publish_update(chunks, order, sent))
             if exchange == "train":
-                answer = trained(order, answer.update)
+                response = trained(order, response.update)
             elif number in (0, 7):
-                answer = answer.model_copy(update={"status": Status.FAILED, "update": None})
-            ingest(folder, chunks, answer, exchange)
+                response = response.model_copy(update={"status": Status.FAILED, "update": None})
+            ingest(folder, chunks, response, exchange)
 
     # When the first exchange is closed, and the others train
     take_all_in(list(range(20)), "survey")

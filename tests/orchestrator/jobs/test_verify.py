@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from orchestrator.jobs import close_round as closing
-from orchestrator.jobs.ingest import ingest_answer
+from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.verify import score_as_it_comes
 from orchestrator.store.records import ClosedRound, PeerScores, SlotRecord
 from orchestrator.store.run_folder import RunFolder
@@ -74,8 +74,8 @@ def come(folder: RunFolder, client_id: str, first: float) -> Part:
     """An update that is taken in as it comes."""
     chunks, order = MemoryChunks(), train_order(client_id)
     update = {"point": np.array([first, 0, 0], np.float32), "steps": np.array(1)}
-    answer = trained(order, publish_update(chunks, order, update))
-    return client_id, ingest_answer(job_of(folder, chunks), answer)
+    response = trained(order, publish_update(chunks, order, update))
+    return client_id, ingest_response(job_of(folder, chunks), response)
 
 
 @pytest.mark.parametrize("name", ["first_element", "among_others"])
@@ -97,10 +97,10 @@ def test_a_scorer_that_looks_at_each_update_alone_is_asked_as_they_come_and_othe
     # And when the round is closed, no update is scored twice, and the threshold decides
     closed = close_round(folder, parts)
     assert seen == ([["anna"], ["bert"]] if is_alone else [["anna", "bert"]])
-    statuses = {client_id: record.status for client_id, record in closed.answers.items()}
+    statuses = {client_id: record.status for client_id, record in closed.responses.items()}
     assert statuses == {"anna": Status.REJECTED if is_alone else Status.TRAINED, "bert": Status.TRAINED}
-    assert closed.answers["bert"].scores == {spec: 2.0}
-    assert closed.answers["bert"].scored_by == {spec: "@orchestrator"}
+    assert closed.responses["bert"].scores == {spec: 2.0}
+    assert closed.responses["bert"].scored_by == {spec: "@orchestrator"}
 
 
 def test_a_scorer_that_fails_as_an_update_comes_in_is_told_when_the_round_is_closed(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_scorer_that_fails_as_an_update_comes_in_is_told_when_the_round_is_clo
     # And rejected with the reason when the round is closed
     closed = close_round(folder, [part])
     assert closed.status == "failed"
-    assert closed.answers["anna"].reason.endswith("could not score: ZeroDivisionError: no luck")
+    assert closed.responses["anna"].reason.endswith("could not score: ZeroDivisionError: no luck")
 
 
 def test_what_was_not_taken_in_is_not_scored(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_without_an_accuracy_holdout_can_not_score_and_each_update_s_reason_says
     closed = close_round(folder, [come(folder, "anna", 1.0), come(folder, "bert", 2.0)])
     # Then no update is taken
     why = f"holdout could not score: a score needs an accuracy from 0 to 1, and workload {spec!r} gives none"
-    assert [(record.status, record.reason) for record in closed.answers.values()] == [(Status.REJECTED, why)] * 2
+    assert [(record.status, record.reason) for record in closed.responses.values()] == [(Status.REJECTED, why)] * 2
 
 
 @pytest.mark.parametrize("first", [-1.0, 65.0])
@@ -146,9 +146,9 @@ def test_an_update_whose_accuracy_is_none_does_not_keep_others_from_being_scored
     # When a round is closed
     closed = close_round(folder, [come(folder, "anna", 0.5), come(folder, "bert", first)])
     # Then that one isn't scored and not taken, and the other is
-    assert closed.answers["anna"].scores == {"holdout": 0.5}
-    assert (closed.answers["anna"].status, closed.answers["bert"].status) == (Status.TRAINED, Status.REJECTED)
-    assert closed.answers["bert"].reason == "holdout: nobody scored it"
+    assert closed.responses["anna"].scores == {"holdout": 0.5}
+    assert (closed.responses["anna"].status, closed.responses["bert"].status) == (Status.TRAINED, Status.REJECTED)
+    assert closed.responses["bert"].reason == "holdout: nobody scored it"
 
 
 def scribbling(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping[str, float]:
@@ -163,6 +163,6 @@ def test_a_scorer_that_writes_to_updates_changes_nobody_elses(tmp_path: Path) ->
     parts = [come(folder, "anna", 1.0), come(folder, "bert", 2.0)]
     # When a round is closed, then the next scorer, and the mean, are those of the updates as they came
     closed = close_round(folder, parts)
-    assert closed.answers["anna"].scores[names[0]] == 1.0
-    assert closed.answers["bert"].scores[names[0]] == 2.0
+    assert closed.responses["anna"].scores[names[0]] == 1.0
+    assert closed.responses["bert"].scores[names[0]] == 2.0
     assert arrays.map_file(folder.checkpoint(1))["point"][0] == 1.5

@@ -22,7 +22,7 @@ from orchestrator.observers.events import (
     Waiting,
 )
 from orchestrator.store.records import Final, Summary
-from tasks.messages import Answer, Status
+from tasks.messages import Response, Status
 from tests.support import round_record
 
 STARTED = RunStarted("run", Path("/runs/run"), 10, 0, "digits", "fedavg")
@@ -202,8 +202,8 @@ def test_what_a_client_says_is_no_markup() -> None:
 def test_what_a_client_says_doesnt_command_the_terminal() -> None:
     # Given an answer whose reason has an escape sequence that clears the screen
     hostile = "\x1b[2Jgone\nround 1 closed"
-    answer = Answer(order_id="o", client_id="anna", status=Status.FAILED, reason=hostile)
-    event = SlotFilled(1, "anna", answer.status, answer.reason, {})
+    response = Response(order_id="o", client_id="anna", status=Status.FAILED, reason=hostile)
+    event = SlotFilled(1, "anna", response.status, response.reason, {})
     # When it is drawn and logged, then the sequence isn't passed on, and a line is a line
     assert "\x1b" not in shown(STARTED, event)
     assert "\x1b" not in describe(event)

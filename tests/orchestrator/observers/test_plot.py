@@ -77,7 +77,7 @@ def test_the_initial_model_is_the_point_of_round_0() -> None:
     }
 
 
-def answers(**of: tuple[Status, int, float]) -> dict[str, SlotRecord]:
+def responses(**of: tuple[Status, int, float]) -> dict[str, SlotRecord]:
     return {
         client_id: SlotRecord(status=status, num_examples=number, metrics={"train_loss": loss})
         for client_id, (status, number, loss) in of.items()
@@ -86,13 +86,13 @@ def answers(**of: tuple[Status, int, float]) -> dict[str, SlotRecord]:
 
 def test_without_held_out_data_the_clients_train_loss_is_drawn(tmp_path: Path) -> None:
     # Given rounds without metrics, in which clients with 1 and 3 examples tell losses, and one that is rejected
-    first = answers(anna=(Status.TRAINED, 1, 2.0), bert=(Status.TIMED_OUT, 3, 4.0), carl=(Status.REJECTED, 9, 99.0))
-    history = [round_record(1, metrics={}, answers=first), round_record(2, metrics={}, answers={})]
+    first = responses(anna=(Status.TRAINED, 1, 2.0), bert=(Status.TIMED_OUT, 3, 4.0), carl=(Status.REJECTED, 9, 99.0))
+    history = [round_record(1, metrics={}, responses=first), round_record(2, metrics={}, responses={})]
     # When the history is drawn, then it is their mean by examples: (1 * 2 + 3 * 4) / 4 = 3.5
     assert plot.points_of(history, {}) == {"train_loss": [(1, 3.5)]}
     assert drawn(history, tmp_path).shape == (432, 1080, 4)
     # And where there is a loss on held-out data, that alone is drawn
-    with_loss = [round_record(1, metrics={"loss": 1.0}, answers=first)]
+    with_loss = [round_record(1, metrics={"loss": 1.0}, responses=first)]
     assert plot.points_of(with_loss, {}) == {"loss": [(1, 1.0)]}
 
 

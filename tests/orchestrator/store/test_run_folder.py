@@ -93,6 +93,21 @@ def test_a_config_that_is_allowed_can_be_saved_and_read(tmp_path: Path, field: s
     assert RunFolder.open(tmp_path / "run").config() == config
 
 
+def test_what_an_earlier_version_called_otherwise_is_read(folder: RunFolder) -> None:
+    # Given the folder of a run that an earlier version has begun, with two names of that time
+    config = run_config(num_byzantine=2, aggregator="median", num_clients=5)
+    written = config.model_dump_json().replace("num_byzantine", "num_hostile")
+    folder.config_path.write_text(written, encoding="utf-8")
+    folder.close_round(round_record(1))
+    history = folder.path / "history.jsonl"
+    history.write_text(history.read_text(encoding="utf-8").replace('"responses"', '"answers"'), encoding="utf-8")
+    assert "num_hostile" in written
+    assert '"answers"' in history.read_text(encoding="utf-8")
+    # When it is opened, then all of it is there
+    assert RunFolder.open(folder.path).config() == config
+    assert folder.history() == [round_record(1)]
+
+
 def test_an_empty_folder_will_do_for_a_new_run(tmp_path: Path) -> None:
     # Given an empty folder, when a run is made in it, then it is
     assert RunFolder.create(tmp_path, run_config()).config() == run_config()
@@ -141,7 +156,7 @@ def test_a_damaged_config_is_told(folder: RunFolder, content: bytes) -> None:
 def test_closed_rounds_are_lines_of_the_history(folder: RunFolder) -> None:
     # Given two rounds, one of which failed
     first = round_record(1)
-    second = round_record(2, status="failed", reason="0 updates", answers={}, metrics={})
+    second = round_record(2, status="failed", reason="0 updates", responses={}, metrics={})
     # When they are closed
     folder.close_round(first)
     folder.close_round(second)
@@ -150,7 +165,7 @@ def test_closed_rounds_are_lines_of_the_history(folder: RunFolder) -> None:
     lines = (folder.path / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["round_number"] for line in lines] == [1, 2]
     assert list(json.loads(lines[0])) == [
-        "round_number", "status", "reason", "cohort", "answers", "metrics", "evaluation_problem",
+        "round_number", "status", "reason", "cohort", "responses", "metrics", "evaluation_problem",
         "evaluation_due", "evaluation_s",
         "client_metrics", "num_evaluated", "not_evaluated", "checkpoint", "digest", "state_digest",
         "started_at", "duration_s", "bytes_down", "bytes_up", "late",
@@ -202,7 +217,7 @@ def test_a_last_line_that_was_cut_short_anywhere_is_no_round(folder: RunFolder) 
     slot = SlotRecord(status=Status.FAILED, reason="Gerät läuft heiß")
     folder.close_round(round_record(1))
     length = (folder.path / "history.jsonl").stat().st_size
-    folder.close_round(round_record(2, answers={"anna": slot}))
+    folder.close_round(round_record(2, responses={"anna": slot}))
     whole = (folder.path / "history.jsonl").read_bytes()
     # When the last line is cut at any byte, then the first round is all there is, and the second can be closed again
     wrong = []
@@ -210,7 +225,7 @@ def test_a_last_line_that_was_cut_short_anywhere_is_no_round(folder: RunFolder) 
         (folder.path / "history.jsonl").write_bytes(whole[:cut])
         try:
             assert history_of(folder) == [1]
-            folder.close_round(round_record(2, answers={"anna": slot}))
+            folder.close_round(round_record(2, responses={"anna": slot}))
             assert (folder.path / "history.jsonl").read_bytes() == whole
         except ValueError as error:
             wrong.append((cut - length, type(error).__name__))
@@ -247,7 +262,7 @@ def test_whatever_a_client_says_the_history_can_be_read_again(
     # Given two rounds, the first of which holds a client's own words
     folder = RunFolder.create(tmp_path_factory.mktemp("run"), run_config())
     records = [
-        round_record(1, answers={"anna": SlotRecord(status=Status.FAILED, reason=reason)}),
+        round_record(1, responses={"anna": SlotRecord(status=Status.FAILED, reason=reason)}),
         round_record(2),
     ]
     # When they are closed, then they are read as they were
@@ -305,7 +320,7 @@ def test_a_record_is_written_whole_and_leaves_nothing_else(folder: RunFolder) ->
 def test_a_history_without_lengths_of_updates_is_still_read(folder: RunFolder) -> None:
     # Given a line of a version that didn't measure updates
     line = json.loads(round_record().model_dump_json())
-    assert line["answers"]["anna"].pop("lengths") == {}
+    assert line["responses"]["anna"].pop("lengths") == {}
     (folder.path / "history.jsonl").write_text(json.dumps(line) + "\n")
     # When it is read, then it is the record, with nothing known of lengths
     assert folder.history() == [round_record()]

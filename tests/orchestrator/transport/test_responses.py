@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.transport.responses import MAX_ANSWER_BYTES, read_answer, says_ready
+from orchestrator.transport.responses import MAX_RESPONSE_BYTES, read_response, says_ready
 from tasks.messages import (
-    Answer,
     DisconnectOrder,
     EvaluateOrder,
     Order,
+    Response,
     SetParametersOrder,
     Status,
     SurveyOrder,
@@ -49,9 +49,9 @@ def changed(**changes: object) -> bytes:
 
 def verdict(raw: bytes | str, order: Order = ORDER) -> tuple[str, str]:
     """Status and reason of what was read; whatever it is, it is an answer to the order."""
-    answer = read_answer(raw, order)
-    assert (answer.order_id, answer.client_id) == (order.order_id, order.client_id)
-    return answer.status.value, answer.reason
+    response = read_response(raw, order)
+    assert (response.order_id, response.client_id) == (order.order_id, order.client_id)
+    return response.status.value, response.reason
 
 
 @pytest.mark.parametrize("status", [Status.TRAINED, Status.TIMED_OUT])
@@ -59,8 +59,8 @@ def test_an_update_is_taken_as_it_is(status: Status) -> None:
     # Given the stored result of a client that trained
     sent = trained(ORDER, status=status, metrics={"train_loss": 0.5}, num_epochs=2.5)
     # When it is read, as bytes or text, then it is what was sent
-    assert read_answer(success(encode(sent)), ORDER) == sent
-    assert read_answer(success(encode(sent)).decode(), ORDER) == sent
+    assert read_response(success(encode(sent)), ORDER) == sent
+    assert read_response(success(encode(sent)).decode(), ORDER) == sent
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_an_update_is_taken_as_it_is(status: Status) -> None:
 )
 def test_answers_without_an_update_are_taken_as_they_are(order: Order, status: Status) -> None:
     # Given an answer with a status that the order allows
-    sent = Answer(order_id=order.order_id, client_id="anna", status=status, reason="so it is")
+    sent = Response(order_id=order.order_id, client_id="anna", status=status, reason="so it is")
     # When it is read, then it is what was sent
-    assert read_answer(success(encode(sent)), order) == sent
+    assert read_response(success(encode(sent)), order) == sent
 
 
 def allowed(order: Order) -> set[Status]:
@@ -98,9 +98,9 @@ def allowed(order: Order) -> set[Status]:
 @pytest.mark.parametrize("status", Status)
 def test_a_status_that_the_order_doesnt_have_is_rejected(order: Order, status: Status) -> None:
     # Given an answer of each status to each order
-    answer = {"order_id": order.order_id, "client_id": "anna", "status": status.value}
+    response = {"order_id": order.order_id, "client_id": "anna", "status": status.value}
     # When it is read, then only the order's own are no reason to reject it
-    found, reason = verdict(success(answer), order)
+    found, reason = verdict(success(response), order)
     assert (reason.startswith(f"status {status.value}: allowed are ")) == (status not in allowed(order))
     if status not in allowed(order):
         assert found == "rejected"
@@ -121,7 +121,7 @@ def test_json_that_is_no_object_is_rejected(raw: bytes) -> None:
 
 def test_an_answer_of_more_than_a_mebibyte_is_rejected_unread() -> None:
     # Given a good answer with spaces up to the limit, and one more
-    raw = changed().ljust(MAX_ANSWER_BYTES)
+    raw = changed().ljust(MAX_RESPONSE_BYTES)
     # When both are read, then the longer one isn't taken
     assert verdict(raw) == ("trained", "")
     assert verdict(raw + b" ") == ("rejected", "the answer has 1048577 bytes: 1048576 are allowed")
@@ -134,7 +134,7 @@ def test_a_result_that_is_no_answer_is_rejected(result: object) -> None:
     # Given a task that succeeded with something else, when it is read, then the reason names what is missing
     status, reason = verdict(success(result))
     assert status == "rejected"
-    assert reason.startswith("Answer: ")
+    assert reason.startswith("Response: ")
 
 
 def test_a_result_that_isnt_there_is_rejected() -> None:
@@ -219,18 +219,18 @@ def test_what_a_first_exchange_brings_is_at_a_name_of_its_own() -> None:
     order = survey_order("anna")
     stolen = surveyed(order, blob_ref("fl:blob:anna/run/1"))
     # When they are read, then only the first is taken
-    assert read_answer(success(encode(surveyed(order))), order) == surveyed(order)
+    assert read_response(success(encode(surveyed(order))), order) == surveyed(order)
     assert verdict(success(encode(stolen)), order) == (
         "rejected",
         "the update is said to be at 'fl:blob:anna/run/1' instead of 'fl:blob:anna/run/1/survey'",
     )
 
 
-@pytest.mark.parametrize("answer", [trained(ORDER, num_examples=6), surveyed(survey_order("anna"), num_examples=6)])
-def test_nobody_has_more_examples_than_it_announced(answer: Answer) -> None:
+@pytest.mark.parametrize("response", [trained(ORDER, num_examples=6), surveyed(survey_order("anna"), num_examples=6)])
+def test_nobody_has_more_examples_than_it_announced(response: Response) -> None:
     # Given a client that announced five examples, when it claims six, then its arrays aren't taken
-    order = ORDER if answer.status is Status.TRAINED else survey_order("anna")
-    found = read_answer(success(encode(answer)), order, max_examples=5)
+    order = ORDER if response.status is Status.TRAINED else survey_order("anna")
+    found = read_response(success(encode(response)), order, max_examples=5)
     assert (found.status, found.reason) == (Status.REJECTED, "it claims 6 examples, the client announced 5")
 
 
@@ -287,7 +287,7 @@ def test_a_value_out_of_range_is_rejected_by_name(change: dict[str, object], whe
     # Given an answer with one value that it can't have, when it is read, then the reason names it, and is short
     status, reason = verdict(changed(**change))
     assert status == "rejected"
-    assert reason.startswith(f"Answer: {where}")
+    assert reason.startswith(f"Response: {where}")
     assert len(reason) <= 500
 
 
@@ -298,7 +298,7 @@ def test_anything_at_all_is_an_answer_to_the_order_in_the_end(raw: bytes) -> Non
 
 
 @given(
-    change=st.dictionaries(st.sampled_from(sorted(Answer.model_fields)) | st.text(max_size=3), JSON, max_size=3),
+    change=st.dictionaries(st.sampled_from(sorted(Response.model_fields)) | st.text(max_size=3), JSON, max_size=3),
     document=st.dictionaries(st.sampled_from(["status", "result", "traceback", "children"]), JSON, max_size=2),
 )
 def test_any_change_to_a_good_answer_is_still_an_answer_to_the_order(
@@ -332,5 +332,5 @@ def test_only_who_was_told_to_wait_for_a_turn_is_ready(order: Order, raw: bytes,
 
 
 def test_who_says_that_it_is_ready_without_having_been_told_to_wait_has_failed() -> None:
-    answer = read_answer(b'{"status": "READY", "result": null}', train_order())
-    assert (answer.status, answer.reason) == (Status.FAILED, "the client's worker gave up the order: READY")
+    response = read_response(b'{"status": "READY", "result": null}', train_order())
+    assert (response.status, response.reason) == (Status.FAILED, "the client's worker gave up the order: READY")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.clients.selectors import ConnectedClient, fits
 from orchestrator.clients.selectors.oort import select_oort, utilities_of
-from orchestrator.clients.statistics import Feedback
+from orchestrator.clients.statistics import ClientStatistics
 from tests.orchestrator.clients.selecting import client, crowds, draws, selection, trained
 
 NAMES = ("anna", "bert", "carl", "dora", "emil")
@@ -34,7 +34,7 @@ def test_utilities_are_those_worked_by_hand() -> None:
     assert utilities.tolist() == pytest.approx([1.15995 / 4, 0.27027 + 0.21460, 0.02703 + 0.47985], abs=1e-5)
 
 
-def transcribed(explored: Sequence[Feedback], round_number: int) -> list[float]:
+def transcribed(explored: Sequence[ClientStatistics], round_number: int) -> list[float]:
     """Algorithm 1, lines 9 to 12, in plain Python, with the mean loss and the median duration."""
     statistical = [known.num_examples * abs(known.train_loss or 0.0) for known in explored]
     place = 0.95 * (len(explored) - 1)
@@ -62,7 +62,7 @@ EXPLORED = st.builds(
 
 
 @given(explored=st.lists(EXPLORED, min_size=1, max_size=30), round_number=st.integers(20, 1000))
-def test_utilities_are_those_of_the_algorithm(explored: list[Feedback], round_number: int) -> None:
+def test_utilities_are_those_of_the_algorithm(explored: list[ClientStatistics], round_number: int) -> None:
     # Given any clients that were explored, when their utilities are taken, then they are the paper's
     assert utilities_of(explored, round_number).tolist() == pytest.approx(transcribed(explored, round_number))
 
@@ -144,7 +144,7 @@ def test_those_that_failed_rest_and_are_taken_only_where_there_are_no_others() -
     # Given a client with a high loss that vanished in round 5, and a new one that failed in it
     known = {
         "anna": trained(9.0, round_number=4, last_selected=5, num_missed=1),
-        "bert": Feedback(num_selected=1, last_selected=5, num_missed=1),
+        "bert": ClientStatistics(num_selected=1, last_selected=5, num_missed=1),
         "carl": trained(1.0),
     }
     # When cohorts are chosen in round 6, then the others come first, and they fill up what is left
@@ -159,7 +159,7 @@ def test_those_that_failed_rest_and_are_taken_only_where_there_are_no_others() -
 
 @given(crowd=crowds(), num_wanted=st.integers(1, 12), data=st.data())
 def test_whatever_clients_claim_the_cohort_is_a_subset_of_the_right_size_whatever_the_order(
-    crowd: tuple[list[ConnectedClient], dict[str, Feedback]], num_wanted: int, data: st.DataObject
+    crowd: tuple[list[ConnectedClient], dict[str, ClientStatistics]], num_wanted: int, data: st.DataObject
 ) -> None:
     # Given clients with whatever they claimed, in two orders
     there, known = crowd

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.clients.selectors import ConnectedClient, fits, load_selector
 from orchestrator.clients.selectors.power_of_choice import PowerOfChoice
-from orchestrator.clients.statistics import Feedback
+from orchestrator.clients.statistics import ClientStatistics
 from tasks.errors import ConfigurationError
 from tests.orchestrator.clients.selecting import client, crowds, draws, selection, trained
 
@@ -17,7 +17,7 @@ CLIENTS = [client("carl", 30), client("anna", 10), client("dora", 20), client("b
 LOSSES = {"anna": 0.5, "bert": 2.0, "carl": 1.0}
 
 
-def feedback(**changes: Feedback) -> dict[str, Feedback]:
+def statistics(**changes: ClientStatistics) -> dict[str, ClientStatistics]:
     """All but dora have trained."""
     return {**{name: trained(loss) for name, loss in LOSSES.items()}, **changes}
 
@@ -31,7 +31,7 @@ def test_of_the_candidates_those_with_the_highest_loss_are_taken_and_new_ones_fi
 ) -> None:
     # Given so many candidates that all clients are, with losses 0.5, 2 and 1, and one that was never asked
     # When some are chosen, then the new one comes first, then by loss
-    assert PowerOfChoice(100)(CLIENTS, selection(num_wanted, feedback())) == chosen
+    assert PowerOfChoice(100)(CLIENTS, selection(num_wanted, statistics())) == chosen
 
 
 def transcribed(num_wanted: int, num_candidates: int, losses: dict[str, float]) -> dict[frozenset[str], float]:
@@ -55,7 +55,7 @@ def test_cohorts_have_the_chances_of_the_paper(parameter: str, num_wanted: int, 
     selector = load_selector(f"power-of-choice{parameter}")
     # When cohorts are chosen with 2000 seeds
     cohorts = Counter(
-        frozenset(selector(CLIENTS, selection(num_wanted, feedback(), seed=seed))) for seed in range(2000)
+        frozenset(selector(CLIENTS, selection(num_wanted, statistics(), seed=seed))) for seed in range(2000)
     )
     # Then each comes as often as the paper says
     expected = transcribed(num_wanted, num_candidates, LOSSES)
@@ -67,9 +67,9 @@ def test_cohorts_have_the_chances_of_the_paper(parameter: str, num_wanted: int, 
 
 def test_a_client_that_fails_isnt_chosen_again_and_again() -> None:
     # Given the client with the highest loss, which vanished in round 5, and a new one that failed twice
-    known = feedback(
+    known = statistics(
         bert=trained(2.0, round_number=4, last_selected=5, num_missed=1),
-        dora=Feedback(num_selected=2, last_selected=5, num_missed=2),
+        dora=ClientStatistics(num_selected=2, last_selected=5, num_missed=2),
     )
     # When all are candidates in the rounds after
     chosen = {
@@ -84,7 +84,7 @@ def test_a_client_that_fails_isnt_chosen_again_and_again() -> None:
 
 def test_who_tells_no_loss_comes_after_those_that_do() -> None:
     # Given a client whose update came without a loss, when all are candidates, then it is the last
-    known = feedback(dora=trained(None))
+    known = statistics(dora=trained(None))
     assert PowerOfChoice(100)(CLIENTS, selection(4, known)) == ["bert", "carl", "anna", "dora"]
 
 
@@ -99,7 +99,7 @@ def test_of_equal_losses_each_has_its_chance() -> None:
 
 @given(crowd=crowds(), num_wanted=st.integers(1, 12), num_candidates=st.none() | st.integers(1, 12), data=st.data())
 def test_whatever_clients_claim_the_cohort_is_a_subset_of_the_right_size_whatever_the_order(
-    crowd: tuple[list[ConnectedClient], dict[str, Feedback]],
+    crowd: tuple[list[ConnectedClient], dict[str, ClientStatistics]],
     num_wanted: int,
     num_candidates: int | None,
     data: st.DataObject,

@@ -12,22 +12,22 @@ from tasks.names import client_key
 from tasks.workload import Part
 from tests.integration import harness
 from tests.integration.harness import Field, history, wait_until
-from worker.partition_leases import take_seat
+from worker.partition_leases import take_lease
 
 
 @pytest.mark.parametrize("num_parts", [1, 3])
 def test_no_two_clients_have_the_same_part(broker: Redis, num_parts: int) -> None:
     # Given as many clients as parts
     notice = run_lock.Notice(run_id="run", num_parts=num_parts)
-    taken = {number: take_seat(broker, f"client-{number}", notice) for number in range(num_parts)}
+    taken = {number: take_lease(broker, f"client-{number}", notice) for number in range(num_parts)}
     assert list(taken.values()) == [Part(index, num_parts) for index in range(num_parts)]
     # When another comes, then there is none for it, and the others keep theirs
-    assert take_seat(broker, "late", notice) is None
-    assert take_seat(broker, "client-0", notice) == Part(0, num_parts)
+    assert take_lease(broker, "late", notice) is None
+    assert take_lease(broker, "client-0", notice) == Part(0, num_parts)
     # And when one is gone for good, then it gets that one's
     broker.delete(f"fl:seats:{num_parts}:hold:client-0")
     broker.set(client_key("late"), "{}")
-    assert take_seat(broker, "late", notice) == Part(0, num_parts)
+    assert take_lease(broker, "late", notice) == Part(0, num_parts)
 
 
 def test_a_client_more_than_there_are_parts_waits_and_says_so(field: Field, broker: Redis, tmp_path: Path) -> None:
@@ -45,4 +45,4 @@ def test_a_client_more_than_there_are_parts_waits_and_says_so(field: Field, brok
     # Then no example is trained on twice
     assert "start it with a larger --clients" in late.output
     program.succeeds()
-    assert [sorted(record["answers"]) for record in history(run_dir)] == [["client-1"]] * 2
+    assert [sorted(record["responses"]) for record in history(run_dir)] == [["client-1"]] * 2
