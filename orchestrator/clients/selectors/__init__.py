@@ -15,7 +15,7 @@ from tasks.plugins import load_form
 
 SELECTORS = {
     "connected": "orchestrator.clients.selectors.connected:select_connected",
-    "random": "orchestrator.clients.selectors.at_random:select_at_random",
+    "random": "orchestrator.clients.selectors.uniform:select_uniform",
     "where": "orchestrator.clients.selectors.where:where",
     "power-of-choice": "orchestrator.clients.selectors.power_of_choice:power_of_choice",
     "oort": "orchestrator.clients.selectors.oort:select_oort",

@@ -38,8 +38,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.clients.selectors.drawing import draw
 from orchestrator.clients.selectors.selector import ConnectedClient, Selection
+from orchestrator.clients.selectors.weighted_sampling import draw
 from orchestrator.clients.statistics import ClientStatistics
 
 Floats = npt.NDArray[np.float64]

@@ -19,8 +19,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.clients.selectors.at_random import select_at_random
 from orchestrator.clients.selectors.selector import ConnectedClient, Selection, Selector
+from orchestrator.clients.selectors.uniform import select_uniform
 from tasks.announcement import Announcement
 from tasks.errors import ConfigurationError, TooFewFitError
 
@@ -51,7 +51,7 @@ class Where:
         fitting = [client for client in clients if self.fits(client)]
         if len(fitting) < selection.num_needed:
             raise TooFewFitError(len(fitting), len(clients), self.text, selection.num_needed)
-        return select_at_random(fitting, selection)
+        return select_uniform(fitting, selection)
 
 
 def where(parameter: str) -> Selector:

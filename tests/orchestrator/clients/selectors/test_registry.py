@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.clients.selectors import SELECTORS, ConnectedClient, Selection, load_selector
-from orchestrator.clients.selectors.at_random import select_at_random
 from orchestrator.clients.selectors.connected import select_connected
-from orchestrator.clients.selectors.drawing import draw
 from orchestrator.clients.selectors.oort import select_oort
 from orchestrator.clients.selectors.power_of_choice import PowerOfChoice
+from orchestrator.clients.selectors.uniform import select_uniform
+from orchestrator.clients.selectors.weighted_sampling import draw
 from orchestrator.clients.selectors.where import Where
 from tasks.errors import ConfigurationError
 from tests.orchestrator.clients.selecting import draws
@@ -42,9 +42,9 @@ def test_random_takes_as_many_as_wanted_whatever_the_order(
     there = clients(*(f"client-{index}" for index in range(num_clients)))
     shuffled = data.draw(st.permutations(there))
     # When a seed chooses
-    chosen = select_at_random(there, selection(num_wanted, seed))
+    chosen = select_uniform(there, selection(num_wanted, seed))
     # Then the order makes no difference, and nobody is chosen twice
-    assert chosen == select_at_random(shuffled, selection(num_wanted, seed))
+    assert chosen == select_uniform(shuffled, selection(num_wanted, seed))
     assert len(chosen) == len(set(chosen)) == min(num_wanted, num_clients)
     assert set(chosen) <= {client.client_id for client in there}
 
@@ -54,7 +54,7 @@ def test_random_gives_everybody_the_same_chance() -> None:
     there = clients("anna", "bert", "carl", "dora", "emil")
     rng = np.random.default_rng(1)
     # When two are chosen 2000 times
-    counts = Counter(name for _ in range(2000) for name in select_at_random(there, Selection(1, 2, rng)))
+    counts = Counter(name for _ in range(2000) for name in select_uniform(there, Selection(1, 2, rng)))
     # Then each is chosen about 800 times; the standard deviation is sqrt(2000 * 0.4 * 0.6) = 22
     assert sum(counts.values()) == 4000
     assert all(abs(count - 800) < 5 * 22 for count in counts.values())
@@ -63,7 +63,7 @@ def test_random_gives_everybody_the_same_chance() -> None:
 def test_other_seeds_choose_others() -> None:
     # Given ten clients, when 20 seeds choose three each, then there are many cohorts
     there = clients(*(f"client-{index}" for index in range(10)))
-    cohorts = {tuple(select_at_random(there, selection(3, seed))) for seed in range(20)}
+    cohorts = {tuple(select_uniform(there, selection(3, seed))) for seed in range(20)}
     assert len(cohorts) >= 15
 
 
@@ -71,7 +71,7 @@ def test_selectors_are_found_by_name_or_are_the_users_own() -> None:
     # Given the registry, when names are looked for, then these are there
     assert sorted(SELECTORS) == ["connected", "oort", "power-of-choice", "random", "where"]
     assert load_selector("connected") is select_connected
-    assert load_selector("random") is select_at_random
+    assert load_selector("random") is select_uniform
     assert load_selector("oort") is select_oort
     assert load_selector("power-of-choice") == PowerOfChoice(None)
     assert load_selector("power-of-choice:20") == PowerOfChoice(20)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.clients.selectors import fits, load_selector
-from orchestrator.clients.selectors.at_random import select_at_random
+from orchestrator.clients.selectors.uniform import select_uniform
 from tasks.announcement import Hardware
 from tasks.errors import ConfigurationError, TooFewFitError
 from tests.orchestrator.clients.selecting import client, selection
@@ -54,7 +54,7 @@ def test_among_those_that_fit_the_choice_is_at_random(num_wanted: int, seed: int
     chosen = load_selector("where:labels=3")(there, selection(num_wanted, {}, seed=seed))
     # Then it is as if there were no others
     alone = [each for each in there if each.client_id != "carl"]
-    assert chosen == select_at_random(alone, selection(num_wanted, {}, seed=seed))
+    assert chosen == select_uniform(alone, selection(num_wanted, {}, seed=seed))
     assert len(chosen) == min(num_wanted, 3)
 
 

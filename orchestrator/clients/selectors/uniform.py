@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchestrator.clients.selectors.selector import ConnectedClient, Selection
 
 
-def select_at_random(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
+def select_uniform(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
     """Return ``num_wanted`` clients, sorted; the order in which they connected makes no difference."""
     client_ids = sorted(client.client_id for client in clients)
     chosen = selection.rng.choice(len(client_ids), size=min(selection.num_wanted, len(client_ids)), replace=False)
