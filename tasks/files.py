@@ -57,4 +57,5 @@ def link_or_copy(source: Path, path: Path) -> None:
     try:
         path.hardlink_to(source)
     except OSError:
-        shutil.copyfile(source, path)
+        with replacing(path) as temporary:
+            shutil.copyfile(source, temporary)

@@ -142,7 +142,7 @@ class UpdateOrder(Order):
     """How model and broadcast are compressed, and how the update is to be."""
     waits_for_turn: bool = False
     """Whether the client is to say that it is ready, and to send its update when it is told to: see
-    :mod:`tasks.broker.permits`."""
+    :mod:`tasks.broker.turns`."""
     accepted: Annotated[str, Field(pattern=r"^([0-9]{4,12}-[0-9a-f]{16})?$")] = ""
     """The last update of this client that was accepted, see :func:`tasks.names.update_name`; empty: none yet."""
 

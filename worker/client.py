@@ -14,7 +14,6 @@ from typing import Any
 from celeriac.algorithms import LocalResult
 from tasks import arrays, auxiliary
 from tasks.blobs.blob import BlobRef, BlobStore, describe
-from tasks.digests import digest_of_file
 from tasks.files import link_or_copy, replacing
 from tasks.messages import (
     DisconnectOrder,
@@ -56,7 +55,8 @@ class Models:
     def __init__(self, *, are_shared: bool = False) -> None:
         self.are_shared = are_shared
         self._latest: dict[str, tuple[str, Fetched]] = {}
-        self._kept: Path | None = None
+        self._kept: tuple[str, Path, tuple[int, ...]] | None = None
+        """Digest of the model that was written last, its file, and what tells that from another of its name."""
 
     def get(self, kind: str, digest: str, fetch: Callable[[], Fetched]) -> Fetched:
         """Return what is known by ``digest``: what was fetched last, or else what ``fetch`` returns.
@@ -80,11 +80,17 @@ class Models:
         """
         with replacing(path) as temporary:
             with suppress(OSError):  # nobody knows what became of that file
-                if self._kept is not None and digest_of_file(self._kept) == ref.digest:
-                    link_or_copy(self._kept, temporary)
+                if self._kept is not None and self._kept == (ref.digest, kept := self._kept[1], _mark(kept)):
+                    link_or_copy(kept, temporary)
                     return
             temporary.write_bytes(blobs.get(ref))
-        self._kept = path
+        self._kept = ref.digest, path, _mark(path)
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    """Return what tells a file from one that was changed, or has taken its place."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 @dataclass(frozen=True, slots=True)

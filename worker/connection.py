@@ -15,7 +15,7 @@ from enum import Enum
 from redis import Redis
 
 from tasks.broker.connection import Clock
-from tasks.broker.permits import RedisTurns
+from tasks.broker.turns import RedisTurns
 from tasks.messages import readable
 from tasks.names import away_key, client_key, passed_over_key, result_key
 
@@ -30,7 +30,7 @@ class Connection:
         return time.time()
 
     def wait_for_turn(self, update_blob_name: str, run_id: str, timeout_s: float) -> None:
-        """Return when it is this update's turn to be sent; see :meth:`tasks.broker.permits.RedisTurns.wait`."""
+        """Return when it is this update's turn to be sent; see :meth:`tasks.broker.turns.RedisTurns.wait`."""
 
     def is_answered(self, order_id: str) -> bool:
         """Say whether the answer to an order is stored."""

@@ -212,8 +212,9 @@ class _Collection:
         self._note_out()
 
     def _send_held(self) -> None:
-        """Send orders that were held until now."""
-        orders = [self._slots[order_id].order for order_id in self._uploads.release()]
+        """Send orders that were held until now; one that a former start has sent may have been answered already."""
+        slots = [self._slots.find_open(order_id) for order_id in self._uploads.release()]
+        orders = [slot.order for slot in slots if slot is not None]
         if orders:
             self._collector.send(orders)
             self._out.update({order.order_id: order for order in orders})

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from orchestrator.clients.waves import Place, in_turn
 from orchestrator.driver.collector import Filled, Looked
 from orchestrator.driver.context import RunContext, ended_with_its_process
+from orchestrator.driver.model_publisher import publish_broadcast, publish_start, publish_surveyed
 from orchestrator.driver.slots import Slot, Slots
 from orchestrator.observers.events import SlotFilled
 from orchestrator.store.records import OpenRound
@@ -193,10 +194,10 @@ class Exchange:
         These are the ones that were not taken in. One that was rejected may be among them: it is judged again.
         """
         context, gone = self._context, []
-        context.publish_start(self._number - 1)
-        context.publish_broadcast(self._number - 1)
+        publish_start(context, self._number - 1)
+        publish_broadcast(context, self._number - 1)
         if self._opened.surveyed is not None:
-            context.publish_surveyed(self._number, self._opened.surveyed.digest)
+            publish_surveyed(context, self._number, self._opened.surveyed.digest)
         for slot, response in self._slots.filled():
             record = context.folder.slot_record(self._number, response.client_id, self._kind)
             is_taken_in = record is not None and record.status is not Status.REJECTED

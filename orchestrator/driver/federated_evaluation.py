@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orchestrator.driver.context import RunContext
+from orchestrator.driver.model_publisher import publish_model
+from orchestrator.driver.orders import make_order, time_limits
 from tasks.messages import EvaluateOrder, Metrics, Response, Status, finite
 
 
@@ -26,13 +28,13 @@ class ClientEvaluations:
 
 def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Mapping[str, str]) -> ClientEvaluations:
     """Have clients evaluate the model that a round ended with."""
-    parameters = context.publish_model(round_number)
-    limits = context.limits(context.config.timeout_s, incarnations)
+    parameters = publish_model(context, round_number)
+    limits = time_limits(context, context.config.timeout_s, incarnations)
     orders = [
-        context.order(EvaluateOrder, client_id, round_number, limits, parameters=parameters)
+        make_order(context, EvaluateOrder, client_id, round_number, limits, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
-    responses = context.collector.ask(orders, limits.total_s, lambda: context.publish_model(round_number))
+    responses = context.collector.ask(orders, limits.total_s, lambda: publish_model(context, round_number))
     context.services.blobs.discard([parameters.name], parameters.size_bytes)
     evaluated = [response for response in responses if response.status is Status.EVALUATED]
     others = {response.client_id: response.reason for response in responses if response.status is not Status.EVALUATED}

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from orchestrator.driver.context import RunContext
+from orchestrator.driver.model_publisher import publish_model
+from orchestrator.driver.orders import make_order, time_limits
 from tasks.messages import DisconnectOrder, Response, SetParametersOrder, Status
 
 logger = logging.getLogger(__name__)
@@ -29,17 +31,18 @@ def finish_run(context: RunContext, incarnations: Mapping[str, str]) -> None:
         return
     rounds = context.config.rounds
     timeout_s = FAREWELL_TIMEOUT_S + FAREWELL_PER_CLIENT_S * len(incarnations)
-    parameters = context.publish_model(rounds)
-    limits = context.limits(timeout_s)
+    parameters = publish_model(context, rounds)
+    limits = time_limits(context, timeout_s)
     orders = [
-        context.order(SetParametersOrder, client_id, rounds, limits, parameters=parameters)
+        make_order(context, SetParametersOrder, client_id, rounds, limits, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
-    _warn(context.collector.ask(orders, timeout_s, lambda: context.publish_model(rounds)))
+    _warn(context.collector.ask(orders, timeout_s, lambda: publish_model(context, rounds)))
     context.services.blobs.discard([parameters.name], parameters.size_bytes)
-    limits = context.limits(timeout_s)
+    limits = time_limits(context, timeout_s)
     farewells = [
-        context.order(
+        make_order(
+            context,
             DisconnectOrder,
             client_id,
             rounds,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from orchestrator.store.updates import discard_updates
 from orchestrator.transport.responses import read_response, says_ready
 from orchestrator.transport.transport import RunServices
-from tasks.broker.permits import STOP
+from tasks.broker.turns import STOP
 from tasks.messages import Order, Response, UpdateOrder
 
 logger = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from orchestrator.driver.context import RunContext
+from orchestrator.driver.orders import make_order, time_limits
 from orchestrator.store.records import HandedOut, PeerScores
 from tasks import arrays, auxiliary
 from tasks.blobs import blob
@@ -61,9 +62,10 @@ def _others(unscored: list[str], verifiers: list[str]) -> dict[str, str]:
 def _ask(
     context: RunContext, round_number: int, handed_out: HandedOut, assignment: Mapping[str, str], attempt: int
 ) -> dict[str, float]:
-    limits = context.limits(context.config.timeout_s, assignment)
+    limits = time_limits(context, context.config.timeout_s, assignment)
     orders = [
-        context.order(
+        make_order(
+            context,
             VerifyOrder,
             verifier,
             round_number,

@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from orchestrator.clients.waves import seconds_a_wave
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import GRACE_S
-from orchestrator.driver.context import O, RunContext, TimeLimits, own_result
+from orchestrator.driver.context import RunContext, own_result
 from orchestrator.driver.exchange import Exchange
+from orchestrator.driver.model_publisher import publish_surveyed
+from orchestrator.driver.orders import O, TimeLimits, make_order, time_limits
 from orchestrator.driver.peers import ask_peers
 from orchestrator.observers.events import JoinedLive, RoundOpened, SlotFilled
 from orchestrator.store.records import (
@@ -119,7 +121,7 @@ class Round:
         """Return the exchange in which clients train, its orders not sent."""
         context, opened = self._context, self._opened
         if opened.surveyed is not None:
-            self._surveyed = context.publish_surveyed(opened.round_number, opened.surveyed.digest)
+            self._surveyed = publish_surveyed(context, opened.round_number, opened.surveyed.digest)
         limits = self._begin(opened.trainers)
         orders = [self._train_order(client_id, limits) for client_id in sorted(opened.trainers)]
         body_task = names.HAND_OUT_TASK if context.config.asks_peers else names.CLOSE_ROUND_TASK
@@ -129,7 +131,7 @@ class Round:
         """Return the term of an exchange with these clients, and note how long that may take."""
         config = self._context.config
         turn_s = turn_timeout_s(config.timeout_s) if self._waits_for_turn else 0.0
-        limits = self._context.limits(config.timeout_s, client_ids, turn_s)
+        limits = time_limits(self._context, config.timeout_s, client_ids, turn_s)
         self._total_s = limits.total_s
         return limits
 
@@ -184,7 +186,8 @@ class Round:
 
     def _order(self, kind: type[O], client_id: str, limits: TimeLimits, version: str = "", **rest: object) -> O:
         context, opened = self._context, self._opened
-        return context.order(
+        return make_order(
+            context,
             kind,
             client_id,
             opened.round_number,
@@ -237,7 +240,7 @@ class Round:
         """
         context, others = self._context, self._exchanges[-1].open_clients()
         waves_s = seconds_a_wave(newcomers, others, context.manager.place, left_s)
-        limits = context.limits(left_s - GRACE_S)
+        limits = time_limits(context, left_s - GRACE_S)
         return {
             client_id: replace(limits, timeout_s=min(context.config.timeout_s, wave_s - GRACE_S))
             for client_id, wave_s in waves_s.items()

@@ -18,6 +18,7 @@ from orchestrator.driver.context import RunContext, own_result
 from orchestrator.driver.failures import why_rounds_failed
 from orchestrator.driver.federated_evaluation import evaluate_at_clients
 from orchestrator.driver.finish_run import finish_run
+from orchestrator.driver.model_publisher import publish_broadcast, publish_start
 from orchestrator.driver.round import Round, open_record
 from orchestrator.observers.events import (
     ClientJoined,
@@ -244,8 +245,8 @@ class Run:
             logger.warning("round %d is opened anew: the machine was started anew since", round_number)
             return None
         logger.info("round %d is taken up again with the answers that have come", round_number)
-        self._context.publish_start(round_number - 1)
-        self._context.publish_broadcast(round_number - 1)
+        publish_start(self._context, round_number - 1)
+        publish_broadcast(self._context, round_number - 1)
         return Round(self._context, kept)
 
     def _open(self, round_number: int) -> Round:
@@ -263,8 +264,8 @@ class Run:
         """Wait for the clients that a round needs, choose the cohort, and put the model where it can read it."""
         cohort = self._wait_for_cohort(round_number)
         incarnations = self._manager.incarnations()
-        parameters = self._context.publish_start(round_number - 1)
-        broadcast = self._context.publish_broadcast(round_number - 1)
+        parameters = publish_start(self._context, round_number - 1)
+        broadcast = publish_broadcast(self._context, round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
         return open_record(self._config, round_number, members, parameters, broadcast, self._context.num_clients())
 

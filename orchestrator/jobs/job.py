@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,8 @@ from tasks.seeds import derive_seed
 from tasks.user_code import UserCodeError, checked_result, user_code
 from tasks.workload import TimeBudget, Workload, load_workload
 from verification.checks import UpdateRejectedError, check_update
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -168,6 +171,8 @@ class Job:
         if None in found.values() and len(self.folder.history()) >= self.round_number:
             raise RunFailedError(f"round {self.round_number} is closed already")
         gone = SlotRecord(status=Status.LOST, reason="what it sent was lost with the broker")
+        if missing := [client_id for client_id, record in found.items() if record is None]:
+            logger.warning("round %d: nothing is known of what %s sent", self.round_number, ", ".join(missing))
         return {client_id: record or gone for client_id, record in found.items()}
 
     @property

@@ -17,12 +17,12 @@ from typing import Any
 
 from celery import Celery
 
-from orchestrator.transport.publishing import Call, Publisher
 from orchestrator.transport.results import MAX_RESULT_BYTES, Results
+from orchestrator.transport.sending import Call, Publisher
 from tasks.announcement import Announcement, PassedOver
 from tasks.blobs.blob import BlobStore
 from tasks.broker.connection import connect, persist
-from tasks.broker.permits import GO, RedisTurns
+from tasks.broker.turns import GO, RedisTurns
 from tasks.messages import Order, UpdateOrder, encode
 from tasks.names import ORCHESTRATOR_QUEUE, chord_keys, client_queue
 

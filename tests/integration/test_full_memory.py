@@ -14,7 +14,7 @@ from redis.backoff import ConstantBackoff
 from redis.exceptions import OutOfMemoryError
 from redis.retry import Retry
 
-from orchestrator.transport.publishing import Call, Publisher
+from orchestrator.transport.sending import Call, Publisher
 from tasks.broker.app import make_app
 from tasks.broker.connection import check_keeps_all, connect
 from tasks.broker.presence import RedisRegistry

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from tasks.broker import run_lock
-from tasks.broker.permits import GO, STOP, NotWantedError, RedisTurns
+from tasks.broker.turns import GO, STOP, NotWantedError, RedisTurns
 from tasks.names import turn_key
 
 UPDATE = "fl:blob:anna/run/1"

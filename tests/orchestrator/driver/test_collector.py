@@ -15,7 +15,7 @@ from orchestrator.transport.transport import Lost, RunServices, Transport
 from orchestrator.transport.uploads import Uploads
 from tasks.blobs.blob import CHUNK_BYTES, chunk_name
 from tasks.blobs.chunks import MemoryChunks
-from tasks.broker.permits import GO, STOP
+from tasks.broker.turns import GO, STOP
 from tasks.messages import READY, Order, Status, SurveyOrder, UpdateOrder, encode
 from tasks.names import update_blob
 from tests.support import MemoryRegistry, announcement, blob_ref, survey_order, surveyed, train_order, trained
@@ -232,6 +232,29 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
     assert [client_id for _, client_id in scene.told(GO)] == ["anna", "bert"]
     assert scene.told(GO)[1][0] == pytest.approx(refilled[-1] + 1.0)
     assert [status for status, _ in statuses(slots).values()] == [Status.TRAINED] * 2
+
+
+def test_an_order_that_a_former_start_has_sent_and_that_was_answered_is_not_sent_again(scene: Scene) -> None:
+    # Given orders that are held back from a worker of one process; a former start sent the first, and it is answered
+    anna, bert, carl = orders()
+    slots, uploads = Slots([anna, bert, carl], dict.fromkeys(("anna", "bert", "carl"), "first")), Uploads(2, 2)
+    for order in (anna, bert, carl):
+        uploads.hold(order.order_id, "shared", 1)
+    scene.response(anna)
+    scene.at(2.0, lambda: scene.response(bert))
+    scene.at(4.0, lambda: scene.response(carl))
+
+    # When each update takes a second to be taken in
+    def fill(slot: Slot) -> str:
+        part_id = f"part-{slot.order.client_id}"
+        scene.at(scene.now + 1.0, lambda: scene.results.update({part_id: b"{}"}))
+        return part_id
+
+    collect(scene, slots, 3600.0, uploads, fill)
+
+    # Then the others are sent one after the other, and each counts
+    assert [client_id for _, client_id in scene.sent] == ["bert", "carl"]
+    assert [status for status, _ in statuses(slots).values()] == [Status.TRAINED] * 3
 
 
 def test_orders_and_turns_are_sent_again_when_the_broker_was_emptied(scene: Scene) -> None:

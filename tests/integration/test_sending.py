@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from orchestrator.transport.publishing import Call, Publisher
+from orchestrator.transport.sending import Call, Publisher
 from tasks.broker.app import make_app
 from tasks.broker.connection import connect
 from tests.integration.harness import url
