@@ -21,7 +21,8 @@ finally:
 if TYPE_CHECKING:
     from celeriac.aggregators import AggregationError, needs_root, needs_updates
     from celeriac.algorithms import Algorithm, LocalResult
-    from celeriac.compressors import Arraywise, Compressor
+    from celeriac.compressors import Compressor
+    from celeriac.compressors.arraywise import Arraywise
     from celeriac.workloads.examples import Examples
     from celeriac.workloads.splits import Split
     from celeriac.workloads.torch_workload import TorchWorkload
@@ -73,7 +74,8 @@ __all__ = [
 _ELSEWHERE = {
     "celeriac.aggregators": ("AggregationError", "needs_root", "needs_updates"),
     "celeriac.algorithms": ("Algorithm", "LocalResult"),
-    "celeriac.compressors": ("Arraywise", "Compressor"),
+    "celeriac.compressors": ("Compressor",),
+    "celeriac.compressors.arraywise": ("Arraywise",),
     "celeriac.workloads.examples": ("Examples",),
     "celeriac.workloads.splits": ("Split",),
     "celeriac.workloads.torch_workload": ("TorchWorkload",),

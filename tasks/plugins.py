@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,6 +154,15 @@ def load_factory(kind: str, spec: str, known: Mapping[str, str], returns: str, f
         f"{kind} {spec!r} doesn't say that it returns a {returns}: write "
         f"def {spec.rpartition(':')[2]}(parameter: str) -> {returns}"
     )
+
+
+def split_spec(spec: str, known: Container[str]) -> tuple[str, str]:
+    """Split a spec into its name, one that is ``known`` or ``module:name``, and its parameter, which may be empty."""
+    name, _, parameter = spec.partition(":")
+    if name in known:
+        return name, parameter
+    own, _, own_parameter = parameter.partition(":")
+    return (f"{name}:{own}", own_parameter) if own else (name, "")
 
 
 def _origin(found: object) -> str:

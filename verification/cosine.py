@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from celeriac.geometry import cosines_with_others
-from verification.scorer import Candidate, ScoringContext
+from verification import Candidate, ScoringContext
 
 
 def score_cosine(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from celeriac.geometry import Floats, compared, medians_of_others
-from verification.scorer import Candidate, ScoringContext, ScoringError
+from verification import Candidate, ScoringContext, ScoringError
 
 
 def score_fltrust(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verification.scorer import Candidate, ScoringContext, ScoringError, alone
+from verification import Candidate, ScoringContext, ScoringError, alone
 
 
 @alone

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from celeriac.geometry import squared_distances, sums_of_nearest
-from verification.scorer import Candidate, ScoringContext, ScoringError
+from verification import Candidate, ScoringContext, ScoringError
 
 
 def score_krum(candidates: Sequence[Candidate], context: ScoringContext) -> dict[str, float]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from celeriac.geometry import lengths
-from verification.scorer import Candidate, ScoringContext, alone
+from verification import Candidate, ScoringContext, alone
 
 
 @alone

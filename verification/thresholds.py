@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from tasks.errors import ConfigurationError
 from tasks.plugins import load_function
-from verification.scorer import ScoringError
+from verification import ScoringError
 
 OwnRule = Callable[[Mapping[str, float], float | None], Collection[str]]
 """A user's threshold: from scores by client and the global model's score (None if it has none) to the kept clients."""
@@ -135,7 +135,7 @@ class Threshold:
 
     @property
     def needs_global(self) -> bool:
-        """Whether the global model must be scored too (:func:`verification.scorer.score_of_global`)."""
+        """Whether the global model must be scored too (:func:`verification.score_of_global`)."""
         return isinstance(self.rule, Relative) and self.rule.reference == "global"
 
     @property

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from celeriac.algorithms import ALGORITHMS, Algorithm, load_algorithm
-from celeriac.compressors import COMPRESSORS, NONE, Compressor, load_compressor, split_spec
+from celeriac.compressors import NAMES, Compressor, load_compressor
 from tasks.announcement import DEFAULT_HEARTBEAT_S, MAX_PROCESSES
 from tasks.broker.connection import DEFAULT_URL, URL_VARIABLE, check_url
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.names import check_client_id, numbered_client_id
+from tasks.plugins import split_spec
 from tasks.spec import canonical
 from tasks.workload import Part
 
@@ -67,8 +68,8 @@ class Allowed:
         Raises:
             ConfigurationError: If it is neither.
         """
-        own = split_spec(self.compression)[0] if self.compression else None
-        _check_allowed("compression", spec, split_spec(spec)[0], (*COMPRESSORS, NONE, own))
+        own = split_spec(self.compression, NAMES)[0] if self.compression else None
+        _check_allowed("compression", spec, split_spec(spec, NAMES)[0], (*NAMES, own))
         return load_compressor(spec)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -87,6 +88,9 @@ memory maps: an aggregator changes nothing in them, and reads them a block at a 
 ``num_byzantine`` of them; then the round fails, and the run goes on.
 """
 
+load_aggregator: Callable[[str], Aggregator] = functools.partial(load_function, "aggregator", known=AGGREGATORS)
+"""Return an aggregator by name or ``module:function``; see :func:`tasks.plugins.load_function`."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 _NEEDS, _NEEDS_ROOT = "needs", "needs_root"
 
@@ -141,13 +145,3 @@ def num_to_stand(aggregator: Callable[..., Any], num_updates: int, context: Aggr
 
 def _needs_of(aggregator: Callable[..., Any]) -> tuple[str, int, int]:
     return cast(tuple[str, int, int], getattr(aggregator, _NEEDS, ("", 0, 1)))
-
-
-def load_aggregator(spec: str) -> Aggregator:
-    """Return an aggregator by name or ``module:function``.
-
-    Raises:
-        UnknownNameError: If there is no such name.
-        LoadError: If it can't be imported or can't be called.
-    """
-    return cast(Aggregator, load_function("aggregator", spec, AGGREGATORS))

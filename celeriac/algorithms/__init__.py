@@ -1,27 +1,19 @@
-"""Federated algorithms, a file each: the client's part and the orchestrator's, pure functions over frozen state."""
+"""Federated algorithms, a file each: the client's part, the arrays beside the parameters, and the orchestrator's step.
+
+All functions are pure and change none of their arrays: no clock, no disk, no network.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from celeriac.algorithms.algorithm import (
-    Algorithm,
-    LocalResult,
-    LocalTask,
-    ServerRound,
-    Settings,
-    State,
-    UpdateInfo,
-    Weights,
-    by_examples,
-    equally,
-    take_target,
-    train_plainly,
-)
+from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, LoadError
+from tasks.messages import TrainOptions
 from tasks.plugins import load
-from tasks.workload import Workload, can_train_along
+from tasks.workload import Direction, Gradients, TrainResult, Workload, can_train_along
 
 ALGORITHMS = {
     "fedadagrad": "celeriac.algorithms.fedadagrad:FEDADAGRAD",
@@ -42,26 +34,180 @@ ALGORITHMS = {
 MAX_SENT = 3
 """Most sets of arrays that an update or a first exchange may carry; it bounds their size."""
 
-__all__ = [
-    "ALGORITHMS",
-    "MAX_SENT",
-    "Algorithm",
-    "LocalResult",
-    "LocalTask",
-    "ServerRound",
-    "Settings",
-    "State",
-    "UpdateInfo",
-    "Weights",
-    "by_examples",
-    "check_weighting",
-    "check_workload",
-    "equally",
-    "load_algorithm",
-    "settings_of",
-    "take_target",
-    "train_plainly",
-]
+State = Mapping[str, Arrays]
+"""Named sets of arrays, like ``{"momentum": {...}}``. Each has the names, shapes and dtypes of the model's arrays of
+floats, with float32 in place of float16."""
+
+Settings = Mapping[str, float]
+"""An algorithm's own hyperparameters by name, as at ``--set``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTask:
+    """Input to the client's part of an algorithm, for one round.
+
+    Attributes:
+        parameters: The global model. Not to be changed.
+        broadcast: Sets that the orchestrator sent: from its state, as soon as it has them, and the aggregate of the
+            first exchange, once that is over.
+        state: What this client kept after its last accepted update; empty before the first.
+        options: Epochs, batch size, learning rate.
+        settings: The algorithm's.
+        num_clients: Clients known to the run, N: see :class:`ServerRound`.
+        train: Trains on the client's data from ``parameters``; with a direction, the optimiser follows its result
+            in place of the gradients.
+        gradients: Returns the mean loss at ``parameters`` over all the client's training examples, and its gradients.
+        loss: Returns this mean loss alone.
+    """
+
+    parameters: Arrays
+    broadcast: State
+    state: State
+    options: TrainOptions
+    settings: Settings
+    num_clients: int
+    train: Callable[[Direction | None], TrainResult]
+    gradients: Callable[[], Gradients]
+    loss: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalResult:
+    """Result of the client's part of an algorithm.
+
+    Attributes:
+        trained: What training returned.
+        sent: The sets named by ``Algorithm.sent``, for the orchestrator.
+        state: Returns the client's state for its next round, to be kept at the client if this update is accepted. Its
+            argument is ``sent`` as the orchestrator gets it, which differs from ``sent`` under lossy compression.
+        metrics: Numbers to send beside the metrics of training.
+        warning: Why the algorithm may break its promises here; reported with a client's first update of a run.
+    """
+
+    trained: TrainResult
+    sent: State = field(default_factory=dict)
+    state: Callable[[State], State] = lambda _arrived: {}
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateInfo:
+    """An update without its parameters.
+
+    Attributes:
+        client_id: The client that sent it.
+        num_examples: Examples that the client trained on.
+        num_steps: Steps that the client took.
+        metrics: The client's training metrics.
+        squared_distance: Returns |x_k - x|², the squared L2 norm of the update's delta over all trained arrays.
+    """
+
+    client_id: str
+    num_examples: int
+    num_steps: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    squared_distance: Callable[[], float] = lambda: 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A weight for each update, in order, and the scale of the step towards their mean.
+
+    With x the global parameters and m the weighted mean of the updates, the target is ``x + scale * (m - x)``.
+    """
+
+    weights: Sequence[float]
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRound:
+    """Input to the orchestrator's part of an algorithm.
+
+    Attributes:
+        parameters: x, the model that the round started from.
+        target: Where the aggregated updates point: with a scale of 1, their aggregate.
+        sent: Aggregate of the sets that came with the updates.
+        surveyed: Aggregate of the sets that clients sent in the first exchange.
+        state: The orchestrator's state after the last round; empty before the first.
+        num_updates: Updates that were aggregated, |S|.
+        num_clients: Clients known to the run, N: all clients that were in one of its cohorts or connected when the
+            round opened, and at least ``num_updates``. It grows as clients join, so an algorithm keeps a mean over all
+            clients as a sum.
+        settings: The algorithm's.
+    """
+
+    parameters: Arrays
+    target: Arrays
+    sent: State
+    state: State
+    num_updates: int
+    num_clients: int
+    settings: Settings
+    surveyed: State = field(default_factory=dict)
+
+
+Weigh = Callable[[Sequence[UpdateInfo], TrainOptions, Settings], Weights]
+
+
+def train_plainly(task: LocalTask) -> LocalResult:
+    """Train as the workload does: the client's part of FedAvg."""
+    return LocalResult(task.train(None))
+
+
+def by_examples(updates: Sequence[UpdateInfo], _options: TrainOptions, _settings: Settings) -> Weights:
+    """Return n_k, the number of examples, for each update k."""
+    return Weights([float(update.num_examples) for update in updates])
+
+
+def equally(updates: Sequence[UpdateInfo], _options: TrainOptions, _settings: Settings) -> Weights:
+    """Return 1 for each update."""
+    return Weights([1.0] * len(updates))
+
+
+def take_target(server: ServerRound) -> tuple[Arrays, State]:
+    """Return the target as the new model, and no state: the orchestrator's part of FedAvg."""
+    return server.target, {}
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """An algorithm.
+
+    Attributes:
+        name: Its name, in lower case.
+        local: The client's part.
+        weigh: How much each update weighs.
+        step: The orchestrator's part: new global parameters, and its state.
+        settings: Its own hyperparameters and their defaults.
+        positive: Names of settings that must not be 0.
+        sent: Names of the sets of arrays that come with each update.
+        broadcast: Names of the sets of the orchestrator's state that go out to clients with the model.
+        survey: The client's part of a first exchange, before the round's clients train; returns the sets named by
+            ``surveyed``. Their aggregate, weighed as updates are, goes out with the orders to train, in
+            ``LocalTask.broadcast``. None: there is no first exchange.
+        surveyed: Names of the first exchange's sets.
+        keeps: Names of all sets of the orchestrator's state. An algorithm whose state has changed its meaning lists
+            them, and a stored run with other sets, begun by an earlier version, isn't resumed. Empty: not checked.
+        weighs_steps: Whether ``weigh`` normalises by steps, so that ``--weighting steps`` must not do it again.
+        needs: Methods of the workload that ``local`` calls beside ``train`` and ``evaluate``: ``train_along``,
+            ``gradients``. A workload without them is refused before the run begins.
+    """
+
+    name: str
+    local: Callable[[LocalTask], LocalResult] = train_plainly
+    weigh: Weigh = by_examples
+    step: Callable[[ServerRound], tuple[Arrays, State]] = take_target
+    settings: Settings = field(default_factory=dict)
+    positive: tuple[str, ...] = ()
+    sent: tuple[str, ...] = ()
+    broadcast: tuple[str, ...] = ()
+    survey: Callable[[LocalTask], State] | None = None
+    surveyed: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+    weighs_steps: bool = False
+    needs: tuple[str, ...] = ()
 
 
 def load_algorithm(spec: str) -> Algorithm:

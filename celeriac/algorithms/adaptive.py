@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from celeriac.algorithms.algorithm import ServerRound, State
+from celeriac.algorithms import ServerRound, State
 from celeriac.algorithms.tree_util import Floats, combine, zeros_like
 from tasks.arrays import Arrays
 

@@ -6,8 +6,8 @@ Reddi et al. 2021 (https://arxiv.org/abs/2003.00295), Algorithm 2: v_t = v_{t-1}
 
 from __future__ import annotations
 
+from celeriac.algorithms import Algorithm, ServerRound, State
 from celeriac.algorithms.adaptive import adaptive_step
-from celeriac.algorithms.algorithm import Algorithm, ServerRound, State
 from celeriac.algorithms.tree_util import Floats
 from tasks.arrays import Arrays
 

@@ -6,8 +6,8 @@ is in :mod:`celeriac.algorithms.adaptive`.
 
 from __future__ import annotations
 
+from celeriac.algorithms import Algorithm, ServerRound, State
 from celeriac.algorithms.adaptive import adaptive_step
-from celeriac.algorithms.algorithm import Algorithm, ServerRound, State
 from celeriac.algorithms.tree_util import Floats
 from tasks.arrays import Arrays
 

@@ -7,7 +7,7 @@ change (here with the opposite sign, so it is added). With momentum 0 and a lear
 
 from __future__ import annotations
 
-from celeriac.algorithms.algorithm import Algorithm, ServerRound, State
+from celeriac.algorithms import Algorithm, ServerRound, State
 from celeriac.algorithms.tree_util import combine, zeros_like
 from tasks.arrays import Arrays
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from celeriac.algorithms.algorithm import Algorithm, Settings, UpdateInfo, Weights, by_examples
+from celeriac.algorithms import Algorithm, Settings, UpdateInfo, Weights, by_examples
 from tasks.messages import TrainOptions
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from celeriac.algorithms.algorithm import Algorithm, LocalResult, LocalTask
+from celeriac.algorithms import Algorithm, LocalResult, LocalTask
 from tasks.arrays import Arrays
 from tasks.workload import Step
 

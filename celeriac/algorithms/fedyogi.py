@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from celeriac.algorithms import Algorithm, ServerRound, State
 from celeriac.algorithms.adaptive import adaptive_step
-from celeriac.algorithms.algorithm import Algorithm, ServerRound, State
 from celeriac.algorithms.tree_util import Floats
 from tasks.arrays import Arrays
 

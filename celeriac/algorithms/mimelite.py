@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from celeriac.algorithms.algorithm import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
+from celeriac.algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
 from celeriac.algorithms.tree_util import combine, zeros_like
 from tasks.arrays import Arrays
 from tasks.workload import Step

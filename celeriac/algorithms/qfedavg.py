@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from celeriac.algorithms.algorithm import Algorithm, LocalResult, LocalTask, Settings, UpdateInfo, Weights
+from celeriac.algorithms import Algorithm, LocalResult, LocalTask, Settings, UpdateInfo, Weights
 from tasks.messages import TrainOptions
 
 LOSS = "start_loss"

@@ -21,7 +21,7 @@ optimiser (x - y_i) / (K eta_l) is no mean of gradients, and the client warns.
 
 from __future__ import annotations
 
-from celeriac.algorithms.algorithm import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
+from celeriac.algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
 from celeriac.algorithms.tree_util import combine, zeros_like
 from tasks.arrays import Arrays
 from tasks.workload import Step, TrainResult

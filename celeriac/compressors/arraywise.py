@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from celeriac.compressors.compressor import Compressor
+from celeriac.compressors import Compressor
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, spec_of
 
 KEPT = "kept"

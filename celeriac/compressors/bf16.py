@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from celeriac.compressors import no_parameter
 from celeriac.compressors.arraywise import Arraywise
-from celeriac.compressors.parameters import no_parameter
 from tasks.arrays import Array, Arrays, ArraySpec, Spec
 
 _HALF = np.uint32(0x7FFF)

@@ -16,8 +16,8 @@ import math
 
 import numpy as np
 
+from celeriac.compressors import no_parameter
 from celeriac.compressors.arraywise import Arraywise
-from celeriac.compressors.parameters import no_parameter
 from tasks.arrays import Array, Arrays, ArraySpec, Spec
 
 BLOCK = 256

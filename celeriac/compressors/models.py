@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from celeriac.compressors.compressor import Compressor
+from celeriac.compressors import Compressor
 from tasks.arrays import Array, Arrays, ArraySpec, spec_of
 from tasks.errors import ArraysError
 

@@ -24,10 +24,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from celeriac.compressors.compressor import Compressor
-from celeriac.compressors.parameters import share as read_share
+from celeriac.compressors import Compressor
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, spec_of
-from tasks.errors import ArraysError
+from tasks.errors import ArraysError, ConfigurationError
 
 DEFAULT_SHARE = 0.01
 LEAST_SHARE = 0.0001
@@ -47,7 +46,16 @@ def topk(parameter: str) -> TopK:
     Raises:
         ConfigurationError: If the parameter is no number from 0.0001 to 0.25.
     """
-    return TopK(read_share("topk", parameter, DEFAULT_SHARE, LEAST_SHARE, MOST_SHARE))
+    try:
+        share = float(parameter) if parameter else DEFAULT_SHARE
+    except ValueError:
+        share = math.nan
+    if not LEAST_SHARE <= share <= MOST_SHARE:
+        raise ConfigurationError(
+            f"compression 'topk:{parameter}': write topk:SHARE with SHARE from {LEAST_SHARE:g} to {MOST_SHARE:g}, "
+            f"like topk:{DEFAULT_SHARE:g}"
+        )
+    return TopK(share)
 
 
 class TopK(Compressor):

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from celeriac.compressors.compressor import Compressor
+from celeriac.compressors import Compressor
 from celeriac.compressors.models import with_prefix, without_prefix
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, spec_of
 from tasks.auxiliary import MARK

@@ -16,7 +16,7 @@ from celeriac.aggregators.blocks import Add, Floats, each_part, scaled_weights
 from celeriac.aggregators.combining import medians_of_untrained
 from celeriac.aggregators.kernel import adder
 from celeriac.aggregators.mean import put_part_of_mean
-from celeriac.mixers.mixer import Mixer, checked
+from celeriac.mixers import Mixer, checked
 from tasks.arrays import Array, Spec, spec_of
 from tasks.cores import num_cores
 

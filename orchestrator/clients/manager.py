@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from orchestrator.clients.selectors import ClientStatistics, ConnectedClient, Selection, Selector
+from orchestrator.clients.selectors import ConnectedClient, Selection, Selector
+from orchestrator.clients.statistics import ClientStatistics
 from orchestrator.clients.waves import Place
 from orchestrator.config import cohort_size
 from tasks.announcement import Announcement, PassedOver

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from celeriac.aggregators.blocks import Add, Floats, each_part, rounded
 from celeriac.aggregators.kernel import adder
 from celeriac.aggregators.mean import BLOCK
-from celeriac.algorithms.algorithm import by_examples, equally
+from celeriac.algorithms import by_examples, equally
 from orchestrator.jobs.disproportion import AT_ONCE, InOrder
 from orchestrator.jobs.job import Job
 from tasks.arrays import Array, Arrays, Spec, map_file

@@ -15,7 +15,7 @@ import os
 import time
 from pathlib import Path
 
-from verification.scorer import alone
+from verification import alone
 
 HERE = Path(__file__).parent
 

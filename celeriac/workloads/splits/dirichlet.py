@@ -14,7 +14,7 @@ import functools
 import numpy as np
 
 from celeriac.workloads.examples import Indices
-from celeriac.workloads.splits.split import Labels, Split, check_num_parts, concentration, cut, top_up
+from celeriac.workloads.splits import Labels, Split, check_num_parts, concentration, cut, top_up
 from tasks.seeds import generator
 
 DEFAULT_ALPHA = 0.5
@@ -33,7 +33,7 @@ def dirichlet_parts(labels: Labels, num_parts: int, seed: int, alpha: float = DE
     """Divide each class by p ~ Dir(alpha), then top up parts that have too few examples.
 
     The papers draw again until the smallest part has ten, which may never happen for a small alpha. Here a part with
-    too few takes examples from the largest: :func:`celeriac.workloads.splits.split.top_up`.
+    too few takes examples from the largest: :func:`celeriac.workloads.splits.top_up`.
 
     Args:
         labels: int64, shape ``(n,)``.

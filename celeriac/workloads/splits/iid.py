@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from celeriac.workloads.examples import Indices
-from celeriac.workloads.splits.split import Labels, Split, check_num_parts, no_parameter
+from celeriac.workloads.splits import Labels, Split, check_num_parts, no_parameter
 from tasks.seeds import generator
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from celeriac.workloads.splits import Split
 from celeriac.workloads.splits.dirichlet import dirichlet
 from celeriac.workloads.splits.iid import iid
 from celeriac.workloads.splits.shards import shards
-from celeriac.workloads.splits.split import Split
 from tasks.errors import ConfigurationError
 
 LEVELS: tuple[tuple[Callable[[str], Split], str], ...] = (

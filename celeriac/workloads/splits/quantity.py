@@ -11,7 +11,7 @@ import functools
 import numpy as np
 
 from celeriac.workloads.examples import Indices
-from celeriac.workloads.splits.split import Labels, Split, check_num_parts, concentration, cut, top_up
+from celeriac.workloads.splits import Labels, Split, check_num_parts, concentration, cut, top_up
 from tasks.seeds import generator
 
 DEFAULT_ALPHA = 0.5

@@ -12,7 +12,7 @@ import functools
 import numpy as np
 
 from celeriac.workloads.examples import Indices
-from celeriac.workloads.splits.split import Labels, Split, check_num_parts, positive_number
+from celeriac.workloads.splits import Labels, Split, check_num_parts
 from tasks.errors import ConfigurationError
 from tasks.seeds import generator
 
@@ -25,7 +25,18 @@ def shards(parameter: str) -> Split:
     Raises:
         ConfigurationError: If the parameter is no whole number from 1 on.
     """
-    return functools.partial(shard_parts, per_part=positive_number("shards", parameter, DEFAULT_PER_PART))
+    return functools.partial(shard_parts, per_part=_per_part(parameter))
+
+
+def _per_part(parameter: str) -> int:
+    if not parameter:
+        return DEFAULT_PER_PART
+    if not (parameter.isascii() and parameter.isdigit() and len(parameter) < 10 and int(parameter) > 0):
+        raise ConfigurationError(
+            f"split 'shards:{parameter}': write shards:N with a whole number from 1 to 999999999, "
+            f"like shards:{DEFAULT_PER_PART}"
+        )
+    return int(parameter)
 
 
 def shard_parts(labels: Labels, num_parts: int, seed: int, per_part: int = DEFAULT_PER_PART) -> list[Indices]:

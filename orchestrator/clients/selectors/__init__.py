@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from orchestrator.clients.selectors.selector import (
-    ConnectedClient,
-    Selection,
-    Selector,
-    fits,
-)
+import numpy as np
+
 from orchestrator.clients.statistics import ClientStatistics
+from tasks.announcement import Announcement
 from tasks.plugins import load_form
 
 SELECTORS = {
@@ -26,24 +25,47 @@ FORMS = {"where": "where:CONDITIONS", "power-of-choice": "power-of-choice[:D]"}
 """Selectors with a parameter, and how to write it: each is defined as a function from the text after the colon, which
 may be empty, to the selector."""
 
-__all__ = [
-    "FORMS",
-    "SELECTORS",
-    "ConnectedClient",
-    "ClientStatistics",
-    "Selection",
-    "Selector",
-    "fits",
-    "load_selector",
-]
+
+@dataclass(frozen=True, slots=True)
+class ConnectedClient:
+    """A connected client, and its announcement (examples, labels, hardware)."""
+
+    client_id: str
+    announcement: Announcement
 
 
-def load_selector(spec: str) -> Selector:
-    """Return a selector by name, ``name:parameter``, or ``module:function``; built-in names come before modules.
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Input to a selector beside the clients.
 
-    Raises:
-        UnknownNameError: If there is no such name.
-        ConfigurationError: If its parameter is wrong, or it takes none.
-        LoadError: If it can't be imported or can't be called.
+    Attributes:
+        round_number: The round that the cohort is for; the first is 1.
+        num_wanted: How many clients the cohort should have.
+        rng: Generator derived from the run's seed and the round.
+        statistics: Statistics of clients from the run's former rounds, by client id. Clients never asked are missing;
+            clients that have left are still there.
+        num_needed: Updates that the round needs: with fewer clients it can't succeed.
     """
-    return cast(Selector, load_form("selector", spec, SELECTORS, FORMS))
+
+    round_number: int
+    num_wanted: int
+    rng: np.random.Generator
+    statistics: Mapping[str, ClientStatistics] = field(default_factory=dict)
+    num_needed: int = 1
+
+
+Selector = Callable[[Sequence[ConnectedClient], Selection], Sequence[str]]
+"""From the connected clients, in the order in which they connected, to the ids of the cohort.
+
+A selector that raises :class:`tasks.errors.TooFewFitError` is called again when other clients may have connected. If it
+has a method ``fits(client)``, this also decides which clients may join an open round.
+"""
+
+load_selector: Callable[[str], Selector] = functools.partial(load_form, "selector", known=SELECTORS, forms=FORMS)
+"""Return a selector by name, ``name:parameter``, or ``module:function``; see :func:`tasks.plugins.load_form`."""
+
+
+def fits(selector: Selector, client: ConnectedClient) -> bool:
+    """Say whether the selector might choose a client that joins later; without a ``fits`` of its own, any."""
+    own = getattr(selector, "fits", None)
+    return own is None or bool(own(client))

@@ -38,7 +38,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.clients.selectors.selector import ConnectedClient, Selection
+from orchestrator.clients.selectors import ConnectedClient, Selection
 from orchestrator.clients.selectors.weighted_sampling import draw
 from orchestrator.clients.statistics import ClientStatistics
 

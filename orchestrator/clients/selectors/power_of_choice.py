@@ -21,7 +21,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.clients.selectors.selector import ConnectedClient, Selection, Selector
+from orchestrator.clients.selectors import ConnectedClient, Selection, Selector
 from orchestrator.clients.selectors.weighted_sampling import draw
 from orchestrator.clients.statistics import ClientStatistics
 from tasks.errors import ConfigurationError

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 import tests.support
-from celeriac.compressors import COMPRESSORS, Compressor, load_compressor, split_spec
+from celeriac.compressors import COMPRESSORS, Compressor, load_compressor
 from tasks.errors import ConfigurationError, LoadError
+from tasks.plugins import split_spec
 from tests.support import HalfPrecision
 
 
@@ -27,8 +28,8 @@ def test_a_parameter_where_there_is_none_is_refused(name: str) -> None:
 
 
 def test_ones_own_is_found_with_its_parameter() -> None:
-    assert split_spec("my.module:name:0.1:x") == ("my.module:name", "0.1:x")
-    assert split_spec("topk:0.1") == ("topk", "0.1")
+    assert split_spec("my.module:name:0.1:x", COMPRESSORS) == ("my.module:name", "0.1:x")
+    assert split_spec("topk:0.1", COMPRESSORS) == ("topk", "0.1")
     own = load_compressor("tests.support:HalfPrecision:loudly")
     assert isinstance(own, Compressor)
 

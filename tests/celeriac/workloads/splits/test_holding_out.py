@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.workloads.splits.holding_out import hold_out
+from celeriac.workloads.splits import hold_out
 from tasks.errors import ConfigurationError
 
 SEEDS = st.integers(min_value=0, max_value=2**63 - 1)

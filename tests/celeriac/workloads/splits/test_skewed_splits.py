@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from celeriac.workloads.splits import top_up
 from celeriac.workloads.splits.dirichlet import dirichlet_parts
 from celeriac.workloads.splits.quantity import quantity_parts
 from celeriac.workloads.splits.shards import shard_parts
-from celeriac.workloads.splits.split import top_up
 from tasks.errors import ConfigurationError
 from tasks.seeds import generator
 
