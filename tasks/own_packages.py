@@ -1,7 +1,7 @@
 """Our packages' names, which mean ours in a process that runs one of our commands.
 
 They are common ones: a ``tasks.py`` in the folder one stands in, as Celery projects have it, comes before ours on the
-path. The packages that commands begin with (``orchestrator``, ``worker``, ``workloads``) import ``tasks`` from beside
+path. The packages that commands begin with (``celeriac``, ``orchestrator``, ``worker``) import ``tasks`` from beside
 themselves, before anything else.
 """
 

@@ -6,7 +6,5 @@ from pathlib import Path
 
 # A tasks.py in the folder one stands in comes before ours on the path: the one beside this package is meant.
 sys.path.insert(0, str(Path(__file__).parents[1]))
-try:
-    importlib.import_module("tasks")  # has our packages' names mean ours from here on
-finally:
-    del sys.path[0]
+importlib.import_module("tasks")  # has our packages' names mean ours from here on
+del sys.path[0]

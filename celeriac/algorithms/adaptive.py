@@ -13,10 +13,11 @@ The moments' bias is not corrected. d_t is weighted by examples, as in the paper
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from celeriac.algorithms import ServerRound, State
+from celeriac.algorithms import Algorithm, ServerRound, State
 from celeriac.algorithms.tree_util import Floats, combine, zeros_like
 from tasks.arrays import Arrays
 
@@ -24,7 +25,13 @@ SecondMoment = Callable[[Floats, Floats, float], Floats]
 """From v_{t-1}, d_t and beta_2 to v_t."""
 
 
-def adaptive_step(server: ServerRound, second_moment: SecondMoment) -> tuple[Arrays, State]:
+def adaptive(name: str, second_moment: SecondMoment, **settings: float) -> Algorithm:
+    """Return the algorithm with this second moment and these settings beside tau, 0.001."""
+    step = partial(_step, second_moment=second_moment)
+    return Algorithm(name, step=step, settings={**settings, "tau": 1e-3}, positive=("tau",))
+
+
+def _step(server: ServerRound, second_moment: SecondMoment) -> tuple[Arrays, State]:
     """Return x_{t+1} and the moments m_t and v_t."""
     x, target = server.parameters, server.target
     beta_1, beta_2 = server.settings["beta_1"], server.settings.get("beta_2", 0.0)

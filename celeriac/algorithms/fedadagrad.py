@@ -6,10 +6,8 @@ Reddi et al. 2021 (https://arxiv.org/abs/2003.00295), Algorithm 2: v_t = v_{t-1}
 
 from __future__ import annotations
 
-from celeriac.algorithms import Algorithm, ServerRound, State
-from celeriac.algorithms.adaptive import adaptive_step
+from celeriac.algorithms.adaptive import adaptive
 from celeriac.algorithms.tree_util import Floats
-from tasks.arrays import Arrays
 
 
 def second_moment(before: Floats, delta: Floats, _beta_2: float) -> Floats:
@@ -17,14 +15,4 @@ def second_moment(before: Floats, delta: Floats, _beta_2: float) -> Floats:
     return before + delta**2
 
 
-def step(server: ServerRound) -> tuple[Arrays, State]:
-    """Return the new parameters and moments."""
-    return adaptive_step(server, second_moment)
-
-
-FEDADAGRAD = Algorithm(
-    name="fedadagrad",
-    step=step,
-    settings={"server_learning_rate": 0.03, "beta_1": 0.0, "tau": 1e-3},
-    positive=("tau",),
-)
+FEDADAGRAD = adaptive("fedadagrad", second_moment, server_learning_rate=0.03, beta_1=0.0)

@@ -6,10 +6,8 @@ is in :mod:`celeriac.algorithms.adaptive`.
 
 from __future__ import annotations
 
-from celeriac.algorithms import Algorithm, ServerRound, State
-from celeriac.algorithms.adaptive import adaptive_step
+from celeriac.algorithms.adaptive import adaptive
 from celeriac.algorithms.tree_util import Floats
-from tasks.arrays import Arrays
 
 
 def second_moment(before: Floats, delta: Floats, beta_2: float) -> Floats:
@@ -17,14 +15,4 @@ def second_moment(before: Floats, delta: Floats, beta_2: float) -> Floats:
     return beta_2 * before + (1 - beta_2) * delta**2
 
 
-def step(server: ServerRound) -> tuple[Arrays, State]:
-    """Return the new parameters and moments."""
-    return adaptive_step(server, second_moment)
-
-
-FEDADAM = Algorithm(
-    name="fedadam",
-    step=step,
-    settings={"server_learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.99, "tau": 1e-3},
-    positive=("tau",),
-)
+FEDADAM = adaptive("fedadam", second_moment, server_learning_rate=0.01, beta_1=0.9, beta_2=0.99)

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from celeriac.algorithms import Algorithm, ServerRound, State
-from celeriac.algorithms.adaptive import adaptive_step
+from celeriac.algorithms.adaptive import adaptive
 from celeriac.algorithms.tree_util import Floats
-from tasks.arrays import Arrays
 
 
 def second_moment(before: Floats, delta: Floats, beta_2: float) -> Floats:
@@ -21,14 +19,4 @@ def second_moment(before: Floats, delta: Floats, beta_2: float) -> Floats:
     return moment
 
 
-def step(server: ServerRound) -> tuple[Arrays, State]:
-    """Return the new parameters and moments."""
-    return adaptive_step(server, second_moment)
-
-
-FEDYOGI = Algorithm(
-    name="fedyogi",
-    step=step,
-    settings={"server_learning_rate": 0.01, "beta_1": 0.9, "beta_2": 0.99, "tau": 1e-3},
-    positive=("tau",),
-)
+FEDYOGI = adaptive("fedyogi", second_moment, server_learning_rate=0.01, beta_1=0.9, beta_2=0.99)

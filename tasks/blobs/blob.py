@@ -49,11 +49,9 @@ class BlobStore(Protocol):
 
     def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
-        ...
 
     def put_file(self, ref: BlobRef, path: Path) -> None:
         """Keep the bytes of a file that never changes, which ``ref`` describes."""
-        ...
 
     def get(self, ref: BlobRef) -> memoryview:
         """Return the blob's bytes, checked and read-only.
@@ -61,14 +59,12 @@ class BlobStore(Protocol):
         Raises:
             BlobError: If it is missing, truncated or not what its digest says.
         """
-        ...
 
     def own(self, ref: BlobRef, data: memoryview) -> memoryview:
         """Return what :meth:`get` returned as memory of its own, read-only for NumPy.
 
         Whoever writes to it all the same, as PyTorch lets users, changes nothing that others read.
         """
-        ...
 
     def get_file(self, ref: BlobRef, path: Path) -> None:
         """Make ``path`` a file with the blob's bytes, checked. The blob is kept.
@@ -76,19 +72,15 @@ class BlobStore(Protocol):
         Raises:
             BlobError: If it is missing, truncated or not what its digest says; then the file may be anything.
         """
-        ...
 
     def has(self, ref: BlobRef) -> bool:
         """Say whether there is a blob of this name."""
-        ...
 
     def num_bytes(self, name: str, most_bytes: int) -> int:
         """Return about how much is there of a blob, which may be on its way and isn't longer than ``most_bytes``."""
-        ...
 
     def discard(self, names: Iterable[str], most_bytes: int) -> None:
         """Forget the blobs of these names, none of which is longer; those that don't exist are passed over."""
-        ...
 
 
 def describe(name: str, pieces: Iterable[memoryview]) -> BlobRef:
