@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from celeriac.aggregators import AGGREGATORS
 from tasks.messages import TrainOptions
 from tasks.names import ID_PATTERN
+from tasks.option import Option
 from verification.thresholds import DEFAULT_THRESHOLDS, check_threshold, default_threshold, load_threshold
 
 PEERS = "peers"
@@ -20,75 +21,86 @@ _SCALING = ("fednova", "qfedavg")
 
 
 class RunConfig(BaseModel):
-    """All settings that a run's result depends on, and how to carry the run out."""
+    """All settings that a run's result depends on, and how to carry the run out.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A field marked as an ``Option`` is one of the command line, in the order of the fields; its docstring is the help.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     run_id: Annotated[str, Field(pattern=ID_PATTERN)]
     """Name of the run; unique among the runs on one broker."""
     local: bool = True
     """Whether the run starts its own server and clients; else it uses an existing broker."""
-    workload: str = "digits"
-    """Spec of the workload, ``NAME[,KEY=VALUE...]``, in its canonical form: see :mod:`tasks.spec`."""
-    data: str | None = None
-    """Folder with the workload's data for the orchestrator's evaluation; None for data that comes with the workload."""
-    algorithm: str = "fedavg"
-    """Built-in algorithm or ``module:name``."""
-    settings: dict[str, float] = {}
-    """The algorithm's own hyperparameters, where they differ from its defaults."""
-    aggregator: str = "mean"
-    """Built-in aggregator or ``module:function``."""
-    mix: tuple[str, ...] = ()
-    """Mixers to apply in turn before aggregation: ``NAME[:PARAMETER]`` of a built-in mixer, or ``module:function``."""
-    trim: Annotated[float, Field(ge=0, lt=0.5)] = 0.2
-    """Share of the values that ``trimmed_mean`` cuts off at each end, rounded down; 0.2 of seven updates is one."""
-    compression: str = "none"
-    """Compression of models and updates: ``NAME[:PARAMETER]`` of a built-in one, or ``module:name[:PARAMETER]``."""
-    select: str = "random"
-    """Built-in selector or ``module:name``."""
-    num_clients: Annotated[int, Field(ge=1)] = 2
-    """Clients to wait for before the first round."""
-    rounds: Annotated[int, Field(ge=1)] = 10
-    """Rounds of the run."""
-    fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the connected clients in a round's cohort, rounded up."""
-    cohort: Annotated[int, Field(ge=1)] | None = None
-    """Number of clients in a round's cohort; the round waits until as many are connected. None: use ``fraction``."""
-    min_updates: Annotated[int, Field(ge=1)] = 1
-    """Accepted updates that a round needs; with fewer the model stays as it was."""
-    accept: Literal["live", "next", "closed"] = "live"
-    """Whether a client that joins later takes part in the open round, from the next round on, or never."""
-    weighting: Literal["examples", "steps"] = "examples"
-    """How partial work counts: by its examples alone, or normalised by its steps as FedNova does."""
-    verify: tuple[str, ...] = ()
-    """Scorers that judge each update before aggregation: built-in names, or ``module:function``."""
-    threshold: tuple[str, ...] = ()
-    """A threshold for each scorer, or one for all; empty: each scorer's default."""
-    num_byzantine: Annotated[int, Field(ge=0, validation_alias=AliasChoices("num_byzantine", "num_hostile"))] = 0
-    """How many clients of a cohort may be hostile, for scorers, mixers and aggregators; once called ``num_hostile``.
-
-    With 0, a mixer or an aggregator tolerates as many as it can.
-    """
+    num_clients: Annotated[int, Field(ge=1), Option("N", flag="clients")] = 2
+    """Clients to wait for before the first round; without a broker also how many to start here."""
+    # in the canonical form of tasks.spec
+    workload: Annotated[str, Option("NAME[,KEY=VALUE…]")] = "digits"
+    """What is trained: {workloads}, or your own as module:name; with parameters, if it has any."""
+    data: Annotated[str | None, Option("DIR")] = None
+    """Folder with the workload's data, for those that need one."""
+    algorithm: Annotated[str, Option("NAME")] = "fedavg"
+    """How updates become a model: {algorithms}, or your own as module:name."""
+    settings: Annotated[dict[str, float], Option("NAME=VALUE", flag="set", default="the algorithm's own")] = {}
+    """A hyperparameter of the algorithm, like mu=0.01 for fedprox; may be given more than once."""
+    aggregator: Annotated[str, Option("NAME")] = "mean"
+    """How updates become one: {aggregators}, or your own as module:function. All but mean stand some that are
+    hostile."""
+    trim: Annotated[float, Field(ge=0, lt=0.5), Option("SHARE")] = 0.2
+    """Share of the values that trimmed_mean cuts off at each end, rounded down."""
+    mix: Annotated[tuple[str, ...], Option("NAME[,NAME…]", default="none")] = ()
+    """How updates are mixed before they are aggregated, step by step: {mixers}, or your own as module:function. Robust
+    aggregators stand more of what is mixed by nnm."""
+    compression: Annotated[str, Option("NAME[:PARAMETER]")] = "none"
+    """How models and updates travel: {compressors}, or your own as module:name. bf16 halves, int8 quarters both;
+    topk:0.01 makes updates 1 % as long, and leaves the model as it is."""
+    rounds: Annotated[int, Field(ge=1), Option("N")] = 10
+    """Rounds to run."""
+    fraction: Annotated[float, Field(gt=0, le=1), Option("SHARE")] = 1.0
+    """Share of the connected clients that takes part in a round, rounded up."""
+    cohort: Annotated[int | None, Field(ge=1), Option("N", default="by --fraction")] = None
+    """In place of --fraction: how many clients take part in a round. It waits for as many, and takes in no more."""
+    min_updates: Annotated[int, Field(ge=1), Option("N")] = 1
+    """Updates that a round needs; with fewer the model stays as it was."""
+    select: Annotated[str, Option("NAME")] = "random"
+    """How a round's clients are chosen: {selectors}, or your own as module:function. CONDITIONS are like
+    labels=3+7,min-examples=100,min-cpus=4,min-memory-gb=8."""
+    accept: Annotated[Literal["live", "next", "closed"], Option()] = "live"
+    """Whether clients that join later take part at once, from the next round on, or never."""
+    verify: Annotated[tuple[str, ...], Option("NAME[,NAME…]", default="none")] = ()
+    """How updates are judged before they are aggregated: {scorers}, or your own as module:function. Malformed updates
+    are always rejected."""
+    threshold: Annotated[tuple[str, ...], Option("T[,T…]", default="each scorer's own")] = ()
+    """The least score that is kept, for all scorers or one each: a number, global-0.05 (relative to the current
+    model's), or mad:3 (no outlier by median and MAD)."""
+    num_byzantine: Annotated[
+        int, Field(ge=0, validation_alias=AliasChoices("num_byzantine", "num_hostile")), Option("N")
+    ] = 0
+    """How many clients of a cohort may be hostile: for the scorer krum, the threshold best:n-f, and aggregators, which
+    with 0 stand as many as they can."""
+    weighting: Annotated[Literal["examples", "steps"], Option()] = "examples"
+    """Whether an update that was cut short counts by its examples alone, or normalised by its steps (FedNova)."""
     options: TrainOptions = TrainOptions()
     """How clients train."""
-    seed: int = 0
-    """Seed of all randomness."""
-    initial_model: str | None = None
-    """File with the model that the first round starts from; None: the workload's own."""
-    wait_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120.0
-    """Seconds to wait for enough clients."""
-    timeout_s: Annotated[float, Field(gt=0, le=12 * 3600, allow_inf_nan=False)] = 3600.0
-    """Seconds that a client may train in one round."""
-    in_flight_mb: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 64.0
-    """Most MB of updates in the broker at a time; two updates are always allowed."""
-    evaluate_every: Annotated[int, Field(ge=1)] = 1
-    """The orchestrator evaluates the model after every so many rounds, and always after the last."""
-    evaluate_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of the held-out examples that the orchestrator evaluates the model on."""
-    evaluate_clients: bool = True
-    """Whether clients evaluate the final model on their own held-out data."""
-    reconnect_after_s: Annotated[float, Field(ge=0, le=7 * 24 * 3600)] = 0.0
-    """Seconds after the run's end when clients reconnect; 0: their workers end."""
+    initial_model: Annotated[str | None, Option("FILE", default="the workload's own")] = None
+    """Start from the model in this safetensors file, like a checkpoint of another run."""
+    seed: Annotated[int, Option("N")] = 0
+    """Seed of all that is random."""
+    wait_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("SECONDS")] = 120.0
+    """How long to wait for enough clients."""
+    timeout_s: Annotated[float, Field(gt=0, le=43_200, allow_inf_nan=False), Option("SECONDS", capped=False)] = 3600.0
+    """How long a client may train in a round; then it returns what it has."""
+    in_flight_mb: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("MB")] = 64.0
+    """How much of updates may be on its way through the broker at a time, on slow lines sixteen times as much; two
+    updates may in any case, on slow lines eight."""
+    evaluate_every: Annotated[int, Field(ge=1), Option("ROUNDS")] = 1
+    """Evaluate the model on held-out data every so many rounds, and after the last."""
+    evaluate_share: Annotated[float, Field(gt=0, le=1), Option()] = 1.0
+    """Share of the held-out examples, drawn by the seed, to evaluate the model on."""
+    evaluate_clients: Annotated[bool, Option()] = True
+    """Have clients evaluate the final model on their own held-out data."""
+    reconnect_after_s: Annotated[float, Field(ge=0, le=7 * 24 * 3600), Option("SECONDS", capped=False)] = 0.0
+    """When the run is over clients come back after so many seconds, for the next; with 0 their workers end."""
     max_failed_rounds: Annotated[int, Field(ge=1)] = 3
     """Failed rounds in a row after which the run stops."""
 

@@ -23,6 +23,7 @@ from celeriac.workloads.splits import load_split
 from orchestrator.clients.selectors import load_selector
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.feasibility import check_feasible
+from orchestrator.options import flag_of
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.broker import connection as brokers
@@ -143,25 +144,20 @@ def _check_names(options: Mapping[str, Any], workload: WorkloadSpec) -> None:
 
 
 def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
+    values = {
+        **options,
+        "data": _data_folder(options["data"]),
+        "initial_model": _model_file(options["initial_model"]),
+        "local": options["broker"] is None,
+        "run_id": run_id,
+    }
     try:
-        return RunConfig(
-            run_id=run_id,
-            local=options["broker"] is None,
-            data=_data_folder(options["data"]),
-            initial_model=_model_file(options["initial_model"]),
-            options=TrainOptions(
-                epochs=options["epochs"], batch_size=options["batch_size"], learning_rate=options["learning_rate"]
-            ),
-            **{name: options[name] for name in _SAME_NAME},
-        )
+        values["options"] = TrainOptions(**{name: options[name] for name in TrainOptions.model_fields})
+        return RunConfig(**{name: values[name] for name in RunConfig.model_fields if name in values})
     except ValidationError as error:
         first = error.errors()[0]
-        flag = "".join(f"--{str(name).removesuffix('_s').replace('_', '-')}: " for name in first["loc"][-1:])
+        flag = "".join(f"{flag_of(str(name))}: " for name in first["loc"][-1:])
         raise ConfigurationError(f"{flag}{first['msg'].removeprefix('Value error, ')}") from None
-
-
-_OTHERWISE = {"run_id", "local", "data", "initial_model", "options", "max_failed_rounds"}
-_SAME_NAME = tuple(name for name in RunConfig.model_fields if name not in _OTHERWISE)
 
 
 def _check_broker(url: str | None, run_id: str) -> None:

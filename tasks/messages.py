@@ -17,6 +17,7 @@ from tasks import names
 from tasks.blobs.blob import BlobRef
 from tasks.errors import MessageError
 from tasks.names import ID_PATTERN
+from tasks.option import Option
 
 Metrics = dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(allow_inf_nan=False)]]
 MAX_COUNT = 10**12
@@ -75,14 +76,15 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TrainOptions(_Message):
+class TrainOptions(_Message, use_attribute_docstrings=True):
     """How a client trains: the hyperparameters of local training."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 5
-    """Passes over the client's training examples."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Examples a step."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    epochs: Annotated[int, Field(ge=1, le=100_000), Option("N", capped=False)] = 5
+    """Passes over its data that a client makes in a round."""
+    batch_size: Annotated[int, Field(ge=1), Option("N")] = 32
+    """Examples in a training step."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("RATE")] = 0.1
+    """Learning rate of the clients."""
 
 
 def turn_timeout_s(timeout_s: float) -> float:

@@ -1,0 +1,83 @@
+"""The options of the command line that fields of a model are: type, range, default and help come from the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from tasks.option import Option
+
+_BOUNDS = ("ge", "gt", "le", "lt")
+_PATHS = ("DIR", "FILE")
+"""What stands in the help for a value that is a path."""
+
+
+def options_of(model: type[BaseModel], known: Mapping[str, Iterable[str]]) -> Iterator[click.Option]:
+    """Yield an option for each field that is marked as one, and for those of models among the fields, in order.
+
+    Args:
+        model: The model; it keeps its fields' docstrings (``use_attribute_docstrings``).
+        known: The names to list in the help, by what stands there in braces for them.
+    """
+    for name, field in model.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            yield from options_of(type(field.default), known)
+        for mark in field.metadata:
+            if isinstance(mark, Option):
+                yield _option(name, field, mark, known)
+
+
+def flag_of(name: str) -> str:
+    """Return the option of a field with this name, if its mark says no other."""
+    return f"--{name.removesuffix('_s').replace('_', '-')}"
+
+
+def _option(name: str, field: FieldInfo, mark: Option, known: Mapping[str, Iterable[str]]) -> click.Option:
+    flag = f"--{mark.flag}" if mark.flag else flag_of(name)
+    text = " ".join((field.description or "").split())
+    text = text.format_map({kind: ", ".join(names) for kind, names in known.items()})
+    value: dict[str, Any] = {} if field.default is None else {"default": field.default}
+    if field.annotation is bool:
+        flag += f"/--no-{flag.removeprefix('--')}"
+    elif field.annotation == tuple[str, ...]:
+        value = {"default": "", "callback": lambda _context, _parameter, text: _names(text)}
+    elif field.annotation == dict[str, float]:
+        value = {"multiple": True, "callback": lambda _context, _parameter, texts: _settings(texts)}
+    else:
+        value["type"] = _type(field, mark)
+    return click.Option([flag, name], help=text, metavar=mark.metavar, show_default=mark.default, **value)
+
+
+def _type(field: FieldInfo, mark: Option) -> click.ParamType[Any] | None:
+    """Return what else than the default's type says which values are allowed."""
+    kind, *_ = get_args(field.annotation) or [field.annotation]
+    if get_origin(field.annotation) is Literal:
+        return click.Choice(get_args(field.annotation))
+    if mark.metavar in _PATHS:
+        return click.Path(path_type=Path)
+    bounds = {name: getattr(item, name) for item in field.metadata for name in _BOUNDS if hasattr(item, name)}
+    if not bounds:
+        return None
+    in_range = click.IntRange if kind is int else click.FloatRange
+    least, most = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
+    return in_range(least, most if mark.capped else None, min_open="gt" in bounds, max_open="lt" in bounds)
+
+
+def _settings(texts: tuple[str, ...]) -> dict[str, float]:
+    settings = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            settings[name.strip()] = float(value)
+        except ValueError:
+            raise click.BadParameter(f"{text!r}: write a name and a number, like mu=0.01") from None
+    return settings
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
