@@ -112,7 +112,7 @@ def test_a_run_ends_at_once_with_what_the_users_code_did(
     assert "started anew" not in program.output
     # And the log that it names has the whole traceback
     if name in RAISED:
-        [named] = re.findall(r"see (logs/(?:client-\d|worker)\.log)", program.output)
+        [named] = re.findall(r"see (logs/(?:client-\d|jobs)\.log)", program.output)
         text = (study / "run" / named).read_text()
         assert "Traceback (most recent call last):" in text
         assert 'my_study.py", line' in text
