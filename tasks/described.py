@@ -44,13 +44,21 @@ def _frame_of_user(error: BaseException) -> traceback.FrameSummary | None:
 
 
 def _is_caller(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith("<") or _package(frame) in OWN_PACKAGES - {"workloads"}
+    return frame.f_code.co_filename.startswith("<") or (_package(frame) in OWN_PACKAGES and not _is_workload(frame))
 
 
 def _is_installed(frame: FrameType) -> bool:
     path = Path(frame.f_code.co_filename)
-    return _package(frame) == "workloads" or path.is_relative_to(_STANDARD) or not _SITES.isdisjoint(path.parts)
+    return _is_workload(frame) or path.is_relative_to(_STANDARD) or not _SITES.isdisjoint(path.parts)
+
+
+def _is_workload(frame: FrameType) -> bool:
+    return _module(frame).startswith("celeriac.workloads.")
 
 
 def _package(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__")).partition(".")[0]
+    return _module(frame).partition(".")[0]
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))

@@ -14,8 +14,8 @@ from tasks.errors import ConfigurationError, LoadError
 from tasks.plugins import load_factory, split_spec
 
 COMPRESSORS = {
-    "bf16": "celeriac.compressors.bf16:bf16",
-    "int8": "celeriac.compressors.int8:int8",
+    "bf16": "celeriac.compressors.bf16:Bf16",
+    "int8": "celeriac.compressors.int8:Int8",
     "topk": "celeriac.compressors.topk:topk",
 }
 """Names for ``--compression``, and where each is defined: a function from the text after the colon to a compressor."""

@@ -18,20 +18,13 @@ _HALF = np.uint32(0x7FFF)
 _QUIET = np.uint32(0x0040)
 
 
-def bf16(parameter: str) -> Bf16:
-    """Return the compressor ``bf16``.
-
-    Raises:
-        ConfigurationError: If there is a parameter.
-    """
-    no_parameter("bf16", parameter)
-    return Bf16()
-
-
 class Bf16(Arraywise):
     """Arrays of float32 and float64 become uint16 of the same shape; float16, as short and more exact, is kept."""
 
     dtypes = ("F32", "F64")
+
+    def __init__(self, parameter: str = "") -> None:
+        no_parameter("bf16", parameter)
 
     def parts(self, original: ArraySpec) -> Spec:
         """Return one part, of the array's shape."""

@@ -24,20 +24,13 @@ BLOCK = 256
 LARGEST = 127
 
 
-def int8(parameter: str) -> Int8:
-    """Return the compressor ``int8``.
-
-    Raises:
-        ConfigurationError: If there is a parameter.
-    """
-    no_parameter("int8", parameter)
-    return Int8()
-
-
 class Int8(Arraywise):
     """Arrays of floats become int8 of the same shape, and a float32 scale for each 256 values in C order."""
 
     dtypes = ("F16", "F32", "F64")
+
+    def __init__(self, parameter: str = "") -> None:
+        no_parameter("int8", parameter)
 
     def parts(self, original: ArraySpec) -> Spec:
         """Return values and scales."""

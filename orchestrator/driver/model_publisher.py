@@ -20,20 +20,14 @@ def publish_model(context: RunContext, after_round: int) -> BlobRef:
 
 def publish_start(context: RunContext, after_round: int) -> BlobRef:
     """Put the model that a round is to start from where clients can read it, compressed as the run says."""
-    if context.compressor is None or not context.compressor.also_models:
-        return publish_model(context, after_round)
-    packed = pack_model(context.compressor, arrays.map_file(context.folder.checkpoint(after_round)))
-    name = names.global_blob(context.config.run_id, after_round)
-    return blob.publish(context.services.blobs, name, arrays.encode(packed))
+    name, path = names.global_blob(context.config.run_id, after_round), context.folder.checkpoint(after_round)
+    return _publish_packed(context, name, path, context.digests.get(after_round, ""))
 
 
 def publish_surveyed(context: RunContext, round_number: int, digest: str) -> BlobRef:
     """Put the aggregate of a round's first exchange where clients can read it, compressed as the run says."""
     name, path = names.surveyed_blob(context.config.run_id, round_number), context.folder.surveyed(round_number)
-    if context.compressor is None or not context.compressor.also_models:
-        return _publish_file(context, name, path, digest)
-    packed = pack_model(context.compressor, arrays.map_file(path))
-    return blob.publish(context.services.blobs, name, arrays.encode(packed))
+    return _publish_packed(context, name, path, digest)
 
 
 def publish_broadcast(context: RunContext, after_round: int) -> BlobRef | None:
@@ -47,6 +41,13 @@ def publish_broadcast(context: RunContext, after_round: int) -> BlobRef | None:
     if not chosen:
         return None
     return blob.publish(context.services.blobs, name, arrays.encode(pack_model(context.compressor, chosen)))
+
+
+def _publish_packed(context: RunContext, name: str, path: Path, digest: str) -> BlobRef:
+    if context.compressor is None or not context.compressor.also_models:
+        return _publish_file(context, name, path, digest)
+    packed = pack_model(context.compressor, arrays.map_file(path))
+    return blob.publish(context.services.blobs, name, arrays.encode(packed))
 
 
 def _publish_file(context: RunContext, name: str, path: Path, digest: str) -> BlobRef:

@@ -10,10 +10,8 @@ import logging
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from orchestrator.clients.waves import seconds_a_wave
-from orchestrator.config import RunConfig
 from orchestrator.driver.collector import GRACE_S
 from orchestrator.driver.context import RunContext, own_result
 from orchestrator.driver.exchange import Exchange
@@ -31,8 +29,6 @@ from orchestrator.store.records import (
     SlotRecord,
     Surveyed,
 )
-from orchestrator.store.run_folder import boot_id
-from orchestrator.transport.uploads import updates_at_a_time
 from tasks import names
 from tasks.blobs.blob import BlobRef
 from tasks.messages import SurveyOrder, TrainOrder, encode, turn_timeout_s
@@ -304,25 +300,3 @@ class Round:
                 for response in context.collector.late.pop()
             ],
         )
-
-
-def open_record(
-    config: RunConfig,
-    round_number: int,
-    cohort: Mapping[str, str],
-    parameters: BlobRef,
-    broadcast: BlobRef | None,
-    num_clients: int,
-) -> OpenRound:
-    """Return the record of a round that opens now."""
-    started_at = datetime.now(UTC).isoformat(timespec="microseconds")
-    return OpenRound(
-        round_number=round_number,
-        cohort=dict(cohort),
-        parameters=parameters,
-        broadcast=broadcast,
-        num_clients=num_clients,
-        is_crowded=len(cohort) > updates_at_a_time(config.in_flight_mb * 1e6, parameters.size_bytes),
-        started_at=started_at,
-        boot_id=boot_id(),
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 from celeriac.algorithms import load_algorithm, settings_of
@@ -19,7 +20,7 @@ from orchestrator.driver.failures import why_rounds_failed
 from orchestrator.driver.federated_evaluation import evaluate_at_clients
 from orchestrator.driver.finish_run import finish_run
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start
-from orchestrator.driver.round import Round, open_record
+from orchestrator.driver.round import Round
 from orchestrator.observers.events import (
     ClientJoined,
     ClientLeft,
@@ -34,6 +35,7 @@ from orchestrator.processes.workers import log_of
 from orchestrator.store.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
 from orchestrator.store.run_folder import RunFolder, boot_id
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
+from orchestrator.transport.uploads import updates_at_a_time
 from tasks import names
 from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
 from tasks.seeds import generator
@@ -267,7 +269,16 @@ class Run:
         parameters = publish_start(self._context, round_number - 1)
         broadcast = publish_broadcast(self._context, round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
-        return open_record(self._config, round_number, members, parameters, broadcast, self._context.num_clients())
+        return OpenRound(
+            round_number=round_number,
+            cohort=members,
+            parameters=parameters,
+            broadcast=broadcast,
+            num_clients=self._context.num_clients(),
+            is_crowded=len(cohort) > updates_at_a_time(self._config.in_flight_mb * 1e6, parameters.size_bytes),
+            started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
+            boot_id=boot_id(),
+        )
 
     def _wait_for_cohort(self, round_number: int) -> list[str]:
         """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""

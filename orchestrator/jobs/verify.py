@@ -58,7 +58,8 @@ def judge(job: Job, records: Mapping[str, SlotRecord], peers: PeerScores) -> dic
     judged = scored = drop_outliers(job, records)
     for scorer, threshold in job.config.scorers():
         # Mapped anew for each: a scorer is a user's code, and may write to what it is given.
-        if candidates := _candidates(job, scored):
+        taken = {name: record for name, record in scored.items() if record.status in ACCEPTED}
+        if candidates := [_candidate(job, name, record) for name, record in taken.items()]:
             judged = _apply(job, scorer, threshold, candidates, judged, peers)
     return judged
 
@@ -170,16 +171,8 @@ def _verdict(
 def _scored(record: SlotRecord, scorer: str, score: float | None, scored_by: str | None) -> SlotRecord:
     if score is None or scored_by is None:
         return record
-    return record.model_copy(
-        update={
-            "scores": {**record.scores, scorer: score},
-            "scored_by": {**record.scored_by, scorer: scored_by},
-        }
-    )
-
-
-def _candidates(job: Job, records: Mapping[str, SlotRecord]) -> list[Candidate]:
-    return [_candidate(job, client_id, record) for client_id, record in records.items() if record.status in ACCEPTED]
+    scores, scorers = {**record.scores, scorer: score}, {**record.scored_by, scorer: scored_by}
+    return record.model_copy(update={"scores": scores, "scored_by": scorers})
 
 
 def _candidate(job: Job, client_id: str, record: SlotRecord) -> Candidate:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from celeriac.workloads.idx import parse
 from tasks.described import MAX_TEXT, described
 
 
@@ -81,3 +82,12 @@ def test_what_only_an_installed_package_has_a_hand_in_is_told_with_its_line() ->
         error.__traceback__ = error.__traceback__.tb_next
     # When it is described, then the innermost is told
     assert re.search(r" \(decoder\.py, line \d+, in raw_decode\)$", described(error))
+
+
+def test_what_only_a_built_in_workload_has_a_hand_in_is_told_with_its_line() -> None:
+    # Given an exception whose frames are all of our workloads
+    error = raised(lambda: parse(memoryview(b""), Path("digits")))
+    while error.__traceback__ is not None and "idx" not in error.__traceback__.tb_frame.f_code.co_filename:
+        error.__traceback__ = error.__traceback__.tb_next
+    # When it is described, then the line is the workload's
+    assert re.search(r" \(idx\.py, line \d+, in parse\)$", described(error))

@@ -131,19 +131,19 @@ def no_parameter(name: str, parameter: str) -> None:
         raise ConfigurationError(f"split '{name}:{parameter}': {name} has no parameter, write split={name}")
 
 
-def concentration(name: str, parameter: str, default: float) -> float:
-    """Read the ALPHA of ``NAME:ALPHA``, or return the default if there is none.
+def concentration(name: str, parameter: str) -> float:
+    """Read the ALPHA of ``NAME:ALPHA``; without one it is 0.5.
 
     Raises:
         ConfigurationError: If it is no number from 0.001 to 1,000,000.
     """
     try:
-        alpha = float(parameter) if parameter else default
+        alpha = float(parameter or 0.5)
     except ValueError:
         alpha = math.nan
     if not 1e-3 <= alpha <= 1e6:
         raise ConfigurationError(
-            f"split '{name}:{parameter}': write {name}:ALPHA with ALPHA from 0.001 to 1000000, like {name}:{default:g}"
+            f"split '{name}:{parameter}': write {name}:ALPHA with ALPHA from 0.001 to 1000000, like {name}:0.5"
         )
     return alpha
 

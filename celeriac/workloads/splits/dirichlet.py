@@ -17,8 +17,6 @@ from celeriac.workloads.examples import Indices
 from celeriac.workloads.splits import Labels, Split, check_num_parts, concentration, cut, top_up
 from tasks.seeds import generator
 
-DEFAULT_ALPHA = 0.5
-
 
 def dirichlet(parameter: str) -> Split:
     """Return the split ``dirichlet:ALPHA``; ALPHA is 0.5 if there is no parameter. A smaller ALPHA is more skewed.
@@ -26,10 +24,10 @@ def dirichlet(parameter: str) -> Split:
     Raises:
         ConfigurationError: If the parameter is no number from 0.001 to 1,000,000.
     """
-    return functools.partial(dirichlet_parts, alpha=concentration("dirichlet", parameter, DEFAULT_ALPHA))
+    return functools.partial(dirichlet_parts, alpha=concentration("dirichlet", parameter))
 
 
-def dirichlet_parts(labels: Labels, num_parts: int, seed: int, alpha: float = DEFAULT_ALPHA) -> list[Indices]:
+def dirichlet_parts(labels: Labels, num_parts: int, seed: int, alpha: float) -> list[Indices]:
     """Divide each class by p ~ Dir(alpha), then top up parts that have too few examples.
 
     The papers draw again until the smallest part has ten, which may never happen for a small alpha. Here a part with

@@ -16,19 +16,15 @@ def iid(parameter: str) -> Split:
         ConfigurationError: If there is a parameter.
     """
     no_parameter("iid", parameter)
-    return _split
+    return iid_parts
 
 
-def _split(labels: Labels, num_parts: int, seed: int) -> list[Indices]:
-    return iid_parts(len(labels), num_parts, seed)
-
-
-def iid_parts(num_examples: int, num_parts: int, seed: int) -> list[Indices]:
+def iid_parts(labels: Labels, num_parts: int, seed: int) -> list[Indices]:
     """Deal out examples at random, so that each is in exactly one part.
 
     Args:
-        num_examples: Number of examples in the data set.
-        num_parts: Number of parts, from 1 to ``num_examples``.
+        labels: Shape ``(n,)``; only their number counts.
+        num_parts: Number of parts, from 1 to n.
         seed: Seeds the shuffle.
 
     Returns:
@@ -37,6 +33,6 @@ def iid_parts(num_examples: int, num_parts: int, seed: int) -> list[Indices]:
     Raises:
         ConfigurationError: If a part would be empty.
     """
-    check_num_parts(num_examples, num_parts)
-    order = generator(seed, "parts").permutation(num_examples).astype(np.int64)
+    check_num_parts(len(labels), num_parts)
+    order = generator(seed, "parts").permutation(len(labels)).astype(np.int64)
     return [np.sort(part) for part in np.array_split(order, num_parts)]

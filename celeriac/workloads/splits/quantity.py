@@ -14,8 +14,6 @@ from celeriac.workloads.examples import Indices
 from celeriac.workloads.splits import Labels, Split, check_num_parts, concentration, cut, top_up
 from tasks.seeds import generator
 
-DEFAULT_ALPHA = 0.5
-
 
 def quantity(parameter: str) -> Split:
     """Return the split ``quantity:ALPHA``; ALPHA is 0.5 if there is no parameter. A smaller ALPHA is more skewed.
@@ -23,10 +21,10 @@ def quantity(parameter: str) -> Split:
     Raises:
         ConfigurationError: If the parameter is no number from 0.001 to 1,000,000.
     """
-    return functools.partial(quantity_parts, alpha=concentration("quantity", parameter, DEFAULT_ALPHA))
+    return functools.partial(quantity_parts, alpha=concentration("quantity", parameter))
 
 
-def quantity_parts(labels: Labels, num_parts: int, seed: int, alpha: float = DEFAULT_ALPHA) -> list[Indices]:
+def quantity_parts(labels: Labels, num_parts: int, seed: int, alpha: float) -> list[Indices]:
     """Divide all examples, shuffled, by q ~ Dir(alpha), then top up parts that have too few.
 
     Args:
