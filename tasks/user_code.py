@@ -1,4 +1,7 @@
-"""Calling users' code: what it raises and what it returns becomes an error that says what was wrong, and where."""
+"""Calling users' code: what it raises and what it returns becomes an error that says what was wrong, and where.
+
+The functions that check what was returned raise :class:`UserCodeError` if it isn't what it has to be.
+"""
 
 from __future__ import annotations
 
@@ -44,11 +47,7 @@ def user_code(what: str) -> Iterator[None]:
 
 
 def checked_client_data(returned: object) -> ClientData:
-    """Return what ``client_data()`` returned, its labels as text.
-
-    Raises:
-        UserCodeError: If it isn't what it has to be.
-    """
+    """Return what ``client_data()`` returned, its labels as text."""
     data: ClientData = _checked(
         returned, ClientData, "client_data() returned", "a ClientData(train, test, num_train, labels)"
     )
@@ -67,11 +66,7 @@ def checked_client_data(returned: object) -> ClientData:
 
 
 def checked_result(returned: object) -> TrainResult:
-    """Return what ``train()`` or ``train_along()`` returned, its metrics as floats.
-
-    Raises:
-        UserCodeError: If it isn't what it has to be.
-    """
+    """Return what ``train()`` or ``train_along()`` returned, its metrics as floats."""
     needed = "a TrainResult(parameters, num_examples, num_steps, num_epochs, metrics)"
     result: TrainResult = _checked(returned, TrainResult, "train() returned", needed)
     check_arrays(result.parameters, "train() returned parameters")
@@ -84,11 +79,7 @@ def checked_result(returned: object) -> TrainResult:
 
 
 def checked_evaluation(returned: object) -> Evaluation:
-    """Return what ``evaluate()`` returned, its numbers as Python's own.
-
-    Raises:
-        UserCodeError: If it isn't what it has to be.
-    """
+    """Return what ``evaluate()`` returned, its numbers as Python's own."""
     needed = "an Evaluation(loss, accuracy, num_examples)"
     evaluation: Evaluation = _checked(returned, Evaluation, "evaluate() returned", needed)
     accuracy = evaluation.accuracy
@@ -105,9 +96,6 @@ def check_arrays(arrays: object, what: str) -> None:
     Args:
         arrays: What it returned.
         what: The beginning of the sentence that says what was wrong with it.
-
-    Raises:
-        UserCodeError: If it is no dict of NumPy arrays.
     """
     needed = "a dict of NumPy arrays by name"
     for name, values in _checked(arrays, Mapping, f"{what} that are", needed).items():
@@ -116,11 +104,7 @@ def check_arrays(arrays: object, what: str) -> None:
 
 
 def check_sets(sets: object, what: str) -> None:
-    """Check that users' code returned named sets of named arrays; see :func:`check_arrays`.
-
-    Raises:
-        UserCodeError: If it returned something else.
-    """
+    """Check that users' code returned named sets of named arrays; see :func:`check_arrays`."""
     for kind, arrays in _checked(sets, Mapping, f"{what} that are", "a dict of dicts of NumPy arrays").items():
         check_arrays(arrays, f"{what} of which {kind!r} has arrays")
 

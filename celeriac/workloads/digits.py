@@ -42,27 +42,15 @@ class Digits(ImageWorkload):
     default_split_seed: ClassVar[int] = SPLIT_SEED
 
     def shared_labels(self, folder: Path | None) -> Labels:
-        """Return the classes of the 1,438 digits that the orchestrator doesn't hold out; no folder is needed.
-
-        Raises:
-            DataMissingError: If scikit-learn or its digits aren't installed.
-        """
+        """Return the classes of the 1,438 digits that the orchestrator doesn't hold out; no folder is needed."""
         return _shared_and_held_out()[0].targets
 
     def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
-        """Return the digits at ``rows`` of :meth:`shared_labels`.
-
-        Raises:
-            DataMissingError: If scikit-learn or its digits aren't installed.
-        """
+        """Return the digits at ``rows`` of :meth:`shared_labels`."""
         return _shared_and_held_out()[0].subset(rows)
 
     def holdout_data(self, folder: Path | None) -> Examples:
-        """Return the 359 digits that no client has; no folder is needed.
-
-        Raises:
-            DataMissingError: If scikit-learn or its digits aren't installed.
-        """
+        """Return the 359 digits that no client has; no folder is needed."""
         return _shared_and_held_out()[1]
 
 

@@ -21,6 +21,8 @@ NUM_CLASSES = 10
 class ImageWorkload(TorchWorkload):
     """Trains a net on a client's part of a data set; a subclass provides the data set.
 
+    Whatever reads the data set raises DataMissingError if it is missing or isn't the original.
+
     Args:
         net: The net: a name in :data:`celeriac.workloads.nets.NETS` or ``module:function``; None: the default.
         split: The split: ``NAME[:PARAMETER]`` of :data:`celeriac.workloads.splits.SPLITS` or
@@ -66,7 +68,6 @@ class ImageWorkload(TorchWorkload):
         """Return the client's part of the split, and a share of the part to test on.
 
         Raises:
-            DataMissingError: If the data is missing or isn't the original.
             ConfigurationError: If there are too few examples for the split.
         """
         labels = self.shared_labels(source.folder)

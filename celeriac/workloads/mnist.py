@@ -50,27 +50,15 @@ class Mnist(ImageWorkload):
     default_split_seed: ClassVar[int] = SPLIT_SEED
 
     def shared_labels(self, folder: Path | None) -> Labels:
-        """Return the classes of the training images in ``folder``.
-
-        Raises:
-            DataMissingError: If the files aren't there or aren't the original ones.
-        """
+        """Return the classes of the training images in ``folder``."""
         return self._read(folder, TRAIN_LABELS).astype(np.int64)
 
     def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
-        """Return the training images at ``rows`` of :meth:`shared_labels`, from ``folder``.
-
-        Raises:
-            DataMissingError: If the files aren't there or aren't the original ones.
-        """
+        """Return the training images at ``rows`` of :meth:`shared_labels`, from ``folder``."""
         return _examples(self._read(folder, TRAIN_IMAGES), self._read(folder, TRAIN_LABELS), rows)
 
     def holdout_data(self, folder: Path | None) -> Examples:
-        """Return the test images in ``folder``.
-
-        Raises:
-            DataMissingError: If the files aren't there or aren't the original ones.
-        """
+        """Return the test images in ``folder``."""
         return _examples(self._read(folder, TEST_IMAGES), self._read(folder, TEST_LABELS), slice(None))
 
     def _read(self, folder: Path | None, name: str) -> Array:

@@ -41,6 +41,8 @@ class TorchWorkload(Workload):
 
     Equal arguments give bit-equal results on one machine. torch's own generator, for initial values and dropout, is
     seeded too. A process has only one, so dropout is reproducible only while no other thread draws from it.
+
+    Parameters that don't fit the model raise ArraysError.
     """
 
     num_threads: ClassVar[int] = 1
@@ -109,9 +111,6 @@ class TorchWorkload(Workload):
         torch raises if a client has a single example, or batches of one.
 
         ``train_loss`` is the mean over the steps of the last pass that was begun; without a step it is missing.
-
-        Raises:
-            ArraysError: If ``parameters`` don't fit the model.
         """
         return self._train(parameters, data, options, seed, budget, None)
 
@@ -183,11 +182,7 @@ class TorchWorkload(Workload):
         return buffer_names_of(self._new_model())
 
     def gradients(self, parameters: Arrays, data: Any) -> Gradients:
-        """Return the mean loss over all of ``data`` and its gradients, with the model in training mode.
-
-        Raises:
-            ArraysError: If ``parameters`` don't fit the model.
-        """
+        """Return the mean loss over all of ``data`` and its gradients, with the model in training mode."""
         num_examples = len(data.targets)
         total = 0.0
         with threads(self.num_threads), seeded(0):
@@ -206,9 +201,6 @@ class TorchWorkload(Workload):
 
         All of the process's torch threads compute batches in parallel. Their results are added up in order, so the
         number of threads makes no difference. Each thread has modules of its own, which share the model's tensors.
-
-        Raises:
-            ArraysError: If ``parameters`` don't fit the model.
         """
         num_examples = len(data.targets)
         model = self._model_with(parameters).eval()

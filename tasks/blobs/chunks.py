@@ -78,11 +78,7 @@ class ChunkedBlobs(ABC):
             self.put(ref, [memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))])
 
     def get(self, ref: BlobRef) -> memoryview:
-        """Return the blob's bytes, checked and read-only.
-
-        Raises:
-            BlobError: If it is missing, truncated or not what its digest says.
-        """
+        """Return the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
         data = np.empty(ref.size_bytes, np.uint8).data  # not filled with zeros, as all of it is written
         starts = range(0, ref.size_bytes, CHUNK_BYTES)
         for _ in self._received(ref, [data[start : start + CHUNK_BYTES] for start in starts]):
@@ -96,11 +92,7 @@ class ChunkedBlobs(ABC):
         return copy.toreadonly()
 
     def get_file(self, ref: BlobRef, path: Path) -> None:
-        """Make ``path`` a file with the blob's bytes, checked; no more than one chunk is in memory.
-
-        Raises:
-            BlobError: If it is missing, truncated or not what its digest says; then the file may be anything.
-        """
+        """Make ``path`` a file with the blob's bytes, checked; no more than one chunk is in memory."""
         buffer = memoryview(bytearray(min(CHUNK_BYTES, ref.size_bytes)))
         with path.open("wb") as file:
             for chunk in self._received(ref, [buffer[:size] for size in ref.chunk_sizes()]):

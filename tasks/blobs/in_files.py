@@ -44,11 +44,7 @@ class LocalBlobs:
         link_or_copy(path, self._path(ref.name))
 
     def get(self, ref: BlobRef) -> memoryview:
-        """Return a map of the blob's bytes, checked and read-only.
-
-        Raises:
-            BlobError: If it is missing, truncated or not what its digest says.
-        """
+        """Return a map of the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
         data = self._map(ref)
         if Digest(data).hexdigest() != ref.digest:
             raise BlobError(f"blob {ref.name!r}: its bytes don't match their digest")
@@ -62,11 +58,7 @@ class LocalBlobs:
             return memoryview(bytes(data))
 
     def get_file(self, ref: BlobRef, path: Path) -> None:
-        """Make ``path`` a link to the blob's file, checked.
-
-        Raises:
-            BlobError: If it is missing, truncated or not what its digest says.
-        """
+        """Make ``path`` a link to the blob's file, checked; see :class:`tasks.blobs.blob.BlobStore`."""
         self.get(ref)
         link_or_copy(self._path(ref.name), path)
 
