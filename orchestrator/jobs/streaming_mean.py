@@ -31,6 +31,7 @@ from celeriac.algorithms import by_examples, equally
 from orchestrator.jobs.disproportion import AT_ONCE, InOrder
 from orchestrator.jobs.job import Job
 from tasks.arrays import Array, Arrays, Spec, map_file
+from tasks.blobs.in_files import recycle
 from tasks.cores import num_cores
 from tasks.files import replace_text
 from tasks.messages import TrainOrder
@@ -89,6 +90,7 @@ def add_next(job: Job, exchange: str = TrainOrder.name, *, all_of_them: bool = F
         job.folder.sums(job.round_number, exchange),
         job.update_spec(exchange),
         lambda client_id: job.folder.update(job.round_number, client_id, exchange),
+        functools.partial(recycle, job.folder.blobs),
     )
     streaming.add(order, weight, all_of_them=all_of_them)
     return streaming
@@ -116,13 +118,21 @@ class StreamingMean:
         folder: A folder for the sum, made if it isn't there; nothing else may be in it.
         spec: Names, dtypes and shapes of the arrays of an update.
         path_of: From a client's id to its update's file.
+        discard: Does away with the file of an update that was added.
     """
 
-    def __init__(self, folder: Path, spec: Spec, path_of: Callable[[str], Path]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: Spec,
+        path_of: Callable[[str], Path],
+        discard: Callable[[Path], None],
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._spec = spec
         self._path_of = path_of
+        self._discard = discard
         self._size = sum(math.prod(entry.shape) for entry in spec.values())
 
     def add(self, order: Sequence[str], weight: Weight, *, all_of_them: bool = False) -> None:
@@ -185,7 +195,7 @@ class StreamingMean:
         )
         replace_text(self._state_path, added.model_dump_json(), durable=False)
         for client_id, _ in slots:
-            self._path_of(client_id).unlink(missing_ok=True)  # that of an update that doesn't count, too
+            self._discard(self._path_of(client_id))  # that of an update that doesn't count, too
 
     def _write_sums(self, state: _State, weighted: Sequence[tuple[Arrays, float]]) -> None:
         """Add updates to the current sums, and put the result into the other file."""

@@ -1,7 +1,8 @@
 """Blobs in a folder that both sides have, where all of them are on one machine: nothing is carried at all.
 
 A checkpoint is published as a link to its file, and read as a memory map; an update is written once, by its client, and
-taken in by a link.
+taken in by a link. It is written over a file that nobody needs any more, if there is one: that takes half as long as a
+new file, whose memory the system has to find first.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from tasks.files import link_or_copy, replacing
 
 _MAX_PIECES = 512
 """Pieces that are written by one call; systems allow 1024."""
+MAX_SPARE = 16
+"""Files that are kept to be written over: about as many as are on their way at a time."""
+_SPARE = ".spare"
 
 
 class LocalBlobs:
@@ -35,9 +39,12 @@ class LocalBlobs:
 
     def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
-        with replacing(self._path(ref.name), durable=False) as temporary, temporary.open("wb", buffering=0) as file:
-            for start in range(0, len(pieces), _MAX_PIECES):
-                _write(file.fileno(), pieces[start : start + _MAX_PIECES])
+        with replacing(self._path(ref.name), durable=False) as temporary:
+            mode = "r+b" if _take_spare(self._folder, temporary) else "wb"
+            with temporary.open(mode, buffering=0) as file:
+                for start in range(0, len(pieces), _MAX_PIECES):
+                    _write(file.fileno(), pieces[start : start + _MAX_PIECES])
+                file.truncate()
 
     def put_file(self, ref: BlobRef, path: Path) -> None:
         """Keep the bytes of a file that never changes, which ``ref`` describes."""
@@ -91,6 +98,31 @@ class LocalBlobs:
 
     def _path(self, name: str) -> Path:
         return self._folder / quote(name, safe="")
+
+
+def recycle(folder: Path, path: Path) -> None:
+    """Do away with a file that nobody reads any more; in a folder of blobs it is kept for an update to come."""
+    with contextlib.suppress(OSError):  # to keep it is no more than an advantage
+        spare = folder / _SPARE
+        if folder.is_dir() and path.stat().st_nlink == 1 and len(_files(spare)) < MAX_SPARE:
+            spare.mkdir(exist_ok=True)
+            path.replace(spare / path.name)
+    path.unlink(missing_ok=True)
+
+
+def _take_spare(folder: Path, path: Path) -> bool:
+    """Make ``path`` a file that was kept, with whatever is in it; False if there is none."""
+    for spare in _files(folder / _SPARE):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            spare.rename(path)
+            return True
+    return False
+
+
+def _files(folder: Path) -> list[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        return list(folder.iterdir())
+    return []
 
 
 def _write(number: int, pieces: Sequence[memoryview]) -> None:

@@ -21,6 +21,10 @@ SHAPES = {"bias": (3,), "empty": (0, 2), "flag": (), "weights": (70, 1000)}  # t
 DTYPES = {"bias": np.float16, "empty": np.float32, "flag": np.int64, "weights": np.float32}
 
 
+def remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
 def update(seed: int) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
     return {name: np.asarray(100 * rng.standard_normal(shape)).astype(DTYPES[name]) for name, shape in SHAPES.items()}
@@ -47,7 +51,7 @@ class Folder:
 
     def running(self) -> StreamingMean:
         """As another process would open it."""
-        return StreamingMean(self.path, spec_of(update(0)), self.file)
+        return StreamingMean(self.path, spec_of(update(0)), self.file, remove)
 
 
 def expected(order: Sequence[str], weights: Mapping[str, float]) -> dict[str, Array]:
@@ -180,7 +184,7 @@ def test_sums_of_the_largest_numbers_dont_overflow(tmp_path: Path) -> None:
     largest = {"w": np.full(3, np.finfo(np.float64).max)}
     for name in "012":
         write_file(tmp_path / f"{name}.safetensors", largest)
-    running = StreamingMean(tmp_path, spec_of(largest), lambda client_id: tmp_path / f"{client_id}.safetensors")
+    running = StreamingMean(tmp_path, spec_of(largest), lambda client_id: tmp_path / f"{client_id}.safetensors", remove)
     # When they are added, then the mean is the same
     running.add(["0", "1", "2"], lambda _: 1e12, all_of_them=True)
     np.testing.assert_allclose(running.mean()["w"], largest["w"], rtol=1e-15)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +9,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.blobs import blob
-from tasks.blobs.in_files import LocalBlobs
+from tasks.blobs.blob import publish
+from tasks.blobs.in_files import MAX_SPARE, LocalBlobs, recycle
 from tasks.errors import BlobError
 from tests.support import added_in_place
 
 NAME = "fl:blob:anna/run/1"
+NAMES = (b"anna", b"bert", b"carl")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalBlobs:
-    folder = tmp_path / "blobs"
-    folder.mkdir()
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "blobs"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def store(folder: Path) -> LocalBlobs:
     return LocalBlobs(folder)
 
 
@@ -133,3 +141,55 @@ def test_of_a_blob_that_is_on_its_way_what_is_written_is_counted(store: LocalBlo
     assert store.num_bytes(NAME, 3) == 3
     assert store.num_bytes(f"{NAME}2", 3) == 5
     assert store.num_bytes(f"{NAME}3", 3) == 0
+
+
+def recycled(folder: Path, path: Path) -> None:
+    """A file that was written and is needed no more."""
+    path.write_bytes(b"former")
+    recycle(folder, path)
+    assert not path.exists()
+
+
+def test_a_blob_is_written_over_a_file_that_nobody_needs(store: LocalBlobs, folder: Path, tmp_path: Path) -> None:
+    # Given files, shorter and longer than what is to come, that nobody needs any more
+    inodes = set()
+    for name, content in (("a", b"x" * 3), ("b", b"x" * 1000)):
+        (tmp_path / name).write_bytes(content)
+        inodes.add((tmp_path / name).stat().st_ino)
+        recycle(folder, tmp_path / name)
+    # When three blobs are put, then two are in those files, with nothing of what was there, and one in a new file
+    refs = [publish(store, name.decode(), views(b"an update of ", name)) for name in NAMES]
+    assert [bytes(store.get(ref)) for ref in refs] == [b"an update of " + name for name in NAMES]
+    found = [path.stat().st_ino for path in folder.iterdir() if path.is_file()]
+    assert len(found) == 3
+    assert inodes < set(found)
+
+
+def test_a_file_that_somebody_else_has_is_not_written_over(folder: Path, tmp_path: Path) -> None:
+    # Given a file of two names, when one of them is done away with and a blob is put, then the other is as it was
+    (tmp_path / "a").write_bytes(b"former")
+    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    recycle(folder, tmp_path / "a")
+    publish(LocalBlobs(folder), "fl:blob:anna/1", [memoryview(b"latter")])
+    assert (tmp_path / "b").read_bytes() == b"former"
+    assert not (tmp_path / "a").exists()
+
+
+def test_no_more_files_are_kept_than_are_of_use(folder: Path, tmp_path: Path) -> None:
+    # Given more files than that, then those are kept, and without a folder of blobs none
+    for number in range(MAX_SPARE + 3):
+        recycled(folder, tmp_path / f"{number}")
+        recycled(tmp_path / "nowhere", tmp_path / f"{number}")
+    assert len(list((folder / ".spare").iterdir())) == MAX_SPARE
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_two_never_write_over_the_same_file(folder: Path, tmp_path: Path) -> None:
+    # Given spare files, fewer than the blobs that are put at once, then each blob has what was put
+    for number in range(MAX_SPARE):
+        recycled(folder, tmp_path / f"{number}")
+    store = LocalBlobs(folder)
+    names = [f"fl:blob:{number}/1" for number in range(3 * MAX_SPARE)]
+    with ThreadPoolExecutor(8) as threads:
+        refs = list(threads.map(lambda name: publish(store, name, [memoryview(name.encode())]), names))
+    assert [bytes(store.get(ref)).decode() for ref in refs] == names
