@@ -184,6 +184,23 @@ def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(
     assert seen == [False]
 
 
+def test_who_was_ready_by_the_deadline_may_wait_for_its_turn_a_while_longer(scene: Scene) -> None:
+    # Given room for one update, and two clients of three that are ready before the deadline
+    anna, bert, carl = orders()
+    slots = Slots([anna, bert, carl], dict.fromkeys(("anna", "bert", "carl"), "first"))
+    scene.at(1.0, lambda: scene.ready(anna))
+    scene.at(2.0, lambda: scene.ready(bert))
+    # When the one that has its turn takes a minute longer than the deadline, and the other sends in its turn at once
+    scene.at(70.0, lambda: scene.response(anna))
+    scene.on_turn = lambda order: scene.at(scene.now, lambda: scene.response(order)) if order is bert else None
+    filled = []
+    collect(scene, slots, 10.0, Uploads(1), lambda slot: filled.append((scene.now, slot.order.client_id)))
+    # Then both count, and the third is lost at the deadline
+    assert [client_id for _, client_id in filled] == ["carl", "anna", "bert"]
+    assert filled[0][0] == pytest.approx(10.0, abs=1.0)
+    assert [status for status, _ in statuses(slots).values()] == [Status.TRAINED, Status.TRAINED, Status.LOST]
+
+
 def test_what_a_client_that_was_given_up_sends_after_all_is_removed_while_the_round_is_open(scene: Scene) -> None:
     # Given a client that was given up in its turn
     anna, bert, carl = orders()
