@@ -188,7 +188,7 @@ def _check_short_run(project: Project) -> list[str]:
     folder, run = _only_run(project)
     _expect_completed(run, int(SHORT_RUN["ROUNDS"]))
     first = run["history"][0]
-    _expect(len(first["responses"]) == NUM_CLIENTS, f"round 1 has the clients {sorted(first['answers'])}")
+    _expect(len(first["responses"]) == NUM_CLIENTS, f"round 1 has the clients {sorted(first['responses'])}")
     parts = json.loads(project.compose("run", "--rm", "--no-deps", "--no-TTY", "worker", "python", "-c", _PRINT_PARTS))
     counts = [response["num_examples"] for response in first["responses"].values()]
     _expect(sorted(counts) == sorted(parts), f"clients trained on {counts} examples, the parts have {parts}")
