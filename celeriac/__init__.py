@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from celeriac.algorithms import Algorithm, LocalResult
     from celeriac.compressors import Compressor
     from celeriac.compressors.arraywise import Arraywise
+    from celeriac.selectors.client_statistics import ClientStatistics
     from celeriac.workloads.examples import Examples
     from celeriac.workloads.splits import Split
     from celeriac.workloads.torch_workload import TorchWorkload
-    from orchestrator.clients.statistics import ClientStatistics
     from tasks.arrays import Arrays, ArraySpec
     from tasks.messages import TrainOptions
     from tasks.seeds import generator
@@ -77,7 +77,7 @@ _ELSEWHERE = {
     "celeriac.workloads.examples": ("Examples",),
     "celeriac.workloads.splits": ("Split",),
     "celeriac.workloads.torch_workload": ("TorchWorkload",),
-    "orchestrator.clients.statistics": ("ClientStatistics",),
+    "celeriac.selectors.client_statistics": ("ClientStatistics",),
     "tasks.arrays": ("Arrays", "ArraySpec"),
     "tasks.messages": ("TrainOptions",),
     "tasks.seeds": ("generator",),

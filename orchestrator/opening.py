@@ -18,9 +18,9 @@ from celeriac.aggregators import AGGREGATORS
 from celeriac.algorithms import check_weighting, load_algorithm, settings_of
 from celeriac.compressors import load_compressor
 from celeriac.mixers import load_mixer
+from celeriac.selectors import load_selector
 from celeriac.workloads.nets import NETS
 from celeriac.workloads.splits import load_split
-from orchestrator.clients.selectors import load_selector
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.feasibility import check_feasible
 from orchestrator.options import flag_of

@@ -19,7 +19,7 @@ from celeriac.algorithms import ALGORITHMS
 from celeriac.compressors import COMPRESSORS, NONE
 from celeriac.mixers import FORMS as MIX_FORMS
 from celeriac.mixers import MIXERS
-from orchestrator.clients.selectors import FORMS, SELECTORS
+from celeriac.selectors import FORMS, SELECTORS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.driver.lifecycle import run_session
 from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, shown_path, take_up

@@ -12,7 +12,7 @@ import numpy as np
 from celeriac.aggregators import AggregatorContext, WeightedUpdate
 from celeriac.algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
 from celeriac.compressors.arraywise import Arraywise
-from orchestrator.clients.selectors import ConnectedClient, Selection
+from celeriac.selectors import ConnectedClient, Selection
 from orchestrator.config import RunConfig
 from orchestrator.jobs.job import Job, Loaded
 from orchestrator.store.records import RoundRecord, SlotRecord

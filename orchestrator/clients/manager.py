@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from orchestrator.clients.selectors import ConnectedClient, Selection, Selector
-from orchestrator.clients.statistics import ClientStatistics
+from celeriac.selectors import ConnectedClient, Selection, Selector
+from celeriac.selectors.client_statistics import ClientStatistics
 from orchestrator.clients.waves import Place
 from orchestrator.config import cohort_size
 from tasks.announcement import Announcement, PassedOver

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 
 from celeriac.algorithms import Algorithm, Settings, train_plainly
 from celeriac.compressors import Compressor
+from celeriac.selectors import ConnectedClient
 from orchestrator.clients.manager import ClientManager
-from orchestrator.clients.selectors import ConnectedClient
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import OWN_WORK_TIMEOUT_S, Collector
 from orchestrator.observers.events import Report

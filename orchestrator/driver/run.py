@@ -10,8 +10,8 @@ from functools import partial
 
 from celeriac.algorithms import load_algorithm, settings_of
 from celeriac.compressors import load_compressor
+from celeriac.selectors import ConnectedClient, fits, load_selector
 from orchestrator.clients.manager import ClientManager
-from orchestrator.clients.selectors import ConnectedClient, fits, load_selector
 from orchestrator.clients.statistics import StatisticsBook, newly_left_out
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import Collector

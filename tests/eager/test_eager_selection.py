@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clients.selectors import ConnectedClient, Selection
-from orchestrator.clients.statistics import ClientStatistics
+from celeriac.selectors import ConnectedClient, Selection
+from celeriac.selectors.client_statistics import ClientStatistics
 from orchestrator.driver import collector
 from orchestrator.observers.events import Event, JoinedLive, RoundOpened, Waiting
 from orchestrator.store.run_folder import RunFolder

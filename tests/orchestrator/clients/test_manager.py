@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from celeriac.selectors import ConnectedClient, Selection, load_selector
 from orchestrator.clients.manager import FEW, FRESH_S, ClientManager
-from orchestrator.clients.selectors import ConnectedClient, Selection, load_selector
 from tasks.errors import SelectionError, TooFewClientsError
 from tests.support import MemoryRegistry, announcement
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.clients.statistics import ClientStatistics, StatisticsBook, newly_left_out
+from celeriac.selectors.client_statistics import ClientStatistics
+from orchestrator.clients.statistics import StatisticsBook, newly_left_out
 from orchestrator.store.records import RoundRecord, SlotRecord
 from tasks.messages import Status
 from tests.support import round_record

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.clients.selectors import SELECTORS, ConnectedClient, Selection, load_selector
-from orchestrator.clients.selectors.connected import select_connected
-from orchestrator.clients.selectors.oort import select_oort
-from orchestrator.clients.selectors.power_of_choice import PowerOfChoice
-from orchestrator.clients.selectors.uniform import select_uniform
-from orchestrator.clients.selectors.weighted_sampling import draw
-from orchestrator.clients.selectors.where import Where
+from celeriac.selectors import SELECTORS, ConnectedClient, Selection, load_selector
+from celeriac.selectors.connected import select_connected
+from celeriac.selectors.oort import select_oort
+from celeriac.selectors.power_of_choice import PowerOfChoice
+from celeriac.selectors.uniform import select_uniform
+from celeriac.selectors.weighted_sampling import draw
+from celeriac.selectors.where import Where
 from tasks.errors import ConfigurationError
-from tests.orchestrator.clients.selecting import draws
+from tests.celeriac.selectors.selecting import draws
 from tests.support import announcement
 
 
@@ -76,7 +76,7 @@ def test_selectors_are_found_by_name_or_are_the_users_own() -> None:
     assert load_selector("power-of-choice") == PowerOfChoice(None)
     assert load_selector("power-of-choice:20") == PowerOfChoice(20)
     assert isinstance(load_selector("where:min-cpus=4"), Where)
-    assert load_selector("orchestrator.clients.selectors.connected:select_connected") is select_connected
+    assert load_selector("celeriac.selectors.connected:select_connected") is select_connected
 
 
 @pytest.mark.parametrize("spec", ["random:choice", "connected:", "oort:5"])

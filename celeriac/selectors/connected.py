@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.clients.selectors import ConnectedClient, Selection
+from celeriac.selectors import ConnectedClient, Selection
 
 
 def select_connected(clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:

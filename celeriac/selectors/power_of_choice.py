@@ -21,9 +21,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.clients.selectors import ConnectedClient, Selection, Selector
-from orchestrator.clients.selectors.weighted_sampling import draw
-from orchestrator.clients.statistics import ClientStatistics
+from celeriac.selectors import ConnectedClient, Selection, Selector
+from celeriac.selectors.client_statistics import ClientStatistics
+from celeriac.selectors.weighted_sampling import draw
 from tasks.errors import ConfigurationError
 
 _NUMBER = re.compile(r"0*[1-9][0-9]{0,8}", re.ASCII)

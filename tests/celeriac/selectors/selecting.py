@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from orchestrator.clients.selectors import ConnectedClient, Selection
-from orchestrator.clients.statistics import ClientStatistics
+from celeriac.selectors import ConnectedClient, Selection
+from celeriac.selectors.client_statistics import ClientStatistics
 from tests.support import announcement
 
 

@@ -19,8 +19,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.clients.selectors import ConnectedClient, Selection, Selector
-from orchestrator.clients.selectors.uniform import select_uniform
+from celeriac.selectors import ConnectedClient, Selection, Selector
+from celeriac.selectors.uniform import select_uniform
 from tasks.announcement import Announcement
 from tasks.errors import ConfigurationError, TooFewFitError
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.clients.selectors import ConnectedClient, fits
-from orchestrator.clients.selectors.oort import select_oort, utilities_of
-from orchestrator.clients.statistics import ClientStatistics
-from tests.orchestrator.clients.selecting import client, crowds, draws, selection, trained
+from celeriac.selectors import ConnectedClient, fits
+from celeriac.selectors.client_statistics import ClientStatistics
+from celeriac.selectors.oort import select_oort, utilities_of
+from tests.celeriac.selectors.selecting import client, crowds, draws, selection, trained
 
 NAMES = ("anna", "bert", "carl", "dora", "emil")
 

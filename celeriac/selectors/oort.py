@@ -23,7 +23,7 @@ It differs from the paper as follows:
 - Unexplored clients are drawn uniformly, not by speed: it is unknown yet, and as they train in one thread, their number
   of processors says little about it.
 - Clients aren't barred after many rounds: with few clients, soon none would be left. Instead, clients that failed rest
-  (:meth:`orchestrator.clients.statistics.ClientStatistics.is_resting`) and are taken last.
+  (:meth:`celeriac.selectors.client_statistics.ClientStatistics.is_resting`) and are taken last.
 
 Durations come from the clients' clocks, so two runs with one seed don't choose the same clients, unlike with the other
 selectors. A run that was killed and resumed does, as the durations are in its history. Losses, examples and durations
@@ -38,9 +38,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.clients.selectors import ConnectedClient, Selection
-from orchestrator.clients.selectors.weighted_sampling import draw
-from orchestrator.clients.statistics import ClientStatistics
+from celeriac.selectors import ConnectedClient, Selection
+from celeriac.selectors.client_statistics import ClientStatistics
+from celeriac.selectors.weighted_sampling import draw
 
 Floats = npt.NDArray[np.float64]
 

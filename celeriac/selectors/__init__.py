@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.clients.statistics import ClientStatistics
+from celeriac.selectors.client_statistics import ClientStatistics
 from tasks.announcement import Announcement
 from tasks.plugins import load_form
 
 SELECTORS = {
-    "connected": "orchestrator.clients.selectors.connected:select_connected",
-    "random": "orchestrator.clients.selectors.uniform:select_uniform",
-    "where": "orchestrator.clients.selectors.where:where",
-    "power-of-choice": "orchestrator.clients.selectors.power_of_choice:power_of_choice",
-    "oort": "orchestrator.clients.selectors.oort:select_oort",
+    "connected": "celeriac.selectors.connected:select_connected",
+    "random": "celeriac.selectors.uniform:select_uniform",
+    "where": "celeriac.selectors.where:where",
+    "power-of-choice": "celeriac.selectors.power_of_choice:power_of_choice",
+    "oort": "celeriac.selectors.oort:select_oort",
 }
 """Names for ``--select``, and where each is defined."""
 

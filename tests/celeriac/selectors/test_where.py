@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.clients.selectors import fits, load_selector
-from orchestrator.clients.selectors.uniform import select_uniform
+from celeriac.selectors import fits, load_selector
+from celeriac.selectors.uniform import select_uniform
 from tasks.announcement import Hardware
 from tasks.errors import ConfigurationError, TooFewFitError
-from tests.orchestrator.clients.selecting import client, selection
+from tests.celeriac.selectors.selecting import client, selection
 
 
 def hardware(num_cpus: int, memory_gb: float) -> Hardware:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.clients.selectors import ConnectedClient, fits, load_selector
-from orchestrator.clients.selectors.power_of_choice import PowerOfChoice
-from orchestrator.clients.statistics import ClientStatistics
+from celeriac.selectors import ConnectedClient, fits, load_selector
+from celeriac.selectors.client_statistics import ClientStatistics
+from celeriac.selectors.power_of_choice import PowerOfChoice
 from tasks.errors import ConfigurationError
-from tests.orchestrator.clients.selecting import client, crowds, draws, selection, trained
+from tests.celeriac.selectors.selecting import client, crowds, draws, selection, trained
 
 CLIENTS = [client("carl", 30), client("anna", 10), client("dora", 20), client("bert", 40)]
 LOSSES = {"anna": 0.5, "bert": 2.0, "carl": 1.0}
