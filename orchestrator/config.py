@@ -95,7 +95,7 @@ class RunConfig(BaseModel):
     updates may in any case, on slow lines eight."""
     evaluate_every: Annotated[int, Field(ge=1), Option("ROUNDS")] = 1
     """Evaluate the model on held-out data every so many rounds, and after the last."""
-    evaluate_share: Annotated[float, Field(gt=0, le=1), Option()] = 1.0
+    evaluate_share: Annotated[float, Field(gt=0, le=1), Option("SHARE")] = 1.0
     """Share of the held-out examples, drawn by the seed, to evaluate the model on."""
     evaluate_clients: Annotated[bool, Option()] = True
     """Have clients evaluate the final model on their own held-out data."""
