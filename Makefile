@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist bench compression kernel scaling soak kills clean
+.PHONY: help run test check format setup dev compose-check attacks mnist bench compression scaling soak kills clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,9 +53,6 @@ soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at ra
 
 kills: .venv/.dev ## Kill a run before each file it writes, renames or syncs, and each Redis command (ARGS="--every 20"; whole: hours)
 	$(BIN)/python -m benchmarks.kill_points $(ARGS)
-
-kernel: .venv/.dev ## The CPU time of averaging an update, for each dtype (a minute)
-	$(BIN)/python -m benchmarks.kernel $(ARGS)
 
 setup: .venv/.installed ## Install what a run needs
 

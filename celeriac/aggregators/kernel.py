@@ -1,10 +1,11 @@
-"""Adds weighted updates to sums by machine code that LLVM makes for this processor, several updates in one pass.
+"""Adds weighted float32 updates to sums by machine code that LLVM makes for this processor, several in one pass.
 
 NumPy goes over a block three times for each update (it converts, multiplies, adds), and reads one update at a time.
 That takes three to four times as long, a tenth of a round of a hundred clients with 40 MB each. The operations here are
-NumPy's in NumPy's order, with no instruction that fuses or reorders them, so the sums are equal to the last bit.
+NumPy's in NumPy's order, with no instruction that fuses or reorders them, so the sums are equal to the last bit. NumPy
+adds every other dtype.
 
-llvmlite compiles what a dtype needs in some hundredths of a second, and keeps nothing on disk.
+llvmlite compiles it in some hundredths of a second, and keeps nothing on disk.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
-import platform
 from collections.abc import Sequence
-from string import Template
 from typing import Any
 
 import numpy as np
@@ -38,61 +37,56 @@ entry:
 tile:
   %i = phi i64 [0, %entry], [%i.next, %added]
   %sums.i = getelementptr double, ptr %sums, i64 %i
-  %before = load $doubles, ptr %sums.i, align 8
+  %before = load <32 x double>, ptr %sums.i, align 8
   br label %update
 update:
   %k = phi i64 [0, %tile], [%k.next, %update]
-  %sum = phi $doubles [%before, %tile], [%sum.next, %update]
+  %sum = phi <32 x double> [%before, %tile], [%sum.next, %update]
   %update.slot = getelementptr ptr, ptr %updates, i64 %k
   %update.k = load ptr, ptr %update.slot, align 8
-  %x.slot = getelementptr $value, ptr %update.k, i64 %i
-  %x = load <$tile x $value>, ptr %x.slot, align 1
-  %wide = $convert <$tile x $value> %x to $doubles
+  %x.slot = getelementptr float, ptr %update.k, i64 %i
+  %x = load <32 x float>, ptr %x.slot, align 1
+  %wide = fpext <32 x float> %x to <32 x double>
   %weight.slot = getelementptr double, ptr %weights, i64 %k
   %weight = load double, ptr %weight.slot, align 8
-  %weight.0 = insertelement $doubles poison, double %weight, i64 0
-  %weights.k = shufflevector $doubles %weight.0, $doubles poison, <$tile x i32> zeroinitializer
-  %product = fmul $doubles %wide, %weights.k
-  %sum.next = fadd $doubles %sum, %product
+  %weight.0 = insertelement <32 x double> poison, double %weight, i64 0
+  %weights.k = shufflevector <32 x double> %weight.0, <32 x double> poison, <32 x i32> zeroinitializer
+  %product = fmul <32 x double> %wide, %weights.k
+  %sum.next = fadd <32 x double> %sum, %product
   %k.next = add i64 %k, 1
   %more_updates = icmp ult i64 %k.next, %num_updates
   br i1 %more_updates, label %update, label %added
 added:
-  store $doubles %sum.next, ptr %sums.i, align 8
-  %i.next = add i64 %i, $tile
+  store <32 x double> %sum.next, ptr %sums.i, align 8
+  %i.next = add i64 %i, 32
   %more_tiles = icmp ult i64 %i.next, %size
   br i1 %more_tiles, label %tile, label %done
 done:
   ret void
 }
 """
-"""In LLVM's language (https://llvm.org/docs/LangRef.html): for each tile, for each update, add its weighted values."""
-_FLOATS = {2: "half", 4: "float", 8: "double"}
-_CONVERSIONS = {"f": "fpext", "i": "sitofp", "u": "uitofp"}
+"""In LLVM's language (https://llvm.org/docs/LangRef.html): for 32 sums at a time, add each weighted update."""
 _ADDRESS, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _SIGNATURE = ctypes.CFUNCTYPE(None, _ADDRESS, _ADDRESS, _ADDRESS, _COUNT, _COUNT)
 
 
 class Kernel:
-    """Adds updates of one dtype, floats or integers, as :func:`celeriac.aggregators.blocks.add_block` does.
+    """Adds float32 updates as :func:`celeriac.aggregators.blocks.add_block` does.
 
     Any number of threads may call it at a time; others run meanwhile.
 
     Args:
-        dtype: The updates'.
         llvm: The module ``llvmlite.binding``.
     """
 
-    def __init__(self, dtype: np.dtype[Any], llvm: Any) -> None:
-        self._dtype = dtype
-        value = _FLOATS[dtype.itemsize] if dtype.kind == "f" else f"i{8 * dtype.itemsize}"
-        convert = "bitcast" if value == "double" else _CONVERSIONS[dtype.kind]
-        source = Template(_ADD).substitute(tile=TILE, doubles=f"<{TILE} x double>", value=value, convert=convert)
+    def __init__(self, llvm: Any) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
         target = llvm.Target.from_default_triple().create_target_machine(
             cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=3
         )
         # The engine owns the target and holds the code: it has to live as long as that may be called.
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(source), target)
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(_ADD), target)
         self._engine.finalize_object()
         self._add = _SIGNATURE(self._engine.get_function_address("add"))
 
@@ -103,10 +97,10 @@ class Kernel:
             ValueError: If anything isn't contiguous and of the right dtype and shape: memory beyond an array would be
                 read, or written to.
         """
-        of_right_dtype = sums.dtype == np.float64 and all(values.dtype == self._dtype for values in updates)
+        of_right_dtype = sums.dtype == np.float64 and all(values.dtype == np.float32 for values in updates)
         fits = all(each.shape == (sums.size,) and each.flags.c_contiguous for each in (sums, *updates))
         if len(updates) != len(weights) or not of_right_dtype or not fits:
-            raise ValueError(f"needed are contiguous {self._dtype} and float64 sums of one shape (n,), and all weights")
+            raise ValueError("needed are contiguous float32 and float64 sums of one shape (n,), and all weights")
         size = sums.size // TILE * TILE
         for start in range(0, len(updates) if size else 0, GROUP):
             addresses = np.array([values.ctypes.data for values in updates[start : start + GROUP]], np.uintp)
@@ -117,25 +111,16 @@ class Kernel:
 
 def adder(dtype: np.dtype[Any], num_bytes: int) -> Add:
     """Return what adds updates of ``dtype`` with so many bytes together: machine code or NumPy, to equal sums."""
-    return (kernel_of(dtype) if num_bytes >= LARGE_BYTES else None) or add_block
+    return (float32_kernel() if dtype == np.float32 and num_bytes >= LARGE_BYTES else None) or add_block
 
 
 @functools.cache
-def kernel_of(dtype: np.dtype[Any]) -> Kernel | None:
-    """Return the kernel for ``dtype``, which is made when it is first asked for; None if there is none here."""
-    if not dtype.isnative or dtype.kind not in _CONVERSIONS or dtype.itemsize not in (1, 2, 4, 8):
-        return None
+def float32_kernel() -> Kernel | None:
+    """Return the kernel, which is made when it is first asked for; None if there is none here."""
     try:
         import llvmlite.binding as llvm  # noqa: PLC0415  # slow to import, and not needed for small models
 
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        return Kernel(dtype, llvm) if dtype != np.float16 or _has_half(llvm) else None
+        return Kernel(llvm)
     except (ImportError, OSError, RuntimeError) as error:
-        logger.warning("NumPy averages %s, which takes several times as long as machine code: %s", dtype, error)
+        logger.warning("NumPy averages, which takes several times as long as machine code: %s", error)
         return None
-
-
-def _has_half(llvm: Any) -> bool:
-    """Say whether the processor converts float16. Elsewhere LLVM would call functions that are not there."""
-    return platform.machine().lower() in ("aarch64", "arm64") or bool(llvm.get_host_cpu_features().get("f16c"))

@@ -14,8 +14,8 @@ from celeriac.aggregators.mean import BLOCK
 from orchestrator.jobs.streaming_mean import put_quotients, put_sums
 from tests.celeriac.aggregators.numbers import any_bits, by_definition
 
-FLOAT16 = np.dtype(np.float16)
-each_adder = pytest.mark.parametrize("add", [adder(FLOAT16, LARGE_BYTES), add_block], ids=["kernel", "numpy"])
+FLOAT32 = np.dtype(np.float32)
+each_adder = pytest.mark.parametrize("add", [adder(FLOAT32, LARGE_BYTES), add_block], ids=["kernel", "numpy"])
 
 
 @each_adder
@@ -30,7 +30,7 @@ def test_sums_are_those_before_and_the_updates_in_their_order(
     add: Add, length: int, is_first: bool, is_in_place: bool, num_threads: int, seed: int
 ) -> None:
     # Given sums, or none yet
-    updates, weights = [any_bits(FLOAT16, length, seed + k) for k in range(3)], [3.0, -7.5, 1.1]
+    updates, weights = [any_bits(FLOAT32, length, seed + k) for k in range(3)], [3.0, -7.5, 1.1]
     before = np.zeros(length) if is_first else np.random.default_rng(seed).standard_normal(length)
     expected = by_definition(before, updates, weights)
     sums = before if is_in_place else np.full(length, np.nan)
@@ -40,7 +40,7 @@ def test_sums_are_those_before_and_the_updates_in_their_order(
         put_sums(sums, None if is_first else before, updates, weights, add, threads)
         assert sums.tobytes() == expected.tobytes()
         # And so are their quotients, rounded once
-        means = np.empty(length, FLOAT16)
+        means = np.empty(length, FLOAT32)
         with np.errstate(over="ignore"):
             put_quotients(means, sums, 21.5, threads)
-            assert means.tobytes() == (expected / 21.5).astype(FLOAT16).tobytes()
+            assert means.tobytes() == (expected / 21.5).astype(FLOAT32).tobytes()
