@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,48 +12,27 @@ import tests.support
 from celeriac.aggregators import AggregatorContext
 from celeriac.algorithms import Algorithm, ServerRound, State
 from orchestrator.jobs import close_round as closing
-from orchestrator.jobs.ingest import ingest_response
-from orchestrator.jobs.initialise import make_model
 from orchestrator.store.records import ClosedRound, Evaluated, OpenRound, PeerScores, SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
-from tasks.arrays import Arrays, ArraySpec, Spec
-from tasks.blobs.chunks import MemoryChunks
-from tasks.errors import ConfigurationError, DataMissingError, LoadError, UnknownNameError
+from tasks.arrays import Arrays
 from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed, generator
-from tasks.user_code import UserCodeError
 from tasks.workload import Evaluation, TimeBudget, TrainResult
-from tests.support import (
-    HalfPrecision,
-    Pull,
-    added_in_place,
-    blob_ref,
-    job_of,
-    points,
-    publish_update,
-    run_config,
-    train_order,
-    trained,
+from tests.orchestrator.jobs.rounds import (
+    MODEL,
+    WITH_BUFFERS,
+    Part,
+    close_round,
+    folder_in,
+    initialise,
+    part,
+    parts_of,
+    taken_in,
 )
+from tests.support import Pull, added_in_place, blob_ref, job_of, run_config
 
-MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
-Part = tuple[str, SlotRecord]
-
-
-def folder_in(path: Path, **changes: Any) -> RunFolder:
-    folder = RunFolder.create(path / "run", run_config(**changes))
-    arrays.write_file(folder.checkpoint(0), MODEL)
-    return folder
-
-
-def initialise(folder: RunFolder) -> Evaluated:
-    return make_model(job_of(folder))
-
-
-def close_round(folder: RunFolder, parts: Sequence[Part]) -> ClosedRound:
-    """Close round 1 with these slots, in any order."""
-    return closing.close_round(job_of(folder), dict(sorted(parts)), PeerScores())
+ONE_FAR_OFF = {"anna": [1, 4, 0], "bert": [2, 3, 0], "carl": [3, 2, 0], "dora": [4, 1, 0], "emil": [100, -8, 0]}
 
 
 def close_open_round(folder: RunFolder, cohort: list[str]) -> ClosedRound:
@@ -65,109 +43,12 @@ def close_open_round(folder: RunFolder, cohort: list[str]) -> ClosedRound:
     return closing.close_round(job, job.records(), PeerScores())
 
 
-def part(folder: RunFolder, client_id: str, point: list[float], num_examples: int) -> Part:
-    """The slot of a client whose update was taken in for round 1."""
-    chunks, order = MemoryChunks(), train_order(client_id)
-    update = {"point": np.array(point, np.float32), "steps": np.array(num_examples)}
-    response = trained(order, publish_update(chunks, order, update), num_examples=num_examples)
-    return client_id, ingest_response(job_of(folder, chunks), response)
-
-
 def failed(client_id: str, status: Status = Status.FAILED) -> Part:
     return client_id, SlotRecord(status=status, reason="no luck")
 
 
 def digest_of(path: Path) -> str:
     return blake3(path.read_bytes()).hexdigest()
-
-
-def test_a_compressor_that_fails_at_the_models_arrays_is_told_before_the_first_round(tmp_path: Path) -> None:
-    # Given a compressor of one's own that has no parts for them
-    folder = folder_in(tmp_path, compression=f"{__name__}:Broken")
-    # When the run is prepared, then that ends it
-    with pytest.raises(ConfigurationError, match=r":Broken' fails at this model's arrays: KeyError: 'F32'"):
-        initialise(folder)
-
-
-class Broken(HalfPrecision):
-    """A compressor that says nothing of float32."""
-
-    def parts(self, original: ArraySpec) -> Spec:
-        raise KeyError(original.dtype)
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "message"),
-    [
-        ("scaffold", "'scaffold' changes the clients' training steps, and workload Pull has no train_along()"),
-        ("mime", "'mime' changes the clients' training steps, and workload Pull has no train_along()"),
-        (f"{__name__}:ASKING", "'asking' asks clients for their gradients, and workload Pull has no gradients()"),
-    ],
-)
-def test_an_algorithm_that_the_workload_cant_do_is_told_before_the_first_round(
-    tmp_path: Path, algorithm: str, message: str
-) -> None:
-    # Given a workload that trains in its own way alone, when the run is prepared, then that ends it without a model
-    folder = RunFolder.create(tmp_path / "run", run_config(algorithm=algorithm))
-    with pytest.raises(ConfigurationError, match=re.escape(message)):
-        initialise(folder)
-    assert not folder.checkpoint(0).exists()
-
-
-ASKING = Algorithm(name="asking", needs=("gradients",))
-
-
-@pytest.mark.parametrize("scorer", ["holdout", "fltrust"])
-def test_a_scorer_that_goes_by_held_out_data_is_refused_where_there_is_none(tmp_path: Path, scorer: str) -> None:
-    # Given a workload without such data, when the run is prepared, then that ends it without a model
-    folder = RunFolder.create(tmp_path / "run", run_config(workload="tests.support:WithoutHoldout", verify=(scorer,)))
-    with pytest.raises(ConfigurationError, match=f"--verify {scorer} goes by the orchestrator's held-out data, and"):
-        initialise(folder)
-    assert not folder.checkpoint(0).exists()
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"point": np.zeros(3, np.float32)}, r"array names differ from the model's: missing \['steps'\], unknown \[\]"),
-        ({**MODEL, "point": np.zeros(4, np.float32)}, r"array 'point' is F32 \(4,\), the model's is F32 \(3,\)"),
-        ({**MODEL, "point": np.zeros(3)}, r"array 'point' is F64 \(3,\), the model's is F32 \(3,\)"),
-        ({**MODEL, "point": np.array([0, np.inf, 0], np.float32)}, "array 'point' has values that are NaN or infinite"),
-    ],
-)
-def test_a_model_to_start_from_that_is_none_of_the_workload_is_told_before_the_first_round(
-    tmp_path: Path, given: Arrays, message: str
-) -> None:
-    # Given another model than the workload's, when the run is prepared, then that ends it without a model
-    arrays.write_file(tmp_path / "given", given)
-    folder = RunFolder.create(tmp_path / "run", run_config(initial_model=str(tmp_path / "given")))
-    with pytest.raises(ConfigurationError, match=f"--initial-model {tmp_path / 'given'}: {message}"):
-        initialise(folder)
-    assert not folder.checkpoint(0).exists()
-
-
-class Hashing(Pull):
-    """Has a number in its model that a mean can't hold."""
-
-    def initial_parameters(self, seed: int) -> Arrays:
-        return {"point": np.zeros(3, np.float32), "steps": np.array(2**60 + 1)}
-
-
-def test_a_model_with_whole_numbers_that_no_mean_holds_is_told_before_the_first_round(tmp_path: Path) -> None:
-    # Given a model with one, when the run is prepared, then that ends it
-    folder = RunFolder.create(tmp_path / "run", run_config(workload=f"{__name__}:Hashing"))
-    with pytest.raises(ConfigurationError, match="initial model: array 'steps' has a whole number of size"):
-        initialise(folder)
-    assert not folder.checkpoint(0).exists()
-
-
-def test_what_isnt_trained_is_kept_with_the_run(tmp_path: Path) -> None:
-    # Given a run of a workload that counts its steps
-    folder = folder_in(tmp_path, workload=f"{__name__}:WithState")
-    assert folder.buffers() == frozenset()
-    # When it is initialised, then its folder says what isn't trained
-    initialise(folder)
-    assert folder.buffers() == {"steps"}
 
 
 def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
@@ -195,8 +76,7 @@ def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
 def test_an_update_that_was_cut_short_by_the_clock_counts_too(tmp_path: Path) -> None:
     # Given the update of a client whose time ran out
     folder = folder_in(tmp_path)
-    _, record = part(folder, "anna", [1, 2, 3], 5)
-    late = ("anna", record.model_copy(update={"status": Status.TIMED_OUT}))
+    late = part(folder, "anna", [1, 2, 3], status=Status.TIMED_OUT)
     # When the round is closed, then it is the model
     assert close_round(folder, [late]).status == "closed"
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [1.0, 2.0, 3.0]
@@ -220,7 +100,7 @@ def test_the_order_in_which_answers_came_makes_no_difference(tmp_path: Path) -> 
 def test_too_few_updates_keep_the_model_and_say_why(tmp_path: Path, status: Status) -> None:
     # Given one update where two are needed
     folder = folder_in(tmp_path, min_updates=2)
-    parts = [part(folder, "anna", [1, 2, 3], 5), failed("bert", status)]
+    parts = [part(folder, "anna", [1, 2, 3]), failed("bert", status)]
     # When the round is closed
     closed = close_round(folder, parts)
     # Then it failed, and the model is what it was
@@ -235,10 +115,10 @@ def test_too_few_updates_keep_the_model_and_say_why(tmp_path: Path, status: Stat
 def test_a_failed_round_is_closed_again_over_what_was_there(tmp_path: Path) -> None:
     # Given a round that failed, and one that was closed by a former worker
     folder = folder_in(tmp_path)
-    accepted = close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
+    accepted = close_round(folder, [part(folder, "anna", [1, 2, 3])])
     # When it is closed without an update, and then with one again
     without = close_round(folder, [failed("anna")])
-    again = close_round(folder, [part(folder, "anna", [9, 9, 9], 5)])
+    again = close_round(folder, [part(folder, "anna", [9, 9, 9])])
     # Then each time its checkpoint is what was asked for last, and the former round's is untouched
     assert without.digest == digest_of(folder.checkpoint(0))
     assert again.digest == accepted.digest == digest_of(folder.checkpoint(1))
@@ -270,9 +150,8 @@ def test_the_aggregator_is_the_one_that_was_asked_for(
 ) -> None:
     # Given five clients, of which one is far off
     folder = folder_in(tmp_path, aggregator=aggregator, **changes)
-    points = {"anna": [1, 4, 0], "bert": [2, 3, 0], "carl": [3, 2, 0], "dora": [4, 1, 0], "emil": [100, -8, 0]}
     # When the round is closed
-    closed = close_round(folder, [part(folder, client_id, values, 5) for client_id, values in points.items()])
+    closed = close_round(folder, parts_of(folder, ONE_FAR_OFF))
     # Then the model is what the aggregator makes of them
     assert closed.status == "closed"
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == pytest.approx(point)
@@ -283,7 +162,7 @@ def test_an_update_out_of_all_proportion_is_rejected_without_being_asked_for(tmp
     folder = folder_in(tmp_path)
     points = {"anna": [1, 0, 0], "bert": [2, 0, 0], "carl": [1e30, 0, 0], "dora": [3, 0, 0], "emil": [4, 0, 0]}
     # When the round is closed
-    closed = close_round(folder, [part(folder, client_id, values, 5) for client_id, values in points.items()])
+    closed = close_round(folder, parts_of(folder, points))
     # Then it is rejected with the reason, and the model is the mean of the others
     assert closed.responses["carl"].status is Status.REJECTED
     assert closed.responses["carl"].reason == (
@@ -310,8 +189,7 @@ def test_updates_are_mixed_as_was_asked_for_and_weigh_the_same(
 ) -> None:
     # Given five clients, of which one is far off and claims to have the most examples
     folder = folder_in(tmp_path, **changes)
-    points = {"anna": [1, 4, 0], "bert": [2, 3, 0], "carl": [3, 2, 0], "dora": [4, 1, 0], "emil": [100, -8, 0]}
-    parts = [part(folder, name, values, 99 if name == "emil" else 5) for name, values in points.items()]
+    parts = [part(folder, name, values, 99 if name == "emil" else 5) for name, values in ONE_FAR_OFF.items()]
     before = sorted(tmp_path.rglob("*"))
     # When the round is closed
     closed = close_round(folder, parts)
@@ -331,8 +209,7 @@ def test_buckets_are_drawn_by_the_seed_and_the_round(tmp_path: Path) -> None:
     def first_bucket(seed: int) -> float:
         changes = {"mix": ("bucketing:2",), "aggregator": "tests.support:aggregate_first", "seed": seed}
         folder = folder_in(tmp_path / f"{seed}", **changes)
-        for name, values in points.items():
-            part(folder, name, values, 5)
+        parts_of(folder, points)
         digests = [close_open_round(folder, names).digest for names in (list(points), list(points)[::-1])]
         # And the order in which they came makes no difference
         assert digests[0] == digests[1]
@@ -344,38 +221,15 @@ def test_buckets_are_drawn_by_the_seed_and_the_round(tmp_path: Path) -> None:
         assert first_bucket(seed) == sum([1, 2, 4, 8][index] for index in drawn) / 2
 
 
-def test_too_few_updates_for_the_aggregator_keep_the_model_and_say_why(tmp_path: Path) -> None:
-    # Given an aggregator that needs seven updates to stand two hostile ones, and two updates
-    folder = folder_in(tmp_path, aggregator="krum", num_byzantine=2)
-    parts = [part(folder, "anna", [1, 2, 3], 5), part(folder, "bert", [1, 2, 3], 5), failed("carl")]
-    # When the round is closed
-    closed = close_round(folder, parts)
-    # Then it failed, and the model is what it was
-    assert closed.status == "failed"
-    assert closed.reason == ("krum has 2 updates of which 2 may be hostile (--num-byzantine): at least 7 are needed")
-    assert (closed.evaluated.metrics, list(closed.responses)) == ({}, ["anna", "bert", "carl"])
-    assert closed.digest == digest_of(folder.checkpoint(1)) == digest_of(folder.checkpoint(0))
-
-
 def test_fltrust_trains_on_the_held_out_data_and_moves_as_far(tmp_path: Path) -> None:
     # Given the model that training on the held-out points gives, as the scorer of the same name would have it
     folder = folder_in(tmp_path, aggregator="fltrust")
-    config = folder.config()
-    root = (
-        Pull()
-        .train(
-            MODEL,
-            Pull().holdout_data(None),
-            config.options,
-            seed=derive_seed(config.seed, 1, "root data"),
-            budget=TimeBudget(60),
-        )
-        .parameters["point"]
-        .astype(np.float64)
-    )
+    config, data = folder.config(), Pull().holdout_data(None)
+    seed = derive_seed(config.seed, 1, "root data")
+    trained = Pull().train(MODEL, data, config.options, seed=seed, budget=TimeBudget(60))
+    root = trained.parameters["point"].astype(np.float64)
     # When a client that goes ten times as far, one that goes backwards, and one that does nothing are aggregated
-    points = {"anna": 10 * root, "bert": -root, "carl": 0 * root}
-    closed = close_round(folder, [part(folder, name, point.tolist(), 5) for name, point in points.items()])
+    closed = close_round(folder, parts_of(folder, {"anna": 10 * root, "bert": -root, "carl": 0 * root}))
     # Then the model is where the root is, and the counter the median of the clients'
     assert closed.status == "closed"
     model = arrays.map_file(folder.checkpoint(1))
@@ -383,61 +237,17 @@ def test_fltrust_trains_on_the_held_out_data_and_moves_as_far(tmp_path: Path) ->
     assert model["steps"].item() == 5
 
 
-def test_where_fltrust_trusts_nobody_the_round_fails_and_the_model_stays(tmp_path: Path) -> None:
-    # Given a client that did nothing
-    folder = folder_in(tmp_path, aggregator="fltrust")
-    # When the round is closed, then it failed with the reason
-    closed = close_round(folder, [part(folder, "anna", [0, 0, 0], 5)])
-    assert closed.status == "failed"
-    assert closed.reason == "fltrust trusts none of 1 updates: all point away from the root data's"
-    assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
-
-
-def test_without_held_out_data_an_aggregator_that_trains_on_it_ends_the_run_at_its_start(tmp_path: Path) -> None:
-    # Given a workload that has none
-    folder = RunFolder.create(
-        tmp_path / "run", run_config(aggregator="fltrust", workload="tests.support:WithoutHoldout")
-    )
-    # When the run is initialised, then it says so, before anything is made
-    with pytest.raises(ConfigurationError, match="--aggregator fltrust trains on data that the orchestrator holds out"):
-        initialise(folder)
-    assert not folder.checkpoint(0).exists()
-
-
-def test_an_aggregator_that_compares_updates_isnt_for_an_algorithm_that_asks_for_something_else_first(
-    tmp_path: Path,
-) -> None:
-    # Given both, when the run is initialised, then it says so
-    folder = RunFolder.create(tmp_path / "run", run_config(aggregator="fltrust", algorithm="mime", workload="digits"))
-    with pytest.raises(ConfigurationError, match=r"fltrust compares what clients send.*--algorithm mime asks them"):
-        initialise(folder)
-
-
-@pytest.mark.parametrize(("algorithm", "former"), [("scaffold", "c"), ("feddyn", "h")])
-def test_a_run_whose_state_an_earlier_version_made_is_refused(tmp_path: Path, algorithm: str, former: str) -> None:
-    # Given a run whose state is a mean, by the name that it had then
-    folder = folder_in(tmp_path, algorithm=algorithm, workload="digits")
-    arrays.write_file(folder.state(0), {f"@{former}/point": np.zeros(3, np.float32)})
-    # When it is to go on, then it is refused
-    with pytest.raises(ConfigurationError, match=f"an earlier version of {algorithm} began the run"):
-        initialise(folder)
-
-
 def test_whole_numbers_grow_no_larger_than_honest_clients_may_count_on_from(tmp_path: Path) -> None:
     # Given a client that sends the largest number that is allowed
     folder = folder_in(tmp_path)
-    update = {"point": np.zeros(3, np.float32), "steps": np.array(2**53)}
-    chunks, order = MemoryChunks(), train_order("anna")
-    liar = ingest_response(job_of(folder, chunks), trained(order, publish_update(chunks, order, update)))
-    assert liar.status is Status.TRAINED
+    liar = taken_in(folder, "anna", {**MODEL, "steps": np.array(2**53)})
+    assert liar[1].status is Status.TRAINED
     # When the round is closed, then the model has half as much, and who counts on from there is taken in
-    assert close_round(folder, [("anna", liar)]).status == "closed"
+    assert close_round(folder, [liar]).status == "closed"
     steps = arrays.map_file(folder.checkpoint(1))["steps"]
     assert steps == 2**52
-    order = train_order("bert", 2)
-    update = {"point": np.zeros(3, np.float32), "steps": np.asarray(steps + 10**6)}
-    response = trained(order, publish_update(chunks, order, update))
-    assert ingest_response(job_of(folder, chunks, 2), response).status is Status.TRAINED
+    _, record = taken_in(folder, "bert", {**MODEL, "steps": np.asarray(steps + 10**6)}, round_number=2)
+    assert record.status is Status.TRAINED
 
 
 class BadRoot(Pull):
@@ -475,7 +285,7 @@ def test_what_goes_wrong_with_training_at_the_orchestrator_fails_the_round_and_s
     monkeypatch.setattr(BadRoot, "act", staticmethod(act))
     folder = folder_in(tmp_path, aggregator="fltrust", workload=f"{__name__}:BadRoot")
     # When a round is closed, then it failed, for that
-    closed = close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
+    closed = close_round(folder, [part(folder, "anna", [1, 2, 3])])
     assert closed.status == "failed"
     assert re.search(reason, closed.reason), closed.reason
 
@@ -490,24 +300,9 @@ def test_an_aggregator_that_writes_to_the_model_changes_nobody_elses(tmp_path: P
     # Given FedAvgM, whose step reads the model again, behind such an aggregator
     folder = folder_in(tmp_path, aggregator=f"{__name__}:scribble", algorithm="fedavgm")
     # When a round is closed, then the model has moved by what the update changed
-    close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
+    close_round(folder, [part(folder, "anna", [1, 2, 3])])
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == [1.0, 2.0, 3.0]
     assert arrays.map_file(folder.state(1))["@v/point"].tolist() == [1.0, 2.0, 3.0]
-
-
-def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path) -> None:
-    # Given a new run with seed 5
-    folder = RunFolder.create(tmp_path / "run", run_config(seed=5))
-    # When it is initialised, twice
-    metrics = initialise(folder)
-    stamp = folder.checkpoint(0).stat().st_mtime_ns
-    again = initialise(folder)
-    # Then the model is the workload's for a seed derived from the run's
-    expected = Pull().initial_parameters(derive_seed(5, "initial parameters"))
-    assert arrays.map_file(folder.checkpoint(0))["point"].tolist() == expected["point"].tolist()
-    evaluation = Pull().evaluate(expected, points("held out", 8).test)
-    assert metrics.metrics == again.metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
-    assert folder.checkpoint(0).stat().st_mtime_ns == stamp
 
 
 def test_without_held_out_data_there_are_no_metrics(tmp_path: Path) -> None:
@@ -515,96 +310,37 @@ def test_without_held_out_data_there_are_no_metrics(tmp_path: Path) -> None:
     folder = folder_in(tmp_path, workload="tests.support:WithoutHoldout")
     # When a run of it is initialised and a round closed, then nothing is made up
     assert initialise(folder) == Evaluated()
-    assert close_round(folder, [part(folder, "anna", [1, 2, 3], 5)]).evaluated == Evaluated()
+    assert close_round(folder, [part(folder, "anna", [1, 2, 3])]).evaluated == Evaluated()
 
 
-def test_metrics_that_are_no_numbers_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a workload whose loss is infinite
-    class Diverged(Pull):
-        def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
-            return Evaluation(loss=float("inf"), accuracy=0.25, num_examples=1)
-
-    monkeypatch.setattr(tests.support, "Diverged", Diverged, raising=False)
-    # When it is initialised, then the accuracy is all, and it says why
-    evaluated = initialise(folder_in(tmp_path, workload="tests.support:Diverged"))
-    assert (evaluated.metrics, evaluated.problem) == ({"accuracy": 0.25}, "the loss is inf")
-
-
-@pytest.mark.parametrize("accuracy", [None, 65.0])
-def test_an_accuracy_that_is_none_is_not_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracy: float | None
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "metrics", "problem"),
+    [
+        (float("inf"), 0.25, {"accuracy": 0.25}, "the loss is inf"),
+        (0.5, None, {"loss": 0.5}, ""),
+        (0.5, 65.0, {"loss": 0.5}, ""),
+    ],
+    ids=["infinite loss", "no accuracy", "accuracy in per cent"],
+)
+def test_a_loss_that_is_no_number_and_an_accuracy_that_is_none_are_not_recorded(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loss: float,
+    accuracy: float | None,
+    metrics: dict[str, float],
+    problem: str,
 ) -> None:
-    # Given a workload that gives no accuracy, or one in per cent
-    class Regression(Pull):
+    # Given a workload that evaluates in its own way
+    class Own(Pull):
         def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
-            return Evaluation(loss=0.5, accuracy=accuracy, num_examples=1)
+            return Evaluation(loss=loss, accuracy=accuracy, num_examples=1)
 
-    monkeypatch.setattr(tests.support, "Regression", Regression, raising=False)
-    folder = folder_in(tmp_path, workload="tests.support:Regression")
-    # When a run of it is initialised and a round closed, then the loss is all
-    closed = close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
+    monkeypatch.setattr(tests.support, "Own", Own, raising=False)
+    folder = folder_in(tmp_path, workload="tests.support:Own")
+    # When a run of it is initialised and a round closed, then the other metric is all, and a loss that is none is told
+    closed = close_round(folder, [part(folder, "anna", [1, 2, 3])])
     for evaluated in (initialise(folder), closed.evaluated):
-        assert (evaluated.metrics, evaluated.problem) == ({"loss": 0.5}, "")
-
-
-@pytest.mark.parametrize(
-    ("error", "raised", "message"),
-    [
-        (KeyError("x"), UserCodeError, "holdout_data(): KeyError: 'x' (test_close_round.py, line "),
-        (DataMissingError("set --data"), DataMissingError, "set --data"),
-    ],
-)
-def test_held_out_data_that_cant_be_loaded_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception], message: str
-) -> None:
-    # Given a workload whose held-out data can't be loaded
-    class Broken(Pull):
-        def holdout_data(self, folder: Path | None) -> Any:
-            raise error
-
-    monkeypatch.setattr(tests.support, "Broken", Broken, raising=False)
-    # When it is initialised, then the message says why
-    with pytest.raises(raised) as caught:
-        initialise(folder_in(tmp_path, workload="tests.support:Broken"))
-    assert str(caught.value).startswith(message)
-
-
-def test_an_unknown_algorithm_is_told_before_anything_is_made(tmp_path: Path) -> None:
-    # Given a config with an algorithm that isn't there, when it is initialised, then nothing is written
-    folder = RunFolder.create(tmp_path / "run", run_config(algorithm="fedsgd"))
-    with pytest.raises(UnknownNameError, match="unknown algorithm 'fedsgd'"):
-        initialise(folder)
-    assert not folder.checkpoint(0).exists()
-
-
-def test_an_aggregator_that_cant_be_loaded_is_told_before_anything_is_made(tmp_path: Path) -> None:
-    # Given a config with an aggregator that is none, when it is initialised, then nothing is written
-    folder = RunFolder.create(tmp_path / "run", run_config(aggregator="tests.support:PULL"))
-    with pytest.raises(LoadError, match=r"aggregator 'tests\.support:PULL' is str, not a function"):
-        initialise(folder)
-    assert not folder.checkpoint(0).exists()
-
-
-@pytest.mark.parametrize(
-    ("mixer", "message"),
-    [
-        ("tests.support:PULL", "mixer 'tests.support:PULL' is str, not a function"),
-        ("bucketing:0", "mixer 'bucketing:0': after the colon stands"),
-    ],
-)
-def test_a_mixer_that_cant_be_loaded_is_told_before_anything_is_made(tmp_path: Path, mixer: str, message: str) -> None:
-    # Given a config with a mixer that is none, when it is initialised, then nothing is written
-    folder = RunFolder.create(tmp_path / "run", run_config(mix=("nnm", mixer)))
-    with pytest.raises(ConfigurationError, match=f"^{re.escape(message)}"):
-        initialise(folder)
-    assert not folder.checkpoint(0).exists()
-
-
-class WithState(Pull):
-    """Has running statistics beside what it trains."""
-
-    def buffer_names(self) -> frozenset[str]:
-        return frozenset({"steps"})
+        assert (evaluated.metrics, evaluated.problem) == (metrics, problem)
 
 
 def moved_by_qfedavg(path: Path, mean: float) -> list[float]:
@@ -612,12 +348,10 @@ def moved_by_qfedavg(path: Path, mean: float) -> list[float]:
     folder = RunFolder.create(path / "run", run_config(algorithm="qfedavg"))
     folder.save_buffers({"mean"})
     arrays.write_file(folder.checkpoint(0), {"mean": np.full(3, 50.0), "point": np.zeros(3)})
-    parts, chunks = [], MemoryChunks()
+    parts = []
     for client_id, first in (("anna", 3.0), ("bert", 4.0)):
-        order = train_order(client_id)
         update = {"mean": np.full(3, mean), "point": np.array([first, 0, 0])}
-        response = trained(order, publish_update(chunks, order, update), metrics={"start_loss": 1.0})
-        parts.append((client_id, ingest_response(job_of(folder, chunks), response)))
+        parts.append(taken_in(folder, client_id, update, metrics={"start_loss": 1.0}))
     assert close_round(folder, parts).status == "closed"
     model = arrays.map_file(folder.checkpoint(1))
     assert model["mean"].tolist() == pytest.approx([mean] * 3)
@@ -641,16 +375,32 @@ FAILING = Algorithm(name="failing", step=fail_to_step)
 WITH_STATE = Algorithm(name="with_state", step=lambda server: (server.target, {"v": {"point": server.target["point"]}}))
 
 
-@pytest.mark.parametrize("name", ["BEYOND_NUMBERS", "STATE_BEYOND", "FAILING"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"min_updates": 3}, r"2 updates were accepted, 3 are needed \(--min-updates\)"),
+        (
+            {"aggregator": "krum", "num_byzantine": 2},
+            r"krum has 2 updates of which 2 may be hostile \(--num-byzantine\): at least 7 are needed",
+        ),
+        ({"aggregator": "fltrust"}, "fltrust trusts none of 2 updates: all point away from the root data's"),
+        ({"algorithm": f"{__name__}:BEYOND_NUMBERS"}, "its updates .*"),
+        ({"algorithm": f"{__name__}:STATE_BEYOND"}, "its updates .*"),
+        ({"algorithm": f"{__name__}:FAILING"}, "its updates .*"),
+    ],
+)
 def test_what_clients_sent_and_nothing_can_be_made_of_fails_the_round_and_not_the_run(
-    tmp_path: Path, name: str
+    tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
-    # Given updates that an algorithm makes no numbers of
-    folder = folder_in(tmp_path, algorithm=f"{__name__}:{name}")
+    # Given two clients that did nothing, of which the aggregator or the algorithm makes no model
+    folder = folder_in(tmp_path, **changes)
+    parts = [*parts_of(folder, {"anna": [0, 0, 0], "bert": [0, 0, 0]}), failed("carl")]
     # When the round is closed, then it failed with the reason, and the model is what it was
-    closed = close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
+    closed = close_round(folder, parts)
     assert closed.status == "failed"
-    assert closed.reason.startswith("its updates")
+    assert re.fullmatch(reason, closed.reason), closed.reason
+    assert (closed.evaluated.metrics, list(closed.responses)) == ({}, ["anna", "bert", "carl"])
+    assert closed.digest == digest_of(folder.checkpoint(0))
     assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
     assert not folder.state(1).exists()
 
@@ -658,7 +408,7 @@ def test_what_clients_sent_and_nothing_can_be_made_of_fails_the_round_and_not_th
 def test_a_round_that_is_closed_again_as_failed_leaves_no_state_of_the_first_time(tmp_path: Path) -> None:
     # Given a round that was closed with a state, by a worker whose answer was never seen
     folder = folder_in(tmp_path, algorithm=f"{__name__}:WITH_STATE")
-    assert close_round(folder, [part(folder, "anna", [1, 2, 3], 5)]).state_digest
+    assert close_round(folder, [part(folder, "anna", [1, 2, 3])]).state_digest
     assert folder.state(1).exists()
     # When it is closed again without an update, then the state is that before it: there was none
     assert close_round(folder, [failed("anna")]).state_digest == ""
@@ -667,10 +417,10 @@ def test_a_round_that_is_closed_again_as_failed_leaves_no_state_of_the_first_tim
 
 def test_an_algorithm_goes_no_further_with_running_statistics_than_their_mean(tmp_path: Path) -> None:
     # Given a model with statistics that an algorithm would carry beyond what was measured
-    doubling = {"algorithm": f"{__name__}:DOUBLING", "workload": f"{__name__}:WithState"}
+    doubling = {"algorithm": f"{__name__}:DOUBLING", "workload": WITH_BUFFERS}
     folder = folder_in(tmp_path, **doubling)
     folder.save_buffers({"steps"})
-    close_round(folder, [part(folder, "anna", [1, 2, 3], 5)])
+    close_round(folder, [part(folder, "anna", [1, 2, 3])])
     # When the round is closed, then what is trained moved on, and the statistics are those of the clients
     model = arrays.map_file(folder.checkpoint(1))
     assert model["point"].tolist() == [2.0, 4.0, 6.0]
@@ -684,10 +434,7 @@ DOUBLING = Algorithm(name="doubling", step=lambda server: ({name: 2 * a for name
 def test_updates_are_weighed_by_examples_or_normalised_by_steps(tmp_path: Path, weighting: str, point: float) -> None:
     # Given clients with 30 and 10 examples that moved to 1 in one step, and to 10 in five
     folder = folder_in(tmp_path, weighting=weighting, options=TrainOptions(epochs=1, batch_size=1))
-    parts = []
-    for client_id, end, num_examples, num_steps in (("anna", 1, 30, 1), ("bert", 10, 10, 5)):
-        _, record = part(folder, client_id, [end, end, end], num_examples)
-        parts.append((client_id, record.model_copy(update={"num_steps": num_steps})))
+    parts = [part(folder, "anna", [1, 1, 1], 30, num_steps=1), part(folder, "bert", [10, 10, 10], 10, num_steps=5)]
     # Then by examples the model is at 0.75 * 1 + 0.25 * 10, however many steps that took; by steps each moved by 1 and
     # by 2 a step, 0.75 * 1 + 0.25 * 2 in the mean, and it goes tau_eff = 0.75 * 1 + 0.25 * 5 such steps
     close_round(folder, parts)
@@ -699,12 +446,9 @@ def test_updates_are_weighed_by_examples_or_normalised_by_steps(tmp_path: Path, 
 @pytest.mark.parametrize("claimed", [10**12, 100])
 def test_more_steps_than_the_options_allow_are_not_believed(tmp_path: Path, claimed: int) -> None:
     # Given a run of one epoch with batches of 5, and two clients with 10 examples, who can do 2 steps
-    options = TrainOptions(epochs=1, batch_size=5)
-    folder = folder_in(tmp_path, algorithm="fednova", options=options)
-    parts = []
-    for client_id, num_steps in (("anna", 2), ("bert", claimed)):
-        _, record = part(folder, client_id, [1, 1, 1], 10)
-        parts.append((client_id, record.model_copy(update={"num_steps": num_steps})))
+    folder = folder_in(tmp_path, algorithm="fednova", options=TrainOptions(epochs=1, batch_size=5))
+    steps = {"anna": 2, "bert": claimed}
+    parts = [part(folder, client_id, [1, 1, 1], 10, num_steps=number) for client_id, number in steps.items()]
     # When one claims more, then the model moves as if it had said 2
     close_round(folder, parts)
     np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], [1, 1, 1])

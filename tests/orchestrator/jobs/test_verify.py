@@ -4,23 +4,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from orchestrator.jobs import close_round as closing
-from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.verify import score_as_it_comes
-from orchestrator.store.records import ClosedRound, PeerScores, SlotRecord
+from orchestrator.store.records import SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
-from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import Status
 from tasks.workload import Evaluation
-from tests.support import Pull, added_in_place, job_of, publish_update, run_config, train_order, trained
+from tests.orchestrator.jobs.rounds import Part, close_round, folder_in, part
+from tests.support import Pull, added_in_place, job_of
 from verification import Candidate, ScoringContext, alone
 
-MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
-Part = tuple[str, SlotRecord]
 seen: list[list[str]] = []
 
 
@@ -60,22 +55,9 @@ class WithOneOfSome(Pull):
         return Evaluation(loss=0.5, accuracy=None if first < 0 else first, num_examples=1)
 
 
-def folder_in(path: Path, **changes: Any) -> RunFolder:
-    folder = RunFolder.create(path / "run", run_config(**changes))
-    arrays.write_file(folder.checkpoint(0), MODEL)
-    return folder
-
-
-def close_round(folder: RunFolder, parts: Sequence[Part]) -> ClosedRound:
-    return closing.close_round(job_of(folder), dict(parts), PeerScores())
-
-
 def come(folder: RunFolder, client_id: str, first: float) -> Part:
     """An update that is taken in as it comes."""
-    chunks, order = MemoryChunks(), train_order(client_id)
-    update = {"point": np.array([first, 0, 0], np.float32), "steps": np.array(1)}
-    response = trained(order, publish_update(chunks, order, update))
-    return client_id, ingest_response(job_of(folder, chunks), response)
+    return part(folder, client_id, [first, 0, 0])
 
 
 @pytest.mark.parametrize("name", ["first_element", "among_others"])
@@ -108,11 +90,11 @@ def test_a_scorer_that_fails_as_an_update_comes_in_is_told_when_the_round_is_clo
     folder = folder_in(tmp_path, verify=(f"{__name__}:raising",), threshold=("0",))
 
     # When an update comes in, then it is taken in all the same
-    part = come(folder, "anna", 1.0)
-    assert part[1].status is Status.TRAINED
+    taken = come(folder, "anna", 1.0)
+    assert taken[1].status is Status.TRAINED
 
     # And rejected with the reason when the round is closed
-    closed = close_round(folder, [part])
+    closed = close_round(folder, [taken])
     assert closed.status == "failed"
     assert closed.responses["anna"].reason.endswith("could not score: ZeroDivisionError: no luck")
 
