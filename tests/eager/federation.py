@@ -77,8 +77,12 @@ class Federation:
         self.serving = Serving()
         """The process of the clients: a new one knows nothing of what was answered before, and nobody."""
         self.on_event: Callable[[Event], None] = lambda _: None
+        self.join_all()
+
+    def join_all(self, workload: Workload | None = None, name: str = PULL, incarnation: str = "first") -> None:
+        """Start all three clients anew."""
         for client_id in EXAMPLES:
-            self.join(client_id)
+            self.join(client_id, workload, name, incarnation)
 
     def join(
         self,

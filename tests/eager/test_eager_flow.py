@@ -46,6 +46,9 @@ from tests.eager.federation import EXAMPLES, Federation, StoppedError, cut_histo
 from tests.support import PULL, Diverging, InPlace, Pull, Raising, announcement, points
 from worker.serving import Serving
 
+HIGH_THRESHOLD = {"verify": ("holdout",), "threshold": ("1.5",)}
+NO_DICT = r"initial_parameters\(\) returned parameters that are list: a dict of NumPy"
+
 
 def fedavg(config: RunConfig, cohort: list[str]) -> dict[str, Array]:
     """Federated averaging in a few lines: local training, then sums weighted by examples in float64, rounded once."""
@@ -115,16 +118,12 @@ def test_the_history_says_what_happened_in_every_round(federation: Federation) -
         evaluation = Pull().evaluate(arrays.map_file(folder.checkpoint(number)), points("held out", 8).test)
         assert line["metrics"] == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
     responses = lines[0]["responses"]
-    assert {name: (response["status"], response["num_examples"]) for name, response in responses.items()} == {
-        "anna": ("trained", 3),
-        "bert": ("trained", 5),
-        "carl": ("trained", 11),
+    told = ("status", "num_examples", "num_steps", "num_epochs", "size_bytes")
+    assert {name: tuple(response[key] for key in told) for name, response in responses.items()} == {
+        "anna": ("trained", 3, 6, 2.0, model_bytes),
+        "bert": ("trained", 5, 10, 2.0, model_bytes),
+        "carl": ("trained", 11, 22, 2.0, model_bytes),
     }
-    assert [(a["num_steps"], a["num_epochs"], a["size_bytes"]) for a in responses.values()] == [
-        (6, 2.0, model_bytes),
-        (10, 2.0, model_bytes),
-        (22, 2.0, model_bytes),
-    ]
     assert all(list(response["metrics"]) == ["train_loss"] for response in responses.values())
 
 
@@ -251,41 +250,42 @@ def test_an_order_to_a_client_that_no_worker_serves_is_failed(federation: Federa
     assert model_of(folder, 1) == bits(fedavg(folder.config(), ["anna", "bert", "carl"]))
 
 
-def test_too_many_failed_rounds_in_a_row_end_the_run(federation: Federation) -> None:
-    # Given clients all of which fail
-    for client_id in EXAMPLES:
-        federation.join(client_id, Raising())
+def failing(federation: Federation, **changes: Any) -> tuple[RunFolder, str]:
+    """Carry out a run that must fail; return its folder and the reason."""
+    with pytest.raises(RunFailedError) as caught:
+        federation.run(**changes)
+    return RunFolder.open(federation.folder / "run"), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("workload", "changes", "status", "reason"),
+    [
+        (Raising(), {}, "failed", r"train\(\): RuntimeError: the disk is full \(support\.py, line \d+, in train\)"),
+        (Pull(), HIGH_THRESHOLD, "rejected", r"holdout: [\d.]+ is not within the threshold 1\.5"),
+    ],
+    ids=["all fail", "all are rejected"],
+)
+def test_three_failed_rounds_in_a_row_end_the_run_and_the_model_stays_as_it_was(
+    federation: Federation, workload: Pull, changes: dict[str, Any], status: str, reason: str
+) -> None:
+    # Given clients all of which fail, or a threshold that no update reaches
+    federation.join_all(workload)
     # When ten rounds are to be run
-    with pytest.raises(RunFailedError) as caught:
-        federation.run(rounds=10)
-    # Then three are, and the model is what it was
+    folder, told = failing(federation, rounds=10, **changes)
+    # Then three are, with the reason
+    see_log = r"; see logs/(anna|clients)\.log" if status == "failed" else ""
     assert re.fullmatch(
         r"3 rounds in a row failed, the last because 0 updates were accepted, 1 are needed \(--min-updates\): "
-        r"3 of 3 clients, like anna: train\(\): RuntimeError: the disk is full \(support\.py, line \d+, in train\); "
-        r"see logs/(anna|clients)\.log",
-        str(caught.value),
+        rf"3 of 3 clients, like anna: {reason}{see_log}",
+        told,
     )
-    folder = RunFolder.open(federation.folder / "run")
     assert [record.status for record in folder.history()] == ["failed", "failed", "failed"]
-    assert set(digests(folder)) == {blake3(folder.checkpoint(0).read_bytes()).hexdigest()}
-    assert federation.chunks.chunks == {}
-
-
-def test_where_all_updates_are_rejected_the_model_stays_as_it_was_and_the_run_ends(federation: Federation) -> None:
-    # Given a threshold that no update reaches, when a run of five rounds is begun
-    with pytest.raises(RunFailedError) as caught:
-        federation.run(rounds=5, verify=("holdout",), threshold=("1.5",))
-    # Then it ends after three, and says why
-    assert re.fullmatch(
-        r"3 rounds in a row failed, the last because 0 updates were accepted, 1 are needed \(--min-updates\): "
-        r"3 of 3 clients, like anna: holdout: [\d.]+ is not within the threshold 1\.5",
-        str(caught.value),
-    )
-    folder = RunFolder.open(federation.folder / "run")
-    assert statuses(folder) == [dict.fromkeys(EXAMPLES, "rejected")] * 3
-    assert all(response.reason.startswith("holdout: ") for response in folder.history()[0].responses.values())
+    assert statuses(folder) == [dict.fromkeys(EXAMPLES, status)] * 3
+    assert all(re.match(reason, response.reason) for response in folder.history()[0].responses.values())
     # And the model is the initial one still
+    assert set(digests(folder)) == {blake3(folder.checkpoint(0).read_bytes()).hexdigest()}
     assert {str(model_of(folder, number)) for number in range(4)} == {str(model_of(folder, 0))}
+    assert federation.chunks.chunks == {}
 
 
 def test_a_single_client_that_peers_cant_score_is_taken(federation: Federation) -> None:
@@ -299,44 +299,46 @@ def test_a_single_client_that_peers_cant_score_is_taken(federation: Federation) 
 
 def test_a_run_none_of_whose_rounds_could_be_closed_has_failed(federation: Federation) -> None:
     # Given clients all of which fail
-    for client_id in EXAMPLES:
-        federation.join(client_id, Raising())
+    federation.join_all(Raising())
     # When fewer rounds are run than may fail in a row, then the run fails all the same, for the last round's reason
-    with pytest.raises(RunFailedError) as caught:
-        federation.run(rounds=2)
-    assert str(caught.value) == (
+    folder, told = failing(federation, rounds=2)
+    assert told == (
         "none of the run's rounds could be closed, the last because 0 updates were accepted, 1 are needed "
         "(--min-updates)"
     )
-    assert len(RunFolder.open(federation.folder / "run").history()) == 2
+    assert len(folder.history()) == 2
 
 
 def test_a_run_that_failed_goes_on_when_the_clients_are_mended(federation: Federation) -> None:
     # Given a run that ended after two failed rounds
     federation.join("bert", Raising())
     federation.join("carl", Raising())
-    with pytest.raises(RunFailedError, match="2 rounds in a row failed"):
-        federation.run(rounds=4, min_updates=2, max_failed_rounds=2)
+    folder, told = failing(federation, rounds=4, min_updates=2, max_failed_rounds=2)
+    assert told.startswith("2 rounds in a row failed")
     # When one of the clients is mended, and the run goes on
     federation.join("bert")
-    folder = federation.go_on(RunFolder.open(federation.folder / "run"))
+    federation.go_on(folder)
     # Then the remaining rounds are closed
     assert [record.status for record in folder.history()] == ["failed", "failed", "closed", "closed"]
     assert statuses(folder)[3] == {"anna": "trained", "bert": "trained", "carl": "failed"}
 
 
+class FailingAt(Pull):
+    """Fails at the orders to train with these numbers, from 1."""
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers, self.calls = numbers, itertools.count(1)
+
+    def train(self, *arguments: Any, **rest: Any) -> Any:
+        if next(self.calls) in self.numbers:
+            raise RuntimeError("no luck")
+        return super().train(*arguments, **rest)
+
+
 def test_failed_rounds_that_are_not_in_a_row_dont_end_a_run(federation: Federation) -> None:
     # Given a client that fails at every second order, alone
-    class EverySecond(Pull):
-        calls = itertools.count(1)
-
-        def train(self, *arguments: Any, **rest: Any) -> Any:
-            if next(self.calls) % 2:
-                raise RuntimeError("no luck")
-            return super().train(*arguments, **rest)
-
     federation.registry.announcements.clear()
-    federation.join("anna", EverySecond())
+    federation.join("anna", FailingAt(1, 3, 5, 7))
     # When seven rounds are run with two allowed to fail in a row, then all are
     folder = federation.run(num_clients=1, rounds=7, max_failed_rounds=2)
     expected = ["failed", "closed", "failed", "closed", "failed", "closed", "failed"]
@@ -345,15 +347,7 @@ def test_failed_rounds_that_are_not_in_a_row_dont_end_a_run(federation: Federati
 
 def test_a_round_with_too_few_updates_for_the_aggregator_fails_and_the_run_goes_on(federation: Federation) -> None:
     # Given a median that is to stand one hostile update, which needs three, and a client that fails in the first round
-    class First(Pull):
-        calls = itertools.count(1)
-
-        def train(self, *arguments: Any, **rest: Any) -> Any:
-            if next(self.calls) == 1:
-                raise RuntimeError("no luck")
-            return super().train(*arguments, **rest)
-
-    federation.join("carl", First())
+    federation.join("carl", FailingAt(1))
     # When two rounds are run
     folder = federation.run(rounds=2, aggregator="median", num_byzantine=1)
     # Then the first failed, and kept the model; the second has the median of three
@@ -386,12 +380,6 @@ def test_an_aggregator_of_ones_own_gets_what_nearest_neighbours_have_mixed(feder
         assert arrays.map_file(folder.checkpoint(number))["point"].tolist() == mean.tolist()
 
 
-def test_a_mixer_of_ones_own_that_returns_no_matrix_ends_the_run_and_says_so(federation: Federation) -> None:
-    # Given a mixer of one's own that returns something else, when a round is closed, then the run ends with the reason
-    with pytest.raises(RunFailedError, match=r"a mixer returned dict, not a matrix of numbers"):
-        federation.run(mix=("tests.support:mix_nothing",))
-
-
 def test_three_hundred_rounds_are_a_plain_loop(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a disk that needn't be waited for, and one client
     monkeypatch.setattr("os.fsync", lambda _: None)
@@ -406,34 +394,28 @@ def test_three_hundred_rounds_are_a_plain_loop(federation: Federation, monkeypat
     assert federation.chunks.chunks == {}
 
 
-@pytest.mark.parametrize("num_kept", [0, 1, 4])
-def test_a_run_that_goes_on_from_any_round_ends_with_the_same_model(federation: Federation, num_kept: int) -> None:
-    # Given a run of five rounds, of which the later lines are lost, and clients that were started anew since
-    folder = federation.run(rounds=5, fraction=0.5)
-    expected = digests(folder)
+@pytest.mark.parametrize(
+    ("num_kept", "are_new", "changes"),
+    [(0, True, {"fraction": 0.5}), (1, True, {"fraction": 0.5}), (4, True, {"fraction": 0.5}), (3, False, {})],
+)
+def test_a_run_that_goes_on_from_any_round_ends_with_the_same_model(
+    federation: Federation, num_kept: int, are_new: bool, changes: dict[str, Any]
+) -> None:
+    # Given a run of five rounds, of which the later lines are lost
+    folder = federation.run(rounds=5, **changes)
+    expected, trained = digests(folder), statuses(folder)
     cohorts = [record.cohort for record in folder.history()]
     cut_history(folder, num_kept)
-    federation.serving = Serving()
-    for client_id in EXAMPLES:
-        federation.join(client_id)
-    # When it goes on
+    # When it goes on with clients that were started anew since, or that have been there all the time
+    if are_new:
+        federation.serving = Serving()
+        federation.join_all()
     federation.go_on(folder)
-    # Then cohorts and checkpoints are the same, to the last bit
+    # Then the clients' updates are taken, and cohorts and checkpoints are the same, to the last bit
+    assert statuses(folder) == trained == [dict.fromkeys(cohort, "trained") for cohort in cohorts]
     assert digests(folder) == expected
     assert [record.cohort for record in folder.history()] == cohorts
     assert federation.chunks.chunks == {}
-
-
-def test_a_run_that_goes_on_with_the_same_clients_ends_with_the_same_model(federation: Federation) -> None:
-    # Given a run of which the last two lines are lost, and clients that have been there all the time
-    folder = federation.run(rounds=4)
-    expected = digests(folder)
-    cut_history(folder, 2)
-    # When it goes on
-    federation.go_on(folder)
-    # Then the clients' updates are taken, and the checkpoints are the same
-    assert statuses(folder)[2:] == [{"anna": "trained", "bert": "trained", "carl": "trained"}] * 2
-    assert digests(folder) == expected
 
 
 def test_a_round_that_was_interrupted_is_taken_up_with_what_has_come_in(federation: Federation) -> None:
@@ -550,17 +532,39 @@ def test_the_selector_decides_who_trains(federation: Federation, select: str, co
     assert model_of(folder, 3) == bits(fedavg(folder.config(), cohort))
 
 
+class ListOfArrays(Pull):
+    """Has a model without names."""
+
+    def initial_parameters(self, seed: int) -> Any:
+        return [np.zeros(3, np.float32)]
+
+
 @pytest.mark.parametrize(
-    ("select", "message"),
+    ("changes", "error", "message"),
     [
-        ("tests.support:select_stranger", r"round 1: the selector returned unknown \['stranger'\]"),
-        ("tests.support:select_with_error", "selector 'tests.support:select_with_error' failed: ZeroDivisionError"),
+        ({"workload": "nowhere:Model"}, ConfigurationError, "there is no module 'nowhere'"),
+        ({"workload": f"{__name__}:ListOfArrays"}, RunFailedError, NO_DICT),
+        ({"evaluate_share": 0.5}, ConfigurationError, "returned ndarray .* allowed is 1, or --evaluate-every"),
+        ({"mix": ("tests.support:mix_nothing",)}, RunFailedError, "a mixer returned dict, not a matrix of numbers"),
+        (
+            {"select": "tests.support:select_stranger"},
+            SelectionError,
+            r"round 1: the selector returned unknown \['stranger'\]",
+        ),
+        (
+            {"select": "tests.support:select_with_error"},
+            SelectionError,
+            "selector 'tests.support:select_with_error' failed: ZeroDivisionError",
+        ),
     ],
 )
-def test_a_selector_that_fails_ends_the_run(federation: Federation, select: str, message: str) -> None:
-    # Given a selector that returns a stranger or raises, when a run begins, then that ends it
-    with pytest.raises(SelectionError, match=message):
-        federation.run(select=select)
+def test_what_the_user_named_or_wrote_wrongly_ends_the_run_and_is_told(
+    federation: Federation, changes: dict[str, Any], error: type[FederationError], message: str
+) -> None:
+    # Given something of the user's that isn't there, that fails, or that returns something else than it should
+    # When a run is carried out, then that ends it, and the message says what is wrong
+    with pytest.raises(error, match=message):
+        federation.run(**changes)
 
 
 def test_an_algorithm_of_ones_own_is_used(federation: Federation) -> None:
@@ -585,18 +589,11 @@ def test_a_run_waits_no_longer_than_it_may_for_enough_clients(federation: Federa
 def test_a_workload_without_held_out_data_is_trained_without_metrics(federation: Federation) -> None:
     # Given a workload with nothing for the orchestrator to evaluate on
     name = "tests.support:WithoutHoldout"
-    for client_id in EXAMPLES:
-        federation.join(client_id, name=name)
+    federation.join_all(name=name)
     # When it is run, then the model is trained all the same
     folder = federation.run(workload=name)
     assert [record.metrics for record in folder.history()] == [{}, {}, {}]
     assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "bert", "carl"]))
-
-
-def test_a_workload_that_isnt_there_is_the_users_to_mend(federation: Federation) -> None:
-    # Given a run of a workload that can't be found, when it is begun, then the error is the user's own
-    with pytest.raises(ConfigurationError, match="there is no module 'nowhere'"):
-        federation.run(workload="nowhere:Model")
 
 
 def test_an_update_that_was_cut_short_counts_with_what_was_done(federation: Federation) -> None:
@@ -672,8 +669,7 @@ def test_a_model_that_cant_be_evaluated_is_told_as_that(
 ) -> None:
     # Given a workload that evaluates the initial model, and no other
     monkeypatch.setattr(tests.support, "Badly", EvaluatesBadly(act), raising=False)
-    for client_id in EXAMPLES:
-        federation.join(client_id, name="tests.support:Badly")
+    federation.join_all(name="tests.support:Badly")
     # When a run is carried out
     folder = federation.run(workload="tests.support:Badly", rounds=1)
     # Then its round is closed, has no metrics, and says why
@@ -696,14 +692,6 @@ def test_the_model_is_evaluated_every_so_many_rounds_and_after_the_last(federati
     assert [record.evaluation_due for record in second.history()] == [False, True, False, True, True]
     assert [each for each in metrics if each] == [every.history()[index].metrics for index in (1, 3, 4)]
     assert digests(every) == digests(second)
-
-
-def test_a_share_of_examples_that_arent_inputs_and_targets_is_refused_before_the_first_round(
-    federation: Federation,
-) -> None:
-    # Given a workload that holds out an array, when a share of it is to be taken, then it is refused
-    with pytest.raises(ConfigurationError, match=r"returned ndarray .* allowed is 1, or --evaluate-every"):
-        federation.run(evaluate_share=0.5)
 
 
 def test_an_evaluation_that_takes_most_of_its_round_is_told_once(
@@ -737,27 +725,11 @@ def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation
     assert (summary.num_evaluated, summary.num_not_evaluated) == (1, 2)
 
 
-class ListOfArrays(Pull):
-    """Has a model without names."""
-
-    def initial_parameters(self, seed: int) -> Any:
-        return [np.zeros(3, np.float32)]
-
-
-def test_a_model_without_names_is_told_before_the_first_round(federation: Federation) -> None:
-    # Given a workload whose model is a list, when a run is carried out, then it says what is needed
-    with pytest.raises(
-        RunFailedError, match=r"initial_parameters\(\) returned parameters that are list: a dict of NumPy"
-    ):
-        federation.run(workload=f"{__name__}:ListOfArrays")
-
-
 @pytest.mark.parametrize("compression", ["none", "int8"])
 def test_a_workload_that_trains_in_place_changes_nobody_elses_model(federation: Federation, compression: str) -> None:
     # Given clients of one process that add 1 to the memory they are given, and write to it when they evaluate
     name = "tests.support:InPlace"
-    for client_id in EXAMPLES:
-        federation.join(client_id, InPlace(), name=name)
+    federation.join_all(InPlace(), name)
     # When three rounds are carried out
     folder = federation.run(workload=name, compression=compression, verify=("holdout", "peers"))
     # Then each client began with the round's model: it is 1 after the first, 2 after the second

@@ -71,8 +71,7 @@ def federation(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> Feder
     """Anna, bert and carl, who may carry out :data:`tests.support.ASKING_FIRST`."""
     monkeypatch.setattr(Noting, "sent", [])
     federation.transport, federation.algorithm = Noting, ASKING_FIRST
-    for client_id in EXAMPLES:
-        federation.join(client_id)
+    federation.join_all()
     return federation
 
 
@@ -283,8 +282,7 @@ def test_a_run_that_is_killed_between_the_exchanges_ends_at_the_same_model(
     if not keeps_broker:
         federation.chunks.chunks.clear()
         federation.serving = Serving()
-    for client_id in EXAMPLES:
-        federation.join(client_id, incarnation="second")
+    federation.join_all(incarnation="second")
     folder = federation.go_on(RunFolder.open(tmp_path / "killed"))
     # Then it comes to the same, to the last bit, and leaves nothing
     assert folder.checkpoint(1).read_bytes() == whole.checkpoint(1).read_bytes()
