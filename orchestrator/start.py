@@ -9,6 +9,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +79,20 @@ _RESUME = click.Option(
     help="Go on with the run in this folder, with its own settings, after its last closed round; with --rounds N it "
     "has N rounds in all.",
 )
+_VERSION = click.Option(
+    ["--version"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _parameter, is_asked: _say_version(context) if is_asked else None,
+    help="Print the version, and end.",
+)
 _AFTER = {"num_clients": [_BROKER], "workload": [_NET, _SPLIT], "seed": [_RUN_DIR, _RESUME]}
 """Options that are no fields of the config, each below the one after which the help lists it."""
-_OPTIONS = [option for made in options_of(RunConfig, _KNOWN) for option in (made, *_AFTER.get(made.name or "", ()))]
+_OPTIONS = [
+    *(option for made in options_of(RunConfig, _KNOWN) for option in (made, *_AFTER.get(made.name or "", ()))),
+    _VERSION,
+]
 
 
 class _InOneLine(click.Command):
@@ -173,6 +186,20 @@ def _quality(summary: Summary) -> str:
 
 def _is_given(context: click.Context, name: str) -> bool:
     return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+
+
+def _say_version(context: click.Context) -> None:
+    click.echo(f"celeriac {_version()}")
+    context.exit()
+
+
+def _version() -> str:
+    """Return the installed version; of a checkout that isn't installed, its own."""
+    try:
+        return metadata.version("celeriac")
+    except metadata.PackageNotFoundError:
+        pyproject = Path(__file__).parents[1] / "pyproject.toml"
+        return str(tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["version"])
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -30,3 +31,10 @@ def test_an_image_is_built_from_every_package() -> None:
 def test_every_package_has_its_place_among_the_layers() -> None:
     # Given the contract on imports, then it knows every package that is shipped
     assert set(PYPROJECT["tool"]["importlinter"]["root_packages"]) == shipped()
+
+
+def test_the_version_is_a_release_of_the_changelog() -> None:
+    # Given the changelog, then what is new has its place, and below it the newest release is the project's version
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    unreleased, newest = re.findall(r"^## \[(.+?)\](?: - \d{4}-\d\d-\d\d)?$", changelog, re.MULTILINE)[:2]
+    assert (unreleased, newest) == ("Unreleased", PYPROJECT["project"]["version"])

@@ -4,7 +4,9 @@ import logging
 import random
 import re
 import signal
+import tomllib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,8 @@ from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import write_file
 from tasks.errors import RunFolderError
 from tests.support import round_record, run_config
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -309,6 +313,20 @@ def test_help_lists_every_flag_with_its_default() -> None:
     assert all(names[setting] in flags for setting in settings)
     assert {"--broker", "--run-dir", "--resume", "--epochs", "--batch-size", "--learning-rate"} <= set(flags)
     assert "[default: 10;" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_the_version_is_the_installed_one_or_that_of_the_checkout(
+    monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    # Given an installation, or a checkout alone
+    if not is_installed:
+        monkeypatch.setattr(metadata.Distribution, "discover", lambda **_: iter(()))
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    # When the version is asked for, beside an option that would start a run, then it is all that is said
+    result = CliRunner().invoke(main, ["--rounds", "1", "--version"])
+    assert (result.exit_code, result.output) == (0, f"celeriac {version}\n")
+    assert list(Path.cwd().iterdir()) == []
 
 
 NOT_TOGETHER = {
