@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format setup dev compose-check attacks mnist bench compression scaling soak kills clean
+.PHONY: help run test test-fast check format setup dev compose-check attacks mnist bench compression scaling soak kills clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -16,6 +16,9 @@ run: .venv/.installed ## Train digits over two clients on this machine (ARGS="--
 # Files as they come: those of few long tests, which begin whole runs, would otherwise be left to the end.
 test: .venv/.dev ## Run all tests (ARGS="-k name" adds options)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-fast: .venv/.dev ## Run the tests that start no server and no worker: under two minutes (ARGS="-k name" adds options)
+	$(BIN)/python -m pytest --numprocesses 2 --ignore tests/integration $(ARGS)
 
 check: .venv/.dev ## Lint, types, layers
 	$(BIN)/ruff check .
