@@ -240,13 +240,6 @@ def test_a_client_whose_time_ran_out_returns_what_it_has(client: Client, chunks:
     assert arrays.decode(chunks.get(response.update))["steps"].item() == 11
 
 
-def test_a_client_that_was_done_when_its_time_ran_out_is_trained(client: Client, chunks: MemoryChunks) -> None:
-    # Given an order of one step: a single example would do; two examples and time enough do as well
-    response = client.train(to_train(chunks, timeout_s=1e9))
-    # When nobody was told to stop, then nothing was cut short
-    assert response.status is Status.TRAINED
-
-
 def test_evaluating_uses_what_the_client_holds_out(client: Client, chunks: MemoryChunks) -> None:
     # Given held-out points at distances 3/3, 0 and 3/3 from the model's, of which one is nearer than 1
     response = client.evaluate(to_evaluate(chunks))

@@ -48,6 +48,20 @@ class WithBuffers(NoData):
         return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
 
 
+class Of(NoData):
+    """A workload of the model that a function builds."""
+
+    def __init__(self, build: Callable[[], nn.Module]) -> None:
+        self.build = build
+
+    def build_model(self) -> nn.Module:
+        return self.build()
+
+
+ONE_EXAMPLE = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
+"""x = 1, of class 0."""
+
+
 def endless() -> TimeBudget:
     return TimeBudget(math.inf)
 
@@ -139,34 +153,27 @@ def test_torch_s_own_generator_is_left_as_it_was() -> None:
 )
 def test_parameters_that_do_not_fit_are_refused(parameters: Arrays, message: str) -> None:
     # Given other names, shapes or dtypes, when they are trained or evaluated, then the message says what doesn't fit
-    data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
     with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
-        trained(OneWeight(), data, parameters)
+        trained(OneWeight(), ONE_EXAMPLE, parameters)
     with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
-        OneWeight().evaluate(parameters, data)
+        OneWeight().evaluate(parameters, ONE_EXAMPLE)
 
 
 def test_a_model_of_a_dtype_that_numpy_lacks_is_refused() -> None:
-    # Given a model in bfloat16
-    class Bfloat(OneWeight):
-        def build_model(self) -> nn.Module:
-            return nn.Linear(1, 2, bias=False, dtype=torch.bfloat16)
-
-    # When its parameters are made, then the message names the first
+    # Given a model in bfloat16, when its parameters are made, then the message names the first
     with pytest.raises(ArraysError, match="'weight' of Linear can't be an array"):
-        Bfloat().initial_parameters(seed=1)
+        Of(lambda: nn.Linear(1, 2, bias=False, dtype=torch.bfloat16)).initial_parameters(seed=1)
 
 
 def test_tied_weights_stay_tied() -> None:
     # Given a model whose two layers are one matrix
-    class Tied(NoData):
-        def build_model(self) -> nn.Module:
-            model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
-            model[1].weight = model[0].weight
-            return model
+    def tied() -> nn.Module:
+        model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+        model[1].weight = model[0].weight
+        return model
 
     # When it trains
-    workload = Tied()
+    workload = Of(tied)
     parameters = workload.initial_parameters(seed=1)
     result = trained(workload, random_examples(8), parameters)
     # Then the matrix is one array, and has moved
@@ -179,9 +186,8 @@ def test_tied_weights_stay_tied() -> None:
 
 def test_one_step_is_one_of_plain_sgd_on_the_cross_entropy() -> None:
     # Given weights of zero and one example x = 1 of class 0, so that both classes have probability 1/2
-    data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
     # When one step of rate 0.1 is done, along the gradient (1/2 - 1, 1/2)
-    result = trained(OneWeight(), data, weights(0, 0), epochs=1, learning_rate=0.1)
+    result = trained(OneWeight(), ONE_EXAMPLE, weights(0, 0), epochs=1, learning_rate=0.1)
     # Then the weights are 0.05 and -0.05, and the loss was ln 2
     np.testing.assert_allclose(result.parameters["weight"], [[0.05], [-0.05]], rtol=1e-6)
     assert result.metrics == pytest.approx({"train_loss": math.log(2)})
@@ -189,10 +195,8 @@ def test_one_step_is_one_of_plain_sgd_on_the_cross_entropy() -> None:
 
 
 def test_train_loss_is_that_of_the_last_epoch() -> None:
-    # Given the example and step above, done twice: logits ±0.05 in the second
-    data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
-    # When both are done
-    result = trained(OneWeight(), data, weights(0, 0), epochs=2, learning_rate=0.1)
+    # Given the example and step above, when it is done twice, with logits ±0.05 in the second
+    result = trained(OneWeight(), ONE_EXAMPLE, weights(0, 0), epochs=2, learning_rate=0.1)
     # Then the loss is ln(1 + exp(-0.1))
     assert result.metrics["train_loss"] == pytest.approx(math.log(1 + math.exp(-0.1)))
 
@@ -325,13 +329,9 @@ def test_training_twice_with_one_seed_is_bit_equal_and_with_another_is_not() -> 
 
 def test_the_result_does_not_depend_on_how_many_threads_the_process_has() -> None:
     # Given a model wide enough for torch to share its sums between threads
-    class Wide(NoData):
-        def build_model(self) -> nn.Module:
-            return nn.Sequential(nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 10))
-
+    workload = Of(lambda: nn.Sequential(nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 10)))
     rng = np.random.default_rng(0)
     data = Examples(rng.random((64, 784), dtype=np.float32), rng.integers(10, size=64))
-    workload = Wide()
     parameters = workload.initial_parameters(seed=1)
     before = torch.get_num_threads()
     results = []
@@ -374,45 +374,36 @@ def test_every_epoch_has_each_example_once_in_an_order_of_its_own() -> None:
     assert first != second != sorted(second)
 
 
-def test_no_step_is_done_when_the_time_is_over_at_once() -> None:
-    # Given no time at all
-    budget = budget_of_steps(0)
+@pytest.mark.parametrize(
+    ("num_examples", "time_for", "cut_short"), [(8, 0, True), (0, 100, False)], ids=["no time", "no examples"]
+)
+def test_without_time_or_examples_no_step_is_done(num_examples: int, time_for: int, cut_short: bool) -> None:
+    # Given no time at all, or no examples
+    budget = budget_of_steps(time_for)
     # When training is tried
     parameters = WithDropout().initial_parameters(seed=1)
-    result = trained(WithDropout(), random_examples(8), parameters, budget=budget)
+    result = trained(WithDropout(), random_examples(num_examples), parameters, budget=budget)
     # Then the parameters come back as they were, with nothing to say of the loss
     assert same(result.parameters, parameters)
-    assert (result.num_examples, result.num_steps, result.num_epochs, result.metrics) == (8, 0, 0.0, {})
-    assert budget.cut_short
+    assert (result.num_examples, result.num_steps, result.num_epochs, result.metrics) == (num_examples, 0, 0.0, {})
+    assert budget.cut_short == cut_short
 
 
-def test_what_was_done_when_the_time_is_up_is_returned() -> None:
-    # Given eight examples in batches of two, and time for three of the four steps of an epoch
-    budget = budget_of_steps(3)
+@pytest.mark.parametrize(
+    ("time_for", "epochs", "num_epochs", "cut_short"),
+    [(3, 5, 0.75, True), (4, 1, 1.0, False)],
+    ids=["within an epoch", "after the last step"],
+)
+def test_what_was_done_when_the_time_is_up_is_returned(
+    time_for: int, epochs: int, num_epochs: float, cut_short: bool
+) -> None:
+    # Given eight examples in batches of two, and time for three of an epoch's four steps, or for all that are wanted
+    budget = budget_of_steps(time_for)
     # When it trains
-    result = trained(WithDropout(), random_examples(8), budget=budget, epochs=5, batch_size=2)
-    # Then three quarters of an epoch are done
-    assert (result.num_steps, result.num_epochs) == (3, 0.75)
-    assert budget.cut_short
-
-
-def test_time_that_runs_out_after_the_last_step_cuts_nothing_short() -> None:
-    # Given time for exactly the four steps of the one epoch
-    budget = budget_of_steps(4)
-    # When it trains
-    result = trained(WithDropout(), random_examples(8), budget=budget, epochs=1, batch_size=2)
-    # Then it is complete
-    assert result.num_epochs == 1.0
-    assert not budget.cut_short
-
-
-def test_no_examples_give_no_steps() -> None:
-    # Given no examples, when it trains
-    parameters = WithDropout().initial_parameters(seed=1)
-    result = trained(WithDropout(), random_examples(0), parameters)
-    # Then nothing was done
-    assert (result.num_examples, result.num_steps, result.num_epochs) == (0, 0, 0.0)
-    assert same(result.parameters, parameters)
+    result = trained(WithDropout(), random_examples(8), budget=budget, epochs=epochs, batch_size=2)
+    # Then these are done, and nothing was cut short if they are all
+    assert (result.num_steps, result.num_epochs) == (time_for, num_epochs)
+    assert budget.cut_short == cut_short
 
 
 def test_loss_and_optimizer_can_be_replaced() -> None:
@@ -424,9 +415,8 @@ def test_loss_and_optimizer_can_be_replaced() -> None:
         def build_optimizer(self, model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
             return torch.optim.SGD(model.parameters(), lr=2 * options.learning_rate)
 
-    data = Examples(np.ones((1, 1), np.float32), np.zeros(1, np.int64))
     # When one step of rate 0.25 is done
-    result = trained(Own(), data, weights(1, 2), epochs=1, learning_rate=0.25)
+    result = trained(Own(), ONE_EXAMPLE, weights(1, 2), epochs=1, learning_rate=0.25)
     # Then both weights are less by 0.5
     assert result.parameters["weight"].tolist() == [[0.5], [1.5]]
 
@@ -437,13 +427,9 @@ def test_loss_and_optimizer_can_be_replaced() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_data_may_be_lists_and_wider_or_narrower_floats_than_the_model(dtype: torch.dtype) -> None:
     # Given a model of either precision, float inputs in lists and targets of 32 bits
-    class Of(OneWeight):
-        def build_model(self) -> nn.Module:
-            return nn.Linear(1, 2, bias=False, dtype=dtype)
-
+    workload = Of(lambda: nn.Linear(1, 2, bias=False, dtype=dtype))
     data = SimpleNamespace(inputs=[[1.0], [2.0]], targets=np.array([0, 1], np.int32))
     # When it trains and evaluates
-    workload = Of()
     result = trained(workload, data)
     # Then it does
     assert result.num_steps == 5
@@ -584,24 +570,6 @@ def test_what_is_right_can_be_replaced() -> None:
     assert SeveralLabels().evaluate({}, SimpleNamespace(inputs=logits, targets=labels)).accuracy == 0.5
 
 
-def test_along_its_own_gradients_training_is_the_same_to_the_last_bit() -> None:
-    # Given a workload and some data
-    workload = Digits()
-    data = workload.client_data(DataSource(part=Part(0, 20))).train
-    start = workload.initial_parameters(1)
-    options = TrainOptions(epochs=2, batch_size=16)
-
-    # When it trains plainly, and along a direction that changes nothing
-    plain = workload.train(start, data, options, seed=5, budget=endless())
-    along = workload.train_along(
-        start, data, options, seed=5, budget=TimeBudget(60), direction=lambda step: dict(step.gradients)
-    )
-
-    # Then it ends at the same place
-    assert same(plain.parameters, along.parameters)
-    assert plain.metrics == along.metrics
-
-
 def test_a_step_knows_its_gradients_here_and_elsewhere() -> None:
     # Given training in one batch of all examples
     workload = Digits()
@@ -659,14 +627,17 @@ def test_a_step_s_gradients_at_its_own_parameters_are_its_gradients_to_the_last_
     assert all(same(gradients, again) for gradients, again in pairs)
 
 
-@pytest.mark.parametrize("workload", [WithDropout(), WithManyDraws()])
-def test_training_draws_the_same_whether_or_not_gradients_elsewhere_are_asked_for(workload: TorchWorkload) -> None:
-    # Given a model that draws masks, and a direction that asks for gradients elsewhere and changes nothing
-    start, data = workload.initial_parameters(1), random_examples(24)
-    options = TrainOptions(epochs=2, batch_size=8)
+@pytest.mark.parametrize("asks", [False, True], ids=["asks nothing", "asks for gradients elsewhere"])
+@pytest.mark.parametrize("workload", [Digits(), WithDropout(), WithManyDraws()])
+def test_along_its_own_gradients_training_is_the_same_to_the_last_bit(workload: TorchWorkload, asks: bool) -> None:
+    # Given a workload, which may draw masks, and a direction that may ask for gradients elsewhere and changes nothing
+    is_digits = isinstance(workload, Digits)
+    data = workload.client_data(DataSource(part=Part(0, 20))).train if is_digits else random_examples(24)
+    start, options = workload.initial_parameters(1), TrainOptions(epochs=2, batch_size=8)
 
     def direction(step: Step) -> Arrays:
-        step.gradients_at(start)
+        if asks:
+            step.gradients_at(start)
         return step.gradients
 
     # When it trains with it and without
