@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from orchestrator.config import RunConfig
 from orchestrator.driver.run import summarise
@@ -76,18 +75,6 @@ def test_the_config_is_saved_to_the_last_digit(tmp_path: Path) -> None:
             "max_failed_rounds": 1,
         }
     )
-    # When it is saved and read, then it is the same
-    RunFolder.create(tmp_path / "run", config)
-    assert RunFolder.open(tmp_path / "run").config() == config
-
-
-@pytest.mark.parametrize("field", ["timeout_s", "wait_timeout_s"])
-def test_a_config_that_is_allowed_can_be_saved_and_read(tmp_path: Path, field: str) -> None:
-    # Given a time without end
-    try:
-        config = run_config(**{field: float("inf")})
-    except ValidationError:
-        return  # it isn't allowed, which is as good
     # When it is saved and read, then it is the same
     RunFolder.create(tmp_path / "run", config)
     assert RunFolder.open(tmp_path / "run").config() == config
