@@ -16,7 +16,7 @@ from torch import nn, optim
 from benchmarks.simulation import go_on
 from celeriac.algorithms import ALGORITHMS, LocalResult
 from celeriac.workloads.digits import Digits
-from orchestrator.observers.events import Event, Report, RoundClosed
+from orchestrator.observers.events import Event, RoundClosed
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary
 from tasks.blobs.chunks import MemoryChunks
@@ -32,16 +32,10 @@ KEEP_AT_CLIENTS = {"feddyn", "scaffold"}
 ROUNDS = 4
 
 
-def run(
-    path: Path,
-    algorithm: str,
-    workloads: Mapping[str, Digits] | None = None,
-    report: Report = lambda _: None,
-    **changes: Any,
-) -> RunFolder:
+def run(path: Path, algorithm: str, workloads: Mapping[str, Digits] | None = None, **changes: Any) -> RunFolder:
     """Carry out a run."""
-    changes = {"algorithm": algorithm, "rounds": ROUNDS, "options": TrainOptions(epochs=1), **changes}
-    return run_digits(path, workloads, report, **changes)
+    usual = {"algorithm": algorithm, "rounds": ROUNDS, "options": TrainOptions(epochs=1)}
+    return run_digits(path, workloads, **{**usual, **changes})
 
 
 def altered(monkeypatch: pytest.MonkeyPatch, alter: Callable[[LocalResult], LocalResult]) -> dict[str, Digits]:

@@ -14,7 +14,6 @@ from celeriac.compressors import load_compressor
 from celeriac.compressors.models import pack_model
 from celeriac.compressors.updates import packed_spec
 from celeriac.workloads.digits import Digits
-from orchestrator.observers.events import Report
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary
 from tasks.messages import Status, TrainOptions
@@ -24,16 +23,10 @@ NAMES = ["bf16", "int8", "topk:0.05", "tests.support:HalfPrecision"]
 ROUNDS = 6
 
 
-def run(
-    path: Path,
-    compression: str,
-    workloads: Mapping[str, Digits] | None = None,
-    report: Report = lambda _: None,
-    **changes: Any,
-) -> RunFolder:
+def run(path: Path, compression: str, workloads: Mapping[str, Digits] | None = None, **changes: Any) -> RunFolder:
     """Carry out a run."""
-    changes = {"compression": compression, "rounds": ROUNDS, "options": TrainOptions(epochs=2), **changes}
-    return run_digits(path, workloads, report, **changes)
+    usual = {"compression": compression, "rounds": ROUNDS, "options": TrainOptions(epochs=2)}
+    return run_digits(path, workloads, **{**usual, **changes})
 
 
 def kept_by(path: Path, client_id: str) -> list[str]:
