@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchmarks.simulation import Participant, simulate
 from orchestrator.store.run_folder import RunFolder
-from tasks.arrays import Arrays
 from tasks.errors import RunFailedError
 from tasks.messages import Status
-from tasks.workload import Evaluation, Part
-from tests.support import Pull, run_config
+from tasks.workload import Part
+from tests.support import Pull, WithoutAccuracy, run_config
 
 CLIENTS = ("anna", "bert", "carl")
-
-
-class WithoutAccuracy(Pull):
-    """Gives a loss alone."""
-
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
-        return Evaluation(super().evaluate(parameters, data).loss, None, len(data))
 
 
 def run(path: Path, kind: type[Pull]) -> RunFolder:

@@ -42,11 +42,6 @@ TRAIN = np.array([[3, 2, 1], [5, 2, 1]], np.float32)
 TEST = np.array([[1, 2, 6], [1, 2, 3], [4, 2, 3]], np.float32)
 
 
-@pytest.fixture
-def chunks() -> MemoryChunks:
-    return MemoryChunks()
-
-
 class Noting(Connection):
     """A connection that notes how many seconds the client was told to stay away for, and knows what is answered."""
 

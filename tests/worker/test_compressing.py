@@ -35,11 +35,6 @@ class Slope(Pull):
 
 
 @pytest.fixture
-def chunks() -> MemoryChunks:
-    return MemoryChunks()
-
-
-@pytest.fixture
 def client(chunks: MemoryChunks, tmp_path: Path) -> Client:
     return Client("anna", PULL, Slope(), ClientData(None, None, 2), chunks, tmp_path, "first")
 

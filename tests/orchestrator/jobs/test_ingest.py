@@ -29,11 +29,6 @@ def folder(tmp_path: Path) -> RunFolder:
     return folder
 
 
-@pytest.fixture
-def chunks() -> MemoryChunks:
-    return MemoryChunks()
-
-
 def sent(chunks: MemoryChunks, parameters: arrays.Arrays) -> Response:
     return trained(ORDER, publish_update(chunks, ORDER, parameters))
 

@@ -40,13 +40,6 @@ def raising(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping
     raise ZeroDivisionError("no luck")
 
 
-class WithoutAccuracy(Pull):
-    """Gives no accuracy."""
-
-    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
-        return Evaluation(loss=0.5, accuracy=None, num_examples=1)
-
-
 class WithOneOfSome(Pull):
     """Gives the point's first element as the accuracy, and none if it is negative."""
 
@@ -111,7 +104,7 @@ def test_what_was_not_taken_in_is_not_scored(tmp_path: Path) -> None:
 
 def test_without_an_accuracy_holdout_can_not_score_and_each_update_s_reason_says_so(tmp_path: Path) -> None:
     # Given a workload that gives none
-    spec = f"{__name__}:WithoutAccuracy"
+    spec = "tests.support:WithoutAccuracy"
     folder = folder_in(tmp_path, workload=spec, verify=("holdout",), threshold=("0",))
     # When a round is closed
     closed = close_round(folder, [come(folder, "anna", 1.0), come(folder, "bert", 2.0)])
