@@ -78,20 +78,59 @@ def test_a_budget_that_is_over_stays_over() -> None:
     assert budget.is_over()
 
 
-def test_a_workload_is_made_from_its_class_or_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a class, and an instance of it
-    instance = Pull()
-    monkeypatch.setattr(tests.support, "INSTANCE", instance, raising=False)
-    # When each is loaded, then it is a workload
+class WithDepth(Pull):
+    def __init__(self, depth: str, *, num_heads: str = "1") -> None:
+        self.depth, self.num_heads = depth, num_heads
+
+
+class WithAny(Pull):
+    def __init__(self, **parameters: str) -> None:
+        self.parameters = parameters
+
+
+class Broken(Pull):
+    def __init__(self) -> None:
+        raise OSError("no such device")
+
+
+class Picky(Pull):
+    def __init__(self, depth: str) -> None:
+        raise ConfigurationError(f"depth={depth}: 1 to 9 are allowed")
+
+
+INSTANCE = Pull()
+
+
+@pytest.fixture
+def _own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes and an instance of the user's own, in a module that is found by name."""
+    for name in ("WithDepth", "WithAny", "Broken", "Picky", "INSTANCE"):
+        monkeypatch.setattr(tests.support, name, globals()[name], raising=False)
+
+
+@pytest.mark.usefixtures("_own")
+def test_a_workload_is_made_from_its_class_or_taken_as_it_is() -> None:
+    # Given a class, and an instance of it, when each is loaded, then it is a workload
     assert type(load_workload(PULL)) is Pull
-    assert load_workload("tests.support:INSTANCE") is instance
+    assert load_workload("tests.support:INSTANCE") is INSTANCE
 
 
-@pytest.mark.parametrize(("name", "kind"), [("PULL", "str"), ("announcement", "function"), ("Path", "Path")])
-def test_what_is_no_workload_is_refused(name: str, kind: str) -> None:
-    # Given something else than a workload, when it is loaded, then the message says what to do
-    with pytest.raises(LoadError, match=f"is {kind}, not a Workload: subclass tasks.workload.Workload"):
-        load_workload(f"tests.support:{name}")
+@pytest.mark.usefixtures("_own")
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ("tests.support:PULL", "is str, not a Workload: subclass tasks.workload.Workload"),
+        ("tests.support:announcement", "is function, not a Workload: subclass tasks.workload.Workload"),
+        ("tests.support:Path", "is Path, not a Workload: subclass tasks.workload.Workload"),
+        ("tasks.workload:Workload", "making it failed: TypeError: Can't instantiate abstract class Workload"),
+        ("tests.support:Broken", "making it failed: OSError: no such device"),
+    ],
+)
+def test_what_is_no_workload_or_cant_be_made_is_refused(spec: str, reason: str) -> None:
+    # Given something else than a workload, the base class itself, or a class that fails
+    # When it is loaded, then the message says why, and what to do
+    with pytest.raises(LoadError, match=reason):
+        load_workload(spec)
 
 
 def test_a_class_that_is_no_workload_isnt_called(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,41 +146,6 @@ def test_a_class_that_is_no_workload_isnt_called(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(LoadError, match=r"is Command, not a Workload: subclass tasks.workload.Workload"):
         load_workload("tests.support:Command,args=rm,shell=1")
     assert called == []
-
-
-def test_a_workload_with_duties_left_undone_is_refused() -> None:
-    # Given the base class itself, when it is loaded, then making it fails, and the message says why
-    with pytest.raises(LoadError, match="making it failed: TypeError: Can't instantiate abstract class Workload"):
-        load_workload("tasks.workload:Workload")
-
-
-def test_a_workload_that_raises_while_it_is_made_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a class that fails
-    class Broken(Pull):
-        def __init__(self) -> None:
-            raise OSError("no such device")
-
-    monkeypatch.setattr(tests.support, "Broken", Broken, raising=False)
-    # When it is loaded, then the message says why
-    with pytest.raises(LoadError, match="making it failed: OSError: no such device"):
-        load_workload("tests.support:Broken")
-
-
-class WithDepth(Pull):
-    def __init__(self, depth: str, *, num_heads: str = "1") -> None:
-        self.depth, self.num_heads = depth, num_heads
-
-
-class WithAny(Pull):
-    def __init__(self, **parameters: str) -> None:
-        self.parameters = parameters
-
-
-@pytest.fixture
-def _own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Classes and an instance of the user's own, in a module that is found by name."""
-    for name, value in {"WithDepth": WithDepth, "WithAny": WithAny, "INSTANCE": Pull()}.items():
-        monkeypatch.setattr(tests.support, name, value, raising=False)
 
 
 @pytest.mark.usefixtures("_own")
@@ -170,31 +174,18 @@ def test_a_class_that_takes_any_parameter_gets_them_all() -> None:
     ("spec", "message"),
     [
         ("mnist,nett=cnn", "workload 'mnist' has no parameter 'nett': it has net, split, split-seed"),
-        (
-            "tests.support:WithDepth,deep=3",
-            "WithDepth' has no parameter 'deep': it has depth, num-heads",
-        ),
+        ("tests.support:WithDepth,deep=3", "WithDepth' has no parameter 'deep': it has depth, num-heads"),
         ("tests.support:Pull,depth=3", "workload 'tests.support:Pull' has no parameter 'depth': it has none"),
         ("tests.support:INSTANCE,depth=3", "'tests.support:INSTANCE' has no parameter 'depth': it has none"),
         ("tests.support:WithDepth", "making it failed: TypeError: .* missing 1 required positional argument: 'depth'"),
+        ("tests.support:Picky,depth=10", r"^depth=10: 1 to 9 are allowed$"),
     ],
 )
 def test_a_wrong_parameter_is_refused_with_those_there_are(spec: str, message: str) -> None:
-    # Given a key that the workload hasn't, or one too few, when it is loaded, then the message lists what there is
+    # Given a key that the workload hasn't, one too few, or a value that it refuses in its own words
+    # When it is loaded, then the message lists what there is, or is the workload's
     with pytest.raises(ConfigurationError, match=message):
         load_workload(spec)
-
-
-def test_what_a_workload_says_of_a_wrong_value_is_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a class that finds a value wrong
-    class Picky(Pull):
-        def __init__(self, depth: str) -> None:
-            raise ConfigurationError(f"depth={depth}: 1 to 9 are allowed")
-
-    monkeypatch.setattr(tests.support, "Picky", Picky, raising=False)
-    # When it is loaded with that, then its message stands alone
-    with pytest.raises(ConfigurationError, match=r"^depth=10: 1 to 9 are allowed$"):
-        load_workload("tests.support:Picky,depth=10")
 
 
 @pytest.mark.parametrize(
