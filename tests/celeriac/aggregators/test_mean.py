@@ -270,7 +270,6 @@ def test_every_dtype_is_summed_in_order_in_float64_and_rounded_once(
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_what_is_not_finite_is_not_made_finite(dtype: type) -> None:
     # Given updates with infinities and NaNs, each beside a number and beside its opposite
-    one, two = (np.array([np.inf, -np.inf, np.nan, np.inf] * 32, dtype) for _ in range(2))
     one = np.array([np.inf, -np.inf, np.nan, np.inf] * 32, dtype)
     two = np.array([1.0, 1.0, 1.0, -np.inf] * 32, dtype)
     # When they are averaged, then they stay what they are, and inf - inf is none

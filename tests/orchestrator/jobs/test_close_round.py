@@ -15,7 +15,7 @@ from orchestrator.jobs import close_round as closing
 from orchestrator.store.records import ClosedRound, Evaluated, OpenRound, PeerScores, SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
-from tasks.arrays import Arrays
+from tasks.arrays import Array, Arrays
 from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed, generator
 from tasks.workload import Evaluation, TimeBudget, TrainResult
@@ -263,19 +263,17 @@ def raise_at_root() -> None:
     raise RuntimeError("root boom")
 
 
+def trained_to(point: Array) -> TrainResult:
+    return TrainResult({**MODEL, "point": point}, 1, 1, 1.0)
+
+
 @pytest.mark.parametrize(
     ("act", "reason"),
     [
         (raise_at_root, r"^train\(\) on the held-out data: RuntimeError: root boom \(test_close_round\.py, line"),
         (lambda: None, r"^train\(\) returned NoneType: a TrainResult"),
-        (
-            lambda: TrainResult({"point": np.zeros(7, np.float32), "steps": np.array(0)}, 1, 1, 1.0),
-            r"is F32 \(7,\), the mod",
-        ),
-        (
-            lambda: TrainResult({"point": np.full(3, np.nan, np.float32), "steps": np.array(0)}, 1, 1, 1.0),
-            "array 'point' has values that are NaN",
-        ),
+        (lambda: trained_to(np.zeros(7, np.float32)), r"is F32 \(7,\), the mod"),
+        (lambda: trained_to(np.full(3, np.nan, np.float32)), "array 'point' has values that are NaN"),
     ],
 )
 def test_what_goes_wrong_with_training_at_the_orchestrator_fails_the_round_and_says_so(
