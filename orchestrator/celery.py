@@ -18,9 +18,9 @@ from tasks.blobs.stores import given_folder, open_store
 from tasks.broker import connection
 from tasks.broker.app import make_app
 from tasks.errors import FederationError
-from tasks.names import ORCHESTRATOR_QUEUE
 from tasks.plugins import add_current_folder
 from tasks.pool_process import give_back_freed_memory, start_pool_process
+from tasks.scope import ORCHESTRATOR_QUEUE
 from tasks.workload import load_workload
 
 try:

@@ -18,6 +18,7 @@ from tasks.blobs.blob import BlobRef
 from tasks.errors import MessageError
 from tasks.names import ID_PATTERN
 from tasks.option import Option
+from tasks.scope import ClientScope
 
 Metrics = dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(allow_inf_nan=False)]]
 MAX_COUNT = 10**12
@@ -122,7 +123,7 @@ class Order(_Message):
     @property
     def update_blob(self) -> str:
         """Name of the blob that the client puts those arrays into which come with its answer."""
-        return names.update_blob(self.client_id, self.run_id, self.round_number)
+        return ClientScope(self.client_id).update(self.run_id, self.round_number)
 
 
 class UpdateOrder(Order):
@@ -159,7 +160,7 @@ class SurveyOrder(UpdateOrder):
     @property
     def update_blob(self) -> str:
         """Name of the blob that the client puts those arrays into which come with its answer."""
-        return names.survey_blob(self.client_id, self.run_id, self.round_number)
+        return ClientScope(self.client_id).survey(self.run_id, self.round_number)
 
 
 class TrainOrder(UpdateOrder):

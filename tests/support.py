@@ -22,7 +22,7 @@ from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
 from tasks.blobs.blob import BlobRef, BlobStore, publish
 from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import EvaluateOrder, Order, Response, Status, SurveyOrder, TrainOptions, TrainOrder
-from tasks.names import order_id
+from tasks.scope import ClientScope
 from tasks.seeds import generator
 from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
 
@@ -269,7 +269,7 @@ def evaluate_order(client_id: str = "anna", round_number: int = 1, **changes: An
 
 def _common(client_id: str, round_number: int, kind: str) -> dict[str, object]:
     return {
-        "order_id": order_id(client_id, "run", round_number, kind),
+        "order_id": ClientScope(client_id).order_id("run", round_number, kind),
         "run_id": "run",
         "client_id": client_id,
         "round_number": round_number,

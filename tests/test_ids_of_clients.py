@@ -16,15 +16,16 @@ from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.streaming_mean import add_next
 from orchestrator.store.records import OpenRound, PeerScores
 from orchestrator.store.run_folder import RunFolder
-from tasks import arrays, names
+from tasks import arrays, names, scope
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import transport_options
 from tasks.errors import ConfigurationError
+from tasks.scope import ClientScope, RunScope
 from tests.support import PULL, blob_ref, job_of, publish_update, run_config, train_order, trained
 from worker.identity import client_folders, take_identity, take_worker_identity
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("orchestrator", "tasks", "worker", "verification", "algorithms", "compressors", "workloads")
+PACKAGES = ("celeriac", "orchestrator", "tasks", "verification", "worker")
 RUN = "20261129-101530-a1b2"
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
 
@@ -62,28 +63,31 @@ def test_no_key_or_queue_of_a_client_is_ours_or_anothers() -> None:
     # Given all names that go by a client's id, and all that don't
     of_clients = [
         name
-        for client_id in IDS
+        for client in map(ClientScope, IDS)
         for name in (
-            names.client_queue(client_id),
-            names.client_key(client_id),
-            names.away_key(client_id),
-            names.update_blob(client_id, RUN, 1),
-            names.turn_key(names.update_blob(client_id, RUN, 1)),
-            names.result_key(names.order_id(client_id, RUN, 1, "train")),
-            *unacked(names.client_queue(client_id)),
+            client.queue,
+            client.key,
+            client.away_key,
+            client.passed_over_key,
+            client.update(RUN, 1),
+            scope.turn_key(client.update(RUN, 1)),
+            scope.result_key(client.order_id(RUN, 1, "train")),
+            *unacked(client.queue),
         )
     ]
-    queues = [names.ORCHESTRATOR_QUEUE, *(names.shared_queue(prefix, 50) for prefix in IDS)]
+    run = RunScope(RUN)
+    queues = [scope.ORCHESTRATOR_QUEUE, *(scope.shared_queue(prefix, 50) for prefix in IDS)]
     ours = [
         *queues,
         *(key for queue in (*queues, "all") for key in unacked(queue)),
-        names.FEDERATION_KEY,
-        names.PRESENCE_CHANNEL,
-        names.leases_key(2),
-        names.global_blob(RUN, 1),
-        names.broadcast_blob(RUN, 1),
-        names.handed_out_blob(RUN, 1, 0),
-        names.result_key(f"{RUN}/initialise"),
+        scope.RUN_LOCK_KEY,
+        scope.PRESENCE_CHANNEL,
+        scope.leases_key(2),
+        run.mark_key,
+        run.model(1),
+        run.broadcast(1),
+        run.handed_out(1, 0),
+        scope.result_key(run.initialise_id),
     ]
     # Then each is there once
     assert len(set(of_clients + ours)) == len(of_clients + ours)

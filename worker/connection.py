@@ -17,7 +17,7 @@ from redis import Redis
 from tasks.broker.connection import Clock
 from tasks.broker.turns import RedisTurns
 from tasks.messages import readable
-from tasks.names import away_key, client_key, passed_over_key, result_key
+from tasks.scope import ClientScope, result_key
 
 _FOR_GOOD_TTL_S = 24 * 3600
 
@@ -66,10 +66,10 @@ class RedisConnection(Connection):
     def leave(self, client_id: str, incarnation: str, seconds: float) -> None:
         """Take the client's announcement down; see :class:`Connection`. The main process's heartbeat does the rest."""
         if seconds > 0:
-            self._redis.set(away_key(client_id), "", px=max(1, int(seconds * 1000)))
+            self._redis.set(ClientScope(client_id).away_key, "", px=max(1, int(seconds * 1000)))
         else:
-            self._redis.set(away_key(client_id), incarnation, ex=_FOR_GOOD_TTL_S)
-        self._redis.delete(client_key(client_id))
+            self._redis.set(ClientScope(client_id).away_key, incarnation, ex=_FOR_GOOD_TTL_S)
+        self._redis.delete(ClientScope(client_id).key)
 
 
 class Absence(Enum):
@@ -102,7 +102,8 @@ def read_told(client: Redis, incarnations: Mapping[str, str]) -> dict[str, Told]
     """
     if not incarnations:
         return {}
-    keys = [key(client_id) for key in (away_key, passed_over_key) for client_id in incarnations]
+    scopes = [ClientScope(client_id) for client_id in incarnations]
+    keys = [*(scope.away_key for scope in scopes), *(scope.passed_over_key for scope in scopes)]
     values: list[bytes | None] = client.mget(keys)  # type: ignore[assignment]  # no decoding
     away, passed_over = values[: len(incarnations)], values[len(incarnations) :]
     found = {
@@ -111,7 +112,7 @@ def read_told(client: Redis, incarnations: Mapping[str, str]) -> dict[str, Told]
             away, passed_over, incarnations.items(), strict=True
         )
     }
-    over = [away_key(client_id) for client_id, told in found.items() if told.absence is Absence.FOR_GOOD]
+    over = [ClientScope(client_id).away_key for client_id, told in found.items() if told.absence is Absence.FOR_GOOD]
     if over:
         client.delete(*over)
     return found

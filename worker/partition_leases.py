@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.broker import run_lock
-from tasks.names import CLIENT_KEY_PREFIX, leases_key
+from tasks.scope import CLIENT_KEY_PREFIX, leases_key
 from tasks.workload import Part
 
 logger = logging.getLogger(__name__)

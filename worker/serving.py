@@ -24,8 +24,8 @@ from tasks.blobs.stores import given_folder, open_store
 from tasks.broker import connection
 from tasks.errors import FederationError
 from tasks.messages import Response, Status
-from tasks.names import client_queue, shared_queue
 from tasks.plugins import add_current_folder
+from tasks.scope import client_queue, shared_queue
 from tasks.user_code import SEE_LOG, UserCodeError, checked_client_data, user_code
 from tasks.workload import ClientData, DataSource, Part, Workload, load_workload
 from worker import compute

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
 from benchmarks.contenders.programs import Programs, rounds_with_server
-from tasks.names import client_queue
+from tasks.scope import client_queue
 
 ROLES = (
     ("valkey-server", "broker"),

@@ -15,7 +15,7 @@ from celery import chain, chord
 from benchmarks.contenders.programs import IDLE_S, write_json
 from tasks.broker.app import make_app
 from tasks.broker.connection import broker_url
-from tasks.names import client_queue
+from tasks.scope import client_queue
 
 ROUND_TIMEOUT_S = 60.0
 

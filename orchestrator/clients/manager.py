@@ -17,7 +17,7 @@ from orchestrator.config import cohort_size
 from tasks.announcement import Announcement, PassedOver
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
 from tasks.messages import MAX_COUNT, readable
-from tasks.names import client_queue
+from tasks.scope import client_queue
 
 logger = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from orchestrator.observers.events import Report
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import RunServices
 from tasks.errors import ConfigurationError, RunFailedError
+from tasks.scope import RunScope
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -46,6 +47,11 @@ class RunContext:
     """Clients that were in a cohort of the run; kept up by the run."""
     digests: dict[int, str] = field(default_factory=dict)
     """Digest of the last round's checkpoint, by the round's number; kept up by the run."""
+
+    @property
+    def scope(self) -> RunScope:
+        """The names of what belongs to the run."""
+        return RunScope(self.config.run_id)
 
     @property
     def algorithm_of_clients(self) -> str:

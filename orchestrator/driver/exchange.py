@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Iterator, Sequence
 
 from orchestrator.clients.waves import Place, in_turn
@@ -20,6 +19,7 @@ from orchestrator.transport.uploads import Uploads, slow_after_s, slow_updates_a
 from tasks import names
 from tasks.broker.connection import CHUNK_TIMEOUT_S
 from tasks.messages import Order, Response, Status, TrainOrder, UpdateOrder, encode
+from tasks.scope import client_queue
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ class Exchange:
         manager = self._context.manager
         for order in orders:
             queue = manager.queue(order.client_id)
-            if self._is_crowded and queue != names.client_queue(order.client_id):
+            if self._is_crowded and queue != client_queue(order.client_id):
                 self._uploads.hold(order.order_id, queue, ORDERS_A_PROCESS * manager.num_processes(order.client_id))
 
     def _new_uploads(self, model_bytes: int) -> Uploads:
@@ -181,7 +181,7 @@ class Exchange:
     def _open_chord(self) -> None:
         context = self._context
         chord = Chord(
-            group_id=f"{context.config.run_id}/{self._number}/{secrets.token_hex(4)}",
+            group_id=context.scope.new_chord_id(self._number),
             body_task=self._body_task,
             body_kwargs={"run_dir": str(context.folder.path), "round_number": self._number},
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from celeriac.compressors.models import pack_model
 from orchestrator.driver.context import RunContext
-from tasks import arrays, auxiliary, names
+from tasks import arrays, auxiliary
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
 from tasks.digests import digest_of_file
@@ -14,19 +14,19 @@ from tasks.digests import digest_of_file
 
 def publish_model(context: RunContext, after_round: int) -> BlobRef:
     """Put the model that round ``after_round`` ended with where clients can read it."""
-    name = names.global_blob(context.config.run_id, after_round)
+    name = context.scope.model(after_round)
     return _publish_file(context, name, context.folder.checkpoint(after_round), context.digests.get(after_round, ""))
 
 
 def publish_start(context: RunContext, after_round: int) -> BlobRef:
     """Put the model that a round is to start from where clients can read it, compressed as the run says."""
-    name, path = names.global_blob(context.config.run_id, after_round), context.folder.checkpoint(after_round)
+    name, path = context.scope.model(after_round), context.folder.checkpoint(after_round)
     return _publish_packed(context, name, path, context.digests.get(after_round, ""))
 
 
 def publish_surveyed(context: RunContext, round_number: int, digest: str) -> BlobRef:
     """Put the aggregate of a round's first exchange where clients can read it, compressed as the run says."""
-    name, path = names.surveyed_blob(context.config.run_id, round_number), context.folder.surveyed(round_number)
+    name, path = context.scope.surveyed(round_number), context.folder.surveyed(round_number)
     return _publish_packed(context, name, path, digest)
 
 
@@ -37,7 +37,7 @@ def publish_broadcast(context: RunContext, after_round: int) -> BlobRef | None:
         return None
     state = auxiliary.split(arrays.map_file(path))[1]
     chosen = auxiliary.join({}, {kind: state[kind] for kind in context.algorithm.broadcast if kind in state})
-    name = names.broadcast_blob(context.config.run_id, after_round)
+    name = context.scope.broadcast(after_round)
     if not chosen:
         return None
     return blob.publish(context.services.blobs, name, arrays.encode(pack_model(context.compressor, chosen)))

@@ -9,8 +9,8 @@ from typing import TypeVar
 from orchestrator.clients.waves import num_waves
 from orchestrator.driver.collector import GRACE_S
 from orchestrator.driver.context import RunContext
-from tasks import names
 from tasks.messages import Order
+from tasks.scope import ClientScope
 
 O = TypeVar("O", bound=Order)  # noqa: E741
 
@@ -71,7 +71,7 @@ def make_order(
     suffix = f"-{version}" if version else ""
     return kind.model_validate(
         {
-            "order_id": names.order_id(client_id, config.run_id, round_number, kind.name + suffix),
+            "order_id": ClientScope(client_id).order_id(config.run_id, round_number, kind.name + suffix),
             "run_id": config.run_id,
             "client_id": client_id,
             "round_number": round_number,

@@ -7,7 +7,6 @@ send in the first is aggregated, and goes out with the orders of the second to t
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -266,7 +265,7 @@ class Round:
         }
 
         def call() -> str:
-            task_id = f"{context.config.run_id}/{opened.round_number}/{secrets.token_hex(4)}/close"
+            task_id = context.scope.new_close_id(opened.round_number)
             self._called.append(task_id)
             context.services.transport.call(names.CLOSE_ROUND_TASK, task_id, kwargs)
             return task_id

@@ -147,7 +147,7 @@ class Run:
     def _prepare(self) -> None:
         """Wait until enough clients are connected, while the initial model is made."""
         config, transport = self._config, self._services.transport
-        task_id = f"{config.run_id}/initialise"
+        task_id = self._context.scope.initialise_id
         kwargs = {"run_dir": str(self._folder.path)}
 
         def call() -> str:

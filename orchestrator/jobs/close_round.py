@@ -13,11 +13,12 @@ from orchestrator.jobs.job import Job
 from orchestrator.jobs.server_update import next_model, surveyed_sets
 from orchestrator.jobs.verify import drop_outliers, judge
 from orchestrator.store.records import ACCEPTED, ClosedRound, HandedOut, PeerScores, SlotRecord, Surveyed
-from tasks import arrays, auxiliary, names
+from tasks import arrays, auxiliary
 from tasks.blobs import blob
 from tasks.digests import digest_of_file
 from tasks.files import link_or_copy
 from tasks.messages import SurveyOrder
+from tasks.scope import RunScope
 from tasks.user_code import UserCodeError
 from verification.checks import is_finite, within_whole
 
@@ -54,7 +55,7 @@ def hand_out(job: Job, records: Records) -> HandedOut:
     updates = {}
     for number, client_id in enumerate(accepted):
         parameters, _ = auxiliary.split(job.update(client_id))
-        name = names.handed_out_blob(job.config.run_id, job.round_number, number)
+        name = RunScope(job.config.run_id).handed_out(job.round_number, number)
         updates[client_id] = blob.publish(job.loaded.store, name, arrays.encode(parameters))
     return HandedOut(updates=updates)
 

@@ -17,10 +17,10 @@ from orchestrator.processes.supervisor import Supervisor
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.transport.transport import RunServices, Transport
-from tasks import names
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, run_lock
 from tasks.broker.app import make_app
+from tasks.scope import RunScope
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +120,8 @@ def _note_orders_forgotten(config: RunConfig, folder: RunFolder) -> None:
 
 def tidy(client: Redis, run_id: str) -> None:
     """Remove what a run has left on the broker: blobs, answers that came late."""
-    patterns = (f"fl:blob:{run_id}/*", f"fl:blob:*/{run_id}/*", f"celery-t*-meta-*{run_id}/*")
-    for pattern in patterns:
+    scope = RunScope(run_id)
+    for pattern in scope.leftovers():
         for key in client.scan_iter(match=pattern, count=1000):
             client.unlink(key)
-    client.unlink(names.mark_key(run_id))
+    client.unlink(scope.mark_key)

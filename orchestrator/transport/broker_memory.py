@@ -16,7 +16,7 @@ from tasks.announcement import Announcement
 from tasks.blobs.blob import TTL_S
 from tasks.broker.presence import RedisRegistry
 from tasks.errors import BrokerUnreachableError
-from tasks.names import mark_key
+from tasks.scope import RunScope
 
 LOOK_S = 1.0
 """Seconds between two looks at the mark, when no client is missing."""
@@ -33,7 +33,7 @@ class BrokerMemory:
 
     def __init__(self, client: Redis, run_id: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
-        self._key = mark_key(run_id)
+        self._key = RunScope(run_id).mark_key
         self._clock = clock
         self._looked_at = clock()
         self._tried = 0

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from tasks.broker.connection import connect
-from tasks.names import PRESENCE_CHANNEL, result_key
+from tasks.scope import PRESENCE_CHANNEL, RunScope, result_key
 
 MAX_RESULT_BYTES = 2**29
 """Redis holds no longer values than this."""
@@ -39,7 +39,7 @@ class Results:
     """
 
     def __init__(self, url: str, run_id: str, client: Redis) -> None:
-        self._pattern = f"{result_key('*')}{run_id}/*"
+        self._pattern = RunScope(run_id).result_keys
         self._client = client
         # What waits does not try again by itself: there is more to look after meanwhile.
         self._waiting = connect(url, retries=0)

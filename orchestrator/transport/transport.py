@@ -24,7 +24,7 @@ from tasks.blobs.blob import BlobStore
 from tasks.broker.connection import connect, persist
 from tasks.broker.turns import GO, RedisTurns
 from tasks.messages import Order, UpdateOrder, encode
-from tasks.names import ORCHESTRATOR_QUEUE, chord_keys, client_queue
+from tasks.scope import ORCHESTRATOR_QUEUE, body_id, chord_keys, client_queue, part_id
 
 Kwargs = Mapping[str, object]
 
@@ -79,11 +79,11 @@ class Chord:
     @property
     def body_id(self) -> str:
         """Id of the task that is the chord's body."""
-        return f"{self.group_id}/body"
+        return body_id(self.group_id)
 
     def part_id(self, index: int) -> str:
         """Id of the task that fills slot ``index``."""
-        return f"{self.group_id}/{index}"
+        return part_id(self.group_id, index)
 
 
 class Transport(Results):
@@ -130,10 +130,10 @@ class Transport(Results):
 
         Its result can be collected under :meth:`Chord.part_id` if ``keep_result`` says so.
         """
-        kwargs_of_body, body_id = dict(chord.body_kwargs), chord.body_id
+        kwargs_of_body = dict(chord.body_kwargs)
         # Immutable: it is given nothing of what the parts return.
         body: Any = self._app.signature(
-            chord.body_task, kwargs=kwargs_of_body, task_id=body_id, queue=ORCHESTRATOR_QUEUE, immutable=True
+            chord.body_task, kwargs=kwargs_of_body, task_id=chord.body_id, queue=ORCHESTRATOR_QUEUE, immutable=True
         )
         options = {
             "group_id": chord.group_id,

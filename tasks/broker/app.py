@@ -14,8 +14,8 @@ from celery.apps.worker import Worker
 from kombu.utils.objects import cached_property
 from redis.exceptions import OutOfMemoryError
 
-from tasks import names
 from tasks.broker.connection import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, URL_VARIABLE
+from tasks.scope import unacked_key
 
 HEALTH_CHECK_S = 5
 """Seconds between two looks of a worker at the connection on which it waits for orders. The broker says every second
@@ -126,7 +126,7 @@ def transport_options(queue: str) -> dict[str, object]:
         # orchestrator's likewise: when the connection for that turns out to be dead, it is done again on a new one.
         "retry_on_timeout": True,
         "socket_keepalive": True,
-        "unacked_key": names.unacked_key("unacked", queue),
-        "unacked_index_key": names.unacked_key("unacked_index", queue),
-        "unacked_mutex_key": names.unacked_key("unacked_mutex", queue),
+        "unacked_key": unacked_key("unacked", queue),
+        "unacked_index_key": unacked_key("unacked_index", queue),
+        "unacked_mutex_key": unacked_key("unacked_mutex", queue),
     }

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from tasks.announcement import Announcement, PassedOver
 from tasks.errors import BrokerUnreachableError
-from tasks.names import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, client_key, passed_over_key
+from tasks.scope import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, ClientScope
 
 LIFETIME_HEARTBEATS = 2.5
 """Heartbeats that an announcement outlives its last refreshing by: two may be missed."""
@@ -75,7 +75,7 @@ class RedisRegistry:
         ]
         with self._client.pipeline(transaction=False) as pipe:
             for part in parts:
-                keys = [client_key(said.client_id) for said in part]
+                keys = [ClientScope(said.client_id).key for said in part]
                 marks = [self._up[said.client_id][1] for said in part]
                 pipe.eval(_REFRESH, len(part), *keys, str(_lifetime_ms(part[0])), *marks)
             found = pipe.execute()
@@ -85,7 +85,7 @@ class RedisRegistry:
         values = [announcement.model_dump_json().encode() for announcement in announcements]
         with self._client.pipeline(transaction=False) as pipe:
             for announcement, value in zip(announcements, values, strict=True):
-                pipe.set(client_key(announcement.client_id), value, px=_lifetime_ms(announcement), get=True)
+                pipe.set(ClientScope(announcement.client_id).key, value, px=_lifetime_ms(announcement), get=True)
             former = pipe.execute()
         for announcement, value in zip(announcements, values, strict=True):
             mark = hashlib.sha1(value, usedforsecurity=False).hexdigest()
@@ -107,7 +107,7 @@ class RedisRegistry:
                 pipe.eval(
                     _REPLACE_OWN,
                     1,
-                    client_key(leaving.client_id),
+                    ClientScope(leaving.client_id).key,
                     leaving.incarnation,
                     leaving.model_dump_json(),
                     str(_lifetime_ms(leaving)),
@@ -146,7 +146,7 @@ class RedisRegistry:
             with self._client.pipeline(transaction=False) as pipe:
                 for client_id, (said, reason) in reasons.items():
                     value = f"{said.incarnation} {reason}"
-                    pipe.set(passed_over_key(client_id), value, px=_lifetime_ms(said))
+                    pipe.set(ClientScope(client_id).passed_over_key, value, px=_lifetime_ms(said))
                 pipe.execute()
         except (RedisError, OSError) as error:
             raise BrokerUnreachableError(f"the broker is away: {error}") from None
@@ -171,7 +171,7 @@ def _lifetime_ms(announcement: Announcement) -> int:
 def _decode_at(key: bytes, value: bytes | None) -> Announcement | None:
     """Return the announcement that stands under a key, if it is one of the client that the key is for."""
     announcement = _decode(value)
-    return announcement if announcement and client_key(announcement.client_id).encode() == key else None
+    return announcement if announcement and ClientScope(announcement.client_id).key.encode() == key else None
 
 
 def _decode(value: bytes | str | None) -> Announcement | None:

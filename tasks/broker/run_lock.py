@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 
 from tasks.broker.connection import check_keeps_all
 from tasks.errors import FederationBusyError
-from tasks.names import FEDERATION_KEY, ID_PATTERN
+from tasks.names import ID_PATTERN
+from tasks.scope import RUN_LOCK_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class RunLock:
             FederationBusyError: If the notice of another run is up.
         """
         run_id, text = self._notice.run_id, self._notice.model_dump_json()
-        if self._client.eval(_PUT_UP, 1, FEDERATION_KEY, run_id, text, str(LIFETIME_S)):
+        if self._client.eval(_PUT_UP, 1, RUN_LOCK_KEY, run_id, text, str(LIFETIME_S)):
             check_free(self._client, run_id)
         self._refreshed = time.monotonic()
 
@@ -88,7 +89,7 @@ class RunLock:
     def take_down(self) -> None:
         """Take the notice down."""
         try:
-            self._client.eval(_TAKE_DOWN, 1, FEDERATION_KEY, self._notice.run_id)
+            self._client.eval(_TAKE_DOWN, 1, RUN_LOCK_KEY, self._notice.run_id)
         except (RedisError, OSError) as error:
             logger.warning("the run's notice could not be taken down: %s", error)
 
@@ -109,7 +110,7 @@ def check_free(client: Redis, run_id: str) -> None:
 
 def read(client: Redis) -> Notice | None:
     """Return the notice that is up, or None."""
-    value: bytes | None = client.get(FEDERATION_KEY)  # type: ignore[assignment]  # a client without decoding
+    value: bytes | None = client.get(RUN_LOCK_KEY)  # type: ignore[assignment]  # a client without decoding
     try:
         return Notice.model_validate_json(value) if value is not None else None
     except ValidationError:

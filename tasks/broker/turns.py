@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable
 
 from redis import Redis
 
-from tasks import names
 from tasks.broker import run_lock
 from tasks.errors import FederationError
+from tasks.scope import turn_key
 
 GO = b"go"
 STOP = b"stop"
@@ -42,7 +42,7 @@ class RedisTurns:
 
     def give(self, update_blob_name: str, word: bytes = GO) -> None:
         """Tell a client that it is its turn, or (``STOP``) that its update isn't wanted any more."""
-        key = names.turn_key(update_blob_name)
+        key = turn_key(update_blob_name)
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.unlink(key)  # whatever it is: a client may have put something else there
             pipe.rpush(key, word)
@@ -51,7 +51,7 @@ class RedisTurns:
 
     def take_away(self, update_blob_names: Iterable[str]) -> None:
         """Remove what clients were told of these updates."""
-        keys = [names.turn_key(name) for name in update_blob_names]
+        keys = [turn_key(name) for name in update_blob_names]
         if keys:
             self._redis.unlink(*keys)
 
@@ -62,7 +62,7 @@ class RedisTurns:
             NotWantedError: If it came too late, another run has begun, or ``timeout_s`` have passed.
         """
         end = self._clock() + timeout_s
-        key = names.turn_key(update_blob_name)
+        key = turn_key(update_blob_name)
         while (left := end - self._clock()) > 0:
             slice_s = max(_LEAST_S, min(left, _SLICE_S))
             word = self._redis.blmove(key, key, slice_s)  # type: ignore[arg-type]  # seconds need not be whole

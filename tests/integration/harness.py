@@ -26,6 +26,7 @@ from tasks import names
 from tasks.broker.app import make_app
 from tasks.messages import DisconnectOrder, encode
 from tasks.pool_process import die_with_parent
+from tasks.scope import ClientScope, result_key
 
 WORKLOADS = Path(__file__).parent / "workload"
 ROOT = Path(__file__).parents[2]
@@ -300,7 +301,7 @@ def present(broker: Redis) -> set[str]:
 
 def announcement(broker: Redis, client_id: str) -> dict[str, Any] | None:
     """What a client says of itself, if it is there."""
-    value = broker.get(names.client_key(client_id))
+    value = broker.get(ClientScope(client_id).key)
     return json.loads(value) if value else None
 
 
@@ -310,7 +311,7 @@ def disconnect(
     """Send a client that is there an order to leave, and return its answer."""
     said = announcement(broker, client_id) or {}
     order = DisconnectOrder(
-        order_id=names.order_id(client_id, "run", number, "disconnect"),
+        order_id=ClientScope(client_id).order_id("run", number, "disconnect"),
         run_id="run",
         client_id=client_id,
         round_number=number,
@@ -321,10 +322,10 @@ def disconnect(
         message="see you",
         reconnect_after_s=reconnect_after_s,
     )
-    queue = said.get("shared_queue") or names.client_queue(client_id)
+    queue = said.get("shared_queue") or ClientScope(client_id).queue
     app = make_app("test", url(broker), include=())
     app.send_task(names.DISCONNECT_TASK, args=(encode(order),), task_id=order.order_id, queue=queue)
-    raw = wait_until(lambda: broker.get(names.result_key(order.order_id)), "the order is answered")
+    raw = wait_until(lambda: broker.get(result_key(order.order_id)), "the order is answered")
     response: dict[str, Any] = json.loads(raw)["result"]
     return response
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from redis import Redis
 
-from tasks import names
 from tasks.broker.presence import RedisRegistry
+from tasks.scope import ClientScope, result_key
 from tests.support import announcement
 
 
@@ -32,13 +32,13 @@ class Liar:
         said = [announcement(each, workload="pulled:Pulled", num_examples=10) for each in self._client_ids]
         while not stop.is_set():
             registry.announce_all(said)
-            taken = self.client.blpop([names.client_queue(each) for each in self._client_ids], timeout=0.5)
+            taken = self.client.blpop([ClientScope(each).queue for each in self._client_ids], timeout=0.5)
             if taken:
                 message = json.loads(taken[1])
                 task_id, body = message["headers"]["id"], json.loads(base64.b64decode(message["body"]))
                 raw = self._response(self, body[0][0]) if task_id.endswith("/train") else b"{}"
-                self.client.set(names.result_key(task_id), raw, ex=60)
-                self.client.publish(names.result_key(task_id), raw[:1000])
+                self.client.set(result_key(task_id), raw, ex=60)
+                self.client.publish(result_key(task_id), raw[:1000])
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from celery import states
 from redis import Redis
 
 from tasks.broker.app import make_app
-from tasks.names import result_key
+from tasks.scope import result_key
 from tests.integration.harness import url
 
 pytestmark = pytest.mark.filterwarnings(

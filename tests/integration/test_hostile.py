@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from tasks import arrays, names
+from tasks import arrays
 from tasks.blobs import blob
 from tasks.blobs.in_redis import RedisChunks
 from tasks.messages import Response, Status, encode
+from tasks.scope import ORCHESTRATOR_QUEUE, ClientScope
 from tests.integration import harness
 from tests.integration.harness import Field, history, part
 from tests.integration.liar import Liar, living
@@ -28,7 +29,7 @@ class Hostile(Liar):
 
     def send(self, order: dict[str, Any], update: dict[str, Any] = GOOD, **changes: Any) -> bytes:
         """Put an update into the blob store and return an answer to the order with ``changes`` in it."""
-        name = names.update_blob("mallory", order["run_id"], order["round_number"])
+        name = ClientScope("mallory").update(order["run_id"], order["round_number"])
         ref = blob.publish(RedisChunks(self.client), name, arrays.encode(update))
         return self.tell(order, update=encode(ref), **changes)
 
@@ -43,7 +44,7 @@ class Hostile(Liar):
 
 def truncated(hostile: Hostile, order: dict[str, Any]) -> bytes:
     raw = hostile.send(order)
-    name = names.update_blob("mallory", order["run_id"], order["round_number"])
+    name = ClientScope("mallory").update(order["run_id"], order["round_number"])
     hostile.client.setrange(f"{name}:0", 0, b"")
     hostile.client.set(f"{name}:0", hostile.client.get(f"{name}:0")[:-1])
     return raw
@@ -51,7 +52,7 @@ def truncated(hostile: Hostile, order: dict[str, Any]) -> bytes:
 
 def overlong_chunk(hostile: Hostile, order: dict[str, Any]) -> bytes:
     raw = hostile.send(order)
-    name = names.update_blob("mallory", order["run_id"], order["round_number"])
+    name = ClientScope("mallory").update(order["run_id"], order["round_number"])
     hostile.client.setrange(f"{name}:0", 500 * 10**6, b"x")
     return raw
 
@@ -70,7 +71,7 @@ def two_gigabytes(hostile: Hostile, order: dict[str, Any]) -> bytes:
 
 def another_blob(hostile: Hostile, order: dict[str, Any]) -> bytes:
     document = json.loads(hostile.send(order))
-    document["result"]["update"]["name"] = names.update_blob("client-1", order["run_id"], 1)
+    document["result"]["update"]["name"] = ClientScope("client-1").update(order["run_id"], 1)
     return json.dumps(document).encode()
 
 
@@ -145,7 +146,7 @@ def test_garbage_on_the_orchestrators_queue_ends_its_worker_and_not_the_run(
     harness.wait_until(lambda: history(run_dir), "a round is closed")
 
     # When somebody who may write there puts what is not JSON on the orchestrator's queue
-    broker.lpush(names.ORCHESTRATOR_QUEUE, b"\x00not json", b"[1, 2]", b'{"body": 1}')
+    broker.lpush(ORCHESTRATOR_QUEUE, b"\x00not json", b"[1, 2]", b'{"body": 1}')
 
     # Then the run completes all the same
     program.succeeds(100)

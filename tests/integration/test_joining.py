@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from tasks.broker.presence import RedisRegistry
-from tasks.names import passed_over_key
+from tasks.scope import ClientScope
 from tests.integration import harness
 from tests.integration.harness import Field, Program, history, part, wait_until
 from tests.support import announcement
@@ -66,7 +66,7 @@ def test_what_a_former_start_of_a_client_was_told_is_not_told_to_the_next(broker
         "carl": Told(Absence.NONE),
     }
     # And it goes by itself: within 2.5 heartbeats of two seconds
-    assert 0 < broker.pttl(passed_over_key("anna")) <= 5_000
+    assert 0 < broker.pttl(ClientScope("anna").passed_over_key) <= 5_000
 
 
 def test_the_update_of_a_client_that_joined_live_is_in_the_average(field: Field, broker: Redis, tmp_path: Path) -> None:

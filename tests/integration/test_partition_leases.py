@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from tasks.broker import run_lock
-from tasks.names import client_key
+from tasks.scope import ClientScope
 from tasks.workload import Part
 from tests.integration import harness
 from tests.integration.harness import Field, history, wait_until
@@ -26,7 +26,7 @@ def test_no_two_clients_have_the_same_part(broker: Redis, num_parts: int) -> Non
     assert take_lease(broker, "client-0", notice) == Part(0, num_parts)
     # And when one is gone for good, then it gets that one's
     broker.delete(f"fl:seats:{num_parts}:hold:client-0")
-    broker.set(client_key("late"), "{}")
+    broker.set(ClientScope("late").key, "{}")
     assert take_lease(broker, "late", notice) == Part(0, num_parts)
 
 

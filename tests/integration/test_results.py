@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 from orchestrator.transport.results import Results
 from tasks.announcement import Announcement
 from tasks.broker.presence import RedisRegistry
-from tasks.names import PRESENCE_CHANNEL, client_key, result_key
+from tasks.scope import PRESENCE_CHANNEL, ClientScope, result_key
 from tests.integration.harness import url
 from tests.support import announcement
 
@@ -122,14 +122,14 @@ def test_many_announcements_are_put_up_and_read_at_once(broker: Redis) -> None:
     own = [announcement(client_id, shared_queue="clients.ward.3") for client_id in ("ward-1", "ward-2", "ward-3")]
     other = announcement("ward-2", "other")
     registry.announce_all([other])
-    broker.set(client_key("zoe"), "nonsense")
+    broker.set(ClientScope("zoe").key, "nonsense")
     # When they are put up, then what was there is returned, and when they are refreshed that is themselves
     assert registry.announce_all(own) == [None, other, None]
     assert registry.announce_all(own) == own
     # And they are read, at the second look too, with what has changed by then
     assert reader.present() == {said.client_id: said for said in own}
     registry.announce_all([other])
-    broker.delete(client_key("ward-3"))
+    broker.delete(ClientScope("ward-3").key)
     assert reader.present() == {"ward-1": own[0], "ward-2": other}
     # And those alone that are still up become leaving ones
     registry.announce_all_leaving(own)
@@ -142,17 +142,17 @@ def test_announcements_that_stand_are_kept_from_expiring(broker: Redis) -> None:
     own = [announcement(f"ward-{number}") for number in range(2100)]
     registry.announce_all(own)
     for said in own:
-        broker.pexpire(client_key(said.client_id), 2900)
+        broker.pexpire(ClientScope(said.client_id).key, 2900)
     # When one was replaced by another worker's, one is gone, and all are refreshed
     other = announcement("ward-7", "other")
     RedisRegistry(broker).announce_all([other])
-    broker.delete(client_key("ward-2050"))
+    broker.delete(ClientScope("ward-2050").key)
     expected: list[Announcement | None] = [*own]
     expected[7], expected[2050] = other, None
     # Then that is said, all stand again, and for long
     assert registry.announce_all(own) == expected
     assert registry.present() == {said.client_id: said for said in own}
-    assert min(broker.pttl(client_key(said.client_id)) for said in own) > 3000
+    assert min(broker.pttl(ClientScope(said.client_id).key) for said in own) > 3000
     # And when one says something else from now on, that stands
     changed = announcement("ward-7", num_examples=3)
     assert registry.announce_all([own[6], changed]) == [own[6], own[7]]
@@ -163,17 +163,17 @@ def test_what_somebody_put_in_an_announcements_place_keeps_no_other_from_standin
     # Given two clients, in place of one of whose announcements is a list
     registry, own = RedisRegistry(broker), [announcement("anna"), announcement("bert")]
     registry.announce_all(own)
-    broker.delete(client_key("anna"))
-    broker.rpush(client_key("anna"), "nonsense")
-    broker.pexpire(client_key("bert"), 500)
+    broker.delete(ClientScope("anna").key)
+    broker.rpush(ClientScope("anna").key, "nonsense")
+    broker.pexpire(ClientScope("bert").key, 500)
     # When they are refreshed, then the other's is kept up all the same
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         registry.announce_all(own)
-    assert broker.pttl(client_key("bert")) > 3000
+    assert broker.pttl(ClientScope("bert").key) > 3000
 
 
 def test_an_announcement_under_anothers_key_is_none(broker: Redis) -> None:
     # Given an announcement that stands where another client's would, when one looks, twice, then nobody is there
-    broker.set(client_key("anna"), announcement("bert").model_dump_json())
+    broker.set(ClientScope("anna").key, announcement("bert").model_dump_json())
     reader = RedisRegistry(broker)
     assert [reader.present(), reader.present()] == [{}, {}]

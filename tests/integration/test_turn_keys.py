@@ -9,7 +9,7 @@ from redis import Redis
 
 from tasks.broker import run_lock
 from tasks.broker.turns import GO, STOP, NotWantedError, RedisTurns
-from tasks.names import turn_key
+from tasks.scope import turn_key
 
 UPDATE = "fl:blob:anna/run/1"
 PATIENCE_S = 30.0

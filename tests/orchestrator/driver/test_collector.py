@@ -17,7 +17,7 @@ from tasks.blobs.blob import CHUNK_BYTES, chunk_name
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.turns import GO, STOP
 from tasks.messages import READY, Order, Status, SurveyOrder, UpdateOrder, encode
-from tasks.names import update_blob
+from tasks.scope import ClientScope
 from tests.support import MemoryRegistry, announcement, blob_ref, survey_order, surveyed, train_order, trained
 
 
@@ -205,7 +205,7 @@ def test_what_a_client_that_was_given_up_sends_after_all_is_removed_while_the_ro
     # Given a client that was given up in its turn
     anna, bert, carl = orders()
     slots = Slots([anna, bert, carl], dict.fromkeys(("anna", "bert", "carl"), "first"))
-    name = chunk_name(update_blob("anna", "run", 1), 0)
+    name = chunk_name(ClientScope("anna").update("run", 1), 0)
     scene.at(1.0, lambda: scene.ready(anna))
     scene.at(1.0, lambda: scene.ready(bert))
     # When it sends its update after all, while another still trains

@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from orchestrator.transport.broker_memory import LOOK_S, BrokerMemory, WatchedRegistry
 from tasks.errors import BrokerUnreachableError
-from tasks.names import mark_key
+from tasks.scope import RunScope
 from tests.integration import harness
 from tests.support import announcement
 
@@ -55,7 +55,7 @@ def test_a_mark_whose_leaving_was_not_confirmed_may_be_there(scene: Scene) -> No
     for _ in range(3):
         scene.memory.look()
     scene.memory.take_forgotten()
-    scene.client.set(mark_key("run"), 4)
+    scene.client.set(RunScope("run").mark_key, 4)
     # When it is looked for, then nothing is forgotten
     assert not scene.memory.look()
 
@@ -69,7 +69,7 @@ def test_a_mark_that_is_gone_or_older_tells_that_the_broker_has_forgotten_once(s
     # When the broker has none any more, or one from before, or something else
     scene.client.flushall()
     if value is not None:
-        scene.client.set(mark_key("run"), value)
+        scene.client.set(RunScope("run").mark_key, value)
     # Then it has forgotten, which is said once
     assert scene.memory.look()
     assert not scene.memory.look()

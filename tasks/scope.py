@@ -1,0 +1,166 @@
+"""Whose what is on the broker: the one place that spells its keys, queues, locks and the ids of tasks.
+
+What belongs to a run, or to a client, is named by an object of that run or client, and has its id in its name. All that
+a client writes begins with its id behind a fixed beginning, so that an access rule can pin it to that.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+ORCHESTRATOR_QUEUE = "orchestrator"
+RUN_LOCK_KEY = "fl:federation"
+"""The notice of the run that is on; it keeps a second orchestrator off."""
+PRESENCE_CHANNEL = "fl:presence"
+CLIENT_KEY_PREFIX = "fl:client:"
+_BLOB = "fl:blob:"
+_RESULT = "celery-task-meta-"
+_CHORD = "celery-taskset-meta-"
+_RESULT_OR_CHORD = "celery-t*-meta-"
+
+
+@dataclass(frozen=True, slots=True)
+class RunScope:
+    """What belongs to a run.
+
+    Attributes:
+        run_id: The run.
+    """
+
+    run_id: str
+
+    @property
+    def mark_key(self) -> str:
+        """Key of the mark by which the orchestrator sees whether the broker still knows what it was told."""
+        return f"fl:mark:{self.run_id}"
+
+    @property
+    def result_keys(self) -> str:
+        """Pattern of the keys and channels of results of the run's tasks; the part before the run may be a client."""
+        return f"{_RESULT}*{self.run_id}/*"
+
+    def leftovers(self) -> list[str]:
+        """Return the patterns of the keys that a run may leave: blobs, results and chords."""
+        own = f"{self.run_id}/*"
+        return [f"{_BLOB}{own}", f"{_BLOB}*/{own}", f"{_RESULT_OR_CHORD}*{own}"]
+
+    @property
+    def initialise_id(self) -> str:
+        """Return the id of the task that makes the initial model."""
+        return f"{self.run_id}/initialise"
+
+    def new_close_id(self, round_number: int) -> str:
+        """Return a new id for a task that closes a round and is no chord's body."""
+        return f"{self.new_chord_id(round_number)}/close"
+
+    def new_chord_id(self, round_number: int) -> str:
+        """Return a new id for a chord of a round; of those that were started before, nothing counts any more."""
+        return f"{self.run_id}/{round_number}/{secrets.token_hex(4)}"
+
+    def model(self, after_round: int) -> str:
+        """Name of the blob with the model that round ``after_round`` ended with."""
+        return f"{_BLOB}{self.run_id}/{after_round}"
+
+    def broadcast(self, after_round: int) -> str:
+        """Name of the blob with what an algorithm sends along with that model."""
+        return f"{self.model(after_round)}/broadcast"
+
+    def surveyed(self, round_number: int) -> str:
+        """Name of the blob with the aggregate of a round's first exchange, which goes out with its train orders."""
+        return f"{self.model(round_number)}/surveyed"
+
+    def handed_out(self, round_number: int, number: int) -> str:
+        """Name of the blob with an update that another client is to score; it doesn't tell whose it is."""
+        return f"{self.model(round_number)}/update/{number}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientScope:
+    """What belongs to a client.
+
+    Attributes:
+        client_id: The client.
+    """
+
+    client_id: str
+
+    @property
+    def queue(self) -> str:
+        """Queue that the client's worker consumes, if it serves no other."""
+        return f"client.{self.client_id}"
+
+    @property
+    def key(self) -> str:
+        """Key under which the client announces itself; it expires unless refreshed."""
+        return f"{CLIENT_KEY_PREFIX}{self.client_id}"
+
+    @property
+    def away_key(self) -> str:
+        """Key that exists as long as the client was told to stay away."""
+        return f"fl:away:{self.client_id}"
+
+    @property
+    def passed_over_key(self) -> str:
+        """Key with why the client takes no part in the run that is on; it expires."""
+        return f"fl:passed-over:{self.client_id}"
+
+    def order_id(self, run_id: str, round_number: int, kind: str) -> str:
+        """Id of an order, and of the Celery task that carries it: the same every time it is asked for."""
+        return f"{self.client_id}/{run_id}/{round_number}/{kind}"
+
+    def update(self, run_id: str, round_number: int) -> str:
+        """Name of the blob with the client's update of a round."""
+        return f"{_BLOB}{self.client_id}/{run_id}/{round_number}"
+
+    def survey(self, run_id: str, round_number: int) -> str:
+        """Name of the blob with what the client sends in a round's first exchange."""
+        return f"{self.update(run_id, round_number)}/survey"
+
+
+def client_queue(client_id: str) -> str:
+    """Return the queue of a client whose worker serves no other."""
+    return ClientScope(client_id).queue
+
+
+def shared_queue(prefix: str, count: int) -> str:
+    """Queue of a worker that serves ``count`` clients by the ids of :func:`tasks.names.numbered_client_id`."""
+    return f"clients.{prefix}.{count}"
+
+
+def leases_key(num_parts: int) -> str:
+    """Hash of leases (part number from 0 -> client id), for clients that share one data set in so many parts.
+
+    It outlives a run, as a client that stays connected keeps its part.
+    """
+    return f"fl:seats:{num_parts}"
+
+
+def unacked_key(kind: str, queue: str) -> str:
+    """Key of what a queue's worker has taken and not acknowledged yet; kombu has three kinds of it."""
+    return f"fl:{kind}:{queue}"
+
+
+def turn_key(update: str) -> str:
+    """List by which a client is told that it is its turn to send the update that goes to the blob of this name."""
+    return f"{update}:turn"
+
+
+def result_key(task_id: str) -> str:
+    """Key under which Celery's Redis backend keeps a task's result; it's also the channel that tells of it."""
+    return f"{_RESULT}{task_id}"
+
+
+def chord_keys(chord_id: str) -> list[str]:
+    """Keys under which Celery's Redis backend keeps what it knows of a chord."""
+    return [f"{_CHORD}{chord_id}{end}" for end in (".j", ".t", ".s", ".d", ".c")]
+
+
+def body_id(chord_id: str) -> str:
+    """Id of the task that is a chord's body."""
+    return f"{chord_id}/body"
+
+
+def part_id(chord_id: str, index: int) -> str:
+    """Id of the task that fills slot ``index`` of a chord."""
+    return f"{chord_id}/{index}"

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks import scope
+from tasks.scope import ClientScope, RunScope
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("celeriac", "orchestrator", "tasks", "verification", "worker")
+
+
+def test_names_are_spelled_like_this() -> None:
+    # Given a client and a run
+    anna, run = ClientScope("anna"), RunScope("run")
+    # When names are asked for, then they are these
+    assert (anna.queue, scope.client_queue("anna")) == ("client.anna", "client.anna")
+    assert scope.shared_queue("ward", 50) == "clients.ward.50"
+    assert (anna.key, anna.away_key, anna.passed_over_key) == ("fl:client:anna", "fl:away:anna", "fl:passed-over:anna")
+    assert scope.leases_key(2) == "fl:seats:2"
+    assert run.mark_key == "fl:mark:run"
+    assert anna.order_id("run", 3, "train") == "anna/run/3/train"
+    assert scope.result_key("anna/run/3/train") == "celery-task-meta-anna/run/3/train"
+    assert (anna.update("run", 3), anna.survey("run", 3)) == ("fl:blob:anna/run/3", "fl:blob:anna/run/3/survey")
+    assert (run.model(3), run.broadcast(3)) == ("fl:blob:run/3", "fl:blob:run/3/broadcast")
+    assert (run.surveyed(3), run.handed_out(3, 7)) == ("fl:blob:run/3/surveyed", "fl:blob:run/3/update/7")
+    assert (run.initialise_id, scope.body_id("run/3/ab")) == ("run/initialise", "run/3/ab/body")
+    assert scope.part_id("run/3/ab", 2) == "run/3/ab/2"
+
+
+IDS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,8}\Z")
+
+
+@given(one=st.tuples(IDS, IDS, st.integers(0, 99)), other=st.tuples(IDS, IDS, st.integers(0, 99)))
+def test_names_are_equal_only_if_what_they_name_is(one: tuple[str, str, int], other: tuple[str, str, int]) -> None:
+    # Given two clients, runs and rounds
+    client, of_other, run = ClientScope(one[0]), ClientScope(other[0]), RunScope(other[1])
+    # When their names are equal, then so are they
+    assert (client.update(*one[1:]) == of_other.update(*other[1:])) == (one == other)
+    assert (client.order_id(*one[1:], "train") == of_other.order_id(*other[1:], "train")) == (one == other)
+    # And nothing that a client sends lies where a global model does, or what goes out with one
+    sent = {client.update(*one[1:]), client.survey(*one[1:])}
+    assert len(sent) == 2
+    assert sent.isdisjoint({run.model(other[2]), run.broadcast(other[2])})
+    assert sent.isdisjoint({run.surveyed(other[2]), run.handed_out(other[2], other[2])})
+
+
+def test_everything_a_client_writes_holds_its_id() -> None:
+    # Given a client, when names of what it writes are asked for, then its id is the first part of each
+    anna = ClientScope("anna")
+    for name in (anna.update("run", 1), anna.survey("run", 1)):
+        assert name.startswith("fl:blob:anna/")
+    assert scope.result_key(anna.order_id("run", 1, "train")).startswith("celery-task-meta-anna/")
+    assert anna.key.removeprefix(scope.CLIENT_KEY_PREFIX) == "anna"
+
+
+def test_chords_and_closings_have_a_new_id_each_time() -> None:
+    # Given a run, when ids are asked for twice, then they are two, both of the run and the round
+    run = RunScope("run")
+    ids = [run.new_chord_id(3), run.new_chord_id(3), run.new_close_id(3), run.new_close_id(3)]
+    assert len(set(ids)) == 4
+    assert all(each.startswith("run/3/") for each in ids)
+
+
+def test_what_a_run_leaves_is_found_by_its_patterns_and_nothing_of_another_run() -> None:
+    # Given what a run and its clients write
+    def written(run: RunScope) -> list[str]:
+        anna = ClientScope("anna")
+        task_ids = [anna.order_id(run.run_id, 1, "train"), run.initialise_id, run.new_close_id(1)]
+        chord_id = run.new_chord_id(1)
+        return [
+            *(run.model(0), run.broadcast(0), run.surveyed(1), run.handed_out(1, 0)),
+            *(anna.update(run.run_id, 1), anna.survey(run.run_id, 1), scope.turn_key(anna.update(run.run_id, 1))),
+            *map(scope.result_key, [*task_ids, scope.body_id(chord_id), scope.part_id(chord_id, 0)]),
+            *scope.chord_keys(chord_id),
+        ]
+
+    # When it is looked for, then all of it is found, and nothing of another run
+    patterns = RunScope("run").leftovers()
+    assert all(any(fnmatchcase(key, pattern) for pattern in patterns) for key in written(RunScope("run")))
+    assert not any(fnmatchcase(key, pattern) for pattern in patterns for key in written(RunScope("other")))
+    # And its tasks' results are told of on channels of one pattern
+    results = scope.result_key(ClientScope("anna").order_id("run", 1, "train"))
+    assert fnmatchcase(results, RunScope("run").result_keys)
+
+
+def spelled(path: Path) -> Iterator[str]:
+    """Yield what a module spells that is a key, a queue or a task's id on the broker."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    yield from (node.value for node in texts if node.value.startswith(("fl:", "celery-t", "client.", "clients.")))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr) and re.search(r"/\{[\w.]*run_id\}|\{[\w.]*run_id\}/", ast.unparse(node)):
+            yield ast.unparse(node)
+
+
+def test_a_key_that_is_spelled_is_seen(tmp_path: Path) -> None:
+    # Given a module that builds names by itself, when it is read, then each is seen
+    (tmp_path / "module.py").write_text("a = f'fl:blob:{x}'\nb = f'{config.run_id}/close'\nc = 'celery-task-meta-'\n")
+    assert list(spelled(tmp_path / "module.py")) == ["celery-task-meta-", "fl:blob:", "f'{config.run_id}/close'"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_else_spells_a_name_on_the_broker(package: str) -> None:
+    # Given our modules but for the one that spells names, when they are read, then none builds one
+    modules = set((ROOT / package).rglob("*.py")) - {ROOT / "tasks" / "scope.py"}
+    found = {str(path.relative_to(ROOT)): names for path in sorted(modules) if (names := list(spelled(path)))}
+    assert found == {}
