@@ -18,7 +18,7 @@ from orchestrator.transport.sending import Call, Publisher
 from tasks.broker.app import make_app
 from tasks.broker.connection import check_keeps_all, connect
 from tasks.broker.presence import RedisRegistry
-from tasks.names import client_key
+from tasks.scope import ClientScope
 from tests.integration.harness import Field, check_trained_once, history, statuses, url, wait_until
 from tests.integration.test_turns import all_trained, clients, run_until_all_wait
 from tests.support import announcement
@@ -57,11 +57,11 @@ def test_an_announcement_lives_on_where_there_is_no_memory_to_write_it_anew(brok
     registry = RedisRegistry(broker)
     anna, bert = (announcement(client_id, heartbeat_s=10) for client_id in ("anna", "bert"))
     registry.announce_all([anna])
-    broker.pexpire(client_key("anna"), 5000)
+    broker.pexpire(ClientScope("anna").key, 5000)
     broker.config_set("maxmemory", 1)
     # When they are announced again, then the one lives on, and the other isn't there
     assert registry.announce_all([anna]) == [anna]
-    assert broker.pttl(client_key("anna")) > 20_000
+    assert broker.pttl(ClientScope("anna").key) > 20_000
     with pytest.raises(OutOfMemoryError):
         registry.announce_all([anna, bert])
     assert registry.present() == {"anna": anna}
