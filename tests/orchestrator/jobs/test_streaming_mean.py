@@ -41,10 +41,11 @@ class Folder:
         self.path = path
         self.weights: dict[str, float] = {}
 
-    def put(self, client_id: str, weight: float) -> None:
-        if weight:
-            write_file(self.file(client_id), update(int(client_id)))
-        self.weights[client_id] = weight
+    def put(self, weight: float, *client_ids: str) -> None:
+        for client_id in client_ids:
+            if weight:
+                write_file(self.file(client_id), update(int(client_id)))
+            self.weights[client_id] = weight
 
     def file(self, client_id: str) -> Path:
         return self.path / f"{client_id}.safetensors"
@@ -56,6 +57,13 @@ class Folder:
 
 def expected(order: Sequence[str], weights: Mapping[str, float]) -> dict[str, Array]:
     return weighted_mean([WeightedUpdate(update(int(name)), weights[name]) for name in order if weights[name]])
+
+
+def assert_mean(folder: Folder, order: Sequence[str]) -> None:
+    """Add all that is there, as the round is closed, and check that it is the mean to the last bit."""
+    running = folder.running()
+    running.add(order, folder.weights.get, all_of_them=True)
+    assert_equal(running.mean(), expected(order, folder.weights))
 
 
 def assert_equal(found: Mapping[str, Array], wanted: Mapping[str, Array]) -> None:
@@ -83,7 +91,7 @@ def check_any_order(folder: Folder, weights: list[float], seed: int) -> None:
     # Given slots, some of them without an update, that are filled in any order
     order = [str(number) for number in range(len(weights))]
     for name in np.random.default_rng(seed).permutation(order):
-        folder.put(str(name), weights[int(name)])
+        folder.put(weights[int(name)], str(name))
         # When each is followed by a look of a process of its own
         folder.running().add(order, folder.weights.get)
         # Then no more files are kept than wait for those before them, or for enough to be added
@@ -95,10 +103,8 @@ def check_any_order(folder: Folder, weights: list[float], seed: int) -> None:
         assert {path.stem for path in folder.path.glob("*.safetensors")} == {
             name for name, weight in folder.weights.items() if weight and int(name) >= passed
         }
-    running = folder.running()
-    running.add(order, folder.weights.get, all_of_them=True)
     # Then it is what the mean of all of them would have been
-    assert_equal(running.mean(), expected(order, folder.weights))
+    assert_mean(folder, order)
     assert not list(folder.path.glob("*.safetensors"))
 
 
@@ -106,14 +112,11 @@ def test_slots_that_are_added_to_a_round_come_last(tmp_path: Path) -> None:
     # Given enough updates to be added, and then another client's, whose id comes before theirs
     folder = Folder(tmp_path)
     order = [str(number) for number in range(10, 10 + AT_ONCE)]
-    for name in order:
-        folder.put(name, 1.0)
+    folder.put(1.0, *order)
     folder.running().add(order, folder.weights.get)
-    folder.put("5", 2.0)
+    folder.put(2.0, "5")
     # When it is added, then the mean is that of all
-    running = folder.running()
-    running.add([*order, "5"], folder.weights.get, all_of_them=True)
-    assert_equal(running.mean(), expected([*order, "5"], folder.weights))
+    assert_mean(folder, [*order, "5"])
 
 
 @pytest.mark.parametrize("garbage", [b"", b"garbage" * 1000, bytes([255]) * NUM_BYTES])
@@ -121,18 +124,14 @@ def test_a_process_that_is_killed_while_it_adds_changes_nothing(tmp_path: Path, 
     # Given a sum, and a process that was killed while it wrote the next: the other file may be anything
     folder = Folder(tmp_path)
     order = [str(number) for number in range(2 * AT_ONCE)]
-    for name in order[:AT_ONCE]:
-        folder.put(name, 1.0)
+    folder.put(1.0, *order[:AT_ONCE])
     folder.running().add(order, folder.weights.get)
     current = json.loads((tmp_path / "sums.json").read_text())["current"]
     (tmp_path / f"sums-{1 - current}").write_bytes(garbage)
     # When others go on
-    for name in order[AT_ONCE:]:
-        folder.put(name, 2.0)
-    running = folder.running()
-    running.add(order, folder.weights.get, all_of_them=True)
+    folder.put(2.0, *order[AT_ONCE:])
     # Then nothing was counted twice or forgotten
-    assert_equal(running.mean(), expected(order, folder.weights))
+    assert_mean(folder, order)
 
 
 def test_a_sum_begins_with_nothing_whatever_the_files_hold(tmp_path: Path) -> None:
@@ -140,35 +139,27 @@ def test_a_sum_begins_with_nothing_whatever_the_files_hold(tmp_path: Path) -> No
     for number in (0, 1):
         (tmp_path / f"sums-{number}").write_bytes(bytes([255]) * NUM_BYTES)
     folder = Folder(tmp_path)
-    for name in "01":
-        folder.put(name, 1.0)
+    folder.put(1.0, *"01")
     # When updates are added, then the mean is theirs
-    running = folder.running()
-    running.add("01", folder.weights.get, all_of_them=True)
-    assert_equal(running.mean(), expected("01", folder.weights))
+    assert_mean(folder, "01")
 
 
 def test_a_file_that_was_added_and_not_removed_is_not_added_again(tmp_path: Path) -> None:
     # Given a process that was killed when it had said what it added, before it removed the files
     folder = Folder(tmp_path)
     order = [str(number) for number in range(AT_ONCE + 1)]
-    for name in order[:AT_ONCE]:
-        folder.put(name, 1.0)
+    folder.put(1.0, *order[:AT_ONCE])
     folder.running().add(order, folder.weights.get)
-    for name in order:
-        folder.put(name, 1.0)
+    folder.put(1.0, *order)
     # When the rest is added, then each counts once
-    running = folder.running()
-    running.add(order, folder.weights.get, all_of_them=True)
-    assert_equal(running.mean(), expected(order, folder.weights))
+    assert_mean(folder, order)
 
 
 def test_while_another_process_adds_nothing_is_done_but_at_the_end(tmp_path: Path) -> None:
     # Given a process that adds
     folder = Folder(tmp_path)
     order = [str(number) for number in range(AT_ONCE)]
-    for name in order:
-        folder.put(name, 1.0)
+    folder.put(1.0, *order)
     with (tmp_path / "sums.lock").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         # When another comes, then it leaves it at that
@@ -192,7 +183,7 @@ def test_sums_of_the_largest_numbers_dont_overflow(tmp_path: Path) -> None:
 
 def test_updates_that_weigh_nothing_have_no_mean(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
-    folder.put("0", 0.0)
+    folder.put(0.0, "0")
     running = folder.running()
     running.add(["0"], folder.weights.get, all_of_them=True)
     with pytest.raises(ValueError, match="0 updates weigh 0"):

@@ -16,20 +16,17 @@ from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import Response, Status
-from tests.support import (
-    PULL,
-    blob_ref,
-    job_of,
-    publish_update,
-    run_config,
-    survey_order,
-    surveyed,
-    train_order,
-    trained,
-)
+from tests.orchestrator.jobs.rounds import folder_in
+from tests.support import blob_ref, job_of, publish_update, run_config, survey_order, surveyed, train_order, trained
 
-MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
 CLIENTS = [f"client-{number:02d}" for number in range(20)]
+
+
+@pytest.fixture(params=[0, 10**12], ids=["added up", "kept"])
+def kept_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many bytes of updates are kept until their round closes: none, or those of all."""
+    monkeypatch.setattr(streaming_mean, "KEPT_BYTES", request.param)
+    return int(request.param)
 
 
 def opened(**changes: object) -> OpenRound:
@@ -80,14 +77,9 @@ def test_updates_are_added_up_where_nothing_asks_for_them_again(
     assert is_streamed(job_of(folder)) is expected
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
-def test_a_crowded_round_is_closed_with_the_mean(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
-) -> None:
+def test_a_crowded_round_is_closed_with_the_mean(tmp_path: Path, kept_bytes: int) -> None:
     # Given a round of twenty clients, one of which failed, whose updates come in any order
-    monkeypatch.setattr(streaming_mean, "KEPT_BYTES", kept_bytes)
-    folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=20))
-    arrays.write_file(folder.checkpoint(0), MODEL)
+    folder = folder_in(tmp_path, num_clients=20)
     folder.save_open_round(opened())
     chunks = MemoryChunks()
     for number in np.random.default_rng(0).permutation(20):
@@ -109,14 +101,11 @@ def test_a_crowded_round_is_closed_with_the_mean(
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
 def test_nonsense_is_told_and_left_out_whatever_the_order_of_arrival(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int, seed: int
+    tmp_path: Path, kept_bytes: int, seed: int
 ) -> None:
     # Given twenty clients, three of which send finite nonsense: in the first group of eight, the second and the last
-    monkeypatch.setattr(streaming_mean, "KEPT_BYTES", kept_bytes)
-    folder = RunFolder.create(tmp_path / "run", run_config(workload=PULL, num_clients=20))
-    arrays.write_file(folder.checkpoint(0), MODEL)
+    folder = folder_in(tmp_path, num_clients=20)
     hostile = {CLIENTS[3], CLIENTS[8], CLIENTS[19]}
     folder.save_open_round(opened())
     chunks = MemoryChunks()
@@ -138,15 +127,9 @@ def test_nonsense_is_told_and_left_out_whatever_the_order_of_arrival(
     assert folder.update(1, CLIENTS[3]).exists() is (kept_bytes > 0)
 
 
-@pytest.mark.parametrize("kept_bytes", [0, 10**12], ids=["added up", "kept"])
-def test_both_exchanges_of_a_crowded_round_are_added_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept_bytes: int
-) -> None:
+def test_both_exchanges_of_a_crowded_round_are_added_up(tmp_path: Path, kept_bytes: int) -> None:
     # Given twenty clients that are asked for their loss first, client k's being k, two of which fail at it
-    monkeypatch.setattr(streaming_mean, "KEPT_BYTES", kept_bytes)
-    config = run_config(workload=PULL, num_clients=20, algorithm="tests.support:ASKING_FIRST")
-    folder, chunks = RunFolder.create(tmp_path / "run", config), MemoryChunks()
-    arrays.write_file(folder.checkpoint(0), MODEL)
+    folder, chunks = folder_in(tmp_path, num_clients=20, algorithm="tests.support:ASKING_FIRST"), MemoryChunks()
     folder.save_open_round(opened())
 
     def take_all_in(numbers: list[int], exchange: str) -> None:
