@@ -189,17 +189,23 @@ def looking_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "TICK_S", 0.0)
 
 
+def joining_in_the_first_round(federation: Federation, *client_ids: str) -> None:
+    """Have these clients come when the first round is open."""
+
+    def join(event: Event) -> None:
+        if isinstance(event, RoundOpened) and event.round_number == 1:
+            for client_id in client_ids:
+                federation.join(client_id)
+
+    federation.on_event = join
+
+
 @pytest.mark.usefixtures("looking_all_the_time")
 def test_who_doesnt_fit_doesnt_join_a_round_that_is_open_either(federation: Federation) -> None:
     # Given two clients that come when the first round is open, one of which fits
-    def join(event: Event) -> None:
-        if isinstance(event, RoundOpened) and event.round_number == 1:
-            federation.join("bert")
-            federation.join("dora")
-
     federation.registry.announcements.clear()
     federation.join("carl")
-    federation.on_event = join
+    joining_in_the_first_round(federation, "bert", "dora")
     # When two rounds are run
     folder = federation.run(num_clients=1, rounds=2, select="where:min-examples=5")
     # Then that one joins live, and the other is never asked
@@ -212,11 +218,7 @@ def test_who_doesnt_fit_doesnt_join_a_round_that_is_open_either(federation: Fede
 @pytest.mark.usefixtures("looking_all_the_time")
 def test_with_other_selectors_whoever_comes_joins_a_round_that_is_open(federation: Federation) -> None:
     # Given a client that comes when the first round is open
-    def join(event: Event) -> None:
-        if isinstance(event, RoundOpened) and event.round_number == 1:
-            federation.join("dora")
-
-    federation.on_event = join
+    joining_in_the_first_round(federation, "dora")
     # When a round is run, then it joins, and what it did is known in the next
     folder = federation.run(rounds=2, select="tests.eager.test_eager_selection:select_by_feedback")
     assert cohorts(folder)[0] == ["anna", "bert", "carl", "dora"]
@@ -226,11 +228,7 @@ def test_with_other_selectors_whoever_comes_joins_a_round_that_is_open(federatio
 @pytest.mark.usefixtures("looking_all_the_time")
 def test_nobody_joins_a_round_whose_cohort_has_a_fixed_size(federation: Federation) -> None:
     # Given a cohort of three, and a fourth client that comes when the first round is open
-    def join(event: Event) -> None:
-        if isinstance(event, RoundOpened) and event.round_number == 1:
-            federation.join("dora")
-
-    federation.on_event = join
+    joining_in_the_first_round(federation, "dora")
     # When rounds are run, then there are three in each
     folder = federation.run(rounds=6, cohort=3)
     assert [len(cohort) for cohort in cohorts(folder)] == [3] * 6
