@@ -169,8 +169,10 @@ def _outcome(folder: RunFolder, hostile: set[str]) -> Outcome:
     history = folder.history()
     workload = Digits()
     model = arrays.map_file(folder.checkpoint(ROUNDS))
+    evaluated = workload.evaluate(model, workload.holdout_data(None))
+    assert evaluated.accuracy is not None, "digits are classified"
     return Outcome(
-        accuracy=workload.evaluate(model, workload.holdout_data(None)).accuracy,
+        accuracy=evaluated.accuracy,
         hostile_rejected=_share_rejected(history, lambda name: name in hostile),
         honest_rejected=_share_rejected(history, lambda name: name not in hostile),
         digest=history[-1].digest,

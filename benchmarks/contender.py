@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 
 MIN_FREE_BYTES = 2 * 10**9
 """With less memory left than this a contender is ended, before the kernel picks something to kill."""

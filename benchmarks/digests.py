@@ -102,14 +102,15 @@ class _Recorder:
     def record(self, run: Recorded) -> dict[str, str]:
         with self.started:
             self._held.touch()
-            broker = self._broker() if run.clients else ()
+            broker = self._broker() if run.clients else ""
             for client in run.clients:
-                self._client(client, broker[1])
+                self._client(client, broker)
+            where = ("--broker", broker) if broker else ()
             rounds = ("--rounds", "2", *(() if "--clients" in run.options else ("--clients", "2")))
-            program = self._start("orchestrator.start", "--run-dir", str(self._run_dir), *rounds, *broker, *run.options)
+            program = self._start("orchestrator.start", "--run-dir", str(self._run_dir), *rounds, *where, *run.options)
             for client in run.late:
                 self._wait_for("round 1 opened", program)
-                self._client(client, broker[1])
+                self._client(client, broker)
                 self._wait_for(f"{client['CLIENT_ID']} joined", program)
             self._held.unlink()
             self._wait(program)
@@ -139,10 +140,10 @@ class _Recorder:
         if program.wait(PATIENCE_S):
             raise RuntimeError(f"it ended with code {program.returncode}:\n{self._log.read_text(encoding='utf-8')}")
 
-    def _broker(self) -> tuple[str, str]:
+    def _broker(self) -> str:
         socket = self.folder / "s"
         self._run([str(get_binary_path()), "--port", "0", "--unixsocket", str(socket), "--save", ""], {})
-        return "--broker", f"redis+socket://{socket}"
+        return f"redis+socket://{socket}"
 
     def _client(self, settings: Mapping[str, str], broker: str) -> None:
         state = str(self.folder / "state")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 from redis import Redis
 
 MAX_GROWTH_BYTES = 4 * 2**20

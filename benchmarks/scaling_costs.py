@@ -11,13 +11,13 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 from redis import Redis
 
 from benchmarks.contender import Case, Limit
@@ -182,7 +182,7 @@ def adding(folder: Path) -> float:
 
     for client_id, update in zip(order, updates, strict=True):
         write_file(file_of(client_id), update)
-    running = StreamingMean(path, spec_of(updates[0]), file_of)
+    running = StreamingMean(path, spec_of(updates[0]), file_of, discard=Path.unlink)
     running.add(order[:AT_ONCE], lambda _: 1.0, all_of_them=True)
     before = time.process_time()
     running.add(order, lambda _: 1.0, all_of_them=True)
@@ -224,10 +224,10 @@ def run_costs(case: Case, folder: Path) -> Run:
     """
     folder.mkdir()
     run_dir = folder / "run"
-    with (
-        programs(folder) as started,
-        Redis.from_url(Ours(tcp=True, shared=True).start(started, case, ROUNDS + 2, run_dir)) as broker,
-    ):
+    with programs(folder) as started, ExitStack() as connected:
+        url = Ours(tcp=True, shared=True).start(started, case, ROUNDS + 2, run_dir)
+        assert url is not None, "over TCP there is a broker"
+        broker = connected.enter_context(Redis.from_url(url))
         before, after = (_costs_so_far(started, run_dir, number, broker) for number in (1, ROUNDS + 1))
         if any(len(record["responses"]) != case.num_clients for record in history(run_dir)):
             raise RuntimeError(f"a run of {case} lacked clients")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 from redis import Redis
 
 from benchmarks.contenders.programs import Programs, programs

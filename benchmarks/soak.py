@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 from redis import Redis
 
 from benchmarks.contenders.ours import num_lines

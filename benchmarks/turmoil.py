@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import signal
@@ -9,11 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 from redis import Redis
 
 from tests.integration.harness import Field, Program
@@ -97,7 +98,7 @@ class Client:
 
     client_id: str
     part: str
-    program: Program = field(init=False)
+    program: Program = dataclasses.field(init=False)
     state: State = State.OFF
     is_slow: bool = False
     until: float = 0.0
@@ -129,9 +130,9 @@ class Crowd:
     broker: Redis
     heartbeat_s: float
     client_ids: Sequence[str]
-    counts: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
-    _due: list[tuple[float, Event]] = field(default_factory=list)
+    counts: Counter[str] = dataclasses.field(default_factory=Counter)
+    problems: list[str] = dataclasses.field(default_factory=list)
+    _due: list[tuple[float, Event]] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
         count = len(self.client_ids)

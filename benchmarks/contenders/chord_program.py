@@ -20,7 +20,7 @@ from tasks.scope import client_queue
 ROUND_TIMEOUT_S = 60.0
 
 app = make_app("chord", broker_url(), include=())
-app.conf.result_backend = broker_url()
+app.conf.update(result_backend=broker_url())
 
 
 @app.task(name="train")

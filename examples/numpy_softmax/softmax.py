@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ class Softmax(Workload):
             if budget.is_over():
                 break
             batch = Points(data.positions[rows], data.classes[rows])
-            turned = direction(Step(trained, _gradients(trained, batch), lambda at, b=batch: _gradients(at, b)))
+            turned = direction(Step(trained, _gradients(trained, batch), partial(_gradients, batch=batch)))
             trained = {name: values - rate * turned[name] for name, values in trained.items()}
             num_steps += 1
             num_seen += len(rows)

@@ -28,7 +28,7 @@ def test_the_model_is_as_large_as_it_was_asked_to_be(mb: str, values: int) -> No
     # When its model is made
     parameters = workload.initial_parameters(seed=0)
     # Then it is eight equal float32 arrays of that size together
-    assert [(array.shape, array.dtype) for array in parameters.values()] == [((values,), np.float32)] * 8
+    assert [(array.shape, array.dtype) for array in parameters.values()] == [((values,), np.dtype(np.float32))] * 8
     assert sum(array.nbytes for array in parameters.values()) == round(float(mb) * 1e6)
 
 

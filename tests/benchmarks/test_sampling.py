@@ -100,4 +100,4 @@ def test_traffic_is_from_idle_to_the_end_and_a_round_s_share_of_it() -> None:
     # When they are summarised, the last round being incomplete
     outcome = summarise(samples, [10.0, 11.0, 12.0, 12.5], 13.0, num_rounds=4)
     # Then each of the four has a quarter of what came by the first count after the end
-    assert (outcome.broker_in_mb, outcome.broker_out_mb) == (pytest.approx(2.0), pytest.approx(3.0))
+    assert (outcome.broker_in_mb, outcome.broker_out_mb) == pytest.approx((2.0, 3.0))

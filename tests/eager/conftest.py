@@ -15,7 +15,7 @@ from tests.eager.federation import Federation
 @pytest.fixture(scope="session")
 def app() -> Celery:
     app = make_app("eager", "memory://", include=(), task_always_eager=True)
-    app.conf.result_backend = "cache+memory://"
+    app.conf.update(result_backend="cache+memory://")
     app.finalize()
     return app
 

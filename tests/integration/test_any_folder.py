@@ -50,7 +50,8 @@ def python(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[st
     [site] = (tmp_path / "venv").glob("lib/python*/site-packages")
     for name in OWN_PACKAGES:
         shutil.copytree(harness.ROOT / name, site / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (site / "others.pth").write_text("\n".join(str(Path(each.__file__).parents[1]) for each in (celery, np)) + "\n")
+    others = [str(Path(str(module.__file__)).parents[1]) for module in (celery, np)]
+    (site / "others.pth").write_text("\n".join(others) + "\n")
     return str(tmp_path / "venv" / "bin" / "python"), {"PYTHONPATH": ""}
 
 

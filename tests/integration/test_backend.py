@@ -11,6 +11,7 @@ from redis import Redis
 
 from tasks.broker.app import make_app
 from tasks.scope import result_key
+from tests.integration import harness
 from tests.integration.harness import url
 
 pytestmark = pytest.mark.filterwarnings(
@@ -25,13 +26,13 @@ def backend(broker: Redis) -> Any:
 
 def test_a_result_is_stored_and_told(broker: Redis, backend: Any) -> None:
     # Given somebody who listens
-    listener = broker.pubsub()
+    listener = broker.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
     listener.subscribe(result_key("run/one"))
     assert listener.get_message(timeout=5.0)["type"] == "subscribe"
     # When a success is stored
     backend.store_result("run/one", {"status": "trained"}, states.SUCCESS)
     # Then it is there as Celery writes it, and told of as it is there
-    stored = broker.get(result_key("run/one"))
+    stored = harness.stored(broker, result_key("run/one"))
     document = json.loads(stored)
     assert (document["task_id"], document["status"], document["result"]) == (
         "run/one",
@@ -47,9 +48,9 @@ def test_a_failure_that_is_told_of_later_does_not_take_a_successs_place(broker: 
     # Given a task whose process stored its result, when the process is lost after that, then the result stays
     backend.store_result("run/one", 1, states.SUCCESS)
     backend.store_result("run/one", ValueError("the process is lost"), states.FAILURE)
-    assert json.loads(broker.get(result_key("run/one")))["result"] == 1
+    assert json.loads(harness.stored(broker, result_key("run/one")))["result"] == 1
     # And where there was none, the failure is stored, until there is a success
     backend.store_result("run/two", ValueError("the process is lost"), states.FAILURE)
-    assert json.loads(broker.get(result_key("run/two")))["status"] == "FAILURE"
+    assert json.loads(harness.stored(broker, result_key("run/two")))["status"] == "FAILURE"
     backend.store_result("run/two", 2, states.SUCCESS)
-    assert json.loads(broker.get(result_key("run/two")))["result"] == 2
+    assert json.loads(harness.stored(broker, result_key("run/two")))["result"] == 2

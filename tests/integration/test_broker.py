@@ -88,8 +88,8 @@ def test_a_client_that_is_stopped_and_started_again_between_rounds_comes_back_un
     # When one client is told to end, which it does after its order, and is started again
     second.send(signal.SIGTERM)
     second.succeeds()
-    assert json.loads(broker.get("fl:client:client-1"))["leaving"] is False
-    assert json.loads(broker.get("fl:client:client-2"))["leaving"] is True
+    assert json.loads(harness.stored(broker, "fl:client:client-1"))["leaving"] is False
+    assert json.loads(harness.stored(broker, "fl:client:client-2"))["leaving"] is True
     start_clients(field, broker, 2)
 
     # Then the run ends with the same model

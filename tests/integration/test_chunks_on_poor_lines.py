@@ -16,6 +16,7 @@ from tasks.blobs import blob
 from tasks.blobs.chunks import Chunk, Wanted
 from tasks.blobs.in_redis import RedisChunks
 from tasks.broker.connection import connect
+from tests.integration import harness
 from tests.integration.pump import pump
 
 MIB = 2**20
@@ -56,7 +57,7 @@ def test_a_blob_that_comes_in_pieces_of_any_length_is_whole(
         store = RedisChunks(connect(f"rediss://{at}?ssl_ca_certs={ca}" if tls else f"redis://{at}"))
         # When a blob is sent and fetched, then it is whole, on both sides
         ref = blob.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])])
-        assert b"".join(broker.get(name) for name in ref.chunk_names()) == DATA
+        assert b"".join(harness.stored(broker, name) for name in ref.chunk_names()) == DATA
         assert store.get(ref) == DATA
 
 
@@ -80,8 +81,8 @@ def test_a_chunk_that_is_refused_in_the_middle_is_told_and_no_answer_is_taken_fo
 ) -> None:
     # Given a client that may not write, nor read, one of its chunks
     path = broker.connection_pool.connection_kwargs["path"]
-    rights = [f"~{number}" for number in range(4) if number != refused]
-    broker.execute_command("ACL", "SETUSER", "anna", "on", "nopass", "+@all", *rights)
+    allowed = [str(number) for number in range(4) if number != refused]
+    broker.acl_setuser("anna", enabled=True, nopass=True, categories=["+@all"], keys=allowed)
     store = RedisChunks(Redis(unix_socket_path=path, username="anna", password="any"))
     chunks = [Chunk(str(number), [memoryview(bytes([number]) * MIB)]) for number in range(4)]
     # When all are sent, then it is told, and those before it are there

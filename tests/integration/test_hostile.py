@@ -46,7 +46,7 @@ def truncated(hostile: Hostile, order: dict[str, Any]) -> bytes:
     raw = hostile.send(order)
     name = ClientScope("mallory").update(order["run_id"], order["round_number"])
     hostile.client.setrange(f"{name}:0", 0, b"")
-    hostile.client.set(f"{name}:0", hostile.client.get(f"{name}:0")[:-1])
+    hostile.client.set(f"{name}:0", harness.stored(hostile.client, f"{name}:0")[:-1])
     return raw
 
 

@@ -18,7 +18,7 @@ def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs are of the example that does without torch, by which they start sooner."""
     monkeypatch.setattr("tests.integration.harness.WORKLOADS", EXAMPLE)
     for kind in ("plain", "scaffold"):
-        monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "softmax:Softmax"))  # type: ignore[misc]
+        monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "softmax:Softmax"))
 
 
 @pytest.mark.parametrize("kind", ["plain", "scaffold"])

@@ -94,8 +94,8 @@ def test_two_workers_share_out_the_data_between_their_clients(field: Field, brok
     wait_until(lambda: harness.present(broker) == client_ids, "all are there")
 
     # Then the first of the four quarters has 360 digits, less a tenth, and the last of six parts 239, less a tenth
-    assert harness.announcement(broker, "north-1")["num_examples"] == 324
-    assert harness.announcement(broker, "south-3")["num_examples"] == 215
+    assert harness.announced(broker, "north-1")["num_examples"] == 324
+    assert harness.announced(broker, "south-3")["num_examples"] == 215
 
 
 def test_each_of_seven_clients_on_two_processes_trains_as_long_as_the_others(
@@ -172,7 +172,7 @@ def test_one_of_many_clients_leaves_alone(field: Field, broker: Redis) -> None:
     # Given three clients of one worker
     worker = many(field, broker, 3)
     wait_until(lambda: len(harness.present(broker)) == 3, "all are there")
-    incarnation = harness.announcement(broker, "ward-2")["incarnation"]
+    incarnation = harness.announced(broker, "ward-2")["incarnation"]
 
     # When one is told to leave for good, then the others stay, and so does their worker
     harness.disconnect(broker, "ward-2", incarnation, reconnect_after_s=0)

@@ -80,7 +80,7 @@ def test_a_queue_that_is_none_keeps_no_task_from_the_others(broker: Redis) -> No
 def test_what_the_server_refuses_for_another_reason_is_raised(broker: Redis) -> None:
     # Given a server that nothing may be written to
     publisher = Publisher(make_app("orchestrator", url(broker), include=()), connect(url(broker)))
-    broker.execute_command("REPLICAOF", "127.0.0.1", "1")
+    broker.replicaof("127.0.0.1", "1")
     # When a task is published, then it says so
     with pytest.raises(ResponseError, match="read only"):
         publisher.publish([Call("t", "one", "q")])

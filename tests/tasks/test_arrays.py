@@ -35,7 +35,7 @@ DTYPES = st.sampled_from([np.dtype(order + code) for code in CODES.values() for 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(lambda name: name != "__metadata__")
 ANY_ARRAYS = st.dictionaries(NAMES, hnp.arrays(DTYPES, SHAPES), max_size=5)
-LITTLE = {"a": np.array([1.0, 2.0], np.float32), "b": np.array(7, np.int16), "c": np.zeros((0, 3), np.uint8)}
+LITTLE: Arrays = {"a": np.array([1.0, 2.0], np.float32), "b": np.array(7, np.int16), "c": np.zeros((0, 3), np.uint8)}
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4) | st.sampled_from(sorted(CODES)),
@@ -126,7 +126,7 @@ def test_what_the_safetensors_library_saves_is_decoded(
 
 def test_two_arrays_are_the_bytes_that_the_format_says() -> None:
     # Given a float32 array of 1 and 2, and an int16 one without dimensions
-    named = {"b": np.array(7, np.int16), "a": np.array([1, 2], np.float32)}
+    named: Arrays = {"b": np.array(7, np.int16), "a": np.array([1, 2], np.float32)}
     # When they are encoded
     data = joined(named)
     # Then a header of 112 bytes, padded with spaces, is followed by the values, names in order

@@ -120,7 +120,7 @@ def test_messages_cant_be_changed() -> None:
     # Given an order, when its seed is to be changed, then that fails
     order = train_order()
     with pytest.raises(ValidationError, match="frozen"):
-        order.seed = 8  # type: ignore[misc]
+        order.seed = 8
 
 
 def test_an_order_of_one_kind_isnt_taken_for_another() -> None:

@@ -94,8 +94,9 @@ def test_what_a_run_leaves_is_found_by_its_patterns_and_nothing_of_another_run()
 def spelled(path: Path) -> Iterator[str]:
     """Yield what a module spells that is a key, a queue or a task's id on the broker."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    yield from (node.value for node in texts if node.value.startswith(("fl:", "celery-t", "client.", "clients.")))
+    values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    texts = [value for value in values if isinstance(value, str)]
+    yield from (text for text in texts if text.startswith(("fl:", "celery-t", "client.", "clients.")))
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr) and re.search(r"/\{[\w.]*run_id\}|\{[\w.]*run_id\}/", ast.unparse(node)):
             yield ast.unparse(node)

@@ -68,7 +68,8 @@ def attacked_cohort(attack: Attack) -> tuple[list[Candidate], ScoringContext]:
     common = (scale * rng.standard_normal(NUM_PARAMETERS)).astype(np.float32)
 
     def honest() -> Array:
-        return common + (scale * rng.standard_normal(NUM_PARAMETERS)).astype(np.float32)
+        update: Array = common + (scale * rng.standard_normal(NUM_PARAMETERS)).astype(np.float32)
+        return update
 
     def evaluate(parameters: Arrays) -> float:
         delta = np.concatenate([parameters["a"], parameters["b"].reshape(-1)]) - model

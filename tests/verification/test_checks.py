@@ -89,7 +89,7 @@ def test_an_array_of_text_is_an_arrays_error() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_every_block_of_a_long_array_is_looked_at(position: int, dtype: type) -> None:
     # Given an array of two blocks of 2**18 elements and seven more, with one NaN
-    values = np.zeros(2**19 + 7, dtype)
+    values: Array = np.zeros(2**19 + 7, dtype)
     assert is_finite(values)
     values[position] = np.nan
     # When it is looked at, then the NaN is found
@@ -139,7 +139,8 @@ def test_what_is_not_finite_is_found_among_numbers_whose_sum_overflows(dtype: st
 def test_whole_numbers_that_no_mean_holds_are_rejected(dtype: type) -> None:
     # Given a counter at the largest number that a mean in float64 holds, and one beyond it
     spec = spec_of({"count": np.zeros(3, dtype)})
-    fit, too_large = np.array([0, 1, 2**53], dtype), np.array([0, 1, 2**53 + 1], dtype)
+    fit: Array = np.array([0, 1, 2**53], dtype)
+    too_large: Array = np.array([0, 1, 2**53 + 1], dtype)
     # When both are checked, then the one passes, and the other is rejected with the number
     check_update({"count": fit}, spec)
     with pytest.raises(UpdateRejectedError, match=r"'count' has a whole number of size 9007199254740993: up to"):

@@ -108,7 +108,7 @@ def test_blocks_make_no_difference(size: int) -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_differences_are_taken_in_float64(dtype: type) -> None:
     # Given parameters that float16 holds, whose difference 2048 + 1 it doesn't
-    origin = {"w": np.array([-2048.0], dtype)}
+    origin: Arrays = {"w": np.array([-2048.0], dtype)}
     # When the delta is taken, then no digit is lost
     assert lengths([{"w": np.array([1.0], dtype)}], origin).tolist() == [2049.0]
 

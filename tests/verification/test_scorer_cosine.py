@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,9 +55,11 @@ def test_an_update_that_changed_nothing_has_no_say() -> None:
 )
 def test_lengths_make_no_difference(points: list[tuple[float, float, float]], factors: list[int]) -> None:
     # Given a cohort, and the same with deltas that are multiplied by powers of two
-    cohort = {f"c{index}": np.array(point) for index, point in enumerate(points)}
+    cohort: dict[str, Any] = {f"c{index}": np.array(point) for index, point in enumerate(points)}
     powers = [*factors, *[0] * len(points)]
-    scaled = {name: delta * 2.0**power for (name, delta), power in zip(cohort.items(), powers, strict=False)}
+    scaled: dict[str, Any] = {
+        name: delta * 2.0**power for (name, delta), power in zip(cohort.items(), powers, strict=False)
+    }
     # When both are scored, then nothing changes
     assert score_cosine(candidates(**cohort), context(num=3)) == score_cosine(candidates(**scaled), context(num=3))
 

@@ -320,9 +320,9 @@ def complain_at_length(_: Arrays) -> None:
         (complain_at_length, r"train\(\): ValueError: device-side assert \(test_client\.py, line"),
         (lambda p: (p, 10, {}), r"train\(\) returned tuple: a TrainResult\(parameters, num_examples,"),
         (
-            lambda p: TrainResult([1.0], 2, 1, 1.0),
+            lambda p: TrainResult([1.0], 2, 1, 1.0),  # type: ignore[arg-type]
             r"returned parameters that are list: a dict of NumPy arrays by name is",
-        ),  # type: ignore[arg-type]
+        ),
         (lambda p: TrainResult(dict.fromkeys(p), 2, 1, 1.0), "of which 'point' is NoneType: a dict of NumPy arrays"),  # type: ignore[arg-type]
         (lambda p: TrainResult(p, 2, 1, 1.0, {"a": {"f1": 0.5}}), r"metric 'a' of train\(\): dict is no number"),  # type: ignore[dict-item]
         (lambda p: TrainResult(p, None, 1, 1.0), "returned num_examples: NoneType is no number"),  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from celeriac.compressors.updates import unpack_update
 from tasks import arrays
 from tasks.blobs import blob
 from tasks.blobs.chunks import MemoryChunks
-from tasks.errors import ConfigurationError
+from tasks.errors import ArraysError, ConfigurationError
 from tasks.messages import Response, TrainOptions, TrainOrder
 from tasks.names import update_name
 from tasks.workload import ClientData, TrainResult
@@ -130,5 +130,5 @@ def test_a_compression_of_ones_own_is_used_only_if_the_operator_says_so() -> Non
 
 def test_a_model_that_isnt_compressed_as_the_order_says_is_told(client: Client, chunks: MemoryChunks) -> None:
     order = order_of(chunks, "bf16").model_copy(update={"compression": "int8"})
-    with pytest.raises(arrays.ArraysError, match="isn't packed by the compression that the order names"):
+    with pytest.raises(ArraysError, match="isn't packed by the compression that the order names"):
         client.train(order)

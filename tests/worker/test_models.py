@@ -29,7 +29,8 @@ def fetching(value: float, fetched: list[float]) -> Callable[[], Fetched]:
 
 def test_a_model_is_fetched_once_for_all_clients_and_the_last_is_kept() -> None:
     # Given a process that was asked for two models and a broadcast
-    models, fetched = Models(), []
+    models = Models()
+    fetched: list[float] = []
     first = models.get("model", "a", fetching(1, fetched))
     assert models.get("model", "a", fetching(2, fetched)) is first
     models.get("broadcast", "x", fetching(3, fetched))
@@ -80,7 +81,8 @@ class Process:
 
     def point(self, client_id: str) -> list[float]:
         """Return what a client has."""
-        return arrays.map_file(self.path(client_id))["point"].tolist()
+        values: list[float] = arrays.map_file(self.path(client_id))["point"].tolist()
+        return values
 
 
 class Counted(MemoryChunks):

@@ -9,7 +9,8 @@ from tests.celeriac.aggregators.cohorts import aggregate, random_rows, updates_o
 
 def bulyan_by_hand(rows: Array, num_byzantine: int) -> Array:
     """El Mhamdi et al. 2018, section 4: Krum again and again, then the values nearest to the median."""
-    received, selected = list(rows), []
+    received: list[Array] = list(rows)
+    selected: list[Array] = []
     while len(selected) < len(rows) - 2 * num_byzantine:
         num_near = max(1, len(received) - num_byzantine - 2)
         sums = [sum(sorted(float(np.sum((a - b) ** 2)) for b in received if b is not a)[:num_near]) for a in received]

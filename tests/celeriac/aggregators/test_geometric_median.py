@@ -12,7 +12,7 @@ from tests.celeriac.aggregators.cohorts import aggregate, random_rows, updates_o
 def weiszfeld_by_hand(rows: Array, weights: Array, smoothing: float) -> Array:
     """Pillutla et al. 2022, Algorithm 2, from the mean and to the end."""
     alphas = weights / weights.sum()
-    point = alphas @ rows
+    point: Array = alphas @ rows
     for _ in range(3000):
         betas = alphas / np.maximum(smoothing, np.linalg.norm(rows - point, axis=1))
         point = betas @ rows / betas.sum()

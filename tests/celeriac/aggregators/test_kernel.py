@@ -47,7 +47,7 @@ def test_kernel_and_numpy_add_in_the_order_of_the_updates(
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_what_is_not_finite_is_not_made_finite(dtype: type) -> None:
     # Given infinities and NaNs in updates and in sums, also where opposites meet and where a sum overflows
-    updates = [np.array([np.inf, -np.inf, np.nan, 1.0, 1.0, 1.0] * TILE, dtype)]
+    updates: list[Array] = [np.array([np.inf, -np.inf, np.nan, 1.0, 1.0, 1.0] * TILE, dtype)]
     sums = np.array([-np.inf, -np.inf, 1.0, np.nan, np.inf, np.finfo(np.float64).max] * TILE)
     # When they are added, then the sums are those of adding one after the other
     expected = by_definition(sums, updates, [1e308])

@@ -46,11 +46,13 @@ class Quadratic:
         return float(residual @ residual) / 2
 
     def gradient(self, w: Vector) -> Vector:
-        return self.matrix.T @ self.matrix @ (w - self.optimum)
+        gradient: Vector = self.matrix.T @ self.matrix @ (w - self.optimum)
+        return gradient
 
     def batch_gradient(self, w: Vector, number: int) -> Vector:
         """The gradient that step ``number`` sees: of a loss that is steeper in some steps than in others."""
-        return (1 + 0.25 * (-1) ** number) * self.gradient(w)
+        steepness: float = 1 + 0.25 * (-1) ** number
+        return steepness * self.gradient(w)
 
     def task(
         self, x: Arrays, broadcast: State, state: State, num_clients: int, algorithm: Algorithm, **settings: float

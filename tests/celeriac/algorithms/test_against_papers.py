@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,9 +20,14 @@ def plain(_w: Vector, gradient: Vector, _number: int) -> Vector:
     return gradient
 
 
+def total(vectors: Iterable[Vector]) -> Vector:
+    found: Vector = np.sum(list(vectors), axis=0)
+    return found
+
+
 def mean_by_examples(all_clients: list[Quadratic], cohort: tuple[int, ...], ends: list[Vector]) -> Vector:
     n = np.array([all_clients[k].num_examples for k in cohort], float)
-    return sum(share * end for share, end in zip(n / n.sum(), ends, strict=True))
+    return total(share * end for share, end in zip(n / n.sum(), ends, strict=True))
 
 
 def fedavg(all_clients: list[Quadratic], w: Vector) -> Iterator[Vector]:
@@ -30,10 +36,13 @@ def fedavg(all_clients: list[Quadratic], w: Vector) -> Iterator[Vector]:
         yield w
 
 
+def proximal(mu: float, x: Vector, y: Vector, g: Vector, _number: int) -> Vector:
+    return g + mu * (y - x)
+
+
 def fedprox(all_clients: list[Quadratic], w: Vector, mu: float = 0.3) -> Iterator[Vector]:
     for cohort in ROUNDS:
-        x = w
-        ends = [sgd(all_clients[k], x, lambda y, g, _, x=x: g + mu * (y - x)) for k in cohort]
+        ends = [sgd(all_clients[k], w, partial(proximal, mu, w)) for k in cohort]
         w = mean_by_examples(all_clients, cohort, ends)
         yield w
 
@@ -72,56 +81,64 @@ def fednova(all_clients: list[Quadratic], x: Vector) -> Iterator[Vector]:
         n = np.array([all_clients[k].num_examples for k in cohort], float)
         p, tau = n / n.sum(), np.array([all_clients[k].num_steps for k in cohort])
         d = [(x - sgd(all_clients[k], x, plain)) / (RATE * all_clients[k].num_steps) for k in cohort]
-        x = x - (p @ tau) * RATE * sum(p_k * d_k for p_k, d_k in zip(p, d, strict=True))
+        x = x - (p @ tau) * RATE * total(p_k * d_k for p_k, d_k in zip(p, d, strict=True))
         yield x
 
 
 def feddyn(all_clients: list[Quadratic], theta: Vector, alpha: float = 0.4) -> Iterator[Vector]:
     h, gradients = np.zeros_like(theta), [np.zeros_like(theta) for _ in all_clients]
+
+    def direction(own: Vector, start: Vector, y: Vector, g: Vector, _number: int) -> Vector:
+        return g - own + alpha * (y - start)
+
     for cohort in ROUNDS:
         ends = []
         for k in cohort:
-            end = sgd(
-                all_clients[k],
-                theta,
-                lambda y, g, _, own=gradients[k], start=theta: g - own + alpha * (y - start),
-            )
+            end = sgd(all_clients[k], theta, partial(direction, gradients[k], theta))
             gradients[k] = gradients[k] - alpha * (end - theta)
             ends.append(end)
-        h = h - alpha / len(all_clients) * sum(end - theta for end in ends)
-        theta = sum(ends) / len(ends) - h / alpha
+        h = h - alpha / len(all_clients) * total(end - theta for end in ends)
+        theta = total(ends) / len(ends) - h / alpha
         yield theta
 
 
 def scaffold(all_clients: list[Quadratic], x: Vector, eta_g: float = 0.7) -> Iterator[Vector]:
     c, c_of = np.zeros_like(x), [np.zeros_like(x) for _ in all_clients]
+
+    def corrected(c_k: Vector, c: Vector, _y: Vector, g: Vector, _number: int) -> Vector:
+        return g - c_k + c
+
     for cohort in ROUNDS:
         moves, changes = [], []
         for k in cohort:
-            y = sgd(all_clients[k], x, lambda _y, g, _, c_k=c_of[k], c=c: g - c_k + c)
+            y = sgd(all_clients[k], x, partial(corrected, c_of[k], c))
             c_plus = c_of[k] - c + (x - y) / (all_clients[k].num_steps * RATE)
             moves.append(y - x)
             changes.append(c_plus - c_of[k])
             c_of[k] = c_plus
-        x = x + eta_g * sum(moves) / len(cohort)
-        c = c + len(cohort) / len(all_clients) * sum(changes) / len(cohort)
+        x = x + eta_g * total(moves) / len(cohort)
+        c = c + len(cohort) / len(all_clients) * total(changes) / len(cohort)
         yield x
 
 
 def mimelite(all_clients: list[Quadratic], x: Vector, beta: float = 0.6) -> Iterator[Vector]:
     s = np.zeros_like(x)
+
+    def direction(s: Vector, _y: Vector, g: Vector, _number: int) -> Vector:
+        return (1 - beta) * g + beta * s
+
     for cohort in ROUNDS:
-        full = sum(all_clients[k].gradient(x) for k in cohort) / len(cohort)
-        ends = [sgd(all_clients[k], x, lambda _y, g, _, s=s: (1 - beta) * g + beta * s) for k in cohort]
+        full = total(all_clients[k].gradient(x) for k in cohort) / len(cohort)
+        ends = [sgd(all_clients[k], x, partial(direction, s)) for k in cohort]
         s = (1 - beta) * full + beta * s
-        x = sum(ends) / len(cohort)
+        x = total(ends) / len(cohort)
         yield x
 
 
 def mime(all_clients: list[Quadratic], x: Vector, beta: float = 0.6) -> Iterator[Vector]:
     s = np.zeros_like(x)
     for cohort in ROUNDS:
-        c = sum(all_clients[k].gradient(x) for k in cohort) / len(cohort)
+        c = total(all_clients[k].gradient(x) for k in cohort) / len(cohort)
         ends = []
         for k in cohort:
 
@@ -129,7 +146,7 @@ def mime(all_clients: list[Quadratic], x: Vector, beta: float = 0.6) -> Iterator
                 return (1 - beta) * (g - all_clients[k].batch_gradient(x, j) + c) + beta * s  # noqa: B023
 
             ends.append(sgd(all_clients[k], x, direction))
-        x, s = sum(ends) / len(cohort), (1 - beta) * c + beta * s
+        x, s = total(ends) / len(cohort), (1 - beta) * c + beta * s
         yield x
 
 
@@ -143,7 +160,7 @@ def qfedavg(all_clients: list[Quadratic], w: Vector, q: float = 1.5) -> Iterator
             # Drawn by examples in the paper, counted by examples here.
             deltas.append(client.num_examples * loss**q * dw)
             hs.append(client.num_examples * (q * loss ** (q - 1) * (dw @ dw) + lipschitz * loss**q))
-        w = w - sum(deltas) / sum(hs)
+        w = w - total(deltas) / sum(hs)
         yield w
 
 

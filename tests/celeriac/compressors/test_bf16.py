@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac.compressors.bf16 import Bf16, from_bf16, to_bf16
-from tasks.arrays import ArraySpec, encoded_size, spec_of
+from tasks.arrays import Arrays, ArraySpec, encoded_size, spec_of
 
 BITS = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=50)
 
@@ -44,7 +44,7 @@ def test_halves_go_to_even(value: float, rounded: float) -> None:
 def test_arrays_of_float32_are_halved_and_others_are_as_exact_as_they_were() -> None:
     # Given arrays of all sorts
     rng = np.random.default_rng(0)
-    model = {
+    model: Arrays = {
         "w": rng.standard_normal((300, 20)).astype(np.float32),
         "wide": rng.standard_normal(1000),
         "half": rng.standard_normal(1000).astype(np.float16),

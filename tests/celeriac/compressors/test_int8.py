@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from celeriac.compressors.int8 import BLOCK, Int8
-from tasks.arrays import Array, ArraySpec, encoded_size, spec_of
+from tasks.arrays import Array, Arrays, ArraySpec, encoded_size, spec_of
 
 FLOATS = hnp.arrays(np.float32, st.integers(9, 700), elements=st.floats(-(2.0**100), 2.0**100, width=32))
 
@@ -55,7 +55,7 @@ def test_what_is_no_number_makes_its_block_none_and_no_other(bad: float) -> None
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_all_floats_are_eight_bits_and_a_scale_for_each_block(dtype: type) -> None:
     # Given an array whose last block isn't full
-    values = np.linspace(-3, 3, 1000).astype(dtype).reshape(10, 100)
+    values: Array = np.linspace(-3, 3, 1000).astype(dtype).reshape(10, 100)
     # When it is compressed, then there are four scales, and it comes back as near as they are fine
     compressed = Int8().compress({"w": values})
     assert spec_of(compressed) == {"scales:w": ArraySpec("F32", (4,)), "values:w": ArraySpec("I8", (10, 100))}
@@ -64,7 +64,7 @@ def test_all_floats_are_eight_bits_and_a_scale_for_each_block(dtype: type) -> No
 
 def test_what_would_not_become_shorter_is_kept() -> None:
     # Given arrays of one float32, which would take five bytes, of none, and of whole numbers
-    arrays = {"one": np.array(0.3, np.float32), "none": np.zeros(0, np.float32), "count": np.arange(5)}
+    arrays: Arrays = {"one": np.array(0.3, np.float32), "none": np.zeros(0, np.float32), "count": np.arange(5)}
     # When they are compressed, then they are as they were
     compressed = Int8().compress(arrays)
     assert sorted(compressed) == ["kept:count", "kept:none", "kept:one"]

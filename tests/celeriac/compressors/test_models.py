@@ -5,11 +5,11 @@ import pytest
 
 from celeriac.compressors import load_compressor
 from celeriac.compressors.models import pack_model, unpack_model
-from tasks.arrays import decode, encode, spec_of
+from tasks.arrays import Arrays, decode, encode, spec_of
 from tasks.errors import ArraysError
 
 RNG = np.random.default_rng(3)
-MODEL = {
+MODEL: Arrays = {
     "w": RNG.standard_normal((40, 30)).astype(np.float32),
     "wide": RNG.standard_normal(70),
     "scale": np.array(0.5, np.float32),

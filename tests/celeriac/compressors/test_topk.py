@@ -122,7 +122,7 @@ def test_moves_in_several_blocks_and_over_arrays_of_all_sizes() -> None:
 def test_whatever_bytes_a_client_sends_are_refused_or_make_arrays(moves: bytes, sizes: list[float]) -> None:
     # Given 40 moves, for 1000 values, of any bytes
     original = {"a": ArraySpec("F32", (300,)), "b": ArraySpec("F32", (20, 20)), "c": ArraySpec("F32", (300,))}
-    sent = {"moves": np.frombuffer(moves, np.uint8), "sizes": np.array(sizes, np.float32)}
+    sent: Arrays = {"moves": np.frombuffer(moves, np.uint8), "sizes": np.array(sizes, np.float32)}
     assert TopK(0.01).spec(original) == spec_of(sent)
     # When they are read, then there are arrays of the spec, or it is said what is wrong
     try:

@@ -16,7 +16,8 @@ def test_mixers_are_found_by_name_or_are_the_users_own() -> None:
     assert load_mixer("nnm") is mix_nearest
     assert load_mixer("bucketing") == Bucketing(2)
     assert load_mixer("bucketing:3") == Bucketing(3)
-    assert load_mixer("tests.celeriac.mixers.mixes:mixing_by") is mixing_by
+    mixer: object = load_mixer("tests.celeriac.mixers.mixes:mixing_by")
+    assert mixer is mixing_by
 
 
 @pytest.mark.parametrize("size", ["1", "0", "-2", "2.5", "two", "1000000", "²", " 2"])

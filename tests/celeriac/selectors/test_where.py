@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.selectors import fits, load_selector
+from celeriac.selectors import ConnectedClient, fits, load_selector
 from celeriac.selectors.uniform import select_uniform
 from tasks.announcement import Hardware
 from tasks.errors import ConfigurationError, TooFewFitError
@@ -49,7 +49,7 @@ def test_those_fit_for_whom_all_conditions_hold(conditions: str, fitting: list[s
 
 
 @given(num_wanted=st.integers(1, 5), seed=st.integers(0, 2**32), there=st.permutations(CLIENTS))
-def test_among_those_that_fit_the_choice_is_at_random(num_wanted: int, seed: int, there: list) -> None:
+def test_among_those_that_fit_the_choice_is_at_random(num_wanted: int, seed: int, there: list[ConnectedClient]) -> None:
     # Given clients in any order, when some are wanted of those that fit
     chosen = load_selector("where:labels=3")(there, selection(num_wanted, {}, seed=seed))
     # Then it is as if there were no others

@@ -576,7 +576,7 @@ def test_a_step_knows_its_gradients_here_and_elsewhere() -> None:
     data = workload.client_data(DataSource(part=Part(0, 20))).train
     start, elsewhere = workload.initial_parameters(1), workload.initial_parameters(2)
     options = TrainOptions(epochs=1, batch_size=len(data), learning_rate=0.5)
-    seen = []
+    seen: list[Arrays] = []
 
     def direction(step: Step) -> Arrays:
         found = (step.gradients, step.gradients_at(elsewhere), step.gradients_at(start))

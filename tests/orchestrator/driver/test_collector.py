@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from functools import partial
+from typing import cast
 
 import pytest
 
@@ -100,8 +101,7 @@ class Scene:
                     scene.now = until
                 return {task_id: scene.results[task_id] for task_id in task_ids if task_id in scene.results}
 
-        transport: Any = Scripted()
-        return transport
+        return cast("Transport", Scripted())
 
 
 def collect(
@@ -162,7 +162,7 @@ def test_a_client_that_sends_nothing_in_its_turn_is_given_up_while_others_wait(
     slots = Slots([anna, bert, carl], dict.fromkeys(("anna", "bert", "carl"), "first"))
     name = chunk_name(anna.update_blob, 0)
     for order in (anna, bert, carl):
-        scene.at(1.0, lambda order=order: scene.ready(order))
+        scene.at(1.0, partial(scene.ready, order))
     scene.at(5.0, lambda: scene.chunks.chunks.update({name: bytes(CHUNK_BYTES)}))
     scene.at(182.0, lambda: scene.response(carl))
     scene.at(183.0, lambda: scene.response(anna))
@@ -284,8 +284,8 @@ def test_orders_and_turns_are_sent_again_when_the_broker_was_emptied(scene: Scen
     # When the broker was emptied
     scene.lost[10.0] = Lost.ALL
     for order in (anna, bert, carl):
-        scene.at(20.0, lambda order=order: scene.chunks.chunks.update({chunk_name(order.update_blob, 0): b"update"}))
-        scene.at(20.0, lambda order=order: scene.response(order))
+        scene.at(20.0, partial(scene.chunks.chunks.update, {chunk_name(order.update_blob, 0): b"update"}))
+        scene.at(20.0, partial(scene.response, order))
     collect(scene, slots, 100.0, Uploads(1), lose=lambda lost: done.append((lost, list(scene.sent))))
     # Then that is told of before all orders are sent again: the model is put there, what was filled is filled again
     assert done == [(Lost.ALL, [])]

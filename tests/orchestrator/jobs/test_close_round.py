@@ -160,7 +160,8 @@ def test_the_aggregator_is_the_one_that_was_asked_for(
 def test_an_update_out_of_all_proportion_is_rejected_without_being_asked_for(tmp_path: Path) -> None:
     # Given five clients, one of which sends finite numbers of 1e30
     folder = folder_in(tmp_path)
-    points = {"anna": [1, 0, 0], "bert": [2, 0, 0], "carl": [1e30, 0, 0], "dora": [3, 0, 0], "emil": [4, 0, 0]}
+    firsts = {"anna": 1.0, "bert": 2.0, "carl": 1e30, "dora": 3.0, "emil": 4.0}
+    points = {client_id: [first, 0, 0] for client_id, first in firsts.items()}
     # When the round is closed
     closed = close_round(folder, parts_of(folder, points))
     # Then it is rejected with the reason, and the model is the mean of the others

@@ -12,12 +12,13 @@ from orchestrator.store.records import SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import HEADER_SLACK_BYTES
 from tasks import arrays
+from tasks.arrays import Arrays
 from tasks.blobs.blob import BlobRef, publish
 from tasks.blobs.chunks import MemoryChunks, Wanted
 from tasks.messages import Order, Response, Status
 from tests.support import job_of, publish_update, run_config, survey_order, surveyed, train_order, trained
 
-MODEL = {"bias": np.zeros(2, np.float32), "weights": np.zeros((2, 3))}
+MODEL: Arrays = {"bias": np.zeros(2, np.float32), "weights": np.zeros((2, 3))}
 UPDATE = {"bias": np.array([1, 2], np.float32), "weights": np.full((2, 3), 0.5)}
 ORDER = train_order("anna", round_number=1)
 
@@ -138,7 +139,7 @@ def test_an_update_that_isnt_like_the_model_or_that_nothing_went_into_is_rejecte
 
 def kept_answer(folder: RunFolder, order: Order) -> Response | None:
     record = folder.slot_record(order.round_number, order.client_id, order.name)
-    return record and record.response(order)
+    return record.response(order) if record else None
 
 
 def document(header: object, body: bytes) -> bytes:

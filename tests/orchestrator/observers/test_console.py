@@ -160,8 +160,8 @@ def test_the_display_shows_a_failed_round_without_metrics_and_a_client_that_left
 
 def test_the_display_has_no_column_for_an_accuracy_that_the_workload_doesnt_give() -> None:
     # Given a run with a loss alone, and one whose accuracy diverged in the last round
-    loss = [Initialised({"loss": 2.0}), RoundClosed(round_record(1, metrics={"loss": 0.5}))]
-    diverged = [Initialised({"loss": 2.0, "accuracy": 0.5}), RoundClosed(round_record(1, metrics={"loss": 0.5}))]
+    loss: list[Event] = [Initialised({"loss": 2.0}), RoundClosed(round_record(1, metrics={"loss": 0.5}))]
+    diverged: list[Event] = [Initialised({"loss": 2.0, "accuracy": 0.5}), *loss[1:]]
     # When they are drawn, then the one has no column for it, and the other a dash
     assert line_with("round ", shown(*loss)) == ["round", "loss", "time"]
     assert line_with("1.50 s", shown(*loss)) == ["1", "0.5000", "1.50", "s"]

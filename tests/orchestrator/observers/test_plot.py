@@ -102,7 +102,8 @@ def test_a_title_stands_above(tmp_path: Path) -> None:
     # When their histories, which are the same, are drawn, then the pictures tell them apart
     for title in titles:
         plot.draw([round_record()], tmp_path / f"{title[-3:]}.png", title=title)
-    assert not np.array_equal(*(image.imread(tmp_path / f"{title[-3:]}.png") for title in titles))
+    one, two = (image.imread(tmp_path / f"{title[-3:]}.png") for title in titles)
+    assert not np.array_equal(one, two)
 
 
 def test_a_failed_round_is_marked(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from orchestrator.transport.broker_memory import LOOK_S, BrokerMemory, WatchedRegistry
 from tasks.errors import BrokerUnreachableError
@@ -22,7 +24,7 @@ class Scene:
         self.server = server
         self.now = 0.0
         # Once and again: without a connection that is left over from before the server was killed.
-        self.client = Redis(unix_socket_path=str(server.socket), retry=None)
+        self.client = Redis(unix_socket_path=str(server.socket), retry=Retry(NoBackoff(), 1))
         self.memory = BrokerMemory(self.client, "run", lambda: self.now)
         self.registry = WatchedRegistry(self.client, self.memory)
 

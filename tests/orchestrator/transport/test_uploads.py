@@ -252,7 +252,8 @@ def test_clients_that_never_send_keep_others_waiting_for_a_bounded_time(
     good = [f"good-{number}" for number in range(20)]
     for order_id in [*(f"stuck-{number}" for number in range(num_stuck)), *good]:
         uploads.wait(order_id)
-    now, taken_in = 0.0, []
+    now = 0.0
+    taken_in: list[str] = []
     # When they are given up as they are found out, while the others send, and are taken in, in no time
     while len(taken_in) < len(good):
         for order_id in uploads.silent(now):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from pydantic import ValidationError
 
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
-from tasks.blobs.chunks import MemoryChunks, cut_into_chunks
+from tasks.blobs.chunks import MemoryChunks, Wanted, cut_into_chunks
 from tasks.errors import BlobError
 from tests.support import blob_ref
 
@@ -117,13 +119,18 @@ def test_a_blob_of_one_byte_more_than_two_chunks_is_three_chunks_of_2_mib_and_on
     assert store.get(ref) == data
 
 
-def test_a_blob_is_made_a_file_with_the_memory_of_one_chunk(tmp_path: Path) -> None:
+def test_a_blob_is_made_a_file_with_the_memory_of_one_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a blob of three chunks
     store, ref = stored(content(2 * CHUNK + 5))
     # When it is made a file
     buffers: list[memoryview] = []
     receive = store.receive
-    store.receive = lambda wanted: (buffers.extend(want.buffer for want in wanted), receive(wanted))[1]  # type: ignore[method-assign]
+
+    def watched(wanted: Sequence[Wanted]) -> Iterator[int | None]:
+        buffers.extend(want.buffer for want in wanted)
+        return receive(wanted)
+
+    monkeypatch.setattr(store, "receive", watched)
     store.get_file(ref, tmp_path / "file")
     # Then it is whole, and took the memory of one chunk
     assert (tmp_path / "file").read_bytes() == content(2 * CHUNK + 5)
@@ -206,7 +213,7 @@ def test_a_discarded_blob_leaves_nothing_behind_and_others_alone() -> None:
         {"more": 1},
     ],
 )
-def test_a_reference_with_anything_out_of_range_is_refused(change: dict[str, object]) -> None:
+def test_a_reference_with_anything_out_of_range_is_refused(change: dict[str, Any]) -> None:
     # Given a reference with one value that it can't have, when it is made, then it is refused
     with pytest.raises(ValidationError, match="1 validation error"):
         blob_ref(**change)

@@ -149,7 +149,9 @@ def test_resnet18_has_a_stem_that_keeps_the_size_and_halves_it_three_times() -> 
 def test_a_block_is_its_residual_on_top_of_its_inputs() -> None:
     # Given a block whose last normalisation multiplies by zero
     block = Block(64, 64, 1, group_norm)
-    nn.init.zeros_(block.residual[4].weight)
+    last = block.residual[4]
+    assert isinstance(last, nn.GroupNorm)
+    nn.init.zeros_(last.weight)
     inputs = random_images(2, 64, 5, 5)
     # When inputs go through it, then they come out as they were, negative ones cut off
     assert torch.equal(block(inputs), inputs.clamp(min=0))
