@@ -20,11 +20,13 @@ test: .venv/.dev ## Run all tests (ARGS="-k name" adds options)
 test-fast: .venv/.dev ## Run the tests that start no server and no worker: under two minutes (ARGS="-k name" adds options)
 	$(BIN)/python -m pytest --numprocesses 2 --ignore tests/integration $(ARGS)
 
-check: .venv/.dev ## Lint, types, layers
+check: .venv/.dev ## Lint, types, layers, dependencies
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry celeriac orchestrator tasks verification worker
+	$(BIN)/deptry benchmarks examples scripts tests --ignore DEP002,DEP004
 
 format: .venv/.dev ## Format the code
 	$(BIN)/ruff check --fix .
