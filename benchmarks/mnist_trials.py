@@ -14,7 +14,6 @@ from statistics import mean
 from benchmarks.simulation import Participant, side_by_side, simulate
 from orchestrator.config import RunConfig
 from orchestrator.observers.events import Event, RoundClosed
-from orchestrator.store.records import RoundRecord
 from tasks.files import replace_text
 from tasks.messages import TrainOptions
 from tasks.spec import canonical
@@ -127,25 +126,25 @@ def run_trial(trial: Trial, data: str) -> Outcome:
     participants = {
         f"client-{index + 1:04d}": Participant(Part(index, NUM_CLIENTS), workload) for index in range(NUM_CLIENTS)
     }
-    records: list[RoundRecord] = []
+    closed: list[RoundClosed] = []
 
     def report(event: Event) -> None:
         if isinstance(event, RoundClosed):
-            records.append(event.record)
-            if trial.target and _accuracy(event.record) >= trial.target:
+            closed.append(event)
+            if trial.target and _accuracy(event) >= trial.target:
                 raise _EnoughError
 
     with tempfile.TemporaryDirectory() as path, contextlib.suppress(_EnoughError):
         simulate(config, participants, Path(path), report)
     return Outcome(
-        [round(_accuracy(record), DIGITS) for record in records],
-        bytes_down=mean(record.bytes_down / len(record.cohort) for record in records),
-        bytes_up=mean(record.bytes_up / len(record.responses) for record in records),
+        [round(_accuracy(event), DIGITS) for event in closed],
+        bytes_down=mean(event.bytes_down / event.num_clients for event in closed),
+        bytes_up=mean(event.bytes_up / event.num_clients for event in closed),
     )
 
 
-def _accuracy(record: RoundRecord) -> float:
-    return record.metrics.get("accuracy", 0.0)
+def _accuracy(event: RoundClosed) -> float:
+    return event.metrics.get("accuracy", 0.0)
 
 
 class _EnoughError(Exception):

@@ -101,6 +101,9 @@ class RunConfig(BaseModel):
     """Have clients evaluate the final model on their own held-out data."""
     reconnect_after_s: Annotated[float, Field(ge=0, le=7 * 24 * 3600), Option("SECONDS", capped=False)] = 0.0
     """When the run is over clients come back after so many seconds, for the next; with 0 their workers end."""
+    observe: Annotated[tuple[str, ...], Option("NAME[:PARAMETER],…")] = ("console", "plot")
+    """Who is told what happens: {observers}, or your own as module:name. Whatever is named here, log and events are
+    told too."""
     max_failed_rounds: Annotated[int, Field(ge=1)] = 3
     """Failed rounds in a row after which the run stops."""
 

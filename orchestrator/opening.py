@@ -23,6 +23,7 @@ from celeriac.workloads.nets import NETS
 from celeriac.workloads.splits import load_split
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.feasibility import check_feasible
+from orchestrator.observers import load_observer
 from orchestrator.options import flag_of
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
@@ -139,6 +140,8 @@ def _check_names(options: Mapping[str, Any], workload: WorkloadSpec) -> None:
     for mixer in options["mix"]:
         load_mixer(mixer)
     load_selector(options["select"])
+    for observer in options["observe"]:
+        load_observer(observer)
     for scorer in options["verify"]:
         check_spec("scorer", scorer, {**SCORERS, PEERS: PEERS})
 

@@ -45,7 +45,7 @@ def _option(name: str, field: FieldInfo, mark: Option, known: Mapping[str, Itera
     if field.annotation is bool:
         flag += f"/--no-{flag.removeprefix('--')}"
     elif field.annotation == tuple[str, ...]:
-        value = {"default": "", "callback": lambda _context, _parameter, text: _names(text)}
+        value = {"default": ",".join(field.default), "callback": lambda _context, _parameter, text: _names(text)}
     elif field.annotation == dict[str, float]:
         value = {"multiple": True, "callback": lambda _context, _parameter, texts: _settings(texts)}
     else:

@@ -24,6 +24,7 @@ from celeriac.mixers import MIXERS
 from celeriac.selectors import FORMS, SELECTORS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.driver.lifecycle import run_session
+from orchestrator.observers import OBSERVERS
 from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, shown_path, take_up
 from orchestrator.options import options_of
 from orchestrator.store.records import Summary
@@ -43,6 +44,7 @@ _KNOWN = {
     "compressors": [NONE, *COMPRESSORS],
     "selectors": [FORMS.get(name, name) for name in SELECTORS],
     "scorers": [PEERS, *SCORERS],
+    "observers": OBSERVERS,
 }
 """The names that the help lists."""
 _BROKER = click.Option(

@@ -12,6 +12,7 @@ import numpy as np
 
 from celeriac.selectors import ConnectedClient, Selection, Selector
 from celeriac.selectors.client_statistics import ClientStatistics
+from orchestrator.clients.naming import named
 from orchestrator.clients.waves import Place
 from orchestrator.config import cohort_size
 from tasks.announcement import Announcement, PassedOver
@@ -26,8 +27,6 @@ FRESH_S = 1.0
 """Seconds for which the list of more than ``FEW`` clients counts as fresh when a round waits for enough of them."""
 FEW = 100
 """Up to this many clients, the list is refreshed before each round, so no client that is leaving is chosen."""
-_NAMED = 3
-"""Clients named in a log line."""
 OUTAGE_HEARTBEATS = 3.0
 """After the broker was unreachable, clients have this many heartbeats to announce themselves again."""
 
@@ -106,7 +105,7 @@ class ClientManager:
         for client_id, (_, reason) in news.items():
             clients.setdefault(reason, []).append(client_id)
         for reason, client_ids in clients.items():
-            logger.warning("%s passed over: %s", _are(client_ids), reason)
+            logger.warning("%s passed over: %s", named(client_ids), reason)
         try:
             self._tell(news)
         except BrokerUnreachableError as error:
@@ -224,14 +223,6 @@ class ClientManager:
         wanted = cohort_size(fraction, len(clients)) if num is None else min(num, len(clients))
         selection = Selection(round_number, wanted, rng, statistics, num_needed)
         return _checked(selector(clients, selection), clients, round_number)
-
-
-def _are(client_ids: Sequence[str]) -> str:
-    """Return ``client anna is``, or ``5 clients (anna, bert, carl and 2 more) are``."""
-    if len(client_ids) == 1:
-        return f"client {client_ids[0]} is"
-    more = f" and {len(client_ids) - _NAMED} more" if len(client_ids) > _NAMED else ""
-    return f"{len(client_ids)} clients ({', '.join(client_ids[:_NAMED])}{more}) are"
 
 
 def _checked(chosen: object, clients: Sequence[ConnectedClient], round_number: int) -> list[str]:

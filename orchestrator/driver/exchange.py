@@ -10,7 +10,7 @@ from orchestrator.driver.collector import Filled, Looked
 from orchestrator.driver.context import RunContext, ended_with_its_process
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start, publish_surveyed
 from orchestrator.driver.slots import Slot, Slots
-from orchestrator.observers.events import SlotFilled
+from orchestrator.observers.events import Outcome, SlotsFilled
 from orchestrator.store.records import OpenRound
 from orchestrator.store.updates import discard_updates
 from orchestrator.transport.responses import MAX_RESPONSE_BYTES, says_ready
@@ -50,6 +50,8 @@ class Exchange:
         self._uploads = self._new_uploads(opened.parameters.size_bytes)
         self._hold_back(orders)
         self._chords: list[Chord] = []
+        self._untold: dict[str, Outcome] = {}
+        """Slots that were filled since the last look, by client id."""
         self._timeout_s = context.config.timeout_s
         """Seconds that all slots may take to be filled."""
 
@@ -108,11 +110,13 @@ class Exchange:
             if isinstance(event, Filled):
                 self._take_in(event.slot, event.response)
             elif isinstance(event, Looked):
+                self._tell_filled()
                 yield event.left_s
             else:
                 if event is Lost.ALL:
                     self._restore()
                 self._start_chord_anew()
+        self._tell_filled()
         collector.late.expect([slot.order for slot, response in self._slots.filled() if response.status is Status.LOST])
 
     def result(self) -> bytes | str | None:
@@ -233,8 +237,13 @@ class Exchange:
         is_awaited = self._is_crowded and response.update is not None
         self._uploads.answered(slot.order.order_id, part_id if is_awaited else None, self._context.clock())
         if self._kind == TrainOrder.name:
-            said = response.status, response.reason, dict(response.metrics)
-            self._context.report(SlotFilled(self._number, response.client_id, *said))
+            self._untold[response.client_id] = Outcome.of(response)
+
+    def _tell_filled(self) -> None:
+        """Tell which slots were filled since this was called last."""
+        if self._untold:
+            self._context.report(SlotsFilled(round_number=self._number, slots=self._untold))
+            self._untold = {}
 
     def _send_ingest(self, slot: Slot, response: Response) -> str:
         """Have an own worker take an answer in as a part of the chord, and return that task's id."""

@@ -15,9 +15,8 @@ from rich.console import Console
 
 from orchestrator.config import RunConfig
 from orchestrator.driver.run import Run, check_any_closed, summarise
-from orchestrator.observers import plot
-from orchestrator.observers.console import progress
-from orchestrator.observers.events import Ended, Report
+from orchestrator.observers.events import Report, RunEnded
+from orchestrator.observers.stream import observing
 from orchestrator.processes.connect import connect_run
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
@@ -43,10 +42,10 @@ def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
     """Carry out a run and show it; return its summary and the process's exit code."""
     started = time.monotonic()
     console = Console(stderr=True)
-    with _logging(folder, console), progress(console) as report:
+    with _logging(folder, console), observing(config, folder.path, console) as report:
         folder.remove_temporaries()
         summary, exit_code = _run(config, folder, broker_url, report, started)
-        report(Ended(summary, folder.path))
+        report(RunEnded(summary=summary))
     return summary, exit_code
 
 
@@ -61,12 +60,10 @@ def _run(
             with connect_run(config, folder, broker_url) as services:
                 run = Run(config, folder, replace(services, poll=signals.heeding(services.poll)), report)
                 run.run()
-                _draw_plot(config, folder)
                 run.finish_run()  # last: workers end after it, and whoever waits for the first to end waits for this
                 services.tidy()
         else:
             check_any_closed(folder.history())
-            _draw_plot(config, folder)
     except Interrupted as signalled:
         signals.ignore()
         status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code
@@ -78,22 +75,10 @@ def _run(
         logger.debug("the run failed", exc_info=True)
         status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1
     signals.ignore()
-    if status != "completed":
-        _draw_plot(config, folder)
     folder.remove_temporaries()
     summary = summarise(config, folder, status, reason, time.monotonic() - started)
     folder.save_summary(summary)
     return summary, exit_code
-
-
-def _draw_plot(config: RunConfig, folder: RunFolder) -> None:
-    """Draw the plot of a run that has had a round; that it can't be drawn is no reason for a run to fail."""
-    try:
-        if history := folder.history():
-            title = f"{config.algorithm} on {config.workload}, run {config.run_id}"
-            plot.draw(history, folder.plot, folder.initial().metrics, title)
-    except Exception:
-        logger.warning("the plot could not be drawn", exc_info=True)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from orchestrator.driver.exchange import Exchange
 from orchestrator.driver.model_publisher import publish_surveyed
 from orchestrator.driver.orders import O, TimeLimits, make_order, time_limits
 from orchestrator.driver.peers import ask_peers
-from orchestrator.observers.events import JoinedLive, RoundOpened, SlotFilled
+from orchestrator.observers.events import JoinedLive, Outcome, RoundOpened, SlotsFilled
 from orchestrator.store.records import (
     ClosedRound,
     HandedOut,
@@ -82,7 +82,7 @@ class Round:
             RunFailedError: If the orchestrator's own workers don't get it done.
         """
         context, opened = self._context, self._opened
-        context.report(RoundOpened(opened.round_number, tuple(sorted(opened.cohort))))
+        context.report(RoundOpened(round_number=opened.round_number, cohort=tuple(sorted(opened.cohort))))
         failed = self._survey(meanwhile) if self._is_to_survey else None
         if failed is None:
             self._send_again_if_unsure()
@@ -143,8 +143,9 @@ class Round:
         self._collect(meanwhile)
         raw = self._exchanges[-1].result()
         surveyed = own_result(raw, Surveyed, f"the exchange before round {number}'s training failed")
-        for client_id, record in surveyed.left_out.items():
-            context.report(SlotFilled(number, client_id, record.status, record.reason, dict(record.metrics)))
+        if surveyed.left_out:
+            slots = {client_id: Outcome.of(record) for client_id, record in surveyed.left_out.items()}
+            context.report(SlotsFilled(round_number=number, slots=slots))
         cohort = {**self._opened.cohort, **self._present(self._opened.cohort)}
         self._opened = self._opened.model_copy(update={"surveyed": surveyed, "cohort": cohort, "orders_are_out": False})
         if surveyed.failed is not None:
@@ -218,8 +219,7 @@ class Round:
         limits_of = self._limits_left([client.client_id for client in newcomers], left_s) if newcomers else {}
         if not limits_of:
             return
-        for client_id in limits_of:
-            context.report(JoinedLive(self._opened.round_number, client_id))
+        context.report(JoinedLive(round_number=self._opened.round_number, client_ids=tuple(limits_of)))
         incarnations = {
             client.client_id: client.announcement.incarnation for client in newcomers if client.client_id in limits_of
         }

@@ -12,7 +12,7 @@ from celeriac.algorithms import load_algorithm, settings_of
 from celeriac.compressors import load_compressor
 from celeriac.selectors import ConnectedClient, fits, load_selector
 from orchestrator.clients.manager import ClientManager
-from orchestrator.clients.statistics import StatisticsBook, newly_left_out
+from orchestrator.clients.statistics import NUM_LEFT_OUT, StatisticsBook, newly_left_out
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import Collector
 from orchestrator.driver.context import RunContext, own_result
@@ -22,14 +22,16 @@ from orchestrator.driver.finish_run import finish_run
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start
 from orchestrator.driver.round import Round
 from orchestrator.observers.events import (
-    ClientJoined,
-    ClientLeft,
+    ClientsJoined,
+    ClientsLeft,
+    EvaluationSlow,
     Initialised,
     LeftOut,
+    Outcome,
     Report,
-    RoundClosed,
     RunStarted,
     Waiting,
+    told_of,
 )
 from orchestrator.processes.workers import log_of
 from orchestrator.store.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
@@ -106,7 +108,13 @@ class Run:
         for record in history:
             self._note_closed(record)
         self._report(
-            RunStarted(config.run_id, self._folder.path, config.rounds, len(history), config.workload, config.algorithm)
+            RunStarted(
+                folder=self._folder.path,
+                rounds=config.rounds,
+                rounds_closed=len(history),
+                workload=config.workload,
+                algorithm=config.algorithm,
+            )
         )
         if len(history) < config.rounds:
             self._prepare()
@@ -130,10 +138,10 @@ class Run:
         is_own_work_lost = self._services.poll()
         self._manager.refresh()
         announced = {client.client_id: client.announcement for client in self._manager.connected()}
-        for client_id in sorted(announced.keys() - self._shown):
-            self._report(ClientJoined(client_id, announced[client_id].num_examples))
-        for client_id in sorted(self._shown - announced.keys()):
-            self._report(ClientLeft(client_id))
+        if came := sorted(announced.keys() - self._shown):
+            self._report(ClientsJoined(clients={name: announced[name].num_examples for name in came}))
+        if gone := sorted(self._shown - announced.keys()):
+            self._report(ClientsLeft(client_ids=tuple(gone)))
         self._shown = set(announced)
         if self._services.forgot():
             logger.warning("the broker was emptied: what was on it is sent again")
@@ -162,7 +170,7 @@ class Run:
             num_connected = len(self._manager.connected())
             if told[-1:] != [num_connected]:
                 told.append(num_connected)
-                self._report(Waiting(num_connected, config.num_clients))
+                self._report(Waiting(num_connected=num_connected, num_needed=config.num_clients))
             found = transport.collect([task_id], min(left, TICK_S))
             if task_id in found:
                 own_result(found[task_id], Evaluated, "the run could not be prepared")
@@ -181,7 +189,7 @@ class Run:
         raw = self._context.collector.result(task_id, call)
         initial = own_result(raw, Evaluated, "the run could not be prepared")
         self._folder.save_initial(initial)
-        self._report(Initialised(initial.metrics, initial.problem))
+        self._report(Initialised(metrics=initial.metrics, problem=initial.problem))
         transport.forget([task_id])
 
     def _run_round(self, round_number: int) -> RoundRecord:
@@ -199,14 +207,16 @@ class Run:
         self._folder.close_round(record)
         self._note_closed(record)
         self._former = current
-        self._report(RoundClosed(record))
+        for event in told_of(record):
+            self._report(event)
         return record
 
     def _tell_of_left_out(self, record: RoundRecord) -> None:
         """Tell whose work hasn't come into the model for many rounds: that shows in no loss."""
-        for client_id in newly_left_out(record, self._statistics.by_client):
-            slot, num_rounds = record.responses[client_id], self._statistics.by_client[client_id].num_missed
-            self._report(LeftOut(client_id, num_rounds, slot.status, slot.reason))
+        left_out = newly_left_out(record, self._statistics.by_client)
+        if left_out:
+            slots = {client_id: Outcome.of(record.responses[client_id]) for client_id in left_out}
+            self._report(LeftOut(round_number=record.round_number, num_rounds=NUM_LEFT_OUT, slots=slots))
 
     def _tell_of_slow_evaluation(self, record: RoundRecord) -> None:
         """Tell once if rounds close late because the orchestrator evaluates their models."""
@@ -214,13 +224,7 @@ class Run:
         if self._told_slow or took_s < min(SLOW_EVALUATION_S, max(0.5, round_s / 4)):
             return
         self._told_slow = True
-        logger.warning(
-            "round %d: %.1f s of its %.1f s went into evaluating the model on held-out data, which --timeout doesn't "
-            "bound: --evaluate-every N evaluates every N rounds, --evaluate-share F on a share of the examples",
-            record.round_number,
-            took_s,
-            round_s,
-        )
+        self._report(EvaluationSlow(round_number=record.round_number, evaluation_s=took_s, duration_s=round_s))
 
     def _forget_former(self) -> None:
         """Remove what the round that was closed last has left on the broker."""
@@ -295,7 +299,7 @@ class Run:
                     raise SelectionError(f"{error}: no more came within {wait_s:g} s (--wait-timeout)") from None
                 if told != str(error):
                     told = str(error)
-                    self._report(Waiting(error.num_fit, error.num_needed, told))
+                    self._report(Waiting(num_connected=error.num_fit, num_needed=error.num_needed, reason=told))
                 self._pause_between_rounds(left)
 
     def _sample(self, round_number: int) -> list[str]:

@@ -1,122 +1,278 @@
-"""The events of a run, for its display and log."""
+"""The events of a run: all that is told while it goes on, in the order in which it happens.
+
+A line of ``events.jsonl`` is one of them as JSON. A thousand clients that do the same at a time are one event.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Annotated, Literal
 
-from orchestrator.store.records import RoundRecord, Summary
-from tasks.messages import Metrics, Status
+from pydantic import BaseModel, ConfigDict, Field
+
+from orchestrator.store.records import ACCEPTED, RoundRecord, SlotRecord, Summary
+from tasks.messages import Metrics, Reason, Response, Status
 
 
-@dataclass(frozen=True, slots=True)
-class RunStarted:
-    """The run begins, or resumes after ``rounds_closed`` rounds."""
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    run_id: str
+
+class _Event(_Told):
+    time: str = ""
+    """When it was told, in UTC, ISO 8601; empty until it is told to observers."""
+    run_id: str = ""
+    """The run; empty until it is told to observers."""
+
+
+class RunStarted(_Event):
+    """The run begins, or is taken up again."""
+
+    kind: Literal["run_started"] = "run_started"
     folder: Path
+    """The run's folder."""
     rounds: int
+    """Rounds that the run has."""
     rounds_closed: int
+    """Rounds that were closed before."""
     workload: str
+    """What is trained."""
     algorithm: str
+    """How updates become a model."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Too few clients are connected; with a reason: enough are connected, but too few fit the selector."""
+class Waiting(_Event):
+    """Too few clients are connected, or too few that the selector may choose."""
 
+    kind: Literal["waiting"] = "waiting"
     num_connected: int
+    """Clients that are connected, or fit."""
     num_needed: int
-    reason: str = ""
+    """Clients that are needed."""
+    reason: Reason = ""
+    """Why those that are connected aren't enough; empty if they are too few."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClientJoined:
-    """A client has connected."""
+class ClientsJoined(_Event):
+    """Clients have connected since the last look."""
 
-    client_id: str
-    num_examples: int
-
-
-@dataclass(frozen=True, slots=True)
-class ClientLeft:
-    """A client is gone."""
-
-    client_id: str
+    kind: Literal["clients_joined"] = "clients_joined"
+    clients: dict[str, int]
+    """Client id → examples that it trains on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Initialised:
-    """The initial model exists; with a problem: it could not be evaluated."""
+class ClientsLeft(_Event):
+    """Clients are gone since the last look."""
 
+    kind: Literal["clients_left"] = "clients_left"
+    client_ids: tuple[str, ...]
+    """Which."""
+
+
+class Initialised(_Event):
+    """The initial model exists."""
+
+    kind: Literal["initialised"] = "initialised"
     metrics: Metrics
-    problem: str = ""
+    """``loss`` and ``accuracy`` on the orchestrator's held-out data; empty if there is none."""
+    problem: Reason = ""
+    """Why there is no loss although there is held-out data."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoundOpened:
+class RoundOpened(_Event):
     """The orders of a round are out."""
 
+    kind: Literal["round_opened"] = "round_opened"
     round_number: int
+    """The round."""
     cohort: tuple[str, ...]
+    """Ids of the clients that are asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedLive:
-    """A client joined an open round."""
+class JoinedLive(_Event):
+    """Clients joined a round that is open."""
 
+    kind: Literal["joined_live"] = "joined_live"
     round_number: int
-    client_id: str
+    """The round."""
+    client_ids: tuple[str, ...]
+    """Which."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotFilled:
-    """A client's slot of the open round was filled."""
+class Outcome(_Told):
+    """How a client's slot of a round was filled."""
 
-    round_number: int
-    client_id: str
     status: Status
-    reason: str
+    """What came of the order: ``trained``, ``timed_out``, ``failed``, ``lost``, ``rejected``."""
+    reason: Reason = ""
+    """Why, in words."""
+    metrics: Metrics = {}
+    """What the client says of its training, like ``train_loss``."""
+
+    @classmethod
+    def of(cls, filled: Response | SlotRecord) -> Outcome:
+        """Return what is told of a response or its record."""
+        return cls(status=filled.status, reason=filled.reason, metrics=dict(filled.metrics))
+
+
+class SlotsFilled(_Event):
+    """Clients have responded in an open round since the last look, or were given up."""
+
+    kind: Literal["slots_filled"] = "slots_filled"
+    round_number: int
+    """The round."""
+    slots: dict[str, Outcome]
+    """Client id → status, reason, metrics."""
+
+
+class UpdatesJudged(_Event):
+    """It is decided which updates of a round go into the model."""
+
+    kind: Literal["updates_judged"] = "updates_judged"
+    round_number: int
+    """The round."""
+    accepted: tuple[str, ...]
+    """Ids of the clients whose updates do."""
+    rejected: dict[str, Reason]
+    """Client id → why its update doesn't."""
+    scores: dict[str, dict[str, float]]
+    """Client id → scorer → the update's score."""
+
+
+class JobDone(_Event):
+    """A task of the orchestrator's own workers is done."""
+
+    kind: Literal["job_done"] = "job_done"
+    round_number: int
+    """The round; 0 before the first."""
+    job: str
+    """Which, like ``evaluate``."""
+    duration_s: float
+    """Seconds that it took."""
+
+
+class ClientsEvaluated(_Event):
+    """Clients have evaluated the final model on their own held-out data."""
+
+    kind: Literal["clients_evaluated"] = "clients_evaluated"
+    round_number: int
+    """The round that made the model."""
     metrics: Metrics
+    """``loss`` and ``accuracy``, weighted by examples."""
+    num_evaluated: int
+    """Clients whose evaluations are in them."""
+    not_evaluated: dict[str, Reason]
+    """Client id → why it gave none."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoundClosed:
+class RoundClosed(_Event):
     """A round is closed and on disk."""
 
-    record: RoundRecord
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A client was asked in ``num_rounds`` rounds in a row and no update of it was accepted; reported once."""
-
-    client_id: str
-    num_rounds: int
-    status: Status
+    kind: Literal["round_closed"] = "round_closed"
+    round_number: int
+    """The round."""
+    status: Literal["closed", "failed"]
+    """Whether it made a model; a failed round leaves it as it was."""
     reason: str
+    """Why a failed round failed."""
+    num_clients: int
+    """Clients of the cohort."""
+    metrics: Metrics
+    """``loss`` and ``accuracy`` on the orchestrator's held-out data; empty if there is none."""
+    evaluation_problem: Reason
+    """Why there is no loss although there is held-out data."""
+    evaluation_due: bool
+    """Whether it was this round's turn to be evaluated."""
+    duration_s: float
+    """Seconds from opening to closing."""
+    bytes_down: int
+    """Bytes of the model that were sent, times the clients that were asked."""
+    bytes_up: int
+    """Bytes of the updates that came back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class EvaluationSlow(_Event):
+    """Evaluating the model takes a good part of the round; told once."""
+
+    kind: Literal["evaluation_slow"] = "evaluation_slow"
+    round_number: int
+    """The round."""
+    evaluation_s: float
+    """Seconds that the evaluation took."""
+    duration_s: float
+    """Seconds that the round took."""
+
+
+class LeftOut(_Event):
+    """Clients were asked in many rounds in a row and no update of theirs was accepted; told once of each."""
+
+    kind: Literal["left_out"] = "left_out"
+    round_number: int
+    """The last of these rounds."""
+    num_rounds: int
+    """How many rounds."""
+    slots: dict[str, Outcome]
+    """Client id → status and reason in the last of them."""
+
+
+class RunEnded(_Event):
     """The run has come to an end, good or bad."""
 
+    kind: Literal["run_ended"] = "run_ended"
     summary: Summary
-    folder: Path
+    """What is in ``summary.json``."""
 
 
-Event = (
+Event = Annotated[
     RunStarted
     | Waiting
-    | ClientJoined
-    | ClientLeft
+    | ClientsJoined
+    | ClientsLeft
     | Initialised
     | RoundOpened
     | JoinedLive
-    | SlotFilled
+    | SlotsFilled
+    | UpdatesJudged
+    | JobDone
+    | ClientsEvaluated
     | RoundClosed
+    | EvaluationSlow
     | LeftOut
-    | Ended
-)
+    | RunEnded,
+    Field(discriminator="kind"),
+]
 Report = Callable[[Event], None]
+"""Is told an event at once; neither raises nor waits."""
+
+
+def told_of(record: RoundRecord) -> Iterator[Event]:
+    """Yield what is told of a round when it is closed."""
+    number, slots = record.round_number, record.responses
+    yield UpdatesJudged(
+        round_number=number,
+        accepted=tuple(client_id for client_id, slot in slots.items() if slot.status in ACCEPTED),
+        rejected={client_id: slot.reason for client_id, slot in slots.items() if slot.status is Status.REJECTED},
+        scores={client_id: slot.scores for client_id, slot in slots.items() if slot.scores},
+    )
+    if record.evaluation_s:
+        yield JobDone(round_number=number, job="evaluate", duration_s=record.evaluation_s)
+    if record.num_evaluated or record.not_evaluated:
+        yield ClientsEvaluated(
+            round_number=number,
+            metrics=record.client_metrics,
+            num_evaluated=record.num_evaluated,
+            not_evaluated=record.not_evaluated,
+        )
+    yield RoundClosed(
+        round_number=number,
+        status=record.status,
+        reason=record.reason,
+        num_clients=len(record.cohort),
+        metrics=record.metrics,
+        evaluation_problem=record.evaluation_problem,
+        evaluation_due=record.evaluation_due,
+        duration_s=record.duration_s,
+        bytes_down=record.bytes_down,
+        bytes_up=record.bytes_up,
+    )

@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.observers import ObserverContext
+from orchestrator.observers.events import Event, RoundClosed, RunEnded
 from orchestrator.store.records import ACCEPTED, RoundRecord, shown_metrics
+from orchestrator.store.run_folder import RunFolder
 from tasks.messages import Metrics
 
 _COLOURS = {"accuracy": "tab:blue", "loss": "tab:red", "train_loss": "tab:red"}
@@ -18,6 +21,32 @@ _LABELS = {
 }
 Points = Mapping[str, Sequence[tuple[int, float]]]
 """Name of a metric -> rounds and values, by round; the initial model's round is 0."""
+
+
+class Plot:
+    """Draws ``plot.png`` from the history: when the last round is closed, else when the run ends before."""
+
+    def __init__(self, context: ObserverContext) -> None:
+        self._folder = RunFolder(context.folder)
+        self._config = context.config
+        self._num_drawn = -1
+
+    def observe(self, event: Event) -> None:
+        """Draw, if nothing more is to come."""
+        is_last = isinstance(event, RoundClosed) and event.round_number == self._config.rounds
+        if is_last or isinstance(event, RunEnded):
+            self._draw()
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+    def _draw(self) -> None:
+        history = self._folder.history()
+        if len(history) in (0, self._num_drawn):
+            return
+        title = f"{self._config.algorithm} on {self._config.workload}, run {self._config.run_id}"
+        draw(history, self._folder.plot, self._folder.initial().metrics, title)
+        self._num_drawn = len(history)
 
 
 def draw(history: Sequence[RoundRecord], path: Path, initial: Metrics | None = None, title: str = "") -> None:

@@ -153,6 +153,11 @@ class RunFolder:
         return self.path / "plot.png"
 
     @property
+    def events(self) -> Path:
+        """File of the run's events, a line each; nothing but who looks at the run goes by it."""
+        return self.path / "events.jsonl"
+
+    @property
     def clients(self) -> Path:
         """Folder of what clients keep that run on this machine with the run."""
         return self.path.resolve() / "clients"

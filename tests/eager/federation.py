@@ -40,7 +40,7 @@ def stop_after(round_number: int) -> Report:
     """What ends a run as a kill does when this round is closed."""
 
     def stop(event: Event) -> None:
-        if isinstance(event, RoundClosed) and event.record.round_number == round_number:
+        if isinstance(event, RoundClosed) and event.round_number == round_number:
             raise StoppedError
 
     return stop

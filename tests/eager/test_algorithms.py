@@ -104,7 +104,7 @@ def test_what_a_client_keeps_is_that_of_its_last_accepted_update(tmp_path: Path,
 def test_that_a_client_has_lost_what_it_kept_is_in_the_record(tmp_path: Path, name: str) -> None:
     # Given a client that loses what it keeps after the second round
     def lose(event: Event) -> None:
-        if isinstance(event, RoundClosed) and event.record.round_number == 2:
+        if isinstance(event, RoundClosed) and event.round_number == 2:
             shutil.rmtree(tmp_path / "clients" / "carl" / "runs")
 
     # When the run goes on, then its update of the third round counts, and the record says that it began anew
@@ -182,7 +182,7 @@ def test_the_number_of_clients_is_that_of_all_who_were_in_a_cohort_or_are_there(
 
     # When two of them join after the first round, one leaves after the second and is back after the third,
     def move(event: Event) -> None:
-        closed = event.record.round_number if isinstance(event, RoundClosed) else 0
+        closed = event.round_number if isinstance(event, RoundClosed) else 0
         if closed in (1, 3):
             present.update(later)
         if closed == 2:

@@ -19,17 +19,20 @@ import tests.support
 import worker.tasks
 from orchestrator.config import RunConfig
 from orchestrator.driver.run import summarise
-from orchestrator.observers.console import describe, not_evaluated
 from orchestrator.observers.events import (
-    ClientJoined,
-    Ended,
-    Event,
+    ClientsEvaluated,
+    ClientsJoined,
+    EvaluationSlow,
     Initialised,
+    JobDone,
     LeftOut,
+    Outcome,
     RoundClosed,
     RoundOpened,
+    RunEnded,
     RunStarted,
-    SlotFilled,
+    SlotsFilled,
+    UpdatesJudged,
 )
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import Chord, EagerTransport
@@ -158,11 +161,29 @@ def test_what_happens_is_reported_in_order(federation: Federation) -> None:
     federation.run(rounds=1)
     # When the events are looked at, then there is a beginning, and each thing in its time; the end is the session's
     kinds = [type(event) for event in federation.events]
-    assert kinds == [RunStarted, *[ClientJoined] * 3, Initialised, RoundOpened, *[SlotFilled] * 3, RoundClosed]
-    assert Ended not in kinds
-    opened = federation.events[5]
-    assert isinstance(opened, RoundOpened)
-    assert opened.cohort == ("anna", "bert", "carl")
+    told = [RunStarted, ClientsJoined, Initialised, RoundOpened, SlotsFilled, UpdatesJudged, JobDone, ClientsEvaluated]
+    assert kinds == [*told, RoundClosed]
+    assert RunEnded not in kinds
+    joined, opened, filled, judged = (federation.events[index] for index in (1, 3, 4, 5))
+    assert joined == ClientsJoined(clients=EXAMPLES)
+    assert opened == RoundOpened(round_number=1, cohort=("anna", "bert", "carl"))
+    assert isinstance(filled, SlotsFilled)
+    assert {client_id: slot.status for client_id, slot in filled.slots.items()} == dict.fromkeys(EXAMPLES, "trained")
+    assert judged == UpdatesJudged(round_number=1, accepted=("anna", "bert", "carl"), rejected={}, scores={})
+
+
+def test_a_verdict_is_told_with_its_reason_and_score(federation: Federation) -> None:
+    # Given a client whose update is no number, and a scorer
+    federation.join("bert", Diverging())
+    # When a round is run
+    folder = federation.run(rounds=1, verify=("norm",))
+    # Then what is told of it is what the record says
+    [judged] = [event for event in federation.events if isinstance(event, UpdatesJudged)]
+    responses = folder.history()[0].responses
+    assert judged.accepted == ("anna", "carl")
+    assert judged.rejected == {"bert": responses["bert"].reason}
+    assert judged.scores == {client_id: responses[client_id].scores for client_id in ("anna", "carl")}
+    assert judged.scores["anna"].keys() == {"norm"}
 
 
 def test_two_runs_with_one_seed_are_equal_and_another_seed_is_not(federation: Federation) -> None:
@@ -219,7 +240,8 @@ def test_a_client_whose_work_never_comes_into_the_model_is_named_once(federation
     # Then it is told once, after the fifth, with the cause
     [(index, told)] = [(i, event) for i, event in enumerate(federation.events) if isinstance(event, LeftOut)]
     reason = folder.history()[4].responses["bert"].reason
-    assert told == LeftOut("bert", 5, Status.FAILED, reason)
+    slots = {"bert": Outcome(status=Status.FAILED, reason=reason)}
+    assert told == LeftOut(round_number=5, num_rounds=5, slots=slots)
     assert sum(isinstance(event, RoundClosed) for event in federation.events[:index]) == 5
 
 
@@ -422,11 +444,15 @@ def test_a_round_that_was_interrupted_is_taken_up_with_what_has_come_in(federati
     expected = federation.another("whole").run(rounds=3)
     interrupted = federation.another("interrupted")
 
-    def kill(event: Event) -> None:
-        if isinstance(event, SlotFilled) and (event.round_number, event.client_id) == (2, "bert"):
-            raise StoppedError
+    class Killed(EagerTransport):
+        """Ends when the third update of the second round is to be taken in."""
 
-    interrupted.on_event = kill
+        def send_part(self, chord: Chord, index: int, task: str, kwargs: Any, *, keep_result: bool = False) -> None:
+            if (kwargs["round_number"], index) == (2, 2):
+                raise StoppedError
+            super().send_part(chord, index, task, kwargs, keep_result=keep_result)
+
+    interrupted.transport = Killed
     with pytest.raises(StoppedError):
         interrupted.run(rounds=3)
     folder = RunFolder.open(interrupted.folder / "run")
@@ -434,7 +460,7 @@ def test_a_round_that_was_interrupted_is_taken_up_with_what_has_come_in(federati
     assert opened is not None
     assert (opened.round_number, len(folder.history())) == (2, 1)
     # When it goes on, and all know nothing any more of what they answered before, as the third was started anew
-    interrupted.on_event = lambda _: None
+    interrupted.transport = EagerTransport
     trained: list[str] = []
 
     class Telling(Pull):
@@ -503,7 +529,7 @@ def test_a_run_that_is_complete_does_nothing_more(federation: Federation) -> Non
     federation.events.clear()
     # When it is to go on, then it is told that it began, clients that are there are said farewell to, and that is all
     federation.go_on(folder)
-    assert {type(event) for event in federation.events} == {RunStarted, ClientJoined}
+    assert {type(event) for event in federation.events} == {RunStarted, ClientsJoined}
     assert len(folder.history()) == 2
 
 
@@ -675,7 +701,6 @@ def test_a_model_that_cant_be_evaluated_is_told_as_that(
     [record] = folder.history()
     assert (record.status, record.metrics) == ("closed", {})
     assert re.search(problem, record.evaluation_problem), record.evaluation_problem
-    assert describe(RoundClosed(record)).startswith("round 1 closed: not evaluated: ")
     assert summarise(folder.config(), folder, "completed", "", 1.0).evaluation_problem == record.evaluation_problem
 
 
@@ -694,16 +719,16 @@ def test_the_model_is_evaluated_every_so_many_rounds_and_after_the_last(federati
 
 
 def test_an_evaluation_that_takes_most_of_its_round_is_told_once(
-    federation: Federation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an orchestrator by whose clock, and by whose evaluations', every look takes a second
     monkeypatch.setattr("orchestrator.jobs.evaluation.time.perf_counter", map(float, itertools.count()).__next__)
     # When three rounds are run
     folder = federation.run()
-    # Then the first says that a second went into it, and what to do, and the others don't
+    # Then it is told of the first that a second went into it, and not of the others
     assert [record.evaluation_s for record in folder.history()] == [1.0] * 3
-    told = [message for message in caplog.messages if "--evaluate-share" in message]
-    assert [message[:13] for message in told] == ["round 1: 1.0 "]
+    told = [event for event in federation.events if isinstance(event, EvaluationSlow)]
+    assert [(event.round_number, event.evaluation_s) for event in told] == [(1, 1.0)]
 
 
 def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation) -> None:
@@ -719,7 +744,7 @@ def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation
     assert record.client_metrics == {"loss": pytest.approx(expected.loss), "accuracy": pytest.approx(expected.accuracy)}
     assert (record.num_evaluated, sorted(record.not_evaluated)) == (1, ["bert", "carl"])
     assert "RuntimeError: bad state" in record.not_evaluated["bert"]
-    assert not_evaluated(record)[1] == "1 of 3 clients didn't evaluate the model (carl): the loss is nan"
+    assert record.not_evaluated["carl"] == "the loss is nan"
     summary = summarise(folder.config(), folder, "completed", "", 1.0)
     assert (summary.num_evaluated, summary.num_not_evaluated) == (1, 2)
 

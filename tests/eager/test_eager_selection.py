@@ -169,7 +169,11 @@ def test_a_run_waits_for_clients_that_fit(federation: Federation) -> None:
     # When another one with four comes as it is told that the run waits
     folder = federation.run(num_clients=2, select="where:min-examples=4", min_updates=2)
     # Then it said for what, once, and goes on with the two
-    assert told == [Waiting(1, 2, "1 of 2 connected clients fit 'where:min-examples=4', 2 are needed")]
+    assert told == [
+        Waiting(
+            num_connected=1, num_needed=2, reason="1 of 2 connected clients fit 'where:min-examples=4', 2 are needed"
+        )
+    ]
     assert cohorts(folder) == [["carl", "dora"]] * 3
 
 
@@ -209,7 +213,7 @@ def test_who_doesnt_fit_doesnt_join_a_round_that_is_open_either(federation: Fede
     # When two rounds are run
     folder = federation.run(num_clients=1, rounds=2, select="where:min-examples=5")
     # Then that one joins live, and the other is never asked
-    assert [event.client_id for event in federation.events if isinstance(event, JoinedLive)] == ["bert"]
+    assert [event.client_ids for event in federation.events if isinstance(event, JoinedLive)] == [("bert",)]
     # But it is told why
     assert federation.registry.passed_over == [("dora", "it doesn't fit the run's --select where:min-examples=5")]
     assert cohorts(folder) == [["bert", "carl"]] * 2

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.jobs import close_round
-from orchestrator.observers.events import Event, JoinedLive, RoundOpened, SlotFilled
+from orchestrator.observers.events import Event, JoinedLive, RoundOpened, SlotsFilled
 from orchestrator.store.records import OpenRound, RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import EagerTransport
@@ -154,8 +154,9 @@ def test_who_fails_in_the_first_exchange_is_left_out_of_the_second(federation: F
     assert told(record) == dict.fromkeys(("anna", "bert"), mean_loss(folder, 0, ("anna", "bert")))
     assert record.status == "closed"
     # And that is told as the end of a slot is
-    filled = [(event.client_id, event.status) for event in federation.events if isinstance(event, SlotFilled)]
-    assert filled == [("carl", status), ("anna", Status.TRAINED), ("bert", Status.TRAINED)]
+    filled = [event.slots for event in federation.events if isinstance(event, SlotsFilled)]
+    told_of = [{client_id: slot.status for client_id, slot in slots.items()} for slots in filled]
+    assert told_of == [{"carl": status}, {"anna": Status.TRAINED, "bert": Status.TRAINED}]
 
 
 def test_a_round_fails_if_too_few_are_left_by_the_first_exchange(federation: Federation) -> None:
@@ -238,13 +239,13 @@ def test_a_client_that_comes_in_time_takes_part_in_both_exchanges(federation: Fe
     [record] = run(federation, rounds=1, clock=newcomer.clock).history()
     assert sorted(told(record)) == ["anna", "bert", "carl", "dora"]
     assert orders(SurveyOrder)[-1] == ("dora", 1)
-    assert JoinedLive(1, "dora") in federation.events
+    assert JoinedLive(round_number=1, client_ids=("dora",)) in federation.events
 
 
 def test_a_client_that_comes_when_the_first_exchange_is_over_is_in_the_next_round(federation: Federation) -> None:
     # Given a client that comes when it is known who is left out of the second exchange
     federation.join("carl", Asked(RuntimeError("no")))
-    newcomer = Newcomer(federation, lambda event: isinstance(event, SlotFilled) and event.client_id == "carl")
+    newcomer = Newcomer(federation, lambda event: isinstance(event, SlotsFilled) and "carl" in event.slots)
     # When two rounds are over, then it wasn't in the first, and is in the second
     records = run(federation, clock=newcomer.clock).history()
     assert [record.cohort for record in records] == [["anna", "bert", "carl"], ["anna", "bert", "carl", "dora"]]

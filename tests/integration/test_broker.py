@@ -15,6 +15,7 @@ from tests.integration.harness import (
     Field,
     Program,
     check_trained_once,
+    events,
     history,
     part,
     present,
@@ -210,7 +211,7 @@ def test_the_own_worker_may_be_killed_while_it_makes_the_initial_model(
     run_dir = tmp_path / "run"
     start_clients(field, broker, 1, 2)
     orchestrator = start_orchestrator(field, broker, run_dir, INITIAL_S="2")
-    wait_until(lambda: orchestrator.output.count(" joined with ") == 2, "the clients are there")
+    wait_until(lambda: sum(len(told.clients) for told in events(run_dir, "clients_joined")) == 2, "they are there")
     worker = orchestrator.worker("orchestrator@%h")
     wait_until(lambda: broker.llen("orchestrator") == 0, "it has taken its task")
 

@@ -1,0 +1,61 @@
+"""``events.jsonl`` in the run's folder: every event, a line each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from orchestrator.observers import ObserverContext
+from orchestrator.observers.events import Event
+from orchestrator.store.run_folder import RunFolder
+
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+class EventsFile:
+    """Appends events to the file, whole lines or nothing; a run that is taken up again goes on with it."""
+
+    def __init__(self, context: ObserverContext) -> None:
+        path = RunFolder(context.folder).events
+        self._file = path.open("ab", buffering=0)
+        self._length = _whole_lines(path)
+        self._cut()
+
+    def observe(self, event: Event) -> None:
+        """Append an event."""
+        line = f"{event.model_dump_json()}\n".encode()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(f"{self._file.name}: the disk is full")
+        except OSError:
+            self._cut()
+            raise
+        self._length += len(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _cut(self) -> None:
+        """Remove what there is of a line that wasn't written whole."""
+        if os.fstat(self._file.fileno()).st_size > self._length:
+            self._file.truncate(self._length)
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield the events of a file; a last line that was cut short is not one.
+
+    Raises:
+        ValidationError: If another line is none.
+    """
+    *lines, _cut_short = path.read_bytes().split(b"\n")
+    for line in lines:
+        yield _EVENT.validate_json(line)
+
+
+def _whole_lines(path: Path) -> int:
+    """Return how many bytes of a file are whole lines."""
+    return path.read_bytes().rfind(b"\n") + 1
