@@ -26,7 +26,8 @@ from tasks.announcement import Announcement, Hardware
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import FederationApp, make_app
 from tasks.workload import DataSource, Part, Workload
-from worker.client import Client, Models
+from worker.client import Client
+from worker.models import Models
 from worker.serving import Serving
 from worker.settings import Allowed
 

@@ -24,7 +24,9 @@ from orchestrator.store.run_folder import RunFolder
 from tasks import names
 from tasks.described import described
 from tasks.errors import FederationError
-from tasks.messages import Response, SurveyOrder, TrainOrder, decode
+from tasks.messages import Response, decode
+from tasks.orders.survey import SurveyOrder
+from tasks.orders.train import TrainOrder
 
 logger = logging.getLogger(__name__)
 

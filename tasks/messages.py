@@ -1,7 +1,8 @@
 """Orders and their answers: small JSON with references, never weights.
 
 An order goes to a client's queue as the one argument of a Celery task; the answer is what the task returns. A
-client's failure is a value: an answer with a status and a reason, never an exception.
+client's failure is a value: an answer with a status and a reason, never an exception. Here is what all kinds of orders
+have in common; each kind is a file of :mod:`tasks.orders`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from tasks import names
 from tasks.blobs.blob import BlobRef
 from tasks.errors import MessageError
 from tasks.names import ID_PATTERN
@@ -97,9 +97,7 @@ class Order(_Message):
     """What every order says."""
 
     name: ClassVar[str]
-    """Kind of the order, as it stands in order ids."""
-    task: ClassVar[str]
-    """Name of the Celery task that carries it."""
+    """Kind of the order, as it stands in order ids and in the name of the Celery task that carries it."""
     allowed: ClassVar[frozenset[Status]] = frozenset({Status.DONE, Status.FAILED})
     """What its answer may say."""
 
@@ -125,6 +123,11 @@ class Order(_Message):
         """Name of the blob that the client puts those arrays into which come with its answer."""
         return ClientScope(self.client_id).update(self.run_id, self.round_number)
 
+    def respond(self, status: Status = Status.DONE, **rest: object) -> Response:
+        """Return an answer to this order, with what it says beside its status."""
+        said = {"order_id": self.order_id, "client_id": self.client_id, "status": status, **rest}
+        return Response.model_validate(said)
+
 
 class UpdateOrder(Order):
     """What every order says whose answer comes with arrays: it is the client's part of an algorithm."""
@@ -148,74 +151,6 @@ class UpdateOrder(Order):
     :mod:`tasks.broker.turns`."""
     accepted: Annotated[str, Field(pattern=r"^([0-9]{4,12}-[0-9a-f]{16})?$")] = ""
     """The last update of this client that was accepted, see :func:`tasks.names.update_name`; empty: none yet."""
-
-
-class SurveyOrder(UpdateOrder):
-    """Send what the algorithm wants to know of the given parameters before anybody trains from them."""
-
-    name = "survey"
-    task = names.SURVEY_TASK
-    allowed = frozenset({Status.SURVEYED, Status.FAILED})
-
-    @property
-    def update_blob(self) -> str:
-        """Name of the blob that the client puts those arrays into which come with its answer."""
-        return ClientScope(self.client_id).survey(self.run_id, self.round_number)
-
-
-class TrainOrder(UpdateOrder):
-    """Train from the given parameters and send the update."""
-
-    name = "train"
-    task = names.TRAIN_TASK
-    allowed = frozenset({Status.TRAINED, Status.TIMED_OUT, Status.FAILED})
-
-    surveyed: BlobRef | None = None
-    """The aggregate of what the round's clients sent in its first exchange; None where there was none."""
-
-
-class EvaluateOrder(Order):
-    """Evaluate the given parameters on the client's own held-out examples."""
-
-    name = "evaluate"
-    task = names.EVALUATE_TASK
-    allowed = frozenset({Status.EVALUATED, Status.FAILED})
-
-    parameters: BlobRef
-
-
-class VerifyOrder(Order):
-    """Score another client's update on one's own examples."""
-
-    name = "verify"
-    task = names.VERIFY_TASK
-    allowed = frozenset({Status.SCORED, Status.FAILED})
-
-    parameters: BlobRef
-    attempt: Annotated[int, Field(ge=1, le=10)] = 1
-    """Which time this is that a client is asked in this round: each is an order of its own."""
-
-
-class SetParametersOrder(Order):
-    """Keep the given parameters as the client's model."""
-
-    name = "set_parameters"
-    task = names.SET_PARAMETERS_TASK
-
-    parameters: BlobRef
-
-
-class DisconnectOrder(Order):
-    """Leave the federation."""
-
-    name = "disconnect"
-    task = names.DISCONNECT_TASK
-
-    incarnation: str
-    """The incarnation of the client that is meant: a later one of the same id stays."""
-    message: str
-    reconnect_after_s: Seconds = 0.0
-    """Seconds after which to come back; 0: never, the worker ends."""
 
 
 class Response(_Message):

@@ -6,13 +6,6 @@ import re
 
 from tasks.errors import ConfigurationError
 
-SURVEY_TASK = "worker.survey"
-TRAIN_TASK = "worker.train"
-EVALUATE_TASK = "worker.evaluate"
-VERIFY_TASK = "worker.verify"
-SET_PARAMETERS_TASK = "worker.set_parameters"
-DISCONNECT_TASK = "worker.disconnect"
-
 INITIALISE_TASK = "orchestrator.initialise"
 INGEST_TASK = "orchestrator.ingest"
 CLOSE_SURVEY_TASK = "orchestrator.close_survey"
@@ -22,6 +15,11 @@ CLOSE_ROUND_TASK = "orchestrator.close_round"
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 """What ids of clients and runs look like: they stand in keys, queues' names and files' names."""
 _ID = re.compile(ID_PATTERN)
+
+
+def order_task(kind: str) -> str:
+    """Return the name of the task that carries orders of a kind."""
+    return f"worker.{kind}"
 
 
 def check_client_id(client_id: str) -> str:

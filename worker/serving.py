@@ -29,9 +29,10 @@ from tasks.scope import client_queue, shared_queue
 from tasks.user_code import SEE_LOG, UserCodeError, checked_client_data, user_code
 from tasks.workload import ClientData, DataSource, Part, Workload, load_workload
 from worker import compute
-from worker.client import Client, Models
+from worker.client import Client
 from worker.connection import RedisConnection
 from worker.identity import Identity, client_folders, take_identity, take_worker_identity
+from worker.models import Models
 from worker.partition_leases import wait_for_part
 from worker.settings import ClientSettings
 

@@ -1,4 +1,4 @@
-"""The Celery tasks of a client: each decodes its order, has the client carry it out, and encodes the answer.
+"""The Celery tasks of a client, one a kind of orders: each decodes its order, has it carried out, encodes the answer.
 
 Celery gives a task nothing but its message. So the process's clients are with the app that it runs under, as the
 attribute ``serving``.
@@ -6,28 +6,17 @@ attribute ``serving``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from celery import shared_task
 from celery.exceptions import Ignore
 
 from tasks.errors import FederationError
-from tasks.messages import (
-    READY,
-    DisconnectOrder,
-    EvaluateOrder,
-    Order,
-    Response,
-    SetParametersOrder,
-    SurveyOrder,
-    TrainOrder,
-    UpdateOrder,
-    VerifyOrder,
-    decode,
-    encode,
-)
-from worker.client import Client
+from tasks.messages import READY, Response, decode, encode
+from tasks.names import order_task
+from tasks.orders.kind import AnyKind
+from worker.handlers import KINDS
 from worker.serving import Serving
 
 STALE_S = 2.0
@@ -43,10 +32,10 @@ def _is_stale(serving: Serving, client_id: str, deadline: object) -> bool:
     return isinstance(deadline, int | float) and client.connection.time() > deadline + STALE_S
 
 
-def _task(kind: type[Order], method: Callable[..., Response]) -> Any:
-    """Return the task that carries out orders of a kind by a method of :class:`Client`."""
+def register(kind: AnyKind) -> None:
+    """Make the task that carries out orders of a kind."""
 
-    @shared_task(name=kind.task, bind=True)
+    @shared_task(name=order_task(kind.order.name), bind=True)
     def carry_out(self: Any, message: dict[str, object]) -> dict[str, object]:
         serving: Serving = self.app.serving
         client_id = str(message.get("client_id"))[:64]
@@ -54,19 +43,11 @@ def _task(kind: type[Order], method: Callable[..., Response]) -> Any:
             raise Ignore  # nobody waits for the answer, and what is stored would stay
 
         def act() -> Response:
-            client, order = serving.find(client_id), decode(kind, message)
-            if isinstance(order, UpdateOrder):
-                return method(client, order, lambda: self.update_state(state=READY))
-            return method(client, order)
+            client = replace(serving.find(client_id), say_ready=lambda: self.update_state(state=READY))
+            return kind.handle(client, decode(kind.order, message))
 
         return encode(serving.carry_out(act, self.request.id, client_id))
 
-    return carry_out
 
-
-survey = _task(SurveyOrder, Client.survey)
-train = _task(TrainOrder, Client.train)
-evaluate = _task(EvaluateOrder, Client.evaluate)
-verify = _task(VerifyOrder, Client.verify)
-set_parameters = _task(SetParametersOrder, Client.set_parameters)
-disconnect = _task(DisconnectOrder, Client.disconnect)
+for _kind in KINDS.values():
+    register(_kind)

@@ -18,7 +18,8 @@ from orchestrator.transport.transport import Chord, Lost
 from orchestrator.transport.uploads import Uploads, slow_after_s, slow_updates_at_a_time, updates_at_a_time
 from tasks import names
 from tasks.broker.connection import CHUNK_TIMEOUT_S
-from tasks.messages import Order, Response, Status, TrainOrder, UpdateOrder, encode
+from tasks.messages import Order, Response, Status, UpdateOrder, encode
+from tasks.orders.train import TrainOrder
 from tasks.scope import client_queue
 
 logger = logging.getLogger(__name__)

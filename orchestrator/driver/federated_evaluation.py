@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_model
 from orchestrator.driver.orders import make_order, time_limits
-from tasks.messages import EvaluateOrder, Metrics, Response, Status, finite
+from tasks.messages import Metrics, Response, Status, finite
+from tasks.orders.evaluate import EvaluateOrder
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_model
 from orchestrator.driver.orders import make_order, time_limits
-from tasks.messages import DisconnectOrder, Response, SetParametersOrder, Status
+from tasks.messages import Response, Status
+from tasks.orders.disconnect import DisconnectOrder
+from tasks.orders.set_parameters import SetParametersOrder
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,8 @@ from orchestrator.driver.orders import make_order, time_limits
 from orchestrator.store.records import HandedOut, PeerScores
 from tasks import arrays, auxiliary
 from tasks.blobs import blob
-from tasks.messages import Status, VerifyOrder
+from tasks.messages import Status
+from tasks.orders.verify import VerifyOrder
 from tasks.seeds import generator
 from verification.derangement import PeerScore, derangement, scores_of_clients
 

@@ -30,7 +30,9 @@ from orchestrator.store.records import (
 )
 from tasks import names
 from tasks.blobs.blob import BlobRef
-from tasks.messages import SurveyOrder, TrainOrder, encode, turn_timeout_s
+from tasks.messages import encode, turn_timeout_s
+from tasks.orders.survey import SurveyOrder
+from tasks.orders.train import TrainOrder
 from tasks.seeds import derive_seed
 
 logger = logging.getLogger(__name__)

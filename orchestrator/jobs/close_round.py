@@ -17,7 +17,7 @@ from tasks import arrays, auxiliary
 from tasks.blobs import blob
 from tasks.digests import digest_of_file
 from tasks.files import link_or_copy
-from tasks.messages import SurveyOrder
+from tasks.orders.survey import SurveyOrder
 from tasks.scope import RunScope
 from tasks.user_code import UserCodeError
 from verification.checks import is_finite, within_whole

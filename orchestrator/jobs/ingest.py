@@ -16,7 +16,8 @@ from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobRef
 from tasks.errors import ArraysError, BlobError
 from tasks.files import replacing
-from tasks.messages import Response, Status, TrainOrder
+from tasks.messages import Response, Status
+from tasks.orders.train import TrainOrder
 from verification.checks import UpdateRejectedError, check_update, measure_update
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,9 @@ from tasks import arrays, auxiliary
 from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobStore
 from tasks.errors import RunFailedError
-from tasks.messages import Status, SurveyOrder, TrainOrder
+from tasks.messages import Status
+from tasks.orders.survey import SurveyOrder
+from tasks.orders.train import TrainOrder
 from tasks.seeds import derive_seed
 from tasks.user_code import UserCodeError, checked_result, user_code
 from tasks.workload import TimeBudget, Workload, load_workload

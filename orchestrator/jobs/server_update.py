@@ -20,7 +20,8 @@ from orchestrator.jobs.streaming_mean import add_next, is_streamed
 from orchestrator.store.records import SlotRecord
 from tasks import arrays, auxiliary
 from tasks.arrays import Array, Arrays
-from tasks.messages import SurveyOrder, TrainOrder
+from tasks.orders.survey import SurveyOrder
+from tasks.orders.train import TrainOrder
 from tasks.seeds import generator
 
 

@@ -34,7 +34,7 @@ from tasks.arrays import Array, Arrays, Spec, map_file
 from tasks.blobs.in_files import recycle
 from tasks.cores import num_cores
 from tasks.files import replace_text
-from tasks.messages import TrainOrder
+from tasks.orders.train import TrainOrder
 from verification.checks import own_length
 
 KEPT_BYTES = 10**9

@@ -11,7 +11,8 @@ from orchestrator.jobs.job import Job
 from orchestrator.jobs.streaming_mean import is_streamed
 from orchestrator.store.records import ACCEPTED, PeerScores, SlotRecord
 from tasks import arrays, auxiliary
-from tasks.messages import Status, TrainOrder
+from tasks.messages import Status
+from tasks.orders.train import TrainOrder
 from tasks.seeds import generator
 from verification import (
     Candidate,

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from tasks.blobs.blob import BlobRef
-from tasks.messages import Metrics, Order, Reason, Response, Status, SurveyOrder
+from tasks.messages import Metrics, Order, Reason, Response, Status
+from tasks.orders.survey import SurveyOrder
 
 ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
 """How the slot of a client was filled whose update goes into the model."""

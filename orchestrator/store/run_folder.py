@@ -20,7 +20,7 @@ from orchestrator.store.records import Evaluated, OpenRound, RoundRecord, SlotRe
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import remove_temporaries, replace_text, replacing
-from tasks.messages import TrainOrder
+from tasks.orders.train import TrainOrder
 
 R = TypeVar("R", bound=BaseModel)
 _NAMES = TypeAdapter(list[str])

@@ -24,6 +24,7 @@ from tasks.blobs.blob import BlobStore
 from tasks.broker.connection import connect, persist
 from tasks.broker.turns import GO, RedisTurns
 from tasks.messages import Order, UpdateOrder, encode
+from tasks.names import order_task
 from tasks.scope import ORCHESTRATOR_QUEUE, body_id, chord_keys, client_queue, part_id
 
 Kwargs = Mapping[str, object]
@@ -111,7 +112,7 @@ class Transport(Results):
         self._publish(
             [
                 Call(
-                    order.task,
+                    order_task(order.name),
                     order.order_id,
                     queue_of(order.client_id),
                     args=(encode(order),),

@@ -20,8 +20,9 @@ from orchestrator.observers.events import Event, RoundClosed
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary
 from tasks.blobs.chunks import MemoryChunks
-from tasks.messages import Status, TrainOptions, TrainOrder
+from tasks.messages import Status, TrainOptions
 from tasks.names import update_name
+from tasks.orders.train import TrainOrder
 from tasks.workload import Workload
 from tests.eager.federation import EXAMPLES, Federation, Hostile, StoppedError, run_digits, stop_after, with_digits
 from worker.local_training import train_locally
@@ -46,7 +47,7 @@ def altered(monkeypatch: pytest.MonkeyPatch, alter: Callable[[LocalResult], Loca
         result = train_locally(workload, *rest)
         return alter(result) if workload is own else result
 
-    monkeypatch.setattr("worker.client.train_locally", train)
+    monkeypatch.setattr("worker.handlers.train.train_locally", train)
     return {"carl": own}
 
 
@@ -137,7 +138,7 @@ def test_an_optimiser_that_scaffold_isnt_meant_for_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, told: str
 ) -> None:
     # Given a client whose optimiser has momentum, when a run is carried out
-    with caplog.at_level(logging.WARNING, "worker.client"):
+    with caplog.at_level(logging.WARNING, "worker.handlers.train"):
         history = run(tmp_path, name, {"bert": WithMomentum()}).history()
     # Then with SCAFFOLD its first update says so, and no other, in the record and in its own log
     assert [record.responses["bert"].reason for record in history] == [told, "", "", ""]
@@ -176,7 +177,7 @@ def test_the_number_of_clients_is_that_of_all_who_were_in_a_cohort_or_are_there(
         seen.setdefault(order.round_number, set()).add(order.num_clients)
         return train_locally(workload, data, order, *rest)
 
-    monkeypatch.setattr("worker.client.train_locally", train)
+    monkeypatch.setattr("worker.handlers.train.train_locally", train)
     present = federation.registry.announcements
     later = {name: present.pop(name) for name in ("bert", "carl")}
 

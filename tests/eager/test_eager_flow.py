@@ -14,9 +14,8 @@ import pytest
 from blake3 import blake3
 from celery import Celery
 
-import orchestrator.tasks
 import tests.support
-import worker.tasks
+import worker.handlers
 from orchestrator.config import RunConfig
 from orchestrator.driver.run import summarise
 from orchestrator.observers.events import (
@@ -41,7 +40,8 @@ from tasks.arrays import Array
 from tasks.broker.app import make_app
 from tasks.errors import ConfigurationError, FederationError, RunFailedError, SelectionError, TooFewClientsError
 from tasks.messages import Order, Status, TrainOptions
-from tasks.names import TRAIN_TASK
+from tasks.names import order_task
+from tasks.orders.train import TrainOrder
 from tasks.seeds import derive_seed
 from tasks.workload import Evaluation, TrainResult
 from tests.eager.federation import EXAMPLES, Federation, StoppedError, cut_history, digests, local_training
@@ -82,9 +82,8 @@ def statuses(folder: RunFolder) -> list[dict[str, str]]:
 
 def test_the_app_has_the_tasks_of_both_sides(app: Celery) -> None:
     # Given the modules of both sides, when the app is asked for tasks, then it has all of them by name
-    assert {worker.tasks.train.name, orchestrator.tasks.ingest.name} == {"worker.train", "orchestrator.ingest"}
     assert {
-        "worker.train", "worker.evaluate", "worker.set_parameters", "worker.disconnect",
+        *map(order_task, worker.handlers.KINDS), "worker.train", "worker.evaluate", "worker.disconnect",
         "orchestrator.initialise", "orchestrator.ingest", "orchestrator.close_round",
     } <= set(app.tasks)  # fmt: skip
 
@@ -649,7 +648,7 @@ def test_an_answer_that_is_stored_again_when_its_round_is_over_is_forgotten(fede
 
         def send(self, orders: Any, *rest: Any) -> None:
             super().send(orders, *rest)
-            to_train = [order for order in orders if order.task == TRAIN_TASK]
+            to_train = [order for order in orders if isinstance(order, TrainOrder)]
             if to_train:
                 super().send([order for order in sent if order.round_number < to_train[0].round_number])
                 sent.extend(to_train)

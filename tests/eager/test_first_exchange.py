@@ -17,7 +17,9 @@ from orchestrator.transport.transport import EagerTransport
 from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.errors import RunFailedError
-from tasks.messages import Order, Status, SurveyOrder, TrainOrder
+from tasks.messages import Order, Status
+from tasks.orders.survey import SurveyOrder
+from tasks.orders.train import TrainOrder
 from tasks.workload import Evaluation
 from tests.eager.federation import EXAMPLES, Federation, StoppedError, local_training
 from tests.support import Pull, Raising, points

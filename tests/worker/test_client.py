@@ -17,24 +17,22 @@ from tasks.arrays import Arrays
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
 from tasks.blobs.chunks import MemoryChunks
-from tasks.messages import (
-    DisconnectOrder,
-    EvaluateOrder,
-    Order,
-    Response,
-    SetParametersOrder,
-    Status,
-    SurveyOrder,
-    TrainOptions,
-    TrainOrder,
-    VerifyOrder,
-)
+from tasks.messages import Order, Response, Status, TrainOptions
+from tasks.orders.disconnect import DisconnectOrder
+from tasks.orders.evaluate import EvaluateOrder
+from tasks.orders.set_parameters import SetParametersOrder
+from tasks.orders.survey import SurveyOrder
+from tasks.orders.train import TrainOrder
+from tasks.orders.verify import VerifyOrder
 from tasks.workload import ClientData, Evaluation, TrainResult
 from tests.support import PULL, Diverging, Pull, added_in_place, evaluate_order, survey_order, train_order
-from worker.client import TOO_LATE, Client, Models
+from worker.client import Client
 from worker.connection import Connection
+from worker.handlers import disconnect, evaluate, set_parameters, survey, train, verify
+from worker.models import Models
 from worker.serving import Serving
 from worker.settings import Allowed
+from worker.update_orders import TOO_LATE
 
 ASKING_FIRST = "tests.support:ASKING_FIRST"
 MODEL = {"point": np.array([1, 2, 3], np.float32), "steps": np.array(10)}
@@ -126,7 +124,7 @@ def test_training_puts_an_update_into_the_store_and_says_what_was_done(client: C
     # Given an order to pull (1, 2, 3) towards (3, 2, 1) and (5, 2, 1) with rate 1/2, in whatever order
     order = to_train(chunks)
     # When it is carried out
-    response = client.train(order)
+    response = train.handle(client, order)
     # Then it is at (3.5, 2, 1.5) or, the other way round, at (3, 2, 1.5), after two steps
     assert (response.order_id, response.client_id, response.status) == (order.order_id, "anna", Status.TRAINED)
     assert (response.num_examples, response.num_steps, response.num_epochs) == (2, 2, 1.0)
@@ -148,7 +146,7 @@ def test_what_an_algorithm_asks_first_is_put_into_the_store(client: Client, chun
     # Given an order to say what the loss is at (1, 2, 3), for examples (3, 2, 1) and (5, 2, 1)
     order = to_survey(chunks)
     # When it is carried out
-    response = replace(client, allowed=Allowed(ASKING_FIRST)).survey(order)
+    response = survey.handle(replace(client, allowed=Allowed(ASKING_FIRST)), order)
     # Then it is (4/3 + 6/3) / 2 = 5/3, of two examples, and no step was done
     assert (response.status, response.num_examples, response.num_steps) == (Status.SURVEYED, 2, 0)
     assert response.update is not None
@@ -163,27 +161,27 @@ def test_what_came_of_the_first_exchange_comes_with_the_order_to_train(client: C
     surveyed = blob.publish(chunks, "fl:blob:run/1/surveyed", arrays.encode(mean))
     order = to_train(chunks, algorithm=ASKING_FIRST, surveyed=surveyed)
     # When it is carried out, then the algorithm has it
-    assert replace(client, allowed=Allowed(ASKING_FIRST)).train(order).metrics["told"] == 7.5
+    assert train.handle(replace(client, allowed=Allowed(ASKING_FIRST)), order).metrics["told"] == 7.5
 
 
 def test_the_model_is_fetched_once_for_both_exchanges(client: Client, chunks: MemoryChunks) -> None:
     # Given a client that has sent what it was asked for first
     client = replace(client, allowed=Allowed(ASKING_FIRST))
-    surveyed = client.survey(to_survey(chunks)).update
+    surveyed = survey.handle(client, to_survey(chunks)).update
     # When it is to train, and the model isn't in the store any more
     order = to_train(chunks, algorithm=ASKING_FIRST, surveyed=surveyed)
     chunks.discard([order.parameters.name], order.parameters.size_bytes)
     # Then it still has it
-    assert client.train(order).status is Status.TRAINED
+    assert train.handle(client, order).status is Status.TRAINED
 
 
 def test_an_algorithm_that_asks_nothing_first_is_not_asked(client: Client, chunks: MemoryChunks) -> None:
     # Given an order that asks what the algorithm doesn't know, or whose time is over, when it is carried out, then the
     # reason is told
-    assert reason(lambda: client.survey(to_survey(chunks, algorithm="fedavg"))) == (
+    assert reason(lambda: survey.handle(client, to_survey(chunks, algorithm="fedavg"))) == (
         "ConfigurationError: algorithm 'fedavg' has no exchange before training"
     )
-    assert client.survey(to_survey(chunks, deadline=1.0)).reason == TOO_LATE
+    assert survey.handle(client, to_survey(chunks, deadline=1.0)).reason == TOO_LATE
 
 
 def test_one_seed_gives_one_update_and_others_give_others(client: Client, chunks: MemoryChunks) -> None:
@@ -191,7 +189,7 @@ def test_one_seed_gives_one_update_and_others_give_others(client: Client, chunks
     digests = []
     for seed in (1, 1, 2, 3, 4, 5, 6):
         # When they are carried out
-        response = client.train(to_train(chunks, seed=seed))
+        response = train.handle(client, to_train(chunks, seed=seed))
         assert response.update is not None
         digests.append(response.update.digest)
     # Then equal seeds give equal updates, and the others give both of the two that there are
@@ -202,7 +200,7 @@ def test_one_seed_gives_one_update_and_others_give_others(client: Client, chunks
 def test_the_orders_parameters_stay_as_they_are(client: Client, chunks: MemoryChunks) -> None:
     # Given a model in the store, when it is trained from, then it is there still, for the others
     order = to_train(chunks)
-    client.train(order)
+    train.handle(client, order)
     assert arrays.decode(chunks.get(order.parameters))["point"].tolist() == [1.0, 2.0, 3.0]
 
 
@@ -216,7 +214,7 @@ def test_a_client_that_had_no_time_for_a_step_fails(client: Client, chunks: Memo
     client = replace(client, workload=Asking())
     order = to_train(chunks, timeout_s=1e-9)
     # When it is to train
-    response = client.train(order)
+    response = train.handle(client, order)
     # Then there is no update
     assert (response.status, response.update) == (Status.FAILED, None)
     assert response.reason == "no step was done in the time that was given"
@@ -227,7 +225,7 @@ def test_a_client_whose_time_ran_out_returns_what_it_has(client: Client, chunks:
     # Given an order of 5 epochs with time for hardly anything; the workload does a step before it asks
     order = to_train(chunks, timeout_s=1e-9, options=TrainOptions(epochs=5, learning_rate=0.5))
     # When it is carried out
-    response = client.train(order)
+    response = train.handle(client, order)
     # Then the update holds the one step of ten
     assert response.status is Status.TIMED_OUT
     assert (response.num_steps, response.num_epochs) == (1, 0.5)
@@ -237,7 +235,7 @@ def test_a_client_whose_time_ran_out_returns_what_it_has(client: Client, chunks:
 
 def test_evaluating_uses_what_the_client_holds_out(client: Client, chunks: MemoryChunks) -> None:
     # Given held-out points at distances 3/3, 0 and 3/3 from the model's, of which one is nearer than 1
-    response = client.evaluate(to_evaluate(chunks))
+    response = evaluate.handle(client, to_evaluate(chunks))
     # When it is evaluated, then loss and accuracy are 2/3 and 1/3 on three examples
     assert response.status is Status.EVALUATED
     assert response.num_examples == 3
@@ -250,8 +248,8 @@ def test_set_parameters_are_kept_in_the_clients_folder(
 ) -> None:
     # Given an order to keep a model
     common = evaluate_order(parameters=published(chunks)).model_dump()
-    with caplog.at_level(logging.INFO, "worker.client"):
-        response = client.set_parameters(SetParametersOrder.model_validate(common))
+    with caplog.at_level(logging.INFO, "worker.handlers.set_parameters"):
+        response = set_parameters.handle(client, SetParametersOrder.model_validate(common))
     # When it is carried out, then the model is a file there
     assert response.status is Status.DONE
     assert arrays.map_file(tmp_path / "model.safetensors")["point"].tolist() == [1.0, 2.0, 3.0]
@@ -273,7 +271,7 @@ def test_a_client_stays_away_for_as_long_as_it_is_told_to(
     # Given an order to leave, for good or for a while
     order = to_disconnect(reconnect_after_s=seconds)
     # When it is carried out, then the client says so, and leaves for that long
-    assert client.disconnect(order).status is Status.DONE
+    assert disconnect.handle(client, order).status is Status.DONE
     assert connection.left == away
 
 
@@ -281,12 +279,12 @@ def test_an_order_to_leave_for_a_former_start_is_none_for_this_one(client: Clien
     # Given an order to leave that was meant for the client before it was started anew
     order = to_disconnect(incarnation="first", reconnect_after_s=2.5)
     # When it is carried out, then the client stays
-    response = client.disconnect(order)
+    response = disconnect.handle(client, order)
     assert (response.status, response.reason) == (Status.DONE, "the order is for a former start of this client")
     assert connection.left == []
 
 
-@pytest.mark.parametrize("method", [Client.train, Client.evaluate, Client.set_parameters])
+@pytest.mark.parametrize("method", [train.handle, evaluate.handle, set_parameters.handle])
 def test_an_order_of_another_workload_is_a_failed_answer(client: Client, chunks: MemoryChunks, method: Any) -> None:
     # Given an order of a run that trains something else
     order = to_train(chunks, workload="mnist")
@@ -339,7 +337,7 @@ def test_whatever_the_workload_raises_or_returns_is_told_as_it_was(
     client: Client, chunks: MemoryChunks, act: Callable[[Arrays], Any], expected: str
 ) -> None:
     # Given a workload that does something else than to train, when it is to, then the answer says what
-    told = reason(lambda: acting(client, act).train(to_train(chunks)))
+    told = reason(lambda: train.handle(acting(client, act), to_train(chunks)))
     assert re.search(expected, told), told
     assert len(told) < 400
     # And no update is in the store, beside the model
@@ -351,7 +349,7 @@ def test_whatever_the_workload_raises_or_returns_is_told_as_it_was(
 )
 def test_numbers_of_any_kind_are_metrics(client: Client, chunks: MemoryChunks, metrics: Any) -> None:
     # Given a workload whose metrics are NumPy's numbers, or none at all, when it trains, then they are in the answer
-    response = acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)).train(to_train(chunks))
+    response = train.handle(acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)), to_train(chunks))
     assert response.metrics == ({} if metrics is None else {"f32": 0.5, "i64": 3.0, "0d": 2.0, "yes": 1.0})
 
 
@@ -370,7 +368,9 @@ def test_numbers_of_any_kind_are_metrics(client: Client, chunks: MemoryChunks, m
 def test_what_is_no_evaluation_is_told(client: Client, chunks: MemoryChunks, evaluation: Any, expected: str) -> None:
     # Given a workload that returns something else, when it is to evaluate, then the answer says what
     order = to_evaluate(chunks)
-    response = Serving().carry_out(lambda: evaluating(client, evaluation).evaluate(order), order.order_id, "anna")
+    response = Serving().carry_out(
+        lambda: evaluate.handle(evaluating(client, evaluation), order), order.order_id, "anna"
+    )
     assert response.status is Status.FAILED
     assert response.reason.startswith(expected)
 
@@ -402,7 +402,7 @@ def test_an_algorithm_of_ones_own_that_writes_to_what_it_is_given_changes_nobody
     # When both train with one seed, then they come to the same, and what was sent is what it was
     updates = []
     for client_id in names:
-        response = serving.find(client_id).train(order.model_copy(update={"client_id": client_id}))
+        response = train.handle(serving.find(client_id), order.model_copy(update={"client_id": client_id}))
         assert response.update is not None
         updates.append(arrays.decode(chunks.get(response.update))["point"].tolist())
     assert updates[0] == updates[1]
@@ -423,23 +423,27 @@ def test_what_an_algorithm_of_ones_own_returns_wrongly_is_told(
 ) -> None:
     # Given an algorithm that returns something else, when a client carries it out, then the answer says what is needed
     spec = f"{__name__}:{name}"
-    assert expected in reason(lambda: replace(client, allowed=Allowed(spec)).train(to_train(chunks, algorithm=spec)))
+    assert expected in reason(
+        lambda: train.handle(replace(client, allowed=Allowed(spec)), to_train(chunks, algorithm=spec))
+    )
 
 
 def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client, chunks: MemoryChunks) -> None:
     # Given orders whose parameters are no arrays, and then are gone
     order = to_train(chunks, parameters=blob.publish(chunks, "fl:blob:run/1", [memoryview(b"nonsense")]))
-    assert reason(lambda: client.train(order)).startswith("ArraysError: ")
+    assert reason(lambda: train.handle(client, order)).startswith("ArraysError: ")
     chunks.chunks.clear()
     # When they are carried out, then the answers say so
-    assert reason(lambda: client.train(order)) == "BlobMissingError: blob 'fl:blob:run/1': chunk 1 of 1 is missing"
+    assert (
+        reason(lambda: train.handle(client, order)) == "BlobMissingError: blob 'fl:blob:run/1': chunk 1 of 1 is missing"
+    )
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_is_left_out(client: Client, chunks: MemoryChunks, loss: float) -> None:
     # Given a workload whose loss is no number, which no answer can hold, when it trains, then the others are there
     metrics = {"train_loss": loss, "norm": 2.0}
-    response = acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)).train(to_train(chunks))
+    response = train.handle(acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)), to_train(chunks))
     assert (response.status, response.metrics) == (Status.TRAINED, {"norm": 2.0})
 
 
@@ -449,7 +453,7 @@ def test_an_order_that_comes_twice_is_carried_out_once(client: Client, serving: 
 
     def act() -> Response:
         orders.append(to_train(chunks))
-        return client.train(orders[-1])
+        return train.handle(client, orders[-1])
 
     first = serving.carry_out(act, "anna/run/1/train", "anna")
     # When it comes again, then it is answered as before, and that of another round is carried out
@@ -464,11 +468,11 @@ def test_an_order_that_comes_again_after_its_update_was_taken_is_carried_out_aga
 ) -> None:
     # Given an order that was carried out, and whose update is not there any more
     order = to_train(chunks)
-    first = serving.carry_out(lambda: client.train(order), order.order_id, "anna")
+    first = serving.carry_out(lambda: train.handle(client, order), order.order_id, "anna")
     assert first.update is not None
     chunks.delete(first.update.chunk_names())
     # When it comes again, then there is an update again, the same
-    second = serving.carry_out(lambda: client.train(order), order.order_id, "anna")
+    second = serving.carry_out(lambda: train.handle(client, order), order.order_id, "anna")
     assert second.update == first.update
     assert client.stands_by(second)
 
@@ -479,17 +483,17 @@ def test_an_order_that_comes_again_while_its_answer_is_stored_is_not_carried_out
     # Given an order whose update was taken, and whose round is still open, so that its answer is there
     order = to_train(chunks)
     connection.answered.add(order.order_id)
-    first = serving.carry_out(lambda: client.train(order), order.order_id, "anna")
+    first = serving.carry_out(lambda: train.handle(client, order), order.order_id, "anna")
     assert first.update is not None
     chunks.delete(first.update.chunk_names())
     # When it comes again, then it is answered as before, and no update that nobody wants is sent
-    assert serving.carry_out(lambda: client.train(order), order.order_id, "anna") == first
+    assert serving.carry_out(lambda: train.handle(client, order), order.order_id, "anna") == first
     assert first.update.chunk_names()[0] not in chunks.chunks
 
 
 def test_an_update_that_is_no_number_is_sent_all_the_same(client: Client, chunks: MemoryChunks) -> None:
     # Given a workload that diverges, when it trains, then it is the orchestrator that judges
-    assert replace(client, workload=Diverging()).train(to_train(chunks)).status is Status.TRAINED
+    assert train.handle(replace(client, workload=Diverging()), to_train(chunks)).status is Status.TRAINED
 
 
 @pytest.mark.parametrize(
@@ -565,7 +569,7 @@ def judging(client: Client, accuracy: float | None) -> Client:
 
 def test_a_score_is_the_accuracy_on_the_client_s_own_training_examples(client: Client, chunks: MemoryChunks) -> None:
     # Given a client with two training examples, when it is to score an update, then it says how good that is on them
-    response = judging(client, 0.25).verify(to_verify(chunks))
+    response = verify.handle(judging(client, 0.25), to_verify(chunks))
     assert (response.status, response.metrics, response.num_examples) == (Status.SCORED, {"score": 0.25}, 2)
 
 
@@ -576,8 +580,8 @@ def test_without_an_accuracy_there_is_no_score_and_the_order_fails(
     # Given a workload that gives no accuracy, or one that is no share
     client = judging(client, accuracy)
     # When it is to score an update, then the order fails and says why
-    response = client.verify(to_verify(chunks))
+    response = verify.handle(client, to_verify(chunks))
     assert (response.status, response.metrics) == (Status.FAILED, {})
     assert response.reason == f"a score needs an accuracy from 0 to 1, and the workload gives {given}"
     # And when it is to evaluate a model, then the loss is all
-    assert client.evaluate(to_evaluate(chunks)).metrics == {"loss": 0.5}
+    assert evaluate.handle(client, to_evaluate(chunks)).metrics == {"loss": 0.5}

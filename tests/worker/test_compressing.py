@@ -13,12 +13,14 @@ from tasks import arrays
 from tasks.blobs import blob
 from tasks.blobs.chunks import MemoryChunks
 from tasks.errors import ArraysError, ConfigurationError
-from tasks.messages import Response, TrainOptions, TrainOrder
+from tasks.messages import Response, TrainOptions
 from tasks.names import update_name
+from tasks.orders.train import TrainOrder
 from tasks.workload import ClientData, TrainResult
 from tests.support import PULL, Pull, train_order
 from worker.client import Client
 from worker.compressing import KIND
+from worker.handlers import train
 from worker.local_state import LocalState
 from worker.settings import Allowed
 
@@ -42,7 +44,7 @@ def client(chunks: MemoryChunks, tmp_path: Path) -> Client:
 def trained(client: Client, chunks: MemoryChunks, compression: str, **changes: Any) -> tuple[Response, arrays.Arrays]:
     """Have the client train; return its answer and what it has sent."""
     order = order_of(chunks, compression, **changes)
-    response = client.train(order)
+    response = train.handle(client, order)
     assert response.update is not None
     return response, arrays.decode(chunks.get(response.update))
 
@@ -131,4 +133,4 @@ def test_a_compression_of_ones_own_is_used_only_if_the_operator_says_so() -> Non
 def test_a_model_that_isnt_compressed_as_the_order_says_is_told(client: Client, chunks: MemoryChunks) -> None:
     order = order_of(chunks, "bf16").model_copy(update={"compression": "int8"})
     with pytest.raises(ArraysError, match="isn't packed by the compression that the order names"):
-        client.train(order)
+        train.handle(client, order)

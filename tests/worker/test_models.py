@@ -11,8 +11,8 @@ from tasks.arrays import Arrays, copied
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
 from tasks.blobs.chunks import MemoryChunks
-from worker.client import Models
 from worker.local_training import Fetched
+from worker.models import Models
 
 MODEL = {"point": np.array([1, 2, 3], np.float32)}
 OTHER = {"point": np.array([4, 5, 6], np.float32)}

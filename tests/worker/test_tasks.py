@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from celery.exceptions import Ignore
 
-import worker.tasks
+import worker.tasks  # noqa: F401  (has the app have the tasks)
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import make_app
 from tasks.messages import encode
+from tasks.names import order_task
+from tasks.orders.train import TrainOrder
 from tasks.user_code import UserCodeError
 from tests.support import PULL, Pull, points, train_order
 from worker.client import Client
@@ -34,7 +36,7 @@ def train(tmp_path: Path) -> Any:
     app.finalize()
     app.serving = Serving()
     app.serving.add(Client("anna", PULL, Pull(), points("anna", 3), MemoryChunks(), tmp_path, "first", At()))
-    return app.tasks[worker.tasks.train.name]
+    return app.tasks[order_task(TrainOrder.name)]
 
 
 def test_an_order_whose_round_must_be_over_stores_no_answer(train: Any) -> None:

@@ -17,7 +17,8 @@ from orchestrator.transport.uploads import Uploads
 from tasks.blobs.blob import CHUNK_BYTES, chunk_name
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.turns import GO, STOP
-from tasks.messages import READY, Order, Status, SurveyOrder, UpdateOrder, encode
+from tasks.messages import READY, Order, Status, UpdateOrder, encode
+from tasks.orders.survey import SurveyOrder
 from tasks.scope import ClientScope
 from tests.support import MemoryRegistry, announcement, blob_ref, survey_order, surveyed, train_order, trained
 

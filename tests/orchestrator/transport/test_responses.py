@@ -9,17 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.transport.responses import MAX_RESPONSE_BYTES, read_response, says_ready
-from tasks.messages import (
-    DisconnectOrder,
-    EvaluateOrder,
-    Order,
-    Response,
-    SetParametersOrder,
-    Status,
-    SurveyOrder,
-    TrainOrder,
-    encode,
-)
+from tasks.messages import Order, Response, Status, encode
+from tasks.orders.disconnect import DisconnectOrder
+from tasks.orders.evaluate import EvaluateOrder
+from tasks.orders.set_parameters import SetParametersOrder
+from tasks.orders.survey import SurveyOrder
+from tasks.orders.train import TrainOrder
 from tests.support import blob_ref, evaluate_order, survey_order, surveyed, train_order, trained
 
 ORDER = train_order("anna")

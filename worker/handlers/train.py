@@ -1,0 +1,83 @@
+"""Training."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from celeriac.algorithms import LocalResult
+from tasks import arrays, auxiliary
+from tasks.blobs.blob import describe
+from tasks.messages import Response, Status, finite
+from tasks.names import update_name
+from tasks.orders.train import TrainOrder
+from tasks.user_code import check_sets, user_code
+from tasks.workload import TimeBudget, TrainResult
+from worker.client import Client
+from worker.compressing import Packing
+from worker.local_state import LocalState
+from worker.local_training import train_locally
+from worker.update_orders import TOO_LATE, receive, send
+
+logger = logging.getLogger(__name__)
+
+
+def handle(client: Client, order: TrainOrder) -> Response:
+    """Train from the order's parameters on the client's own data and put the update into the blob store."""
+    time_left_s = client.time_left_s(order)
+    if time_left_s <= 0:
+        return order.respond(Status.FAILED, reason=TOO_LATE)
+    latest = client.connection.time() + time_left_s + order.turn_timeout_s
+    started = time.monotonic()
+    packing = Packing(order, client.folder, client.workload, client.allowed)
+    local_state = LocalState(client.folder, order.run_id)
+    comes_twice = order.surveyed is not None
+    received = receive(client, order, packing, local_state, order.surveyed, comes_twice=comes_twice)
+    # The update takes about as long to send as the model took to fetch.
+    fetch_s = time.monotonic() - started
+    budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
+    local = train_locally(client.workload, client.data.train, order, received, budget, client.allowed)
+    result = local.trained
+    if result.num_steps == 0:
+        return order.respond(Status.FAILED, reason=_why_no_step(result, budget))
+    packed = packing.pack(received.model.arrays, auxiliary.join(result.parameters, auxiliary.widened(local.sent)))
+    pieces = list(arrays.encode(packed.arrays))
+    update = describe(order.update_blob, pieces)
+    name, arrived = update_name(order.round_number, update.digest), auxiliary.split(packed.beside)[1]
+    with user_code(f"the state of {order.algorithm}"):
+        kept = local.state(arrived)
+    check_sets(kept, f"the state of {order.algorithm} is in sets")
+    local_state.save(name, kept)
+    packing.keep(name, packed)
+    response = order.respond(
+        Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
+        reason=_warnings(order, local, began_anew=local_state.began_anew or packing.began_anew),
+        num_examples=result.num_examples,
+        num_steps=result.num_steps,
+        num_epochs=result.num_epochs,
+        metrics=finite({**result.metrics, **local.metrics}),
+    )
+    send(client, order, update, pieces, latest)
+    return response.model_copy(update={"update": update})
+
+
+def _warnings(order: TrainOrder, local: LocalResult, *, began_anew: bool) -> str:
+    """Return what is to be told of an update that counts all the same; that of the algorithm is told once a run."""
+    warnings = []
+    if began_anew:
+        warnings.append("what it kept with its last accepted update was gone: it began anew")
+    if local.warning and not order.accepted:
+        logger.warning("client %s: %s", order.client_id, local.warning)
+        warnings.append(local.warning)
+    return "; ".join(warnings)
+
+
+def _why_no_step(result: TrainResult, budget: TimeBudget) -> str:
+    if result.num_examples == 0:
+        return "it has no training examples"
+    if budget.cut_short:
+        return "no step was done in the time that was given"
+    return (
+        "train() returned num_steps=0: the number of the optimiser's steps is needed, 1 where there are none to count; "
+        "an update of no steps is none"
+    )
