@@ -18,6 +18,7 @@ from orchestrator.observers.events import Event, Report, RoundClosed
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import EagerTransport, RunServices
 from tasks import arrays
+from tasks.arrays import Array
 from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed
@@ -145,6 +146,34 @@ def local_training(parameters: arrays.Arrays, config: RunConfig, round_number: i
     seed = derive_seed(config.seed, round_number, client_id)
     data = points(client_id, EXAMPLES[client_id]).train
     return Pull().train(parameters, data, config.options, seed=seed, budget=TimeBudget(1e9)).parameters
+
+
+def fedavg(config: RunConfig, cohort: list[str]) -> dict[str, Array]:
+    """Federated averaging in a few lines: local training, then sums weighted by examples in float64, rounded once."""
+    model = dict(Pull().initial_parameters(derive_seed(config.seed, "initial parameters")))
+    num_examples = sum(EXAMPLES[client_id] for client_id in cohort)
+    for round_number in range(1, config.rounds + 1):
+        updates = {client_id: local_training(model, config, round_number, client_id) for client_id in cohort}
+        for name, former in model.items():
+            total = np.zeros(former.shape)
+            for client_id, update in sorted(updates.items()):
+                total = total + EXAMPLES[client_id] * update[name].astype(np.float64)
+            mean = total / num_examples
+            model[name] = (mean if name == "point" else np.rint(mean)).astype(former.dtype)
+    return model
+
+
+def model_of(folder: RunFolder, round_number: int) -> dict[str, bytes]:
+    return {name: values.tobytes() for name, values in arrays.map_file(folder.checkpoint(round_number)).items()}
+
+
+def bits(model: arrays.Arrays) -> dict[str, bytes]:
+    return {name: values.tobytes() for name, values in model.items()}
+
+
+def statuses(folder: RunFolder) -> list[dict[str, str]]:
+    """Client id -> status, of each round."""
+    return [{name: slot.status.value for name, slot in record.responses.items()} for record in folder.history()]
 
 
 def digests(folder: RunFolder) -> list[str]:

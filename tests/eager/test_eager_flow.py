@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,18 +12,12 @@ import pytest
 from blake3 import blake3
 from celery import Celery
 
-import tests.support
 import worker.handlers
-from orchestrator.config import RunConfig
-from orchestrator.driver.run import summarise
 from orchestrator.observers.events import (
     ClientsEvaluated,
     ClientsJoined,
-    EvaluationSlow,
     Initialised,
     JobDone,
-    LeftOut,
-    Outcome,
     RoundClosed,
     RoundOpened,
     RunEnded,
@@ -36,48 +28,27 @@ from orchestrator.observers.events import (
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import Chord, EagerTransport
 from tasks import arrays
-from tasks.arrays import Array
 from tasks.broker.app import make_app
-from tasks.errors import ConfigurationError, FederationError, RunFailedError, SelectionError, TooFewClientsError
+from tasks.errors import FederationError
 from tasks.messages import Order, Status, TrainOptions
 from tasks.names import order_task
 from tasks.orders.train import TrainOrder
 from tasks.seeds import derive_seed
-from tasks.workload import Evaluation, TrainResult
-from tests.eager.federation import EXAMPLES, Federation, StoppedError, cut_history, digests, local_training
-from tests.support import PULL, Diverging, InPlace, Pull, Raising, announcement, points
+from tasks.workload import TrainResult
+from tests.eager.federation import (
+    EXAMPLES,
+    Federation,
+    StoppedError,
+    bits,
+    cut_history,
+    digests,
+    fedavg,
+    local_training,
+    model_of,
+    statuses,
+)
+from tests.support import Diverging, InPlace, Pull, points
 from worker.serving import Serving
-
-HIGH_THRESHOLD = {"verify": ("holdout",), "threshold": ("1.5",)}
-NO_DICT = r"initial_parameters\(\) returned parameters that are list: a dict of NumPy"
-
-
-def fedavg(config: RunConfig, cohort: list[str]) -> dict[str, Array]:
-    """Federated averaging in a few lines: local training, then sums weighted by examples in float64, rounded once."""
-    model = dict(Pull().initial_parameters(derive_seed(config.seed, "initial parameters")))
-    num_examples = sum(EXAMPLES[client_id] for client_id in cohort)
-    for round_number in range(1, config.rounds + 1):
-        updates = {client_id: local_training(model, config, round_number, client_id) for client_id in cohort}
-        for name, former in model.items():
-            total = np.zeros(former.shape)
-            for client_id, update in sorted(updates.items()):
-                total = total + EXAMPLES[client_id] * update[name].astype(np.float64)
-            mean = total / num_examples
-            model[name] = (mean if name == "point" else np.rint(mean)).astype(former.dtype)
-    return model
-
-
-def model_of(folder: RunFolder, round_number: int) -> dict[str, bytes]:
-    return {name: values.tobytes() for name, values in arrays.map_file(folder.checkpoint(round_number)).items()}
-
-
-def bits(model: arrays.Arrays) -> dict[str, bytes]:
-    return {name: values.tobytes() for name, values in model.items()}
-
-
-def statuses(folder: RunFolder) -> list[dict[str, str]]:
-    """Client id -> status, of each round."""
-    return [{name: slot.status.value for name, slot in record.responses.items()} for record in folder.history()]
 
 
 def test_the_app_has_the_tasks_of_both_sides(app: Celery) -> None:
@@ -126,20 +97,6 @@ def test_the_history_says_what_happened_in_every_round(federation: Federation) -
         "carl": ("trained", 11, 22, 2.0, model_bytes),
     }
     assert all(list(response["metrics"]) == ["train_loss"] for response in responses.values())
-
-
-def test_clients_evaluate_the_final_model_weighted_by_their_examples(federation: Federation) -> None:
-    # Given a run; each client holds out two examples
-    folder = federation.run()
-    # When the last round's line is read, then it has the mean over the clients, and the others have none
-    model = arrays.map_file(folder.checkpoint(3))
-    losses = [Pull().evaluate(model, points(client_id, number).test).loss for client_id, number in EXAMPLES.items()]
-    records = folder.history()
-    assert [record.client_metrics for record in records[:2]] == [{}, {}]
-    assert records[2].client_metrics["loss"] == pytest.approx(sum(losses) / 3, rel=1e-12)
-    # And with the flag that says so, nobody is asked
-    again = federation.another("again").run(evaluate_clients=False)
-    assert again.history()[2].client_metrics == {}
 
 
 def test_nothing_is_left_in_the_store_and_clients_have_the_final_model(federation: Federation) -> None:
@@ -208,106 +165,6 @@ def test_the_order_in_which_clients_connected_makes_no_difference(federation: Fe
     assert digests(one) == digests(two.run())
 
 
-@pytest.mark.parametrize(
-    ("workload", "status", "reason"),
-    [
-        (Raising(), "failed", r"train\(\): RuntimeError: the disk is full \(support\.py, line "),
-        (Diverging(), "rejected", r"array 'point' has values that are NaN or infinite$"),
-    ],
-)
-def test_a_client_that_fails_or_diverges_is_left_out_with_the_reason_and_the_rest_is_aggregated(
-    federation: Federation, workload: Pull, status: str, reason: str
-) -> None:
-    # Given a client whose training fails, or whose update is NaN
-    federation.join("bert", workload)
-    # When three rounds are run
-    folder = federation.run()
-    # Then it is left out of every round, with the reason, and the model is the other two's
-    assert statuses(folder) == [{"anna": "trained", "bert": status, "carl": "trained"}] * 3
-    for record in folder.history():
-        assert re.match(reason, record.responses["bert"].reason)
-        assert status == "rejected" or record.responses["bert"].num_examples == record.responses["bert"].size_bytes == 0
-    assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "carl"]))
-    assert federation.chunks.chunks == {}
-
-
-def test_a_client_whose_work_never_comes_into_the_model_is_named_once(federation: Federation) -> None:
-    # Given a client whose training fails
-    federation.join("bert", Raising())
-    # When seven rounds are run
-    folder = federation.run(rounds=7)
-    # Then it is told once, after the fifth, with the cause
-    [(index, told)] = [(i, event) for i, event in enumerate(federation.events) if isinstance(event, LeftOut)]
-    reason = folder.history()[4].responses["bert"].reason
-    slots = {"bert": Outcome(status=Status.FAILED, reason=reason)}
-    assert told == LeftOut(round_number=5, num_rounds=5, slots=slots)
-    assert sum(isinstance(event, RoundClosed) for event in federation.events[:index]) == 5
-
-
-def test_a_client_with_another_workload_is_failed_with_what_to_do(federation: Federation) -> None:
-    # Given a client that has something else to train than it says
-    federation.join("carl", name="mnist", announced=PULL)
-    # When a round is run, then it is failed, and the reason says how to mend it
-    folder = federation.run(rounds=1)
-    assert folder.history()[0].responses["carl"].reason.endswith("client carl has 'mnist': set CLIENT_WORKLOAD")
-    assert statuses(folder) == [{"anna": "trained", "bert": "trained", "carl": "failed"}]
-
-
-def test_a_client_that_says_it_has_another_workload_is_passed_over(federation: Federation) -> None:
-    # Given a client that has something else to train, and says so
-    federation.join("dora", name="mnist")
-    # When a round is run, then it isn't asked
-    folder = federation.run(rounds=1)
-    assert folder.history()[0].cohort == ["anna", "bert", "carl"]
-
-
-def test_an_order_to_a_client_that_no_worker_serves_is_failed(federation: Federation) -> None:
-    # Given an announcement without a client behind it
-    federation.registry.announce(announcement("ghost"))
-    # When a round is run, then the order fails, and nothing else
-    folder = federation.run(rounds=1)
-    assert statuses(folder)[0]["ghost"] == "failed"
-    assert model_of(folder, 1) == bits(fedavg(folder.config(), ["anna", "bert", "carl"]))
-
-
-def failing(federation: Federation, **changes: Any) -> tuple[RunFolder, str]:
-    """Carry out a run that must fail; return its folder and the reason."""
-    with pytest.raises(RunFailedError) as caught:
-        federation.run(**changes)
-    return RunFolder.open(federation.folder / "run"), str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("workload", "changes", "status", "reason"),
-    [
-        (Raising(), {}, "failed", r"train\(\): RuntimeError: the disk is full \(support\.py, line \d+, in train\)"),
-        (Pull(), HIGH_THRESHOLD, "rejected", r"holdout: [\d.]+ is not within the threshold 1\.5"),
-    ],
-    ids=["all fail", "all are rejected"],
-)
-def test_three_failed_rounds_in_a_row_end_the_run_and_the_model_stays_as_it_was(
-    federation: Federation, workload: Pull, changes: dict[str, Any], status: str, reason: str
-) -> None:
-    # Given clients all of which fail, or a threshold that no update reaches
-    federation.join_all(workload)
-    # When ten rounds are to be run
-    folder, told = failing(federation, rounds=10, **changes)
-    # Then three are, with the reason
-    see_log = r"; see logs/(anna|clients)\.log" if status == "failed" else ""
-    assert re.fullmatch(
-        r"3 rounds in a row failed, the last because 0 updates were accepted, 1 are needed \(--min-updates\): "
-        rf"3 of 3 clients, like anna: {reason}{see_log}",
-        told,
-    )
-    assert [record.status for record in folder.history()] == ["failed", "failed", "failed"]
-    assert statuses(folder) == [dict.fromkeys(EXAMPLES, status)] * 3
-    assert all(re.match(reason, response.reason) for response in folder.history()[0].responses.values())
-    # And the model is the initial one still
-    assert set(digests(folder)) == {blake3(folder.checkpoint(0).read_bytes()).hexdigest()}
-    assert {str(model_of(folder, number)) for number in range(4)} == {str(model_of(folder, 0))}
-    assert federation.chunks.chunks == {}
-
-
 def test_a_single_client_that_peers_cant_score_is_taken(federation: Federation) -> None:
     # Given a client alone, when peers are to verify, then its update is taken, without a score
     federation.registry.announcements.clear()
@@ -315,69 +172,6 @@ def test_a_single_client_that_peers_cant_score_is_taken(federation: Federation) 
     [record] = federation.run(num_clients=1, rounds=1, verify=("peers",)).history()
     response = record.responses["anna"]
     assert (record.status, response.status, response.scores, response.scored_by) == ("closed", Status.TRAINED, {}, {})
-
-
-def test_a_run_none_of_whose_rounds_could_be_closed_has_failed(federation: Federation) -> None:
-    # Given clients all of which fail
-    federation.join_all(Raising())
-    # When fewer rounds are run than may fail in a row, then the run fails all the same, for the last round's reason
-    folder, told = failing(federation, rounds=2)
-    assert told == (
-        "none of the run's rounds could be closed, the last because 0 updates were accepted, 1 are needed "
-        "(--min-updates)"
-    )
-    assert len(folder.history()) == 2
-
-
-def test_a_run_that_failed_goes_on_when_the_clients_are_mended(federation: Federation) -> None:
-    # Given a run that ended after two failed rounds
-    federation.join("bert", Raising())
-    federation.join("carl", Raising())
-    folder, told = failing(federation, rounds=4, min_updates=2, max_failed_rounds=2)
-    assert told.startswith("2 rounds in a row failed")
-    # When one of the clients is mended, and the run goes on
-    federation.join("bert")
-    federation.go_on(folder)
-    # Then the remaining rounds are closed
-    assert [record.status for record in folder.history()] == ["failed", "failed", "closed", "closed"]
-    assert statuses(folder)[3] == {"anna": "trained", "bert": "trained", "carl": "failed"}
-
-
-class FailingAt(Pull):
-    """Fails at the orders to train with these numbers, from 1."""
-
-    def __init__(self, *numbers: int) -> None:
-        self.numbers, self.calls = numbers, itertools.count(1)
-
-    def train(self, *arguments: Any, **rest: Any) -> Any:
-        if next(self.calls) in self.numbers:
-            raise RuntimeError("no luck")
-        return super().train(*arguments, **rest)
-
-
-def test_failed_rounds_that_are_not_in_a_row_dont_end_a_run(federation: Federation) -> None:
-    # Given a client that fails at every second order, alone
-    federation.registry.announcements.clear()
-    federation.join("anna", FailingAt(1, 3, 5, 7))
-    # When seven rounds are run with two allowed to fail in a row, then all are
-    folder = federation.run(num_clients=1, rounds=7, max_failed_rounds=2)
-    expected = ["failed", "closed", "failed", "closed", "failed", "closed", "failed"]
-    assert [record.status for record in folder.history()] == expected
-
-
-def test_a_round_with_too_few_updates_for_the_aggregator_fails_and_the_run_goes_on(federation: Federation) -> None:
-    # Given a median that is to stand one hostile update, which needs three, and a client that fails in the first round
-    federation.join("carl", FailingAt(1))
-    # When two rounds are run
-    folder = federation.run(rounds=2, aggregator="median", num_byzantine=1)
-    # Then the first failed, and kept the model; the second has the median of three
-    failed, closed = folder.history()
-    assert (failed.status, closed.status) == ("failed", "closed")
-    assert failed.reason == "median has 2 updates of which 1 may be hostile (--num-byzantine): at least 3 are needed"
-    assert model_of(folder, 1) == model_of(folder, 0)
-    model, config = arrays.map_file(folder.checkpoint(1)), folder.config()
-    updates = [local_training(model, config, 2, client_id)["point"] for client_id in EXAMPLES]
-    assert arrays.map_file(folder.checkpoint(2))["point"].tolist() == np.median(updates, axis=0).tolist()
 
 
 def test_an_aggregator_of_ones_own_gets_what_nearest_neighbours_have_mixed(federation: Federation) -> None:
@@ -556,41 +350,6 @@ def test_the_selector_decides_who_trains(federation: Federation, select: str, co
     assert model_of(folder, 3) == bits(fedavg(folder.config(), cohort))
 
 
-class ListOfArrays(Pull):
-    """Has a model without names."""
-
-    def initial_parameters(self, seed: int) -> Any:
-        return [np.zeros(3, np.float32)]
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"workload": "nowhere:Model"}, ConfigurationError, "there is no module 'nowhere'"),
-        ({"workload": f"{__name__}:ListOfArrays"}, RunFailedError, NO_DICT),
-        ({"evaluate_share": 0.5}, ConfigurationError, "returned ndarray .* allowed is 1, or --evaluate-every"),
-        ({"mix": ("tests.support:mix_nothing",)}, RunFailedError, "a mixer returned dict, not a matrix of numbers"),
-        (
-            {"select": "tests.support:select_stranger"},
-            SelectionError,
-            r"round 1: the selector returned unknown \['stranger'\]",
-        ),
-        (
-            {"select": "tests.support:select_with_error"},
-            SelectionError,
-            "selector 'tests.support:select_with_error' failed: ZeroDivisionError",
-        ),
-    ],
-)
-def test_what_the_user_named_or_wrote_wrongly_ends_the_run_and_is_told(
-    federation: Federation, changes: dict[str, Any], error: type[FederationError], message: str
-) -> None:
-    # Given something of the user's that isn't there, that fails, or that returns something else than it should
-    # When a run is carried out, then that ends it, and the message says what is wrong
-    with pytest.raises(error, match=message):
-        federation.run(**changes)
-
-
 def test_an_algorithm_of_ones_own_is_used(federation: Federation) -> None:
     # Given an algorithm that weighs all clients the same
     folder = federation.run(rounds=1, algorithm="tests.support:EQUAL_WEIGHTS")
@@ -600,24 +359,6 @@ def test_an_algorithm_of_ones_own_is_used(federation: Federation) -> None:
     updates = [local_training(model, config, 1, client_id)["point"].astype(np.float64) for client_id in EXAMPLES]
     expected = ((updates[0] + updates[1] + updates[2]) / 3).astype(np.float32)
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == expected.tolist()
-
-
-def test_a_run_waits_no_longer_than_it_may_for_enough_clients(federation: Federation) -> None:
-    # Given three clients where four are needed, and a clock that goes on a second each time it is looked at
-    with pytest.raises(TooFewClientsError) as caught:
-        federation.run(num_clients=4, wait_timeout_s=30, clock=itertools.count().__next__)
-    # When the run is begun, then it ends, and says how many there were
-    assert (caught.value.num_connected, caught.value.num_needed) == (3, 4)
-
-
-def test_a_workload_without_held_out_data_is_trained_without_metrics(federation: Federation) -> None:
-    # Given a workload with nothing for the orchestrator to evaluate on
-    name = "tests.support:WithoutHoldout"
-    federation.join_all(name=name)
-    # When it is run, then the model is trained all the same
-    folder = federation.run(workload=name)
-    assert [record.metrics for record in folder.history()] == [{}, {}, {}]
-    assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "bert", "carl"]))
 
 
 def test_an_update_that_was_cut_short_counts_with_what_was_done(federation: Federation) -> None:
@@ -660,92 +401,6 @@ def test_an_answer_that_is_stored_again_when_its_round_is_over_is_forgotten(fede
     # Then neither it nor any other answer to a train order is left
     assert len(sent) == 6
     assert transports[0].collect([order.order_id for order in sent], 0.0) == {}
-
-
-class EvaluatesBadly(Pull):
-    """Evaluates as it is told to: at the orchestrator from the first round on, and at clients that it is made for."""
-
-    def __init__(self, act: Callable[[], Evaluation] | None = None) -> None:
-        self.act = act
-
-    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
-        # Clients hold out two examples each, the orchestrator the same number; it counts what was trained.
-        return self.act() if self.act and parameters["steps"] > 0 else super().evaluate(parameters, data)
-
-
-def evaluate_with_error() -> Evaluation:
-    raise RuntimeError("bad state")
-
-
-@pytest.mark.parametrize(
-    ("act", "problem"),
-    [
-        (
-            evaluate_with_error,
-            r"^evaluate\(\): RuntimeError: bad state \(test_eager_flow.*; see logs/jobs\.log$",
-        ),
-        (lambda: Evaluation(float("nan"), float("nan"), 10), "^the loss is nan$"),
-        (lambda: Evaluation(0.0, 0.0, 0), "^there are no held-out examples$"),
-    ],
-)
-def test_a_model_that_cant_be_evaluated_is_told_as_that(
-    federation: Federation, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Evaluation], problem: str
-) -> None:
-    # Given a workload that evaluates the initial model, and no other
-    monkeypatch.setattr(tests.support, "Badly", EvaluatesBadly(act), raising=False)
-    federation.join_all(name="tests.support:Badly")
-    # When a run is carried out
-    folder = federation.run(workload="tests.support:Badly", rounds=1)
-    # Then its round is closed, has no metrics, and says why
-    [record] = folder.history()
-    assert (record.status, record.metrics) == ("closed", {})
-    assert re.search(problem, record.evaluation_problem), record.evaluation_problem
-    assert summarise(folder.config(), folder, "completed", "", 1.0).evaluation_problem == record.evaluation_problem
-
-
-def test_the_model_is_evaluated_every_so_many_rounds_and_after_the_last(federation: Federation) -> None:
-    # Given runs of five rounds, one of which evaluates every second
-    every, second = (
-        federation.another("every").run(rounds=5),
-        federation.another("second").run(rounds=5, evaluate_every=2),
-    )
-    # When their records are looked at, then it has metrics after rounds 2, 4 and 5, the same, as the models are
-    metrics = [record.metrics for record in second.history()]
-    assert [bool(each) for each in metrics] == [False, True, False, True, True]
-    assert [record.evaluation_due for record in second.history()] == [False, True, False, True, True]
-    assert [each for each in metrics if each] == [every.history()[index].metrics for index in (1, 3, 4)]
-    assert digests(every) == digests(second)
-
-
-def test_an_evaluation_that_takes_most_of_its_round_is_told_once(
-    federation: Federation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given an orchestrator by whose clock, and by whose evaluations', every look takes a second
-    monkeypatch.setattr("orchestrator.jobs.evaluation.time.perf_counter", map(float, itertools.count()).__next__)
-    # When three rounds are run
-    folder = federation.run()
-    # Then it is told of the first that a second went into it, and not of the others
-    assert [record.evaluation_s for record in folder.history()] == [1.0] * 3
-    told = [event for event in federation.events if isinstance(event, EvaluationSlow)]
-    assert [(event.round_number, event.evaluation_s) for event in told] == [(1, 1.0)]
-
-
-def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation) -> None:
-    # Given three clients, one of which can't evaluate, and one of which has a loss that is no number
-    federation.join("bert", EvaluatesBadly(evaluate_with_error))
-    federation.join("carl", EvaluatesBadly(lambda: Evaluation(float("nan"), 0.5, 2)))
-    # When a run is carried out
-    folder = federation.run(rounds=1)
-    # Then the metrics are the one's that could, and the record and the log say who couldn't
-    [record] = folder.history()
-    model = arrays.map_file(folder.checkpoint(1))
-    expected = Pull().evaluate(model, points("anna", EXAMPLES["anna"]).test)
-    assert record.client_metrics == {"loss": pytest.approx(expected.loss), "accuracy": pytest.approx(expected.accuracy)}
-    assert (record.num_evaluated, sorted(record.not_evaluated)) == (1, ["bert", "carl"])
-    assert "RuntimeError: bad state" in record.not_evaluated["bert"]
-    assert record.not_evaluated["carl"] == "the loss is nan"
-    summary = summarise(folder.config(), folder, "completed", "", 1.0)
-    assert (summary.num_evaluated, summary.num_not_evaluated) == (1, 2)
 
 
 @pytest.mark.parametrize("compression", ["none", "int8"])

@@ -1,0 +1,128 @@
+"""How good the model is, through Celery's eager mode: by the orchestrator and by clients, or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import tests.support
+from orchestrator.driver.run import summarise
+from orchestrator.observers.events import EvaluationSlow
+from tasks import arrays
+from tasks.workload import Evaluation
+from tests.eager.federation import EXAMPLES, Federation, bits, digests, fedavg, model_of
+from tests.support import Pull, points
+
+
+def test_clients_evaluate_the_final_model_weighted_by_their_examples(federation: Federation) -> None:
+    # Given a run; each client holds out two examples
+    folder = federation.run()
+    # When the last round's line is read, then it has the mean over the clients, and the others have none
+    model = arrays.map_file(folder.checkpoint(3))
+    losses = [Pull().evaluate(model, points(client_id, number).test).loss for client_id, number in EXAMPLES.items()]
+    records = folder.history()
+    assert [record.client_metrics for record in records[:2]] == [{}, {}]
+    assert records[2].client_metrics["loss"] == pytest.approx(sum(losses) / 3, rel=1e-12)
+    # And with the flag that says so, nobody is asked
+    again = federation.another("again").run(evaluate_clients=False)
+    assert again.history()[2].client_metrics == {}
+
+
+def test_a_workload_without_held_out_data_is_trained_without_metrics(federation: Federation) -> None:
+    # Given a workload with nothing for the orchestrator to evaluate on
+    name = "tests.support:WithoutHoldout"
+    federation.join_all(name=name)
+    # When it is run, then the model is trained all the same
+    folder = federation.run(workload=name)
+    assert [record.metrics for record in folder.history()] == [{}, {}, {}]
+    assert model_of(folder, 3) == bits(fedavg(folder.config(), ["anna", "bert", "carl"]))
+
+
+class EvaluatesBadly(Pull):
+    """Evaluates as it is told to: at the orchestrator from the first round on, and at clients that it is made for."""
+
+    def __init__(self, act: Callable[[], Evaluation] | None = None) -> None:
+        self.act = act
+
+    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+        # Clients hold out two examples each, the orchestrator the same number; it counts what was trained.
+        return self.act() if self.act and parameters["steps"] > 0 else super().evaluate(parameters, data)
+
+
+def evaluate_with_error() -> Evaluation:
+    raise RuntimeError("bad state")
+
+
+@pytest.mark.parametrize(
+    ("act", "problem"),
+    [
+        (
+            evaluate_with_error,
+            r"^evaluate\(\): RuntimeError: bad state \(test_eager_evaluation.*; see logs/jobs\.log$",
+        ),
+        (lambda: Evaluation(float("nan"), float("nan"), 10), "^the loss is nan$"),
+        (lambda: Evaluation(0.0, 0.0, 0), "^there are no held-out examples$"),
+    ],
+)
+def test_a_model_that_cant_be_evaluated_is_told_as_that(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Evaluation], problem: str
+) -> None:
+    # Given a workload that evaluates the initial model, and no other
+    monkeypatch.setattr(tests.support, "Badly", EvaluatesBadly(act), raising=False)
+    federation.join_all(name="tests.support:Badly")
+    # When a run is carried out
+    folder = federation.run(workload="tests.support:Badly", rounds=1)
+    # Then its round is closed, has no metrics, and says why
+    [record] = folder.history()
+    assert (record.status, record.metrics) == ("closed", {})
+    assert re.search(problem, record.evaluation_problem), record.evaluation_problem
+    assert summarise(folder.config(), folder, "completed", "", 1.0).evaluation_problem == record.evaluation_problem
+
+
+def test_the_model_is_evaluated_every_so_many_rounds_and_after_the_last(federation: Federation) -> None:
+    # Given runs of five rounds, one of which evaluates every second
+    every, second = (
+        federation.another("every").run(rounds=5),
+        federation.another("second").run(rounds=5, evaluate_every=2),
+    )
+    # When their records are looked at, then it has metrics after rounds 2, 4 and 5, the same, as the models are
+    metrics = [record.metrics for record in second.history()]
+    assert [bool(each) for each in metrics] == [False, True, False, True, True]
+    assert [record.evaluation_due for record in second.history()] == [False, True, False, True, True]
+    assert [each for each in metrics if each] == [every.history()[index].metrics for index in (1, 3, 4)]
+    assert digests(every) == digests(second)
+
+
+def test_an_evaluation_that_takes_most_of_its_round_is_told_once(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an orchestrator by whose clock, and by whose evaluations', every look takes a second
+    monkeypatch.setattr("orchestrator.jobs.evaluation.time.perf_counter", map(float, itertools.count()).__next__)
+    # When three rounds are run
+    folder = federation.run()
+    # Then it is told of the first that a second went into it, and not of the others
+    assert [record.evaluation_s for record in folder.history()] == [1.0] * 3
+    told = [event for event in federation.events if isinstance(event, EvaluationSlow)]
+    assert [(event.round_number, event.evaluation_s) for event in told] == [(1, 1.0)]
+
+
+def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation) -> None:
+    # Given three clients, one of which can't evaluate, and one of which has a loss that is no number
+    federation.join("bert", EvaluatesBadly(evaluate_with_error))
+    federation.join("carl", EvaluatesBadly(lambda: Evaluation(float("nan"), 0.5, 2)))
+    # When a run is carried out
+    folder = federation.run(rounds=1)
+    # Then the metrics are the one's that could, and the record and the log say who couldn't
+    [record] = folder.history()
+    model = arrays.map_file(folder.checkpoint(1))
+    expected = Pull().evaluate(model, points("anna", EXAMPLES["anna"]).test)
+    assert record.client_metrics == {"loss": pytest.approx(expected.loss), "accuracy": pytest.approx(expected.accuracy)}
+    assert (record.num_evaluated, sorted(record.not_evaluated)) == (1, ["bert", "carl"])
+    assert "RuntimeError: bad state" in record.not_evaluated["bert"]
+    assert record.not_evaluated["carl"] == "the loss is nan"
+    summary = summarise(folder.config(), folder, "completed", "", 1.0)
+    assert (summary.num_evaluated, summary.num_not_evaluated) == (1, 2)
