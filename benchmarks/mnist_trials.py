@@ -13,7 +13,7 @@ from statistics import mean
 
 from benchmarks.simulation import Participant, side_by_side, simulate
 from orchestrator.config import RunConfig
-from orchestrator.observers.events import Event, RoundClosed
+from orchestrator.observers.events import Event, ModelEvaluated, RoundClosed
 from tasks.files import replace_text
 from tasks.messages import TrainOptions
 from tasks.spec import canonical
@@ -127,24 +127,25 @@ def run_trial(trial: Trial, data: str) -> Outcome:
         f"client-{index + 1:04d}": Participant(Part(index, NUM_CLIENTS), workload) for index in range(NUM_CLIENTS)
     }
     closed: list[RoundClosed] = []
+    accuracies: list[float] = []
 
     def report(event: Event) -> None:
         if isinstance(event, RoundClosed):
             closed.append(event)
-            if trial.target and _accuracy(event) >= trial.target:
+            if event.status == "failed":
+                accuracies.append(0.0)
+        if isinstance(event, ModelEvaluated):
+            accuracies.append(event.metrics.get("accuracy", 0.0))
+            if trial.target and accuracies[-1] >= trial.target:
                 raise _EnoughError
 
     with tempfile.TemporaryDirectory() as path, contextlib.suppress(_EnoughError):
         simulate(config, participants, Path(path), report)
     return Outcome(
-        [round(_accuracy(event), DIGITS) for event in closed],
+        [round(accuracy, DIGITS) for accuracy in accuracies],
         bytes_down=mean(event.bytes_down / event.num_clients for event in closed),
         bytes_up=mean(event.bytes_up / event.num_clients for event in closed),
     )
-
-
-def _accuracy(event: RoundClosed) -> float:
-    return event.metrics.get("accuracy", 0.0)
 
 
 class _EnoughError(Exception):

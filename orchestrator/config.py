@@ -112,6 +112,10 @@ class RunConfig(BaseModel):
         """Whether clients score each other's updates."""
         return PEERS in self.verify
 
+    def is_evaluated(self, round_number: int) -> bool:
+        """Say whether it is a round's turn to have its model evaluated on held-out data."""
+        return round_number % self.evaluate_every == 0 or round_number == self.rounds
+
     def cohort_of(self, num_connected: int) -> int:
         """Return the size of a round's cohort with ``num_connected`` clients; with ``cohort`` it is constant."""
         return self.cohort or cohort_size(self.fraction, num_connected)

@@ -15,10 +15,12 @@ from celery import shared_task
 from pydantic import BaseModel
 
 from orchestrator.jobs import close_round as closing
+from orchestrator.jobs.evaluation import evaluate_model
 from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.initialise import make_model
 from orchestrator.jobs.job import Job, Loaded
 from orchestrator.jobs.streaming_mean import add_next, is_streamed
+from orchestrator.jobs.verify import judged, verify_updates
 from orchestrator.store.records import PeerScores
 from orchestrator.store.run_folder import RunFolder
 from tasks import names
@@ -56,20 +58,26 @@ def close_survey(self: Any, run_dir: str, round_number: int) -> dict[str, object
     return _closed(job, lambda: closing.close_survey(job, job.records(SurveyOrder.name)))
 
 
-@shared_task(name=names.HAND_OUT_TASK, bind=True)
-def hand_out(self: Any, run_dir: str, round_number: int) -> dict[str, object]:
-    """Hand a round's updates out to be scored by clients: the body of its chord where they verify each other."""
+@shared_task(name=names.VERIFY_UPDATES_TASK, bind=True)
+def verify(self: Any, run_dir: str, round_number: int) -> dict[str, object]:
+    """Judge a round's updates: the body of its chord where a scorer is asked for. ``close_round`` comes after it."""
     job = _job(self, run_dir, round_number)
-    return _closed(job, lambda: closing.hand_out(job, job.records()))
+    return _closed(job, lambda: verify_updates(job, job.records()))
 
 
 @shared_task(name=names.CLOSE_ROUND_TASK, bind=True)
 def close_round(
     self: Any, run_dir: str, round_number: int, peers: dict[str, object] | None = None
 ) -> dict[str, object]:
-    """Close a round: the body of its chord, or what comes after the clients have scored."""
+    """Aggregate what was accepted: the body of a round's chord, or what comes after ``verify``."""
     job, scores = _job(self, run_dir, round_number), PeerScores.model_validate(peers or {})
-    return _closed(job, lambda: closing.close_round(job, job.records(), scores))
+    return _closed(job, lambda: closing.close_round(job, judged(job, scores)))
+
+
+@shared_task(name=names.EVALUATE_MODEL_TASK, bind=True)
+def evaluate(self: Any, run_dir: str, round_number: int) -> dict[str, object]:
+    """Evaluate the model that a round ended with."""
+    return _value(lambda: evaluate_model(_job(self, run_dir, round_number)))
 
 
 def _job(task: Any, run_dir: str, round_number: int) -> Job:

@@ -9,8 +9,9 @@ from tasks.errors import ConfigurationError
 INITIALISE_TASK = "orchestrator.initialise"
 INGEST_TASK = "orchestrator.ingest"
 CLOSE_SURVEY_TASK = "orchestrator.close_survey"
-HAND_OUT_TASK = "orchestrator.hand_out"
+VERIFY_UPDATES_TASK = "orchestrator.verify"
 CLOSE_ROUND_TASK = "orchestrator.close_round"
+EVALUATE_MODEL_TASK = "orchestrator.evaluate"
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 """What ids of clients and runs look like: they stand in keys, queues' names and files' names."""

@@ -50,6 +50,10 @@ class RunScope:
         """Return the id of the task that makes the initial model."""
         return f"{self.run_id}/initialise"
 
+    def evaluate_id(self, round_number: int) -> str:
+        """Return the id of the task that evaluates the model that a round ended with."""
+        return f"{self.run_id}/{round_number}/evaluate"
+
     def new_close_id(self, round_number: int) -> str:
         """Return a new id for a task that closes a round and is no chord's body."""
         return f"{self.new_chord_id(round_number)}/close"

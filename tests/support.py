@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ from celeriac.algorithms import Algorithm, LocalResult, LocalTask, ServerRound, 
 from celeriac.compressors.arraywise import Arraywise
 from celeriac.selectors import ConnectedClient, Selection
 from orchestrator.config import RunConfig
+from orchestrator.jobs.close_round import close_round
 from orchestrator.jobs.job import Job, Loaded
-from orchestrator.store.records import RoundRecord, SlotRecord
+from orchestrator.jobs.verify import drop_outliers, judged, verify_updates
+from orchestrator.store.records import ClosedRound, PeerScores, RoundRecord, SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks.announcement import Announcement, Hardware, PassedOver
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
@@ -308,6 +310,14 @@ def run_config(**changes: Any) -> RunConfig:
 def job_of(folder: RunFolder, store: BlobStore | None = None, round_number: int = 1) -> Job:
     """A job of a process that has loaded nothing yet."""
     return Job(folder, round_number, Loaded(store or MemoryChunks()))
+
+
+def close_job(job: Job, records: Mapping[str, SlotRecord]) -> ClosedRound:
+    """Close a round as its tasks do, with these records of its slots."""
+    if not job.config.verify:
+        return close_round(job, drop_outliers(job, records))
+    verify_updates(job, records)
+    return close_round(job, judged(job, PeerScores()))
 
 
 def round_record(round_number: int = 1, **changes: Any) -> RoundRecord:

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 
 from orchestrator.jobs import streaming_mean
-from orchestrator.jobs.close_round import close_round
 from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.streaming_mean import add_next
-from orchestrator.store.records import OpenRound, PeerScores
+from orchestrator.store.records import OpenRound
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, names, scope
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import transport_options
 from tasks.errors import ConfigurationError
 from tasks.scope import ClientScope, RunScope
-from tests.support import PULL, blob_ref, job_of, publish_update, run_config, train_order, trained
+from tests.support import PULL, blob_ref, close_job, job_of, publish_update, run_config, train_order, trained
 from worker.identity import client_folders, take_identity, take_worker_identity
 
 ROOT = Path(__file__).parents[1]
@@ -130,6 +129,6 @@ def test_every_clients_update_is_in_the_mean(tmp_path: Path, monkeypatch: pytest
         if not kept_bytes:
             add_next(job)
     # When it is closed, then the model is the mean of all
-    assert close_round(job, job.records(), PeerScores()).status == "closed"
+    assert close_job(job, job.records()).status == "closed"
     mean = (len(IDS) - 1) / 2
     np.testing.assert_allclose(arrays.map_file(folder.checkpoint(1))["point"], mean, rtol=1e-6)

@@ -5,9 +5,10 @@ Whoever collects iterates over what happens: so it reads downwards, from the rou
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from orchestrator.clients.manager import ClientManager
@@ -15,6 +16,7 @@ from orchestrator.driver.late_responses import LateResponses
 from orchestrator.driver.slots import MAX_SENT, Slot, Slots
 from orchestrator.store.updates import bytes_sent
 from orchestrator.transport.responses import MAX_RESPONSE_BYTES, read_response, says_ready
+from orchestrator.transport.results import MAX_RESULT_BYTES
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import Uploads
 from tasks.messages import Order, Response, UpdateOrder
@@ -29,6 +31,8 @@ OWN_WORK_TIMEOUT_S = 1800.0
 RETRY_S = 300.0
 """Seconds after which a task of the orchestrator's own is taken for lost with a worker that isn't supervised here, and
 sent again; each time twice as many. One that was only slow is done twice then, which changes nothing."""
+MAX_KILLED = 2
+"""How often a task of the orchestrator's own is sent again because the process that was at it was killed."""
 SILENT = "nothing more of its update came in its turn, while others waited for theirs"
 
 
@@ -71,6 +75,8 @@ class Collector:
         self.clock = clock
         self.late = LateResponses(services)
         self.next_tick = -math.inf
+        self.aside: dict[str, Callable[[bytes | str], None]] = {}
+        """Tasks of the orchestrator's own that nobody waits for -> what takes the raw result."""
         self._tick = tick
 
     def send(self, orders: Sequence[Order]) -> None:
@@ -116,13 +122,13 @@ class Collector:
 
         Args:
             task_id: The task.
-            again: Called when the task may be lost, with a worker that ended: sends it again and returns its new id.
-                Whichever of them ends first counts, for they all return the same.
+            again: Called when the task is lost with its process, or may be with its worker: sends it again and returns
+                its new id. Whichever of them ends first counts, for they all return the same.
             restore: Called before that when the broker was emptied.
         """
         started = self.clock()
         deadline, next_retry = started + OWN_WORK_TIMEOUT_S, started + RETRY_S
-        task_ids = [task_id]
+        task_ids, num_killed = [task_id], 0
         while (now := self.clock()) < deadline:
             lost = self.look() if self.is_tick_due(now) else Lost.NOTHING
             if lost is Lost.ALL:
@@ -130,10 +136,25 @@ class Collector:
             if lost is not Lost.NOTHING or now >= next_retry:
                 next_retry = now + 2 * (next_retry - started)
                 task_ids.append(again())
-            found = self.services.transport.collect(task_ids, max(0.0, min(deadline, self.next_tick) - self.clock()))
-            if found:
-                return next(iter(found.values()))
+            found = self.results(task_ids, max(0.0, min(deadline, self.next_tick) - self.clock()))
+            for raw in found.values():
+                if num_killed == MAX_KILLED or not ended_with_its_process(raw):
+                    return raw
+                num_killed += 1
+                task_ids = [*(each for each in task_ids if each not in found), again()]
         return None
+
+    def results(
+        self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
+    ) -> dict[str, bytes | str]:
+        """Return the raw results of those tasks that have ended, as :meth:`Transport.collect` does, and hand on others.
+
+        Those are of tasks that are ``aside``.
+        """
+        found = self.services.transport.collect([*task_ids, *self.aside], timeout_s, max_bytes)
+        for task_id in self.aside.keys() & found.keys():
+            self.aside.pop(task_id)(found.pop(task_id))
+        return found
 
     def is_tick_due(self, now: float) -> bool:
         """Say whether it is time to look after clients and own workers, and note that it is done."""
@@ -148,6 +169,12 @@ class Collector:
         lost = self._tick()
         self.next_tick = max(self.next_tick, began + (self.clock() - began) / MOST_LOOKING)
         return lost
+
+
+def ended_with_its_process(raw: bytes | str) -> bool:
+    """Say whether a task of the orchestrator's own, or a part of its chord, ended because its process was killed."""
+    result = json.loads(raw).get("result")
+    return isinstance(result, dict) and result.get("exc_type") in ("ChordError", "WorkerLostError")
 
 
 class _Collection:
@@ -264,7 +291,7 @@ class _Collection:
         """Wait for answers, and fill their slots."""
         task_ids = [*self._out, *self._late.expected(), *self._uploads.parts()]
         taken_in = []
-        for task_id, raw in self._transport.collect(task_ids, pause_s, MAX_RESPONSE_BYTES).items():
+        for task_id, raw in self._collector.results(task_ids, pause_s, MAX_RESPONSE_BYTES).items():
             slot = self._slots.find_open(task_id)
             if slot is None and self._uploads.taken_in(task_id):
                 taken_in.append(task_id)

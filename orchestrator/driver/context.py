@@ -65,12 +65,6 @@ class RunContext:
         return max(self.config.num_clients, len(self.known | connected))
 
 
-def ended_with_its_process(raw: bytes | str | None) -> bool:
-    """Say whether a task of the orchestrator's own, or a part of its chord, ended because its process was killed."""
-    result = json.loads(raw).get("result") if raw is not None else None
-    return isinstance(result, dict) and result.get("exc_type") in ("ChordError", "WorkerLostError")
-
-
 def own_result(raw: bytes | str | None, kind: type[T], what: str) -> T:
     """Return what a task of the orchestrator's own returned; ``raw`` is None if it didn't in time.
 

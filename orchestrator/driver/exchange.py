@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from orchestrator.clients.waves import Place, in_turn
 from orchestrator.driver.collector import Filled, Looked
-from orchestrator.driver.context import RunContext, ended_with_its_process
+from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start, publish_surveyed
 from orchestrator.driver.slots import Slot, Slots
 from orchestrator.observers.events import Outcome, SlotsFilled
@@ -24,8 +24,6 @@ from tasks.scope import client_queue
 
 logger = logging.getLogger(__name__)
 
-MAX_CHORDS = 3
-"""How often an exchange's chord is started at the most, when pool processes of the own workers are killed."""
 ORDERS_A_PROCESS = 2
 """Orders that are out for each process of a worker that many clients share: one that it carries out, and the next."""
 
@@ -127,12 +125,7 @@ class Exchange:
             self._start_chord_anew()
             return self._chords[-1].body_id
 
-        raw = self._context.collector.result(self._chords[-1].body_id, again, self._collect_again)
-        for _ in range(MAX_CHORDS - 1):
-            if not ended_with_its_process(raw):
-                break
-            raw = self._context.collector.result(again(), again, self._collect_again)
-        return raw
+        return self._context.collector.result(self._chords[-1].body_id, again, self._collect_again)
 
     def forget(self, model_bytes: int) -> None:
         """Remove what the exchange has left on the broker, for a model of this length."""

@@ -106,11 +106,12 @@ def _logging(folder: RunFolder, console: Console) -> Iterator[None]:
 
 
 def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None) -> bool:
-    """Say whether there are rounds to run, or clients on a broker that may not have been said farewell to."""
+    """Say whether there are rounds to run or to evaluate, or clients on a broker that may wait for the farewell."""
     summary = folder.summary()
     # A run that was completed may have been given more rounds since.
     is_completed = summary is not None and summary.status == "completed" and summary.rounds == config.rounds
-    return len(folder.history()) < config.rounds or (broker_url is not None and not is_completed)
+    is_over = len(folder.history()) >= config.rounds and not folder.not_evaluated()
+    return not is_over or (broker_url is not None and not is_completed)
 
 
 class Signals:

@@ -13,9 +13,10 @@ from functools import partial
 
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.orders import make_order, time_limits
-from orchestrator.store.records import HandedOut, PeerScores
+from orchestrator.store.records import PeerScores
 from tasks import arrays, auxiliary
 from tasks.blobs import blob
+from tasks.blobs.blob import BlobRef
 from tasks.messages import Status
 from tasks.orders.verify import VerifyOrder
 from tasks.seeds import generator
@@ -24,26 +25,26 @@ from verification.derangement import PeerScore, derangement, scores_of_clients
 logger = logging.getLogger(__name__)
 
 
-def ask_peers(context: RunContext, round_number: int, handed_out: HandedOut) -> PeerScores:
+def ask_peers(context: RunContext, round_number: int, handed_out: Mapping[str, BlobRef]) -> PeerScores:
     """Have the clients whose updates were handed out score each other's, and take what was handed out back."""
     rng = generator(context.config.seed, round_number, "peers")
-    assignment = derangement(handed_out.updates, rng)
+    assignment = derangement(handed_out, rng)
     scores = _ask(context, round_number, handed_out, assignment, attempt=1)
     scored_by = {client_id: verifier for verifier, client_id in assignment.items()}
-    unscored = sorted(handed_out.updates.keys() - scores.keys())
+    unscored = sorted(handed_out.keys() - scores.keys())
     verifiers = sorted(scored_by[client_id] for client_id in scores)
     again = _others(unscored, verifiers)
     if again:
         scores |= _ask(context, round_number, handed_out, again, attempt=2)
         scored_by |= {client_id: verifier for verifier, client_id in again.items()}
-    for ref in handed_out.updates.values():
+    for ref in handed_out.values():
         context.services.blobs.discard([ref.name], ref.size_bytes)
-    return PeerScores(scores=scores, scored_by=scored_by)
+    return PeerScores(is_alone=len(handed_out) == 1, scores=scores, scored_by=scored_by)
 
 
-def _hand_out_again(context: RunContext, round_number: int, handed_out: HandedOut) -> None:
-    """Put the updates that were handed out on a broker that has forgotten them, as ``close_round.hand_out`` did."""
-    for client_id, ref in handed_out.updates.items():
+def _hand_out_again(context: RunContext, round_number: int, handed_out: Mapping[str, BlobRef]) -> None:
+    """Put the updates that were handed out on a broker that has forgotten them, as the verification did."""
+    for client_id, ref in handed_out.items():
         parameters, _ = auxiliary.split(arrays.map_file(context.folder.update(round_number, client_id)))
         blob.publish(context.services.blobs, ref.name, arrays.encode(parameters))
 
@@ -61,7 +62,11 @@ def _others(unscored: list[str], verifiers: list[str]) -> dict[str, str]:
 
 
 def _ask(
-    context: RunContext, round_number: int, handed_out: HandedOut, assignment: Mapping[str, str], attempt: int
+    context: RunContext,
+    round_number: int,
+    handed_out: Mapping[str, BlobRef],
+    assignment: Mapping[str, str],
+    attempt: int,
 ) -> dict[str, float]:
     limits = time_limits(context, context.config.timeout_s, assignment)
     orders = [
@@ -72,7 +77,7 @@ def _ask(
             round_number,
             limits,
             version=str(attempt),
-            parameters=handed_out.updates[client_id],
+            parameters=handed_out[client_id],
             attempt=attempt,
         )
         for verifier, client_id in assignment.items()

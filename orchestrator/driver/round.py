@@ -20,13 +20,13 @@ from orchestrator.driver.peers import ask_peers
 from orchestrator.observers.events import JoinedLive, Outcome, RoundOpened, SlotsFilled
 from orchestrator.store.records import (
     ClosedRound,
-    HandedOut,
     LateResponse,
     OpenRound,
     PeerScores,
     RoundRecord,
     SlotRecord,
     Surveyed,
+    Verified,
 )
 from tasks import names
 from tasks.blobs.blob import BlobRef
@@ -121,7 +121,7 @@ class Round:
             self._surveyed = publish_surveyed(context, opened.round_number, opened.surveyed.digest)
         limits = self._begin(opened.trainers)
         orders = [self._train_order(client_id, limits) for client_id in sorted(opened.trainers)]
-        body_task = names.HAND_OUT_TASK if context.config.asks_peers else names.CLOSE_ROUND_TASK
+        body_task = names.VERIFY_UPDATES_TASK if context.config.verify else names.CLOSE_ROUND_TASK
         return Exchange(context, opened, orders, body_task)
 
     def _begin(self, client_ids: Collection[str]) -> TimeLimits:
@@ -251,14 +251,15 @@ class Round:
         context, opened = self._context, self._opened
         what = f"round {opened.round_number} could not be closed"
         raw = self._exchanges[-1].result()
-        if not context.config.asks_peers:
+        if not context.config.verify:
             return own_result(raw, ClosedRound, what)
-        handed_out = own_result(raw, HandedOut, what)
-        peers = ask_peers(context, opened.round_number, handed_out)
+        verified = own_result(raw, Verified, what)
+        is_asked = context.config.asks_peers
+        peers = ask_peers(context, opened.round_number, verified.handed_out) if is_asked else PeerScores()
         return own_result(self._call_to_close(peers), ClosedRound, what)
 
     def _call_to_close(self, peers: PeerScores) -> bytes | str | None:
-        """Have an own worker close the round when the clients have scored; return the raw result."""
+        """Have an own worker close a round whose updates were verified; return the raw result."""
         context, opened = self._context, self._opened
         kwargs = {
             "run_dir": str(context.folder.path),
@@ -285,10 +286,7 @@ class Round:
             reason=closed.reason,
             cohort=sorted(opened.cohort),
             responses=dict(sorted(responses.items())),
-            metrics=closed.evaluated.metrics,
-            evaluation_problem=closed.evaluated.problem,
-            evaluation_due=closed.evaluated.is_due,
-            evaluation_s=closed.evaluated.duration_s,
+            evaluation_due=context.config.is_evaluated(opened.round_number),
             checkpoint=context.folder.checkpoint(opened.round_number).name,
             digest=closed.digest,
             state_digest=closed.state_digest,

@@ -16,6 +16,7 @@ from orchestrator.clients.statistics import NUM_LEFT_OUT, StatisticsBook, newly_
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import Collector
 from orchestrator.driver.context import RunContext, own_result
+from orchestrator.driver.evaluations import Evaluations
 from orchestrator.driver.failures import why_rounds_failed
 from orchestrator.driver.federated_evaluation import evaluate_at_clients
 from orchestrator.driver.finish_run import finish_run
@@ -24,7 +25,6 @@ from orchestrator.driver.round import Round
 from orchestrator.observers.events import (
     ClientsJoined,
     ClientsLeft,
-    EvaluationSlow,
     Initialised,
     LeftOut,
     Outcome,
@@ -43,9 +43,6 @@ from tasks.errors import FederationError, RunFailedError, SelectionError, TooFew
 from tasks.seeds import generator
 
 logger = logging.getLogger(__name__)
-
-SLOW_EVALUATION_S = 2.0
-"""Seconds from which on an evaluation is slow, however long its round; half a second, if it is a quarter of that."""
 
 
 class Run:
@@ -74,7 +71,6 @@ class Run:
         self._clock = clock
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
-        self._told_slow = False
         self._manager = ClientManager(services.present, clock, config.workload, self._misfit, services.tell)
         algorithm = load_algorithm(config.algorithm)
         self._context = RunContext(
@@ -91,6 +87,7 @@ class Run:
             fits=partial(fits, self._selector),
         )
         self._statistics = StatisticsBook()
+        self._evaluations = Evaluations(self._context)
         self._first_round = 1
         self._former: Round | None = None
         """The round that was closed last, as long as something of it may be left on the broker."""
@@ -118,14 +115,15 @@ class Run:
         )
         if len(history) < config.rounds:
             self._prepare()
+        self._evaluations.add(self._folder.not_evaluated())
         for round_number in range(len(history) + 1, config.rounds + 1):
             history.append(self._run_round(round_number))
             self._statistics.add(history[-1])
             self._tell_of_left_out(history[-1])
-            self._tell_of_slow_evaluation(history[-1])
             self._check_progress(history)
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
+        self._evaluations.finish()
         check_any_closed(history)
 
     def finish_run(self) -> None:
@@ -143,10 +141,13 @@ class Run:
         if gone := sorted(self._shown - announced.keys()):
             self._report(ClientsLeft(client_ids=tuple(gone)))
         self._shown = set(announced)
+        lost = Lost.OWN_WORK if is_own_work_lost else Lost.NOTHING
         if self._services.forgot():
             logger.warning("the broker was emptied: what was on it is sent again")
-            return Lost.ALL
-        return Lost.OWN_WORK if is_own_work_lost else Lost.NOTHING
+            lost = Lost.ALL
+        if lost is not Lost.NOTHING:
+            self._evaluations.do_again()
+        return lost
 
     def _misfit(self, client: ConnectedClient) -> str:
         """Say why the run's selector would never choose a client; empty if it might."""
@@ -209,6 +210,8 @@ class Run:
         self._former = current
         for event in told_of(record):
             self._report(event)
+        if record.status == "closed" and record.evaluation_due and self._folder.initial().is_known:
+            self._evaluations.add([round_number])
         return record
 
     def _tell_of_left_out(self, record: RoundRecord) -> None:
@@ -217,14 +220,6 @@ class Run:
         if left_out:
             slots = {client_id: Outcome.of(record.responses[client_id]) for client_id in left_out}
             self._report(LeftOut(round_number=record.round_number, num_rounds=NUM_LEFT_OUT, slots=slots))
-
-    def _tell_of_slow_evaluation(self, record: RoundRecord) -> None:
-        """Tell once if rounds close late because the orchestrator evaluates their models."""
-        took_s, round_s = record.evaluation_s, record.duration_s
-        if self._told_slow or took_s < min(SLOW_EVALUATION_S, max(0.5, round_s / 4)):
-            return
-        self._told_slow = True
-        self._report(EvaluationSlow(round_number=record.round_number, evaluation_s=took_s, duration_s=round_s))
 
     def _forget_former(self) -> None:
         """Remove what the round that was closed last has left on the broker."""

@@ -1,4 +1,4 @@
-"""Closing a round's exchanges: what came is judged, aggregated, and the next model written and evaluated."""
+"""Closing a round's exchanges: what came and was accepted is aggregated, and the next model written."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from pathlib import Path
 
 from celeriac.aggregators import AggregationError
 from celeriac.algorithms import State
-from orchestrator.jobs.evaluation import evaluate_if_due
 from orchestrator.jobs.job import Job
 from orchestrator.jobs.server_update import next_model, surveyed_sets
-from orchestrator.jobs.verify import drop_outliers, judge
-from orchestrator.store.records import ACCEPTED, ClosedRound, HandedOut, PeerScores, SlotRecord, Surveyed
+from orchestrator.jobs.verify import drop_outliers
+from orchestrator.store.records import ACCEPTED, ClosedRound, SlotRecord, Surveyed
 from tasks import arrays, auxiliary
-from tasks.blobs import blob
 from tasks.digests import digest_of_file
 from tasks.files import link_or_copy
 from tasks.orders.survey import SurveyOrder
-from tasks.scope import RunScope
 from tasks.user_code import UserCodeError
 from verification.checks import is_finite, within_whole
 
@@ -49,21 +46,14 @@ def close_survey(job: Job, records: Records) -> Surveyed:
     return Surveyed(left_out=left_out, bytes_up=bytes_up, digest=digest)
 
 
-def hand_out(job: Job, records: Records) -> HandedOut:
-    """Put a round's updates where other clients can read them; their names don't tell whose they are."""
-    accepted = [client_id for client_id, record in records.items() if record.status in ACCEPTED]
-    updates = {}
-    for number, client_id in enumerate(accepted):
-        parameters, _ = auxiliary.split(job.update(client_id))
-        name = RunScope(job.config.run_id).handed_out(job.round_number, number)
-        updates[client_id] = blob.publish(job.loaded.store, name, arrays.encode(parameters))
-    return HandedOut(updates=updates)
+def close_round(job: Job, judged: Records) -> ClosedRound:
+    """Aggregate those of a round's updates that are accepted, and write the model; with too few, keep it.
 
-
-def close_round(job: Job, records: Records, peers: PeerScores) -> ClosedRound:
-    """Judge a round's updates, aggregate those that are accepted, and evaluate the model; with too few, keep it."""
-    _ = job.holdout  # where it can't be loaded that ends the run, rather than fail round after round
-    responses = judge(job, records, peers)
+    Args:
+        job: The job.
+        judged: The records of all slots, see :func:`orchestrator.jobs.verify.judged`.
+    """
+    responses = dict(judged)
     accepted = {client_id: record for client_id, record in responses.items() if record.status in ACCEPTED}
     if len(accepted) < job.config.min_updates:
         reason = f"{len(accepted)} updates were accepted, {job.config.min_updates} are needed (--min-updates)"
@@ -81,10 +71,7 @@ def close_round(job: Job, records: Records, peers: PeerScores) -> ClosedRound:
         return _failed(job, responses, "its updates aggregate to values that are NaN or infinite")
     state_digest = _write_state(job.folder.state(job.round_number), state)
     digest = arrays.write_file(job.folder.checkpoint(job.round_number), parameters)
-    evaluated = evaluate_if_due(job, parameters)
-    return ClosedRound(
-        status="closed", responses=responses, digest=digest, state_digest=state_digest, evaluated=evaluated
-    )
+    return ClosedRound(status="closed", responses=responses, digest=digest, state_digest=state_digest)
 
 
 def _failed(job: Job, responses: dict[str, SlotRecord], reason: str) -> ClosedRound:

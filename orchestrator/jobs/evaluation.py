@@ -1,4 +1,4 @@
-"""The orchestrator's own evaluation: how good a round's model is on held-out data, how often, and on how much of it."""
+"""The orchestrator's own evaluation: how good a round's model is on held-out data, and on how much of it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from orchestrator.jobs.job import Job
 from orchestrator.store.records import Evaluated
+from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, FederationError
 from tasks.seeds import generator
@@ -36,13 +37,10 @@ def evaluate(job: Job, parameters: Arrays) -> Evaluated:
     return Evaluated(metrics=evaluation.metrics(), problem=evaluation.problem(), duration_s=took_s)
 
 
-def evaluate_if_due(job: Job, parameters: Arrays) -> Evaluated:
-    """Return how good a round's model is, or why the workload can't say: that is no reason for a round to fail."""
-    number, config = job.round_number, job.config
-    if job.holdout is not None and number % config.evaluate_every and number != config.rounds:
-        return Evaluated(is_due=False)
+def evaluate_model(job: Job) -> Evaluated:
+    """Return how good the model is that a round ended with, or why the workload can't say."""
     try:
-        return evaluate(job, parameters)
+        return evaluate(job, arrays.map_file(job.folder.checkpoint(job.round_number)))
     except FederationError as error:
         logger.exception("the model can't be evaluated")
         return Evaluated(problem=f"{error}; see logs/jobs.log")

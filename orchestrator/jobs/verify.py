@@ -1,18 +1,21 @@
-"""Judging updates before they are aggregated: scorers, thresholds, and what the record says of it."""
+"""The verification of a round's updates before they are aggregated: scorers, thresholds, and verdicts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator.config import PEERS
 from orchestrator.jobs.disproportion import InOrder, drop_disproportionate, outlying_sets, rejected
 from orchestrator.jobs.job import Job
 from orchestrator.jobs.streaming_mean import is_streamed
-from orchestrator.store.records import ACCEPTED, PeerScores, SlotRecord
+from orchestrator.store.records import ACCEPTED, PeerScores, SlotRecord, Verdicts, Verified
 from tasks import arrays, auxiliary
+from tasks.blobs import blob
+from tasks.blobs.blob import BlobRef
 from tasks.messages import Status
 from tasks.orders.train import TrainOrder
+from tasks.scope import RunScope
 from tasks.seeds import generator
 from verification import (
     Candidate,
@@ -51,18 +54,52 @@ def score_as_it_comes(job: Job, client_id: str, record: SlotRecord) -> SlotRecor
     return record
 
 
-def judge(job: Job, records: Mapping[str, SlotRecord], peers: PeerScores) -> dict[str, SlotRecord]:
-    """Return the records, with scores, and those rejected that are out of proportion or score below a threshold.
+def verify_updates(job: Job, records: Mapping[str, SlotRecord]) -> Verified:
+    """Judge a round's updates by the orchestrator's scorers, write the verdicts, and hand out what peers are to score.
 
-    Every scorer sees all updates that are in proportion; one that any of them rejects is rejected.
+    Every scorer, the peers too, sees all updates that are in proportion; one that any of them rejects is rejected.
     """
-    judged = scored = drop_outliers(job, records)
+    in_proportion = drop_outliers(job, records)
+    job.folder.save_verdicts(job.round_number, Verdicts(records=_judge(job, in_proportion)))
+    return Verified(handed_out=_hand_out(job, in_proportion) if job.config.asks_peers else {})
+
+
+def judged(job: Job, peers: PeerScores) -> dict[str, SlotRecord]:
+    """Return the records of a round's updates as they were judged, by peers too if they were asked.
+
+    Without scorers, all that are in proportion are accepted. With a single update there is no peer, and it is taken.
+    """
+    if not job.config.verify:
+        return drop_outliers(job, job.records())
+    records = dict(job.folder.verdicts(job.round_number).records)
+    for scorer, threshold_text in job.config.scorers():
+        if scorer == PEERS and not peers.is_alone:
+            accepted = kept(peers.scores, load_threshold(threshold_text), None, job.config.num_byzantine)
+            records = _told(records, scorer, threshold_text, peers.scores, peers.scored_by, accepted)
+    return records
+
+
+def _judge(job: Job, in_proportion: Mapping[str, SlotRecord]) -> dict[str, SlotRecord]:
+    """Return the records, with the orchestrator's scores, and those rejected that score below a threshold."""
+    records = dict(in_proportion)
     for scorer, threshold in job.config.scorers():
         # Mapped anew for each: a scorer is a user's code, and may write to what it is given.
-        taken = {name: record for name, record in scored.items() if record.status in ACCEPTED}
-        if candidates := [_candidate(job, name, record) for name, record in taken.items()]:
-            judged = _apply(job, scorer, threshold, candidates, judged, peers)
-    return judged
+        taken = {name: record for name, record in in_proportion.items() if record.status in ACCEPTED}
+        candidates = [_candidate(job, name, record) for name, record in taken.items()]
+        if candidates and scorer != PEERS:
+            records = _apply(job, scorer, threshold, candidates, records)
+    return records
+
+
+def _hand_out(job: Job, in_proportion: Mapping[str, SlotRecord]) -> dict[str, BlobRef]:
+    """Put a round's updates where other clients can read them; their names don't tell whose they are."""
+    accepted = [client_id for client_id, record in in_proportion.items() if record.status in ACCEPTED]
+    updates = {}
+    for number, client_id in enumerate(accepted):
+        parameters, _ = auxiliary.split(job.update(client_id))
+        name = RunScope(job.config.run_id).handed_out(job.round_number, number)
+        updates[client_id] = blob.publish(job.loaded.store, name, arrays.encode(parameters))
+    return updates
 
 
 def drop_outliers(
@@ -95,23 +132,28 @@ def _apply(
     threshold_text: str,
     candidates: Sequence[Candidate],
     judged: Mapping[str, SlotRecord],
-    peers: PeerScores,
 ) -> dict[str, SlotRecord]:
-    if scorer == PEERS and len(candidates) == 1:
-        logger.info("round %d: there is nobody to score the one update: it is taken in", job.round_number)
-        return dict(judged)
     threshold, global_score = load_threshold(threshold_text), None
-    scores, scored_by = peers.scores, peers.scored_by
     try:
-        if scorer != PEERS:
-            scores = _scores(job, scorer, candidates, judged)
-            scored_by = dict.fromkeys(scores, ORCHESTRATOR)
-            if threshold.needs_global:
-                global_score = score_of_global(load_scorer(scorer), _context(job))
+        scores = _scores(job, scorer, candidates, judged)
+        if threshold.needs_global:
+            global_score = score_of_global(load_scorer(scorer), _context(job))
         accepted = kept(scores, threshold, global_score, job.config.num_byzantine)
     except Exception as error:  # too few updates for it, or whatever the user's own raises
         logger.warning("round %d: %s could not score: %s", job.round_number, scorer, error)
         return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}
+    return _told(judged, scorer, threshold_text, scores, dict.fromkeys(scores, ORCHESTRATOR), accepted)
+
+
+def _told(
+    judged: Mapping[str, SlotRecord],
+    scorer: str,
+    threshold_text: str,
+    scores: Mapping[str, float],
+    scored_by: Mapping[str, str],
+    accepted: Collection[str],
+) -> dict[str, SlotRecord]:
+    """Return the records with what a scorer says of them."""
     return {
         name: _verdict(record, scorer, threshold_text, scores.get(name), scored_by.get(name), name in accepted)
         for name, record in judged.items()

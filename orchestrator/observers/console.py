@@ -18,6 +18,7 @@ from orchestrator.observers.events import (
     Initialised,
     JoinedLive,
     LeftOut,
+    ModelEvaluated,
     Outcome,
     RoundClosed,
     RoundOpened,
@@ -27,7 +28,7 @@ from orchestrator.observers.events import (
     UpdatesJudged,
     Waiting,
 )
-from orchestrator.observers.log import not_due, waiting
+from orchestrator.observers.log import waiting
 from orchestrator.store.records import shown_metrics
 from tasks.messages import Metrics, Status
 
@@ -66,7 +67,7 @@ class Drawn:
         self._closed = 0
         self._note = "starting"
         self._clients: dict[str, tuple[str, int, str]] = {}
-        self._lines: list[tuple[str, Metrics, str, str]] = []
+        self._lines: dict[str, tuple[Metrics, str, str]] = {}
 
     def take(self, event: Event) -> None:  # noqa: C901  # a case an event
         """Update the display by an event."""
@@ -82,7 +83,7 @@ class Drawn:
                 for client_id in event.client_ids:
                     self._clients.pop(client_id, None)
             case Initialised():
-                self._lines.append(("initial", event.metrics, "", event.problem))
+                self._lines["initial"] = event.metrics, "", event.problem
             case RoundOpened():
                 self._note = f"round {event.round_number} of {self._rounds}"
                 for client_id in event.cohort:
@@ -98,6 +99,10 @@ class Drawn:
                     self._state(client_id, Status.REJECTED.value, reason)
             case RoundClosed():
                 self._close(event)
+            case ModelEvaluated():
+                name = str(event.round_number)
+                _, duration, _ = self._lines.get(name, ({}, "", ""))
+                self._lines[name] = event.metrics, duration, event.problem
             case LeftOut():
                 for client_id, slot in event.slots.items():
                     self._state(client_id, slot.status.value, f"left out {event.num_rounds} times: {slot.reason}")
@@ -106,8 +111,7 @@ class Drawn:
 
     def _close(self, event: RoundClosed) -> None:
         self._closed = event.round_number
-        why = event.reason or event.evaluation_problem or not_due(event)
-        self._lines.append((str(event.round_number), event.metrics, f"{event.duration_s:.2f} s", why))
+        self._lines[str(event.round_number)] = {}, f"{event.duration_s:.2f} s", event.reason
         if self._closed == self._rounds:
             self._note = "saying farewell"
 
@@ -143,12 +147,12 @@ class Drawn:
     def _round_table(self) -> Table:
         table = Table(box=None, padding=(0, 2), header_style="dim")
         table.add_column("round", justify="right")
-        shown = shown_metrics(metrics for _, metrics, _, _ in self._lines)
+        shown = shown_metrics(metrics for metrics, _, _ in self._lines.values())
         for key in shown:
             table.add_column(key, justify="right")
         table.add_column("time", justify="right")
         table.add_column("")
-        for name, metrics, duration, why in self._lines[-_SHOWN_ROUNDS:]:
+        for name, (metrics, duration, why) in list(self._lines.items())[-_SHOWN_ROUNDS:]:
             values = [f"{metrics[key]:.4f}" if key in metrics else "-" for key in shown]
             table.add_row(name, *values, duration, Text(why[:60], style="red"))
         return table

@@ -178,12 +178,6 @@ class RoundClosed(_Event):
     """Why a failed round failed."""
     num_clients: int
     """Clients of the cohort."""
-    metrics: Metrics
-    """``loss`` and ``accuracy`` on the orchestrator's held-out data; empty if there is none."""
-    evaluation_problem: Reason
-    """Why there is no loss although there is held-out data."""
-    evaluation_due: bool
-    """Whether it was this round's turn to be evaluated."""
     duration_s: float
     """Seconds from opening to closing."""
     bytes_down: int
@@ -192,16 +186,24 @@ class RoundClosed(_Event):
     """Bytes of the updates that came back."""
 
 
-class EvaluationSlow(_Event):
-    """Evaluating the model takes a good part of the round; told once."""
+class ModelEvaluated(_Event):
+    """The model that a round made was evaluated on held-out data, while later rounds went on."""
 
-    kind: Literal["evaluation_slow"] = "evaluation_slow"
+    kind: Literal["model_evaluated"] = "model_evaluated"
     round_number: int
     """The round."""
-    evaluation_s: float
-    """Seconds that the evaluation took."""
-    duration_s: float
-    """Seconds that the round took."""
+    metrics: Metrics
+    """``loss`` and ``accuracy``."""
+    problem: Reason = ""
+    """Why there is no loss."""
+
+
+class EvaluationSlow(_Event):
+    """Evaluating a model takes longer than a round; told once."""
+
+    kind: Literal["evaluation_slow"] = "evaluation_slow"
+    num_waiting: int
+    """Models that wait to be evaluated."""
 
 
 class LeftOut(_Event):
@@ -237,6 +239,7 @@ Event = Annotated[
     | JobDone
     | ClientsEvaluated
     | RoundClosed
+    | ModelEvaluated
     | EvaluationSlow
     | LeftOut
     | RunEnded,
@@ -255,8 +258,6 @@ def told_of(record: RoundRecord) -> Iterator[Event]:
         rejected={client_id: slot.reason for client_id, slot in slots.items() if slot.status is Status.REJECTED},
         scores={client_id: slot.scores for client_id, slot in slots.items() if slot.scores},
     )
-    if record.evaluation_s:
-        yield JobDone(round_number=number, job="evaluate", duration_s=record.evaluation_s)
     if record.num_evaluated or record.not_evaluated:
         yield ClientsEvaluated(
             round_number=number,
@@ -269,9 +270,6 @@ def told_of(record: RoundRecord) -> Iterator[Event]:
         status=record.status,
         reason=record.reason,
         num_clients=len(record.cohort),
-        metrics=record.metrics,
-        evaluation_problem=record.evaluation_problem,
-        evaluation_due=record.evaluation_due,
         duration_s=record.duration_s,
         bytes_down=record.bytes_down,
         bytes_up=record.bytes_up,

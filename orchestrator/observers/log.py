@@ -18,6 +18,7 @@ from orchestrator.observers.events import (
     Initialised,
     JoinedLive,
     LeftOut,
+    ModelEvaluated,
     Outcome,
     RoundClosed,
     RoundOpened,
@@ -90,7 +91,10 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
             for reason, alike in _by_reason(event.not_evaluated).items():
                 yield _warning(f"of {asked} clients {named(alike)} didn't evaluate the model: {reason}")
         case RoundClosed():
-            yield Line(_closed(event), bool(event.evaluation_problem))
+            why = f": {event.reason}" if event.reason else ""
+            yield Line(f"round {event.round_number} {event.status}{why}, {event.duration_s:.2f} s")
+        case ModelEvaluated():
+            yield Line(f"round {event.round_number}: {in_words(event.metrics, event.problem)}", bool(event.problem))
         case EvaluationSlow():
             yield _warning(_slow(event))
         case LeftOut():
@@ -101,11 +105,6 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
 def waiting(event: Waiting) -> str:
     """Return which clients a run waits for."""
     return f"waiting for clients: {event.reason or f'{event.num_connected} of {event.num_needed} connected'}"
-
-
-def not_due(event: RoundClosed) -> str:
-    """Return why a round's model wasn't to be evaluated; empty if it was."""
-    return "" if event.evaluation_due else "not its turn (--evaluate-every)"
 
 
 def in_words(metrics: Metrics, problem: str = "") -> str:
@@ -122,18 +121,10 @@ def _started(event: RunStarted) -> str:
     return f"run {event.run_id}: {what}, {event.rounds} rounds{since}, in {event.folder}"
 
 
-def _closed(event: RoundClosed) -> str:
-    what = event.reason
-    if event.status == "closed":
-        what = in_words(event.metrics, event.evaluation_problem or not_due(event))
-    return f"round {event.round_number} {event.status}: {what}, {event.duration_s:.2f} s"
-
-
 def _slow(event: EvaluationSlow) -> str:
     return (
-        f"round {event.round_number}: {event.evaluation_s:.1f} s of its {event.duration_s:.1f} s went into evaluating "
-        "the model on held-out data, which --timeout doesn't bound: --evaluate-every N evaluates every N rounds, "
-        "--evaluate-share F on a share of the examples"
+        f"evaluating a model on held-out data takes longer than a round: {event.num_waiting} models wait for it; "
+        "--evaluate-every N evaluates every N rounds, --evaluate-share F on a share of the examples"
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.observers import ObserverContext
-from orchestrator.observers.events import Event, RoundClosed, RunEnded
+from orchestrator.observers.events import Event, ModelEvaluated, RunEnded
 from orchestrator.store.records import ACCEPTED, RoundRecord, shown_metrics
 from orchestrator.store.run_folder import RunFolder
 from tasks.messages import Metrics
@@ -24,16 +24,16 @@ Points = Mapping[str, Sequence[tuple[int, float]]]
 
 
 class Plot:
-    """Draws ``plot.png`` from the history: when the last round is closed, else when the run ends before."""
+    """Draws ``plot.png`` from the history: when the last model is evaluated, or when the run ends."""
 
     def __init__(self, context: ObserverContext) -> None:
         self._folder = RunFolder(context.folder)
         self._config = context.config
-        self._num_drawn = -1
+        self._drawn: list[RoundRecord] = []
 
     def observe(self, event: Event) -> None:
         """Draw, if nothing more is to come."""
-        is_last = isinstance(event, RoundClosed) and event.round_number == self._config.rounds
+        is_last = isinstance(event, ModelEvaluated) and event.round_number == self._config.rounds
         if is_last or isinstance(event, RunEnded):
             self._draw()
 
@@ -42,11 +42,11 @@ class Plot:
 
     def _draw(self) -> None:
         history = self._folder.history()
-        if len(history) in (0, self._num_drawn):
+        if history == self._drawn:
             return
         title = f"{self._config.algorithm} on {self._config.workload}, run {self._config.run_id}"
         draw(history, self._folder.plot, self._folder.initial().metrics, title)
-        self._num_drawn = len(history)
+        self._drawn = history
 
 
 def draw(history: Sequence[RoundRecord], path: Path, initial: Metrics | None = None, title: str = "") -> None:

@@ -18,8 +18,8 @@ from tasks.names import numbered_client_id
 from tasks.own_packages import ROOT
 from tasks.workload import Part
 
-MOST_OWN_PROCESSES = 4
-"""Most processes of the orchestrator's own worker, which ingest updates in parallel."""
+OWN_PROCESSES = 2, 4
+"""Processes of the orchestrator's own worker, at least and at most: one evaluates while others ingest and close."""
 CLIENT = "client"
 """Prefix of the local clients' ids."""
 _ERROR = "error: "
@@ -34,6 +34,7 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     It ends by being killed at once: its work can be redone, and a worker that shuts down slowly would still take tasks,
     even tasks of the orchestrator's next start.
     """
+    least, most = OWN_PROCESSES
     environment = {
         URL_VARIABLE: url,
         FOLDER_VARIABLE: blob_folder(config, folder),
@@ -42,7 +43,7 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     }
     return Process(
         name="worker",
-        command=_celery("orchestrator", "orchestrator", "--concurrency", str(min(num_cores(), MOST_OWN_PROCESSES))),
+        command=_celery("orchestrator", "orchestrator", "--concurrency", str(max(least, min(num_cores(), most)))),
         environment=environment,
         log=folder.logs / "jobs.log",
         grace_s=0.0,

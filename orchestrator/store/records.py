@@ -80,16 +80,25 @@ class SlotRecord(_Record):
         )
 
 
-class HandedOut(_Record):
-    """The updates of a round that are handed out to be scored by clients."""
+class Verdicts(_Record):
+    """What the orchestrator's scorers say of a round's updates."""
 
-    updates: dict[str, BlobRef]
-    """Whose update -> where it is."""
+    records: dict[str, SlotRecord]
+    """The records of all slots by client id, sorted, with scores, and those rejected that aren't to count."""
+
+
+class Verified(_Record):
+    """What the verification of a round's updates returns; its verdicts are on disk."""
+
+    handed_out: dict[str, BlobRef] = {}
+    """Whose update -> where other clients find it, to score it; empty where they aren't asked to."""
 
 
 class PeerScores(_Record):
     """What clients said of each other's updates."""
 
+    is_alone: bool = False
+    """Whether there was one update, and nobody to score it."""
     scores: dict[str, float] = {}
     """Whose update -> its score; who is missing was not scored."""
     scored_by: dict[str, str] = {}
@@ -103,10 +112,21 @@ class Evaluated(_Record):
     """``loss`` and ``accuracy``; empty if there is no such data."""
     problem: Reason = ""
     """Why there is no loss although there is held-out data; empty if there is one."""
-    is_due: bool = True
-    """Whether it was this round's turn to be evaluated (``--evaluate-every``)."""
+    is_due: Annotated[bool, Field(exclude=True)] = True
+    """Said by former versions, whose runs' folders are still read."""
     duration_s: float = 0.0
     """Seconds that it took."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is held-out data."""
+        return bool(self.metrics or self.problem)
+
+
+class RoundEvaluated(Evaluated):
+    """A line of ``evaluations.jsonl``: how good the model is that a round ended with."""
+
+    round_number: int
 
 
 class ClosedRound(_Record):
@@ -115,7 +135,6 @@ class ClosedRound(_Record):
     status: Literal["closed", "failed"]
     reason: str = ""
     responses: dict[str, SlotRecord]
-    evaluated: Evaluated = Evaluated()
     digest: str
     """BLAKE3 digest of the checkpoint file."""
     state_digest: str = ""
@@ -155,14 +174,17 @@ class RoundRecord(_Record):
     cohort: list[str]
     responses: Annotated[dict[str, SlotRecord], Field(validation_alias=AliasChoices("responses", "answers"))]
     """How each client of the cohort responded, by client id; once called ``answers``."""
-    metrics: Metrics
-    """``loss`` and ``accuracy`` of the round's model on the orchestrator's held-out data; empty if it has none."""
+    metrics: Metrics = {}
+    """``loss`` and ``accuracy`` of the round's model on the orchestrator's held-out data; empty if it has none.
+
+    They follow the round, in ``evaluations.jsonl``, with the two below; former versions wrote them here.
+    """
     evaluation_problem: Reason = ""
     """Why there is no loss although there is held-out data."""
     evaluation_due: bool = True
     """Whether it was this round's turn to be evaluated (``--evaluate-every``); if not, there are no metrics."""
     evaluation_s: float = 0.0
-    """Seconds that the evaluation took, of ``duration_s``."""
+    """Seconds that the evaluation took."""
     client_metrics: Metrics = {}
     """``loss`` and ``accuracy`` on the clients' held-out data, weighted by examples, where they were asked."""
     num_evaluated: int = 0
@@ -185,6 +207,18 @@ class RoundRecord(_Record):
     """Bytes of the updates that came back."""
     late: list[LateResponse] = []
     """Answers to orders of earlier rounds, or of this one, that came when their slots were filled."""
+
+    def with_evaluation(self, evaluated: Evaluated | None) -> RoundRecord:
+        """Return the record with what an evaluation of the round's model has found since."""
+        if evaluated is None:
+            return self
+        return self.model_copy(
+            update={
+                "metrics": evaluated.metrics,
+                "evaluation_problem": evaluated.problem,
+                "evaluation_s": evaluated.duration_s,
+            }
+        )
 
 
 def shown_metrics(rounds: Iterable[Metrics]) -> list[str]:

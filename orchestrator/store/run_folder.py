@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.config import RunConfig
-from orchestrator.store.records import Evaluated, OpenRound, RoundRecord, SlotRecord, Summary
+from orchestrator.store.records import Evaluated, OpenRound, RoundEvaluated, RoundRecord, SlotRecord, Summary, Verdicts
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import remove_temporaries, replace_text, replacing
@@ -194,6 +195,23 @@ class RunFolder:
     def _slot_path(self, round_number: int, client_id: str, exchange: str) -> Path:
         return self.updates(round_number, exchange) / f"{client_id}.json"
 
+    def save_verdicts(self, round_number: int, verdicts: Verdicts) -> None:
+        """Keep what a round's updates were judged to be, whole or not at all, until the round is closed."""
+        path = self._verdicts_path(round_number)
+        path.parent.mkdir(exist_ok=True)
+        replace_text(path, verdicts.model_dump_json(), durable=False)
+
+    def verdicts(self, round_number: int) -> Verdicts:
+        """Return what a round's updates were judged to be.
+
+        Raises:
+            RunFolderError: If they weren't judged.
+        """
+        return self._read(self._verdicts_path(round_number), Verdicts)
+
+    def _verdicts_path(self, round_number: int) -> Path:
+        return self.path / "updates" / f"round-{round_number:04d}-verdicts.json"
+
     def surveyed(self, round_number: int) -> Path:
         """File of the aggregate of what came in a round's first exchange; there is one until the round is closed."""
         return self.path / "updates" / f"round-{round_number:04d}-surveyed.safetensors"
@@ -230,7 +248,7 @@ class RunFolder:
             raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
     def history(self) -> list[RoundRecord]:
-        """Return the records of the closed rounds; a last line that was cut short is not one.
+        """Return the records of the closed rounds, evaluated as far as is known; a line that was cut short is not one.
 
         Raises:
             RunFolderError: If another line is damaged.
@@ -248,7 +266,34 @@ class RunFolder:
             raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: {error.errors()[0]['msg']}") from None
         if [record.round_number for record in records] != list(range(1, len(records) + 1)):
             raise RunFolderError(f"{self.path / 'history.jsonl'} is damaged: its rounds are not numbered from 1 on")
-        return records
+        evaluations = self._evaluations()
+        return [record.with_evaluation(evaluations.get(record.round_number)) for record in records]
+
+    def not_evaluated(self) -> list[int]:
+        """Return the closed rounds whose turn it was to be evaluated and that were not, where there is data for it."""
+        return [
+            record.round_number
+            for record in (self.history() if self.initial().is_known else [])
+            if record.status == "closed"
+            and record.evaluation_due
+            and not record.metrics
+            and not record.evaluation_problem
+        ]
+
+    def save_evaluation(self, round_number: int, evaluated: Evaluated) -> None:
+        """Keep how good the model is that a round ended with; if that is lost with the power, it can be found anew."""
+        line = RoundEvaluated(round_number=round_number, **evaluated.model_dump())
+        _append_line(self.path / "evaluations.jsonl", line, durable=False)
+
+    def _evaluations(self) -> dict[int, RoundEvaluated]:
+        """Return what evaluations of models found, by round; a damaged line is none."""
+        found = {}
+        with suppress(FileNotFoundError):
+            for line in (self.path / "evaluations.jsonl").read_bytes().splitlines():
+                with suppress(ValidationError):
+                    evaluated = RoundEvaluated.model_validate_json(line)
+                    found[evaluated.round_number] = evaluated
+        return found
 
     def check_checkpoint(self, round_number: int | None = None) -> None:
         """Check that a round's checkpoint is the one that the history tells of.
@@ -273,14 +318,7 @@ class RunFolder:
 
     def close_round(self, record: RoundRecord) -> None:
         """Append a round's record; from then on the round is closed. Its updates are done with."""
-        path = self.path / "history.jsonl"
-        kept = "".join(f"{closed.model_dump_json()}\n" for closed in self.history()) if _is_cut_short(path) else None
-        if kept is not None:
-            replace_text(path, kept)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{record.model_dump_json()}\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _append_line(self.path / "history.jsonl", record)
         self.discard_updates()
         self.open_round_path.unlink(missing_ok=True)
 
@@ -365,9 +403,15 @@ def boot_id() -> str:
         return ""
 
 
-def _is_cut_short(path: Path) -> bool:
-    if not path.exists() or path.stat().st_size == 0:
-        return False
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
+def _append_line(path: Path, record: BaseModel, *, durable: bool = True) -> None:
+    """Append a record as a line, after the last whole one: a line that was cut short goes."""
+    with path.open("ab+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read(1) not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(record.model_dump_json().encode() + b"\n")
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())

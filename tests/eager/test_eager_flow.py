@@ -17,7 +17,7 @@ from orchestrator.observers.events import (
     ClientsEvaluated,
     ClientsJoined,
     Initialised,
-    JobDone,
+    ModelEvaluated,
     RoundClosed,
     RoundOpened,
     RunEnded,
@@ -87,6 +87,10 @@ def test_the_history_says_what_happened_in_every_round(federation: Federation) -
         assert line["digest"] == blake3(folder.checkpoint(number).read_bytes()).hexdigest()
         assert (line["bytes_down"], line["bytes_up"]) == (3 * model_bytes, 3 * model_bytes)
         assert line["duration_s"] >= 0
+    # And another with how good its model is
+    evaluations = [json.loads(line) for line in (folder.path / "evaluations.jsonl").read_text().splitlines()]
+    assert [line["round_number"] for line in evaluations] == [1, 2, 3]
+    for number, line in enumerate(evaluations, start=1):
         evaluation = Pull().evaluate(arrays.map_file(folder.checkpoint(number)), points("held out", 8).test)
         assert line["metrics"] == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
     responses = lines[0]["responses"]
@@ -117,8 +121,8 @@ def test_what_happens_is_reported_in_order(federation: Federation) -> None:
     federation.run(rounds=1)
     # When the events are looked at, then there is a beginning, and each thing in its time; the end is the session's
     kinds = [type(event) for event in federation.events]
-    told = [RunStarted, ClientsJoined, Initialised, RoundOpened, SlotsFilled, UpdatesJudged, JobDone, ClientsEvaluated]
-    assert kinds == [*told, RoundClosed]
+    told = [RunStarted, ClientsJoined, Initialised, RoundOpened, SlotsFilled, UpdatesJudged, ClientsEvaluated]
+    assert kinds == [*told, RoundClosed, ModelEvaluated]
     assert RunEnded not in kinds
     joined, opened, filled, judged = (federation.events[index] for index in (1, 3, 4, 5))
     assert joined == ClientsJoined(clients=EXAMPLES)

@@ -271,7 +271,15 @@ def watched(look: Callable[[], object]) -> Iterator[None]:
 
 def history(run_dir: Path) -> list[dict[str, Any]]:
     """The records of a run's closed rounds."""
-    path = run_dir / "history.jsonl"
+    return _lines(run_dir / "history.jsonl")
+
+
+def evaluations(run_dir: Path) -> list[dict[str, Any]]:
+    """What evaluations of a run's models found, in the order in which they ended."""
+    return _lines(run_dir / "evaluations.jsonl")
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 

@@ -3,7 +3,8 @@
 ``STEP_S`` is the length of a step in seconds; ``STEP_S_<client id>`` that of one client's. ``STUCK`` names a file: who
 finds it removes it and spends a minute or more in one call to C. ``HELD`` names another: as long as it is there, nobody
 takes a step. ``MODEL_ELEMENTS`` is the number of float32 elements of the model. ``INITIAL_S`` is how long it takes to
-make it, ``LOSS_S`` to evaluate it.
+make it, ``LOSS_S`` to evaluate it. ``LOSS_HELD`` names a file, too: as long as it is there no evaluation ends, and
+beside it is written which process is at one.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ class Pulled(Workload):
 
     def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
         time.sleep(float(os.environ.get("LOSS_S") or 0))
+        held = Path(os.environ.get("LOSS_HELD", ""))
+        if held.is_file():
+            held.with_suffix(".pid").write_text(str(os.getpid()))
+        while held.is_file():
+            time.sleep(0.01)
         loss = float(np.mean((parameters["point"] - np.float32(data)) ** 2))
         return Evaluation(loss=loss, accuracy=1.0, num_examples=10)
 

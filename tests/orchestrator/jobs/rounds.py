@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.jobs import close_round as closing
 from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.initialise import make_model
-from orchestrator.store.records import ClosedRound, Evaluated, PeerScores, SlotRecord
+from orchestrator.store.records import ClosedRound, Evaluated, SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Array, Arrays
 from tasks.blobs.chunks import MemoryChunks
-from tests.support import Pull, job_of, publish_update, run_config, train_order, trained
+from tests.support import Pull, close_job, job_of, publish_update, run_config, train_order, trained
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
 WITH_BUFFERS = f"{__name__}:WithBuffers"
@@ -57,7 +56,7 @@ def parts_of(folder: RunFolder, points: Mapping[str, Sequence[float] | Array]) -
 
 def close_round(folder: RunFolder, parts: Iterable[Part]) -> ClosedRound:
     """Close round 1 with these slots, in any order."""
-    return closing.close_round(job_of(folder), dict(sorted(parts)), PeerScores())
+    return close_job(job_of(folder), dict(sorted(parts)))
 
 
 def initialise(folder: RunFolder) -> Evaluated:

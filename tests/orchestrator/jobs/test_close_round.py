@@ -11,8 +11,8 @@ from blake3 import blake3
 import tests.support
 from celeriac.aggregators import AggregatorContext
 from celeriac.algorithms import Algorithm, ServerRound, State
-from orchestrator.jobs import close_round as closing
-from orchestrator.store.records import ClosedRound, Evaluated, OpenRound, PeerScores, SlotRecord
+from orchestrator.jobs.evaluation import evaluate_model
+from orchestrator.store.records import ClosedRound, Evaluated, OpenRound, SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Array, Arrays
@@ -30,7 +30,7 @@ from tests.orchestrator.jobs.rounds import (
     parts_of,
     taken_in,
 )
-from tests.support import Pull, added_in_place, blob_ref, job_of, run_config
+from tests.support import Pull, added_in_place, blob_ref, close_job, job_of, run_config
 
 ONE_FAR_OFF = {"anna": [1, 4, 0], "bert": [2, 3, 0], "carl": [3, 2, 0], "dora": [4, 1, 0], "emil": [100, -8, 0]}
 
@@ -40,7 +40,7 @@ def close_open_round(folder: RunFolder, cohort: list[str]) -> ClosedRound:
     opened = OpenRound(round_number=1, cohort=dict.fromkeys(cohort, ""), parameters=blob_ref(), started_at="")
     folder.save_open_round(opened)
     job = job_of(folder)
-    return closing.close_round(job, job.records(), PeerScores())
+    return close_job(job, job.records())
 
 
 def failed(client_id: str, status: Status = Status.FAILED) -> Part:
@@ -70,7 +70,7 @@ def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
     ]
     assert closed.digest == digest_of(folder.checkpoint(1))
     evaluation = Pull().evaluate(model, Pull().holdout_data(None))
-    assert closed.evaluated.metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    assert evaluate_model(job_of(folder)).metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 
 
 def test_an_update_that_was_cut_short_by_the_clock_counts_too(tmp_path: Path) -> None:
@@ -106,7 +106,6 @@ def test_too_few_updates_keep_the_model_and_say_why(tmp_path: Path, status: Stat
     # Then it failed, and the model is what it was
     assert closed.status == "failed"
     assert closed.reason == "1 updates were accepted, 2 are needed (--min-updates)"
-    assert closed.evaluated.metrics == {}
     assert list(closed.responses) == ["anna", "bert"]
     assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
     assert closed.digest == digest_of(folder.checkpoint(0))
@@ -309,7 +308,8 @@ def test_without_held_out_data_there_are_no_metrics(tmp_path: Path) -> None:
     folder = folder_in(tmp_path, workload="tests.support:WithoutHoldout")
     # When a run of it is initialised and a round closed, then nothing is made up
     assert initialise(folder) == Evaluated()
-    assert close_round(folder, [part(folder, "anna", [1, 2, 3])]).evaluated == Evaluated()
+    close_round(folder, [part(folder, "anna", [1, 2, 3])])
+    assert evaluate_model(job_of(folder)) == Evaluated()
 
 
 @pytest.mark.parametrize(
@@ -337,8 +337,8 @@ def test_a_loss_that_is_no_number_and_an_accuracy_that_is_none_are_not_recorded(
     monkeypatch.setattr(tests.support, "Own", Own, raising=False)
     folder = folder_in(tmp_path, workload="tests.support:Own")
     # When a run of it is initialised and a round closed, then the other metric is all, and a loss that is none is told
-    closed = close_round(folder, [part(folder, "anna", [1, 2, 3])])
-    for evaluated in (initialise(folder), closed.evaluated):
+    close_round(folder, [part(folder, "anna", [1, 2, 3])])
+    for evaluated in (initialise(folder), evaluate_model(job_of(folder))):
         assert (evaluated.metrics, evaluated.problem) == (metrics, problem)
 
 
@@ -398,7 +398,7 @@ def test_what_clients_sent_and_nothing_can_be_made_of_fails_the_round_and_not_th
     closed = close_round(folder, parts)
     assert closed.status == "failed"
     assert re.fullmatch(reason, closed.reason), closed.reason
-    assert (closed.evaluated.metrics, list(closed.responses)) == ({}, ["anna", "bert", "carl"])
+    assert list(closed.responses) == ["anna", "bert", "carl"]
     assert closed.digest == digest_of(folder.checkpoint(0))
     assert folder.checkpoint(1).read_bytes() == folder.checkpoint(0).read_bytes()
     assert not folder.state(1).exists()

@@ -8,16 +8,26 @@ import numpy as np
 import pytest
 
 from orchestrator.jobs import streaming_mean
-from orchestrator.jobs.close_round import close_round, close_survey
+from orchestrator.jobs.close_round import close_survey
 from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.streaming_mean import add_next, is_streamed
-from orchestrator.store.records import ClosedRound, OpenRound, PeerScores
+from orchestrator.store.records import ClosedRound, OpenRound
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import Response, Status
 from tests.orchestrator.jobs.rounds import folder_in
-from tests.support import blob_ref, job_of, publish_update, run_config, survey_order, surveyed, train_order, trained
+from tests.support import (
+    blob_ref,
+    close_job,
+    job_of,
+    publish_update,
+    run_config,
+    survey_order,
+    surveyed,
+    train_order,
+    trained,
+)
 
 CLIENTS = [f"client-{number:02d}" for number in range(20)]
 
@@ -51,7 +61,7 @@ def ingest(folder: RunFolder, chunks: MemoryChunks, response: Response, exchange
 
 
 def close(folder: RunFolder) -> ClosedRound:
-    return close_round(job_of(folder), job_of(folder).records(), PeerScores())
+    return close_job(job_of(folder), job_of(folder).records())
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from orchestrator.observers.events import (
     Initialised,
     JoinedLive,
     LeftOut,
+    ModelEvaluated,
     Outcome,
     RoundOpened,
     SlotsFilled,
@@ -63,6 +64,7 @@ def test_the_display_shows_clients_rounds_and_what_is_under_way() -> None:
         Initialised(metrics={"loss": 2.0, "accuracy": 0.125}),
         RoundOpened(round_number=1, cohort=("anna", "bert", "carl")),
         closed(1),
+        ModelEvaluated(round_number=1, metrics={"loss": 0.5, "accuracy": 0.75}),
         RoundOpened(round_number=2, cohort=("anna", "bert", "carl")),
         filled("anna", Status.TRAINED, "", {"train_loss": 0.25}, 2),
         filled("bert", Status.FAILED, "RuntimeError: no luck", {}, 2),
@@ -89,7 +91,8 @@ def test_the_display_shows_a_failed_round_without_metrics_and_a_client_that_left
 
 def test_the_display_has_no_column_for_an_accuracy_that_the_workload_doesnt_give() -> None:
     # Given a run with a loss alone, and one whose accuracy diverged in the last round
-    loss: list[Event] = [Initialised(metrics={"loss": 2.0}), closed(1, metrics={"loss": 0.5})]
+    evaluated = ModelEvaluated(round_number=1, metrics={"loss": 0.5})
+    loss: list[Event] = [Initialised(metrics={"loss": 2.0}), closed(1), evaluated]
     diverged: list[Event] = [Initialised(metrics={"loss": 2.0, "accuracy": 0.5}), *loss[1:]]
     # When they are drawn, then the one has no column for it, and the other a dash
     assert line_with("round ", shown(*loss)) == ["round", "loss", "time"]

@@ -17,6 +17,7 @@ from orchestrator.observers.events import (
     JobDone,
     JoinedLive,
     LeftOut,
+    ModelEvaluated,
     Outcome,
     RoundOpened,
     SlotsFilled,
@@ -25,7 +26,7 @@ from orchestrator.observers.events import (
 )
 from orchestrator.observers.log import Log, in_words, lines_of
 from tasks.messages import Response, Status
-from tests.orchestrator.observers.telling import CLOSED, ENDED, FAILED, STARTED, closed
+from tests.orchestrator.observers.telling import CLOSED, ENDED, FAILED, STARTED
 from tests.support import run_config
 
 TRAINED = Outcome(status=Status.TRAINED, metrics={"train_loss": 0.5})
@@ -57,16 +58,15 @@ MANY = tuple(f"client-{number:04d}" for number in range(1, 215))
         ),
         (Initialised(metrics={}), "the initial model: no held-out data to evaluate on"),
         (Initialised(metrics={}, problem="the loss is nan"), "the initial model: not evaluated: the loss is nan"),
+        (CLOSED, "round 3 closed, 1.50 s"),
         (
-            closed(3, metrics={}, evaluation_problem="evaluate(): no luck"),
-            "round 3 closed: not evaluated: evaluate(): no luck, 1.50 s",
+            ModelEvaluated(round_number=3, metrics={"loss": 0.5, "accuracy": 0.75}),
+            "round 3: loss 0.5000, accuracy 0.7500",
         ),
         (
-            closed(3, metrics={}, evaluation_due=False),
-            "round 3 closed: not evaluated: not its turn (--evaluate-every), 1.50 s",
+            ModelEvaluated(round_number=3, metrics={}, problem="evaluate(): no luck"),
+            "round 3: not evaluated: evaluate(): no luck",
         ),
-        (closed(3, metrics={}), "round 3 closed: no held-out data to evaluate on, 1.50 s"),
-        (CLOSED, "round 3 closed: loss 0.5000, accuracy 0.7500, 1.50 s"),
         (FAILED, "round 4 failed: 0 updates, 0.12 s"),
         (RoundOpened(round_number=3, cohort=("anna", "bert")), "round 3 opened: 2 clients train"),
         (JoinedLive(round_number=3, client_ids=("dora",)), "round 3: client dora joined it live"),
@@ -90,9 +90,9 @@ MANY = tuple(f"client-{number:04d}" for number in range(1, 215))
             "of 5 clients 4 clients (a, b, c and 1 more) didn't evaluate the model: no luck",
         ),
         (
-            EvaluationSlow(round_number=3, evaluation_s=3.0, duration_s=4.0),
-            "round 3: 3.0 s of its 4.0 s went into evaluating the model on held-out data, which --timeout doesn't "
-            "bound: --evaluate-every N evaluates every N rounds, --evaluate-share F on a share of the examples",
+            EvaluationSlow(num_waiting=3),
+            "evaluating a model on held-out data takes longer than a round: 3 models wait for it; --evaluate-every N "
+            "evaluates every N rounds, --evaluate-share F on a share of the examples",
         ),
         (
             LeftOut(round_number=5, num_rounds=5, slots={"bert": VANISHED}),
