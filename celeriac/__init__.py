@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from celeriac.workloads.splits import Split
     from celeriac.workloads.torch_workload import TorchWorkload
     from tasks.arrays import Arrays, ArraySpec
-    from tasks.messages import TrainOptions
+    from tasks.messages import Order, Response, Status, TrainOptions
+    from tasks.orders.kind import OrderKind
     from tasks.seeds import generator
     from tasks.workload import (
         ClientData,
@@ -56,8 +57,12 @@ __all__ = [
     "ClientStatistics",
     "Gradients",
     "LocalResult",
+    "Order",
+    "OrderKind",
     "Part",
+    "Response",
     "Split",
+    "Status",
     "Step",
     "TimeBudget",
     "TorchWorkload",
@@ -79,7 +84,8 @@ _ELSEWHERE = {
     "celeriac.workloads.torch_workload": ("TorchWorkload",),
     "celeriac.selectors.client_statistics": ("ClientStatistics",),
     "tasks.arrays": ("Arrays", "ArraySpec"),
-    "tasks.messages": ("TrainOptions",),
+    "tasks.messages": ("Order", "Response", "Status", "TrainOptions"),
+    "tasks.orders.kind": ("OrderKind",),
     "tasks.seeds": ("generator",),
 }
 """Where each name is that isn't in ``tasks.workload``."""

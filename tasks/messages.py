@@ -69,6 +69,7 @@ class Status(StrEnum):
     """The answer came after the slot was closed."""
 
 
+_WITHOUT_RESULT = (Status.FAILED, Status.REJECTED, Status.LOST)
 READY = "READY"
 """State of the Celery task of a client that has trained and waits for its turn to send its update."""
 
@@ -93,6 +94,26 @@ def turn_timeout_s(timeout_s: float) -> float:
     return min(timeout_s, MAX_TURN_S)
 
 
+class Response(_Message):
+    """What a client says in return for any order."""
+
+    order_id: Annotated[str, Field(max_length=300)]
+    client_id: Annotated[str, Field(max_length=64)]
+    status: Status
+    reason: Reason = ""
+    num_examples: Count = 0
+    """Examples that the client trained or evaluated on."""
+    num_steps: Count = 0
+    """Optimiser steps that were done."""
+    num_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Passes over the data that were done; a part of one counts as a part."""
+    metrics: Metrics = {}
+    duration_s: Seconds = 0.0
+    """Seconds the client took, by its own clock."""
+    update: BlobRef | None = None
+    """Where a trained client put its parameters."""
+
+
 class Order(_Message):
     """What every order says."""
 
@@ -100,6 +121,8 @@ class Order(_Message):
     """Kind of the order, as it stands in order ids and in the name of the Celery task that carries it."""
     allowed: ClassVar[frozenset[Status]] = frozenset({Status.DONE, Status.FAILED})
     """What its answer may say."""
+    response: ClassVar[type[Response]] = Response
+    """What its answer is; where no answer can be given it is a plain :class:`Response`."""
 
     order_id: str
     run_id: Annotated[str, Field(pattern=ID_PATTERN)]
@@ -124,9 +147,17 @@ class Order(_Message):
         return ClientScope(self.client_id).update(self.run_id, self.round_number)
 
     def respond(self, status: Status = Status.DONE, **rest: object) -> Response:
-        """Return an answer to this order, with what it says beside its status."""
+        """Return an answer to this order, with what it says beside its status.
+
+        Raises:
+            MessageError: If that isn't what such an answer says.
+        """
         said = {"order_id": self.order_id, "client_id": self.client_id, "status": status, **rest}
-        return Response.model_validate(said)
+        return decode(self.response_of(status), said)
+
+    def response_of(self, status: object) -> type[Response]:
+        """Return what an answer of this status is."""
+        return Response if status in _WITHOUT_RESULT else self.response
 
 
 class UpdateOrder(Order):
@@ -151,26 +182,6 @@ class UpdateOrder(Order):
     :mod:`tasks.broker.turns`."""
     accepted: Annotated[str, Field(pattern=r"^([0-9]{4,12}-[0-9a-f]{16})?$")] = ""
     """The last update of this client that was accepted, see :func:`tasks.names.update_name`; empty: none yet."""
-
-
-class Response(_Message):
-    """What a client says in return for any order."""
-
-    order_id: Annotated[str, Field(max_length=300)]
-    client_id: Annotated[str, Field(max_length=64)]
-    status: Status
-    reason: Reason = ""
-    num_examples: Count = 0
-    """Examples that the client trained or evaluated on."""
-    num_steps: Count = 0
-    """Optimiser steps that were done."""
-    num_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Passes over the data that were done; a part of one counts as a part."""
-    metrics: Metrics = {}
-    duration_s: Seconds = 0.0
-    """Seconds the client took, by its own clock."""
-    update: BlobRef | None = None
-    """Where a trained client put its parameters."""
 
 
 def finite(metrics: Mapping[str, float]) -> Metrics:

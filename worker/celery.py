@@ -25,9 +25,11 @@ from tasks.errors import FederationError
 from tasks.messages import readable
 from tasks.pool_process import start_pool_process
 from worker import compute
+from worker.handlers import load_kinds
 from worker.heartbeat import Heartbeat
 from worker.serving import Serving, load_clients, take_clients
 from worker.settings import ClientSettings
+from worker.tasks import register
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ def _begin(conf: Any, **_: object) -> None:
     def prepare(instance: Any, **_: object) -> None:
         """Load what the clients have, and consume their own queue and no other."""
         with _said_at_once():
+            for kind in load_kinds(settings.allowed.orders):
+                register(kind)
             announcements = load_clients(settings, served, app.serving)
         instance.app.amqp.queues.select([served.queue])
         signals.worker_ready.connect(lambda **_: _join(announcements), weak=False)

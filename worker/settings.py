@@ -22,7 +22,8 @@ from tasks.workload import Part
 MAX_CLIENTS = 100_000
 _PREFIX = "CLIENT_"
 _AFTER_PREFIX = (
-    "ALGORITHM", "COMPRESSION", "CONCURRENCY", "COUNT", "DATA", "HEARTBEAT_S", "ID", "PART", "STATE", "WORKLOAD",
+    "ALGORITHM", "COMPRESSION", "CONCURRENCY", "COUNT", "DATA", "HEARTBEAT_S", "ID", "ORDERS", "PART", "STATE",
+    "WORKLOAD",
 )  # fmt: skip
 _VARIABLES = frozenset(f"{_PREFIX}{name}" for name in _AFTER_PREFIX)
 _NEAR = 0.8
@@ -37,10 +38,12 @@ class Allowed:
         algorithm: ``CLIENT_ALGORITHM``: an algorithm that isn't built in, as ``module:name``, whose client's part a run
             may ask for; None for built-in ones alone.
         compression: ``CLIENT_COMPRESSION``: likewise a compression that isn't built in.
+        orders: ``CLIENT_ORDERS``: likewise kinds of orders.
     """
 
     algorithm: str | None = None
     compression: str | None = None
+    orders: tuple[str, ...] = ()
 
     def load(self) -> None:
         """Load what is allowed.
@@ -133,6 +136,7 @@ class ClientSettings:
             allowed=Allowed(
                 algorithm=environment.get("CLIENT_ALGORITHM") or None,
                 compression=environment.get("CLIENT_COMPRESSION") or None,
+                orders=tuple(spec.strip() for spec in environment.get("CLIENT_ORDERS", "").split(",") if spec.strip()),
             ),
             data=_folder(environment.get("CLIENT_DATA")),
             part=Part.parse(part) if part else None,

@@ -33,7 +33,7 @@ class Slot:
 
     def lost(self, reason: str) -> Response:
         """Return what fills the slot if no answer does."""
-        return Response(order_id=self.order.order_id, client_id=self.order.client_id, status=Status.LOST, reason=reason)
+        return self.order.respond(Status.LOST, reason=reason)
 
 
 class Slots:

@@ -26,13 +26,16 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) -> Iterator[RunServices]:
+def connect_run(
+    config: RunConfig, folder: RunFolder, broker_url: str | None, *, has_jobs: bool = True
+) -> Iterator[RunServices]:
     """Bring up what a run needs and take it down in the end.
 
     Args:
         config: The run's configuration.
         folder: The run's folder.
         broker_url: The broker's URL; None starts a server and local clients.
+        has_jobs: Whether there is work for a worker of the orchestrator's own, which is started then.
 
     Raises:
         BrokerUnreachableError: If there is no broker.
@@ -56,7 +59,8 @@ def connect_run(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
             memory.take_forgotten()
             supervisor = Supervisor(processes, config, folder, url)
             try:
-                supervisor.start_own_worker()
+                if has_jobs:
+                    supervisor.start_own_worker()
                 if broker_url is None:
                     supervisor.start_clients()
                 yield _services(url, client, config, lock, memory, supervisor, blob_folder)

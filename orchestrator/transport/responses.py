@@ -24,16 +24,17 @@ def read_response(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT)
     """
     try:
         result = _result(raw)
-        response = decode(Response, result)
+        said = result.get("status") if isinstance(result, dict) else None
+        response = decode(order.response_of(said), result)
         _check(response, order)
         if isinstance(order, UpdateOrder) and response.num_examples > max_examples:
             raise MessageError(f"it claims {response.num_examples} examples, the client announced {max_examples}")
     except MessageError as error:
-        return _verdict(order, Status.REJECTED, str(error))
+        return order.respond(Status.REJECTED, reason=str(error))
     except _TaskFailedError as error:
         status = Status.LOST if error.kind == _POOL_PROCESS_KILLED else Status.FAILED
-        why = ASK_THE_BUDGET if error.kind == _OUT_OF_TIME else ""
-        return _verdict(order, status, f"the client's worker gave up the order: {error.kind}{why}")
+        why = _WHY.get(error.kind, "")
+        return order.respond(status, reason=f"the client's worker gave up the order: {error.kind}{why}")
     return response
 
 
@@ -42,6 +43,9 @@ _POOL_PROCESS_KILLED = "WorkerLostError"
 _OUT_OF_TIME = "TimeLimitExceeded"
 """What it calls it when a pool process had to be killed, as it went on when its time was long over."""
 ASK_THE_BUDGET = ": its code went on when its time was over; train() has to ask budget.is_over() between two steps"
+_UNKNOWN = "NotRegistered"
+"""What Celery calls it when a worker has no task of this name."""
+_WHY = {_OUT_OF_TIME: ASK_THE_BUDGET, _UNKNOWN: ": it knows no orders of this kind; CLIENT_ORDERS has it know one"}
 
 
 def says_ready(raw: bytes | str, order: Order) -> bool:
@@ -97,7 +101,3 @@ def _check(response: Response, order: Order) -> None:
     if response.update is not None and response.update.name != order.update_blob:
         at = response.update.name[:200]
         raise MessageError(f"the update is said to be at {at!r} instead of {order.update_blob!r}")
-
-
-def _verdict(order: Order, status: Status, reason: str) -> Response:
-    return Response(order_id=order.order_id, client_id=order.client_id, status=status, reason=reason)

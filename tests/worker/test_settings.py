@@ -40,6 +40,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
             "CLIENT_WORKLOAD": "own.module:Model, b=2,a=1",
             "CLIENT_ALGORITHM": "own.module:Rule",
             "CLIENT_COMPRESSION": "own.module:short",
+            "CLIENT_ORDERS": "own.module:ASK, own.other:TELL",
             "CLIENT_DATA": str(tmp_path),
             "CLIENT_PART": "2/4",
             "CLIENT_STATE": "/somewhere",
@@ -54,7 +55,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         broker_url="rediss://:secret@host:1/2",
         client_id="anna",
         workload="own.module:Model,a=1,b=2",
-        allowed=Allowed("own.module:Rule", "own.module:short"),
+        allowed=Allowed("own.module:Rule", "own.module:short", ("own.module:ASK", "own.other:TELL")),
         data=tmp_path.resolve(),
         part=Part(1, 4),
         state=Path("/somewhere"),
@@ -75,7 +76,7 @@ def test_many_clients_share_as_many_processes_as_there_are_cores(monkeypatch: py
 
 def test_an_empty_variable_is_like_none() -> None:
     # Given variables that are set to nothing, as in a compose file, when they are read, then the defaults hold
-    kinds = "ID WORKLOAD ALGORITHM COMPRESSION DATA PART STATE HEARTBEAT_S COUNT CONCURRENCY"
+    kinds = "ID WORKLOAD ALGORITHM COMPRESSION ORDERS DATA PART STATE HEARTBEAT_S COUNT CONCURRENCY"
     names = [f"CLIENT_{kind}" for kind in kinds.split()]
     assert settings(XDG_STATE_HOME="/s", **dict.fromkeys(names, "")) == settings(XDG_STATE_HOME="/s")
 
