@@ -18,6 +18,7 @@ from tasks.blobs.stores import given_folder, open_store
 from tasks.broker import connection
 from tasks.broker.app import make_app
 from tasks.errors import FederationError
+from tasks.logs import set_up_worker
 from tasks.plugins import add_current_folder
 from tasks.pool_process import give_back_freed_memory, start_pool_process
 from tasks.scope import ORCHESTRATOR_QUEUE
@@ -30,6 +31,7 @@ except FederationError as error:
     sys.exit(error.exit_code)
 
 app = make_app("orchestrator", _url, include=("orchestrator.tasks",), worker_pool="prefork")
+signals.after_setup_logger.connect(set_up_worker)
 
 
 @signals.celeryd_after_setup.connect

@@ -104,6 +104,8 @@ class RunConfig(BaseModel):
     observe: Annotated[tuple[str, ...], Option("NAME[:PARAMETER],…")] = ("console", "plot")
     """Who is told what happens: {observers}, or your own as module:name. Whatever is named here, log and events are
     told too."""
+    log_format: Annotated[Literal["text", "json"], Option()] = "text"
+    """Log lines as text, or as JSON with run, round and client."""
     max_failed_rounds: Annotated[int, Field(ge=1)] = 3
     """Failed rounds in a row after which the run stops."""
 

@@ -38,7 +38,9 @@ from verification import SCORERS
 
 RUNS = Path("runs")
 """Parent of the run folders, unless the user names a folder."""
-WITH_RESUME = ("resume", "broker", "rounds")
+CHANGEABLE = ("rounds", "observe", "log_format")
+"""Settings that may be other ones when a run is resumed."""
+WITH_RESUME = ("resume", "broker", *CHANGEABLE)
 """Options allowed when resuming a run; its stored settings hold for all else."""
 
 
@@ -73,7 +75,7 @@ def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
 
 
 def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
-    """Open a stored run's folder to resume it; its own settings hold, except for the number of rounds.
+    """Open a stored run's folder to resume it; its own settings hold, but for those in ``CHANGEABLE``.
 
     Args:
         options: All options of the command, by name.
@@ -88,19 +90,20 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     if config.local != (options["broker"] is None):
         had, needed = ("none", "leave --broker out") if config.local else ("a broker", "name it with --broker URL")
         raise ConfigurationError(f"the run in {shown_path(folder.path)} was begun with {had}: {needed}")
-    rounds = options["rounds"] if "rounds" in given else config.rounds
-    if rounds < num_closed:
+    changed = config.model_copy(update={name: options[name] for name in CHANGEABLE if name in given})
+    if changed.rounds < num_closed:
         raise ConfigurationError(
-            f"--rounds {rounds}: {num_closed} rounds of the run in {shown_path(folder.path)} are over, "
+            f"--rounds {changed.rounds}: {num_closed} rounds of the run in {shown_path(folder.path)} are over, "
             f"at least {num_closed} are allowed"
         )
+    for observer in changed.observe:
+        load_observer(observer)
     folder.check_checkpoint()
     _check_broker(options["broker"], config.run_id)
     lock = folder.lock()
-    if rounds == config.rounds:
+    if changed == config:
         return Opened(config, folder, lock)
-    config = config.model_copy(update={"rounds": rounds})
-    return Opened(config, folder, folder.replace_config(config, lock))
+    return Opened(changed, folder, folder.replace_config(changed, lock))
 
 
 def shown_path(path: Path) -> str:

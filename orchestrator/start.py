@@ -79,7 +79,7 @@ _RESUME = click.Option(
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Go on with the run in this folder, with its own settings, after its last closed round; with --rounds N it "
-    "has N rounds in all.",
+    "has N rounds in all; --observe and --log-format may be others, too.",
 )
 _VERSION = click.Option(
     ["--version"],
@@ -143,7 +143,7 @@ def _taken_up(context: click.Context, options: dict[str, Any], given: list[str])
     if wrong:
         flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
         raise ConfigurationError(
-            "--resume goes on with the run's own settings, but for --rounds: "
+            "--resume goes on with the run's own settings, but for --rounds, --observe and --log-format: "
             f"leave out {', '.join(flags[name] for name in wrong)}"
         )
     return take_up(options, given)

@@ -22,6 +22,7 @@ from tasks.broker.app import make_app, transport_options
 from tasks.broker.presence import LIFETIME_HEARTBEATS
 from tasks.described import described
 from tasks.errors import FederationError
+from tasks.logs import set_up_worker
 from tasks.messages import readable
 from tasks.pool_process import start_pool_process
 from worker import compute
@@ -68,6 +69,7 @@ app = make_app(
     worker_pool="worker.pool:TaskPool",
 )
 app.serving = Serving()
+signals.after_setup_logger.connect(set_up_worker)
 
 
 @signals.celeryd_init.connect

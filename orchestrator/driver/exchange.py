@@ -203,7 +203,10 @@ class Exchange:
                 gone.append(slot.order)
         for order in gone:
             logger.warning(
-                "client %s: its update of round %d is gone and asked for again", order.client_id, self._number
+                "client %s: its update of round %d is gone and asked for again",
+                order.client_id,
+                self._number,
+                extra={"client_id": order.client_id},
             )
             context.folder.forget_slot(self._number, order.client_id, self._kind)
             self._slots.reopen(order.order_id)

@@ -61,4 +61,5 @@ def finish_run(context: RunContext, incarnations: Mapping[str, str]) -> None:
 def _warn(responses: Iterable[Response]) -> None:
     for response in responses:
         if response.status is not Status.DONE:
-            logger.warning("client %s: %s: %s", response.client_id, response.status.value, response.reason)
+            client_id, status = response.client_id, response.status.value
+            logger.warning("client %s: %s: %s", client_id, status, response.reason, extra={"client_id": client_id})

@@ -66,7 +66,10 @@ class LateResponses:
         self._stopped.discard(order_id)
         del self._outstanding[order_id]
         response = read_response(raw, order)
-        logger.warning("client %s: its answer to %s came late", response.client_id, response.order_id)
+        client_id = response.client_id
+        logger.warning(
+            "client %s: its answer to %s came late", client_id, response.order_id, extra={"client_id": client_id}
+        )
         self._responses.append(response)
         self._services.transport.forget([order_id])
         if isinstance(order, UpdateOrder):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 
 from redis.exceptions import OutOfMemoryError
 from rich.console import Console
 
 from orchestrator.config import RunConfig
+from orchestrator.driver.logs import logging_run
 from orchestrator.driver.run import Run, check_any_closed, summarise
-from orchestrator.observers.events import Report, RunEnded
+from orchestrator.observers.events import Event, Report, RunEnded
 from orchestrator.observers.stream import observing
 from orchestrator.processes.connect import connect_run
 from orchestrator.store.records import Summary
@@ -42,7 +41,12 @@ def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
     """Carry out a run and show it; return its summary and the process's exit code."""
     started = time.monotonic()
     console = Console(stderr=True)
-    with _logging(folder, console), observing(config, folder.path, console) as report:
+    with logging_run(config, folder, console) as note, observing(config, folder.path, console) as tell:
+
+        def report(event: Event) -> None:
+            note(event)
+            tell(event)
+
         folder.remove_temporaries()
         summary, exit_code = _run(config, folder, broker_url, report, started)
         report(RunEnded(summary=summary))
@@ -79,30 +83,6 @@ def _run(
     summary = summarise(config, folder, status, reason, time.monotonic() - started)
     folder.save_summary(summary)
     return summary, exit_code
-
-
-@contextmanager
-def _logging(folder: RunFolder, console: Console) -> Iterator[None]:
-    """Log to the run's folder, and to the console where it isn't a terminal."""
-    file = logging.FileHandler(folder.logs / "orchestrator.log", encoding="utf-8", errors="backslashreplace")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    handlers: list[logging.Handler] = [file]
-    if not console.is_terminal:
-        stream = logging.StreamHandler(sys.stderr)
-        stream.setLevel(logging.INFO)
-        stream.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        handlers.append(stream)
-    root = logging.getLogger()
-    root.setLevel(logging.INFO)
-    logging.getLogger("orchestrator").setLevel(logging.DEBUG)
-    for handler in handlers:
-        root.addHandler(handler)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()
 
 
 def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None) -> bool:

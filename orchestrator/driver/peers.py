@@ -87,7 +87,9 @@ def _ask(
     for response in responses:
         if response.status is not Status.SCORED:
             told = f"{response.status}: {response.reason}"
-            logger.warning("round %d: client %s gave no score: %s", round_number, response.client_id, told)
+            client_id = response.client_id
+            fields = {"client_id": client_id}
+            logger.warning("round %d: client %s gave no score: %s", round_number, client_id, told, extra=fields)
     sent = [
         PeerScore(response.client_id, assignment[response.client_id], response.metrics["score"])
         for response in responses

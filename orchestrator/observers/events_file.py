@@ -58,4 +58,5 @@ def read_events(path: Path) -> Iterator[Event]:
 
 def _whole_lines(path: Path) -> int:
     """Return how many bytes of a file are whole lines."""
-    return path.read_bytes().rfind(b"\n") + 1
+    with path.open("rb") as file:
+        return file.read(path.stat().st_size).rfind(b"\n") + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -38,10 +38,12 @@ class Line(NamedTuple):
     Attributes:
         text: What it says.
         is_warning: Whether it tells of something that isn't as it should be.
+        client_ids: Whom it tells of.
     """
 
     text: str
     is_warning: bool = False
+    client_ids: Collection[str] = ()
 
 
 _warning = partial(Line, is_warning=True)
@@ -56,7 +58,8 @@ class Log:
     def observe(self, event: Event) -> None:
         """Log an event."""
         for line in lines_of(event):
-            logger.log(logging.WARNING if line.is_warning else logging.INFO, "%s", line.text)
+            level = logging.WARNING if line.is_warning else logging.INFO
+            logger.log(level, "%s", line.text, extra=_fields(event, line.client_ids))
 
     def close(self) -> None:
         """Nothing is kept."""
@@ -70,26 +73,32 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
         case Waiting():
             yield Line(waiting(event))
         case ClientsJoined(clients=clients):
-            yield Line(f"{named(clients)} joined with {sum(clients.values())} examples")
+            yield Line(f"{named(clients)} joined with {sum(clients.values())} examples", client_ids=clients)
         case ClientsLeft(client_ids=client_ids):
-            yield Line(f"{named(client_ids)} left")
+            yield Line(f"{named(client_ids)} left", client_ids=client_ids)
         case Initialised():
             yield Line(f"the initial model: {in_words(event.metrics, event.problem)}", bool(event.problem))
         case RoundOpened():
             yield Line(f"round {event.round_number} opened: {len(event.cohort)} clients train")
         case JoinedLive():
-            yield Line(f"round {event.round_number}: {named(event.client_ids)} joined it live")
+            yield Line(
+                f"round {event.round_number}: {named(event.client_ids)} joined it live", client_ids=event.client_ids
+            )
         case SlotsFilled():
             for (status, reason), alike in _alike(event.slots).items():
                 is_warning = status is not Status.TRAINED or bool(reason)
-                yield Line(f"round {event.round_number}: {named(alike)} {_filled(status, reason)}", is_warning)
+                yield Line(f"round {event.round_number}: {named(alike)} {_filled(status, reason)}", is_warning, alike)
         case UpdatesJudged():
             for reason, alike in _by_reason(event.rejected).items():
-                yield _warning(f"round {event.round_number}: the update of {named(alike)} is rejected: {reason}")
+                yield _warning(
+                    f"round {event.round_number}: the update of {named(alike)} is rejected: {reason}", client_ids=alike
+                )
         case ClientsEvaluated():
             asked = event.num_evaluated + len(event.not_evaluated)
             for reason, alike in _by_reason(event.not_evaluated).items():
-                yield _warning(f"of {asked} clients {named(alike)} didn't evaluate the model: {reason}")
+                yield _warning(
+                    f"of {asked} clients {named(alike)} didn't evaluate the model: {reason}", client_ids=alike
+                )
         case RoundClosed():
             why = f": {event.reason}" if event.reason else ""
             yield Line(f"round {event.round_number} {event.status}{why}, {event.duration_s:.2f} s")
@@ -99,7 +108,15 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
             yield _warning(_slow(event))
         case LeftOut():
             for (status, reason), alike in _alike(event.slots).items():
-                yield _warning(_left_out(named(alike), event.num_rounds, _filled(status, reason)))
+                yield _warning(_left_out(named(alike), event.num_rounds, _filled(status, reason)), client_ids=alike)
+
+
+def _fields(event: Event, client_ids: Collection[str]) -> dict[str, object]:
+    """Return what a log as JSON says beside the text: the round, and the client if it is one."""
+    fields: dict[str, object] = event.model_dump(include={"round_number"})
+    if len(client_ids) == 1:
+        (fields["client_id"],) = client_ids
+    return fields
 
 
 def waiting(event: Waiting) -> str:

@@ -14,6 +14,7 @@ from tasks.blobs.stores import FOLDER_VARIABLE
 from tasks.broker.connection import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, FederationError
+from tasks.logs import FORMAT_VARIABLE
 from tasks.names import numbered_client_id
 from tasks.own_packages import ROOT
 from tasks.workload import Part
@@ -39,6 +40,7 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
         URL_VARIABLE: url,
         FOLDER_VARIABLE: blob_folder(config, folder),
         "ORCHESTRATOR_PRELOAD": config.workload,
+        FORMAT_VARIABLE: config.log_format,
         "PYTHONPATH": _paths(),
     }
     return Process(
@@ -80,6 +82,7 @@ def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, wh
         "CLIENT_COMPRESSION": config.compression,
         "CLIENT_DATA": config.data or "",
         "CLIENT_STATE": str(folder.clients),
+        FORMAT_VARIABLE: config.log_format,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),
         "PYTHONPATH": _paths(),
     }

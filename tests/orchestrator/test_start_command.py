@@ -91,6 +91,11 @@ SLIPS = {
     "--select tests.support:PULL": "selector 'tests.support:PULL' is str, not a function",
     "--algorithm tests.support:PULL": "algorithm 'tests.support:PULL' is str, not an algorithms.Algorithm",
     "--select random:5": "selector 'random:5': random takes nothing after a colon",
+    "--observe consol": "unknown observer 'consol': did you mean 'console'? known are console, events, log, plot, or "
+    "your own as module:name",
+    "--observe plot,nowhere:Mine:9": "observer 'nowhere:Mine': there is no module 'nowhere' in this folder",
+    "--observe subprocess:Popen": "observer 'subprocess:Popen': 'subprocess' is of Python's standard library",
+    "--observe tests.support:job_of": "observer 'tests.support:job_of' doesn't say that it returns a Observer",
     "--workload digit": "unknown workload 'digit': did you mean 'digits'? known are digits, mnist, or your own as "
     "module:name",
     "--data nowhere": "--data nowhere: there is no such folder",
@@ -189,7 +194,8 @@ def test_a_run_is_resumed_with_its_own_settings_alone(cwd: Path) -> None:
     RunFolder.create(cwd / "one", run_config())
     # When it is to be resumed with other settings, then the message names the flags that are too much
     assert one_line(refused("--resume", "one", "--rounds", "20", "--clients", "3", "--no-evaluate-clients")) == (
-        "--resume goes on with the run's own settings, but for --rounds: leave out --clients, --evaluate-clients"
+        "--resume goes on with the run's own settings, but for --rounds, --observe and --log-format: "
+        "leave out --clients, --evaluate-clients"
     )
     assert "leave out --run-dir" in one_line(refused("--resume", "one", "--run-dir", "two"))
     assert "leave out --split, --net" in one_line(refused("--resume", "one", "--split", "iid", "--net", "cnn"))

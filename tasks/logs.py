@@ -1,0 +1,51 @@
+"""The form of log lines: text, or JSON with the run, the round and the client in each line that has them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from celery import current_task
+
+FORMAT_VARIABLE = "FEDERATION_LOG_FORMAT"
+"""Environment variable by which a worker's log is ``json`` in place of Celery's text."""
+FIELDS = ("run_id", "round_number", "client_id")
+"""What a line of JSON has beside time, level, logger and message, where it is known."""
+
+
+def json_formatter() -> logging.Formatter:
+    """Return what makes a record a JSON object in a line, with all that its ``extra`` holds, and its time in UTC."""
+    from pythonjsonlogger.json import JsonFormatter  # noqa: PLC0415  # only where JSON is asked for
+
+    names = {"levelname": "level", "name": "logger"}
+    return JsonFormatter("%(levelname)s %(name)s %(message)s", rename_fields=names, timestamp="time")
+
+
+def set_up_worker(logger: logging.Logger, **_: object) -> None:
+    """Have a Celery worker log as the environment says; for the signal ``after_setup_logger``."""
+    if os.environ.get(FORMAT_VARIABLE) != "json":
+        return
+    for handler in logger.handlers:
+        handler.setFormatter(json_formatter())
+        handler.addFilter(add_fields_of_task)
+
+
+def add_fields_of_task(record: logging.LogRecord) -> bool:
+    """Add what the message of the task says that this process carries out; a filter that lets everything pass."""
+    request = current_task.request if current_task else None
+    for message in _messages(request) if request else ():
+        for name in FIELDS:
+            if name in message and not hasattr(record, name):
+                setattr(record, name, message[name])
+    return True
+
+
+def _messages(request: Any) -> Iterator[Mapping[str, object]]:
+    """Yield an order, what a task of the orchestrator's own is called with, and the response in that."""
+    kwargs = request.kwargs or {}
+    for message in (*(request.args or ()), kwargs, kwargs.get("response")):
+        if isinstance(message, Mapping):
+            yield message
+    yield {"run_id": str(request.id).partition("/")[0]}  # a task of the orchestrator's own; an order says it itself
