@@ -66,7 +66,7 @@ def go_on(
     config = folder.config()
     announcements, chunks = dict[str, Announcement](), MemoryChunks()
     app, serving, models = _app(), Serving(), Models(are_shared=len(participants) > 1)
-    app.loaded, app.serving = Loaded(chunks), serving
+    app.loaded, app.serving = Loaded(lambda _: chunks), serving
     for client_id, participant in participants.items():
         client = _client(client_id, participant, config, chunks, models, path)
         serving.add(client)

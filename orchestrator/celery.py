@@ -14,7 +14,7 @@ from typing import Any
 from celery import signals
 
 from orchestrator.jobs.job import Loaded
-from tasks.blobs.stores import given_folder, open_store
+from tasks.blobs.stores import open_store
 from tasks.broker import connection
 from tasks.broker.app import make_app
 from tasks.errors import FederationError
@@ -55,7 +55,7 @@ def _open_many_files() -> None:
 def _start_pool_process(**_: object) -> None:
     start_pool_process()
     _open_many_files()
-    app.loaded = Loaded(open_store(_url, given_folder()))
+    app.loaded = Loaded(open_store, _url)
 
 
 @signals.task_postrun.connect

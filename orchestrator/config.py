@@ -93,6 +93,9 @@ class RunConfig(BaseModel):
     in_flight_mb: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("MB")] = 64.0
     """How much of updates may be on its way through the broker at a time, on slow lines sixteen times as much; two
     updates may in any case, on slow lines eight."""
+    blobs: Annotated[str | None, Option("URL", default="the broker; without one the run's folder")] = None
+    """Where models and updates are while they travel: a folder that all processes share, like file:///mnt/shared.
+    Clients name it by CLIENT_BLOBS."""
     evaluate_every: Annotated[int, Field(ge=1), Option("ROUNDS")] = 1
     """Evaluate the model on held-out data every so many rounds, and after the last."""
     evaluate_share: Annotated[float, Field(gt=0, le=1), Option("SHARE")] = 1.0

@@ -27,6 +27,7 @@ from orchestrator.observers import load_observer
 from orchestrator.options import flag_of
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
+from tasks.blobs.stores import check_named
 from tasks.broker import connection as brokers
 from tasks.broker import run_lock
 from tasks.errors import ArraysError, ConfigurationError, DataMissingError
@@ -157,6 +158,8 @@ def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
         "local": options["broker"] is None,
         "run_id": run_id,
     }
+    if options["blobs"] is not None:
+        check_named(options["blobs"], options["broker"])
     try:
         values["options"] = TrainOptions(**{name: options[name] for name in TrainOptions.model_fields})
         return RunConfig(**{name: values[name] for name in RunConfig.model_fields if name in values})

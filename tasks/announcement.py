@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from tasks.blobs.blob import AT_BROKER
 from tasks.names import ID_PATTERN
 
 DEFAULT_HEARTBEAT_S = 2.0
@@ -46,6 +47,8 @@ class Announcement(BaseModel):
     """True from the moment a worker is told to end until its last task is done: it takes no further orders."""
     shared_queue: Annotated[str, Field(pattern=r"^(clients\.[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")] = ""
     """Queue of a worker that serves several clients; empty: the client has a queue of its own."""
+    blobs: Annotated[str, Field(max_length=100)] = AT_BROKER
+    """Identity of the store in which the client looks for models, and puts updates."""
     num_processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
     """Processes of the client's worker: orders that it carries out at a time."""
 

@@ -40,10 +40,15 @@ class RunScope:
         """Pattern of the keys and channels of results of the run's tasks; the part before the run may be a client."""
         return f"{_RESULT}*{self.run_id}/*"
 
-    def leftovers(self) -> list[str]:
-        """Return the patterns of the keys that a run may leave: blobs, results and chords."""
-        own = f"{self.run_id}/*"
-        return [f"{_BLOB}{own}", f"{_BLOB}*/{own}", f"{_RESULT_OR_CHORD}*{own}"]
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """Patterns of the names of the run's blobs, its clients' included."""
+        return f"{_BLOB}{self.run_id}/*", f"{_BLOB}*/{self.run_id}/*"
+
+    @property
+    def results_and_chords(self) -> str:
+        """Pattern of the keys of results and chords of the run's tasks."""
+        return f"{_RESULT_OR_CHORD}*{self.run_id}/*"
 
     @property
     def initialise_id(self) -> str:

@@ -309,7 +309,7 @@ def run_config(**changes: Any) -> RunConfig:
 
 def job_of(folder: RunFolder, store: BlobStore | None = None, round_number: int = 1) -> Job:
     """A job of a process that has loaded nothing yet."""
-    return Job(folder, round_number, Loaded(store or MemoryChunks()))
+    return Job(folder, round_number, Loaded(lambda _: store or MemoryChunks()))
 
 
 def close_job(job: Job, records: Mapping[str, SlotRecord]) -> ClosedRound:

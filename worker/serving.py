@@ -20,7 +20,8 @@ from pathlib import Path
 from redis.exceptions import RedisError
 
 from tasks.announcement import Announcement
-from tasks.blobs.stores import given_folder, open_store
+from tasks.blobs.blob import BlobStore
+from tasks.blobs.stores import open_store
 from tasks.broker import connection
 from tasks.errors import FederationError
 from tasks.messages import Response, Status
@@ -144,7 +145,10 @@ def load_clients(settings: ClientSettings, served: Served, serving: Serving) -> 
     workload = load_workload(settings.workload)
     sources = _sources(settings, served, workload)
     compute.use_one_thread()
-    load = functools.lru_cache(maxsize=NUM_KEPT)(_loader(settings, served, serving.incarnation, workload, sources))
+    blobs = open_store(settings.blobs or settings.broker_url)
+    load = functools.lru_cache(maxsize=NUM_KEPT)(
+        _loader(settings, served, serving.incarnation, workload, sources, blobs)
+    )
     hardware = compute.hardware()
     announcements = []
     for client_id in served.folders:
@@ -160,6 +164,7 @@ def load_clients(settings: ClientSettings, served: Served, serving: Serving) -> 
                 hardware=hardware,
                 heartbeat_s=settings.heartbeat_s,
                 shared_queue=served.shared_queue,
+                blobs=blobs.identity,
                 num_processes=settings.num_processes,
             )
         )
@@ -212,8 +217,8 @@ def _loader(
     incarnation: str,
     workload: Workload,
     sources: Mapping[str, DataSource],
+    blobs: BlobStore,
 ) -> Callable[[str], Client]:
-    blobs = open_store(settings.broker_url, given_folder())
     at_broker = RedisConnection(connection.connect(settings.broker_url))
     models = Models(are_shared=len(served.folders) > 1)
 

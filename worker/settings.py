@@ -11,6 +11,7 @@ from pathlib import Path
 from celeriac.algorithms import ALGORITHMS, Algorithm, load_algorithm
 from celeriac.compressors import NAMES, Compressor, load_compressor
 from tasks.announcement import DEFAULT_HEARTBEAT_S, MAX_PROCESSES
+from tasks.blobs.stores import check_named
 from tasks.broker.connection import DEFAULT_URL, URL_VARIABLE, check_url
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, DataMissingError
@@ -22,7 +23,7 @@ from tasks.workload import Part
 MAX_CLIENTS = 100_000
 _PREFIX = "CLIENT_"
 _AFTER_PREFIX = (
-    "ALGORITHM", "COMPRESSION", "CONCURRENCY", "COUNT", "DATA", "HEARTBEAT_S", "ID", "ORDERS", "PART", "STATE",
+    "ALGORITHM", "BLOBS", "COMPRESSION", "CONCURRENCY", "COUNT", "DATA", "HEARTBEAT_S", "ID", "ORDERS", "PART", "STATE",
     "WORKLOAD",
 )  # fmt: skip
 _VARIABLES = frozenset(f"{_PREFIX}{name}" for name in _AFTER_PREFIX)
@@ -95,6 +96,7 @@ class ClientSettings:
         part: ``CLIENT_PART``, like ``2/4``, or None to be given one; with ``num_clients`` what they share out.
         state: ``CLIENT_STATE``: the folder in which clients keep their ids and models.
         heartbeat_s: ``CLIENT_HEARTBEAT_S``: seconds between two signs of life.
+        blobs: ``CLIENT_BLOBS``: the store of models and updates, as a URL, or None for the broker.
         num_clients: ``CLIENT_COUNT``: clients that the worker serves, or None for one with a queue of its own.
         num_processes: ``CLIENT_CONCURRENCY``: processes that carry out orders, one without ``num_clients``.
     """
@@ -107,6 +109,7 @@ class ClientSettings:
     part: Part | None
     state: Path
     heartbeat_s: float
+    blobs: str | None = None
     num_clients: int | None = None
     num_processes: int = 1
 
@@ -142,6 +145,7 @@ class ClientSettings:
             part=Part.parse(part) if part else None,
             state=Path(environment.get("CLIENT_STATE") or default_state_folder(environment)).expanduser(),
             heartbeat_s=_heartbeat(environment.get("CLIENT_HEARTBEAT_S")),
+            blobs=_blobs(environment),
             num_clients=num_clients,
             num_processes=(num_processes or min(num_cores(), num_clients)) if num_clients else 1,
         )
@@ -171,6 +175,13 @@ def _folder(text: str | None) -> Path | None:
     if not folder.is_dir():
         raise DataMissingError(f"CLIENT_DATA={text}: there is no such folder")
     return folder.resolve()
+
+
+def _blobs(environment: Mapping[str, str]) -> str | None:
+    url = environment.get("CLIENT_BLOBS") or None
+    if url is not None:
+        check_named(url, environment.get(URL_VARIABLE) or DEFAULT_URL)
+    return url
 
 
 def _count(environment: Mapping[str, str], name: str, maximum: int) -> int | None:

@@ -40,6 +40,7 @@ class ClientManager:
         workload: The workload that clients must have; None: any.
         misfit: Returns why the selector won't choose a client; empty if it may.
         tell: Tells clients why they are passed over.
+        blobs: The identity of the store of blobs that clients must use; None: any.
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class ClientManager:
         workload: str | None = None,
         misfit: Callable[[ConnectedClient], str] = lambda _: "",
         tell: Callable[[PassedOver], None] = lambda _: None,
+        blobs: str | None = None,
     ) -> None:
         self._present = present
         self._clock = clock
         self._workload = workload
         self._misfit = misfit
         self._tell = tell
+        self._blobs = blobs
         self._told: dict[str, tuple[str, str]] = {}
         """Of each client told that it is passed over: its incarnation, and the reason."""
         self._clients: dict[str, Announcement] = {}
@@ -115,11 +118,22 @@ class ClientManager:
         """Return why a client can't take part in the run; empty if it can, or is leaving anyway."""
         if said.leaving:
             return ""
-        if self._workload not in (None, said.workload):
-            return f"it has the workload {readable(said.workload)}, the run trains {self._workload}"
+        if reason := self._why_unsuited(said):
+            return reason
         if not self._is_welcome(said):
             return "it came after the run had begun, and the run takes in no more (--accept closed)"
         return self._misfit(ConnectedClient(said.client_id, said))
+
+    def _why_unsuited(self, said: Announcement) -> str:
+        """Return why a client can't carry out any order of the run; empty if it can."""
+        if self._workload not in (None, said.workload):
+            return f"it has the workload {readable(said.workload)}, the run trains {self._workload}"
+        if self._blobs not in (None, said.blobs):
+            return (
+                f"its models and updates are in {readable(said.blobs)} (CLIENT_BLOBS), the run's in {self._blobs} "
+                "(--blobs): both have to name the same"
+            )
+        return ""
 
     def _longest_absence_s(self) -> float:
         heartbeats = [announcement.heartbeat_s for announcement in self._clients.values()]
@@ -141,7 +155,7 @@ class ClientManager:
         return self._connected
 
     def _is_welcome(self, announcement: Announcement) -> bool:
-        if announcement.leaving or self._workload not in (None, announcement.workload):
+        if announcement.leaving or self._why_unsuited(announcement):
             return False
         return self._members is None or announcement.client_id in self._members
 

@@ -157,7 +157,7 @@ class Exchange:
     def _new_uploads(self, model_bytes: int) -> Uploads:
         """Return what lets updates come: all may be on their way if they are few, or aren't carried."""
         config = self._context.config
-        if not self._is_crowded or config.local:
+        if not self._is_crowded or not self._context.services.blobs.needs_permits:
             return Uploads()
         allowed = config.in_flight_mb * 1e6, model_bytes
         return Uploads(

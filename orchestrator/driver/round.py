@@ -134,7 +134,7 @@ class Round:
 
     @property
     def _waits_for_turn(self) -> bool:
-        return self._opened.is_crowded and not self._context.config.local
+        return self._opened.is_crowded and self._context.services.blobs.needs_permits
 
     def _survey(self, meanwhile: Callable[[], None]) -> ClosedRound | None:
         """Carry out the first exchange, and get the second ready; return the round if it failed by the first.

@@ -71,7 +71,9 @@ class Run:
         self._clock = clock
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
-        self._manager = ClientManager(services.present, clock, config.workload, self._misfit, services.tell)
+        self._manager = ClientManager(
+            services.present, clock, config.workload, self._misfit, services.tell, services.blobs.identity
+        )
         algorithm = load_algorithm(config.algorithm)
         self._context = RunContext(
             config=config,

@@ -33,7 +33,7 @@ def ingest_response(job: Job, response: Response, exchange: str = TrainOrder.nam
         response: The client's answer.
         exchange: Kind of the order that is answered.
     """
-    folder, client_id, store = job.folder, response.client_id, job.loaded.store
+    folder, client_id, store = job.folder, response.client_id, job.store
     folder.updates(job.round_number, exchange).mkdir(parents=True, exist_ok=True)
     record = job.record(client_id, exchange)
     if record is None:
@@ -57,7 +57,7 @@ def _take_in(job: Job, response: Response, exchange: str) -> SlotRecord:
     try:
         _check_size(response.update, arrays.encoded_size(sent) + HEADER_SLACK_BYTES)
         with replacing(path, durable=False) as temporary:
-            job.loaded.store.get_file(response.update, temporary)
+            job.store.get_file(response.update, temporary)
             if compressor:
                 check_update(arrays.map_file(temporary), sent)
                 _decompress(job, compressor, temporary, model, spec)

@@ -16,6 +16,7 @@ from celeriac.mixers import Mixer, load_mixer
 from orchestrator.config import RunConfig
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.store.updates import blobs_url
 from tasks import arrays, auxiliary
 from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobStore
@@ -37,11 +38,13 @@ class Loaded:
     """What a process keeps from one job to the next, as it takes long to load: of each kind the last.
 
     Args:
-        store: Where jobs find blobs.
+        open_store: Returns the store of blobs at a URL.
+        broker_url: The broker's URL.
     """
 
-    def __init__(self, store: BlobStore) -> None:
-        self.store = store
+    def __init__(self, open_store: Callable[[str], BlobStore], broker_url: str = "") -> None:
+        self._open_store = open_store
+        self._broker_url = broker_url
         self._last: dict[str, tuple[Hashable, Any]] = {}
 
     def config(self, folder: RunFolder) -> RunConfig:
@@ -51,6 +54,11 @@ class Loaded:
     def open_round(self, folder: RunFolder) -> OpenRound | None:
         """Return the round that is open, read anew only if the file is another than the last."""
         return self._read("open round", folder.open_round_path, folder.open_round)
+
+    def store(self, config: RunConfig, folder: RunFolder) -> BlobStore:
+        """Return the store of a run's blobs."""
+        url = blobs_url(config, folder, self._broker_url)
+        return self._keep("store", url, lambda: self._open_store(url))
 
     def workload(self, spec: str) -> Workload:
         """Return a workload."""
@@ -105,6 +113,11 @@ class Job:
         """The round as it was opened, if it is still open: a task that was sent twice may come when all is done."""
         opened = self.loaded.open_round(self.folder)
         return opened if opened is not None and opened.round_number == self.round_number else None
+
+    @property
+    def store(self) -> BlobStore:
+        """Where the run's blobs are."""
+        return self.loaded.store(self.config, self.folder)
 
     @cached_property
     def algorithm(self) -> Algorithm:

@@ -31,7 +31,6 @@ from celeriac.algorithms import by_examples, equally
 from orchestrator.jobs.disproportion import AT_ONCE, InOrder
 from orchestrator.jobs.job import Job
 from tasks.arrays import Array, Arrays, Spec, map_file
-from tasks.blobs.in_files import recycle
 from tasks.cores import num_cores
 from tasks.files import replace_text
 from tasks.orders.train import TrainOrder
@@ -90,7 +89,7 @@ def add_next(job: Job, exchange: str = TrainOrder.name, *, all_of_them: bool = F
         job.folder.sums(job.round_number, exchange),
         job.update_spec(exchange),
         lambda client_id: job.folder.update(job.round_number, client_id, exchange),
-        functools.partial(recycle, job.folder.blobs),
+        job.store.recycle,
     )
     streaming.add(order, weight, all_of_them=all_of_them)
     return streaming

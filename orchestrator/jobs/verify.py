@@ -98,7 +98,7 @@ def _hand_out(job: Job, in_proportion: Mapping[str, SlotRecord]) -> dict[str, Bl
     for number, client_id in enumerate(accepted):
         parameters, _ = auxiliary.split(job.update(client_id))
         name = RunScope(job.config.run_id).handed_out(job.round_number, number)
-        updates[client_id] = blob.publish(job.loaded.store, name, arrays.encode(parameters))
+        updates[client_id] = blob.publish(job.store, name, arrays.encode(parameters))
     return updates
 
 

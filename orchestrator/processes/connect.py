@@ -6,7 +6,6 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from redis import Redis
 
@@ -15,8 +14,10 @@ from orchestrator.processes.processes import Processes
 from orchestrator.processes.server import start_server
 from orchestrator.processes.supervisor import Supervisor
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.store.updates import blobs_url
 from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.transport.transport import RunServices, Transport
+from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, run_lock
 from tasks.broker.app import make_app
@@ -43,7 +44,7 @@ def connect_run(
     """
     if broker_url is not None:
         connection.check_reachable(broker_url)
-    with _blob_folder(config, folder) as blob_folder, Processes() as processes:
+    with _blob_folder(config, folder), Processes() as processes:
         url = broker_url or start_server(processes, folder.logs / "server.log")
         with connection.connect(url) as client:
             notice = run_lock.Notice(run_id=config.run_id, num_parts=config.num_clients)
@@ -63,21 +64,20 @@ def connect_run(
                     supervisor.start_own_worker()
                 if broker_url is None:
                     supervisor.start_clients()
-                yield _services(url, client, config, lock, memory, supervisor, blob_folder)
+                blobs = open_store(blobs_url(config, folder, url))
+                yield _services(url, client, config, lock, memory, supervisor, blobs)
             finally:
                 lock.take_down()
 
 
 @contextmanager
-def _blob_folder(config: RunConfig, folder: RunFolder) -> Iterator[Path | None]:
-    """Make the folder of blobs, where all processes are on this machine, and remove it in the end."""
-    if not config.local:
-        yield None
-        return
+def _blob_folder(config: RunConfig, folder: RunFolder) -> Iterator[None]:
+    """Make the run's own folder of blobs, which it needs if all processes are on this machine; remove it in the end."""
     shutil.rmtree(folder.blobs, ignore_errors=True)  # what a former start has left
-    folder.blobs.mkdir()
+    if config.local:
+        folder.blobs.mkdir()
     try:
-        yield folder.blobs
+        yield
     finally:
         shutil.rmtree(folder.blobs, ignore_errors=True)
 
@@ -89,7 +89,7 @@ def _services(
     lock: run_lock.RunLock,
     memory: BrokerMemory,
     supervisor: Supervisor,
-    blob_folder: Path | None,
+    blobs: BlobStore,
 ) -> RunServices:
     app = make_app("orchestrator", url, include=())
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
@@ -104,10 +104,10 @@ def _services(
         transport=Transport(app, url, config.run_id),
         present=registry.present,
         tell=registry.say_passed_over,
-        blobs=open_store(url, blob_folder),
+        blobs=blobs,
         broker_time=connection.Clock(client),
         poll=poll,
-        tidy=lambda: tidy(client, config.run_id),
+        tidy=lambda: tidy(client, blobs, config.run_id),
         forgot=memory.take_forgotten,
     )
 
@@ -122,10 +122,10 @@ def _note_orders_forgotten(config: RunConfig, folder: RunFolder) -> None:
         folder.save_open_round(opened.model_copy(update={"orders_are_out": False}))
 
 
-def tidy(client: Redis, run_id: str) -> None:
-    """Remove what a run has left on the broker: blobs, answers that came late."""
+def tidy(client: Redis, blobs: BlobStore, run_id: str) -> None:
+    """Remove what a run has left: blobs, answers that came late."""
     scope = RunScope(run_id)
-    for pattern in scope.leftovers():
-        for key in client.scan_iter(match=pattern, count=1000):
-            client.unlink(key)
+    blobs.discard_matching(scope.blobs)
+    for key in client.scan_iter(match=scope.results_and_chords, count=1000):
+        client.unlink(key)
     client.unlink(scope.mark_key)

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.config import RunConfig
 from orchestrator.processes.processes import Process
 from orchestrator.store.run_folder import RunFolder
-from tasks.blobs.stores import FOLDER_VARIABLE
+from orchestrator.store.updates import blobs_url
 from tasks.broker.connection import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, FederationError
@@ -38,7 +38,6 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     least, most = OWN_PROCESSES
     environment = {
         URL_VARIABLE: url,
-        FOLDER_VARIABLE: blob_folder(config, folder),
         "ORCHESTRATOR_PRELOAD": config.workload,
         FORMAT_VARIABLE: config.log_format,
         "PYTHONPATH": _paths(),
@@ -50,11 +49,6 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
         log=folder.logs / "jobs.log",
         grace_s=0.0,
     )
-
-
-def blob_folder(config: RunConfig, folder: RunFolder) -> str:
-    """Return the folder for blobs if all processes are on this machine; else "", and blobs go through the broker."""
-    return str(folder.blobs.resolve()) if config.local else ""
 
 
 def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Process]:
@@ -72,7 +66,7 @@ def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Proce
 def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, who: Mapping[str, str]) -> Process:
     environment = {
         URL_VARIABLE: url,
-        FOLDER_VARIABLE: blob_folder(config, folder),
+        "CLIENT_BLOBS": blobs_url(config, folder, ""),
         "CLIENT_PART": "",
         "CLIENT_COUNT": "",
         "CLIENT_CONCURRENCY": "",

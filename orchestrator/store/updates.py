@@ -1,14 +1,22 @@
-"""Updates in the blob store, where clients put them: how much is there of one, and how to remove it."""
+"""Updates in the blob store, where clients put them: where that is, how much is there of one, how to remove it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from celeriac.algorithms import MAX_SENT
+from orchestrator.config import RunConfig
+from orchestrator.store.run_folder import RunFolder
 from tasks.blobs.blob import BlobStore
+from tasks.blobs.in_files import linked_url
 
 HEADER_SLACK_BYTES = 2**16
 """How much longer than the model's an update's encoding may be: another writer may lay out its header otherwise."""
+
+
+def blobs_url(config: RunConfig, folder: RunFolder, broker_url: str) -> str:
+    """Return where a run's blobs are: where ``--blobs`` says, else in its folder if it is local, else at the broker."""
+    return config.blobs or (linked_url(folder.blobs) if config.local else broker_url)
 
 
 def discard_updates(store: BlobStore, updates: Iterable[str], model_bytes: int) -> None:

@@ -14,6 +14,8 @@ from tasks.digests import Digest
 CHUNK_BYTES: Final = 2097152
 """Two megabytes (2 MiB)."""
 MAX_BLOB_BYTES = 2**40
+AT_BROKER = "broker"
+"""Identity of the store at the broker."""
 TTL_S = 24 * 3600
 """Seconds that a blob is kept at the most, should nobody take it out."""
 
@@ -46,6 +48,14 @@ class BlobRef(BaseModel):
 
 class BlobStore(Protocol):
     """Where blobs are kept: in Redis, in a folder that both sides have, or in this process's memory."""
+
+    @property
+    def needs_permits(self) -> bool:
+        """Whether a client has to wait for a permit to upload, as what is on its way takes memory that all share."""
+
+    @property
+    def identity(self) -> str:
+        """What tells this store from others, the same for all who use it."""
 
     def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
@@ -81,6 +91,12 @@ class BlobStore(Protocol):
 
     def discard(self, names: Iterable[str], most_bytes: int) -> None:
         """Forget the blobs of these names, none of which is longer; those that don't exist are passed over."""
+
+    def discard_matching(self, patterns: Iterable[str]) -> None:
+        """Forget all whose names match one of these patterns, in which ``*`` stands for anything."""
+
+    def recycle(self, path: Path) -> None:
+        """Do away with a file that nobody reads any more; its room may be used for a blob to come."""
 
 
 def describe(name: str, pieces: Iterable[memoryview]) -> BlobRef:

@@ -6,6 +6,7 @@ there to their place, without a copy between.
 
 from __future__ import annotations
 
+import fnmatch
 import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.blobs.blob import CHUNK_BYTES, BlobRef, chunk_name
+from tasks.blobs.blob import AT_BROKER, CHUNK_BYTES, BlobRef, chunk_name
 from tasks.digests import Digest
 from tasks.errors import BlobError, BlobMissingError
 
@@ -43,6 +44,9 @@ class Wanted:
 class ChunkedBlobs(ABC):
     """A store of blobs in chunks: see :class:`tasks.blobs.blob.BlobStore`."""
 
+    needs_permits = True
+    identity = AT_BROKER
+
     @abstractmethod
     def send(self, chunks: Iterable[Chunk]) -> None:
         """Keep chunks under their names for ``TTL_S`` seconds."""
@@ -66,6 +70,10 @@ class ChunkedBlobs(ABC):
     @abstractmethod
     def delete(self, names: Iterable[str]) -> None:
         """Forget the chunks of these names; those that don't exist are passed over."""
+
+    @abstractmethod
+    def find(self, pattern: str) -> Iterator[str]:
+        """Yield the names of chunks that match a pattern, in which ``*`` stands for anything."""
 
     def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
@@ -111,6 +119,15 @@ class ChunkedBlobs(ABC):
         num_chunks = -(-most_bytes // CHUNK_BYTES)
         self.delete(chunk_name(name, index) for name in names for index in range(num_chunks))
 
+    def discard_matching(self, patterns: Iterable[str]) -> None:
+        """Forget all whose names match one of these patterns, in which ``*`` stands for anything."""
+        for pattern in patterns:
+            self.delete(self.find(pattern))
+
+    def recycle(self, path: Path) -> None:
+        """Remove a file that nobody reads any more."""
+        path.unlink(missing_ok=True)
+
     def _received(self, ref: BlobRef, buffers: Sequence[memoryview]) -> Iterator[memoryview]:
         """Yield the blob's chunks in order. Only when the last has been taken are they known to be right."""
         digest = Digest()
@@ -129,6 +146,8 @@ class ChunkedBlobs(ABC):
 
 class MemoryChunks(ChunkedBlobs):
     """Chunks in this process's memory; they don't expire."""
+
+    needs_permits = False
 
     def __init__(self) -> None:
         self.chunks: dict[str, bytes] = {}
@@ -158,6 +177,10 @@ class MemoryChunks(ChunkedBlobs):
         """Forget the chunks of these names."""
         for name in names:
             self.chunks.pop(name, None)
+
+    def find(self, pattern: str) -> Iterator[str]:
+        """Yield the names of chunks that match a pattern."""
+        yield from fnmatch.filter(list(self.chunks), pattern)
 
 
 def cut_into_chunks(pieces: Iterable[memoryview], size: int) -> Iterator[list[memoryview]]:

@@ -1,6 +1,8 @@
-"""Blobs in a folder that both sides have, where all of them are on one machine: nothing is carried at all.
+"""Blobs in a folder that both sides have: on one machine, or on a file system that several share.
 
-A checkpoint is published as a link to its file, and read as a memory map; an update is written once, by its client, and
+Where clients are others' processes, files are copied, and what is used is checked after that: whoever can write to the
+folder may change them at any time. Where all processes are one user's, nothing is carried at all (``?links=yes``): a
+checkpoint is published as a link to its file, and read as a memory map; an update is written once, by its client, and
 taken in by a link. It is written over a file that nobody needs any more, if there is one: that takes half as long as a
 new file, whose memory the system has to find first.
 """
@@ -8,16 +10,21 @@ new file, whose memory the system has to find first.
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import glob
 import mmap
 import os
+import secrets
+import shutil
+import stat
 from collections.abc import Iterable, Sequence
+from io import BufferedReader, FileIO
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
-from tasks.blobs.blob import BlobRef
+from tasks.blobs.blob import CHUNK_BYTES, BlobRef
 from tasks.digests import Digest
-from tasks.errors import BlobError
+from tasks.errors import BlobError, ConfigurationError
 from tasks.files import link_or_copy, replacing
 
 _MAX_PIECES = 512
@@ -25,49 +32,98 @@ _MAX_PIECES = 512
 MAX_SPARE = 16
 """Files that are kept to be written over: about as many as are on their way at a time."""
 _SPARE = ".spare"
+_IDENTITY = ".identity"
+_IDENTITY_BYTES = 8
+_LINKS = "links=yes"
 
 
-class LocalBlobs:
-    """Blobs in files, which don't expire: see :class:`tasks.blobs.blob.BlobStore`.
+def open_store(url: str) -> FileBlobs:
+    """Return the store in the folder of a URL like ``file:///mnt/shared``, or ``file:///mnt/shared?links=yes``.
+
+    Raises:
+        ConfigurationError: If there is no such folder, or nothing can be written to it.
+    """
+    parts = urlsplit(url)
+    folder = Path(unquote(parts.path))
+    if parts.netloc or not folder.is_absolute() or parts.query not in ("", _LINKS) or parts.fragment:
+        raise ConfigurationError(
+            f"blobs {url!r}: write file:///FOLDER, or file:///FOLDER?{_LINKS} where nobody is hostile"
+        )
+    if not folder.is_dir():
+        raise ConfigurationError(f"blobs {url!r}: there is no such folder here")
+    store = LinkedBlobs(folder) if parts.query else FileBlobs(folder)
+    try:
+        _ = store.identity
+    except OSError as error:
+        raise ConfigurationError(f"blobs {url!r}: it can't be written to: {error}") from None
+    return store
+
+
+def linked_url(folder: Path) -> str:
+    """Return the URL of a folder in which nothing is copied."""
+    return f"{folder.resolve().as_uri()}?{_LINKS}"
+
+
+class FileBlobs:
+    """Blobs in files, which don't expire, copied in and out: see :class:`tasks.blobs.blob.BlobStore`.
 
     Args:
-        folder: The folder. Links to what lies on its file system are free.
+        folder: The folder.
     """
+
+    needs_permits = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
+    @property
+    def identity(self) -> str:
+        """What tells this folder from others, by whatever path it is reached: a word that the first user left in it."""
+        path = self._folder / _IDENTITY
+        if not path.exists():
+            own = path.with_name(f"{_IDENTITY}.{secrets.token_hex(8)}")
+            own.write_text(secrets.token_hex(4))
+            try:
+                path.hardlink_to(own)
+            except FileExistsError:  # another was faster
+                pass
+            except OSError:  # a file system without links
+                own.replace(path)
+            own.unlink(missing_ok=True)
+        with _open(path) as file:
+            return f"file:{file.read(_IDENTITY_BYTES).decode('ascii', 'replace')}"
+
     def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
-        with replacing(self._path(ref.name), durable=False) as temporary:
-            mode = "r+b" if _take_spare(self._folder, temporary) else "wb"
-            with temporary.open(mode, buffering=0) as file:
-                for start in range(0, len(pieces), _MAX_PIECES):
-                    _write(file.fileno(), pieces[start : start + _MAX_PIECES])
-                file.truncate()
+        with replacing(self._path(ref.name), durable=False) as temporary, self._new_file(temporary) as file:
+            for start in range(0, len(pieces), _MAX_PIECES):
+                _write(file.fileno(), pieces[start : start + _MAX_PIECES])
+            file.truncate()
 
     def put_file(self, ref: BlobRef, path: Path) -> None:
-        """Keep the bytes of a file that never changes, which ``ref`` describes."""
-        link_or_copy(path, self._path(ref.name))
+        """Keep a copy of a file, which ``ref`` describes."""
+        with replacing(self._path(ref.name), durable=False) as temporary:
+            shutil.copyfile(path, temporary)
 
     def get(self, ref: BlobRef) -> memoryview:
-        """Return a map of the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
-        data = self._map(ref)
-        if Digest(data).hexdigest() != ref.digest:
-            raise BlobError(f"blob {ref.name!r}: its bytes don't match their digest")
-        return data
+        """Return the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
+        with self._open(ref) as file:
+            data = file.read(ref.size_bytes)
+        _check(ref, Digest(data))
+        return memoryview(data)
 
     def own(self, ref: BlobRef, data: memoryview) -> memoryview:
-        """Return another map of the file, of which the system copies what is written to; a copy if the file is gone."""
-        try:
-            return self._map(ref)
-        except BlobError:
-            return memoryview(bytes(data))
+        """Return a copy."""
+        return memoryview(bytes(data))
 
     def get_file(self, ref: BlobRef, path: Path) -> None:
-        """Make ``path`` a link to the blob's file, checked; see :class:`tasks.blobs.blob.BlobStore`."""
-        self.get(ref)
-        link_or_copy(self._path(ref.name), path)
+        """Make ``path`` a file with the blob's bytes, checked as they are copied."""
+        digest = Digest()
+        with self._open(ref) as file, path.open("wb") as copied:
+            while piece := file.read(CHUNK_BYTES):
+                digest.update(memoryview(piece))
+                copied.write(piece)
+        _check(ref, digest)
 
     def has(self, ref: BlobRef) -> bool:
         """Say whether there is a blob of this name."""
@@ -86,28 +142,96 @@ class LocalBlobs:
         for name in names:
             self._path(name).unlink(missing_ok=True)
 
-    def _map(self, ref: BlobRef) -> memoryview:
+    def discard_matching(self, patterns: Iterable[str]) -> None:
+        """Forget the blobs whose names match one of these patterns, in which ``*`` stands for anything."""
+        wanted = list(patterns)
+        for path in _files(self._folder):
+            if any(fnmatch.fnmatchcase(unquote(path.name), pattern) for pattern in wanted):
+                path.unlink(missing_ok=True)
+
+    def recycle(self, path: Path) -> None:
+        """Remove a file that nobody reads any more."""
+        path.unlink(missing_ok=True)
+
+    def _new_file(self, path: Path) -> FileIO:
+        """Open a file to write to."""
+        return FileIO(path, "w")
+
+    def _open(self, ref: BlobRef) -> BufferedReader:
+        """Open the blob's file, which has the right length."""
         try:
-            with self._path(ref.name).open("rb") as file:
-                size_bytes = os.fstat(file.fileno()).st_size
-                if size_bytes != ref.size_bytes:
-                    raise BlobError(f"blob {ref.name!r} has {size_bytes} bytes instead of {ref.size_bytes}")
-                return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly()
+            file = _open(self._path(ref.name))
         except OSError as error:
             raise BlobError(f"blob {ref.name!r} is missing: {error}") from None
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes != ref.size_bytes:
+            file.close()
+            raise BlobError(f"blob {ref.name!r} has {size_bytes} bytes instead of {ref.size_bytes}")
+        return file
 
     def _path(self, name: str) -> Path:
         return self._folder / quote(name, safe="")
 
 
-def recycle(folder: Path, path: Path) -> None:
-    """Do away with a file that nobody reads any more; in a folder of blobs it is kept for an update to come."""
-    with contextlib.suppress(OSError):  # to keep it is no more than an advantage
-        spare = folder / _SPARE
-        if folder.is_dir() and path.stat().st_nlink == 1 and len(_files(spare)) < MAX_SPARE:
-            spare.mkdir(exist_ok=True)
-            path.replace(spare / path.name)
-    path.unlink(missing_ok=True)
+class LinkedBlobs(FileBlobs):
+    """The same without copies, where all processes are one user's; links to what is on its file system are free."""
+
+    def put_file(self, ref: BlobRef, path: Path) -> None:
+        """Keep the bytes of a file that never changes, which ``ref`` describes."""
+        link_or_copy(path, self._path(ref.name))
+
+    def get(self, ref: BlobRef) -> memoryview:
+        """Return a map of the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
+        data = self._map(ref)
+        _check(ref, Digest(data))
+        return data
+
+    def own(self, ref: BlobRef, data: memoryview) -> memoryview:
+        """Return another map of the file, of which the system copies what is written to; a copy if the file is gone."""
+        try:
+            return self._map(ref)
+        except BlobError:
+            return super().own(ref, data)
+
+    def get_file(self, ref: BlobRef, path: Path) -> None:
+        """Make ``path`` a link to the blob's file, checked; see :class:`tasks.blobs.blob.BlobStore`."""
+        self.get(ref)
+        link_or_copy(self._path(ref.name), path)
+
+    def recycle(self, path: Path) -> None:
+        """Keep a file that nobody reads any more for an update to come, if there aren't enough."""
+        with contextlib.suppress(OSError):  # to keep it is no more than an advantage
+            spare = self._folder / _SPARE
+            if self._folder.is_dir() and path.stat().st_nlink == 1 and len(_files(spare)) < MAX_SPARE:
+                spare.mkdir(exist_ok=True)
+                path.replace(spare / path.name)
+        path.unlink(missing_ok=True)
+
+    def _new_file(self, path: Path) -> FileIO:
+        """Open a file to write over, with whatever is in it."""
+        return FileIO(path, "r+" if _take_spare(self._folder, path) else "w")
+
+    def _map(self, ref: BlobRef) -> memoryview:
+        with self._open(ref) as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly()
+
+
+def _open(path: Path) -> BufferedReader:
+    """Open a file to read; what somebody has put in its place, a link or a pipe, isn't read or waited for.
+
+    Raises:
+        OSError: If it can't be opened, or is no file.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(f"{path} is no file")
+    return file
+
+
+def _check(ref: BlobRef, digest: Digest) -> None:
+    if digest.hexdigest() != ref.digest:
+        raise BlobError(f"blob {ref.name!r}: its bytes don't match their digest")
 
 
 def _take_spare(folder: Path, path: Path) -> bool:

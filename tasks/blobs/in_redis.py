@@ -27,6 +27,7 @@ from redis.retry import Retry
 
 from tasks.blobs.blob import TTL_S, BlobRef
 from tasks.blobs.chunks import Chunk, ChunkedBlobs, Wanted
+from tasks.broker import connection
 from tasks.errors import BlobError, BlobMissingError
 
 MAX_IDLE_S = 1.0
@@ -37,9 +38,15 @@ PATIENCE_S = 5.0
 """Seconds that a client waits for a model that is missing: by then the orchestrator knows and has sent it again."""
 _LOOK_AGAIN_S = 0.5
 _MAX_DELETED = 1000
+_SCAN_COUNT = 1000
 _MAX_LINE_BYTES = 4096
 _SMALL_BYTES = 2**16
 """Of fewer bytes it is quicker to copy them than to send them by themselves."""
+
+
+def open_store(url: str) -> RedisChunks:
+    """Return the store at the Redis of this URL, the broker's."""
+    return RedisChunks(connection.connect(url, timeout_s=connection.CHUNK_TIMEOUT_S), patience_s=PATIENCE_S)
 
 
 class RedisChunks(ChunkedBlobs):
@@ -110,6 +117,12 @@ class RedisChunks(ChunkedBlobs):
         self._leave_idle()
         for start in range(0, len(keys), _MAX_DELETED):
             self._redis.unlink(*keys[start : start + _MAX_DELETED])
+
+    def find(self, pattern: str) -> Iterator[str]:
+        """Yield the names of chunks that match a pattern, and of whatever else is kept by such a name."""
+        self._leave_idle()
+        for key in self._redis.scan_iter(match=pattern, count=_SCAN_COUNT):
+            yield key.decode()
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:

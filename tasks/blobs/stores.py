@@ -1,27 +1,54 @@
-"""Which store of blobs a process uses."""
+"""Which store of blobs a URL names: a file each, found by the URL's scheme.
+
+A new kind of store is a module with ``open_store(url)``, which returns a :class:`tasks.blobs.blob.BlobStore`, and a
+line in ``STORES``.
+"""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from tasks.blobs.blob import BlobStore
-from tasks.blobs.in_files import LocalBlobs
-from tasks.blobs.in_redis import PATIENCE_S, RedisChunks
-from tasks.broker import connection
+from tasks.broker.connection import shown
+from tasks.errors import ConfigurationError
+from tasks.plugins import load_function
 
-FOLDER_VARIABLE = "FEDERATION_BLOBS"
-"""Names the folder of blobs, where all processes are on one machine; the orchestrator sets it for those it starts."""
+_REDIS = "tasks.blobs.in_redis:open_store"
+STORES = {
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "redis+socket": _REDIS,
+    "file": "tasks.blobs.in_files:open_store",
+}
+"""Scheme of a URL -> what opens the store."""
 
 
-def given_folder() -> Path | None:
-    """Return the folder of blobs that the environment names, or None."""
-    folder = os.environ.get(FOLDER_VARIABLE)
-    return Path(folder) if folder else None
+def open_store(url: str) -> BlobStore:
+    """Return the store of blobs at ``url``.
+
+    Raises:
+        ConfigurationError: If there can be none.
+    """
+    opened: BlobStore = load_function("blob store", _scheme(url), STORES)(url)
+    return opened
 
 
-def open_store(broker_url: str, folder: Path | None) -> BlobStore:
-    """Return the store of blobs: ``folder``, or without one the Redis at ``broker_url``."""
-    if folder is not None:
-        return LocalBlobs(folder)
-    return RedisChunks(connection.connect(broker_url, timeout_s=connection.CHUNK_TIMEOUT_S), patience_s=PATIENCE_S)
+def check_named(url: str, broker_url: str | None) -> None:
+    """Check that a user's URL names a store that can be used with this broker, if there is one already.
+
+    Raises:
+        ConfigurationError: If it doesn't: a Redis may only be the broker itself, whose losses are looked after.
+    """
+    if STORES[_scheme(url)] == _REDIS and url != broker_url:
+        raise ConfigurationError(
+            f"blobs {shown(url)!r}: of all Redis servers only the broker may hold them: leave this out for the "
+            "broker, or name a folder, like file:///mnt/shared"
+        )
+    open_store(url)
+
+
+def _scheme(url: str) -> str:
+    scheme = url.partition(":")[0]
+    if scheme not in STORES or scheme == url:
+        raise ConfigurationError(
+            f"blobs {shown(url)!r}: write a URL that begins with one of {', '.join(STORES)}, like file:///mnt/shared"
+        )
+    return scheme

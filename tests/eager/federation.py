@@ -117,7 +117,7 @@ class Federation:
 
     def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
         """Carry out what a folder's run has left to do."""
-        self.app.loaded = Loaded(self.chunks)  # type: ignore[attr-defined]  # what our workers give their app
+        self.app.loaded = Loaded(lambda _: self.chunks)  # type: ignore[attr-defined]  # what our workers give their app
         self.app.serving = self.serving  # type: ignore[attr-defined]
         services = RunServices(
             self.transport(self.app),

@@ -98,6 +98,9 @@ SLIPS = {
     "--observe tests.support:job_of": "observer 'tests.support:job_of' doesn't say that it returns a Observer",
     "--workload digit": "unknown workload 'digit': did you mean 'digits'? known are digits, mnist, or your own as "
     "module:name",
+    "--blobs redis://127.0.0.1:1": "blobs 'redis://127.0.0.1:1': of all Redis servers only the broker may hold them: ",
+    "--blobs s4://bucket": "blobs 's4://bucket': write a URL that begins with one of redis, ",
+    "--blobs file:///nowhere/at/all": "blobs 'file:///nowhere/at/all': there is no such folder here",
     "--data nowhere": "--data nowhere: there is no such folder",
     **{
         f"--broker {url}": f"broker {url!r}: "

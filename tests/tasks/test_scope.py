@@ -83,7 +83,7 @@ def test_what_a_run_leaves_is_found_by_its_patterns_and_nothing_of_another_run()
         ]
 
     # When it is looked for, then all of it is found, and nothing of another run
-    patterns = RunScope("run").leftovers()
+    patterns = [*RunScope("run").blobs, RunScope("run").results_and_chords]
     assert all(any(fnmatchcase(key, pattern) for pattern in patterns) for key in written(RunScope("run")))
     assert not any(fnmatchcase(key, pattern) for pattern in patterns for key in written(RunScope("other")))
     # And its tasks' results are told of on channels of one pattern

@@ -41,6 +41,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
             "CLIENT_ALGORITHM": "own.module:Rule",
             "CLIENT_COMPRESSION": "own.module:short",
             "CLIENT_ORDERS": "own.module:ASK, own.other:TELL",
+            "CLIENT_BLOBS": tmp_path.as_uri(),
             "CLIENT_DATA": str(tmp_path),
             "CLIENT_PART": "2/4",
             "CLIENT_STATE": "/somewhere",
@@ -60,6 +61,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         part=Part(1, 4),
         state=Path("/somewhere"),
         heartbeat_s=0.5,
+        blobs=tmp_path.as_uri(),
         num_clients=50,
         num_processes=3,
     )
@@ -76,7 +78,7 @@ def test_many_clients_share_as_many_processes_as_there_are_cores(monkeypatch: py
 
 def test_an_empty_variable_is_like_none() -> None:
     # Given variables that are set to nothing, as in a compose file, when they are read, then the defaults hold
-    kinds = "ID WORKLOAD ALGORITHM COMPRESSION ORDERS DATA PART STATE HEARTBEAT_S COUNT CONCURRENCY"
+    kinds = "ID WORKLOAD BLOBS ALGORITHM COMPRESSION ORDERS DATA PART STATE HEARTBEAT_S COUNT CONCURRENCY"
     names = [f"CLIENT_{kind}" for kind in kinds.split()]
     assert settings(XDG_STATE_HOME="/s", **dict.fromkeys(names, "")) == settings(XDG_STATE_HOME="/s")
 
@@ -123,6 +125,8 @@ def test_a_folder_below_home_may_be_named_by_a_tilde(tmp_path: Path, monkeypatch
         ("CLIENT_CONCURRENCY", "0", "CLIENT_CONCURRENCY=0: a whole number from 1 to 1000 is allowed"),
         ("CLIENT_CONCURRENCY", "all", "CLIENT_CONCURRENCY=all: a whole number from 1 to 1000 is allowed"),
         ("CLIENT_CONCURRENCY", "2", "CLIENT_CONCURRENCY=2: a client carries out one order at a time; set CLIENT_COUNT"),
+        ("CLIENT_BLOBS", "redis://other", "blobs 'redis://other': of all Redis servers only the broker may hold them"),
+        ("CLIENT_BLOBS", "file:///nowhere/at/all", "blobs 'file:///nowhere/at/all': there is no such folder here"),
         ("CELERY_BROKER_URL", "localhost", "broker 'localhost': write redis://HOST:PORT/DB"),
         ("CELERY_BROKER_URL", "amqp://somewhere", "broker 'amqp://somewhere': write redis://HOST:PORT/DB"),
     ],

@@ -25,12 +25,18 @@ def test_clients_that_are_passed_over_are_told_why_once() -> None:
 
     registry = MemoryRegistry()
     manager = ClientManager(
-        registry.present, workload="tests.support:Pull", misfit=misfit, tell=registry.say_passed_over
+        registry.present,
+        workload="tests.support:Pull",
+        misfit=misfit,
+        tell=registry.say_passed_over,
+        blobs="broker",
     )
     registry.announce(announcement("anna", num_examples=4))
     registry.announce(announcement("bert", workload="digits"))
     registry.announce(announcement("carl"))
+    registry.announce(announcement("emil", blobs="file:3f9c01aa"))
     manager.refresh()
+    assert [client.client_id for client in manager.connected()] == ["anna", "carl"]
     manager.close()
     registry.announce(announcement("dora"))
     # When the manager looks who is there again and again
@@ -40,13 +46,15 @@ def test_clients_that_are_passed_over_are_told_why_once() -> None:
     reasons = {
         "anna": "it is too small",
         "bert": "it has the workload digits, the run trains tests.support:Pull",
+        "emil": "its models and updates are in file:3f9c01aa (CLIENT_BLOBS), the run's in broker (--blobs): both have "
+        "to name the same",
         "dora": "it came after the run had begun, and the run takes in no more (--accept closed)",
     }
     assert registry.passed_over == list(reasons.items())
     # And one that is started anew is told again
     registry.announce(announcement("bert", "second", workload="digits"))
     manager.refresh()
-    assert registry.passed_over[3:] == [("bert", reasons["bert"])]
+    assert registry.passed_over[4:] == [("bert", reasons["bert"])]
 
 
 def test_many_clients_that_are_passed_over_for_one_reason_are_one_line(caplog: pytest.LogCaptureFixture) -> None:

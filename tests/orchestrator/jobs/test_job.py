@@ -38,7 +38,7 @@ def run_in(path: Path, name: str, data: str) -> RunFolder:
 
 def test_jobs_of_one_run_share_what_takes_long_to_load(tmp_path: Path) -> None:
     # Given two jobs of a run in one process
-    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded(MemoryChunks())
+    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded(lambda _: MemoryChunks())
     first, second = Job(folder, 1, loaded), Job(folder, 2, loaded)
     # Then workload and held-out data are the same, and were loaded once
     assert first.holdout == second.holdout == "a /data"
@@ -49,7 +49,7 @@ def test_jobs_of_one_run_share_what_takes_long_to_load(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "data", "expected"), [("b", "/data", "b /data"), ("a", "/other", "a /other")])
 def test_a_second_run_in_the_same_process_gets_its_own(tmp_path: Path, name: str, data: str, expected: str) -> None:
     # Given a process that has worked for a run
-    loaded = Loaded(MemoryChunks())
+    loaded = Loaded(lambda _: MemoryChunks())
     assert Job(run_in(tmp_path / "first", "a", "/data"), 1, loaded).holdout == "a /data"
     # When a job of a run with another workload, or other data, comes, then it gets that
     job = Job(run_in(tmp_path / "second", name, data), 1, loaded)
@@ -59,7 +59,7 @@ def test_a_second_run_in_the_same_process_gets_its_own(tmp_path: Path, name: str
 
 def test_a_config_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
     # Given a run that goes on with more rounds
-    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded(MemoryChunks())
+    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded(lambda _: MemoryChunks())
     assert Job(folder, 1, loaded).config.rounds != 77
     with folder.lock() as lock:
         folder.replace_config(folder.config().model_copy(update={"rounds": 77}), lock).close()
@@ -82,7 +82,7 @@ def test_a_round_that_is_opened_while_one_looks_is_not_open_for_ever(tmp_path: P
             self.save_open_round(opened(1, "anna"))
             return super().open_round()
 
-    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded(MemoryChunks())
+    folder, loaded = run_in(tmp_path / "run", "a", "/data"), Loaded(lambda _: MemoryChunks())
     assert Job(OpenedMeanwhile(folder.path), 1, loaded).opened == opened(1, "anna")
     # When it has been closed, then the next job finds none
     folder.open_round_path.unlink()

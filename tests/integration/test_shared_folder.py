@@ -1,0 +1,44 @@
+"""Models and updates in a folder that all machines mount, beside the broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis import Redis
+
+from tests.integration import harness
+from tests.integration.harness import Field, check_trained_once, history, part, watched
+
+
+def test_a_folder_that_all_mount_carries_models_and_updates(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a folder that the clients have mounted elsewhere, and a client that looks for models at the broker
+    shared, mounted = tmp_path / "shared", tmp_path / "mounted"
+    shared.mkdir()
+    mounted.symlink_to(shared)
+    clients = field.clients(broker, 2, CLIENT_BLOBS=mounted.as_uri())
+    other = field.client(broker, "client-3", **part(1, 1))
+    # When they train with it
+    run_dir, seen = tmp_path / "run", set[bytes]()
+    with watched(lambda: seen.update(broker.scan_iter("fl:blob:*"))):
+        program = field.run(run_dir, f"--rounds 2 --blobs {shared.as_uri()}", broker=broker)
+        program.succeeds()
+    # Then nothing of it was at the broker, and the model is the one that local clients train
+    check_trained_once(clients, 2)
+    assert seen == set()
+    field.run(tmp_path / "local", "--rounds 2").succeeds()
+    assert harness.checkpoint(run_dir, 2) == harness.checkpoint(tmp_path / "local", 2)
+    # And nothing of the run is left in the folder
+    assert [path.name for path in shared.iterdir()] == [".identity"]
+    # And the client that looks elsewhere took no part, and both sides say which settings don't agree
+    assert history(run_dir)[0]["cohort"] == ["client-1", "client-2"]
+    identity = f"file:{(shared / '.identity').read_text()}"
+    why = f"its models and updates are in broker (CLIENT_BLOBS), the run's in {identity} (--blobs)"
+    assert f"client client-3 is passed over: {why}" in program.output
+    assert f"client client-3: passed over by the run: {why}" in other.output
+
+
+def test_a_client_whose_folder_isnt_there_ends_and_says_so(field: Field, broker: Redis) -> None:
+    # Given a client whose folder of blobs isn't mounted, when it is started, then it ends with what is wrong
+    client = field.client(broker, "client-1", **part(1, 1), CLIENT_BLOBS="file:///nowhere/at/all")
+    assert client.wait() == 2
+    assert "error: blobs 'file:///nowhere/at/all': there is no such folder here" in client.output
