@@ -41,6 +41,8 @@ def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
     """Carry out a run and show it; return its summary and the process's exit code."""
     started = time.monotonic()
     console = Console(stderr=True)
+    signals = Signals()
+    signals.hold()
     with logging_run(config, folder, console) as note, observing(config, folder.path, console) as tell:
 
         def report(event: Event) -> None:
@@ -48,18 +50,17 @@ def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
             tell(event)
 
         folder.remove_temporaries()
-        summary, exit_code = _run(config, folder, broker_url, report, started)
+        summary, exit_code = _run(config, folder, broker_url, report, signals, started)
         report(RunEnded(summary=summary))
     return summary, exit_code
 
 
 def _run(
-    config: RunConfig, folder: RunFolder, broker_url: str | None, report: Report, started: float
+    config: RunConfig, folder: RunFolder, broker_url: str | None, report: Report, signals: Signals, started: float
 ) -> tuple[Summary, int]:
     status, reason, exit_code = "completed", "", 0
-    signals = Signals()
-    signals.handle()
     try:
+        signals.handle()
         if _has_work_left(config, folder, broker_url):
             with connect_run(config, folder, broker_url) as services:
                 run = Run(config, folder, replace(services, poll=signals.heeding(services.poll)), report)
@@ -100,9 +101,15 @@ class Signals:
     def __init__(self) -> None:
         self._received: list[int] = []
 
+    def hold(self) -> None:
+        """Keep what comes, until :meth:`handle` is called."""
+        self._set_handlers(lambda number, _: self._received.append(number))
+
     def handle(self) -> None:
-        """Have each of them raise :class:`Interrupted`."""
+        """Have each of them raise :class:`Interrupted`, and one that was kept at once."""
         self._set_handlers(self._interrupt)
+        if self._received:
+            raise Interrupted(self._received[0])
 
     def ignore(self) -> None:
         """Let nothing interrupt the clean-up, which is bounded."""
