@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from benchmarks.sampling import Memory, Sample, descendants, summarise
+from benchmarks.contenders.ours import ROLES
+from benchmarks.sampling import Memory, Sample, descendants, role_of, summarise
 
 STATUS = """\
 Name:\tpython
@@ -101,3 +102,19 @@ def test_traffic_is_from_idle_to_the_end_and_a_round_s_share_of_it() -> None:
     outcome = summarise(samples, [10.0, 11.0, 12.0, 12.5], 13.0, num_rounds=4)
     # Then each of the four has a quarter of what came by the first count after the end
     assert (outcome.broker_in_mb, outcome.broker_out_mb) == pytest.approx((2.0, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("command", "role"),
+    [
+        ("/usr/bin/python -m orchestrator.start --clients 2", "orchestrator"),
+        ("/usr/bin/python -S /site/orchestrator/processes/guardian.py", "orchestrator"),
+        ("/site/valkey-server unixsocket:/tmp/a/valkey.sock", "broker"),
+        ("/usr/bin/python -m celery --app orchestrator worker --hostname orchestrator@%h", "worker"),
+        ("/usr/bin/python -m celery --app worker worker --hostname client-1@%h", "clients"),
+        ("sleep 1", "other"),
+    ],
+)
+def test_roles_are_told_by_the_command_line(command: str, role: str) -> None:
+    # Given a process's command line, when its role is asked for, then it is what it does
+    assert role_of(ROLES, command) == role

@@ -64,7 +64,7 @@ def test_the_image_grows_with_the_number_of_clients_up_to_a_width(num_clients: i
     run("--clients", str(num_clients), "--split", "dirichlet:0.1")
     pixels = image.imread("split.png")
     assert pixels.shape[:2] == (840, width)
-    assert len(np.unique(pixels.reshape(-1, pixels.shape[2]), axis=0)) > 10
+    assert len(np.unique(pixels[..., 0])) > 10
 
 
 def test_bars_are_the_counts_above_and_their_shares_below(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit
 from benchmarks.contenders.floor import Floor
-from benchmarks.contenders.ours import ROLES, Ours
+from benchmarks.contenders.ours import Ours
 from benchmarks.contenders.programs import programs
-from benchmarks.sampling import children, role_of
+from benchmarks.sampling import children
 
 LIMIT_S = 60.0
 
@@ -63,19 +63,3 @@ def test_a_program_that_fails_is_told_of_with_what_it_said_last(tmp_path: Path) 
         # When something is waited for, then the program's end is the reason why there is nothing
         with pytest.raises(DidNotCompleteError, match=r"floor ended with code 1: .*Connection refused"):
             started.wait_for_json(tmp_path / "result.json", Limit(LIMIT_S))
-
-
-@pytest.mark.parametrize(
-    ("command", "role"),
-    [
-        ("/usr/bin/python -m orchestrator.start --clients 2", "orchestrator"),
-        ("/usr/bin/python -S /site/orchestrator/processes/guardian.py", "orchestrator"),
-        ("/site/valkey-server unixsocket:/tmp/a/valkey.sock", "broker"),
-        ("/usr/bin/python -m celery --app orchestrator worker --hostname orchestrator@%h", "worker"),
-        ("/usr/bin/python -m celery --app worker worker --hostname client-1@%h", "clients"),
-        ("sleep 1", "other"),
-    ],
-)
-def test_roles_are_told_by_the_command_line(command: str, role: str) -> None:
-    # Given a process's command line, when its role is asked for, then it is what it does
-    assert role_of(ROLES, command) == role
