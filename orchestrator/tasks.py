@@ -7,6 +7,7 @@ attribute ``loaded``.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 @shared_task(name=names.INITIALISE_TASK, bind=True)
 def initialise(self: Any, run_dir: str) -> dict[str, object]:
     """Write the run's initial model and return how good it is."""
-    return _value(lambda: make_model(_job(self, run_dir, 0)))
+    return _value("initialise", 0, lambda: make_model(_job(self, run_dir, 0)))
 
 
 @shared_task(name=names.INGEST_TASK, bind=True)
@@ -55,14 +56,14 @@ def ingest(
 def close_survey(self: Any, run_dir: str, round_number: int) -> dict[str, object]:
     """Aggregate what came in a round's first exchange: the body of its chord."""
     job = _job(self, run_dir, round_number)
-    return _closed(job, lambda: closing.close_survey(job, job.records(SurveyOrder.name)))
+    return _closed("close_survey", job, lambda: closing.close_survey(job, job.records(SurveyOrder.name)))
 
 
 @shared_task(name=names.VERIFY_UPDATES_TASK, bind=True)
 def verify(self: Any, run_dir: str, round_number: int) -> dict[str, object]:
     """Judge a round's updates: the body of its chord where a scorer is asked for. ``close_round`` comes after it."""
     job = _job(self, run_dir, round_number)
-    return _closed(job, lambda: verify_updates(job, job.records()))
+    return _closed("verify", job, lambda: verify_updates(job, job.records()))
 
 
 @shared_task(name=names.CLOSE_ROUND_TASK, bind=True)
@@ -71,13 +72,13 @@ def close_round(
 ) -> dict[str, object]:
     """Aggregate what was accepted: the body of a round's chord, or what comes after ``verify``."""
     job, scores = _job(self, run_dir, round_number), PeerScores.model_validate(peers or {})
-    return _closed(job, lambda: closing.close_round(job, judged(job, scores)))
+    return _closed("close_round", job, lambda: closing.close_round(job, judged(job, scores)))
 
 
 @shared_task(name=names.EVALUATE_MODEL_TASK, bind=True)
 def evaluate(self: Any, run_dir: str, round_number: int) -> dict[str, object]:
     """Evaluate the model that a round ended with."""
-    return _value(lambda: evaluate_model(_job(self, run_dir, round_number)))
+    return _value("evaluate", round_number, lambda: evaluate_model(_job(self, run_dir, round_number)))
 
 
 def _job(task: Any, run_dir: str, round_number: int) -> Job:
@@ -85,14 +86,16 @@ def _job(task: Any, run_dir: str, round_number: int) -> Job:
     return Job(RunFolder(Path(run_dir)), round_number, loaded)
 
 
-def _closed(job: Job, work: Callable[[], BaseModel]) -> dict[str, object]:
+def _closed(name: str, job: Job, work: Callable[[], BaseModel]) -> dict[str, object]:
     """Return what comes of closing an exchange of a round: a task that was sent twice may come when all is done."""
     if job.opened is None:
         return {"error": f"round {job.round_number} is closed already", "exit_code": 1}
-    return _value(work)
+    return _value(name, job.round_number, work)
 
 
-def _value(work: Callable[[], BaseModel]) -> dict[str, object]:
+def _value(name: str, round_number: int, work: Callable[[], BaseModel]) -> dict[str, object]:
+    """Return what a task's work returns, and how long it took."""
+    started = time.perf_counter()
     try:
         result = work()
     except FederationError as error:
@@ -103,4 +106,5 @@ def _value(work: Callable[[], BaseModel]) -> dict[str, object]:
     except Exception as error:  # the boundary: the orchestrator is told, whatever it was
         logger.exception("a task of the orchestrator failed")
         return {"error": f"{described(error)}; see logs/jobs.log", "exit_code": 1}
-    return result.model_dump(mode="json")
+    done = {"job": name, "round_number": round_number, "duration_s": round(time.perf_counter() - started, 6)}
+    return {**result.model_dump(mode="json"), "done": done}

@@ -12,7 +12,7 @@ import numpy as np
 
 from celeriac.selectors import ConnectedClient, Selection, Selector
 from celeriac.selectors.client_statistics import ClientStatistics
-from orchestrator.clients.naming import named
+from orchestrator.clients.naming import by_what, named
 from orchestrator.clients.waves import Place
 from orchestrator.config import cohort_size
 from tasks.announcement import Announcement, PassedOver
@@ -104,10 +104,7 @@ class ClientManager:
                 news[said.client_id] = said, reason
         if not news:
             return
-        clients: dict[str, list[str]] = {}
-        for client_id, (_, reason) in news.items():
-            clients.setdefault(reason, []).append(client_id)
-        for reason, client_ids in clients.items():
+        for reason, client_ids in by_what({client_id: reason for client_id, (_, reason) in news.items()}):
             logger.warning("%s passed over: %s", named(client_ids), reason)
         try:
             self._tell(news)

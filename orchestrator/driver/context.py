@@ -16,7 +16,7 @@ from celeriac.selectors import ConnectedClient
 from orchestrator.clients.manager import ClientManager
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import OWN_WORK_TIMEOUT_S, Collector
-from orchestrator.observers.events import Report
+from orchestrator.observers.events import JobDone, Report
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import RunServices
 from tasks.errors import ConfigurationError, RunFailedError
@@ -65,8 +65,14 @@ class RunContext:
         return max(self.config.num_clients, len(self.known | connected))
 
 
-def own_result(raw: bytes | str | None, kind: type[T], what: str) -> T:
-    """Return what a task of the orchestrator's own returned; ``raw`` is None if it didn't in time.
+def own_result(raw: bytes | str | None, kind: type[T], what: str, report: Report = lambda _: None) -> T:
+    """Return what a task of the orchestrator's own returned, and report how long it took.
+
+    Args:
+        raw: What is stored of it; None if it didn't end in time.
+        kind: What it returns.
+        what: What can't go on without it, for the message.
+        report: Is told.
 
     Raises:
         ConfigurationError: If the task found the input wrong.
@@ -87,6 +93,8 @@ def own_result(raw: bytes | str | None, kind: type[T], what: str) -> T:
             raise ConfigurationError(str(result["error"]))
         raise RunFailedError(f"{what}: {result['error']}")
     try:
+        if isinstance(result, dict) and "done" in result:
+            report(JobDone.model_validate(result.pop("done")))
         return kind.model_validate(result)
     except ValidationError as error:
         raise RunFailedError(f"{what}: {error}") from None

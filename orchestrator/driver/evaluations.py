@@ -78,7 +78,7 @@ class Evaluations:
             self._begin()
             return
         try:
-            evaluated = own_result(raw, Evaluated, "it could not be evaluated")
+            evaluated = own_result(raw, Evaluated, "it could not be evaluated", context.report)
         except FederationError as error:
             evaluated = Evaluated(problem=str(error))
         context.services.transport.forget([self._task_id()])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from orchestrator.clients.naming import by_what, client_field, named
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_model
 from orchestrator.driver.orders import make_order, time_limits
@@ -59,7 +60,6 @@ def finish_run(context: RunContext, incarnations: Mapping[str, str]) -> None:
 
 
 def _warn(responses: Iterable[Response]) -> None:
-    for response in responses:
-        if response.status is not Status.DONE:
-            client_id, status = response.client_id, response.status.value
-            logger.warning("client %s: %s: %s", client_id, status, response.reason, extra={"client_id": client_id})
+    bad = {each.client_id: f"{each.status}: {each.reason}" for each in responses if each.status is not Status.DONE}
+    for what, client_ids in by_what(bad):
+        logger.warning("%s: %s", named(client_ids), what, extra=client_field(client_ids))

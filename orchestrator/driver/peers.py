@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from functools import partial
 
+from orchestrator.clients.naming import by_what, client_field, named
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.orders import make_order, time_limits
 from orchestrator.store.records import PeerScores
@@ -84,12 +85,11 @@ def _ask(
     ]
     restore = partial(_hand_out_again, context, round_number, handed_out)
     responses = context.collector.ask(orders, limits.total_s, restore)
-    for response in responses:
-        if response.status is not Status.SCORED:
-            told = f"{response.status}: {response.reason}"
-            client_id = response.client_id
-            fields = {"client_id": client_id}
-            logger.warning("round %d: client %s gave no score: %s", round_number, client_id, told, extra=fields)
+    bad = {each.client_id: f"{each.status}: {each.reason}" for each in responses if each.status is not Status.SCORED}
+    for what, client_ids in by_what(bad):
+        logger.warning(
+            "round %d: %s gave no score: %s", round_number, named(client_ids), what, extra=client_field(client_ids)
+        )
     sent = [
         PeerScore(response.client_id, assignment[response.client_id], response.metrics["score"])
         for response in responses

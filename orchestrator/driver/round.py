@@ -144,7 +144,7 @@ class Round:
         context, number = self._context, self._opened.round_number
         self._collect(meanwhile)
         raw = self._exchanges[-1].result()
-        surveyed = own_result(raw, Surveyed, f"the exchange before round {number}'s training failed")
+        surveyed = own_result(raw, Surveyed, f"the exchange before round {number}'s training failed", context.report)
         if surveyed.left_out:
             slots = {client_id: Outcome.of(record) for client_id, record in surveyed.left_out.items()}
             context.report(SlotsFilled(round_number=number, slots=slots))
@@ -252,11 +252,11 @@ class Round:
         what = f"round {opened.round_number} could not be closed"
         raw = self._exchanges[-1].result()
         if not context.config.verify:
-            return own_result(raw, ClosedRound, what)
-        verified = own_result(raw, Verified, what)
+            return own_result(raw, ClosedRound, what, context.report)
+        verified = own_result(raw, Verified, what, context.report)
         is_asked = context.config.asks_peers
         peers = ask_peers(context, opened.round_number, verified.handed_out) if is_asked else PeerScores()
-        return own_result(self._call_to_close(peers), ClosedRound, what)
+        return own_result(self._call_to_close(peers), ClosedRound, what, context.report)
 
     def _call_to_close(self, peers: PeerScores) -> bytes | str | None:
         """Have an own worker close a round whose updates were verified; return the raw result."""

@@ -190,7 +190,7 @@ class Run:
         if config.accept == "closed":
             self._manager.close()
         raw = self._context.collector.result(task_id, call)
-        initial = own_result(raw, Evaluated, "the run could not be prepared")
+        initial = own_result(raw, Evaluated, "the run could not be prepared", self._report)
         self._folder.save_initial(initial)
         self._report(Initialised(metrics=initial.metrics, problem=initial.problem))
         transport.forget([task_id])

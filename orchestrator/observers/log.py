@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from functools import partial
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from orchestrator.clients.naming import named
+from orchestrator.clients.naming import by_what, client_field, named
 from orchestrator.observers import ObserverContext
 from orchestrator.observers.events import (
     ClientsEvaluated,
@@ -37,16 +36,13 @@ class Line(NamedTuple):
 
     Attributes:
         text: What it says.
-        is_warning: Whether it tells of something that isn't as it should be.
         client_ids: Whom it tells of.
+        is_warning: Whether it tells of something that isn't as it should be.
     """
 
     text: str
-    is_warning: bool = False
     client_ids: Collection[str] = ()
-
-
-_warning = partial(Line, is_warning=True)
+    is_warning: bool = False
 
 
 class Log:
@@ -59,64 +55,55 @@ class Log:
         """Log an event."""
         for line in lines_of(event):
             level = logging.WARNING if line.is_warning else logging.INFO
-            logger.log(level, "%s", line.text, extra=_fields(event, line.client_ids))
+            fields = event.model_dump(include={"round_number"}) | client_field(line.client_ids)
+            logger.log(level, "%s", line.text, extra=fields)
 
     def close(self) -> None:
         """Nothing is kept."""
 
 
 def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
-    """Yield an event in words; nothing of what other events have told."""
+    """Yield an event in words."""
     match event:
         case RunStarted():
             yield Line(_started(event))
         case Waiting():
             yield Line(waiting(event))
         case ClientsJoined(clients=clients):
-            yield Line(f"{named(clients)} joined with {sum(clients.values())} examples", client_ids=clients)
-        case ClientsLeft(client_ids=client_ids):
-            yield Line(f"{named(client_ids)} left", client_ids=client_ids)
+            yield Line(f"{named(clients)} joined with {sum(clients.values())} examples", clients)
+        case ClientsLeft(client_ids=left):
+            yield Line(f"{named(left)} left", left)
         case Initialised():
-            yield Line(f"the initial model: {in_words(event.metrics, event.problem)}", bool(event.problem))
-        case RoundOpened():
-            yield Line(f"round {event.round_number} opened: {len(event.cohort)} clients train")
-        case JoinedLive():
-            yield Line(
-                f"round {event.round_number}: {named(event.client_ids)} joined it live", client_ids=event.client_ids
-            )
-        case SlotsFilled():
-            for (status, reason), alike in _alike(event.slots).items():
+            yield Line(f"the initial model: {in_words(event.metrics, event.problem)}", is_warning=bool(event.problem))
+        case RoundOpened(round_number=number):
+            yield Line(f"round {number} opened: {len(event.cohort)} clients train")
+        case JoinedLive(round_number=number, client_ids=joined):
+            yield Line(f"round {number}: {named(joined)} joined it live", joined)
+        case SlotsFilled(round_number=number):
+            for (status, reason), alike in _outcomes(event.slots):
                 is_warning = status is not Status.TRAINED or bool(reason)
-                yield Line(f"round {event.round_number}: {named(alike)} {_filled(status, reason)}", is_warning, alike)
-        case UpdatesJudged():
-            for reason, alike in _by_reason(event.rejected).items():
-                yield _warning(
-                    f"round {event.round_number}: the update of {named(alike)} is rejected: {reason}", client_ids=alike
-                )
+                yield Line(f"round {number}: {named(alike)} {_filled(status, reason)}", alike, is_warning)
+        case UpdatesJudged(round_number=number):
+            for reason, alike in by_what(event.rejected):
+                yield _warning(f"round {number}: the update of {named(alike)} is rejected: {reason}", alike)
         case ClientsEvaluated():
             asked = event.num_evaluated + len(event.not_evaluated)
-            for reason, alike in _by_reason(event.not_evaluated).items():
-                yield _warning(
-                    f"of {asked} clients {named(alike)} didn't evaluate the model: {reason}", client_ids=alike
-                )
-        case RoundClosed():
+            for reason, alike in by_what(event.not_evaluated):
+                yield _warning(f"of {asked} clients {named(alike)} didn't evaluate the model: {reason}", alike)
+        case RoundClosed(round_number=number):
             why = f": {event.reason}" if event.reason else ""
-            yield Line(f"round {event.round_number} {event.status}{why}, {event.duration_s:.2f} s")
-        case ModelEvaluated():
-            yield Line(f"round {event.round_number}: {in_words(event.metrics, event.problem)}", bool(event.problem))
+            yield Line(f"round {number} {event.status}{why}, {event.duration_s:.2f} s")
+        case ModelEvaluated(round_number=number):
+            yield Line(f"round {number}: {in_words(event.metrics, event.problem)}", is_warning=bool(event.problem))
         case EvaluationSlow():
             yield _warning(_slow(event))
         case LeftOut():
-            for (status, reason), alike in _alike(event.slots).items():
-                yield _warning(_left_out(named(alike), event.num_rounds, _filled(status, reason)), client_ids=alike)
+            for (status, reason), alike in _outcomes(event.slots):
+                yield _warning(_left_out(named(alike), event.num_rounds, _filled(status, reason)), alike)
 
 
-def _fields(event: Event, client_ids: Collection[str]) -> dict[str, object]:
-    """Return what a log as JSON says beside the text: the round, and the client if it is one."""
-    fields: dict[str, object] = event.model_dump(include={"round_number"})
-    if len(client_ids) == 1:
-        (fields["client_id"],) = client_ids
-    return fields
+def _warning(text: str, client_ids: Collection[str] = ()) -> Line:
+    return Line(text, client_ids, is_warning=True)
 
 
 def waiting(event: Waiting) -> str:
@@ -153,16 +140,5 @@ def _filled(status: Status, reason: str) -> str:
     return f"{status.value}: {reason}" if reason else status.value
 
 
-def _alike(slots: Mapping[str, Outcome]) -> dict[tuple[Status, str], list[str]]:
-    """Return whose slots were filled in the same way, for the same reason."""
-    client_ids: dict[tuple[Status, str], list[str]] = {}
-    for client_id, slot in slots.items():
-        client_ids.setdefault((slot.status, slot.reason), []).append(client_id)
-    return client_ids
-
-
-def _by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
-    client_ids: dict[str, list[str]] = {}
-    for client_id, reason in reasons.items():
-        client_ids.setdefault(reason, []).append(client_id)
-    return client_ids
+def _outcomes(slots: Mapping[str, Outcome]) -> Iterable[tuple[tuple[Status, str], list[str]]]:
+    return by_what({client_id: (slot.status, slot.reason) for client_id, slot in slots.items()})

@@ -17,10 +17,10 @@ from orchestrator.observers.events import (
     ClientsEvaluated,
     ClientsJoined,
     Initialised,
+    JobDone,
     ModelEvaluated,
     RoundClosed,
     RoundOpened,
-    RunEnded,
     RunStarted,
     SlotsFilled,
     UpdatesJudged,
@@ -120,16 +120,19 @@ def test_what_happens_is_reported_in_order(federation: Federation) -> None:
     # Given a run of one round
     federation.run(rounds=1)
     # When the events are looked at, then there is a beginning, and each thing in its time; the end is the session's
-    kinds = [type(event) for event in federation.events]
+    jobs = [event for event in federation.events if isinstance(event, JobDone)]
+    others = [event for event in federation.events if not isinstance(event, JobDone)]
     told = [RunStarted, ClientsJoined, Initialised, RoundOpened, SlotsFilled, UpdatesJudged, ClientsEvaluated]
-    assert kinds == [*told, RoundClosed, ModelEvaluated]
-    assert RunEnded not in kinds
-    joined, opened, filled, judged = (federation.events[index] for index in (1, 3, 4, 5))
+    assert [type(event) for event in others] == [*told, RoundClosed, ModelEvaluated]
+    joined, opened, filled, judged = (others[index] for index in (1, 3, 4, 5))
     assert joined == ClientsJoined(clients=EXAMPLES)
     assert opened == RoundOpened(round_number=1, cohort=("anna", "bert", "carl"))
     assert isinstance(filled, SlotsFilled)
     assert {client_id: slot.status for client_id, slot in filled.slots.items()} == dict.fromkeys(EXAMPLES, "trained")
     assert judged == UpdatesJudged(round_number=1, accepted=("anna", "bert", "carl"), rejected={}, scores={})
+    # And how long the orchestrator's own tasks took
+    assert [(job.job, job.round_number) for job in jobs] == [("initialise", 0), ("close_round", 1), ("evaluate", 1)]
+    assert all(job.duration_s >= 0 for job in jobs)
 
 
 def test_a_verdict_is_told_with_its_reason_and_score(federation: Federation) -> None:
