@@ -1,17 +1,22 @@
-"""Marking a field as an option of the command line."""
+"""Marking a field as an option: of the command line, or a variable of a client's environment."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+_BOUNDS = ("ge", "gt", "le", "lt")
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """Marks a field that is an option of the command line, with the field's docstring as its help.
+    """Marks a field that is an option, with the field's docstring as its help.
 
     Attributes:
         metavar: What stands for the value in the help; None: the type's name.
-        flag: The option without its dashes; None: the field's name without its unit.
+        flag: The option without its dashes, or the variable; None: it follows from the field's name.
         default: What the help says in place of the default; None: the default.
         capped: Whether the help says the most that is allowed, too.
     """
@@ -20,3 +25,25 @@ class Option:
     flag: str | None = None
     default: str | None = None
     capped: bool = True
+
+
+def kind_of(field: FieldInfo) -> object:
+    """Return the type of a field's value, if it has one."""
+    return next((kind for kind in get_args(field.annotation) if kind is not type(None)), field.annotation)
+
+
+def bounds_of(field: FieldInfo) -> dict[str, float]:
+    """Return the bounds of a field's numbers, by ``ge``, ``gt``, ``le`` and ``lt``."""
+    return {name: getattr(item, name) for item in field.metadata for name in _BOUNDS if hasattr(item, name)}
+
+
+def allowed(field: FieldInfo) -> str:
+    """Say in words which values a field allows; empty if that isn't a matter of its type."""
+    if get_origin(field.annotation) is Literal:
+        return f"one of {', '.join(get_args(field.annotation))}"
+    kind, bounds = kind_of(field), bounds_of(field)
+    if kind not in (int, float):
+        return ""
+    words = {"ge": "from", "gt": "over", "le": "to", "lt": "to under"}
+    limits = [f"{word} {bounds[name]}" for name, word in words.items() if name in bounds]
+    return " ".join(["a whole number" if kind is int else "a number", *limits])

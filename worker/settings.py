@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from celeriac.algorithms import ALGORITHMS, Algorithm, load_algorithm
 from celeriac.compressors import NAMES, Compressor, load_compressor
@@ -16,17 +19,13 @@ from tasks.broker.connection import DEFAULT_URL, URL_VARIABLE, check_url
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.names import check_client_id, numbered_client_id
+from tasks.option import Option, allowed
 from tasks.plugins import split_spec
 from tasks.spec import canonical
 from tasks.workload import Part
 
 MAX_CLIENTS = 100_000
 _PREFIX = "CLIENT_"
-_AFTER_PREFIX = (
-    "ALGORITHM", "BLOBS", "COMPRESSION", "CONCURRENCY", "COUNT", "DATA", "HEARTBEAT_S", "ID", "ORDERS", "PART", "STATE",
-    "WORKLOAD",
-)  # fmt: skip
-_VARIABLES = frozenset(f"{_PREFIX}{name}" for name in _AFTER_PREFIX)
 _NEAR = 0.8
 """How much alike names are of which one is taken for a slip of the other: ``WORKLAOD``, not ``PORT`` for ``PART``."""
 
@@ -82,83 +81,127 @@ def _check_allowed(kind: str, spec: str, name: str, allowed: Collection[str | No
         raise ConfigurationError(f"the run's {kind} {spec!r} is not allowed here: set {_PREFIX}{kind.upper()}={name}")
 
 
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
+def _folder(path: Path) -> Path:
+    folder = path.expanduser()
+    if not folder.is_dir():
+        raise DataMissingError(f"CLIENT_DATA={path}: there is no such folder")
+    return folder.resolve()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _of_text(parse: Callable[[str], object]) -> BeforeValidator:
+    """Return what makes a value of a variable's text."""
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+_ClientId = Annotated[str, AfterValidator(check_client_id)]
+_Folder = Annotated[Path, AfterValidator(_folder)]
+_Part = Annotated[Part, _of_text(Part.parse)]
+_Names = Annotated[tuple[str, ...], _of_text(_names)]
+
+
+class ClientSettings(BaseModel):
     """How a client is set up.
 
-    Attributes:
-        broker_url: ``CELERY_BROKER_URL``: the Redis to join.
-        client_id: ``CLIENT_ID``, or None for one that is made up once and kept in a file; with ``num_clients`` what
-            the ids of all begin with.
-        workload: ``CLIENT_WORKLOAD``: its spec, ``NAME[,KEY=VALUE...]``, in the one way to write it.
-        allowed: What of a user's own an order may name.
-        data: ``CLIENT_DATA``: the folder with the client's data, or None for what the workload brings along.
-        part: ``CLIENT_PART``, like ``2/4``, or None to be given one; with ``num_clients`` what they share out.
-        state: ``CLIENT_STATE``: the folder in which clients keep their ids and models.
-        heartbeat_s: ``CLIENT_HEARTBEAT_S``: seconds between two signs of life.
-        blobs: ``CLIENT_BLOBS``: the store of models and updates, as a URL, or None for the broker.
-        num_clients: ``CLIENT_COUNT``: clients that the worker serves, or None for one with a queue of its own.
-        num_processes: ``CLIENT_CONCURRENCY``: processes that carry out orders, one without ``num_clients``.
+    A field marked as an ``Option`` is a variable of the environment; its docstring says in the docs what it means.
     """
 
-    broker_url: str
-    client_id: str | None
-    workload: str
-    allowed: Allowed
-    data: Path | None
-    part: Part | None
-    state: Path
-    heartbeat_s: float
-    blobs: str | None = None
-    num_clients: int | None = None
-    num_processes: int = 1
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    broker_url: Annotated[str, AfterValidator(check_url), Option("URL", flag=URL_VARIABLE)] = DEFAULT_URL
+    """The Redis to join."""
+    client_id: Annotated[_ClientId | None, Option("ID", flag="CLIENT_ID", default="made up once, kept in a file")] = (
+        None
+    )
+    """The client's id; with `CLIENT_COUNT` what the ids of all begin with."""
+    workload: Annotated[str, AfterValidator(canonical), Option("NAME[,KEY=VALUE…]")] = "digits"
+    """The workload, which has to be the run's, or the client's own as `module:name`."""
+    data: Annotated[_Folder | None, Option("DIR", default="what the workload brings along")] = None
+    """The folder with the client's data."""
+    part: Annotated[_Part | None, Option("I/N", default="given by the run")] = None
+    """The part of shared data that is the client's, like `2/4`; with `CLIENT_COUNT` the part that all share out."""
+    num_clients: Annotated[
+        int | None,
+        Field(ge=1, le=MAX_CLIENTS),
+        Option("N", flag="CLIENT_COUNT", default="one, with a queue of its own"),
+    ] = None
+    """How many clients the worker serves."""
+    concurrency: Annotated[
+        int | None, Field(ge=1, le=MAX_PROCESSES), Option("N", default="one a core, no more than clients")
+    ] = None
+    """Pool processes that carry out the orders of many clients."""
+    state: Annotated[Path, AfterValidator(Path.expanduser), Option("DIR", default="`~/.local/state/celeriac`")]
+    """The folder in which clients keep their ids, models, and what algorithms keep."""
+    heartbeat_s: Annotated[float, Field(ge=0.1, le=3600), Option("SECONDS")] = DEFAULT_HEARTBEAT_S
+    """Seconds between two signs of life."""
+    blobs: Annotated[str | None, Option("URL", default="the broker")] = None
+    """Where models and updates are, like `file:///mnt/shared`: the place that the run names by `--blobs`."""
+    algorithm: Annotated[str | None, Option("MODULE:NAME", default="built-in ones alone")] = None
+    """An algorithm of your own whose client's part a run may ask for."""
+    compression: Annotated[str | None, Option("MODULE:NAME", default="built-in ones alone")] = None
+    """A compression of your own that a run may ask for."""
+    orders: Annotated[_Names, Option("MODULE:NAME[,…]", default="built-in ones alone")] = ()
+    """Kinds of orders of your own that the client carries out."""
+
+    @property
+    def allowed(self) -> Allowed:
+        """What of a user's own an order may name."""
+        return Allowed(self.algorithm, self.compression, self.orders)
+
+    @property
+    def num_processes(self) -> int:
+        """Processes that carry out orders."""
+        return (self.concurrency or min(num_cores(), self.num_clients)) if self.num_clients else 1
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.concurrency is not None and self.num_clients is None:
+            raise ConfigurationError(
+                f"CLIENT_CONCURRENCY={self.concurrency}: a client carries out one order at a time; "
+                "set CLIENT_COUNT for a worker of several clients, or leave CLIENT_CONCURRENCY out"
+            )
+        if self.client_id and self.num_clients:
+            check_client_id(numbered_client_id(self.client_id, self.num_clients - 1, self.num_clients))
+        if self.blobs is not None:
+            check_named(self.blobs, self.broker_url)
+        return self
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ClientSettings:
-        """Read the settings.
+        """Read the settings; a variable that is empty counts as not set.
 
         Raises:
             ConfigurationError: If one is wrong; the message names the variable.
         """
-        _check_spelling(environment)
-        client_id = environment.get("CLIENT_ID") or None
-        part = environment.get("CLIENT_PART") or None
-        num_clients = _count(environment, "CLIENT_COUNT", MAX_CLIENTS)
-        num_processes = _count(environment, "CLIENT_CONCURRENCY", MAX_PROCESSES)
-        if num_clients is None and num_processes is not None:
-            raise ConfigurationError(
-                f"CLIENT_CONCURRENCY={num_processes}: a client carries out one order at a time; "
-                "set CLIENT_COUNT for a worker of several clients, or leave CLIENT_CONCURRENCY out"
-            )
-        if client_id and num_clients:
-            check_client_id(numbered_client_id(client_id, num_clients - 1, num_clients))
-        return cls(
-            broker_url=check_url(environment.get(URL_VARIABLE) or DEFAULT_URL),
-            client_id=check_client_id(client_id) if client_id else None,
-            workload=canonical(environment.get("CLIENT_WORKLOAD") or "digits"),
-            allowed=Allowed(
-                algorithm=environment.get("CLIENT_ALGORITHM") or None,
-                compression=environment.get("CLIENT_COMPRESSION") or None,
-                orders=tuple(spec.strip() for spec in environment.get("CLIENT_ORDERS", "").split(",") if spec.strip()),
-            ),
-            data=_folder(environment.get("CLIENT_DATA")),
-            part=Part.parse(part) if part else None,
-            state=Path(environment.get("CLIENT_STATE") or default_state_folder(environment)).expanduser(),
-            heartbeat_s=_heartbeat(environment.get("CLIENT_HEARTBEAT_S")),
-            blobs=_blobs(environment),
-            num_clients=num_clients,
-            num_processes=(num_processes or min(num_cores(), num_clients)) if num_clients else 1,
-        )
+        variables = cls.variables()
+        _check_spelling(environment, variables.values())
+        given = {name: text for name, variable in variables.items() if (text := environment.get(variable))}
+        try:
+            return cls.model_validate({"state": default_state_folder(environment), **given})
+        except ValidationError as error:
+            name = str(error.errors()[0]["loc"][0])
+            what = allowed(cls.model_fields[name])
+            raise ConfigurationError(f"{variables[name]}={given[name]}: {what} is allowed") from None
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """Return the variable of each field, by the field's name."""
+        marks = ((name, mark) for name, field in cls.model_fields.items() for mark in field.metadata)
+        return {name: mark.flag or f"{_PREFIX}{name.upper()}" for name, mark in marks if isinstance(mark, Option)}
 
 
-def _check_spelling(environment: Mapping[str, str]) -> None:
+def _check_spelling(environment: Mapping[str, str], variables: Iterable[str]) -> None:
     """Refuse a variable that is nearly one of ours; others that begin alike (``CLIENT_SECRET``) are somebody else's."""
-    for name in sorted(environment.keys() - _VARIABLES):
-        near = difflib.get_close_matches(name.removeprefix(_PREFIX), _AFTER_PREFIX, n=1, cutoff=_NEAR)
+    known = {variable.removeprefix(_PREFIX): variable for variable in variables if variable.startswith(_PREFIX)}
+    for name in sorted(environment.keys() - set(known.values())):
+        near = difflib.get_close_matches(name.removeprefix(_PREFIX), known, n=1, cutoff=_NEAR)
         if name.startswith(_PREFIX) and near:
             raise ConfigurationError(
-                f"{name}: there is no such setting, did you mean {_PREFIX}{near[0]}? known are "
-                f"{', '.join(sorted(_VARIABLES))}"
+                f"{name}: there is no such setting, did you mean {known[near[0]]}? known are "
+                f"{', '.join(sorted(known.values()))}"
             )
 
 
@@ -166,38 +209,3 @@ def default_state_folder(environment: Mapping[str, str]) -> Path:
     """Return the folder that the XDG base directory specification sets aside for a program's state."""
     base = environment.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(base).expanduser() / "celeriac"
-
-
-def _folder(text: str | None) -> Path | None:
-    if not text:
-        return None
-    folder = Path(text).expanduser()
-    if not folder.is_dir():
-        raise DataMissingError(f"CLIENT_DATA={text}: there is no such folder")
-    return folder.resolve()
-
-
-def _blobs(environment: Mapping[str, str]) -> str | None:
-    url = environment.get("CLIENT_BLOBS") or None
-    if url is not None:
-        check_named(url, environment.get(URL_VARIABLE) or DEFAULT_URL)
-    return url
-
-
-def _count(environment: Mapping[str, str], name: str, maximum: int) -> int | None:
-    text = environment.get(name)
-    if not text:
-        return None
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= maximum):
-        raise ConfigurationError(f"{name}={text}: a whole number from 1 to {maximum} is allowed")
-    return int(text)
-
-
-def _heartbeat(text: str | None) -> float:
-    try:
-        seconds = float(text) if text else DEFAULT_HEARTBEAT_S
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 3600:
-        raise ConfigurationError(f"CLIENT_HEARTBEAT_S={text}: seconds from 0.1 to 3600 are allowed")
-    return seconds

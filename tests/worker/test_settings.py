@@ -21,50 +21,53 @@ def test_without_settings_a_client_has_the_defaults() -> None:
         broker_url="redis://host",
         client_id=None,
         workload="digits",
-        allowed=Allowed(),
         data=None,
         part=None,
         state=Path("/state/celeriac"),
         heartbeat_s=2.0,
         num_clients=None,
-        num_processes=1,
     )
+    assert (found.allowed, found.num_processes) == (Allowed(), 1)
 
 
 def test_every_setting_has_a_variable(tmp_path: Path) -> None:
     # Given all variables
-    found = ClientSettings.from_environment(
-        {
-            "CELERY_BROKER_URL": "rediss://:secret@host:1/2",
-            "CLIENT_ID": "anna",
-            "CLIENT_WORKLOAD": "own.module:Model, b=2,a=1",
-            "CLIENT_ALGORITHM": "own.module:Rule",
-            "CLIENT_COMPRESSION": "own.module:short",
-            "CLIENT_ORDERS": "own.module:ASK, own.other:TELL",
-            "CLIENT_BLOBS": tmp_path.as_uri(),
-            "CLIENT_DATA": str(tmp_path),
-            "CLIENT_PART": "2/4",
-            "CLIENT_STATE": "/somewhere",
-            "CLIENT_HEARTBEAT_S": "0.5",
-            "CLIENT_COUNT": "50",
-            "CLIENT_CONCURRENCY": "3",
-            "HOME": "/home/anna",
-        }
-    )
+    variables = {
+        "CELERY_BROKER_URL": "rediss://:secret@host:1/2",
+        "CLIENT_ID": "anna",
+        "CLIENT_WORKLOAD": "own.module:Model, b=2,a=1",
+        "CLIENT_ALGORITHM": "own.module:Rule",
+        "CLIENT_COMPRESSION": "own.module:short",
+        "CLIENT_ORDERS": "own.module:ASK, own.other:TELL",
+        "CLIENT_BLOBS": tmp_path.as_uri(),
+        "CLIENT_DATA": str(tmp_path),
+        "CLIENT_PART": "2/4",
+        "CLIENT_STATE": "/somewhere",
+        "CLIENT_HEARTBEAT_S": "0.5",
+        "CLIENT_COUNT": "50",
+        "CLIENT_CONCURRENCY": "3",
+    }
+    found = ClientSettings.from_environment(variables)
     # When the settings are read, then each is what its variable says
     assert found == ClientSettings(
         broker_url="rediss://:secret@host:1/2",
         client_id="anna",
         workload="own.module:Model,a=1,b=2",
-        allowed=Allowed("own.module:Rule", "own.module:short", ("own.module:ASK", "own.other:TELL")),
+        algorithm="own.module:Rule",
+        compression="own.module:short",
+        orders=("own.module:ASK", "own.other:TELL"),
         data=tmp_path.resolve(),
         part=Part(1, 4),
         state=Path("/somewhere"),
         heartbeat_s=0.5,
         blobs=tmp_path.as_uri(),
         num_clients=50,
-        num_processes=3,
+        concurrency=3,
     )
+    assert found.allowed == Allowed("own.module:Rule", "own.module:short", ("own.module:ASK", "own.other:TELL"))
+    assert found.num_processes == 3
+    # And there are no others
+    assert set(ClientSettings.variables().values()) == set(variables)
 
 
 def test_many_clients_share_as_many_processes_as_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,10 +116,10 @@ def test_a_folder_below_home_may_be_named_by_a_tilde(tmp_path: Path, monkeypatch
         ("CLIENT_PART", "2", "part '2': write the number of the part and of all parts, like 2/4"),
         ("CLIENT_PART", "3/2", "part 3 of 2: parts are counted from 1 to their number"),
         ("CLIENT_PART", "5/4", "part 5 of 4: parts are counted from 1 to their number"),
-        ("CLIENT_HEARTBEAT_S", "often", "CLIENT_HEARTBEAT_S=often: seconds from 0.1 to 3600 are allowed"),
-        ("CLIENT_HEARTBEAT_S", "0", "CLIENT_HEARTBEAT_S=0: seconds from 0.1 to 3600 are allowed"),
-        ("CLIENT_HEARTBEAT_S", "3601", "CLIENT_HEARTBEAT_S=3601: seconds from 0.1 to 3600 are allowed"),
-        ("CLIENT_HEARTBEAT_S", "nan", "CLIENT_HEARTBEAT_S=nan: seconds from 0.1 to 3600 are allowed"),
+        ("CLIENT_HEARTBEAT_S", "often", "CLIENT_HEARTBEAT_S=often: a number from 0.1 to 3600 is allowed"),
+        ("CLIENT_HEARTBEAT_S", "0", "CLIENT_HEARTBEAT_S=0: a number from 0.1 to 3600 is allowed"),
+        ("CLIENT_HEARTBEAT_S", "3601", "CLIENT_HEARTBEAT_S=3601: a number from 0.1 to 3600 is allowed"),
+        ("CLIENT_HEARTBEAT_S", "nan", "CLIENT_HEARTBEAT_S=nan: a number from 0.1 to 3600 is allowed"),
         ("CLIENT_COUNT", "0", "CLIENT_COUNT=0: a whole number from 1 to 100000 is allowed"),
         ("CLIENT_COUNT", "100001", "CLIENT_COUNT=100001: a whole number from 1 to 100000 is allowed"),
         ("CLIENT_COUNT", "many", "CLIENT_COUNT=many: a whole number from 1 to 100000 is allowed"),
