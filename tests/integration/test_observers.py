@@ -108,3 +108,8 @@ def test_logs_are_json_with_run_round_and_client(field: Field, tmp_path: Path) -
     assert [line["round_number"] for line in lines if line["message"].endswith("opened: 2 clients train")] == [1, 2]
     assert {line["message"] for line in said} <= {line["message"] for line in lines}
     assert {line["time"] for line in said} <= {line["time"] for line in lines}
+    # And what a client logs of an order names the client too
+    text = (tmp_path / "run" / "logs" / "client-1.log").read_text()
+    of_orders = [json.loads(line) for line in text.splitlines() if line.startswith("{") and "round_number" in line]
+    assert {(line["client_id"], line["run_id"]) for line in of_orders} == {("client-1", run_id)}
+    assert {line["round_number"] for line in of_orders} == {1, 2}

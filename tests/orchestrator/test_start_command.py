@@ -204,6 +204,18 @@ def test_a_run_is_resumed_with_its_own_settings_alone(cwd: Path) -> None:
     assert "leave out --split, --net" in one_line(refused("--resume", "one", "--split", "iid", "--net", "cnn"))
 
 
+def test_a_run_may_be_resumed_with_other_observers_and_logs_which_it_keeps(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run with an observer that isn't there any more
+    RunFolder.create(cwd / "one", run_config(observe=("nowhere:Mine",)))
+    # When it is to be resumed, then that is refused
+    assert one_line(refused("--resume", "one")).startswith("observer 'nowhere:Mine': there is no module 'nowhere'")
+    # When it is given others, then it has these
+    changed = config_of(monkeypatch, "--resume", "one", "--observe", "plot", "--log-format", "json")
+    assert changed == run_config(observe=("plot",), log_format="json")
+
+
 def test_a_run_whose_config_is_damaged_cant_be_resumed(cwd: Path) -> None:
     # Given a run with half a config, when it is to be resumed, then the message names the file
     folder = RunFolder.create(cwd / "one", run_config())
