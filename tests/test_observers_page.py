@@ -8,7 +8,7 @@ from typing import get_args
 from pydantic import BaseModel
 
 from orchestrator.observers import ALWAYS, OBSERVERS
-from orchestrator.observers.events import Event
+from orchestrator.observers.events import Event, Outcome
 
 PAGE = (Path(__file__).parents[1] / "docs" / "observers.md").read_text(encoding="utf-8")
 OF_ALL = ("time", "run_id", "kind")
@@ -36,6 +36,9 @@ def plain(text: str | None) -> str:
 def test_the_table_of_events_is_what_the_models_say() -> None:
     # Given the models of events, when the page is looked at, then it has a row for each of their fields
     assert table() in PAGE
+    # And names what is told of a client's order
+    for name in Outcome.model_fields:
+        assert f"`{name}`" in PAGE, name
 
 
 def test_the_page_names_all_built_in_observers() -> None:

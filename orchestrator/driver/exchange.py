@@ -11,7 +11,7 @@ from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start, publish_surveyed
 from orchestrator.driver.slots import Slot, Slots
 from orchestrator.observers.events import Outcome, SlotsFilled
-from orchestrator.store.records import OpenRound
+from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.updates import discard_updates
 from orchestrator.transport.responses import MAX_RESPONSE_BYTES, says_ready
 from orchestrator.transport.transport import Chord, Lost
@@ -234,7 +234,7 @@ class Exchange:
         is_awaited = self._is_crowded and response.update is not None
         self._uploads.answered(slot.order.order_id, part_id if is_awaited else None, self._context.clock())
         if self._kind == TrainOrder.name:
-            self._untold[response.client_id] = Outcome.of(response)
+            self._untold[response.client_id] = Outcome.of(SlotRecord.of(response))
 
     def _tell_filled(self) -> None:
         """Tell which slots were filled since this was called last."""

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.store.records import ACCEPTED, RoundRecord, SlotRecord, Summary
-from tasks.messages import Metrics, Reason, Response, Status
+from tasks.messages import Metrics, Reason, Status
 
 
 class _Told(BaseModel):
@@ -107,13 +107,19 @@ class Outcome(_Told):
     """What came of the order: ``trained``, ``timed_out``, ``failed``, ``lost``, ``rejected``."""
     reason: Reason = ""
     """Why, in words."""
+    num_examples: int = 0
+    """Examples that it trained on."""
+    duration_s: float = 0.0
+    """Seconds that it took, by its own clock."""
+    size_bytes: int = 0
+    """Bytes of its update."""
     metrics: Metrics = {}
-    """What the client says of its training, like ``train_loss``."""
+    """What it says of its training, like ``train_loss``."""
 
     @classmethod
-    def of(cls, filled: Response | SlotRecord) -> Outcome:
-        """Return what is told of a response or its record."""
-        return cls(status=filled.status, reason=filled.reason, metrics=dict(filled.metrics))
+    def of(cls, record: SlotRecord) -> Outcome:
+        """Return what is told of a slot's record."""
+        return cls.model_validate({name: getattr(record, name) for name in cls.model_fields})
 
 
 class SlotsFilled(_Event):
@@ -123,7 +129,7 @@ class SlotsFilled(_Event):
     round_number: int
     """The round."""
     slots: dict[str, Outcome]
-    """Client id → status, reason, metrics."""
+    """Client id → what came of its order, see above."""
 
 
 class UpdatesJudged(_Event):
@@ -215,7 +221,7 @@ class LeftOut(_Event):
     num_rounds: int
     """How many rounds."""
     slots: dict[str, Outcome]
-    """Client id → status and reason in the last of them."""
+    """Client id → what came of its order in the last of them, see above."""
 
 
 class RunEnded(_Event):

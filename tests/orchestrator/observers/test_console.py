@@ -21,6 +21,7 @@ from orchestrator.observers.events import (
     UpdatesJudged,
     Waiting,
 )
+from orchestrator.store.records import SlotRecord
 from tasks.messages import Metrics, Response, Status
 from tests.orchestrator.observers.telling import ENDED, FAILED, STARTED, closed
 from tests.support import run_config
@@ -136,7 +137,9 @@ def test_what_a_client_says_doesnt_command_the_terminal() -> None:
     hostile = "\x1b[2Jgone\nround 1 closed"
     response = Response(order_id="o", client_id="anna", status=Status.FAILED, reason=hostile)
     # When it is drawn, then the sequence isn't passed on
-    assert "\x1b" not in shown(STARTED, SlotsFilled(round_number=1, slots={"anna": Outcome.of(response)}))
+    assert "\x1b" not in shown(
+        STARTED, SlotsFilled(round_number=1, slots={"anna": Outcome.of(SlotRecord.of(response))})
+    )
 
 
 def test_the_display_shows_who_joined_live_was_rejected_or_is_left_out() -> None:

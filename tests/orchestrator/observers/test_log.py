@@ -25,6 +25,7 @@ from orchestrator.observers.events import (
     Waiting,
 )
 from orchestrator.observers.log import Log, in_words, lines_of
+from orchestrator.store.records import SlotRecord
 from tasks.messages import Response, Status
 from tests.orchestrator.observers.telling import CLOSED, ENDED, FAILED, STARTED
 from tests.support import run_config
@@ -144,6 +145,6 @@ def test_what_a_client_says_is_a_line() -> None:
     hostile = "\x1b[2Jgone\nround 1 closed"
     response = Response(order_id="o", client_id="anna", status=Status.FAILED, reason=hostile)
     # When it is told, then the sequence isn't passed on, and a line is a line
-    [line] = lines_of(SlotsFilled(round_number=1, slots={"anna": Outcome.of(response)}))
+    [line] = lines_of(SlotsFilled(round_number=1, slots={"anna": Outcome.of(SlotRecord.of(response))}))
     assert "\x1b" not in line.text
     assert "\n" not in line.text
