@@ -11,7 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from celeriac.aggregators import AGGREGATORS
 from tasks.messages import TrainOptions
 from tasks.names import ID_PATTERN
-from tasks.option import Option
+from tasks.option import ALGORITHM, DATA, HOSTILE, OUTPUT, ROUNDS, TRANSPORT, Option
 from verification.thresholds import DEFAULT_THRESHOLDS, check_threshold, default_threshold, load_threshold
 
 PEERS = "peers"
@@ -32,82 +32,90 @@ class RunConfig(BaseModel):
     """Name of the run; unique among the runs on one broker."""
     local: bool = True
     """Whether the run starts its own server and clients; else it uses an existing broker."""
-    num_clients: Annotated[int, Field(ge=1), Option("N", flag="clients")] = 2
+    num_clients: Annotated[int, Field(ge=1), Option("N", flag="clients", group=ROUNDS)] = 2
     """Clients to wait for before the first round; without a broker also how many to start here."""
     # in the canonical form of tasks.spec
-    workload: Annotated[str, Option("NAME[,KEY=VALUE…]")] = "digits"
+    workload: Annotated[str, Option("NAME[,KEY=VALUE…]", group=DATA)] = "digits"
     """What is trained: {workloads}, or your own as module:name; with parameters, if it has any."""
-    data: Annotated[str | None, Option("DIR")] = None
+    data: Annotated[str | None, Option("DIR", group=DATA)] = None
     """Folder with the workload's data, for those that need one."""
-    algorithm: Annotated[str, Option("NAME")] = "fedavg"
+    algorithm: Annotated[str, Option("NAME", group=ALGORITHM)] = "fedavg"
     """How updates become a model: {algorithms}, or your own as module:name."""
-    settings: Annotated[dict[str, float], Option("NAME=VALUE", flag="set", default="the algorithm's own")] = {}
+    settings: Annotated[
+        dict[str, float], Option("NAME=VALUE", flag="set", default="the algorithm's own", group=ALGORITHM)
+    ] = {}
     """A hyperparameter of the algorithm, like mu=0.01 for fedprox; may be given more than once."""
-    aggregator: Annotated[str, Option("NAME")] = "mean"
-    """How updates become one: {aggregators}, or your own as module:function. All but mean stand some that are
-    hostile."""
-    trim: Annotated[float, Field(ge=0, lt=0.5), Option("SHARE")] = 0.2
+    aggregator: Annotated[str, Option("NAME", group=HOSTILE)] = "mean"
+    """How updates become one: {aggregators}, or your own as module:function. All but mean tolerate some that
+    are hostile."""
+    trim: Annotated[float, Field(ge=0, lt=0.5), Option("SHARE", group=HOSTILE)] = 0.2
     """Share of the values that trimmed_mean cuts off at each end, rounded down."""
-    mix: Annotated[tuple[str, ...], Option("NAME[,NAME…]", default="none")] = ()
+    mix: Annotated[tuple[str, ...], Option("NAME[,NAME…]", default="none", group=HOSTILE)] = ()
     """How updates are mixed before they are aggregated, step by step: {mixers}, or your own as module:function. Robust
-    aggregators stand more of what is mixed by nnm."""
-    compression: Annotated[str, Option("NAME[:PARAMETER]")] = "none"
+    aggregators tolerate more of what is mixed by nnm."""
+    compression: Annotated[str, Option("NAME[:PARAMETER]", group=TRANSPORT)] = "none"
     """How models and updates travel: {compressors}, or your own as module:name. bf16 halves, int8 quarters both;
     topk:0.01 makes updates 1 % as long, and leaves the model as it is."""
-    rounds: Annotated[int, Field(ge=1), Option("N")] = 10
+    rounds: Annotated[int, Field(ge=1), Option("N", group=ROUNDS)] = 10
     """Rounds to run."""
-    fraction: Annotated[float, Field(gt=0, le=1), Option("SHARE")] = 1.0
+    fraction: Annotated[float, Field(gt=0, le=1), Option("SHARE", group=ROUNDS)] = 1.0
     """Share of the connected clients that takes part in a round, rounded up."""
-    cohort: Annotated[int | None, Field(ge=1), Option("N", default="by --fraction")] = None
+    cohort: Annotated[int | None, Field(ge=1), Option("N", default="by --fraction", group=ROUNDS)] = None
     """In place of --fraction: how many clients take part in a round. It waits for as many, and takes in no more."""
-    min_updates: Annotated[int, Field(ge=1), Option("N")] = 1
+    min_updates: Annotated[int, Field(ge=1), Option("N", group=ROUNDS)] = 1
     """Updates that a round needs; with fewer the model stays as it was."""
-    select: Annotated[str, Option("NAME")] = "random"
+    select: Annotated[str, Option("NAME", group=ROUNDS)] = "random"
     """How a round's clients are chosen: {selectors}, or your own as module:function. CONDITIONS are like
     labels=3+7,min-examples=100,min-cpus=4,min-memory-gb=8."""
-    accept: Annotated[Literal["live", "next", "closed"], Option()] = "live"
+    accept: Annotated[Literal["live", "next", "closed"], Option(group=ROUNDS)] = "live"
     """Whether clients that join later take part at once, from the next round on, or never."""
-    verify: Annotated[tuple[str, ...], Option("NAME[,NAME…]", default="none")] = ()
+    verify: Annotated[tuple[str, ...], Option("NAME[,NAME…]", default="none", group=HOSTILE)] = ()
     """How updates are judged before they are aggregated: {scorers}, or your own as module:function. Malformed updates
     are always rejected."""
-    threshold: Annotated[tuple[str, ...], Option("T[,T…]", default="each scorer's own")] = ()
+    threshold: Annotated[tuple[str, ...], Option("T[,T…]", default="each scorer's own", group=HOSTILE)] = ()
     """The least score that is kept, for all scorers or one each: a number, global-0.05 (relative to the current
     model's), or mad:3 (no outlier by median and MAD)."""
     num_byzantine: Annotated[
-        int, Field(ge=0, validation_alias=AliasChoices("num_byzantine", "num_hostile")), Option("N")
+        int, Field(ge=0, validation_alias=AliasChoices("num_byzantine", "num_hostile")), Option("N", group=HOSTILE)
     ] = 0
     """How many clients of a cohort may be hostile: for the scorer krum, the threshold best:n-f, and aggregators, which
-    with 0 stand as many as they can."""
-    weighting: Annotated[Literal["examples", "steps"], Option()] = "examples"
+    with 0 tolerate as many as they can."""
+    weighting: Annotated[Literal["examples", "steps"], Option(group=ALGORITHM)] = "examples"
     """Whether an update that was cut short counts by its examples alone, or normalised by its steps (FedNova)."""
     options: TrainOptions = TrainOptions()
     """How clients train."""
-    initial_model: Annotated[str | None, Option("FILE", default="the workload's own")] = None
+    initial_model: Annotated[str | None, Option("FILE", default="the workload's own", group=DATA)] = None
     """Start from the model in this safetensors file, like a checkpoint of another run."""
-    seed: Annotated[int, Option("N")] = 0
+    seed: Annotated[int, Option("N", group=ALGORITHM)] = 0
     """Seed of all that is random."""
-    wait_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("SECONDS")] = 120.0
+    wait_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("SECONDS", group=ROUNDS)] = 120.0
     """How long to wait for enough clients."""
-    timeout_s: Annotated[float, Field(gt=0, le=43_200, allow_inf_nan=False), Option("SECONDS", capped=False)] = 3600.0
+    timeout_s: Annotated[
+        float, Field(gt=0, le=43_200, allow_inf_nan=False), Option("SECONDS", capped=False, group=ROUNDS)
+    ] = 3600.0
     """How long a client may train in a round; then it returns what it has."""
-    in_flight_mb: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("MB")] = 64.0
+    in_flight_mb: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("MB", group=TRANSPORT)] = 64.0
     """How much of updates may be on its way through the broker at a time, on slow lines sixteen times as much; two
     updates may in any case, on slow lines eight."""
-    blobs: Annotated[str | None, Option("URL", default="the broker; without one the run's folder")] = None
+    blobs: Annotated[str | None, Option("URL", default="the broker; without one the run's folder", group=TRANSPORT)] = (
+        None
+    )
     """Where models and updates are while they travel: a folder that all processes share, like file:///mnt/shared.
     Clients name it by CLIENT_BLOBS."""
-    evaluate_every: Annotated[int, Field(ge=1), Option("ROUNDS")] = 1
+    evaluate_every: Annotated[int, Field(ge=1), Option("ROUNDS", group=OUTPUT)] = 1
     """Evaluate the model on held-out data every so many rounds, and after the last."""
-    evaluate_share: Annotated[float, Field(gt=0, le=1), Option("SHARE")] = 1.0
+    evaluate_share: Annotated[float, Field(gt=0, le=1), Option("SHARE", group=OUTPUT)] = 1.0
     """Share of the held-out examples, drawn by the seed, to evaluate the model on."""
-    evaluate_clients: Annotated[bool, Option()] = True
+    evaluate_clients: Annotated[bool, Option(group=OUTPUT)] = True
     """Have clients evaluate the final model on their own held-out data."""
-    reconnect_after_s: Annotated[float, Field(ge=0, le=7 * 24 * 3600), Option("SECONDS", capped=False)] = 0.0
+    reconnect_after_s: Annotated[
+        float, Field(ge=0, le=7 * 24 * 3600), Option("SECONDS", capped=False, group=ROUNDS)
+    ] = 0.0
     """When the run is over clients come back after so many seconds, for the next; with 0 their workers end."""
-    observe: Annotated[tuple[str, ...], Option("NAME[:PARAMETER],…")] = ("console", "plot")
+    observe: Annotated[tuple[str, ...], Option("NAME[:PARAMETER],…", group=OUTPUT)] = ("console", "plot")
     """Who is told what happens: {observers}, or your own as module:name. Whatever is named here, log and events are
     told too."""
-    log_format: Annotated[Literal["text", "json"], Option()] = "text"
+    log_format: Annotated[Literal["text", "json"], Option(group=OUTPUT)] = "text"
     """Log lines as text, or as JSON with run, round and client."""
     max_failed_rounds: Annotated[int, Field(ge=1)] = 3
     """Failed rounds in a row after which the run stops."""

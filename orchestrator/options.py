@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -10,14 +10,41 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from tasks.option import Option
+from tasks.option import GROUPS, Option, bounds_of, kind_of
 
-_BOUNDS = ("ge", "gt", "le", "lt")
 _PATHS = ("DIR", "FILE")
 """What stands in the help for a value that is a path."""
 
 
-def options_of(model: type[BaseModel], known: Mapping[str, Iterable[str]]) -> Iterator[click.Option]:
+class GroupedOption(click.Option):
+    """An option of the command line that is listed in a group.
+
+    Args:
+        group: One of ``tasks.option.GROUPS``.
+        settings: As for any option.
+    """
+
+    def __init__(self, *declarations: Any, group: str = "", **settings: Any) -> None:
+        super().__init__(*declarations, **settings)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists its options by their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the groups, and those options last that are in none."""
+        rows: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
+        for parameter in self.get_params(ctx):
+            if (row := parameter.get_help_record(ctx)) is not None:
+                rows.setdefault(getattr(parameter, "group", "") or "Help", []).append(row)
+        for group, listed in rows.items():
+            if listed:
+                with formatter.section(group):
+                    formatter.write_dl(listed)
+
+
+def options_of(model: type[BaseModel], known: Mapping[str, Iterable[str]]) -> Iterator[GroupedOption]:
     """Yield an option for each field that is marked as one, and for those of models among the fields, in order.
 
     Args:
@@ -37,7 +64,7 @@ def flag_of(name: str) -> str:
     return f"--{name.removesuffix('_s').replace('_', '-')}"
 
 
-def _option(name: str, field: FieldInfo, mark: Option, known: Mapping[str, Iterable[str]]) -> click.Option:
+def _option(name: str, field: FieldInfo, mark: Option, known: Mapping[str, Iterable[str]]) -> GroupedOption:
     flag = f"--{mark.flag}" if mark.flag else flag_of(name)
     text = " ".join((field.description or "").split())
     text = text.format_map({kind: ", ".join(names) for kind, names in known.items()})
@@ -50,20 +77,20 @@ def _option(name: str, field: FieldInfo, mark: Option, known: Mapping[str, Itera
         value = {"multiple": True, "callback": lambda _context, _parameter, texts: _settings(texts)}
     else:
         value["type"] = _type(field, mark)
-    return click.Option([flag, name], help=text, metavar=mark.metavar, show_default=mark.default, **value)
+    shown: dict[str, Any] = {"help": text, "metavar": mark.metavar, "show_default": mark.default, "group": mark.group}
+    return GroupedOption([flag, name], **shown, **value)
 
 
 def _type(field: FieldInfo, mark: Option) -> click.ParamType[Any] | None:
     """Return what else than the default's type says which values are allowed."""
-    kind, *_ = get_args(field.annotation) or [field.annotation]
     if get_origin(field.annotation) is Literal:
         return click.Choice(get_args(field.annotation))
     if mark.metavar in _PATHS:
         return click.Path(path_type=Path)
-    bounds = {name: getattr(item, name) for item in field.metadata for name in _BOUNDS if hasattr(item, name)}
+    bounds = bounds_of(field)
     if not bounds:
         return None
-    in_range = click.IntRange if kind is int else click.FloatRange
+    in_range: Callable[..., click.ParamType[Any]] = click.IntRange if kind_of(field) is int else click.FloatRange
     least, most = bounds.get("ge", bounds.get("gt")), bounds.get("le", bounds.get("lt"))
     return in_range(least, most if mark.capped else None, min_open="gt" in bounds, max_open="lt" in bounds)
 

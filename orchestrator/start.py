@@ -26,11 +26,12 @@ from orchestrator.config import PEERS, RunConfig
 from orchestrator.driver.lifecycle import run_session
 from orchestrator.observers import OBSERVERS
 from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, shown_path, take_up
-from orchestrator.options import options_of
+from orchestrator.options import GroupedCommand, GroupedOption, options_of
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from tasks.broker import connection as brokers
 from tasks.errors import ConfigurationError, FederationError
+from tasks.option import DATA, OUTPUT, TRANSPORT
 from tasks.workload import BUILT_IN
 from verification import SCORERS
 
@@ -47,35 +48,40 @@ _KNOWN = {
     "observers": OBSERVERS,
 }
 """The names that the help lists."""
-_BROKER = click.Option(
+_BROKER = GroupedOption(
     ["--broker"],
+    group=TRANSPORT,
     metavar="URL",
     envvar=brokers.URL_VARIABLE,
     show_default=False,
     help=f"Redis to use, like redis://host:6379/0 [env: {brokers.URL_VARIABLE}]. "
     f"Without it, or with {EMBEDDED!r}, a server and all clients are started here.",
 )
-_NET = click.Option(
+_NET = GroupedOption(
     ["--net"],
+    group=DATA,
     metavar="NAME",
     show_default="the workload's own",
     help="Short for the parameter net in --workload: what model is trained, like 2nn or cnn.",
 )
-_SPLIT = click.Option(
+_SPLIT = GroupedOption(
     ["--split"],
+    group=DATA,
     metavar="NAME[:PARAMETER]",
     show_default="the workload's own",
     help="Short for the parameter split in --workload: how data is shared out among the clients, like dirichlet:0.1.",
 )
-_RUN_DIR = click.Option(
+_RUN_DIR = GroupedOption(
     ["--run-dir"],
+    group=OUTPUT,
     type=click.Path(path_type=Path),
     metavar="DIR",
     show_default="runs/<date>-<time>-<id>",
     help="Folder for the run's checkpoints, history and plot.",
 )
-_RESUME = click.Option(
+_RESUME = GroupedOption(
     ["--resume"],
+    group=OUTPUT,
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Go on with the run in this folder, with its own settings, after its last closed round; with --rounds N it "
@@ -97,7 +103,7 @@ _OPTIONS = [
 ]
 
 
-class _InOneLine(click.Command):
+class _InOneLine(GroupedCommand):
     """A command that says of a wrong option, too, one line that begins with ``error: ``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from tasks.blobs.blob import BlobRef
 from tasks.errors import MessageError
 from tasks.names import ID_PATTERN
-from tasks.option import Option
+from tasks.option import ALGORITHM, Option
 from tasks.scope import ClientScope
 
 Metrics = dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(allow_inf_nan=False)]]
@@ -81,11 +81,11 @@ class _Message(BaseModel):
 class TrainOptions(_Message, use_attribute_docstrings=True):
     """How a client trains: the hyperparameters of local training."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000), Option("N", capped=False)] = 5
+    epochs: Annotated[int, Field(ge=1, le=100_000), Option("N", capped=False, group=ALGORITHM)] = 5
     """Passes over its data that a client makes in a round."""
-    batch_size: Annotated[int, Field(ge=1), Option("N")] = 32
+    batch_size: Annotated[int, Field(ge=1), Option("N", group=ALGORITHM)] = 32
     """Examples in a training step."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("RATE")] = 0.1
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("RATE", group=ALGORITHM)] = 0.1
     """Learning rate of the clients."""
 
 

@@ -7,6 +7,14 @@ from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+DATA = "Data and model"
+ALGORITHM = "Algorithm and training"
+ROUNDS = "Rounds and clients"
+HOSTILE = "Hostile clients"
+TRANSPORT = "Transport"
+OUTPUT = "Evaluation and output"
+GROUPS = (DATA, ALGORITHM, ROUNDS, HOSTILE, TRANSPORT, OUTPUT)
+"""What a user wants to set, in the order in which help and docs list it."""
 _BOUNDS = ("ge", "gt", "le", "lt")
 
 
@@ -19,12 +27,14 @@ class Option:
         flag: The option without its dashes, or the variable; None: it follows from the field's name.
         default: What the help says in place of the default; None: the default.
         capped: Whether the help says the most that is allowed, too.
+        group: Which of the ``GROUPS`` it is listed in; empty: there are none.
     """
 
     metavar: str | None = None
     flag: str | None = None
     default: str | None = None
     capped: bool = True
+    group: str = ""
 
 
 def kind_of(field: FieldInfo) -> object:

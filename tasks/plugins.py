@@ -25,7 +25,7 @@ T = TypeVar("T")
 def nearest_hint(name: str, known: Iterable[str]) -> str:
     """Say which names are known, and which of them is nearest to ``name``."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(name.partition(":")[0], names, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     return f"{guess}known are {', '.join(names)}, or your own as module:name"
 

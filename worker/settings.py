@@ -113,15 +113,13 @@ class ClientSettings(BaseModel):
 
     broker_url: Annotated[str, AfterValidator(check_url), Option("URL", flag=URL_VARIABLE)] = DEFAULT_URL
     """The Redis to join."""
-    client_id: Annotated[_ClientId | None, Option("ID", flag="CLIENT_ID", default="made up once, kept in a file")] = (
-        None
-    )
-    """The client's id; with `CLIENT_COUNT` what the ids of all begin with."""
+    client_id: Annotated[_ClientId | None, Option("ID", flag="CLIENT_ID", default="made up, kept in a file")] = None
+    """The client's id: letters, digits, `.`, `_`, `-`; with `CLIENT_COUNT` what the ids of all begin with."""
     workload: Annotated[str, AfterValidator(canonical), Option("NAME[,KEY=VALUE…]")] = "digits"
     """The workload, which has to be the run's, or the client's own as `module:name`."""
     data: Annotated[_Folder | None, Option("DIR", default="what the workload brings along")] = None
     """The folder with the client's data."""
-    part: Annotated[_Part | None, Option("I/N", default="given by the run")] = None
+    part: Annotated[_Part | None, Option("I/N", default="a free one of `--clients`, for which it waits")] = None
     """The part of shared data that is the client's, like `2/4`; with `CLIENT_COUNT` the part that all share out."""
     num_clients: Annotated[
         int | None,
@@ -136,7 +134,7 @@ class ClientSettings(BaseModel):
     state: Annotated[Path, AfterValidator(Path.expanduser), Option("DIR", default="`~/.local/state/celeriac`")]
     """The folder in which clients keep their ids, models, and what algorithms keep."""
     heartbeat_s: Annotated[float, Field(ge=0.1, le=3600), Option("SECONDS")] = DEFAULT_HEARTBEAT_S
-    """Seconds between two signs of life."""
+    """Seconds between two signs of life; a client counts as lost after two and a half of them."""
     blobs: Annotated[str | None, Option("URL", default="the broker")] = None
     """Where models and updates are, like `file:///mnt/shared`: the place that the run names by `--blobs`."""
     algorithm: Annotated[str | None, Option("MODULE:NAME", default="built-in ones alone")] = None

@@ -15,11 +15,13 @@ from click.testing import CliRunner
 
 from orchestrator.config import RunConfig
 from orchestrator.driver.run import summarise
+from orchestrator.options import GroupedOption
 from orchestrator.start import main
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import write_file
 from tasks.errors import RunFolderError
+from tasks.option import GROUPS
 from tests.support import round_record, run_config
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +80,7 @@ SLIPS = {
     "own as module:name",
     "--compression topk:1.5": "compression 'topk:1.5': write topk:SHARE with SHARE from 0.0001 to 0.25, like topk:0.01",
     "--compression bf16:8": "compression 'bf16:8': bf16 has no parameter, write bf16",
+    "--compression tpk:0.01": "unknown compression 'tpk:0.01': did you mean 'topk'? known are ",
     "--compression nowhere:short": "compression 'nowhere:short': there is no module 'nowhere' in this folder",
     "--select conected": "unknown selector 'conected': did you mean 'connected'? known are connected, oort, "
     "power-of-choice, random, where, or your own as module:name",
@@ -334,6 +337,10 @@ def test_help_lists_every_flag_with_its_default() -> None:
     assert all(names[setting] in flags for setting in settings)
     assert {"--broker", "--run-dir", "--resume", "--epochs", "--batch-size", "--learning-rate"} <= set(flags)
     assert "[default: 10;" in " ".join(result.stdout.split())
+    # And they are listed by what one wants to set, each in one group
+    headings = [line.removesuffix(":") for line in result.stdout.splitlines() if re.fullmatch(r"[A-Z].*:", line)]
+    assert headings == [*GROUPS, "Help"]
+    assert {option.group for option in main.params if isinstance(option, GroupedOption)} == set(GROUPS)
 
 
 @pytest.mark.parametrize("is_installed", [True, False])
