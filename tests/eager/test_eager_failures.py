@@ -14,7 +14,6 @@ from orchestrator.observers.events import LeftOut, Outcome, RoundClosed
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.errors import ConfigurationError, FederationError, RunFailedError, SelectionError, TooFewClientsError
-from tasks.messages import Status
 from tests.eager.federation import EXAMPLES, Federation, bits, digests, fedavg, local_training, model_of, statuses
 from tests.support import PULL, Diverging, Pull, Raising, announcement
 
@@ -52,8 +51,7 @@ def test_a_client_whose_work_never_comes_into_the_model_is_named_once(federation
     folder = federation.run(rounds=7)
     # Then it is told once, after the fifth, with the cause
     [(index, told)] = [(i, event) for i, event in enumerate(federation.events) if isinstance(event, LeftOut)]
-    reason = folder.history()[4].responses["bert"].reason
-    slots = {"bert": Outcome(status=Status.FAILED, reason=reason)}
+    slots = {"bert": Outcome.of(folder.history()[4].responses["bert"])}
     assert told == LeftOut(round_number=5, num_rounds=5, slots=slots)
     assert sum(isinstance(event, RoundClosed) for event in federation.events[:index]) == 5
 
