@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from celeriac.selectors.client_statistics import ClientStatistics
     from celeriac.workloads.examples import Examples
     from celeriac.workloads.splits import Split
+    from celeriac.workloads.table import Table
     from celeriac.workloads.torch_workload import TorchWorkload
     from tasks.arrays import Arrays, ArraySpec
     from tasks.messages import Order, Response, Status, TrainOptions
@@ -64,6 +65,7 @@ __all__ = [
     "Split",
     "Status",
     "Step",
+    "Table",
     "TimeBudget",
     "TorchWorkload",
     "TrainOptions",
@@ -81,6 +83,7 @@ _ELSEWHERE = {
     "celeriac.compressors.arraywise": ("Arraywise",),
     "celeriac.workloads.examples": ("Examples",),
     "celeriac.workloads.splits": ("Split",),
+    "celeriac.workloads.table": ("Table",),
     "celeriac.workloads.torch_workload": ("TorchWorkload",),
     "celeriac.selectors.client_statistics": ("ClientStatistics",),
     "tasks.arrays": ("Arrays", "ArraySpec"),

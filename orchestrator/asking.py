@@ -26,6 +26,7 @@ from orchestrator.options import flag_of
 from orchestrator.processes.connect import connect_run
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
+from tasks.broker.connection import check_url
 from tasks.errors import ConfigurationError
 from tasks.messages import Order, Response
 from tasks.plugins import check_spec
@@ -106,6 +107,8 @@ def connect_clients(broker_url: str | None = None, **settings: object) -> Iterat
         ConfigurationError: If a setting is wrong, or another orchestrator is at work on the broker.
     """
     config = _config(local=broker_url is None, **settings)
+    if broker_url is not None:
+        check_url(broker_url)
     path = Path(tempfile.mkdtemp(prefix="celeriac-"))
     folder = RunFolder.create(path, config)
     try:

@@ -10,6 +10,7 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from tasks.errors import ConfigurationError
 from tasks.option import GROUPS, Option, bounds_of, kind_of
 
 _PATHS = ("DIR", "FILE")
@@ -29,7 +30,19 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class GroupedCommand(click.Command):
+class OneLineCommand(click.Command):
+    """A command that says of a wrong option, too, one line that begins with ``error: ``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
+            ctx.exit(ConfigurationError.exit_code)
+
+
+class GroupedCommand(OneLineCommand):
     """A command whose help lists its options by their groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -72,7 +85,7 @@ def _option(name: str, field: FieldInfo, mark: Option, known: Mapping[str, Itera
     if field.annotation is bool:
         flag += f"/--no-{flag.removeprefix('--')}"
     elif field.annotation == tuple[str, ...]:
-        value = {"default": ",".join(field.default), "callback": lambda _context, _parameter, text: _names(text)}
+        value = {"default": ",".join(field.default), "callback": lambda _context, _parameter, text: names(text)}
     elif field.annotation == dict[str, float]:
         value = {"multiple": True, "callback": lambda _context, _parameter, texts: _settings(texts)}
     else:
@@ -106,5 +119,6 @@ def _settings(texts: tuple[str, ...]) -> dict[str, float]:
     return settings
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
+    """Return the names in a text that has commas between them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())

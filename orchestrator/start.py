@@ -103,19 +103,7 @@ _OPTIONS = [
 ]
 
 
-class _InOneLine(GroupedCommand):
-    """A command that says of a wrong option, too, one line that begins with ``error: ``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the options."""
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
-            ctx.exit(ConfigurationError.exit_code)
-
-
-@click.command(cls=_InOneLine, params=_OPTIONS, context_settings={"max_content_width": 110, "show_default": True})
+@click.command(cls=GroupedCommand, params=_OPTIONS, context_settings={"max_content_width": 110, "show_default": True})
 @click.pass_context
 def main(context: click.Context, /, **options: Any) -> None:
     """Train one model over many clients whose data stays with them.

@@ -73,6 +73,10 @@ class TooFewFitError(SelectionError):
         self.num_needed = num_needed
 
 
+class NothingToldError(FederationError):
+    """Raised when no client that is asked for statistics tells any."""
+
+
 class ArraysError(FederationError):
     """Raised when named arrays can't be encoded, or bytes aren't a well-formed set of named arrays."""
 

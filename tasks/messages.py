@@ -74,11 +74,13 @@ READY = "READY"
 """State of the Celery task of a client that has trained and waits for its turn to send its update."""
 
 
-class _Message(BaseModel):
+class Message(BaseModel):
+    """What is sent: nothing in it changes, and it has no field that isn't known."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TrainOptions(_Message, use_attribute_docstrings=True):
+class TrainOptions(Message, use_attribute_docstrings=True):
     """How a client trains: the hyperparameters of local training."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000), Option("N", capped=False, group=ALGORITHM)] = 5
@@ -94,7 +96,7 @@ def turn_timeout_s(timeout_s: float) -> float:
     return min(timeout_s, MAX_TURN_S)
 
 
-class Response(_Message):
+class Response(Message):
     """What a client says in return for any order."""
 
     order_id: Annotated[str, Field(max_length=300)]
@@ -114,7 +116,7 @@ class Response(_Message):
     """Where a trained client put its parameters."""
 
 
-class Order(_Message):
+class Order(Message):
     """What every order says."""
 
     name: ClassVar[str]
@@ -154,6 +156,13 @@ class Order(_Message):
         """
         said = {"order_id": self.order_id, "client_id": self.client_id, "status": status, **rest}
         return decode(self.response_of(status), said)
+
+    def check(self, response: Response) -> None:  # optional
+        """Refuse an answer that doesn't suit this order, whose fields are right each by itself.
+
+        Raises:
+            MessageError: If it doesn't.
+        """
 
     def response_of(self, status: object) -> type[Response]:
         """Return what an answer of this status is."""

@@ -280,6 +280,23 @@ class Workload(ABC):
         """
         raise ConfigurationError(_cannot(self, "gradients", "asks clients for their gradients"))
 
+    def columns(self, data: ClientData) -> Mapping[str, Any]:
+        """Return what ``python -m orchestrator.statistics`` may tell of a client's data: columns by name.
+
+        Args:
+            data: The client's own, as :meth:`client_data` returned it.
+
+        Returns:
+            Columns of one value a row: arrays of numbers, or of names, which are counted. None, NaN and masked values
+            are missing.
+
+        Raises:
+            ConfigurationError: If this workload has none.
+        """
+        raise ConfigurationError(
+            f"statistics are of columns, and workload {type(self).__name__} has no columns(): see docs/statistics.md"
+        )
+
 
 def _cannot(workload: Workload, method: str, what: str) -> str:
     return f"the algorithm {what}, and workload {type(workload).__name__} has no {method}(): see docs/algorithms.md"

@@ -20,6 +20,7 @@ from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.names import check_client_id, numbered_client_id
 from tasks.option import Option, allowed
+from tasks.orders.statistics import DEFAULT_MIN_COUNT
 from tasks.plugins import split_spec
 from tasks.spec import canonical
 from tasks.workload import Part
@@ -32,18 +33,20 @@ _NEAR = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What of a user's own an order may name: code isn't imported because an order says so.
+    """What an order may ask for: code of a user's own isn't imported because an order says so.
 
     Attributes:
         algorithm: ``CLIENT_ALGORITHM``: an algorithm that isn't built in, as ``module:name``, whose client's part a run
             may ask for; None for built-in ones alone.
         compression: ``CLIENT_COMPRESSION``: likewise a compression that isn't built in.
         orders: ``CLIENT_ORDERS``: likewise kinds of orders.
+        min_count: ``CLIENT_MIN_COUNT``: the fewest values that statistics tell of, whatever an order says.
     """
 
     algorithm: str | None = None
     compression: str | None = None
     orders: tuple[str, ...] = ()
+    min_count: int = DEFAULT_MIN_COUNT
 
     def load(self) -> None:
         """Load what is allowed.
@@ -143,11 +146,13 @@ class ClientSettings(BaseModel):
     """A compression of your own that a run may ask for."""
     orders: Annotated[_Names, Option("MODULE:NAME[,…]", default="built-in ones alone")] = ()
     """Kinds of orders of your own that the client carries out."""
+    min_count: Annotated[int, Field(ge=1), Option("N")] = DEFAULT_MIN_COUNT
+    """The fewest values that statistics tell of, whatever an order says."""
 
     @property
     def allowed(self) -> Allowed:
-        """What of a user's own an order may name."""
-        return Allowed(self.algorithm, self.compression, self.orders)
+        """What an order may ask for."""
+        return Allowed(self.algorithm, self.compression, self.orders, self.min_count)
 
     @property
     def num_processes(self) -> int:

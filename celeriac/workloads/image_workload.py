@@ -6,6 +6,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 from torch import nn
 
 from celeriac.workloads.examples import Examples, Indices
@@ -74,6 +75,15 @@ class ImageWorkload(TorchWorkload):
         train_rows, test_rows = client_split(labels, source.part, self._split_seed, self._split, self._test_share)
         train = self.shared_examples(source.folder, train_rows)
         return ClientData(train, self.shared_examples(source.folder, test_rows), len(train), train.labels())
+
+    def columns(self, data: ClientData) -> dict[str, np.ndarray]:
+        """Return of each image, to train and to test on, its ``label``, a name, and the mean of its pixels."""
+        parts: tuple[Examples, Examples] = data.train, data.test
+        pixels = tuple(range(1, parts[0].inputs.ndim))
+        return {
+            "label": np.concatenate([part.targets for part in parts]).astype(str),
+            "mean_pixel": np.concatenate([part.inputs.mean(axis=pixels, dtype=np.float64) for part in parts]),
+        }
 
 
 def _share(text: str) -> float:

@@ -95,6 +95,8 @@ def _check(response: Response, order: Order) -> None:
         raise MessageError("the answer is for another order")
     if response.status not in order.allowed:
         raise MessageError(f"status {response.status}: allowed are {', '.join(sorted(order.allowed))}")
+    if response.status is not Status.FAILED:
+        order.check(response)
     wants_update = isinstance(order, UpdateOrder) and response.status is not Status.FAILED
     if wants_update != (response.update is not None):
         raise MessageError(f"an answer that is {response.status} {'needs an' if wants_update else 'has no'} update")

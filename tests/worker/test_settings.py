@@ -39,6 +39,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         "CLIENT_ALGORITHM": "own.module:Rule",
         "CLIENT_COMPRESSION": "own.module:short",
         "CLIENT_ORDERS": "own.module:ASK, own.other:TELL",
+        "CLIENT_MIN_COUNT": "20",
         "CLIENT_BLOBS": tmp_path.as_uri(),
         "CLIENT_DATA": str(tmp_path),
         "CLIENT_PART": "2/4",
@@ -56,6 +57,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         algorithm="own.module:Rule",
         compression="own.module:short",
         orders=("own.module:ASK", "own.other:TELL"),
+        min_count=20,
         data=tmp_path.resolve(),
         part=Part(1, 4),
         state=Path("/somewhere"),
@@ -64,7 +66,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         num_clients=50,
         concurrency=3,
     )
-    assert found.allowed == Allowed("own.module:Rule", "own.module:short", ("own.module:ASK", "own.other:TELL"))
+    assert found.allowed == Allowed("own.module:Rule", "own.module:short", ("own.module:ASK", "own.other:TELL"), 20)
     assert found.num_processes == 3
     # And there are no others
     assert set(ClientSettings.variables().values()) == set(variables)

@@ -15,13 +15,14 @@ from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.kind import AnyKind, OrderKind
 from tasks.orders.set_parameters import SetParametersOrder
+from tasks.orders.statistics import StatisticsOrder
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
 from tasks.orders.verify import VerifyOrder
 from tasks.plugins import load
 from tasks.user_code import UserCodeError, user_code
 from worker.client import Client
-from worker.handlers import disconnect, evaluate, set_parameters, survey, train, verify
+from worker.handlers import disconnect, evaluate, set_parameters, statistics, survey, train, verify
 
 _KINDS: tuple[AnyKind, ...] = (
     OrderKind(SurveyOrder, survey.handle),
@@ -29,6 +30,7 @@ _KINDS: tuple[AnyKind, ...] = (
     OrderKind(EvaluateOrder, evaluate.handle),
     OrderKind(VerifyOrder, verify.handle),
     OrderKind(SetParametersOrder, set_parameters.handle),
+    OrderKind(StatisticsOrder, statistics.handle),
     OrderKind(DisconnectOrder, disconnect.handle),
 )
 KINDS: Mapping[str, AnyKind] = {kind.order.name: kind for kind in _KINDS}

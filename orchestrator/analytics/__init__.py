@@ -1,0 +1,1 @@
+"""Federated analytics: statistics of what clients have, without a model."""
