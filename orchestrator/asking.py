@@ -23,6 +23,7 @@ from orchestrator.driver.collector import Collector
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.orders import make_order, time_limits
 from orchestrator.options import flag_of
+from orchestrator.policies import load_policy
 from orchestrator.processes.connect import connect_run
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
@@ -54,6 +55,7 @@ class Clients:
             report=lambda _: None,
             algorithm=load_algorithm(config.algorithm),
             settings={},
+            policy=load_policy(config.policy, config),
         )
         self._num_asked = 0
 

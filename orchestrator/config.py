@@ -67,6 +67,8 @@ class RunConfig(BaseModel):
     select: Annotated[str, Option("NAME", group=ROUNDS)] = "random"
     """How a round's clients are chosen: {selectors}, or your own as module:function. CONDITIONS are like
     labels=3+7,min-examples=100,min-cpus=4,min-memory-gb=8."""
+    policy: Annotated[str, Option("NAME", group=ROUNDS)] = "synchronous"
+    """When rounds open and close: {policies}, or your own as module:name."""
     accept: Annotated[Literal["live", "next", "closed"], Option(group=ROUNDS)] = "live"
     """Whether clients that join later take part at once, from the next round on, or never."""
     verify: Annotated[tuple[str, ...], Option("NAME[,NAME…]", default="none", group=HOSTILE)] = ()

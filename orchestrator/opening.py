@@ -25,6 +25,7 @@ from orchestrator.config import PEERS, RunConfig
 from orchestrator.feasibility import check_feasible
 from orchestrator.observers import load_observer
 from orchestrator.options import flag_of
+from orchestrator.policies import load_policy
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.blobs.stores import check_named
@@ -68,6 +69,7 @@ def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     _check_names(options, workload)
     run_id = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     config = _config(run_id, {**options, "workload": str(workload)})
+    load_policy(config.policy, config)
     check_feasible(config, given)
     _check_broker(options["broker"], run_id)
     path: Path = options["run_dir"] or RUNS / run_id

@@ -27,6 +27,7 @@ from orchestrator.driver.lifecycle import run_session
 from orchestrator.observers import OBSERVERS
 from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, shown_path, take_up
 from orchestrator.options import GroupedCommand, GroupedOption, options_of
+from orchestrator.policies import POLICIES
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from tasks.broker import connection as brokers
@@ -44,6 +45,7 @@ _KNOWN = {
     "mixers": [MIX_FORMS.get(name, name) for name in MIXERS],
     "compressors": [NONE, *COMPRESSORS],
     "selectors": [FORMS.get(name, name) for name in SELECTORS],
+    "policies": POLICIES,
     "scorers": [PEERS, *SCORERS],
     "observers": OBSERVERS,
 }

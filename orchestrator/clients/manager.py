@@ -14,7 +14,6 @@ from celeriac.selectors import ConnectedClient, Selection, Selector
 from celeriac.selectors.client_statistics import ClientStatistics
 from orchestrator.clients.naming import by_what, named
 from orchestrator.clients.waves import Place
-from orchestrator.config import cohort_size
 from tasks.announcement import Announcement, PassedOver
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
 from tasks.messages import MAX_COUNT, readable
@@ -207,8 +206,7 @@ class ClientManager:
         round_number: int,
         rng: np.random.Generator,
         *,
-        num: int | None = None,
-        fraction: float = 1.0,
+        num: int,
         num_needed: int = 1,
         statistics: Mapping[str, ClientStatistics] = NO_STATISTICS,
     ) -> list[str]:
@@ -218,8 +216,7 @@ class ClientManager:
             selector: Chooses among the connected clients.
             round_number: The round that the cohort is for.
             rng: The selector's source of randomness.
-            num: How many clients are wanted; None for ``ceil(fraction * connected)``.
-            fraction: Share of the connected clients, in (0, 1].
+            num: How many clients are wanted; all, if fewer are connected.
             num_needed: Updates that the round needs: with fewer clients it can't succeed.
             statistics: Statistics of clients by client id.
 
@@ -231,8 +228,7 @@ class ClientManager:
         clients = self.connected()
         if not clients:
             raise TooFewClientsError(0, 1, 0.0)
-        wanted = cohort_size(fraction, len(clients)) if num is None else min(num, len(clients))
-        selection = Selection(round_number, wanted, rng, statistics, num_needed)
+        selection = Selection(round_number, min(num, len(clients)), rng, statistics, num_needed)
         return _checked(selector(clients, selection), clients, round_number)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from orchestrator.clients.manager import ClientManager
 from orchestrator.driver.late_responses import LateResponses
 from orchestrator.driver.slots import MAX_SENT, Slot, Slots
+from orchestrator.policies import Progress
 from orchestrator.store.updates import bytes_sent
 from orchestrator.transport.responses import MAX_RESPONSE_BYTES, read_response, says_ready
 from orchestrator.transport.results import MAX_RESULT_BYTES
@@ -34,6 +35,7 @@ sent again; each time twice as many. One that was only slow is done twice then, 
 MAX_KILLED = 2
 """How often a task of the orchestrator's own is sent again because the process that was at it was killed."""
 SILENT = "nothing more of its update came in its turn, while others waited for theirs"
+NOT_WAITED_FOR = "the round was closed without waiting for it (--policy)"
 
 
 class Filled(NamedTuple):
@@ -101,7 +103,13 @@ class Collector:
         self.services.transport.forget([order.order_id for order in orders])
         return [response for _, response in slots.filled()]
 
-    def collect(self, slots: Slots, uploads: Uploads, timeout_s: float) -> Iterator[Filled | Looked | Lost]:
+    def collect(
+        self,
+        slots: Slots,
+        uploads: Uploads,
+        timeout_s: float,
+        is_complete: Callable[[Progress], bool] = lambda _: False,
+    ) -> Iterator[Filled | Looked | Lost]:
         """Fill all of ``slots``, and yield what happens.
 
         ``Lost.OWN_WORK`` says that what was done with filled slots is lost, and must be done again; ``Lost.ALL`` that
@@ -112,8 +120,9 @@ class Collector:
             slots: The slots; their orders are out, but for those that are held back.
             uploads: Which orders are held back, and whose turn it is to send an update.
             timeout_s: Seconds after which open slots are filled as lost.
+            is_complete: Says whether those that are open are to be filled as lost before that.
         """
-        return _Collection(self, slots, uploads).run(timeout_s)
+        return _Collection(self, slots, uploads).run(timeout_s, is_complete)
 
     def result(
         self, task_id: str, again: Callable[[], str], restore: Callable[[], object] = lambda: None
@@ -193,11 +202,11 @@ class _Collection:
         self._unsure: dict[str, int] = {}
         """Orders that were out as the broker was emptied -> how often one may be sent again if its update is gone."""
 
-    def run(self, timeout_s: float) -> Iterator[Filled | Looked | Lost]:
+    def run(self, timeout_s: float, is_complete: Callable[[Progress], bool]) -> Iterator[Filled | Looked | Lost]:
         """Fill all slots, and yield what happens."""
         deadline, retry_s = self._clock() + timeout_s, RETRY_S
         yield from self._read_held()
-        while self._slots.has_open():
+        while self._slots.has_open() and not is_complete(self._slots.progress()):
             now = self._clock()
             is_due, someone_vanished = self._collector.is_tick_due(now), False
             if is_due:
@@ -224,6 +233,7 @@ class _Collection:
                 yield from self._look_after()
             if self._clock() >= deadline:
                 yield from self._close_overdue(self._clock() - deadline)
+        yield from self._give_up([(slot, slot.lost(NOT_WAITED_FOR)) for slot in self._slots.open()])
 
     def _note_out(self) -> None:
         """Look anew which orders are out."""

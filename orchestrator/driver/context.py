@@ -17,6 +17,7 @@ from orchestrator.clients.manager import ClientManager
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import OWN_WORK_TIMEOUT_S, Collector
 from orchestrator.observers.events import JobDone, Report
+from orchestrator.policies import RoundPolicy
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import RunServices
 from tasks.errors import ConfigurationError, RunFailedError
@@ -37,6 +38,7 @@ class RunContext:
     report: Report
     algorithm: Algorithm
     settings: Settings
+    policy: RoundPolicy
     compressor: Compressor | None = None
     clock: Callable[[], float] = time.monotonic
     fits: Callable[[ConnectedClient], bool] = lambda _: True

@@ -105,7 +105,7 @@ class Exchange:
     def _collect(self) -> Iterator[float]:
         """Fill every slot; see :meth:`collect`."""
         collector = self._context.collector
-        for event in collector.collect(self._slots, self._uploads, self._timeout_s):
+        for event in collector.collect(self._slots, self._uploads, self._timeout_s, self._context.policy.is_complete):
             if isinstance(event, Filled):
                 self._take_in(event.slot, event.response)
             elif isinstance(event, Looked):

@@ -37,9 +37,6 @@ from tasks.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
 
-MIN_LEFT_SHARE = 0.1
-"""Share of the timeout that must be left for a client to join a round that is open."""
-
 
 class Round:
     """A round under way.
@@ -126,9 +123,9 @@ class Round:
 
     def _begin(self, client_ids: Collection[str]) -> TimeLimits:
         """Return the term of an exchange with these clients, and note how long that may take."""
-        config = self._context.config
-        turn_s = turn_timeout_s(config.timeout_s) if self._waits_for_turn else 0.0
-        limits = time_limits(self._context, config.timeout_s, client_ids, turn_s)
+        timeout_s = self._context.policy.timeout_s()
+        turn_s = turn_timeout_s(timeout_s) if self._waits_for_turn else 0.0
+        limits = time_limits(self._context, timeout_s, client_ids, turn_s)
         self._total_s = limits.total_s
         return limits
 
@@ -205,14 +202,12 @@ class Round:
         )
 
     def _admit(self, left_s: float) -> None:
-        """Take clients that have joined since the round was opened into it, if there is time enough.
+        """Take clients that have joined since the round was opened into it, if its policy does.
 
         Into the second exchange nobody is taken: what goes out with it was made without them.
         """
         context = self._context
-        takes_any = context.config.accept == "live" and context.config.cohort is None
-        is_late = self._opened.surveyed is not None or not self._is_enough(left_s - GRACE_S)
-        if not takes_any or is_late:
+        if self._opened.surveyed is not None or not context.policy.newcomer_timeout_s(left_s - GRACE_S):
             return
         known = self._connected_before | self._opened.cohort.keys()
         newcomers = [
@@ -238,14 +233,8 @@ class Round:
         context, others = self._context, self._exchanges[-1].open_clients()
         waves_s = seconds_a_wave(newcomers, others, context.manager.place, left_s)
         limits = time_limits(context, left_s - GRACE_S)
-        return {
-            client_id: replace(limits, timeout_s=min(context.config.timeout_s, wave_s - GRACE_S))
-            for client_id, wave_s in waves_s.items()
-            if self._is_enough(wave_s - GRACE_S)
-        }
-
-    def _is_enough(self, time_s: float) -> bool:
-        return time_s >= MIN_LEFT_SHARE * self._context.config.timeout_s
+        timeouts_s = {name: context.policy.newcomer_timeout_s(wave_s - GRACE_S) for name, wave_s in waves_s.items()}
+        return {name: replace(limits, timeout_s=timeout_s) for name, timeout_s in timeouts_s.items() if timeout_s}
 
     def _closed(self) -> ClosedRound:
         context, opened = self._context, self._opened

@@ -33,6 +33,7 @@ from orchestrator.observers.events import (
     Waiting,
     told_of,
 )
+from orchestrator.policies import load_policy
 from orchestrator.processes.workers import log_of
 from orchestrator.store.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
 from orchestrator.store.run_folder import RunFolder, boot_id
@@ -84,6 +85,7 @@ class Run:
             report=report,
             algorithm=algorithm,
             settings=settings_of(algorithm, config.settings),
+            policy=load_policy(config.policy, config),
             compressor=load_compressor(config.compression),
             clock=clock,
             fits=partial(fits, self._selector),
@@ -284,7 +286,7 @@ class Run:
     def _wait_for_cohort(self, round_number: int) -> list[str]:
         """Return the cohort, as soon as there are enough clients, and enough of those that the selector looks for."""
         wait_s, clock = self._config.wait_timeout_s, self._clock
-        num_clients = self._config.clients_to_wait_for()
+        num_clients = self._context.policy.least_connected()
         deadline, told = clock() + wait_s, ""
         while True:
             self._manager.wait_for(num_clients, wait_s, self._pause_between_rounds)
@@ -306,8 +308,7 @@ class Run:
                 self._selector,
                 round_number,
                 generator(config.seed, round_number, "selection"),
-                num=config.cohort,
-                fraction=config.fraction,
+                num=self._context.policy.num_wanted(len(self._manager.connected())),
                 num_needed=config.cohort or config.min_updates,
                 statistics=self._statistics.by_client,
             )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from orchestrator.policies import Progress
+from orchestrator.store.records import COUNTED
 from tasks.messages import Order, Response, Status
 
 MAX_SENT = 3
@@ -43,6 +45,7 @@ class Slots:
         self._slots: dict[str, Slot] = {}
         self._open: dict[str, Slot] = {}
         self._responses: dict[str, Response] = {}
+        self._num_updates = 0
         for order in orders:
             self.add(order, incarnations.get(order.client_id, ""))
 
@@ -87,12 +90,17 @@ class Slots:
         slot = self._open.pop(order_id, None)
         if slot is not None:
             self._responses[order_id] = response
+            self._num_updates += response.status in COUNTED
         return slot
 
     def reopen(self, order_id: str) -> None:
         """Open a slot anew whose answer is of no use, as what it told of is gone."""
-        del self._responses[order_id]
+        self._num_updates -= self._responses.pop(order_id).status in COUNTED
         self._open[order_id] = self._slots[order_id]
+
+    def progress(self) -> Progress:
+        """Return how many slots are open, filled with an update, and filled without one."""
+        return Progress(len(self._open), self._num_updates, len(self._responses) - self._num_updates)
 
     def started_anew(self, incarnations: Mapping[str, str]) -> list[Slot]:
         """Return the open slots whose clients were started anew, and expect their answers from the new start.

@@ -128,25 +128,22 @@ class Membership(RuleBasedStateMachine):
 
     @rule(
         select=st.sampled_from(["connected", "random"]),
-        num=st.none() | st.integers(1, 6),
-        fraction=st.sampled_from([0.01, 0.25, 0.5, 0.75, 1.0]),
+        num=st.integers(1, 6),
         seed=st.integers(0, 9),
     )
-    def sample(self, select: str, num: int | None, fraction: float, seed: int) -> None:
+    def sample(self, select: str, num: int, seed: int) -> None:
         connected = [client_id for client_id in self.order if client_id not in self.seen_leaving]
 
         def cohort() -> list[str]:
             rng = np.random.default_rng(seed)
-            return self.manager.sample(load_selector(select), 1, rng, num=num, fraction=fraction)
+            return self.manager.sample(load_selector(select), 1, rng, num=num)
 
         if not connected:
             with pytest.raises(TooFewClientsError):
                 cohort()
             return
         chosen = cohort()
-        by_fraction = {0.01: 1, 0.25: -(-len(connected) // 4), 0.5: -(-len(connected) // 2), 1.0: len(connected)}
-        by_fraction[0.75] = -(-3 * len(connected) // 4)
-        wanted = min(num, len(connected)) if num is not None else by_fraction[fraction]
+        wanted = min(num, len(connected))
         assert len(chosen) == len(set(chosen)) == wanted
         assert set(chosen) <= set(connected)
         assert chosen == sorted(chosen) == cohort()
@@ -168,31 +165,8 @@ def manager_of(*client_ids: str) -> ClientManager:
     return manager
 
 
-def sample(manager: ClientManager, selector: Any, **wanted: Any) -> list[str]:
-    return manager.sample(selector, 1, np.random.default_rng(0), **wanted)
-
-
-@pytest.mark.parametrize(
-    ("num_connected", "fraction", "num_wanted"),
-    [
-        (1, 0.001, 1),
-        (3, 0.5, 2),
-        (4, 0.5, 2),
-        (5, 0.5, 3),
-        (10, 0.1, 1),
-        (10, 0.3, 3),
-        (10, 0.31, 4),
-        (10, 1.0, 10),
-        (25, 0.28, 7),
-        (100, 0.07, 7),
-        (100, 0.55, 55),
-    ],
-)
-def test_a_fraction_of_the_connected_is_rounded_up(num_connected: int, fraction: float, num_wanted: int) -> None:
-    # Given clients
-    manager = manager_of(*(f"client-{index:03d}" for index in range(num_connected)))
-    # When a fraction of them is sampled, then it is ceil(fraction * connected), the product being the exact one
-    assert len(sample(manager, load_selector("random"), fraction=fraction)) == num_wanted
+def sample(manager: ClientManager, selector: Any, num: int = 100) -> list[str]:
+    return manager.sample(selector, 1, np.random.default_rng(0), num=num)
 
 
 def test_a_users_own_selector_sees_order_announcements_and_what_is_wanted() -> None:
@@ -206,7 +180,7 @@ def test_a_users_own_selector_sees_order_announcements_and_what_is_wanted() -> N
         return ["bert", "anna"]
 
     # When a cohort is sampled for round 4
-    cohort = manager.sample(own, 4, np.random.default_rng(0), fraction=0.5)
+    cohort = manager.sample(own, 4, np.random.default_rng(0), num=2)
     # Then it may be of another size than was wanted, and is sorted
     assert cohort == ["anna", "bert"]
     assert seen == [(["carl", "anna", "bert"], [5, 5, 5], 4, 2)]

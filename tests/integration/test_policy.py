@@ -1,0 +1,32 @@
+"""A round policy of a user's own, after its page alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from redis import Redis
+
+from tests.integration.harness import ROOT, WORKLOADS, Field, history, part
+from tests.integration.test_own_code import documented
+
+
+def test_a_policy_that_takes_the_first_two_updates_doesnt_wait_for_the_third(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given what docs/rounds.md says to put into a folder outside the repo, and three clients of which one takes long
+    (tmp_path / "my_policy.py").write_text(documented("docs/rounds.md"))
+    for number, step_s in enumerate(("0", "0", "2"), start=1):
+        field.client(broker, f"client-{number}", **part(number, 3), STEP_S=step_s)
+    # When a run with that policy is carried out
+    options = "--clients 3 --rounds 2 --policy my_policy:FirstTwo --no-evaluate-clients"
+    path = f"{tmp_path}:{WORKLOADS}:{ROOT}"
+    program = field.run(tmp_path / "run", options, broker=broker, cwd=tmp_path, PYTHONPATH=path)
+    program.succeeds()
+    # Then each round is closed with two updates, and the record says of the third that it wasn't waited for
+    first, second = history(tmp_path / "run")
+    for record in (first, second):
+        assert record["status"] == "closed"
+        responses = record["responses"]
+        assert [responses[f"client-{number}"]["status"] for number in (1, 2)] == ["trained", "trained"]
+    assert first["responses"]["client-3"]["status"] == "lost"
+    assert first["responses"]["client-3"]["reason"] == "the round was closed without waiting for it (--policy)"
