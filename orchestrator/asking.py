@@ -22,7 +22,6 @@ from orchestrator.config import RunConfig
 from orchestrator.driver.collector import Collector
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.orders import make_order, time_limits
-from orchestrator.options import flag_of
 from orchestrator.policies import load_policy
 from orchestrator.processes.connect import connect_run
 from orchestrator.store.run_folder import RunFolder
@@ -127,8 +126,8 @@ def _config(**settings: object) -> RunConfig:
         config = RunConfig.model_validate({"run_id": run_id, **settings})
     except ValidationError as error:
         first = error.errors()[0]
-        flag = "".join(f"{flag_of(str(name))}: " for name in first["loc"][-1:])
-        raise ConfigurationError(f"{flag}{first['msg'].removeprefix('Value error, ')}") from None
+        where = "".join(f"{name}: " for name in first["loc"])
+        raise ConfigurationError(f"{where}{first['msg'].removeprefix('Value error, ')}") from None
     spec = WorkloadSpec.parse(config.workload)
     check_spec("workload", spec.name, BUILT_IN)
     return config.model_copy(update={"workload": str(spec)})

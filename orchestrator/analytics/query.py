@@ -56,6 +56,8 @@ class Statistics(_Record):
     """What clients have told: columns by name, and by client id what is to be known of the client."""
 
     columns: Mapping[str, ColumnStatistics]
+    min_count: int
+    """The fewest values that clients were asked to tell of."""
     min_counts: Mapping[str, int]
     """The fewest values that each client told of: its own minimum, where that is more than what was asked for."""
     withheld: Mapping[str, tuple[str, ...]]
@@ -78,12 +80,10 @@ def ask_statistics(clients: Clients, query: Query) -> Statistics:
     if edges:
         responses = clients.ask(StatisticsOrder, columns=query.columns, min_count=query.min_count, edges=edges)
         told = _told(responses)
-    return put_together(responses, edges, query.shares)
+    return put_together(responses, edges, query)
 
 
-def put_together(
-    responses: Sequence[Response], edges: Mapping[str, tuple[float, ...]], shares: Sequence[float]
-) -> Statistics:
+def put_together(responses: Sequence[Response], edges: Mapping[str, tuple[float, ...]], query: Query) -> Statistics:
     """Return what clients have told, over all of them and of each.
 
     Raises:
@@ -103,7 +103,7 @@ def put_together(
     def summarise(name: str, columns: Iterable[Column]) -> Summary:
         of_numbers = [column for column in columns if isinstance(column, Numbers)]
         if of_numbers:
-            return pool_numbers(of_numbers, edges.get(name), shares)
+            return pool_numbers(of_numbers, edges.get(name), query.shares)
         return pool_groups([column for column in columns if isinstance(column, Groups)])
 
     return Statistics(
@@ -114,6 +114,7 @@ def put_together(
             )
             for name, found in by_column.items()
         },
+        min_count=query.min_count,
         min_counts={client_id: response.min_count for client_id, response in told.items()},
         withheld={
             client_id: missing for client_id, response in told.items() if (missing := _withheld(response, by_column))

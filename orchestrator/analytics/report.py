@@ -109,6 +109,9 @@ def _notes(statistics: Statistics) -> Iterator[str]:
             )
         if len(column.clients) > MOST_CLIENTS:
             yield f"{name}: {MOST_CLIENTS} of {len(column.clients)} clients are shown, --output has all"
+    for client_id, min_count in statistics.min_counts.items():
+        if min_count > statistics.min_count:
+            yield f"client {client_id} tells of no fewer than {min_count:,} values (CLIENT_MIN_COUNT)"
     for client_id, names in statistics.withheld.items():
         yield f"client {client_id} doesn't count in {', '.join(names)}: too few values, or of another kind"
     for client_id, reason in statistics.not_told.items():

@@ -30,6 +30,7 @@ FOUND = Statistics(
         "age": ColumnStatistics(over_all=AGE, clients={"anna": AGE}),
         "ward": ColumnStatistics(over_all=WARD, clients={"anna": WARD}),
     },
+    min_count=5,
     min_counts={"anna": 10},
     withheld={"anna": ("weight",)},
     not_told={"bert": "lost: the client vanished"},
@@ -82,6 +83,7 @@ def test_elsewhere_than_on_a_terminal_each_column_of_each_client_is_a_line() -> 
         "ward, over all: count 1,200, missing 0, groups [b]a 1,180, (other 20)",
         "ward, anna: count 1,200, missing 0, groups [b]a 1,180, (other 20)",
         "age: 21 values are spread evenly over bins that a client merged, as there were too few in one",
+        "client anna tells of no fewer than 10 values (CLIENT_MIN_COUNT)",
         "client anna doesn't count in weight: too few values, or of another kind",
         "client bert told nothing: lost: the client vanished",
     ]

@@ -184,3 +184,15 @@ def test_a_client_that_tests_on_nothing_trains_on_its_whole_part() -> None:
 def test_a_share_to_test_on_that_is_none_is_refused(share: str) -> None:
     with pytest.raises(ConfigurationError, match=f"test-share={share}: numbers from 0 to under 1 are allowed"):
         Digits(test_share=share)
+
+
+@pytest.mark.parametrize("share", ["0", "0.1"])
+def test_the_columns_are_of_all_of_a_clients_digits(share: str) -> None:
+    # Given a client's half of the digits, with or without some to test on
+    workload = Digits(test_share=share)
+    data = workload.client_data(DataSource(part=Part(0, 2)))
+    # When its columns are asked for, then they tell label and mean pixel of each digit
+    columns = workload.columns(data)
+    assert len(columns["label"]) == len(columns["mean_pixel"]) == len(data.train) + len(data.test) == 719
+    assert columns["label"][0] == str(data.train.targets[0])
+    assert columns["mean_pixel"][0] == pytest.approx(data.train.inputs[0].mean())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from orchestrator.analytics.pooling import GroupsSummary, NumbersSummary
-from orchestrator.analytics.query import Statistics, put_together
+from orchestrator.analytics.query import Query, Statistics, put_together
 from tasks.errors import MessageError, NothingToldError
 from tasks.messages import Response, Status
 from tasks.orders.statistics import Bins, Column, Groups, Numbers, StatisticsOrder
@@ -31,7 +31,7 @@ def telling(client_id: str, **columns: Column) -> Response:
 
 
 def together(responses: Sequence[Response]) -> Statistics:
-    return put_together(responses, {}, ())
+    return put_together(responses, {}, Query())
 
 
 def test_columns_are_told_over_all_and_of_each_client() -> None:
