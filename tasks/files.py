@@ -51,6 +51,20 @@ def replace_text(path: Path, text: str, *, durable: bool = True) -> None:
         temporary.write_bytes(text.encode())
 
 
+def append_line(path: Path, text: str, *, durable: bool = True) -> None:
+    """Append a line after the last whole one: a line that was cut short goes."""
+    with path.open("ab+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        if file.read(1) not in (b"", b"\n"):
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
+        file.write(f"{text}\n".encode())
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+
+
 def link_or_copy(source: Path, path: Path) -> None:
     """Make ``path`` another name of the file ``source``, or a copy where the file system has no links."""
     path.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from celeriac.algorithms import load_algorithm, settings_of
 from celeriac.compressors import load_compressor
@@ -36,7 +37,7 @@ from orchestrator.observers.events import (
 from orchestrator.policies import load_policy
 from orchestrator.processes.workers import log_of
 from orchestrator.store.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
-from orchestrator.store.run_folder import RunFolder, boot_id
+from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import updates_at_a_time
 from tasks import names
@@ -246,7 +247,7 @@ class Run:
         kept = self._folder.open_round()
         if kept is None or kept.round_number != round_number:
             return None
-        if kept.boot_id != boot_id():
+        if kept.boot_id != _boot_id():
             logger.warning("round %d is opened anew: the machine was started anew since", round_number)
             return None
         logger.info("round %d is taken up again with the answers that have come", round_number)
@@ -280,7 +281,7 @@ class Run:
             num_clients=self._context.num_clients(),
             is_crowded=len(cohort) > updates_at_a_time(self._config.in_flight_mb * 1e6, parameters.size_bytes),
             started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
-            boot_id=boot_id(),
+            boot_id=_boot_id(),
         )
 
     def _wait_for_cohort(self, round_number: int) -> list[str]:
@@ -371,3 +372,11 @@ def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wa
             "wall_time_s": round(wall_time_s, 3),
         }
     )
+
+
+def _boot_id() -> str:
+    """Return what tells this start of the machine from others; empty where the system doesn't say (it isn't Linux)."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

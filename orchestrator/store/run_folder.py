@@ -20,7 +20,7 @@ from orchestrator.config import RunConfig
 from orchestrator.store.records import Evaluated, OpenRound, RoundEvaluated, RoundRecord, SlotRecord, Summary, Verdicts
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
-from tasks.files import remove_temporaries, replace_text, replacing
+from tasks.files import append_line, remove_temporaries, replace_text, replacing
 from tasks.orders.train import TrainOrder
 
 R = TypeVar("R", bound=BaseModel)
@@ -283,7 +283,7 @@ class RunFolder:
     def save_evaluation(self, round_number: int, evaluated: Evaluated) -> None:
         """Keep how good the model is that a round ended with; if that is lost with the power, it can be found anew."""
         line = RoundEvaluated(round_number=round_number, **evaluated.model_dump())
-        _append_line(self.path / "evaluations.jsonl", line, durable=False)
+        append_line(self.path / "evaluations.jsonl", line.model_dump_json(), durable=False)
 
     def _evaluations(self) -> dict[int, RoundEvaluated]:
         """Return what evaluations of models found, by round; a damaged line is none."""
@@ -318,7 +318,7 @@ class RunFolder:
 
     def close_round(self, record: RoundRecord) -> None:
         """Append a round's record; from then on the round is closed. Its updates are done with."""
-        _append_line(self.path / "history.jsonl", record)
+        append_line(self.path / "history.jsonl", record.model_dump_json())
         self.discard_updates()
         self.open_round_path.unlink(missing_ok=True)
 
@@ -393,25 +393,3 @@ def _check_digest(path: Path, digest: str) -> None:
         raise RunFolderError(f"the checkpoint {path} can't be read: {error}") from None
     if found != digest:
         raise RunFolderError(f"the checkpoint {path} is damaged: it isn't the one that was written")
-
-
-def boot_id() -> str:
-    """Return what tells this start of the machine from others; empty where the system doesn't say (it isn't Linux)."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _append_line(path: Path, record: BaseModel, *, durable: bool = True) -> None:
-    """Append a record as a line, after the last whole one: a line that was cut short goes."""
-    with path.open("ab+") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 1))
-        if file.read(1) not in (b"", b"\n"):
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
-        file.write(record.model_dump_json().encode() + b"\n")
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
