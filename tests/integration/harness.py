@@ -34,7 +34,8 @@ from tasks.scope import ClientScope, result_key
 WORKLOADS = Path(__file__).parent / "workload"
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "numpy_softmax"
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
+"""How long a busy machine may take; less than the five minutes after which a run gives up what it waits for."""
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
@@ -72,7 +73,7 @@ class Server:
     def kill(self) -> None:
         """Kill it without notice."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
     def _responses(self) -> bool:
         try:
@@ -156,7 +157,7 @@ class Program:
         if self.has_session:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
 
 class Field:

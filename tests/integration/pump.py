@@ -62,11 +62,11 @@ class _Pump:
     def close(self) -> None:
         """End all threads, and close everything."""
         _close(self.listener)
-        self._threads[0].join(10)
+        self._threads[0].join(60)
         for end in self._ends:
             _close(end)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         for end in (*self._ends, self.listener):
             end.close()
 

@@ -80,7 +80,7 @@ class Relay:
         with self._changed:
             self._is_cut, self._is_closed = False, True
             self._changed.notify()
-        self._thread.join(10)
+        self._thread.join(60)
         for end in (*self._peers, *self._forgotten, self._listener):
             end.close()
         self._selector.close()

@@ -28,7 +28,7 @@ def test_a_result_is_stored_and_told(broker: Redis, backend: Any) -> None:
     # Given somebody who listens
     listener = broker.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
     listener.subscribe(result_key("run/one"))
-    assert listener.get_message(timeout=5.0)["type"] == "subscribe"
+    assert listener.get_message(timeout=harness.PATIENCE_S)["type"] == "subscribe"
     # When a success is stored
     backend.store_result("run/one", {"status": "trained"}, states.SUCCESS)
     # Then it is there as Celery writes it, and told of as it is there
@@ -40,7 +40,7 @@ def test_a_result_is_stored_and_told(broker: Redis, backend: Any) -> None:
         {"status": "trained"},
     )
     assert broker.ttl(result_key("run/one")) > 0
-    assert listener.get_message(timeout=5.0)["data"] == stored
+    assert listener.get_message(timeout=harness.PATIENCE_S)["data"] == stored
     listener.close()
 
 

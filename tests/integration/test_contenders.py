@@ -11,7 +11,7 @@ from benchmarks.contenders.ours import Ours
 from benchmarks.contenders.programs import programs
 from benchmarks.sampling import children
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 
 
 @pytest.mark.parametrize("tcp", [False, True])

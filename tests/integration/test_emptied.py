@@ -36,7 +36,6 @@ def assert_undisturbed(run_dir: Path, undisturbed: Path) -> None:
     assert history(run_dir)[-1]["num_evaluated"] == 4
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("kind", "options", "elements"),
     [
@@ -68,7 +67,6 @@ def test_a_run_goes_on_when_redis_is_emptied(
         assert_undisturbed(run_dir, tmp_path / "undisturbed")
 
 
-@pytest.mark.timeout(180)
 def test_a_run_goes_on_when_redis_is_started_anew_with_nothing(field: Field, tmp_path: Path) -> None:
     # Given an undisturbed run, and another in the middle of a round
     with harness.server() as server:
@@ -85,7 +83,6 @@ def test_a_run_goes_on_when_redis_is_started_anew_with_nothing(field: Field, tmp
         assert_undisturbed(tmp_path / "run", tmp_path / "undisturbed")
 
 
-@pytest.mark.timeout(180)
 def test_a_run_that_is_taken_up_again_sends_what_redis_has_forgotten_meanwhile(field: Field, tmp_path: Path) -> None:
     # Given an undisturbed run, and another whose orchestrator was killed while a client trained
     with harness.server() as server:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from redis import Redis
 
 from tasks import arrays
@@ -107,7 +106,6 @@ ATTACKS: dict[str, tuple[Callable[[Hostile, dict[str, Any]], bytes], str, str]] 
 }
 
 
-@pytest.mark.timeout(240)
 def test_whatever_a_hostile_client_sends_is_rejected_with_its_reason(
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
@@ -120,7 +118,7 @@ def test_whatever_a_hostile_client_sends_is_rejected_with_its_reason(
     # When they take part in a run of as many rounds
     with living(hostile):
         program = field.run(run_dir, f"--rounds {len(attacks)} --no-evaluate-clients", broker=broker)
-        code = program.wait(200)
+        code = program.wait()
 
     # Then each attack is rejected with its reason, while the honest update is taken in
     assert code == 0, program.output
@@ -135,7 +133,6 @@ def test_whatever_a_hostile_client_sends_is_rejected_with_its_reason(
     assert "started anew" not in program.output
 
 
-@pytest.mark.timeout(120)
 def test_garbage_on_the_orchestrators_queue_ends_its_worker_and_not_the_run(
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
@@ -149,5 +146,5 @@ def test_garbage_on_the_orchestrators_queue_ends_its_worker_and_not_the_run(
     broker.lpush(ORCHESTRATOR_QUEUE, b"\x00not json", b"[1, 2]", b'{"body": 1}')
 
     # Then the run completes all the same
-    program.succeeds(100)
+    program.succeeds()
     assert [record["status"] for record in history(run_dir)] == ["closed"] * 4

@@ -18,7 +18,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return harness.undisturbed_model(tmp_path_factory.mktemp("undisturbed"), ROUNDS)
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize("num_missed", [3, 30])
 def test_a_run_goes_on_through_a_restart_of_redis(
     field: Field, tmp_path: Path, undisturbed: bytes, num_missed: int
@@ -37,7 +36,7 @@ def test_a_run_goes_on_through_a_restart_of_redis(
         server.start()
 
         # Then the run ends with the same model, and nothing was trained twice, lost, or counted twice
-        program.succeeds(120)
+        program.succeeds()
         assert harness.checkpoint(run_dir, ROUNDS) == undisturbed
         assert {a["status"] for record in history(run_dir) for a in record["responses"].values()} == {"trained"}
         assert [record["late"] for record in history(run_dir)] == [[]] * ROUNDS

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from redis import Redis
 
 from orchestrator.driver.collector import SILENT
@@ -26,7 +25,6 @@ def say_ready(_: Liar, order: dict[str, Any]) -> str:
     return json.dumps({"status": READY, "task_id": order["order_id"]})
 
 
-@pytest.mark.timeout(120)
 def test_clients_that_never_send_their_updates_are_given_up_and_the_others_come_in(
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
