@@ -110,7 +110,7 @@ def connect_clients(broker_url: str | None = None, **settings: object) -> Iterat
     config = _config(local=broker_url is None, **settings)
     if broker_url is not None:
         check_url(broker_url)
-    path = Path(tempfile.mkdtemp(prefix="celeriac-"))
+    path = Path(tempfile.mkdtemp(prefix="celeriac-ask-"))
     folder = RunFolder.create(path, config)
     try:
         with connect_run(config, folder, broker_url, has_jobs=False) as services:

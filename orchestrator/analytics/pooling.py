@@ -2,8 +2,8 @@
 
 Means and variances are exact but for rounding: they are combined in float64 by the formula of Chan, Golub and LeVeque
 (1979, "Updating formulae and a pairwise algorithm for computing sample variances", equation 2.1). Histograms are exact
-where no client merged cells. The values of a bin of several cells are spread evenly over these; between which edges a
-quantile lies is told regardless of that.
+where no client merged cells. The values of a merged bin are spread over its cells as a normal distribution of the
+pooled mean and variance is; between which edges a quantile lies is told regardless of that.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from tasks.orders.statistics import Groups, Numbers
 
 WIDTH_DEVIATIONS = 3.0
 """Standard deviations on both sides of the mean that a histogram's edges span where nobody gives any."""
+TINY = 1e-9
+"""Added to each cell's share, so that a bin far from the mean can be spread, too."""
+ROUNDING = 1e-6
+"""Values by which sums of spread counts may be off."""
 
 
 class _Record(BaseModel):
@@ -47,7 +53,7 @@ class Histogram(_Record):
     counts: tuple[float, ...]
     """Whole numbers where nothing was merged."""
     num_spread: int
-    """Values that are spread evenly over the cells of a merged bin."""
+    """Values of merged bins, which are spread over its cells as a normal distribution is."""
 
 
 class NumbersSummary(_Record):
@@ -95,15 +101,22 @@ def pool_numbers(
             squares += column.squares + delta * delta * (count / total) * column.count
             mean += delta * (column.count / total)
             count = total
-    bins = [] if edges is None else [bin_ for column in columns for bin_ in _bins(column, len(edges) + 1)]
+    variance = squares / (count - 1) if count > 1 else None
+    histogram, quantiles = None, []
+    if edges is not None and (bins := _bins(columns, len(edges) + 1)):
+        counts = _cell_counts(bins, edges, mean, variance)
+        num_spread = sum(values for (start, end), values in bins.items() if end - start > 1)
+        shown = tuple(round(values, 3) for values in counts)
+        histogram = Histogram(edges=tuple(edges), counts=shown, num_spread=num_spread)
+        quantiles = [_quantile(share, bins, edges, counts) for share in shares]
     return NumbersSummary(
         num_clients=len(columns),
         count=count,
         missing=sum(column.missing for column in columns),
         mean=mean,
-        variance=squares / (count - 1) if count > 1 else None,
-        histogram=_histogram(bins, edges) if edges is not None and bins else None,
-        quantiles=tuple(_quantile(share, bins, edges) for share in shares) if edges is not None and bins else (),
+        variance=variance,
+        histogram=histogram,
+        quantiles=tuple(quantiles),
     )
 
 
@@ -133,42 +146,50 @@ def edges_around(mean: float, variance: float | None, num_bins: int) -> tuple[fl
     return tuple(round(mean - reach + index * width, digits) for index in range(num_bins + 1))
 
 
-_Bin = tuple[int, int, int]
-"""First cell, the cell after the last, values."""
+_Bins = Mapping[tuple[int, int], int]
+"""(First cell, the cell after the last) -> values."""
 
 
-def _bins(column: Numbers, num_cells: int) -> list[_Bin]:
-    if column.bins is None:
-        return []
-    ends = (*column.bins.starts[1:], num_cells)
-    return list(zip(column.bins.starts, ends, column.bins.counts, strict=True))
+def _bins(columns: Iterable[Numbers], num_cells: int) -> _Bins:
+    found: Counter[tuple[int, int]] = Counter()
+    for bins in (column.bins for column in columns if column.bins is not None):
+        for start, end, count in zip(bins.starts, (*bins.starts[1:], num_cells), bins.counts, strict=True):
+            found[start, end] += count
+    return found
 
 
-def _histogram(bins: Sequence[_Bin], edges: Sequence[float]) -> Histogram:
-    counts = [Fraction(0)] * (len(edges) + 1)
-    for start, end, count in bins:
-        for cell in range(start, end):
-            counts[cell] += Fraction(count, end - start)
-    num_spread = sum(count for start, end, count in bins if end - start > 1)
-    return Histogram(edges=tuple(edges), counts=tuple(map(float, counts)), num_spread=num_spread)
+def _cell_counts(bins: _Bins, edges: Sequence[float], mean: float, variance: float | None) -> list[float]:
+    """Return how many values lie in each cell, those of merged bins by the normal distribution."""
+    counts, weights = np.zeros(len(edges) + 1), _normal(edges, mean, variance)
+    for (start, end), count in bins.items():
+        if end - start == 1:
+            counts[start] += count
+        else:
+            counts[start:end] += count * weights[start:end] / weights[start:end].sum()
+    return [float(count) for count in counts]
 
 
-def _quantile(share: float, bins: Sequence[_Bin], edges: Sequence[float]) -> Quantile:
-    total = sum(count for *_, count in bins)
-    rank = max(1, math.ceil(Fraction(str(share)) * total))
-    surely_below = [sum(count for _, end, count in bins if end <= index + 1) for index in range(len(edges))]
-    perhaps_below = [sum(count for start, _, count in bins if start <= index) for index in range(len(edges))]
-    first_over, first_perhaps = bisect.bisect_left(surely_below, rank), bisect.bisect_left(perhaps_below, rank)
+def _normal(edges: Sequence[float], mean: float, variance: float | None) -> npt.NDArray[np.float64]:
+    """Return the share of a normal distribution in each cell."""
+    scale = math.sqrt(2 * variance) if variance else 1.0
+    below = [0.0, *(0.5 + 0.5 * math.erf((edge - mean) / scale) for edge in edges), 1.0]
+    return np.diff(below) + TINY
+
+
+def _quantile(share: float, bins: _Bins, edges: Sequence[float], counts: Sequence[float]) -> Quantile:
+    rank = max(1, math.ceil(Fraction(str(share)) * sum(bins.values())))
+    surely_below = [sum(count for (_, end), count in bins.items() if end <= index + 1) for index in range(len(edges))]
+    perhaps_below = [sum(count for (start, _), count in bins.items() if start <= index) for index in range(len(edges))]
+    first_perhaps, first_surely = bisect.bisect_left(perhaps_below, rank), bisect.bisect_left(surely_below, rank)
     low = edges[first_perhaps - 1] if first_perhaps > 0 else None
-    high = edges[first_over] if first_over < len(edges) else None
-    return Quantile(share=share, value=_interpolated(rank, bins, edges), low=low, high=high)
+    high = edges[first_surely] if first_surely < len(edges) else None
+    return Quantile(share=share, value=_interpolated(rank, edges, counts), low=low, high=high)
 
 
-def _interpolated(rank: int, bins: Sequence[_Bin], edges: Sequence[float]) -> float | None:
-    counts = _histogram(bins, edges).counts
+def _interpolated(rank: int, edges: Sequence[float], counts: Sequence[float]) -> float | None:
     below = list(itertools.accumulate(counts))
-    cell = min(bisect.bisect_left(below, rank - 1e-6), len(edges))
+    cell = bisect.bisect_left(below, rank - ROUNDING)
     if not 0 < cell < len(edges):
         return None
-    in_cell = (rank - (below[cell] - counts[cell])) / counts[cell]
-    return edges[cell - 1] + min(1.0, max(0.0, in_cell)) * (edges[cell] - edges[cell - 1])
+    share = (rank - (below[cell] - counts[cell])) / counts[cell]
+    return edges[cell - 1] + min(1.0, max(0.0, share)) * (edges[cell] - edges[cell - 1])

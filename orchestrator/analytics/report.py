@@ -104,8 +104,7 @@ def _notes(statistics: Statistics) -> Iterator[str]:
         histogram = column.over_all.histogram if isinstance(column.over_all, NumbersSummary) else None
         if histogram is not None and histogram.num_spread:
             yield (
-                f"{name}: {histogram.num_spread:,} values are spread evenly over bins that a client merged, as there "
-                "were too few in one"
+                f"{name}: {histogram.num_spread:,} values are in bins that a client merged: where in them is estimated"
             )
         if len(column.clients) > MOST_CLIENTS:
             yield f"{name}: {MOST_CLIENTS} of {len(column.clients)} clients are shown, --output has all"

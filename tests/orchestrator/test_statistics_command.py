@@ -82,7 +82,7 @@ def test_elsewhere_than_on_a_terminal_each_column_of_each_client_is_a_line() -> 
         "age, over all, histogram: below 0: 0; 0 to 20: 400.5; 20 to 60: 799.5; above 60: 0",
         "ward, over all: count 1,200, missing 0, groups [b]a 1,180, (other 20)",
         "ward, anna: count 1,200, missing 0, groups [b]a 1,180, (other 20)",
-        "age: 21 values are spread evenly over bins that a client merged, as there were too few in one",
+        "age: 21 values are in bins that a client merged: where in them is estimated",
         "client anna tells of no fewer than 10 values (CLIENT_MIN_COUNT)",
         "client anna doesn't count in weight: too few values, or of another kind",
         "client bert told nothing: lost: the client vanished",

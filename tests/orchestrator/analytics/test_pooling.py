@@ -99,16 +99,27 @@ def test_a_quantile_outside_the_edges_has_no_value() -> None:
     )
 
 
-def test_values_of_a_merged_bin_are_spread_evenly_and_counted() -> None:
-    # Given a client that tells three cells as one bin of 12, and one that tells them apart
-    columns = [
-        Numbers(count=12, missing=0, mean=0.0, squares=1.0, bins=Bins(starts=(0,), counts=(12,))),
-        Numbers(count=30, missing=0, mean=0.0, squares=1.0, bins=Bins(starts=(0, 1, 2), counts=(10, 20, 0))),
-    ]
-    # When they are pooled, then each cell has four of the first's
-    histogram = pool_numbers(columns, (0.0, 1.0)).histogram
+def test_values_of_a_merged_bin_are_spread_as_a_normal_distribution_is() -> None:
+    # Given a client of mean 0 and variance 1 that tells of everything as one bin
+    column = Numbers(count=1000, missing=0, mean=0.0, squares=999.0, bins=Bins(starts=(0,), counts=(1000,)))
+    # When it is told of, then 68.27 % are within a deviation of the mean
+    histogram = pool_numbers([column], (-1.0, 1.0)).histogram
     assert histogram is not None
-    assert (histogram.counts, histogram.num_spread) == ((14.0, 24.0, 4.0), 12)
+    assert histogram.counts == pytest.approx((158.7, 682.7, 158.7), abs=0.1)
+    assert histogram.num_spread == 1000
+
+
+def test_merged_cells_of_small_clients_come_near_the_pooled_histogram() -> None:
+    # Given fifty clients with forty values each of one skewed distribution, who merge all cells of fewer than ten
+    rng, edges = np.random.default_rng(5), (0.0, 1.0, 2.0, 3.0, 5.0, 8.0)
+    data = [rng.gamma(2.0, 1.0, 40) for _ in range(50)]
+    columns = [column for values in data if isinstance(column := summarise(values, edges, 10), Numbers)]
+    # When they are pooled, then each cell is within four in a hundred values of what it is
+    histogram = pool_numbers(columns, edges).histogram
+    assert histogram is not None
+    assert histogram.num_spread > 500
+    expected = np.histogram(np.concatenate(data), edges)[0]
+    assert np.abs(np.array(histogram.counts[1:-1]) - expected).max() < 0.04 * 2000
 
 
 def test_groups_are_added_up_the_most_frequent_first() -> None:
