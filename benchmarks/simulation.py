@@ -21,7 +21,8 @@ from orchestrator.driver.run import Run
 from orchestrator.jobs.job import Loaded
 from orchestrator.observers.events import Report
 from orchestrator.store.run_folder import RunFolder
-from orchestrator.transport.transport import EagerTransport, RunServices
+from orchestrator.transport.eager import EagerTransport
+from orchestrator.transport.transport import RunServices
 from tasks.announcement import Announcement, Hardware
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import FederationApp, make_app

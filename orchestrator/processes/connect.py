@@ -16,7 +16,8 @@ from orchestrator.processes.supervisor import Supervisor
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
 from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
-from orchestrator.transport.transport import RunServices, Transport
+from orchestrator.transport.over_redis import RedisTransport
+from orchestrator.transport.transport import RunServices
 from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, run_lock
@@ -101,7 +102,7 @@ def _services(
         return own_worker_ended
 
     return RunServices(
-        transport=Transport(app, url, config.run_id),
+        transport=RedisTransport(app, url, config.run_id),
         present=registry.present,
         tell=registry.say_passed_over,
         blobs=blobs,

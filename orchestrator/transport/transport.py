@@ -1,7 +1,7 @@
 """Transport: how orders go out, how answers come back, and how a chord's slots are filled.
 
-:class:`Transport` talks to real workers over Redis. :class:`EagerTransport` is its twin in memory, which carries
-everything out at once in this process, through Celery's eager mode.
+What is sent is made here, once; a subclass carries it. ``over_redis`` talks to real workers; ``eager`` is its twin in
+memory, which carries everything out at once in this process, through Celery's eager mode.
 
 A chord is fed slot by slot from the orchestrator's side: its size is set, then each slot is filled by a task that is
 sent as the chord's part. Clients are never members of it, so none sees another's answer or can start the body.
@@ -9,7 +9,7 @@ sent as the chord's part. Clients are never members of it, so none sees another'
 
 from __future__ import annotations
 
-import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -17,15 +17,14 @@ from typing import Any
 
 from celery import Celery
 
-from orchestrator.transport.results import MAX_RESULT_BYTES, Results
-from orchestrator.transport.sending import Call, Publisher
+from orchestrator.transport.results import MAX_RESULT_BYTES
+from orchestrator.transport.sending import Call
 from tasks.announcement import Announcement, PassedOver
 from tasks.blobs.blob import BlobStore
-from tasks.broker.connection import connect, persist
-from tasks.broker.turns import GO, RedisTurns
+from tasks.broker.turns import GO
 from tasks.messages import Order, UpdateOrder, encode
 from tasks.names import order_task
-from tasks.scope import ORCHESTRATOR_QUEUE, body_id, chord_keys, client_queue, part_id
+from tasks.scope import ORCHESTRATOR_QUEUE, body_id, client_queue, part_id
 
 Kwargs = Mapping[str, object]
 
@@ -87,21 +86,15 @@ class Chord:
         return part_id(self.group_id, index)
 
 
-class Transport(Results):
+class Transport(ABC):
     """Carries orders to clients and tasks to the orchestrator's own workers, and brings back what they return.
 
     Args:
         app: Makes the messages.
-        url: The broker's URL.
-        run_id: The run.
     """
 
-    def __init__(self, app: Celery, url: str, run_id: str) -> None:
-        client = connect(url)
-        super().__init__(url, run_id, client)
+    def __init__(self, app: Celery) -> None:
         self._app = app
-        self._turns = RedisTurns(client)
-        self._publisher = Publisher(app, client)
 
     def send(self, orders: Sequence[Order], queue_of: Callable[[str], str] = client_queue) -> None:
         """Put each order on its client's queue, which ``queue_of`` tells, its timeout as the soft limit of its task.
@@ -109,7 +102,7 @@ class Transport(Results):
         That an order's time may be over before it is taken is for the client to see, by the broker's clock: Celery's
         ``expires`` would go by the client's own.
         """
-        self._publish(
+        self.publish(
             [
                 Call(
                     order_task(order.name),
@@ -124,7 +117,7 @@ class Transport(Results):
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""
-        self._publish([Call(task, task_id, ORCHESTRATOR_QUEUE, kwargs=kwargs)])
+        self.publish([Call(task, task_id, ORCHESTRATOR_QUEUE, kwargs=kwargs)])
 
     def send_part(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
         """Fill a slot of the chord with a task of the orchestrator's own; one that is sent again is counted once.
@@ -142,19 +135,7 @@ class Transport(Results):
             "chord": dict(body),
             "ignore_result": not keep_result,
         }
-        self._publish([Call(task, chord.part_id(index), ORCHESTRATOR_QUEUE, kwargs=kwargs, options=options)])
-
-    def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
-        """Remove what is kept of these tasks and chords."""
-        self.remove(task_ids, [key for chord in chords for key in chord_keys(chord.group_id)])
-
-    def open_chord(self, chord: Chord, num_slots: int) -> None:
-        """Make a chord of this many slots."""
-        persist(lambda: self._app.backend.set_chord_size(chord.group_id, num_slots))
-
-    def add_slot(self, chord: Chord) -> None:
-        """Give the chord a slot more. Only while another is not filled: a chord whose slots are all filled is over."""
-        persist(lambda: self._app.backend.add_to_chord(chord.group_id, None))
+        self.publish([Call(task, chord.part_id(index), ORCHESTRATOR_QUEUE, kwargs=kwargs, options=options)])
 
     def withdraw(self, order: Order, queue_of: Callable[[str], str] = client_queue) -> None:
         """Take an order back that its client hasn't taken from its queue, so that it isn't carried out late.
@@ -164,81 +145,52 @@ class Transport(Results):
         """
         own = client_queue(order.client_id)
         if queue_of(order.client_id) == own:
-            self._client.unlink(own)
+            self.empty_queue(own)
 
+    @abstractmethod
+    def publish(self, calls: Sequence[Call]) -> None:
+        """Put tasks on their queues."""
+
+    @abstractmethod
+    def collect(
+        self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
+    ) -> dict[str, bytes | str]:
+        """Return the raw results of those of the tasks that have ended.
+
+        Waits for the first of them, for something to change among the clients, or for ``timeout_s``. Of a result that
+        is longer than ``max_bytes``, no more is read than says so.
+        """
+
+    @abstractmethod
+    def expect_more(self, task_id: str) -> None:
+        """Note that what was read of a task is not its end: it is read again when there is more."""
+
+    @abstractmethod
+    def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
+        """Remove what is kept of these tasks and chords."""
+
+    @abstractmethod
+    def open_chord(self, chord: Chord, num_slots: int) -> None:
+        """Make a chord of this many slots."""
+
+    @abstractmethod
+    def add_slot(self, chord: Chord) -> None:
+        """Give the chord a slot more. Only while another is not filled: a chord whose slots are all filled is over."""
+
+    @abstractmethod
+    def empty_queue(self, queue: str) -> None:
+        """Remove what nobody has taken from a queue."""
+
+    @abstractmethod
     def give_turn(self, order: Order, word: bytes = GO) -> None:
         """Tell a client that it is its turn to send the update that it was to make; told twice, it is the same."""
-        self._turns.give(order.update_blob, word)
 
+    @abstractmethod
     def take_turns_away(self, orders: Sequence[Order]) -> None:
         """Remove what the clients of these orders were told of their turns."""
-        self._turns.take_away(order.update_blob for order in orders)
-
-    def _publish(self, calls: Sequence[Call]) -> None:
-        self._publisher.publish(calls)
 
 
 def _hard_limit_s(order: Order) -> float:
     """Return the seconds after which the process that carries an order out is killed."""
     waits = isinstance(order, UpdateOrder) and order.waits_for_turn
     return order.timeout_s + HARD_LIMIT_S + (order.turn_timeout_s if waits else 0.0)
-
-
-class EagerTransport(Transport):
-    """Carries everything out at once in this process, through Celery's eager mode: there is nothing to wait for.
-
-    Eager tasks know nothing of chords, so this counts a chord's slots itself.
-    """
-
-    def __init__(self, app: Celery) -> None:
-        if not app.conf.task_always_eager:
-            raise ValueError("an eager transport needs an app with task_always_eager")
-        self._app = app
-        self._results: dict[str, str] = {}
-        self._open: dict[str, int] = {}
-        """Slots of each chord that are not filled."""
-
-    def open_chord(self, chord: Chord, num_slots: int) -> None:
-        """Make a chord of this many slots."""
-        self._open[chord.group_id] = num_slots
-
-    def add_slot(self, chord: Chord) -> None:
-        """Give the chord a slot more."""
-        self._open[chord.group_id] += 1
-
-    def collect(
-        self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
-    ) -> dict[str, bytes | str]:
-        """Return the results; they are all there already."""
-        return {task_id: self._results[task_id] for task_id in task_ids if task_id in self._results}
-
-    def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
-        """Remove what is kept of these tasks and chords."""
-        for task_id in task_ids:
-            self._results.pop(task_id, None)
-        for chord in chords:
-            self._open.pop(chord.group_id, None)
-
-    def withdraw(self, order: Order, queue_of: Callable[[str], str] = client_queue) -> None:
-        """Do nothing: every order has been carried out."""
-
-    def take_turns_away(self, orders: Sequence[Order]) -> None:
-        """Do nothing: nobody was told of a turn."""
-
-    def _publish(self, calls: Sequence[Call]) -> None:
-        """Carry the tasks out; when a chord's last slot is filled, its body as well."""
-        for call in calls:
-            self._execute(call)
-            chord = str(call.options.get("group_id"))
-            if chord in self._open:
-                self._open[chord] -= 1
-                if not self._open[chord]:
-                    body: Any = call.options["chord"]
-                    self._execute(Call(body["task"], body["options"]["task_id"], "", kwargs=body["kwargs"]))
-
-    def _execute(self, call: Call) -> None:
-        # Through JSON and back, as over a broker.
-        args, kwargs = json.loads(json.dumps([call.args, dict(call.kwargs)]))
-        signature = self._app.signature(call.task, args=args, kwargs=kwargs)
-        result = signature.apply_async(task_id=call.task_id).result
-        self._results[call.task_id] = json.dumps({"status": "SUCCESS", "result": result})

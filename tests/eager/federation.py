@@ -16,7 +16,8 @@ from orchestrator.driver.run import Run
 from orchestrator.jobs.job import Loaded
 from orchestrator.observers.events import Event, Report, RoundClosed
 from orchestrator.store.run_folder import RunFolder
-from orchestrator.transport.transport import EagerTransport, RunServices
+from orchestrator.transport.eager import EagerTransport
+from orchestrator.transport.transport import RunServices
 from tasks import arrays
 from tasks.arrays import Array
 from tasks.blobs.chunks import MemoryChunks

@@ -26,7 +26,8 @@ from orchestrator.observers.events import (
     UpdatesJudged,
 )
 from orchestrator.store.run_folder import RunFolder
-from orchestrator.transport.transport import Chord, EagerTransport
+from orchestrator.transport.eager import EagerTransport
+from orchestrator.transport.transport import Chord
 from tasks import arrays
 from tasks.broker.app import make_app
 from tasks.errors import FederationError
@@ -437,8 +438,7 @@ def test_updates_that_a_broker_lost_after_all_had_answered_are_asked_for_again(f
             if not forgotten:
                 forgotten.append(True)
                 federation.chunks.chunks.clear()
-                for kept in (self._results, self._open):
-                    kept.clear()
+                self.forget_all()
             else:  # a part of a chord that is forgotten does its work all the same
                 super().send_part(chord, index, task, kwargs)
 

@@ -13,7 +13,7 @@ from orchestrator.jobs import close_round
 from orchestrator.observers.events import Event, JoinedLive, RoundOpened, SlotsFilled
 from orchestrator.store.records import OpenRound, RoundRecord
 from orchestrator.store.run_folder import RunFolder
-from orchestrator.transport.transport import EagerTransport
+from orchestrator.transport.eager import EagerTransport
 from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.errors import RunFailedError

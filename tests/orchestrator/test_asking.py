@@ -7,7 +7,8 @@ from celery import Celery
 
 from orchestrator.asking import Clients, connect_clients
 from orchestrator.store.run_folder import RunFolder
-from orchestrator.transport.transport import EagerTransport, RunServices
+from orchestrator.transport.eager import EagerTransport
+from orchestrator.transport.transport import RunServices
 from tasks.announcement import Announcement
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import make_app

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import cast
 
 import pytest
+from celery import Celery
 
 from orchestrator.clients.manager import ClientManager
 from orchestrator.driver.collector import RETRY_S, SILENT, Collector, Filled
 from orchestrator.driver.slots import Slot, Slots
-from orchestrator.transport.transport import Lost, RunServices, Transport
+from orchestrator.transport.eager import EagerTransport
+from orchestrator.transport.sending import Call
+from orchestrator.transport.transport import Lost, RunServices
 from orchestrator.transport.uploads import Uploads
 from tasks.blobs.blob import CHUNK_BYTES, chunk_name
 from tasks.blobs.chunks import MemoryChunks
@@ -40,7 +42,7 @@ class Scene:
         for client_id in ("anna", "bert", "carl"):
             registry.announce(announcement(client_id))
         services = RunServices(
-            transport=self.scripted(),
+            transport=Scripted(self),
             present=registry.present,
             tell=registry.say_passed_over,
             blobs=self.chunks,
@@ -71,38 +73,36 @@ class Scene:
     def told(self, word: bytes) -> list[tuple[float, str]]:
         return [(when, client_id) for when, client_id, said in self.words if said == word]
 
-    def scripted(self) -> Transport:
-        scene = self
 
-        class Scripted:
-            def send(self, orders: Sequence[Order], _queue_of: object) -> None:
-                scene.sent += [(scene.now, order.client_id) for order in orders]
+class Scripted(EagerTransport):
+    """Notes what is sent, and while it is waited for has happen what a scene's script says."""
 
-            def withdraw(self, *_: object) -> None: ...
+    def __init__(self, scene: Scene) -> None:
+        super().__init__(Celery(set_as_current=False, task_always_eager=True))
+        self._scene = scene
 
-            def expect_more(self, task_id: str) -> None:
-                del scene.results[task_id]
+    def publish(self, calls: Sequence[Call]) -> None:
+        self._scene.sent += [(self._scene.now, call.task_id.partition("/")[0]) for call in calls]
 
-            def give_turn(self, order: Order, word: bytes = GO) -> None:
-                scene.words.append((scene.now, order.client_id, word))
-                scene.on_turn(order)
+    def expect_more(self, task_id: str) -> None:
+        del self._scene.results[task_id]
 
-            def take_turns_away(self, orders: Sequence[Order]) -> None: ...
+    def give_turn(self, order: Order, word: bytes = GO) -> None:
+        self._scene.words.append((self._scene.now, order.client_id, word))
+        self._scene.on_turn(order)
 
-            def forget(self, task_ids: Collection[str], chords: object = ()) -> None:
-                for task_id in task_ids:
-                    scene.results.pop(task_id, None)
+    def forget(self, task_ids: Collection[str], chords: object = ()) -> None:
+        for task_id in task_ids:
+            self._scene.results.pop(task_id, None)
 
-            def collect(self, task_ids: Collection[str], timeout_s: float, max_bytes: int = 0) -> dict[str, bytes]:
-                until = scene.now + timeout_s
-                if scene.script and scene.script[0][0] <= until:
-                    scene.now = max(scene.now, scene.script[0][0])
-                    scene.script.pop(0)[1]()
-                else:
-                    scene.now = until
-                return {task_id: scene.results[task_id] for task_id in task_ids if task_id in scene.results}
-
-        return cast("Transport", Scripted())
+    def collect(self, task_ids: Collection[str], timeout_s: float, max_bytes: int = 0) -> dict[str, bytes | str]:
+        scene, until = self._scene, self._scene.now + timeout_s
+        if scene.script and scene.script[0][0] <= until:
+            scene.now = max(scene.now, scene.script[0][0])
+            scene.script.pop(0)[1]()
+        else:
+            scene.now = until
+        return {task_id: scene.results[task_id] for task_id in task_ids if task_id in scene.results}
 
 
 def collect(

@@ -7,7 +7,8 @@ import pytest
 
 from orchestrator.clients.manager import ClientManager
 from orchestrator.driver.collector import Collector
-from orchestrator.transport.transport import EagerTransport, Lost, RunServices
+from orchestrator.transport.eager import EagerTransport
+from orchestrator.transport.transport import Lost, RunServices
 from tasks.blobs.chunks import MemoryChunks
 from tests.support import MemoryRegistry
 

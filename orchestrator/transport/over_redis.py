@@ -1,0 +1,64 @@
+"""The transport over Redis, to real workers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from celery import Celery
+
+from orchestrator.transport.results import MAX_RESULT_BYTES, Results
+from orchestrator.transport.sending import Call, Publisher
+from orchestrator.transport.transport import Chord, Transport
+from tasks.broker.connection import connect, persist
+from tasks.broker.turns import GO, RedisTurns
+from tasks.messages import Order
+from tasks.scope import chord_keys
+
+
+class RedisTransport(Transport):
+    """A transport over the Redis at ``url``, for a run; see :class:`orchestrator.transport.transport.Transport`."""
+
+    def __init__(self, app: Celery, url: str, run_id: str) -> None:
+        super().__init__(app)
+        self._client = connect(url)
+        self._results = Results(url, run_id, self._client)
+        self._turns = RedisTurns(self._client)
+        self._publisher = Publisher(app, self._client)
+
+    def publish(self, calls: Sequence[Call]) -> None:
+        """Put tasks on their queues."""
+        self._publisher.publish(calls)
+
+    def collect(
+        self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
+    ) -> dict[str, bytes | str]:
+        """Return the raw results of those of the tasks that have ended."""
+        return self._results.collect(task_ids, timeout_s, max_bytes)
+
+    def expect_more(self, task_id: str) -> None:
+        """Note that what was read of a task is not its end."""
+        self._results.expect_more(task_id)
+
+    def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
+        """Remove what is kept of these tasks and chords."""
+        self._results.remove(task_ids, [key for chord in chords for key in chord_keys(chord.group_id)])
+
+    def open_chord(self, chord: Chord, num_slots: int) -> None:
+        """Make a chord of this many slots."""
+        persist(lambda: self._app.backend.set_chord_size(chord.group_id, num_slots))
+
+    def add_slot(self, chord: Chord) -> None:
+        """Give the chord a slot more."""
+        persist(lambda: self._app.backend.add_to_chord(chord.group_id, None))
+
+    def empty_queue(self, queue: str) -> None:
+        """Remove what nobody has taken from a queue."""
+        self._client.unlink(queue)
+
+    def give_turn(self, order: Order, word: bytes = GO) -> None:
+        """Tell a client that it is its turn to send its update."""
+        self._turns.give(order.update_blob, word)
+
+    def take_turns_away(self, orders: Sequence[Order]) -> None:
+        """Remove what the clients of these orders were told of their turns."""
+        self._turns.take_away(order.update_blob for order in orders)
