@@ -234,6 +234,7 @@ class Run:
 
     def _note_closed(self, record: RoundRecord) -> None:
         """Note a round's checkpoint, its clients, and whose updates went into it; of a failed round none did."""
+        self._context.policy.note(record)
         self._context.known.update(record.cohort)
         self._context.digests.clear()
         self._context.digests[record.round_number] = record.digest

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from orchestrator.config import RunConfig
+from orchestrator.store.records import RoundRecord
 from tasks.plugins import load_factory
 
 POLICIES = {"synchronous": "orchestrator.policies.synchronous:Synchronous"}
 """Names for ``--policy``, and where each is defined: a class that is made of the run's config."""
-_ASKED = ("least_connected", "num_wanted", "timeout_s", "newcomer_timeout_s", "is_complete")
+_ASKED = ("least_connected", "num_wanted", "timeout_s", "newcomer_timeout_s", "note", "is_complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,9 @@ class RoundPolicy(Protocol):
 
     def newcomer_timeout_s(self, left_s: float) -> float:
         """Return the seconds that a client has which comes when so many are left; 0: it isn't taken into the round."""
+
+    def note(self, record: RoundRecord) -> None:
+        """Take note of a round that is over: a policy may go by it. A run that goes on tells those before it anew."""
 
     def is_complete(self, progress: Progress) -> bool:
         """Say whether what has come is to be aggregated now; clients still at work have come too late then.

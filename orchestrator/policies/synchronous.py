@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.config import RunConfig
 from orchestrator.policies import Progress
+from orchestrator.store.records import RoundRecord
 
 MIN_LEFT_SHARE = 0.1
 """Share of the timeout that must be left for a client to join a round that is open."""
@@ -37,6 +38,9 @@ class Synchronous:
         takes_any = config.accept == "live" and config.cohort is None
         is_enough = left_s >= MIN_LEFT_SHARE * config.timeout_s
         return min(config.timeout_s, left_s) if takes_any and is_enough else 0.0
+
+    def note(self, record: RoundRecord) -> None:
+        """Go by the config alone."""
 
     def is_complete(self, progress: Progress) -> bool:
         """Say whether nobody is at work any more."""
