@@ -2,7 +2,7 @@
 
 A histogram's **cells** are what its edges ``e_0 < … < e_k`` cut the numbers into: below ``e_0``, from each edge up to
 the next, the last of these with its upper edge, and above ``e_k``. A client merges neighbouring cells until each
-**bin** has as many values as it may tell of, or none.
+**bin** has as many values as it may tell of.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Telling statistics of the client's data, and nothing of fewer values than the minimum.
 
 Bins and groups of fewer values are merged here, before anything leaves. Every count that is told, of a bin, a group,
-the others or a column, is 0 or at least the minimum; only the number of missing values is told as it is.
+the others or a column, is at least the minimum; told as they are only the number of missing values, and that nobody
+lies outside a histogram's edges.
 """
 
 from __future__ import annotations
@@ -72,19 +73,27 @@ def count_cells(present: Floats, edges: Sequence[float]) -> list[int]:
 
 
 def merge_cells(counts: Sequence[int], least: int) -> Bins:
-    """Merge neighbouring cells until each bin has ``least`` values or none; all together have at least as many."""
+    """Merge neighbouring cells until each bin has ``least`` values; all together have at least as many.
+
+    An empty cell is merged, too, unless ``least`` is 1: of many narrow ones, those behind the last value would tell
+    that. Only that nobody lies below the first edge, or above the last, is told.
+    """
+    if least == 1:
+        return Bins(starts=tuple(range(len(counts))), counts=tuple(counts))
+    first, end = int(counts[0] == 0), len(counts) - int(counts[-1] == 0)
     starts: list[int] = []
     sums: list[int] = []
-    for cell, count in enumerate(counts):
-        if sums and 0 < sums[-1] < least:
-            sums[-1] += count
+    for cell in range(first, end):
+        if sums and sums[-1] < least:
+            sums[-1] += counts[cell]
         else:
             starts.append(cell)
-            sums.append(count)
-    while len(sums) > 1 and 0 < sums[-1] < least:
+            sums.append(counts[cell])
+    if len(sums) > 1 and sums[-1] < least:
         starts.pop()
         sums[-2:] = [sum(sums[-2:])]
-    return Bins(starts=tuple(starts), counts=tuple(sums))
+    below, above = ([0] if first else []), ([end] if end < len(counts) else [])
+    return Bins(starts=(*below, *starts, *above), counts=(*(0 for _ in below), *sums, *(0 for _ in above)))
 
 
 def merge_groups(counts: Mapping[str, int], least: int) -> tuple[dict[str, int], int]:

@@ -104,6 +104,26 @@ def test_one_answer_doesnt_tell_of_one_person() -> None:
     assert told == Bins(starts=(0, 1), counts=(10, 20))
 
 
+def test_one_answer_with_many_narrow_cells_doesnt_tell_the_smallest_or_largest_value() -> None:
+    # Given a thousand cells from 0 to 100, when they are told of, then the first bin and the last reach to the edges
+    told = bins(AGES, tuple(float(edge) for edge in np.linspace(0, 100, 1001)))
+    assert told.starts[:2] == (0, 1)
+    assert (told.starts[-1], told.counts[0], told.counts[-1]) == (1001, 0, 0)
+    assert all(count >= 10 for count in told.counts[1:-1])
+
+
+def test_a_row_of_answers_tells_the_largest_value() -> None:
+    # Given queries whose last edge halves what is left, when nobody is above it, or somebody is, is looked at,
+    low, high = 0.0, 100.0
+    while high - low > 0.01:
+        middle = (low + high) / 2
+        told = bins(AGES, (-1.0, middle))
+        is_nobody_above = told.starts[-1] == 2 and told.counts[-1] == 0
+        low, high = (low, middle) if is_nobody_above else (middle, high)
+    # Then fourteen of them tell the age of the oldest
+    assert high == pytest.approx(59.0, abs=0.01)
+
+
 def test_two_answers_that_differ_by_an_edge_tell_of_one_person() -> None:
     # Given two queries with one edge before, and one behind, the person who is 40
     before, behind = bins(AGES, (40.0, 100.0)), bins(AGES, (40.5, 100.0))

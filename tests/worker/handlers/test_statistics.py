@@ -119,10 +119,11 @@ def test_the_cells_between_edges_are_numpys_histogram(values: list[float], edges
     ("counts", "starts", "merged"),
     [
         ([10, 11, 12], (0, 1, 2), (10, 11, 12)),  # nothing to merge
-        ([0, 10, 0, 0], (0, 1, 2, 3), (0, 10, 0, 0)),  # nobody is told as it is
+        ([0, 10, 11, 0], (0, 1, 2, 3), (0, 10, 11, 0)),  # nobody outside
         ([4, 8, 10], (0, 2), (12, 10)),  # the first with the second
         ([10, 10, 4], (0, 1), (10, 14)),  # the last with the one before
         ([10, 0, 4], (0,), (14,)),  # and with what lies between
+        ([0, 0, 10, 0, 0, 0], (0, 1, 5), (0, 10, 0)),  # where between the edges they are isn't told
         ([4, 0, 0, 12], (0,), (16,)),
         ([4, 3, 3], (0,), (10,)),
     ],
@@ -133,13 +134,15 @@ def test_cells_of_too_few_are_merged_with_their_neighbours(
     assert merge_cells(counts, 10) == Bins(starts=starts, counts=merged)
 
 
-@given(st.lists(st.integers(0, 30), min_size=1, max_size=20), st.integers(1, 20))
-def test_every_bin_is_of_enough_or_none_and_none_is_lost(counts: list[int], least: int) -> None:
+@given(st.lists(st.integers(0, 30), min_size=3, max_size=20), st.integers(1, 20))
+def test_every_bin_is_of_enough_and_none_is_lost(counts: list[int], least: int) -> None:
     assume(sum(counts) >= least)
     bins = merge_cells(counts, least)
-    assert sum(bins.counts) == sum(counts)
-    assert all(count == 0 or count >= least for count in bins.counts)
-    if all(count == 0 or count >= least for count in counts):
+    told = dict(zip(bins.starts, bins.counts, strict=True))
+    assert sum(told.values()) == sum(counts)
+    assert least == 1 or {start for start, count in told.items() if count < least} <= {0, len(counts) - 1}
+    assert all(count == 0 or count >= least for count in told.values())
+    if least == 1 or all(count >= least for count in counts):
         assert bins.counts == tuple(counts)
 
 
