@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from redis import Redis
 
-from tests.integration.harness import ROOT, Field, part, present, url, wait_until
+from tests.integration.harness import ROOT, WORKLOADS, Field, Program, part, present, url, wait_until
 
 KIND = "my_orders:BRIGHTNESS"
 
@@ -68,3 +70,85 @@ def test_a_client_whose_kind_of_orders_cant_be_loaded_ends_with_what_is_wrong(
     assert client.output.splitlines()[-1] == (
         "error: order kind 'my_orders:BRIGHT': 'my_orders' has no 'BRIGHT'; did you mean 'BRIGHTNESS'?"
     )
+
+
+class Held:
+    """Two clients at a broker, of which the first holds on to its order as long as its file is there.
+
+    Args:
+        field: Starts them.
+        broker: The broker.
+        folder: Where they are started.
+    """
+
+    def __init__(self, field: Field, broker: Redis, folder: Path) -> None:
+        self._field, self._broker, self._folder = field, broker, folder
+        self._paths = os.pathsep.join(map(str, (ROOT, WORKLOADS)))
+        self.file = folder / "client-1"
+        self.file.touch()
+        settings = {"CLIENT_ORDERS": "held:HELD", "PYTHONPATH": self._paths}
+        self.clients = [field.client(broker, name, cwd=folder, **settings) for name in ("client-1", "client-2")]
+        (folder / "ask.py").write_text(
+            "import sys\n"
+            "from held import HeldOrder\n"
+            "from orchestrator.asking import connect_clients\n"
+            "with connect_clients(sys.argv[1], workload='pulled:Pulled', timeout_s=float(sys.argv[2])) as clients:\n"
+            "    for response in clients.ask(HeldOrder):\n"
+            "        print(response.client_id, response.status, response.reason)\n"
+        )
+
+    def ask(self, timeout_s: float) -> Program:
+        """Have them asked, and return when the first has begun."""
+        command = ("ask.py", url(self._broker), str(timeout_s))
+        asking = self._field.start("ask", *command, cwd=self._folder, python=[sys.executable], PYTHONPATH=self._paths)
+        wait_until((self._folder / "client-1.begun").exists, "the first has begun")
+        return asking
+
+
+@pytest.fixture
+def held(field: Field, broker: Redis, tmp_path: Path) -> Held:
+    return Held(field, broker, tmp_path)
+
+
+def test_a_client_that_is_killed_at_its_order_is_lost_and_the_others_answer(held: Held) -> None:
+    # Given two clients that are asked, of which one is at it
+    asking = held.ask(timeout_s=60)
+
+    # When its worker is killed, with its pool
+    for process in held.clients[0].descendants():
+        process.kill()
+    held.clients[0].send(signal.SIGKILL)
+
+    # Then it is lost, and the other one's answer is there
+    asking.succeeds()
+    assert asking.output.splitlines() == ["client-1 lost the client vanished", "client-2 done "]
+
+
+def test_a_client_that_doesnt_come_to_an_end_is_given_up_and_answers_the_next_time(held: Held) -> None:
+    # Given a client that takes longer than it has, when it is asked, then it has failed,
+    asking = held.ask(timeout_s=1)
+    asking.succeeds()
+    first, second = asking.output.splitlines()
+    assert first.startswith("client-1 failed "), asking.output
+    assert second == "client-2 done "
+
+    # And when nothing holds it, then it answers
+    held.file.unlink()
+    again = held.ask(timeout_s=60)
+    again.succeeds()
+    assert again.output.splitlines() == ["client-1 done ", "client-2 done "]
+
+
+def test_nobody_else_may_use_the_broker_while_clients_are_asked(held: Held, field: Field, broker: Redis) -> None:
+    # Given clients that are being asked
+    asking = held.ask(timeout_s=60)
+
+    # When they are asked for statistics, or a run is started, then it is refused,
+    for command in ("orchestrator.statistics", "orchestrator.start"):
+        second = field.start("second", command, "--broker", url(broker), "--workload", "pulled:Pulled")
+        assert second.wait() == 2
+        assert second.output.startswith("error: another orchestrator is at work on this broker, with run ask-")
+
+    # And the first goes on
+    held.file.unlink()
+    asking.succeeds()
