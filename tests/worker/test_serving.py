@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from tasks.blobs.chunks import MemoryChunks
+from tasks.messages import Response, Status
+from tasks.orders.train import TrainOrder
+from tests.worker.asked import (
+    Noting,
+    reason,
+    to_train,
+)
+from worker.client import Client
+from worker.handlers import train
+from worker.serving import Serving
+
+
+def test_an_order_that_comes_twice_is_carried_out_once(client: Client, serving: Serving, chunks: MemoryChunks) -> None:
+    # Given an order that was carried out
+    orders: list[TrainOrder] = []
+
+    def act() -> Response:
+        orders.append(to_train(chunks))
+        return train.handle(client, orders[-1])
+
+    first = serving.carry_out(act, "anna/run/1/train", "anna")
+    # When it comes again, then it is answered as before, and that of another round is carried out
+    assert serving.carry_out(act, "anna/run/1/train", "anna") == first
+    assert len(orders) == 1
+    serving.carry_out(act, "anna/run/2/train", "anna")
+    assert len(orders) == 2
+
+
+def test_an_order_that_comes_again_after_its_update_was_taken_is_carried_out_again(
+    client: Client, serving: Serving, chunks: MemoryChunks
+) -> None:
+    # Given an order that was carried out, and whose update is not there any more
+    order = to_train(chunks)
+    first = serving.carry_out(lambda: train.handle(client, order), order.order_id, "anna")
+    assert first.update is not None
+    chunks.delete(first.update.chunk_names())
+    # When it comes again, then there is an update again, the same
+    second = serving.carry_out(lambda: train.handle(client, order), order.order_id, "anna")
+    assert second.update == first.update
+    assert client.stands_by(second)
+
+
+def test_an_order_that_comes_again_while_its_answer_is_stored_is_not_carried_out_again(
+    client: Client, serving: Serving, connection: Noting, chunks: MemoryChunks
+) -> None:
+    # Given an order whose update was taken, and whose round is still open, so that its answer is there
+    order = to_train(chunks)
+    connection.answered.add(order.order_id)
+    first = serving.carry_out(lambda: train.handle(client, order), order.order_id, "anna")
+    assert first.update is not None
+    chunks.delete(first.update.chunk_names())
+    # When it comes again, then it is answered as before, and no update that nobody wants is sent
+    assert serving.carry_out(lambda: train.handle(client, order), order.order_id, "anna") == first
+    assert first.update.chunk_names()[0] not in chunks.chunks
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("x" * 5000), "ValueError: " + "x" * 1988),
+        (KeyError(), "KeyError:"),
+        (RecursionError("too deep"), "RecursionError: too deep"),
+    ],
+)
+def test_the_reason_of_a_failure_is_kept_short(error: Exception, expected: str) -> None:
+    # Given something that raises
+    def act() -> Response:
+        raise error
+
+    # When it is carried out, then the reason has 2000 letters at most
+    assert reason(act) == expected
+
+
+def test_a_failure_in_letters_that_utf8_hasnt_is_a_failed_answer(caplog: pytest.LogCaptureFixture) -> None:
+    # What is captured of the log may be sent between processes, as UTF-8.
+    caplog.set_level(logging.CRITICAL, logger="worker.serving")
+
+    # Given an error that names a file whose name is no UTF-8
+    def act() -> Response:
+        raise OSError("no such file: caf\udce9")
+
+    # When it is carried out, then there is an answer all the same
+    assert reason(act).startswith("OSError: no such file: caf")
+
+
+def test_a_signal_to_end_isnt_an_answer() -> None:
+    # Given something that is interrupted
+    def act() -> Response:
+        raise KeyboardInterrupt
+
+    # When it is carried out, then it ends
+    with pytest.raises(KeyboardInterrupt):
+        Serving().carry_out(act, "anna/run/1/train", "anna")
+
+
+def test_an_answer_says_how_long_it_took() -> None:
+    # Given an answer, when it is carried out, then the time is in it, in whole microseconds
+    done = Response(order_id="o", client_id="anna", status=Status.DONE, duration_s=1e9)
+    response = Serving().carry_out(lambda: done, "o", "anna")
+    assert 0 <= response.duration_s < 1e9
+    assert response.duration_s == round(response.duration_s, 6)
+
+
+def test_clients_that_this_process_serves_are_found_by_id(client: Client, serving: Serving) -> None:
+    # Given a client of this process
+    # When it is looked for, then it is found, and others aren't
+    assert serving.find("anna") is client
+    with pytest.raises(LookupError, match="doesn't serve client 'bert'"):
+        serving.find("bert")
+    with pytest.raises(LookupError, match="doesn't serve client 'anna'"):
+        Serving().find("anna")
