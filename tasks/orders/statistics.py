@@ -20,8 +20,8 @@ DEFAULT_MIN_COUNT = 10
 MAX_COLUMNS = 1_000
 MAX_EDGES = 1_001
 MAX_GROUPS = 1_000
-LARGEST = 1e150
-"""The largest number that can be told of: its square is a float too."""
+LARGEST = 1e100
+"""The largest number that can be told of: sums of squares of as many as there may be are floats, too."""
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Name = Annotated[str, BeforeValidator(readable), Field(max_length=100)]
 """A column's or a group's name, fit to be shown."""

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.analytics.pooling import GroupsSummary, NumbersSummary
 from orchestrator.analytics.query import Query, Statistics, put_together
+from orchestrator.transport.responses import read_response
 from tasks.errors import MessageError, NothingToldError
-from tasks.messages import Response, Status
-from tasks.orders.statistics import Bins, Column, Groups, Numbers, StatisticsOrder
+from tasks.messages import Response, Status, encode
+from tasks.orders.statistics import Bins, Column, Groups, Numbers, StatisticsOrder, StatisticsResponse
 from worker.handlers.statistics import summarise
 
 WARD = Groups(count=20, missing=0, groups={"a": 20}, other=0)
@@ -82,6 +86,32 @@ def test_what_doesnt_suit_the_order_is_refused(columns: dict[str, Column], why: 
     with pytest.raises(MessageError) as raised:
         asked.check(telling("anna", **columns))
     assert str(raised.value) == why
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = [*StatisticsResponse.model_fields, *Numbers.model_fields, *Groups.model_fields, "starts", "counts"]
+CHANGES = st.dictionaries(st.sampled_from(FIELDS), JSON | st.integers(0, 10**12) | st.floats(-1e100, 1e100), max_size=3)
+
+
+@given(CHANGES, CHANGES)
+def test_whatever_a_client_tells_the_others_are_told_of(change: dict[str, Any], of_column: dict[str, Any]) -> None:
+    # Given two clients that tell of their ages, and one that tells anything
+    edges = {"age": (0.0, 50.0, 100.0)}
+    age = AGE.model_copy(update={"bins": Bins(starts=(0, 1, 2), counts=(0, 10, 10))})
+    asked = order("carl", edges=edges)
+    answer = encode(asked.respond(min_count=10, known=["age"], columns={}))
+    answer["columns"] = {"age": {**encode(age), **of_column}}
+    told = read_response(json.dumps({"status": "SUCCESS", "result": {**answer, **change}}), asked)
+
+    # When what they tell is put together, then it is told
+    found = put_together([telling("anna", age=age), telling("bert", age=age), told], edges, Query())
+    assert {"anna", "bert"} <= found.columns["age"].clients.keys()
+    assert found.columns["age"].over_all.count >= 40
+    json.loads(found.model_dump_json())
 
 
 # A minimum count is no differential privacy: what two answers tell of one person, and what one answer doesn't.
