@@ -24,6 +24,13 @@ class _Event(_Told):
     """When it was told, in UTC, ISO 8601; empty until it is told to observers."""
     run_id: str = ""
     """The run; empty until it is told to observers."""
+    kind: str
+    """What is told; it says which other fields there are."""
+
+
+class _OfRound(_Event):
+    round_number: int
+    """The round."""
 
 
 class RunStarted(_Event):
@@ -80,22 +87,18 @@ class Initialised(_Event):
     """Why there is no loss although there is held-out data."""
 
 
-class RoundOpened(_Event):
+class RoundOpened(_OfRound):
     """The orders of a round are out."""
 
     kind: Literal["round_opened"] = "round_opened"
-    round_number: int
-    """The round."""
     cohort: tuple[str, ...]
     """Ids of the clients that are asked."""
 
 
-class JoinedLive(_Event):
+class JoinedLive(_OfRound):
     """Clients joined a round that is open."""
 
     kind: Literal["joined_live"] = "joined_live"
-    round_number: int
-    """The round."""
     client_ids: tuple[str, ...]
     """Which."""
 
@@ -122,22 +125,18 @@ class Outcome(_Told):
         return cls.model_validate({name: getattr(record, name) for name in cls.model_fields})
 
 
-class SlotsFilled(_Event):
+class SlotsFilled(_OfRound):
     """Clients have responded in an open round since the last look, or were given up."""
 
     kind: Literal["slots_filled"] = "slots_filled"
-    round_number: int
-    """The round."""
     slots: dict[str, Outcome]
     """Client id → what came of its order, see above."""
 
 
-class UpdatesJudged(_Event):
+class UpdatesJudged(_OfRound):
     """It is decided which updates of a round go into the model."""
 
     kind: Literal["updates_judged"] = "updates_judged"
-    round_number: int
-    """The round."""
     accepted: tuple[str, ...]
     """Ids of the clients whose updates do."""
     rejected: dict[str, Reason]
@@ -146,24 +145,20 @@ class UpdatesJudged(_Event):
     """Client id → scorer → the update's score."""
 
 
-class JobDone(_Event):
-    """A task of the orchestrator's own workers is done."""
+class JobDone(_OfRound):
+    """A task of the orchestrator's own workers is done; what comes before the first round is of round 0."""
 
     kind: Literal["job_done"] = "job_done"
-    round_number: int
-    """The round; 0 before the first."""
     job: str
     """Which, like ``evaluate``."""
     duration_s: float
     """Seconds that it took."""
 
 
-class ClientsEvaluated(_Event):
+class ClientsEvaluated(_OfRound):
     """Clients have evaluated the final model on their own held-out data."""
 
     kind: Literal["clients_evaluated"] = "clients_evaluated"
-    round_number: int
-    """The round that made the model."""
     metrics: Metrics
     """``loss`` and ``accuracy``, weighted by examples."""
     num_evaluated: int
@@ -172,12 +167,10 @@ class ClientsEvaluated(_Event):
     """Client id → why it gave none."""
 
 
-class RoundClosed(_Event):
+class RoundClosed(_OfRound):
     """A round is closed and on disk."""
 
     kind: Literal["round_closed"] = "round_closed"
-    round_number: int
-    """The round."""
     status: Literal["closed", "failed"]
     """Whether it made a model; a failed round leaves it as it was."""
     reason: str
@@ -192,12 +185,10 @@ class RoundClosed(_Event):
     """Bytes of the updates that came back."""
 
 
-class ModelEvaluated(_Event):
+class ModelEvaluated(_OfRound):
     """The model that a round made was evaluated on held-out data, while later rounds went on."""
 
     kind: Literal["model_evaluated"] = "model_evaluated"
-    round_number: int
-    """The round."""
     metrics: Metrics
     """``loss`` and ``accuracy``."""
     problem: Reason = ""
@@ -212,12 +203,10 @@ class EvaluationSlow(_Event):
     """Models that wait to be evaluated."""
 
 
-class LeftOut(_Event):
+class LeftOut(_OfRound):
     """Clients were asked in many rounds in a row and no update of theirs was accepted; told once of each."""
 
     kind: Literal["left_out"] = "left_out"
-    round_number: int
-    """The last of these rounds."""
     num_rounds: int
     """How many rounds."""
     slots: dict[str, Outcome]
