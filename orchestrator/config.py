@@ -60,8 +60,10 @@ class RunConfig(BaseModel):
     """Rounds to run."""
     fraction: Annotated[float, Field(gt=0, le=1), Option("SHARE", group=ROUNDS)] = 1.0
     """Share of the connected clients that takes part in a round, rounded up."""
-    cohort: Annotated[int | None, Field(ge=1), Option("N", default="by --fraction", group=ROUNDS)] = None
-    """In place of --fraction: how many clients take part in a round. It waits for as many, and takes in no more."""
+    cohort: Annotated[
+        int | None, Field(ge=1), Option("N", default="by --fraction", group=ROUNDS, excludes="fraction")
+    ] = None
+    """How many clients take part in a round. It waits for as many, and takes in no more."""
     min_updates: Annotated[int, Field(ge=1), Option("N", group=ROUNDS)] = 1
     """Updates that a round needs; with fewer the model stays as it was."""
     select: Annotated[str, Option("NAME", group=ROUNDS)] = "random"
@@ -74,7 +76,9 @@ class RunConfig(BaseModel):
     verify: Annotated[tuple[str, ...], Option("NAME[,NAME…]", default="none", group=HOSTILE)] = ()
     """How updates are judged before they are aggregated: {scorers}, or your own as module:function. Malformed updates
     are always rejected."""
-    threshold: Annotated[tuple[str, ...], Option("T[,T…]", default="each scorer's own", group=HOSTILE)] = ()
+    threshold: Annotated[
+        tuple[str, ...], Option("T[,T…]", default="each scorer's own", group=HOSTILE, needs="verify")
+    ] = ()
     """The least score that is kept, for all scorers or one each: a number, global-0.05 (relative to the current
     model's), or mad:3 (no outlier by median and MAD)."""
     num_byzantine: Annotated[

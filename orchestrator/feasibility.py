@@ -10,6 +10,7 @@ from collections.abc import Collection
 from celeriac.aggregators import AGGREGATORS, load_aggregator, num_needed
 from celeriac.mixers import load_mixer
 from orchestrator.config import PEERS, RunConfig
+from orchestrator.options import check_together
 from tasks.errors import ConfigurationError
 from verification import SCORERS
 from verification.thresholds import load_threshold
@@ -25,15 +26,12 @@ def check_feasible(config: RunConfig, given: Collection[str]) -> None:
     Raises:
         ConfigurationError: If not; the message names the options.
     """
-    if {"cohort", "fraction"} <= set(given):
-        raise ConfigurationError("--cohort and --fraction both say how many clients a round takes: give one")
+    check_together(config, given)
     if config.cohort is not None and config.cohort > config.num_clients:
         raise ConfigurationError(
             f"--cohort {config.cohort}: the run starts with {config.num_clients} clients (--clients), "
             "no more than that are allowed"
         )
-    if config.threshold and not config.verify:
-        raise ConfigurationError("--threshold is for scorers, and there is none: name one with --verify")
     if "trim" in given and config.aggregator in AGGREGATORS and config.aggregator != "trimmed_mean":
         raise ConfigurationError(f"--trim is for --aggregator trimmed_mean: {config.aggregator} cuts nothing off")
     if config.num_byzantine and not _uses_num_byzantine(config):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -64,23 +64,54 @@ def options_of(model: type[BaseModel], known: Mapping[str, Iterable[str]]) -> It
         model: The model; it keeps its fields' docstrings (``use_attribute_docstrings``).
         known: The names to list in the help, by what stands there in braces for them.
     """
+    flags = {name: flag_of(name, mark) for name, _, mark in _marked(model)}
+    for name, field, mark in _marked(model):
+        yield _option(name, field, mark, known, flags)
+
+
+def check_together(config: BaseModel, given: Collection[str]) -> None:
+    """Check that options which were given suit each other, as far as their fields say.
+
+    Args:
+        config: What was made of all options.
+        given: The fields whose options were given.
+
+    Raises:
+        ConfigurationError: If they don't.
+    """
+    marks = {name: mark for name, _, mark in _marked(type(config))}
+    for name in marks.keys() & set(given):
+        needs, excludes = marks[name].needs, marks[name].excludes
+        flag = flag_of(name, marks[name])
+        if excludes in given:
+            raise ConfigurationError(f"{flag} and {flag_of(excludes, marks[excludes])} exclude each other: give one")
+        if needs and not getattr(config, needs):
+            raise ConfigurationError(f"{flag} means nothing without {flag_of(needs, marks[needs])}: give both")
+
+
+def _marked(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Option]]:
+    """Yield the fields that are marked as options, those of models among the fields in their places."""
     for name, field in model.model_fields.items():
         if isinstance(field.default, BaseModel):
-            yield from options_of(type(field.default), known)
+            yield from _marked(type(field.default))
         for mark in field.metadata:
             if isinstance(mark, Option):
-                yield _option(name, field, mark, known)
+                yield name, field, mark
 
 
-def flag_of(name: str) -> str:
-    """Return the option of a field with this name, if its mark says no other."""
-    return f"--{name.removesuffix('_s').replace('_', '-')}"
+def flag_of(name: str, mark: Option = Option()) -> str:  # noqa: B008  # it is frozen
+    """Return the option of a field with this name and mark."""
+    return f"--{mark.flag or name.removesuffix('_s').replace('_', '-')}"
 
 
-def _option(name: str, field: FieldInfo, mark: Option, known: Mapping[str, Iterable[str]]) -> GroupedOption:
-    flag = f"--{mark.flag}" if mark.flag else flag_of(name)
+def _option(
+    name: str, field: FieldInfo, mark: Option, known: Mapping[str, Iterable[str]], flags: Mapping[str, str]
+) -> GroupedOption:
+    flag = flags[name]
     text = " ".join((field.description or "").split())
     text = text.format_map({kind: ", ".join(names) for kind, names in known.items()})
+    text += f" Needs {flags[mark.needs]}." if mark.needs else ""
+    text += f" Not with {flags[mark.excludes]}." if mark.excludes else ""
     value: dict[str, Any] = {} if field.default is None else {"default": field.default}
     if field.annotation is bool:
         flag += f"/--no-{flag.removeprefix('--')}"

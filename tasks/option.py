@@ -28,6 +28,8 @@ class Option:
         default: What the help says in place of the default; None: the default.
         capped: Whether the help says the most that is allowed, too.
         group: Which of the ``GROUPS`` it is listed in; empty: there are none.
+        needs: The field without which this one means nothing.
+        excludes: The field that can't be given beside this one.
     """
 
     metavar: str | None = None
@@ -35,6 +37,8 @@ class Option:
     default: str | None = None
     capped: bool = True
     group: str = ""
+    needs: str = ""
+    excludes: str = ""
 
 
 def kind_of(field: FieldInfo) -> object:

@@ -382,15 +382,14 @@ def test_what_doesnt_go_together_is_refused(options: str, message: str) -> None:
 
 
 OF_NO_USE = {
-    "--threshold mad:3": "--threshold is for scorers, and there is none: name one with --verify",
+    "--threshold mad:3": "--threshold means nothing without --verify: give both",
     "--trim 0.2": "--trim is for --aggregator trimmed_mean: mean cuts nothing off",
     "--trim 0.1 --aggregator median": "--trim is for --aggregator trimmed_mean: median cuts nothing off",
     "--num-byzantine 1 --verify norm": "--num-byzantine 1: nothing goes by it with --aggregator mean and --verify "
     "norm: name another aggregator, the scorer krum or --threshold best:n-f",
     "--min-updates 3": "--min-updates 3: the run starts with 2 clients (--clients), no more updates than that are "
     "allowed",
-    "--clients 5 --cohort 2 --fraction 0.4": "--cohort and --fraction both say how many clients a round takes: give "
-    "one",
+    "--clients 5 --cohort 2 --fraction 0.4": "--cohort and --fraction exclude each other: give one",
     "--cohort 3": "--cohort 3: the run starts with 2 clients (--clients), no more than that are allowed",
     "--clients 5 --cohort 2 --min-updates 3": "a round takes 2 of 5 clients (--cohort 2) and needs 3 updates "
     "(--min-updates)",
