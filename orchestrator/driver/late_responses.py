@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterable
 
@@ -11,8 +10,6 @@ from orchestrator.transport.responses import read_response, says_ready
 from orchestrator.transport.transport import RunServices
 from tasks.broker.turns import STOP
 from tasks.messages import Order, Response, UpdateOrder
-
-logger = logging.getLogger(__name__)
 
 MAX_OUTSTANDING = 1000
 """Orders whose late answers are looked out for."""
@@ -66,10 +63,6 @@ class LateResponses:
         self._stopped.discard(order_id)
         del self._outstanding[order_id]
         response = read_response(raw, order)
-        client_id = response.client_id
-        logger.warning(
-            "client %s: its answer to %s came late", client_id, response.order_id, extra={"client_id": client_id}
-        )
         self._responses.append(response)
         self._services.transport.forget([order_id])
         if isinstance(order, UpdateOrder):

@@ -145,6 +145,14 @@ class UpdatesJudged(_OfRound):
     """Client id → scorer → the update's score."""
 
 
+class ResponsesLate(_OfRound):
+    """Responses to orders that were over have come up to the end of this round; they count for nothing."""
+
+    kind: Literal["responses_late"] = "responses_late"
+    orders: dict[str, str]
+    """Order's id → client id."""
+
+
 class JobDone(_OfRound):
     """A task of the orchestrator's own workers is done; what comes before the first round is of round 0."""
 
@@ -231,6 +239,7 @@ Event = Annotated[
     | JoinedLive
     | SlotsFilled
     | UpdatesJudged
+    | ResponsesLate
     | JobDone
     | ClientsEvaluated
     | RoundClosed
@@ -253,6 +262,8 @@ def told_of(record: RoundRecord) -> Iterator[Event]:
         rejected={client_id: slot.reason for client_id, slot in slots.items() if slot.status is Status.REJECTED},
         scores={client_id: slot.scores for client_id, slot in slots.items() if slot.scores},
     )
+    if record.late:
+        yield ResponsesLate(round_number=number, orders={late.order_id: late.client_id for late in record.late})
     if record.num_evaluated or record.not_evaluated:
         yield ClientsEvaluated(
             round_number=number,

@@ -19,6 +19,7 @@ from orchestrator.observers.events import (
     LeftOut,
     ModelEvaluated,
     Outcome,
+    ResponsesLate,
     RoundClosed,
     RoundOpened,
     RunStarted,
@@ -86,6 +87,9 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
         case UpdatesJudged(round_number=number):
             for reason, alike in by_what(event.rejected):
                 yield _warning(f"round {number}: the update of {named(alike)} is rejected: {reason}", alike)
+        case ResponsesLate(round_number=number):
+            late = sorted(set(event.orders.values()))
+            yield _warning(f"round {number}: answers of {named(late)} came late, and count for nothing", late)
         case ClientsEvaluated():
             asked = event.num_evaluated + len(event.not_evaluated)
             for reason, alike in by_what(event.not_evaluated):

@@ -19,6 +19,7 @@ from orchestrator.observers.events import (
     LeftOut,
     ModelEvaluated,
     Outcome,
+    ResponsesLate,
     RoundOpened,
     SlotsFilled,
     UpdatesJudged,
@@ -83,6 +84,10 @@ MANY = tuple(f"client-{number:04d}" for number in range(1, 215))
         (
             UpdatesJudged(round_number=3, accepted=("anna",), rejected={"bert": "norm: 9 is too long"}, scores={}),
             "round 3: the update of client bert is rejected: norm: 9 is too long",
+        ),
+        (
+            ResponsesLate(round_number=3, orders={"anna/run/1/train": "anna", "anna/run/2/train": "anna"}),
+            "round 3: answers of client anna came late, and count for nothing",
         ),
         (
             ClientsEvaluated(
