@@ -73,9 +73,9 @@ def connect_run(
 
 @contextmanager
 def _blob_folder(config: RunConfig, folder: RunFolder) -> Iterator[None]:
-    """Make the run's own folder of blobs, which it needs if all processes are on this machine; remove it in the end."""
+    """Make the run's own folder of blobs, if all processes are on this machine and it names no other; remove it."""
     shutil.rmtree(folder.blobs, ignore_errors=True)  # what a former start has left
-    if config.local:
+    if config.local and not config.blobs:
         folder.blobs.mkdir()
     try:
         yield
