@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestrator.config import PEERS
 from orchestrator.jobs.disproportion import InOrder, drop_disproportionate, outlying_sets, rejected
 from orchestrator.jobs.job import Job
 from orchestrator.jobs.streaming_mean import is_streamed
-from orchestrator.store.records import ACCEPTED, PeerScores, SlotRecord, Verdicts, Verified
+from orchestrator.store.records import ACCEPTED, Opinion, PeerScores, SlotRecord, Verdicts, Verified
 from tasks import arrays, auxiliary
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
@@ -55,39 +55,33 @@ def score_as_it_comes(job: Job, client_id: str, record: SlotRecord) -> SlotRecor
 
 
 def verify_updates(job: Job, records: Mapping[str, SlotRecord]) -> Verified:
-    """Judge a round's updates by the orchestrator's scorers, write the verdicts, and hand out what peers are to score.
+    """Write what the orchestrator's scorers say of a round's updates, and hand out what peers are to score.
 
-    Every scorer, the peers too, sees all updates that are in proportion; one that any of them rejects is rejected.
+    Every scorer, the peers too, sees all updates that are in proportion.
     """
     in_proportion = drop_outliers(job, records)
-    job.folder.save_verdicts(job.round_number, Verdicts(records=_judge(job, in_proportion)))
+    opinions = [
+        Opinion() if scorer == PEERS else _opinion(job, scorer, threshold, in_proportion)
+        for scorer, threshold in job.config.scorers()
+    ]
+    job.folder.save_verdicts(job.round_number, Verdicts(records=in_proportion, opinions=opinions))
     return Verified(handed_out=_hand_out(job, in_proportion) if job.config.asks_peers else {})
 
 
 def judged(job: Job, peers: PeerScores) -> dict[str, SlotRecord]:
-    """Return the records of a round's updates as they were judged, by peers too if they were asked.
+    """Return the records of a round's updates; one that any scorer rejects is, for the reason of the first that does.
 
     Without scorers, all that are in proportion are accepted. With a single update there is no peer, and it is taken.
     """
     if not job.config.verify:
         return drop_outliers(job, job.records())
-    records = dict(job.folder.verdicts(job.round_number).records)
-    for scorer, threshold_text in job.config.scorers():
-        if scorer == PEERS and not peers.is_alone:
-            accepted = kept(peers.scores, load_threshold(threshold_text), None, job.config.num_byzantine)
-            records = _told(records, scorer, threshold_text, peers.scores, peers.scored_by, accepted)
-    return records
-
-
-def _judge(job: Job, in_proportion: Mapping[str, SlotRecord]) -> dict[str, SlotRecord]:
-    """Return the records, with the orchestrator's scores, and those rejected that score below a threshold."""
-    records = dict(in_proportion)
-    for scorer, threshold in job.config.scorers():
-        # Mapped anew for each: a scorer is a user's code, and may write to what it is given.
-        taken = {name: record for name, record in in_proportion.items() if record.status in ACCEPTED}
-        candidates = [_candidate(job, name, record) for name, record in taken.items()]
-        if candidates and scorer != PEERS:
-            records = _apply(job, scorer, threshold, candidates, records)
+    verdicts = job.folder.verdicts(job.round_number)
+    records = dict(verdicts.records)
+    for (scorer, threshold), opinion in zip(job.config.scorers(), verdicts.opinions, strict=True):
+        if scorer == PEERS and peers.is_alone:
+            continue
+        said = _opinion_of_peers(job, threshold, peers) if scorer == PEERS else opinion
+        records = {name: _verdict(record, scorer, threshold, said, name) for name, record in records.items()}
     return records
 
 
@@ -126,38 +120,29 @@ def drop_outliers(
     return rejected(judged, outlying_sets({name: each.lengths for name, each in judged.items() if each.is_accepted}))
 
 
-def _apply(
-    job: Job,
-    scorer: str,
-    threshold_text: str,
-    candidates: Sequence[Candidate],
-    judged: Mapping[str, SlotRecord],
-) -> dict[str, SlotRecord]:
+def _opinion(job: Job, scorer: str, threshold_text: str, records: Mapping[str, SlotRecord]) -> Opinion:
+    """Return what a scorer of the orchestrator's says of the updates that have come."""
+    # Mapped anew for each: a scorer is a user's code, and may write to what it is given.
+    candidates = [_candidate(job, name, record) for name, record in records.items() if record.status in ACCEPTED]
+    if not candidates:
+        return Opinion()
     threshold, global_score = load_threshold(threshold_text), None
     try:
-        scores = _scores(job, scorer, candidates, judged)
+        scores = _scores(job, scorer, candidates, records)
         if threshold.needs_global:
             global_score = score_of_global(load_scorer(scorer), _context(job))
         accepted = kept(scores, threshold, global_score, job.config.num_byzantine)
     except Exception as error:  # too few updates for it, or whatever the user's own raises
         logger.warning("round %d: %s could not score: %s", job.round_number, scorer, error)
-        return {client_id: _unscored(record, scorer, error) for client_id, record in judged.items()}
-    return _told(judged, scorer, threshold_text, scores, dict.fromkeys(scores, ORCHESTRATOR), accepted)
+        kind = "" if isinstance(error, ScoringError) else f"{type(error).__name__}: "
+        return Opinion(problem=f"{kind}{error}")
+    return Opinion(scores=scores, scored_by=dict.fromkeys(scores, ORCHESTRATOR), accepted=sorted(accepted))
 
 
-def _told(
-    judged: Mapping[str, SlotRecord],
-    scorer: str,
-    threshold_text: str,
-    scores: Mapping[str, float],
-    scored_by: Mapping[str, str],
-    accepted: Collection[str],
-) -> dict[str, SlotRecord]:
-    """Return the records with what a scorer says of them."""
-    return {
-        name: _verdict(record, scorer, threshold_text, scores.get(name), scored_by.get(name), name in accepted)
-        for name, record in judged.items()
-    }
+def _opinion_of_peers(job: Job, threshold_text: str, peers: PeerScores) -> Opinion:
+    """Return what clients say of each other's updates."""
+    accepted = kept(peers.scores, load_threshold(threshold_text), None, job.config.num_byzantine)
+    return Opinion(scores=peers.scores, scored_by=peers.scored_by, accepted=sorted(accepted))
 
 
 def _scores(
@@ -168,14 +153,6 @@ def _scores(
     scores = {client_id: known[scorer] for client_id, known in found.items() if scorer in known}
     rest = [candidate for candidate in candidates if candidate.client_id not in scores]
     return scores | checked_scores(load_scorer(scorer)(rest, _context(job)), rest) if rest else scores
-
-
-def _unscored(record: SlotRecord, scorer: str, error: Exception) -> SlotRecord:
-    """Return an update's record when a scorer couldn't score: nothing is taken in that was to be judged and wasn't."""
-    if record.status not in ACCEPTED:
-        return record
-    kind = "" if isinstance(error, ScoringError) else f"{type(error).__name__}: "
-    return record.rejected(f"{scorer} could not score: {kind}{error}")
 
 
 def _context(job: Job) -> ScoringContext:
@@ -198,14 +175,15 @@ def _context(job: Job) -> ScoringContext:
     )
 
 
-def _verdict(
-    record: SlotRecord, scorer: str, threshold: str, score: float | None, scored_by: str | None, accepted: bool
-) -> SlotRecord:
-    """Return one update's record with what a scorer says of it."""
+def _verdict(record: SlotRecord, scorer: str, threshold: str, said: Opinion, name: str) -> SlotRecord:
+    """Return one update's record with what a scorer says of it: what wasn't scored isn't taken."""
+    if said.problem and record.status in ACCEPTED:
+        return record.rejected(f"{scorer} could not score: {said.problem}")
     if not record.size_bytes or record.status not in (*ACCEPTED, Status.REJECTED):
         return record
-    record = _scored(record, scorer, score, scored_by)
-    if record.status not in ACCEPTED or accepted:
+    score = said.scores.get(name)
+    record = _scored(record, scorer, score, said.scored_by.get(name))
+    if record.status not in ACCEPTED or name in said.accepted:
         return record
     told = "nobody scored it" if score is None else f"{score:.6g} is not within the threshold {threshold}"
     return record.rejected(f"{scorer}: {told}")

@@ -80,11 +80,26 @@ class SlotRecord(_Record):
         )
 
 
+class Opinion(_Record):
+    """What a scorer says of a round's updates."""
+
+    scores: dict[str, float] = {}
+    """Whose update -> its score."""
+    scored_by: dict[str, str] = {}
+    """Whose update -> who gave the score."""
+    accepted: list[str] = []
+    """Whose updates reach the scorer's threshold."""
+    problem: str = ""
+    """Why it could not score; then nobody's does."""
+
+
 class Verdicts(_Record):
-    """What the orchestrator's scorers say of a round's updates."""
+    """What is found in the verification of a round's updates."""
 
     records: dict[str, SlotRecord]
-    """The records of all slots by client id, sorted, with scores, and those rejected that aren't to count."""
+    """The records of all slots by client id, sorted, those rejected that are out of proportion."""
+    opinions: list[Opinion]
+    """What each of the run's scorers says, in their order; nothing where that is for the peers to say."""
 
 
 class Verified(_Record):
