@@ -38,7 +38,7 @@ def logged_in_a_task(logger: logging.Logger, task_id: str, *args: object, **kwar
     """What a line holds that a task logs, which is called with these."""
     app = Celery(set_as_current=False)
 
-    @app.task
+    @app.task(shared=False)
     def work(*_: object, **__: object) -> None:
         logger.warning("the disk is %s", "full")
 
