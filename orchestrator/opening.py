@@ -24,7 +24,7 @@ from celeriac.workloads.splits import load_split
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.feasibility import check_feasible
 from orchestrator.observers import load_observer
-from orchestrator.options import flag_of
+from orchestrator.options import flags_of
 from orchestrator.policies import load_policy
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
@@ -167,7 +167,7 @@ def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
         return RunConfig(**{name: values[name] for name in RunConfig.model_fields if name in values})
     except ValidationError as error:
         first = error.errors()[0]
-        flag = "".join(f"{flag_of(str(name))}: " for name in first["loc"][-1:])
+        flag = "".join(f"{flags_of(RunConfig).get(str(name), name)}: " for name in first["loc"][-1:])
         raise ConfigurationError(f"{flag}{first['msg'].removeprefix('Value error, ')}") from None
 
 

@@ -64,7 +64,7 @@ def options_of(model: type[BaseModel], known: Mapping[str, Iterable[str]]) -> It
         model: The model; it keeps its fields' docstrings (``use_attribute_docstrings``).
         known: The names to list in the help, by what stands there in braces for them.
     """
-    flags = {name: flag_of(name, mark) for name, _, mark in _marked(model)}
+    flags = flags_of(model)
     for name, field, mark in _marked(model):
         yield _option(name, field, mark, known, flags)
 
@@ -79,14 +79,12 @@ def check_together(config: BaseModel, given: Collection[str]) -> None:
     Raises:
         ConfigurationError: If they don't.
     """
-    marks = {name: mark for name, _, mark in _marked(type(config))}
-    for name in marks.keys() & set(given):
-        needs, excludes = marks[name].needs, marks[name].excludes
-        flag = flag_of(name, marks[name])
-        if excludes in given:
-            raise ConfigurationError(f"{flag} and {flag_of(excludes, marks[excludes])} exclude each other: give one")
-        if needs and not getattr(config, needs):
-            raise ConfigurationError(f"{flag} means nothing without {flag_of(needs, marks[needs])}: give both")
+    flags = flags_of(type(config))
+    for name, _, mark in _marked(type(config)):
+        if name in given and mark.excludes in given:
+            raise ConfigurationError(f"{flags[name]} and {flags[mark.excludes]} exclude each other: give one")
+        if name in given and mark.needs and not getattr(config, mark.needs):
+            raise ConfigurationError(f"{flags[name]} means nothing without {flags[mark.needs]}: give both")
 
 
 def _marked(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Option]]:
@@ -99,9 +97,9 @@ def _marked(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo, Option]]:
                 yield name, field, mark
 
 
-def flag_of(name: str, mark: Option = Option()) -> str:  # noqa: B008  # it is frozen
-    """Return the option of a field with this name and mark."""
-    return f"--{mark.flag or name.removesuffix('_s').replace('_', '-')}"
+def flags_of(model: type[BaseModel]) -> dict[str, str]:
+    """Return the option of each field that is marked as one, by the field's name."""
+    return {name: f"--{mark.flag or name.removesuffix('_s').replace('_', '-')}" for name, _, mark in _marked(model)}
 
 
 def _option(

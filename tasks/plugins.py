@@ -151,8 +151,8 @@ def load_factory(kind: str, spec: str, known: Mapping[str, str], returns: str, f
     if spec in known or fits(_returned(found)):
         return found
     raise LoadError(
-        f"{kind} {spec!r} doesn't say that it returns a {returns}: write "
-        f"def {spec.rpartition(':')[2]}(parameter: str) -> {returns}"
+        f"{kind} {spec!r} doesn't say that it returns {'an' if returns[0] in 'AEIOU' else 'a'} {returns}: write "
+        f"def {spec.rpartition(':')[2]}(…) -> {returns}, or a class that is one"
     )
 
 

@@ -98,7 +98,7 @@ SLIPS = {
     "your own as module:name",
     "--observe plot,nowhere:Mine:9": "observer 'nowhere:Mine': there is no module 'nowhere' in this folder",
     "--observe subprocess:Popen": "observer 'subprocess:Popen': 'subprocess' is of Python's standard library",
-    "--observe tests.support:job_of": "observer 'tests.support:job_of' doesn't say that it returns a Observer",
+    "--observe tests.support:job_of": "observer 'tests.support:job_of' doesn't say that it returns an Observer",
     "--workload digit": "unknown workload 'digit': did you mean 'digits'? known are digits, mnist, or your own as "
     "module:name",
     "--blobs redis://127.0.0.1:1": "blobs 'redis://127.0.0.1:1': of all Redis servers only the broker may hold them: ",
