@@ -68,6 +68,6 @@ def test_an_array_of_600_mb_passes(field: Field, broker: Redis, tmp_path: Path) 
     program = field.run(run_dir, "--rounds 1 --clients 1 --epochs 1 --no-evaluate-clients", broker=broker, **size)
 
     # Then it is trained, and on disk
-    program.succeeds()
+    program.succeeds(500)
     assert history(run_dir)[0]["responses"]["client-1"]["status"] == "trained"
     assert len(harness.checkpoint(run_dir, 1)) > 600 * MB
