@@ -17,8 +17,9 @@ run: .venv/.installed ## Train digits over two clients on this machine (ARGS="--
 test: .venv/.dev ## Run all tests (ARGS="-k name" adds options)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# Nor the attacks, which are thirty whole trainings.
 test-fast: .venv/.dev ## Run the tests that start no server and no worker: under two minutes (ARGS="-k name" adds options)
-	$(BIN)/python -m pytest --numprocesses 2 --ignore tests/integration $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --ignore tests/integration --ignore tests/eager/test_attacks.py $(ARGS)
 
 check: .venv/.dev ## Lint, types, layers, dependencies
 	$(BIN)/ruff check .
