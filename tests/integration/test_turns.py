@@ -171,8 +171,7 @@ def test_a_round_whose_machine_lost_power_is_opened_anew_with_those_who_wait(
     run_dir = tmp_path / "run"
     clients(field, broker, COUNT, **{"STEP_S_client-5": "0.8"})
     program = run(field, broker, run_dir, rounds=1)
-    wait_until(lambda: program.output.count(" trained") >= 3, "some are taken in")
-    wait_until(lambda: len(list((run_dir / "updates" / "round-0001").glob("*.json"))) >= 3, "and kept")
+    wait_until(lambda: len(list((run_dir / "updates" / "round-0001").glob("*.json"))) >= 3, "some are taken in")
     program.send(signal.SIGKILL)
     program.wait()
 
