@@ -96,13 +96,15 @@ def _services(
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
     registry = WatchedRegistry(connection.connect_quickly(url), memory)
 
+    transport = RedisTransport(app, url, config.run_id)
+
     def poll() -> bool:
         own_worker_ended = supervisor.poll()
         lock.refresh()
-        return own_worker_ended
+        return transport.take_reconnected() or own_worker_ended
 
     return RunServices(
-        transport=RedisTransport(app, url, config.run_id),
+        transport=transport,
         present=registry.present,
         tell=registry.say_passed_over,
         blobs=blobs,

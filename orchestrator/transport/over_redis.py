@@ -35,6 +35,10 @@ class RedisTransport(Transport):
         """Return the raw results of those of the tasks that have ended."""
         return self._results.collect(task_ids, timeout_s, max_bytes)
 
+    def take_reconnected(self) -> bool:
+        """Say whether the connection was lost and is there again since this was last asked."""
+        return self._results.take_reconnected()
+
     def expect_more(self, task_id: str) -> None:
         """Note that what was read of a task is not its end."""
         self._results.expect_more(task_id)

@@ -45,6 +45,7 @@ class Results:
         self._waiting = connect(url, retries=0)
         self._pubsub = self._waiting.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
         self._is_listening = False
+        self._was_cut_off = False
         self._watched: set[str] = set()
         self._told: dict[str, bytes | None] = {}
         """Tasks whose results are there, and what a message brought, as long as nobody has asked for it."""
@@ -69,10 +70,17 @@ class Results:
         except (RedisError, OSError):
             self._pubsub.close()
             self._is_listening = False
+            self._was_cut_off = True
             self._watched.clear()
             time.sleep(min(_RETRY_S, timeout_s))
             return {}
         return found
+
+    def take_reconnected(self) -> bool:
+        """Say whether the connection was lost and is there again: what a worker took as it was lost may be lost too."""
+        is_back = self._was_cut_off and self._is_listening
+        self._was_cut_off &= not is_back
+        return is_back
 
     def remove(self, task_ids: Collection[str], other_keys: Collection[str | bytes] = ()) -> None:
         """Remove the results of these tasks, with other keys, and heed what is told of them no more."""

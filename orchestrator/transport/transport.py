@@ -52,8 +52,8 @@ class RunServices:
         tell: Tells clients why they take no part in the run.
         blobs: Where blobs are.
         broker_time: Returns the seconds since 1970 by the broker's clock.
-        poll: Called at least every ``TICK_S``: keeps up what has to be kept up; True if an own worker had to be
-            started anew, so that what it was doing is lost.
+        poll: Called at least every ``TICK_S``: keeps up what has to be kept up; True if what an own worker was doing
+            may be lost: it had to be started anew, or the connection was lost, and with it what was being taken.
         tidy: Removes what the run left on the broker, when it is over.
         forgot: Says whether the broker has forgotten all that was on it since this was last asked.
     """

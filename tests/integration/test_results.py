@@ -12,6 +12,7 @@ from orchestrator.transport.results import Results
 from tasks.announcement import Announcement
 from tasks.broker.presence import RedisRegistry
 from tasks.scope import PRESENCE_CHANNEL, ClientScope, result_key
+from tests.integration import harness
 from tests.integration.harness import url
 from tests.support import announcement
 
@@ -110,6 +111,22 @@ def test_waiting_ends_when_something_changes_among_the_clients(broker: Redis, re
     timer = soon(broker.publish, PRESENCE_CHANNEL, "anna")
     assert results.collect(["run/one"], 1e6, MAX_BYTES) == {}
     timer.join()
+
+
+def test_that_the_connection_was_lost_is_told_once_when_it_is_there_again() -> None:
+    # Given results that somebody waits for
+    with harness.server() as server:
+        results = Results(url(server.client), "run", server.client)
+        results.collect(["client/run/1/train"], 0.1)
+        assert not results.take_reconnected()
+        # When the server is killed, then that is not told as long as it is away
+        server.kill()
+        results.collect(["client/run/1/train"], 0.1)
+        assert not results.take_reconnected()
+        # And when it is there again, then it is, once
+        server.start()
+        results.collect(["client/run/1/train"], 0.1)
+        assert [results.take_reconnected() for _ in range(2)] == [True, False]
 
 
 def test_many_announcements_are_put_up_and_read_at_once(broker: Redis) -> None:
