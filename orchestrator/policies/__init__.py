@@ -5,12 +5,14 @@ The driver asks the run's policy and knows none by name.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from orchestrator.config import RunConfig
 from orchestrator.store.records import RoundRecord
 from tasks.plugins import load_factory
+from tasks.user_code import UserCodeError, user_code
 
 POLICIES = {"synchronous": "orchestrator.policies.synchronous:Synchronous"}
 """Names for ``--policy``, and where each is defined: a class that is made of the run's config."""
@@ -63,9 +65,58 @@ def load_policy(spec: str, config: RunConfig) -> RoundPolicy:
     Raises:
         UnknownNameError: If there is no such name.
         LoadError: If it can't be imported, or is no class with all of a policy's methods.
+        UserCodeError: If it can't be made.
     """
     factory = load_factory("policy", spec, POLICIES, "RoundPolicy", _is_policy)
-    return cast(RoundPolicy, factory(config))
+    with user_code(f"policy {spec!r}"):
+        policy = cast(RoundPolicy, factory(config))
+    return _Checked(spec, policy)
+
+
+class _Checked:
+    """A policy, maybe a user's own, whose exceptions and values are told as what they are."""
+
+    def __init__(self, spec: str, policy: RoundPolicy) -> None:
+        self._spec = spec
+        self._policy = policy
+
+    def least_connected(self) -> int:
+        return self._count("least_connected")
+
+    def num_wanted(self, num_connected: int) -> int:
+        return self._count("num_wanted", num_connected)
+
+    def timeout_s(self) -> float:
+        return self._seconds("timeout_s")
+
+    def newcomer_timeout_s(self, left_s: float) -> float:
+        return self._seconds("newcomer_timeout_s", left_s, may_be_zero=True)
+
+    def note(self, record: RoundRecord) -> None:
+        self._ask("note", record)
+
+    def is_complete(self, progress: Progress) -> bool:
+        return bool(self._ask("is_complete", progress))
+
+    def _ask(self, method: str, *arguments: object) -> object:
+        with user_code(f"policy {self._spec!r}: {method}()"):
+            found: object = getattr(self._policy, method)(*arguments)
+        return found
+
+    def _count(self, method: str, *arguments: object) -> int:
+        found = self._ask(method, *arguments)
+        if isinstance(found, int) and found >= 0:
+            return found
+        raise self._wrong(method, found, "whole numbers of clients")
+
+    def _seconds(self, method: str, *arguments: object, may_be_zero: bool = False) -> float:
+        found = self._ask(method, *arguments)
+        if isinstance(found, int | float) and (0 < found < math.inf or (may_be_zero and found == 0)):
+            return float(found)
+        raise self._wrong(method, found, "seconds from 0 on" if may_be_zero else "seconds of more than 0")
+
+    def _wrong(self, method: str, found: object, allowed: str) -> UserCodeError:
+        return UserCodeError(f"policy {self._spec!r}: {method}() returned {found!r}: {allowed} are needed")
 
 
 def _is_policy(kind: object) -> bool:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from orchestrator.policies import POLICIES, Progress, load_policy
+from orchestrator.config import RunConfig
+from orchestrator.policies import POLICIES, Progress, RoundPolicy, load_policy
 from orchestrator.policies.synchronous import Synchronous
 from tasks.errors import LoadError, UnknownNameError
+from tasks.user_code import UserCodeError
 from tests.support import run_config
 
 
@@ -68,10 +72,59 @@ def test_a_round_is_complete_when_nobody_is_at_work(num_open: int, is_complete: 
 
 
 def test_a_policy_is_found_by_its_name_and_anything_else_is_refused() -> None:
-    # Given the built-in names, when they are loaded, then there is a policy of each
-    assert [type(load_policy(name, run_config())) for name in POLICIES] == [Synchronous]
+    # Given the built-in names, when they are loaded, then there is a policy of each, which goes by the config
+    assert [load_policy(name, run_config()).timeout_s() for name in POLICIES] == [3600.0]
     # And a name that isn't there, and something that is no policy, are refused
     with pytest.raises(UnknownNameError, match="policy 'synchronos'"):
         load_policy("synchronos", run_config())
     with pytest.raises(LoadError, match="doesn't say that it returns a RoundPolicy"):
         load_policy("tests.support:points", run_config())
+
+
+class Unmade(Synchronous):
+    """Can't be made."""
+
+    def __init__(self, config: RunConfig) -> None:
+        raise ZeroDivisionError("no luck")
+
+
+def test_a_policy_that_cant_be_made_is_told_with_its_exception() -> None:
+    # Given a policy of a user's own that raises, when it is loaded, then the error is one that is told in a line
+    with pytest.raises(UserCodeError, match=r"Unmade'.*ZeroDivisionError: no luck"):
+        load_policy(f"{__name__}:Unmade", run_config())
+
+
+class Odd(Synchronous):
+    """Returns what no policy may, and raises."""
+
+    def num_wanted(self, num_connected: int) -> int:
+        return "two"  # type: ignore[return-value]  # as a user may
+
+    def timeout_s(self) -> float:
+        return 0.0
+
+    def newcomer_timeout_s(self, left_s: float) -> float:
+        return float("nan")
+
+    def is_complete(self, progress: Progress) -> bool:
+        raise KeyError("x")
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [
+        (lambda policy: policy.num_wanted(3), "num_wanted() returned 'two': whole numbers of clients are needed"),
+        (lambda policy: policy.timeout_s(), "timeout_s() returned 0.0: seconds of more than 0 are needed"),
+        (lambda policy: policy.newcomer_timeout_s(1.0), "newcomer_timeout_s() returned nan: seconds from 0 on are"),
+        (lambda policy: policy.is_complete(Progress(1, 0, 0)), "is_complete(): KeyError: 'x'"),
+    ],
+    ids=["num_wanted", "timeout_s", "newcomer_timeout_s", "is_complete"],
+)
+def test_what_a_policy_may_not_return_and_what_it_raises_is_told_by_its_method(
+    ask: Callable[[RoundPolicy], object], told: str
+) -> None:
+    # Given a policy of a user's own, when it returns nonsense or raises, then the message says which method did what
+    spec = f"{__name__}:Odd"
+    with pytest.raises(UserCodeError) as caught:
+        ask(load_policy(spec, run_config()))
+    assert str(caught.value).startswith(f"policy {spec!r}: {told}")
