@@ -12,9 +12,10 @@ import numpy as np
 from benchmarks.drift import NUM_ARRAYS, array_size, step
 from tasks.arrays import Array, Arrays
 from tasks.errors import ConfigurationError
+from tasks.evaluation import Evaluation
 from tasks.messages import TrainOptions
 from tasks.seeds import generator
-from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
 
 
 class Constant(Workload):

@@ -13,9 +13,10 @@ from celeriac.workloads.digits import NUM_CLASSES
 from celeriac.workloads.examples import Examples
 from tasks.arrays import Array, Arrays, encode
 from tasks.digests import Digest
+from tasks.evaluation import Evaluation
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
-from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
 
 
 class Hostile(Workload):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from celeriac.workloads.table import Table
     from celeriac.workloads.torch_workload import TorchWorkload
     from tasks.arrays import Arrays, ArraySpec
+    from tasks.evaluation import Evaluation
     from tasks.messages import Order, Response, Status, TrainOptions
     from tasks.orders.kind import OrderKind
     from tasks.seeds import generator
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
         ClientData,
         DataSource,
         Direction,
-        Evaluation,
         Gradients,
         Part,
         Step,
@@ -87,6 +87,7 @@ _ELSEWHERE = {
     "celeriac.workloads.torch_workload": ("TorchWorkload",),
     "celeriac.selectors.client_statistics": ("ClientStatistics",),
     "tasks.arrays": ("Arrays", "ArraySpec"),
+    "tasks.evaluation": ("Evaluation",),
     "tasks.messages": ("Order", "Response", "Status", "TrainOptions"),
     "tasks.orders.kind": ("OrderKind",),
     "tasks.seeds": ("generator",),

@@ -16,8 +16,9 @@ import numpy as np
 from tasks.announcement import MAX_LABELS
 from tasks.described import described
 from tasks.errors import FederationError
+from tasks.evaluation import Evaluation
 from tasks.messages import MAX_COUNT
-from tasks.workload import ClientData, Evaluation, TrainResult
+from tasks.workload import ClientData, TrainResult
 
 SEE_LOG = "; see the log of its worker"
 """What a client's answer says at its end, where the log has the exception whole."""

@@ -23,13 +23,14 @@ from tasks.announcement import Announcement, Hardware, PassedOver
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
 from tasks.blobs.blob import BlobRef, BlobStore, publish
 from tasks.blobs.chunks import MemoryChunks
+from tasks.evaluation import Evaluation
 from tasks.messages import Order, Response, Status, TrainOptions
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
 from tasks.scope import ClientScope
 from tasks.seeds import generator
-from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
 
 PULL = "tests.support:Pull"
 DIGEST = "0" * 64

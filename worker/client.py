@@ -9,9 +9,10 @@ from typing import Any
 
 from tasks import arrays
 from tasks.blobs.blob import BlobRef, BlobStore
+from tasks.evaluation import Evaluation
 from tasks.messages import Order, Response
 from tasks.user_code import checked_evaluation, user_code
-from tasks.workload import ClientData, Evaluation, Workload
+from tasks.workload import ClientData, Workload
 from worker.connection import Connection
 from worker.local_training import Fetched
 from worker.models import Models

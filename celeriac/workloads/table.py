@@ -9,8 +9,9 @@ from typing import Any, ClassVar, NoReturn
 
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError
+from tasks.evaluation import Evaluation
 from tasks.messages import TrainOptions
-from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
 
 
 class Table(Workload):

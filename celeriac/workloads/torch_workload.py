@@ -21,9 +21,10 @@ from celeriac.workloads.optimizers import unlike_plain_sgd
 from celeriac.workloads.side_by_side import side_by_side, threads
 from celeriac.workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensors_of
 from tasks.arrays import Arrays
+from tasks.evaluation import Evaluation
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
-from tasks.workload import Direction, Evaluation, Gradients, Step, TimeBudget, TrainResult, Workload
+from tasks.workload import Direction, Gradients, Step, TimeBudget, TrainResult, Workload
 
 EVALUATION_BATCH_SIZE = 256
 """Examples evaluated at a time: a layer's activations of a small convolutional net take 25 MB."""

@@ -12,7 +12,7 @@ import tests.support
 from orchestrator.driver.run import summarise
 from orchestrator.observers.events import ModelEvaluated
 from tasks import arrays
-from tasks.workload import Evaluation
+from tasks.evaluation import Evaluation
 from tests.eager.federation import EXAMPLES, Federation, bits, digests, fedavg, model_of
 from tests.support import Pull, points
 

@@ -17,10 +17,10 @@ from orchestrator.transport.eager import EagerTransport
 from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.errors import RunFailedError
+from tasks.evaluation import Evaluation
 from tasks.messages import Order, Status
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
-from tasks.workload import Evaluation
 from tests.eager.federation import EXAMPLES, Federation, StoppedError, local_training
 from tests.support import Pull, Raising, points
 from worker.serving import Serving

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 import tests.support
 from tasks.errors import ConfigurationError, LoadError
-from tasks.workload import DataSource, Evaluation, Part, TimeBudget, load_workload
+from tasks.evaluation import Evaluation
+from tasks.workload import DataSource, Part, TimeBudget, load_workload
 from tests.support import PULL, Pull
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from celeriac.workloads.examples import Examples
 from celeriac.workloads.side_by_side import FEW
 from celeriac.workloads.torch_workload import EVALUATION_BATCH_SIZE, TorchWorkload
-from tasks.workload import ClientData, DataSource, Evaluation
+from tasks.evaluation import Evaluation
+from tasks.workload import ClientData, DataSource
 
 SEEN: set[tuple[int, int]] = set()
 """Which thread computed with which module."""

@@ -17,8 +17,9 @@ from celeriac.workloads.examples import Examples
 from celeriac.workloads.torch_workload import TorchWorkload
 from tasks.arrays import Arrays, map_file, write_file
 from tasks.errors import ArraysError
+from tasks.evaluation import Evaluation
 from tasks.messages import TrainOptions
-from tasks.workload import ClientData, DataSource, Evaluation, Part, Step, TimeBudget, TrainResult
+from tasks.workload import ClientData, DataSource, Part, Step, TimeBudget, TrainResult
 
 
 class NoData(TorchWorkload):

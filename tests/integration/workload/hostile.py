@@ -14,8 +14,9 @@ import numpy as np
 from pulled import Pulled
 
 from tasks.arrays import Arrays
+from tasks.evaluation import Evaluation
 from tasks.messages import TrainOptions
-from tasks.workload import Evaluation, TimeBudget, TrainResult
+from tasks.workload import TimeBudget, TrainResult
 
 
 class Judged(Pulled):  # type: ignore[misc]  # beside this file when a client imports it, not where mypy looks

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from tasks.arrays import Arrays
+from tasks.evaluation import Evaluation
 from tasks.messages import TrainOptions
 from tasks.seeds import generator
-from tasks.workload import ClientData, DataSource, Evaluation, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
 
 
 class Pulled(Workload):

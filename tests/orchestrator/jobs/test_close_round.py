@@ -16,9 +16,10 @@ from orchestrator.store.records import ClosedRound, Evaluated, OpenRound, SlotRe
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Array, Arrays
+from tasks.evaluation import Evaluation
 from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed, generator
-from tasks.workload import Evaluation, TimeBudget, TrainResult
+from tasks.workload import TimeBudget, TrainResult
 from tests.orchestrator.jobs.rounds import (
     MODEL,
     WITH_BUFFERS,

@@ -10,8 +10,8 @@ from orchestrator.jobs.verify import score_as_it_comes
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
+from tasks.evaluation import Evaluation
 from tasks.messages import Status
-from tasks.workload import Evaluation
 from tests.orchestrator.jobs.rounds import Part, close_round, folder_in, part
 from tests.support import Pull, added_in_place, job_of
 from verification import Candidate, ScoringContext, alone

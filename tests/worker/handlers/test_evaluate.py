@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tasks.blobs.chunks import MemoryChunks
+from tasks.evaluation import Evaluation
 from tasks.messages import Status
-from tasks.workload import Evaluation
 from tests.worker.asked import (
     evaluating,
     to_evaluate,

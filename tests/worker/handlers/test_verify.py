@@ -7,9 +7,9 @@ import pytest
 
 from tasks.arrays import Arrays
 from tasks.blobs.chunks import MemoryChunks
+from tasks.evaluation import Evaluation
 from tasks.messages import Status
 from tasks.orders.verify import VerifyOrder
-from tasks.workload import Evaluation
 from tests.support import Pull, evaluate_order
 from tests.worker.asked import (
     published,
