@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store.run_folder import RunFolder
+from tests.orchestrator.start_command.invoking import config_of, one_line, refused
+from tests.support import run_config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "workload"),
+    [
+        ([], "digits"),
+        (["--net", "cnn"], "digits,net=cnn"),
+        (["--split", "dirichlet:0.1", "--net", "cnn", "--workload", "mnist"], "mnist,net=cnn,split=dirichlet:0.1"),
+        (["--workload", " mnist, split_seed=3 , net=2nn", "--split", "iid"], "mnist,net=2nn,split=iid,split-seed=3"),
+    ],
+)
+def test_net_and_split_become_parameters_of_the_workload(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], workload: str
+) -> None:
+    # Given flags for the net and the split, when a run is begun, then its workload is written in the one way
+    assert config_of(monkeypatch, *arguments).workload == workload
+
+
+def test_a_net_that_the_workload_has_already_is_refused() -> None:
+    # Given a workload with a net, when the flag names one too, then the message names both
+    assert one_line(refused("--workload", "mnist,net=2nn", "--net", "cnn")) == (
+        "--net cnn: the workload 'mnist,net=2nn' has net=2nn already: give one"
+    )
+
+
+def test_a_run_folder_that_holds_a_run_is_refused_with_how_to_go_on(cwd: Path) -> None:
+    # Given a run
+    RunFolder.create(cwd / "one", run_config())
+    # When another is to be made in its folder, then the message says what to do
+    assert one_line(refused("--run-dir", "one")) == (
+        f"{cwd / 'one'} holds a run already: go on with it by --resume {cwd / 'one'}, or name another"
+    )
+
+
+def test_a_run_folder_with_something_else_is_refused(cwd: Path) -> None:
+    # Given a folder of something else, and a file, when a run is to be made there, then the message says what to do
+    (cwd / "letters").mkdir()
+    (cwd / "letters" / "to_anna.txt").write_text("dear Anna")
+    for name in ("letters", "letters/to_anna.txt"):
+        assert one_line(refused("--run-dir", name)) == (
+            f"{cwd / name} exists and isn't an empty folder: name another with --run-dir"
+        )
+
+
+def test_a_broker_that_doesnt_answer_is_refused_with_advice() -> None:
+    # Given a port where nobody listens, named by the flag or by the variable
+    url = "redis://:secret@127.0.0.1:1"
+    by_flag, by_variable = refused("--broker", url), refused(environment={"CELERY_BROKER_URL": url})
+    # When the command is given it, then the message says where, without the password, and what to do
+    assert by_flag == by_variable
+    assert re.fullmatch(
+        r"no Redis answers at redis://:\*\*@127.0.0.1:1/? \(.*\): start one there, or name another with --broker URL"
+        r" or CELERY_BROKER_URL",
+        one_line(by_flag),
+    )
