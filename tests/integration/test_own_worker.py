@@ -1,0 +1,35 @@
+"""A worker for the orchestrator's tasks that is started by hand, beside the one that a run starts."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from redis import Redis
+
+from tests.integration.harness import Field, history, url, wait_until
+
+
+def test_a_worker_started_by_hand_takes_a_runs_tasks_and_ends_when_told(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given a worker that waits for tasks before there is a run
+    settings = {"CELERY_BROKER_URL": url(broker), "ORCHESTRATOR_PRELOAD": "pulled:Pulled"}
+    by_hand = field.start("by-hand", "celery", "-A", "orchestrator", "worker", "--loglevel", "INFO", **settings)
+    wait_until(lambda: "ready" in by_hand.output, "the worker is ready")
+    # When a run is carried out, whose own worker starts as any
+    field.clients(broker, 2)
+    field.run(tmp_path / "run", "--rounds 3 --no-evaluate-clients", broker=broker).succeeds()
+    # Then the worker has done the run's first task at least, and all rounds are closed
+    assert "orchestrator.initialise" in by_hand.output, by_hand.output
+    assert [record["status"] for record in history(tmp_path / "run")] == ["closed"] * 3
+    # And it ends when it is told to
+    by_hand.send(signal.SIGTERM)
+    by_hand.succeeds()
+
+
+def test_without_a_broker_to_go_to_it_says_so(field: Field) -> None:
+    # Given an address that is none, when the worker is started, then one line says what is wrong
+    by_hand = field.start("by-hand", "celery", "-A", "orchestrator", "worker", CELERY_BROKER_URL="nowhere")
+    assert by_hand.wait() == 2
+    assert by_hand.output.startswith("error: ")
