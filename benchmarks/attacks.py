@@ -25,6 +25,7 @@ from orchestrator.config import RunConfig
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
+from tasks.context import Context
 from tasks.messages import Status
 from tasks.seeds import generator
 from tasks.workload import Part
@@ -169,7 +170,7 @@ def _outcome(folder: RunFolder, hostile: set[str]) -> Outcome:
     history = folder.history()
     workload = Digits()
     model = arrays.map_file(folder.checkpoint(ROUNDS))
-    evaluated = workload.evaluate(model, workload.holdout_data(None))
+    evaluated = workload.evaluate(model, workload.holdout_data(None), Context())
     assert evaluated.accuracy is not None, "digits are classified"
     return Outcome(
         accuracy=evaluated.accuracy,

@@ -11,11 +11,11 @@ import numpy as np
 
 from benchmarks.drift import NUM_ARRAYS, array_size, step
 from tasks.arrays import Array, Arrays
+from tasks.context import Context
 from tasks.errors import ConfigurationError
 from tasks.evaluation import Evaluation
-from tasks.messages import TrainOptions
 from tasks.seeds import generator
-from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TrainResult, Workload
 
 
 class Constant(Workload):
@@ -36,9 +36,9 @@ class Constant(Workload):
         if self._size < 1:
             raise ConfigurationError(f"mb={mb}: millions of bytes are wanted, 0.000032 or more, like 0.4 or 40")
 
-    def initial_parameters(self, seed: int) -> dict[str, Array]:
+    def initial_parameters(self, context: Context) -> dict[str, Array]:
         """Return values drawn from the standard normal distribution."""
-        draw = generator(seed, "initial")
+        draw = generator(context.seed, "initial")
         return {f"layer-{index}": draw.standard_normal(self._size, np.float32) for index in range(NUM_ARRAYS)}
 
     def client_data(self, source: DataSource) -> ClientData:
@@ -48,13 +48,11 @@ class Constant(Workload):
     def holdout_data(self, folder: Path | None) -> None:
         """Return nothing: the model isn't evaluated."""
 
-    def train(
-        self, parameters: Arrays, data: float, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: float, context: Context) -> TrainResult:
         """Add the client's constant to each value."""
         trained = {name: values + np.float32(data) for name, values in parameters.items()}
         return TrainResult(trained, num_examples=1, num_steps=1, num_epochs=1.0)
 
-    def evaluate(self, parameters: Arrays, data: object) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: object, context: Context) -> Evaluation:
         """Say that nothing was evaluated."""
         return Evaluation(loss=0.0, accuracy=0.0, num_examples=1)

@@ -12,11 +12,11 @@ import numpy as np
 from celeriac.workloads.digits import NUM_CLASSES
 from celeriac.workloads.examples import Examples
 from tasks.arrays import Array, Arrays, encode
+from tasks.context import Context
 from tasks.digests import Digest
 from tasks.evaluation import Evaluation
-from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
-from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TrainResult, Workload
 
 
 class Hostile(Workload):
@@ -32,9 +32,9 @@ class Hostile(Workload):
     def __init__(self, honest: Workload) -> None:
         self.honest = honest
 
-    def initial_parameters(self, seed: int) -> Arrays:
+    def initial_parameters(self, context: Context) -> Arrays:
         """Return the honest workload's."""
-        return self.honest.initial_parameters(seed)
+        return self.honest.initial_parameters(context)
 
     def client_data(self, source: DataSource) -> ClientData:
         """Return the honest workload's."""
@@ -44,21 +44,19 @@ class Hostile(Workload):
         """Return the honest workload's."""
         return self.honest.holdout_data(folder)
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         """Train honestly, and falsify each array of floats of the result."""
-        result = self.honest.train(parameters, data, options, seed=seed, budget=budget)
-        rng = generator(seed, "attack")
+        result = self.honest.train(parameters, data, context)
+        rng = generator(context.seed, "attack")
         falsified = {
             name: self.falsify(parameters[name], trained, rng).astype(trained.dtype)
             for name, trained in sorted(result.parameters.items())
         }
         return replace(result, parameters=falsified)
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         """Evaluate honestly."""
-        return self.honest.evaluate(parameters, data)
+        return self.honest.evaluate(parameters, data, context)
 
     def falsify(self, start: Array, trained: Array, rng: np.random.Generator) -> Array:
         """Return what is sent in place of ``trained``, one array of the update; ``start`` is the global model's."""
@@ -122,15 +120,13 @@ class Copy(Hostile):
 
     shares_data = True
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         """Train honestly, with the accomplices' seed in place of the client's own."""
         digest = Digest()
         for piece in encode(parameters):
             digest.update(piece)
         common = derive_seed(0, "copy", digest.hexdigest())
-        return self.honest.train(parameters, data, options, seed=common, budget=budget)
+        return self.honest.train(parameters, data, replace(context, seed=common))
 
 
 ATTACKS: Mapping[str, type[Hostile]] = {

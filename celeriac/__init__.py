@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from celeriac.workloads.table import Table
     from celeriac.workloads.torch_workload import TorchWorkload
     from tasks.arrays import Arrays, ArraySpec
+    from tasks.context import Context, State, TimeBudget
     from tasks.evaluation import Evaluation
     from tasks.messages import Order, Response, Status, TrainOptions
     from tasks.orders.kind import OrderKind
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
         Gradients,
         Part,
         Step,
-        TimeBudget,
         TrainResult,
         Workload,
     )
@@ -51,6 +51,7 @@ __all__ = [
     "Arraywise",
     "ClientData",
     "Compressor",
+    "Context",
     "DataSource",
     "Direction",
     "Evaluation",
@@ -63,6 +64,7 @@ __all__ = [
     "Part",
     "Response",
     "Split",
+    "State",
     "Status",
     "Step",
     "Table",
@@ -87,6 +89,7 @@ _ELSEWHERE = {
     "celeriac.workloads.torch_workload": ("TorchWorkload",),
     "celeriac.selectors.client_statistics": ("ClientStatistics",),
     "tasks.arrays": ("Arrays", "ArraySpec"),
+    "tasks.context": ("Context", "State", "TimeBudget"),
     "tasks.evaluation": ("Evaluation",),
     "tasks.messages": ("Order", "Response", "Status", "TrainOptions"),
     "tasks.orders.kind": ("OrderKind",),

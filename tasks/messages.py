@@ -40,6 +40,8 @@ def readable(text: object) -> object:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON_LENGTH]
 
 
+RunSetting = bool | int | float | str | list[bool | int | float | str]
+"""A setting of the study's own: a value, or a list of values."""
 Reason = Annotated[str, BeforeValidator(readable)]
 """Why something is as it is, in words; see :func:`readable`."""
 
@@ -169,13 +171,33 @@ class Order(Message):
         return Response if status in _WITHOUT_RESULT else self.response
 
 
-class UpdateOrder(Order):
-    """What every order says whose answer comes with arrays: it is the client's part of an algorithm."""
+class Study(Message):
+    """What a run says to the code of its study, the same to all clients of a round."""
+
+    num_rounds: Annotated[int, Field(ge=1)] = 1
+    """Rounds that the run is to have."""
+    cohort_size: Count = 0
+    """Clients that were asked when the round opened."""
+    options: TrainOptions = TrainOptions()
+    """How clients train."""
+    run_config: dict[str, RunSetting] = {}
+    """The study's own settings."""
+
+
+class StudyOrder(Order):
+    """What every order says that has the study's code do something with a model."""
 
     parameters: BlobRef
-    options: TrainOptions
-    seed: int
-    """Seeds whatever is random in this client's training of this round."""
+    study: Study
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    """Seeds whatever is random in this client's work of this round."""
+    accepted: Annotated[str, Field(pattern=r"^([0-9]{4,12}-[0-9a-f]{16})?$")] = ""
+    """The last update of this client that was accepted, see :func:`tasks.names.update_name`; empty: none yet."""
+
+
+class UpdateOrder(StudyOrder):
+    """What every order says whose answer comes with arrays: it is the client's part of an algorithm."""
+
     algorithm: str = "fedavg"
     """The algorithm whose client's part is to be carried out."""
     settings: dict[str, float] = {}
@@ -189,8 +211,6 @@ class UpdateOrder(Order):
     waits_for_turn: bool = False
     """Whether the client is to say that it is ready, and to send its update when it is told to: see
     :mod:`tasks.broker.turns`."""
-    accepted: Annotated[str, Field(pattern=r"^([0-9]{4,12}-[0-9a-f]{16})?$")] = ""
-    """The last update of this client that was accepted, see :func:`tasks.names.update_name`; empty: none yet."""
 
 
 def finite(metrics: Mapping[str, float]) -> Metrics:

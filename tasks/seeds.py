@@ -19,3 +19,14 @@ def derive_seed(seed: int, *parts: int | str) -> int:
 def generator(seed: int, *parts: int | str) -> np.random.Generator:
     """Return a NumPy generator seeded with :func:`derive_seed`."""
     return np.random.default_rng(derive_seed(seed, *parts))
+
+
+def context_seed(seed: int, round_number: int, purpose: str) -> int:
+    """Return the seed of a context, in [0, 2**32), the most that torch, scikit-learn and JAX all take.
+
+    Args:
+        seed: The run's.
+        round_number: The round; 0 for the initial model.
+        purpose: A client's id, or what a context of the orchestrator's is for.
+    """
+    return derive_seed(seed, round_number, purpose) % 2**32

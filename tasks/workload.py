@@ -7,7 +7,6 @@ local training, evaluation. Its contract is named NumPy arrays, so that it may t
 from __future__ import annotations
 
 import inspect
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tasks.arrays import Arrays
+from tasks.context import Context
 from tasks.described import described
 from tasks.errors import ConfigurationError, LoadError
 from tasks.evaluation import Evaluation
-from tasks.messages import TrainOptions
 from tasks.plugins import load
 from tasks.spec import WorkloadSpec
 
@@ -132,31 +131,6 @@ Direction = Callable[[Step], Arrays]
 """From a step to what the optimiser takes in place of its gradients; an algorithm's way to change each step."""
 
 
-class TimeBudget:
-    """How long training may go on. Ask it before each step: ``if budget.is_over(): break``."""
-
-    def __init__(self, timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = clock() + timeout_s
-        self._expired = False
-        self._cut_short = False
-
-    def expire(self) -> None:
-        """End the time now. May be called from a signal handler."""
-        self._expired = True
-
-    def is_over(self) -> bool:
-        """Say whether the time is up, and remember having said so."""
-        if self._expired or self._clock() >= self._end:
-            self._cut_short = True
-        return self._cut_short
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether training was told to stop."""
-        return self._cut_short
-
-
 class Workload(ABC):
     """Base of every workload; subclass it, or :class:`celeriac.workloads.torch_workload.TorchWorkload` for PyTorch."""
 
@@ -164,7 +138,7 @@ class Workload(ABC):
     """True if the clients share one data set and each takes its :class:`Part`; False if each has data of its own."""
 
     @abstractmethod
-    def initial_parameters(self, seed: int) -> Arrays:
+    def initial_parameters(self, context: Context) -> Arrays:
         """Return the parameters that round 1 starts from; equal seeds give equal parameters."""
 
     @abstractmethod
@@ -184,13 +158,11 @@ class Workload(ABC):
         """
 
     @abstractmethod
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         """Train from ``parameters`` (not to be changed) on ``ClientData.train`` until done or out of time."""
 
     @abstractmethod
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         """Evaluate ``parameters`` on ``data`` (``ClientData.test``, or what :meth:`holdout_data` returned)."""
 
     def warm_up(self, data: Any) -> None:  # noqa: B027  # optional
@@ -203,23 +175,14 @@ class Workload(ABC):
             data: ``ClientData.train`` of one of the clients.
         """
 
-    def buffer_names(self) -> frozenset[str]:
+    def buffer_names(self, context: Context) -> frozenset[str]:
         """Return the names of those parameters that aren't trained but counted or measured, like running statistics.
 
         They are averaged as all are; algorithms go no further with them than that.
         """
         return frozenset()
 
-    def train_along(
-        self,
-        parameters: Arrays,
-        data: Any,
-        options: TrainOptions,
-        *,
-        seed: int,
-        budget: TimeBudget,
-        direction: Direction,
-    ) -> TrainResult:
+    def train_along(self, parameters: Arrays, data: Any, context: Context, direction: Direction) -> TrainResult:
         """Train as :meth:`train` does, but have each step go along ``direction``.
 
         For algorithms that change the clients' steps (FedProx, SCAFFOLD, …); the others do without.
@@ -229,7 +192,7 @@ class Workload(ABC):
         """
         raise ConfigurationError(_cannot(self, "train_along", "changes the clients' training steps"))
 
-    def gradients(self, parameters: Arrays, data: Any) -> Gradients:
+    def gradients(self, parameters: Arrays, data: Any, context: Context) -> Gradients:
         """Return the mean loss at ``parameters`` over all of ``ClientData.train``, and its gradients.
 
         For algorithms that ask for it (Mime, MimeLite).

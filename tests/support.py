@@ -23,14 +23,15 @@ from tasks.announcement import Announcement, Hardware, PassedOver
 from tasks.arrays import Array, Arrays, ArraySpec, Spec, encode
 from tasks.blobs.blob import BlobRef, BlobStore, publish
 from tasks.blobs.chunks import MemoryChunks
+from tasks.context import Context
 from tasks.evaluation import Evaluation
-from tasks.messages import Order, Response, Status, TrainOptions
+from tasks.messages import Order, Response, Status, Study
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
 from tasks.scope import ClientScope
 from tasks.seeds import generator
-from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TrainResult, Workload
 
 PULL = "tests.support:Pull"
 DIGEST = "0" * 64
@@ -72,8 +73,8 @@ class Pull(Workload):
     Beside the point it counts the steps that went into it, in an int64 array without dimensions.
     """
 
-    def initial_parameters(self, seed: int) -> Arrays:
-        point = generator(seed, "point").standard_normal(3)
+    def initial_parameters(self, context: Context) -> Arrays:
+        point = generator(context.seed, "point").standard_normal(3)
         return {"point": point.astype(np.float32), "steps": np.array(0)}
 
     def client_data(self, source: DataSource) -> ClientData:
@@ -82,20 +83,20 @@ class Pull(Workload):
     def holdout_data(self, folder: Path | None) -> Any:
         return points("held out", 8).test
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         point, num_steps = parameters["point"].copy(), 0
-        for index in generator(seed, "shuffle").permutation(np.tile(np.arange(len(data)), options.epochs)):
-            point += np.float32(options.learning_rate) * (data[index] - point)
+        for index in generator(context.seed, "shuffle").permutation(
+            np.tile(np.arange(len(data)), context.options.epochs)
+        ):
+            point += np.float32(context.options.learning_rate) * (data[index] - point)
             num_steps += 1
-            if num_steps < options.epochs * len(data) and budget.is_over():
+            if num_steps < context.options.epochs * len(data) and context.budget.is_over():
                 break
         trained = {"point": point, "steps": np.array(parameters["steps"] + num_steps)}
-        metrics = {"train_loss": self.evaluate(trained, data).loss}
+        metrics = {"train_loss": self.evaluate(trained, data, context).loss}
         return TrainResult(trained, len(data), num_steps, num_steps / len(data), metrics)
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         distances = np.abs(data - parameters["point"]).mean(axis=1, dtype=np.float64)
         return Evaluation(
             loss=float(distances.mean()), accuracy=float((distances < 1).mean()), num_examples=len(distances)
@@ -112,7 +113,7 @@ class Raising(Pull):
 class InPlace(Workload):
     """Adds 1 in the memory that it is given, and again when it evaluates: PyTorch heeds no read-only flag."""
 
-    def initial_parameters(self, seed: int) -> Arrays:
+    def initial_parameters(self, context: Context) -> Arrays:
         return {"w": np.zeros((60, 70), np.float32)}
 
     def client_data(self, source: DataSource) -> ClientData:
@@ -121,12 +122,10 @@ class InPlace(Workload):
     def holdout_data(self, folder: Path | None) -> Any:
         return points("held out", 8).test
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         return TrainResult({"w": added_in_place(parameters["w"])}, len(data), 1, 1.0)
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         found = float(parameters["w"][0, 0])
         added_in_place(parameters["w"])
         return Evaluation(loss=found, accuracy=0.5, num_examples=len(data))
@@ -146,8 +145,8 @@ def added_in_place(values: Array) -> Array:
 class Diverging(Pull):
     """Ends up where no number is."""
 
-    def train(self, parameters: Arrays, data: Any, options: TrainOptions, **rest: Any) -> TrainResult:
-        result = super().train(parameters, data, options, **rest)
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        result = super().train(parameters, data, context)
         broken = {**result.parameters, "point": np.full(3, np.nan, np.float32)}
         return TrainResult(broken, result.num_examples, result.num_steps, result.num_epochs, {})
 
@@ -162,8 +161,8 @@ class WithoutHoldout(Pull):
 class WithoutAccuracy(Pull):
     """Gives a loss alone."""
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
-        return Evaluation(super().evaluate(parameters, data).loss, None, len(data))
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
+        return Evaluation(super().evaluate(parameters, data, context).loss, None, len(data))
 
 
 EQUAL_WEIGHTS = Algorithm(name="equal", weigh=equally)
@@ -259,18 +258,20 @@ def blob_ref(name: str = "fl:blob:run/0", **changes: Any) -> BlobRef:
 
 
 def train_order(client_id: str = "anna", round_number: int = 1, **changes: Any) -> TrainOrder:
-    values = {"parameters": blob_ref(), "options": TrainOptions(), "seed": 7}
+    values = {"parameters": blob_ref(), "study": Study(num_rounds=3), "seed": 7}
     return TrainOrder.model_validate({**_common(client_id, round_number, "train"), **values, **changes})
 
 
 def survey_order(client_id: str = "anna", round_number: int = 1, **changes: Any) -> SurveyOrder:
-    values = {"parameters": blob_ref(), "options": TrainOptions(), "seed": 7}
+    values = {"parameters": blob_ref(), "study": Study(num_rounds=3), "seed": 7}
     return SurveyOrder.model_validate({**_common(client_id, round_number, "survey"), **values, **changes})
 
 
 def evaluate_order(client_id: str = "anna", round_number: int = 1, **changes: Any) -> EvaluateOrder:
     common = _common(client_id, round_number, "evaluate")
-    return EvaluateOrder.model_validate({**common, "parameters": blob_ref(), **changes})
+    return EvaluateOrder.model_validate(
+        {**common, "parameters": blob_ref(), "study": Study(num_rounds=3), "seed": 7, **changes}
+    )
 
 
 def _common(client_id: str, round_number: int, kind: str) -> dict[str, object]:

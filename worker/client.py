@@ -9,14 +9,16 @@ from typing import Any
 
 from tasks import arrays
 from tasks.blobs.blob import BlobRef, BlobStore
+from tasks.context import Context, TimeBudget
 from tasks.evaluation import Evaluation
-from tasks.messages import Order, Response
+from tasks.messages import Order, Response, StudyOrder
 from tasks.user_code import checked_evaluation, user_code
 from tasks.workload import ClientData, Workload
 from worker.connection import Connection
 from worker.local_training import Fetched
 from worker.models import Models
 from worker.settings import Allowed
+from worker.study_state import StudyState
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +72,32 @@ class Client:
         """Return the seconds that are left for an order."""
         return min(order.timeout_s, order.deadline - self.connection.time())
 
-    def evaluate(self, order: Order, parameters: BlobRef, data: Any) -> Evaluation:
+    def context(self, order: StudyOrder, budget: TimeBudget, state: StudyState | None = None) -> Context:
+        """Return what the workload's methods are told of an order.
+
+        Args:
+            order: The order.
+            budget: The time that there is for it.
+            state: What the client keeps; None: nothing.
+        """
+        return Context(
+            client_id=self.client_id,
+            round_number=order.round_number,
+            num_rounds=order.study.num_rounds,
+            cohort_size=order.study.cohort_size,
+            options=order.study.options,
+            run_config=order.study.run_config,
+            seed=order.seed,
+            budget=budget,
+            load_state=state.load if state else dict,
+        )
+
+    def evaluate(self, order: StudyOrder, data: Any) -> Evaluation:
         """Evaluate an order's parameters on data of the client's own."""
-        model = self.fetch(order, parameters).own()
+        model = self.fetch(order, order.parameters).own()
+        context = self.context(order, TimeBudget(self.time_left_s(order)))
         with user_code("evaluate()"):
-            return checked_evaluation(self.workload.evaluate(model, data))
+            return checked_evaluation(self.workload.evaluate(model, data, context))
 
     def fetch(
         self,

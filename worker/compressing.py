@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from celeriac.compressors.models import unpack_model
 from celeriac.compressors.updates import PackedUpdate, pack_update
 from tasks.arrays import Arrays
 from tasks.messages import UpdateOrder
-from tasks.workload import Workload
 from worker.local_state import LocalState
 from worker.settings import Allowed
 
@@ -22,16 +22,14 @@ class Packing:
     Args:
         order: The order.
         folder: The client's own folder.
-        workload: What is trained.
         allowed: What of a user's own the order may name.
 
     Raises:
         ConfigurationError: If the order's compression isn't allowed here.
     """
 
-    def __init__(self, order: UpdateOrder, folder: Path, workload: Workload, allowed: Allowed) -> None:
+    def __init__(self, order: UpdateOrder, folder: Path, allowed: Allowed) -> None:
         self._compressor = allowed.find_compressor(order.compression)
-        self._workload = workload
         self._accepted = order.accepted
         self._lost = LocalState(folder, order.run_id, KIND)
 
@@ -43,17 +41,18 @@ class Packing:
         """
         return unpack_model(self._compressor, packed)
 
-    def pack(self, start: Arrays, update: Arrays) -> PackedUpdate:
+    def pack(self, start: Arrays, update: Arrays, buffer_names: Callable[[], frozenset[str]]) -> PackedUpdate:
         """Return what goes out of ``update``, to which belongs what was lost up to the last that was accepted.
 
         Args:
             start: The model that was trained from; empty where nothing was trained.
             update: What was trained, and the sets that go with it.
+            buffer_names: Returns the names of the model's arrays that aren't trained.
         """
         if self._compressor is None:
             return PackedUpdate(update, {}, update)
         lost = self._lost.load(self._accepted).get(KIND)
-        return pack_update(self._compressor, start, update, self._workload.buffer_names(), lost)
+        return pack_update(self._compressor, start, update, buffer_names(), lost)
 
     @property
     def began_anew(self) -> bool:

@@ -17,10 +17,11 @@ from typing import Any
 from celeriac.algorithms import ALGORITHMS, LocalResult, LocalTask
 from tasks.arrays import Arrays, copied
 from tasks.auxiliary import Sets
+from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError
 from tasks.messages import UpdateOrder
 from tasks.user_code import UserCodeError, check_sets, checked_evaluation, checked_result, user_code
-from tasks.workload import Direction, Gradients, TimeBudget, TrainResult, Workload, can_train_along
+from tasks.workload import Direction, Gradients, TrainResult, Workload, can_train_along
 from worker.settings import Allowed
 
 
@@ -53,7 +54,7 @@ class Received:
 
 
 def train_locally(
-    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: Allowed
+    workload: Workload, data: Any, order: UpdateOrder, received: Received, context: Context, allowed: Allowed
 ) -> LocalResult:
     """Carry out the client's part of the order's algorithm.
 
@@ -62,7 +63,7 @@ def train_locally(
         data: The client's training data.
         order: The order.
         received: What it refers to.
-        budget: The time that the client has; the soft limit of the task that runs now ends it.
+        context: What the workload is told; the soft limit of the task that runs now ends its budget.
         allowed: What of a user's own the order may name.
 
     Raises:
@@ -70,8 +71,8 @@ def train_locally(
         UserCodeError: If the workload, or the algorithm, raises or returns something wrong.
     """
     algorithm = allowed.find_algorithm(order.algorithm)
-    with soft_limit(budget), user_code(f"the client's part of {order.algorithm}"):
-        result: object = algorithm.local(_task(workload, data, order, received, budget))
+    with soft_limit(context.budget), user_code(f"the client's part of {order.algorithm}"):
+        result: object = algorithm.local(_task(workload, data, order, received, context))
     if not isinstance(result, LocalResult):
         raise UserCodeError(f"local() of {order.algorithm} returned {type(result).__name__}: a LocalResult is needed")
     if not callable(result.state):
@@ -84,7 +85,7 @@ def train_locally(
 
 
 def survey_locally(
-    workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget, allowed: Allowed
+    workload: Workload, data: Any, order: UpdateOrder, received: Received, context: Context, allowed: Allowed
 ) -> Sets:
     """Carry out the client's part of the first exchange of the order's algorithm; see :func:`train_locally`.
 
@@ -96,44 +97,42 @@ def survey_locally(
     survey = allowed.find_algorithm(order.algorithm).survey
     if survey is None:
         raise ConfigurationError(f"algorithm {order.algorithm!r} has no exchange before training")
-    with soft_limit(budget), user_code(f"the client's part of {order.algorithm}"):
-        found = survey(_task(workload, data, order, received, budget))
+    with soft_limit(context.budget), user_code(f"the client's part of {order.algorithm}"):
+        found = survey(_task(workload, data, order, received, context))
     check_sets(found, f"survey() of {order.algorithm} returned sets")
     return found
 
 
-def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received, budget: TimeBudget) -> LocalTask:
+def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received, context: Context) -> LocalTask:
     """Return what an algorithm's client's part works with."""
     own, is_ours = received.model.own, order.algorithm in ALGORITHMS
 
     def train(direction: Direction | None) -> TrainResult:
         if direction is None:
             with user_code("train()"):
-                return checked_result(workload.train(own(), data, order.options, seed=order.seed, budget=budget))
+                return checked_result(workload.train(own(), data, context))
         if not can_train_along(workload):
             raise ConfigurationError(
                 f"algorithm {order.algorithm!r} changes the clients' training steps, and workload "
                 f"{order.workload!r} has no train_along() to its train(): see docs/algorithms.md"
             )
         with user_code("train_along()"):
-            return checked_result(
-                workload.train_along(own(), data, order.options, seed=order.seed, budget=budget, direction=direction)
-            )
+            return checked_result(workload.train_along(own(), data, context, direction))
 
     def gradients() -> Gradients:
         with user_code("gradients()"):
-            return workload.gradients(own(), data)
+            return workload.gradients(own(), data, context)
 
     def loss() -> float:
         with user_code("evaluate()"):
-            return checked_evaluation(workload.evaluate(own(), data)).loss
+            return checked_evaluation(workload.evaluate(own(), data, context)).loss
 
     return LocalTask(
         # An algorithm of the user's own may write to what it is given: others read it too.
         parameters=received.model.arrays if is_ours else own(),
         broadcast=received.broadcast if is_ours else {kind: copied(each) for kind, each in received.broadcast.items()},
         state=received.state,
-        options=order.options,
+        options=context.options,
         settings=order.settings,
         num_clients=order.num_clients,
         train=train,

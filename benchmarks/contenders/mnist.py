@@ -25,6 +25,7 @@ from benchmarks.sampling import Sampler
 from celeriac.workloads.examples import Examples
 from celeriac.workloads.mnist import Mnist
 from orchestrator.store.run_folder import RunFolder
+from tasks.context import Context
 from tasks.cores import num_cores
 from tasks.workload import DataSource, Part, load_workload
 from tests.integration.harness import history
@@ -109,7 +110,7 @@ def _load(folder: str, num_clients: int) -> None:
 def _train(index: int, state: State) -> State:
     """Train a client for an epoch from a model and return its model."""
     inputs, targets = _clients[index]
-    model = _workload().build_model()
+    model = _workload().build_model(Context())
     model.load_state_dict(state)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     for rows in torch.split(torch.randperm(len(targets)), BATCH_SIZE):
@@ -146,7 +147,7 @@ def main() -> None:
     torch.set_num_threads(processes)
     torch.manual_seed(0)
     workload = _workload()
-    model = workload.build_model()
+    model = workload.build_model(Context())
     test = _tensors(workload.holdout_data(Path(folder)))
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, _load, (folder, COHORT * rounds)) as pool:

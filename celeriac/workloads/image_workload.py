@@ -13,6 +13,7 @@ from celeriac.workloads.examples import Examples, Indices
 from celeriac.workloads.nets.net import ImageShape, load_net
 from celeriac.workloads.splits import CLIENT_TEST_SHARE, Labels, client_split, load_split
 from celeriac.workloads.torch_workload import TorchWorkload
+from tasks.context import Context
 from tasks.errors import ConfigurationError
 from tasks.workload import ClientData, DataSource
 
@@ -61,7 +62,7 @@ class ImageWorkload(TorchWorkload):
     def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
         """Return the examples at ``rows`` of :meth:`shared_labels`."""
 
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         """Return a new model, from images to logits ``(n, 10)``."""
         return self._net(self.image_shape, NUM_CLASSES)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from tasks.arrays import Arrays
+from tasks.context import Context
 from tasks.errors import ConfigurationError
 from tasks.evaluation import Evaluation
-from tasks.messages import TrainOptions
-from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TrainResult, Workload
 
 
 class Table(Workload):
@@ -34,7 +34,7 @@ class Table(Workload):
         """Return the table's columns."""
         return dict(data.train.items())
 
-    def initial_parameters(self, seed: int) -> Arrays:
+    def initial_parameters(self, context: Context) -> Arrays:
         """Refuse: there is no model."""
         self._refuse()
 
@@ -42,13 +42,11 @@ class Table(Workload):
         """Refuse: there is no model."""
         self._refuse()
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         """Refuse: there is no model."""
         self._refuse()
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         """Refuse: there is no model."""
         self._refuse()
 

@@ -21,10 +21,11 @@ from celeriac.workloads.optimizers import unlike_plain_sgd
 from celeriac.workloads.side_by_side import side_by_side, threads
 from celeriac.workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensors_of
 from tasks.arrays import Arrays
+from tasks.context import Context
 from tasks.evaluation import Evaluation
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
-from tasks.workload import Direction, Gradients, Step, TimeBudget, TrainResult, Workload
+from tasks.workload import Direction, Gradients, Step, TrainResult, Workload
 
 EVALUATION_BATCH_SIZE = 256
 """Examples evaluated at a time: a layer's activations of a small convolutional net take 25 MB."""
@@ -51,7 +52,7 @@ class TorchWorkload(Workload):
     number sums in another order; small models are fastest with one, and clients share the cores anyway."""
 
     @abstractmethod
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         """Return a new model on the CPU; the round's parameters are then copied into it."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -89,23 +90,21 @@ class TorchWorkload(Workload):
             return None
         return (outputs.reshape(targets.shape) > 0) == are_ones
 
-    def build_optimizer(self, model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+    def build_optimizer(self, model: nn.Module, context: Context) -> torch.optim.Optimizer:
         """Return a new optimiser of the model's parameters; by default plain SGD, the only one that suits SCAFFOLD."""
-        return torch.optim.SGD(model.parameters(), lr=options.learning_rate)
+        return torch.optim.SGD(model.parameters(), lr=context.options.learning_rate)
 
-    def initial_parameters(self, seed: int) -> Arrays:
-        """Return the state of a new model, with torch seeded by ``seed``.
+    def initial_parameters(self, context: Context) -> Arrays:
+        """Return the state of a new model, with torch seeded by the context's seed.
 
         Raises:
             ArraysError: If NumPy lacks a parameter's dtype.
         """
-        with seeded(derive_seed(seed, "initial")):
-            return arrays_of(self.build_model())
+        with seeded(derive_seed(context.seed, "initial")):
+            return arrays_of(self.build_model(context))
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
-        """Train for ``options.epochs`` passes, each shuffled anew, or until the time is up.
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        """Train for ``context.options.epochs`` passes, each shuffled anew, or until the time is up.
 
         The last batch of a pass may be smaller. A single example has no variance, so for a model with batch
         normalisation (torch's ``BatchNorm``) a last batch of one example joins the batch before it. For such a model
@@ -113,38 +112,22 @@ class TorchWorkload(Workload):
 
         ``train_loss`` is the mean over the steps of the last pass that was begun; without a step it is missing.
         """
-        return self._train(parameters, data, options, seed, budget, None)
+        return self._train(parameters, data, context, None)
 
-    def train_along(
-        self,
-        parameters: Arrays,
-        data: Any,
-        options: TrainOptions,
-        *,
-        seed: int,
-        budget: TimeBudget,
-        direction: Direction,
-    ) -> TrainResult:
+    def train_along(self, parameters: Arrays, data: Any, context: Context, direction: Direction) -> TrainResult:
         """Train as :meth:`train` does, but the optimiser follows ``direction``'s result instead of the gradients."""
-        return self._train(parameters, data, options, seed, budget, direction)
+        return self._train(parameters, data, context, direction)
 
-    def _train(
-        self,
-        parameters: Arrays,
-        data: Any,
-        options: TrainOptions,
-        seed: int,
-        budget: TimeBudget,
-        direction: Direction | None,
-    ) -> TrainResult:
-        with threads(self.num_threads), seeded(derive_seed(seed, "training")):
-            model = self._model_with(parameters).train()
-            optimizer = self.build_optimizer(model, options)
-            turn = _Turn(self, model, direction) if direction is not None else None
+    def _train(self, parameters: Arrays, data: Any, context: Context, direction: Direction | None) -> TrainResult:
+        options = context.options
+        with threads(self.num_threads), seeded(derive_seed(context.seed, "training")):
+            model = self._model_with(parameters, context).train()
+            optimizer = self.build_optimizer(model, context)
+            turn = _Turn(self, model, context, direction) if direction is not None else None
             losses: list[float] = []
             num_steps = num_seen = 0
-            for first, rows in _batches(model, len(data.targets), options, seed):
-                if budget.is_over():
+            for first, rows in _batches(model, len(data.targets), options, context.seed):
+                if context.budget.is_over():
                     break
                 if first:
                     losses = []
@@ -178,16 +161,16 @@ class TorchWorkload(Workload):
         optimizer.step()
         return loss.item()
 
-    def buffer_names(self) -> frozenset[str]:
+    def buffer_names(self, context: Context) -> frozenset[str]:
         """Return the names of the model's buffers."""
-        return buffer_names_of(self._new_model())
+        return buffer_names_of(self._new_model(context))
 
-    def gradients(self, parameters: Arrays, data: Any) -> Gradients:
+    def gradients(self, parameters: Arrays, data: Any, context: Context) -> Gradients:
         """Return the mean loss over all of ``data`` and its gradients, with the model in training mode."""
         num_examples = len(data.targets)
         total = 0.0
         with threads(self.num_threads), seeded(0):
-            model = self._model_with(parameters).train()
+            model = self._model_with(parameters, context).train()
             for rows in _slices(num_examples, EVALUATION_BATCH_SIZE, _least_batch(model)):
                 inputs, targets = _batch(model, data, rows)
                 loss = self.loss(model(inputs), targets) * (len(targets) / num_examples)
@@ -195,7 +178,7 @@ class TorchWorkload(Workload):
                 total += loss.item()
         return Gradients(total, gradients_of(tensors_of(model)))
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         """Return the mean loss, and the accuracy: the share of targets that the model gets right (:meth:`are_right`).
 
         If one batch has no accuracy, there is none at all.
@@ -204,7 +187,7 @@ class TorchWorkload(Workload):
         number of threads makes no difference. Each thread has modules of its own, which share the model's tensors.
         """
         num_examples = len(data.targets)
-        model = self._model_with(parameters).eval()
+        model = self._model_with(parameters, context).eval()
         batches = list(_slices(num_examples, EVALUATION_BATCH_SIZE))
         total_loss = 0.0
         counts: list[tuple[int, int] | None] = []
@@ -223,13 +206,13 @@ class TorchWorkload(Workload):
             right = self.are_right(outputs, targets)
         return loss, None if right is None else (int(right.sum()), right.numel())
 
-    def _new_model(self) -> nn.Module:
+    def _new_model(self, context: Context) -> nn.Module:
         """Return a new model, leaving torch's generator as it was."""
         with torch.random.fork_rng(devices=()):
-            return self.build_model()
+            return self.build_model(context)
 
-    def _model_with(self, parameters: Arrays) -> nn.Module:
-        model = self._new_model()
+    def _model_with(self, parameters: Arrays, context: Context) -> nn.Module:
+        model = self._new_model(context)
         copy_into(model, parameters)
         return model
 
@@ -251,11 +234,13 @@ class _Turn:
     Args:
         workload: Gives the loss and new models.
         model: The model in training.
+        context: The training's.
         direction: The algorithm's direction.
     """
 
-    def __init__(self, workload: TorchWorkload, model: nn.Module, direction: Direction) -> None:
+    def __init__(self, workload: TorchWorkload, model: nn.Module, context: Context, direction: Direction) -> None:
         self._workload = workload
+        self._context = context
         self._tensors = tensors_of(model)
         self._direction = direction
         self._parameters = arrays_of(model)
@@ -276,7 +261,7 @@ class _Turn:
     def _gradients_at(self, parameters: Arrays) -> Arrays:
         inputs, targets = self._batch
         if self._other is None:
-            self._other = self._workload._new_model().train()
+            self._other = self._workload._new_model(self._context).train()
         copy_into(self._other, parameters)
         self._other.zero_grad()
         with torch.random.fork_rng(devices=()):

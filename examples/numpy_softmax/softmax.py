@@ -18,13 +18,12 @@ import numpy.typing as npt
 from celeriac import (
     Arrays,
     ClientData,
+    Context,
     DataSource,
     Direction,
     Evaluation,
     Gradients,
     Step,
-    TimeBudget,
-    TrainOptions,
     TrainResult,
     Workload,
     generator,
@@ -52,9 +51,9 @@ class Points:
 class Softmax(Workload):
     """Softmax regression: ``weights`` of shape ``(2, 6)`` and ``bias`` of shape ``(6,)``, both float32."""
 
-    def initial_parameters(self, seed: int) -> Arrays:
+    def initial_parameters(self, context: Context) -> Arrays:
         """Return small random weights and no bias."""
-        weights = 0.01 * generator(seed, "initial").standard_normal((2, NUM_CLASSES))
+        weights = 0.01 * context.rng.standard_normal((2, NUM_CLASSES))
         return {"weights": weights.astype(np.float32), "bias": np.zeros(NUM_CLASSES, np.float32)}
 
     def client_data(self, source: DataSource) -> ClientData:
@@ -69,44 +68,31 @@ class Softmax(Workload):
         """Draw the orchestrator's points."""
         return _draw(NUM_HELD_OUT, "held out")
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         """Do gradient steps on shuffled batches until the epochs or the time are over."""
-        return self.train_along(
-            parameters, data, options, seed=seed, budget=budget, direction=lambda step: step.gradients
-        )
+        return self.train_along(parameters, data, context, direction=lambda step: step.gradients)
 
-    def train_along(
-        self,
-        parameters: Arrays,
-        data: Any,
-        options: TrainOptions,
-        *,
-        seed: int,
-        budget: TimeBudget,
-        direction: Direction,
-    ) -> TrainResult:
+    def train_along(self, parameters: Arrays, data: Any, context: Context, direction: Direction) -> TrainResult:
         """Do the same with steps along ``direction``, for algorithms that change them."""
         trained = {name: values.copy() for name, values in parameters.items()}
-        rate = np.float32(options.learning_rate)
+        rate = np.float32(context.options.learning_rate)
         num_examples, num_steps, num_seen = len(data.classes), 0, 0
-        for rows in _batches(num_examples, options, seed):
-            if budget.is_over():
+        for rows in _batches(num_examples, context):
+            if context.budget.is_over():
                 break
             batch = Points(data.positions[rows], data.classes[rows])
             turned = direction(Step(trained, _gradients(trained, batch), partial(_gradients, batch=batch)))
             trained = {name: values - rate * turned[name] for name, values in trained.items()}
             num_steps += 1
             num_seen += len(rows)
-        metrics = {"train_loss": self.evaluate(trained, data).loss}
+        metrics = {"train_loss": self.evaluate(trained, data, context).loss}
         return TrainResult(trained, num_examples, num_steps, num_seen / num_examples, metrics)
 
-    def gradients(self, parameters: Arrays, data: Any) -> Gradients:
+    def gradients(self, parameters: Arrays, data: Any, context: Context) -> Gradients:
         """Return loss and gradients over all of the client's points."""
-        return Gradients(self.evaluate(parameters, data).loss, _gradients(parameters, data))
+        return Gradients(self.evaluate(parameters, data, context).loss, _gradients(parameters, data))
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         """Return mean cross entropy and accuracy."""
         num_examples = len(data.classes)
         probabilities = _probabilities(parameters["weights"], parameters["bias"], data.positions)
@@ -124,9 +110,10 @@ def _draw(num_points: int, purpose: str) -> Points:
     return Points((centres + 0.7 * rng.standard_normal(centres.shape)).astype(np.float32), classes)
 
 
-def _batches(num_examples: int, options: TrainOptions, seed: int) -> Iterator[Classes]:
-    for epoch in range(options.epochs):
-        order = generator(seed, "shuffle", epoch).permutation(num_examples)
+def _batches(num_examples: int, context: Context) -> Iterator[Classes]:
+    options = context.options
+    for _ in range(options.epochs):
+        order = context.rng.permutation(num_examples)
         yield from np.split(order, range(options.batch_size, num_examples, options.batch_size))
 
 

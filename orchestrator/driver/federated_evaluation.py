@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_model
-from orchestrator.driver.orders import make_order, time_limits
+from orchestrator.driver.orders import for_study, make_order, time_limits
 from tasks.messages import Metrics, Response, Status, finite
 from tasks.orders.evaluate import EvaluateOrder
 
@@ -32,7 +32,15 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
     parameters = publish_model(context, round_number)
     limits = time_limits(context, context.config.timeout_s, incarnations)
     orders = [
-        make_order(context, EvaluateOrder, client_id, round_number, limits, parameters=parameters)
+        make_order(
+            context,
+            EvaluateOrder,
+            client_id,
+            round_number,
+            limits,
+            parameters=parameters,
+            **for_study(context, client_id, round_number, len(incarnations)),
+        )
         for client_id in sorted(incarnations)
     ]
     responses = context.collector.ask(orders, limits.total_s, lambda: publish_model(context, round_number))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.clients.waves import num_waves
 from orchestrator.driver.collector import GRACE_S
 from orchestrator.driver.context import RunContext
-from tasks.messages import Order
+from tasks.messages import Order, Study
 from tasks.scope import ClientScope
+from tasks.seeds import context_seed
 
 O = TypeVar("O", bound=Order)  # noqa: E741
 
@@ -81,3 +82,18 @@ def make_order(
             **rest,
         }
     )
+
+
+def for_study(context: RunContext, client_id: str, round_number: int, cohort_size: int) -> dict[str, Any]:
+    """Return what an order says to the study's code, beside the model.
+
+    Args:
+        context: The run's.
+        client_id: Whom it is for.
+        round_number: The round that it belongs to.
+        cohort_size: Clients that are asked.
+    """
+    config = context.config
+    study = Study(num_rounds=config.rounds, cohort_size=cohort_size, options=config.options)
+    seed = context_seed(config.seed, round_number, client_id)
+    return {"study": study, "seed": seed, "accepted": context.accepted.get(client_id, "")}

@@ -13,7 +13,7 @@ from functools import partial
 
 from orchestrator.clients.naming import by_what, client_field, named
 from orchestrator.driver.context import RunContext
-from orchestrator.driver.orders import make_order, time_limits
+from orchestrator.driver.orders import for_study, make_order, time_limits
 from orchestrator.store.records import PeerScores
 from tasks import arrays, auxiliary
 from tasks.blobs import blob
@@ -80,6 +80,7 @@ def _ask(
             version=str(attempt),
             parameters=handed_out[client_id],
             attempt=attempt,
+            **for_study(context, verifier, round_number, len(assignment)),
         )
         for verifier, client_id in assignment.items()
     ]

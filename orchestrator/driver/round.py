@@ -15,7 +15,7 @@ from orchestrator.driver.collector import GRACE_S
 from orchestrator.driver.context import RunContext, own_result
 from orchestrator.driver.exchange import Exchange
 from orchestrator.driver.model_publisher import publish_surveyed
-from orchestrator.driver.orders import O, TimeLimits, make_order, time_limits
+from orchestrator.driver.orders import O, TimeLimits, for_study, make_order, time_limits
 from orchestrator.driver.peers import ask_peers
 from orchestrator.observers.events import JoinedLive, Outcome, RoundOpened, SlotsFilled
 from orchestrator.store.records import (
@@ -33,7 +33,6 @@ from tasks.blobs.blob import BlobRef
 from tasks.messages import encode, turn_timeout_s
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
-from tasks.seeds import derive_seed
 
 logger = logging.getLogger(__name__)
 
@@ -189,15 +188,13 @@ class Round:
             limits,
             version,
             parameters=opened.parameters,
-            options=context.config.options,
-            seed=derive_seed(context.config.seed, opened.round_number, client_id),
             algorithm=context.algorithm_of_clients,
             settings=context.settings,
             num_clients=opened.num_clients,
             broadcast=opened.broadcast,
             compression=context.config.compression,
-            accepted=context.accepted.get(client_id, ""),
             waits_for_turn=self._waits_for_turn,
+            **for_study(context, client_id, opened.round_number, len(opened.cohort)),
             **rest,
         )
 

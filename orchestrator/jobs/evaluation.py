@@ -32,7 +32,7 @@ def evaluate(job: Job, parameters: Arrays) -> Evaluated:
         return Evaluated()
     started = time.perf_counter()
     with user_code("evaluate()"):
-        evaluation = checked_evaluation(job.workload.evaluate(parameters, examples))
+        evaluation = checked_evaluation(job.workload.evaluate(parameters, examples, job.context("evaluation")))
     took_s = round(time.perf_counter() - started, 6)
     return Evaluated(metrics=evaluation.metrics(), problem=evaluation.problem(), duration_s=took_s)
 

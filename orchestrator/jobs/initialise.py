@@ -13,7 +13,6 @@ from orchestrator.store.records import Evaluated
 from tasks import arrays, auxiliary
 from tasks.arrays import Arrays, Spec
 from tasks.errors import ArraysError, ConfigurationError
-from tasks.seeds import derive_seed
 from tasks.user_code import check_arrays, user_code
 from verification.checks import LARGEST_OF_MODEL, UpdateRejectedError, check_update, too_large_whole
 
@@ -36,7 +35,7 @@ def make_model(job: Job) -> Evaluated:
     path = job.folder.checkpoint(0)
     model = arrays.map_file(path) if path.exists() else _initial_parameters(job)
     with user_code("buffer_names()"):
-        job.folder.save_buffers(workload.buffer_names())
+        job.folder.save_buffers(workload.buffer_names(job.context("buffer names")))
     _check_compressor(job, model)
     if not path.exists():
         arrays.write_file(path, model)
@@ -66,7 +65,7 @@ def _initial_parameters(job: Job) -> Arrays:
     """Return the model that the first round starts from, if it can be trained here."""
     config = job.config
     with user_code("initial_parameters()"):
-        parameters = job.workload.initial_parameters(derive_seed(config.seed, "initial parameters"))
+        parameters = job.workload.initial_parameters(job.context("initial parameters"))
     check_arrays(parameters, "initial_parameters() returned parameters")
     auxiliary.check_names(parameters)
     if config.initial_model is not None:

@@ -20,13 +20,14 @@ from orchestrator.store.updates import blobs_url
 from tasks import arrays, auxiliary
 from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobStore
+from tasks.context import Context, TimeBudget
 from tasks.errors import RunFailedError
 from tasks.messages import Status
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
-from tasks.seeds import derive_seed
+from tasks.seeds import context_seed
 from tasks.user_code import UserCodeError, checked_result, user_code
-from tasks.workload import TimeBudget, Workload, load_workload
+from tasks.workload import Workload, load_workload
 from verification.checks import UpdateRejectedError, check_update
 
 logger = logging.getLogger(__name__)
@@ -190,6 +191,23 @@ class Job:
             logger.warning("round %d: nothing is known of what %s sent", self.round_number, ", ".join(missing))
         return {client_id: record or gone for client_id, record in found.items()}
 
+    def context(self, purpose: str, budget: TimeBudget | None = None) -> Context:
+        """Return what the workload's methods are told here.
+
+        Args:
+            purpose: What its seed is for.
+            budget: How long training may go on; None: without an end.
+        """
+        config = self.config
+        return Context(
+            round_number=self.round_number,
+            num_rounds=config.rounds,
+            cohort_size=len(self.opened.cohort) if self.opened else 0,
+            options=config.options,
+            seed=context_seed(config.seed, self.round_number, purpose),
+            budget=budget or TimeBudget(),
+        )
+
     @property
     def train_root(self) -> Callable[[], Arrays] | None:
         """What trains the model that the round starts from on the held-out data, as a client would; None without such.
@@ -200,11 +218,9 @@ class Job:
         return None if self.holdout is None else self._train_root
 
     def _train_root(self) -> Arrays:
-        config, model = self.config, self.model()
-        seed = derive_seed(config.seed, self.round_number, "root data")
-        budget = TimeBudget(config.timeout_s)
+        model, context = self.model(), self.context("root data", TimeBudget(self.config.timeout_s))
         with user_code("train() on the held-out data"):
-            result = checked_result(self.workload.train(model, self.holdout, config.options, seed=seed, budget=budget))
+            result = checked_result(self.workload.train(model, self.holdout, context))
         try:
             check_update(result.parameters, arrays.spec_of(model))
         except UpdateRejectedError as error:

@@ -156,12 +156,12 @@ def _scores(
 
 
 def _context(job: Job) -> ScoringContext:
-    config, workload, holdout = job.config, job.workload, job.holdout
+    config, workload, holdout, context = job.config, job.workload, job.holdout, job.context("scoring")
 
     def evaluate(parameters: arrays.Arrays) -> float:
-        evaluation = workload.evaluate(arrays.copied(parameters), holdout)
+        evaluation = workload.evaluate(arrays.copied(parameters), holdout, context)
         # Asked of the global model too: no client's parameters are to stop the scoring of the others.
-        if evaluation.accuracy is None and workload.evaluate(job.model(), holdout).accuracy is None:
+        if evaluation.accuracy is None and workload.evaluate(job.model(), holdout, context).accuracy is None:
             raise ScoringError(f"a score needs an accuracy from 0 to 1, and workload {config.workload!r} gives none")
         return evaluation.share_right
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from tasks.blobs.blob import BlobRef
-from tasks.messages import Order, Status
+from tasks.messages import Status, StudyOrder
 
 
-class EvaluateOrder(Order):
+class EvaluateOrder(StudyOrder):
     """Evaluate the given parameters on the client's own held-out examples."""
 
     name = "evaluate"
     allowed = frozenset({Status.EVALUATED, Status.FAILED})
-
-    parameters: BlobRef

@@ -6,16 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.blobs.blob import BlobRef
-from tasks.messages import Order, Status
+from tasks.messages import Status, StudyOrder
 
 
-class VerifyOrder(Order):
+class VerifyOrder(StudyOrder):
     """Score another client's update on one's own examples."""
 
     name = "verify"
     allowed = frozenset({Status.SCORED, Status.FAILED})
 
-    parameters: BlobRef
     attempt: Annotated[int, Field(ge=1, le=10)] = 1
     """Which time this is that a client is asked in this round: each is an order of its own."""

@@ -9,16 +9,19 @@ import pytest
 
 from benchmarks.drift import is_right
 from tasks.arrays import Arrays
+from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError
 from tasks.messages import TrainOptions
-from tasks.workload import DataSource, Part, TimeBudget, Workload, load_workload
+from tasks.workload import DataSource, Part, Workload, load_workload
 
 SMALL = "benchmarks.constant:Constant,mb=0.0032"
 
 
 def trained(workload: Workload, parameters: Arrays, index: int) -> Arrays:
     data = workload.client_data(DataSource(part=Part(index, 3))).train
-    return workload.train(parameters, data, TrainOptions(), seed=0, budget=TimeBudget(math.inf)).parameters
+    return workload.train(
+        parameters, data, Context(options=TrainOptions(), seed=0, budget=TimeBudget(math.inf))
+    ).parameters
 
 
 @pytest.mark.parametrize(("mb", "values"), [("0.4", 12_500), ("40", 1_250_000), ("0.000032", 1)])
@@ -26,7 +29,7 @@ def test_the_model_is_as_large_as_it_was_asked_to_be(mb: str, values: int) -> No
     # Given a workload of a size
     workload = load_workload(f"benchmarks.constant:Constant,mb={mb}")
     # When its model is made
-    parameters = workload.initial_parameters(seed=0)
+    parameters = workload.initial_parameters(Context(seed=0))
     # Then it is eight equal float32 arrays of that size together
     assert [(array.shape, array.dtype) for array in parameters.values()] == [((values,), np.dtype(np.float32))] * 8
     assert sum(array.nbytes for array in parameters.values()) == round(float(mb) * 1e6)
@@ -42,7 +45,7 @@ def test_a_size_that_is_none_is_refused(mb: str) -> None:
 def test_each_client_adds_a_constant_of_its_own_and_changes_nothing_it_was_given() -> None:
     # Given a model
     workload = load_workload(SMALL)
-    parameters = workload.initial_parameters(seed=1)
+    parameters = workload.initial_parameters(Context(seed=1))
     before = {name: values.copy() for name, values in parameters.items()}
     # When two clients train it
     first, third = trained(workload, parameters, 0), trained(workload, parameters, 2)

@@ -9,8 +9,9 @@ from benchmarks.attacks import NUM_HOSTILE, Trial, client_id, hostile_ids, parti
 from benchmarks.hostile import ATTACKS
 from benchmarks.simulation import Participant
 from tasks.arrays import Array, Arrays
+from tasks.context import Context, TimeBudget
 from tasks.messages import TrainOptions
-from tasks.workload import DataSource, TimeBudget
+from tasks.workload import DataSource
 
 SEED = 1
 
@@ -21,9 +22,7 @@ def updates_of(clients: Mapping[str, Participant], model: Arrays) -> dict[str, A
         name: client.workload.train(
             model,
             client.workload.client_data(DataSource(None, client.part)).train,
-            TrainOptions(),
-            seed=number,
-            budget=TimeBudget(1e9),
+            Context(options=TrainOptions(), seed=number, budget=TimeBudget(1e9)),
         ).parameters
         for number, (name, client) in enumerate(clients.items())
     }
@@ -37,10 +36,12 @@ def test_copies_are_one_honest_update_to_the_last_bit_and_another_in_the_next_ro
     # Given ten clients, three of which send copies
     clients = participants(Trial("copy", "", SEED))
     hostile = sorted(hostile_ids(SEED))
-    first = clients[hostile[0]].workload.initial_parameters(3)
+    first = clients[hostile[0]].workload.initial_parameters(Context(seed=3))
     # When all are trained, from a model and from another one
     sent = {name: laid_out(update) for name, update in updates_of(clients, first).items()}
-    later = updates_of({name: clients[name] for name in hostile}, clients[hostile[0]].workload.initial_parameters(4))
+    later = updates_of(
+        {name: clients[name] for name in hostile}, clients[hostile[0]].workload.initial_parameters(Context(seed=4))
+    )
     # Then the three have sent the same, which nobody else has
     copies = [sent[name] for name in hostile]
     assert len(copies) == NUM_HOSTILE
@@ -62,7 +63,7 @@ def test_flips_and_scaled_updates_go_so_many_times_as_far(attack: str, times: fl
     name = client_id(0)
     honest = {name: participants(Trial("", "", SEED))[name]}
     hostile = {name: Participant(honest[name].part, ATTACKS[attack](honest[name].workload))}
-    model = honest[name].workload.initial_parameters(3)
+    model = honest[name].workload.initial_parameters(Context(seed=3))
     # When both are trained from a model
     start, ahead, away = (
         laid_out(values) for values in (model, *(updates_of(c, model)[name] for c in (honest, hostile)))

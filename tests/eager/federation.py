@@ -21,9 +21,10 @@ from orchestrator.transport.transport import RunServices
 from tasks import arrays
 from tasks.arrays import Array
 from tasks.blobs.chunks import MemoryChunks
+from tasks.context import Context, TimeBudget
 from tasks.messages import TrainOptions
-from tasks.seeds import derive_seed
-from tasks.workload import Part, TimeBudget, TrainResult, Workload
+from tasks.seeds import context_seed
+from tasks.workload import Part, TrainResult, Workload
 from tests.support import PULL, MemoryRegistry, Pull, announcement, points, run_config
 from worker.client import Client
 from worker.connection import Connection
@@ -144,14 +145,14 @@ class Federation:
 
 def local_training(parameters: arrays.Arrays, config: RunConfig, round_number: int, client_id: str) -> arrays.Arrays:
     """What a client returns, straight from its workload."""
-    seed = derive_seed(config.seed, round_number, client_id)
+    seed = context_seed(config.seed, round_number, client_id)
     data = points(client_id, EXAMPLES[client_id]).train
-    return Pull().train(parameters, data, config.options, seed=seed, budget=TimeBudget(1e9)).parameters
+    return Pull().train(parameters, data, Context(options=config.options, seed=seed, budget=TimeBudget(1e9))).parameters
 
 
 def fedavg(config: RunConfig, cohort: list[str]) -> dict[str, Array]:
     """Federated averaging in a few lines: local training, then sums weighted by examples in float64, rounded once."""
-    model = dict(Pull().initial_parameters(derive_seed(config.seed, "initial parameters")))
+    model = dict(Pull().initial_parameters(Context(seed=context_seed(config.seed, 0, "initial parameters"))))
     num_examples = sum(EXAMPLES[client_id] for client_id in cohort)
     for round_number in range(1, config.rounds + 1):
         updates = {client_id: local_training(model, config, round_number, client_id) for client_id in cohort}

@@ -20,6 +20,7 @@ from orchestrator.observers.events import Event, RoundClosed
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary
 from tasks.blobs.chunks import MemoryChunks
+from tasks.context import Context
 from tasks.messages import Status, TrainOptions
 from tasks.names import update_name
 from tasks.orders.train import TrainOrder
@@ -120,8 +121,8 @@ def test_that_a_client_has_lost_what_it_kept_is_in_the_record(tmp_path: Path, na
 class WithMomentum(Digits):
     """Takes its steps by another optimiser than SCAFFOLD is meant for."""
 
-    def build_optimizer(self, model: nn.Module, options: TrainOptions) -> optim.Optimizer:
-        return optim.SGD(model.parameters(), lr=options.learning_rate, momentum=0.9)
+    def build_optimizer(self, model: nn.Module, context: Context) -> optim.Optimizer:
+        return optim.SGD(model.parameters(), lr=context.options.learning_rate, momentum=0.9)
 
 
 @pytest.mark.parametrize(

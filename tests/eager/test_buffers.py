@@ -15,8 +15,9 @@ from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Array, Arrays
+from tasks.context import Context
 from tasks.messages import Status, TrainOptions
-from tasks.workload import Part, TimeBudget, TrainResult
+from tasks.workload import Part, TrainResult
 
 NET = f"{__name__}:batch_norm_mlp"
 HOSTILE = {"client-02", "client-05", "client-09"}
@@ -32,10 +33,8 @@ def batch_norm_mlp(image_shape: tuple[int, int, int], num_classes: int) -> nn.Mo
 class Falsifying(Digits):
     """Trains honestly, and falsifies each array of the result."""
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
-        result = super().train(parameters, data, options, seed=seed, budget=budget)
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        result = super().train(parameters, data, context)
         found = {name: self.falsify(name, parameters[name], values) for name, values in result.parameters.items()}
         return replace(result, parameters=found)
 
@@ -47,7 +46,7 @@ class SignFlip(Falsifying):
     """Sends the opposite of what was trained, and honest statistics."""
 
     def falsify(self, name: str, start: Array, trained: Array) -> Array:
-        return trained if name in self.buffer_names() else 2 * start - trained
+        return trained if name in self.buffer_names(Context()) else 2 * start - trained
 
 
 class SpoiltStatistics(Falsifying):

@@ -12,6 +12,7 @@ import tests.support
 from orchestrator.driver.run import summarise
 from orchestrator.observers.events import ModelEvaluated
 from tasks import arrays
+from tasks.context import Context
 from tasks.evaluation import Evaluation
 from tests.eager.federation import EXAMPLES, Federation, bits, digests, fedavg, model_of
 from tests.support import Pull, points
@@ -22,7 +23,9 @@ def test_clients_evaluate_the_final_model_weighted_by_their_examples(federation:
     folder = federation.run()
     # When the last round's line is read, then it has the mean over the clients, and the others have none
     model = arrays.map_file(folder.checkpoint(3))
-    losses = [Pull().evaluate(model, points(client_id, number).test).loss for client_id, number in EXAMPLES.items()]
+    losses = [
+        Pull().evaluate(model, points(client_id, number).test, Context()).loss for client_id, number in EXAMPLES.items()
+    ]
     records = folder.history()
     assert [record.client_metrics for record in records[:2]] == [{}, {}]
     assert records[2].client_metrics["loss"] == pytest.approx(sum(losses) / 3, rel=1e-12)
@@ -47,9 +50,9 @@ class EvaluatesBadly(Pull):
     def __init__(self, act: Callable[[], Evaluation] | None = None) -> None:
         self.act = act
 
-    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: arrays.Arrays, data: Any, context: Context) -> Evaluation:
         # Clients hold out two examples each, the orchestrator the same number; it counts what was trained.
-        return self.act() if self.act and parameters["steps"] > 0 else super().evaluate(parameters, data)
+        return self.act() if self.act and parameters["steps"] > 0 else super().evaluate(parameters, data, context)
 
 
 def evaluate_with_error() -> Evaluation:
@@ -106,7 +109,7 @@ def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation
     # Then the metrics are the one's that could, and the record and the log say who couldn't
     [record] = folder.history()
     model = arrays.map_file(folder.checkpoint(1))
-    expected = Pull().evaluate(model, points("anna", EXAMPLES["anna"]).test)
+    expected = Pull().evaluate(model, points("anna", EXAMPLES["anna"]).test, Context())
     assert record.client_metrics == {"loss": pytest.approx(expected.loss), "accuracy": pytest.approx(expected.accuracy)}
     assert (record.num_evaluated, sorted(record.not_evaluated)) == (1, ["bert", "carl"])
     assert "RuntimeError: bad state" in record.not_evaluated["bert"]

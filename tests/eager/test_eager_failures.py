@@ -13,6 +13,7 @@ from blake3 import blake3
 from orchestrator.observers.events import LeftOut, Outcome, RoundClosed
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
+from tasks.context import Context
 from tasks.errors import ConfigurationError, FederationError, RunFailedError, SelectionError, TooFewClientsError
 from tests.eager.federation import EXAMPLES, Federation, bits, digests, fedavg, local_training, model_of, statuses
 from tests.support import PULL, Diverging, Pull, Raising, announcement
@@ -186,7 +187,7 @@ def test_a_round_with_too_few_updates_for_the_aggregator_fails_and_the_run_goes_
 class ListOfArrays(Pull):
     """Has a model without names."""
 
-    def initial_parameters(self, seed: int) -> Any:
+    def initial_parameters(self, context: Context) -> Any:
         return [np.zeros(3, np.float32)]
 
 

@@ -30,11 +30,12 @@ from orchestrator.transport.eager import EagerTransport
 from orchestrator.transport.transport import Chord
 from tasks import arrays
 from tasks.broker.app import make_app
+from tasks.context import Context
 from tasks.errors import FederationError
 from tasks.messages import Order, Status, TrainOptions
 from tasks.names import order_task
 from tasks.orders.train import TrainOrder
-from tasks.seeds import derive_seed
+from tasks.seeds import context_seed
 from tasks.workload import TrainResult
 from tests.eager.federation import (
     EXAMPLES,
@@ -92,7 +93,7 @@ def test_the_history_says_what_happened_in_every_round(federation: Federation) -
     evaluations = [json.loads(line) for line in (folder.path / "evaluations.jsonl").read_text().splitlines()]
     assert [line["round_number"] for line in evaluations] == [1, 2, 3]
     for number, line in enumerate(evaluations, start=1):
-        evaluation = Pull().evaluate(arrays.map_file(folder.checkpoint(number)), points("held out", 8).test)
+        evaluation = Pull().evaluate(arrays.map_file(folder.checkpoint(number)), points("held out", 8).test, Context())
         assert line["metrics"] == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
     responses = lines[0]["responses"]
     told = ("status", "num_examples", "num_steps", "num_epochs", "size_bytes")
@@ -363,7 +364,7 @@ def test_an_algorithm_of_ones_own_is_used(federation: Federation) -> None:
     folder = federation.run(rounds=1, algorithm="tests.support:EQUAL_WEIGHTS")
     # When a round is run, then the model is the plain mean of the three
     config = folder.config()
-    model = Pull().initial_parameters(derive_seed(config.seed, "initial parameters"))
+    model = Pull().initial_parameters(Context(seed=context_seed(config.seed, 0, "initial parameters")))
     updates = [local_training(model, config, 1, client_id)["point"].astype(np.float64) for client_id in EXAMPLES]
     expected = ((updates[0] + updates[1] + updates[2]) / 3).astype(np.float32)
     assert arrays.map_file(folder.checkpoint(1))["point"].tolist() == expected.tolist()

@@ -16,6 +16,7 @@ from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.eager import EagerTransport
 from tasks import arrays
 from tasks.arrays import Arrays
+from tasks.context import Context
 from tasks.errors import RunFailedError
 from tasks.evaluation import Evaluation
 from tasks.messages import Order, Status
@@ -34,7 +35,7 @@ class Asked(Pull):
     def __init__(self, loss: float | Exception) -> None:
         self.loss = loss
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         if isinstance(self.loss, Exception):
             raise self.loss
         return Evaluation(self.loss, 0.0, len(data))
@@ -94,7 +95,7 @@ def told(record: RoundRecord) -> dict[str, float]:
 def mean_loss(folder: RunFolder, after_round: int, client_ids: Iterable[str]) -> float:
     """The mean of what these clients say at a model: float32, taken in float64 and rounded once."""
     model = arrays.map_file(folder.checkpoint(after_round))
-    losses = [Pull().evaluate(model, points(name, EXAMPLES[name]).train).loss for name in client_ids]
+    losses = [Pull().evaluate(model, points(name, EXAMPLES[name]).train, Context()).loss for name in client_ids]
     return float(np.float32(np.mean([float(np.float32(loss)) for loss in losses])))
 
 

@@ -15,8 +15,9 @@ from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Arrays
-from tasks.messages import Status, TrainOptions
-from tasks.workload import Part, TimeBudget, TrainResult
+from tasks.context import Context
+from tasks.messages import Status
+from tasks.workload import Part, TrainResult
 
 CLIENTS = [f"client-{number}" for number in range(1, 6)]
 HOSTILE = "client-3"
@@ -30,10 +31,8 @@ class Nonsense(Digits):
         super().__init__()
         self.number = number
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
-        result = super().train(parameters, data, options, seed=seed, budget=budget)
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        result = super().train(parameters, data, context)
         filled = {name: np.full_like(values, self.number) for name, values in result.parameters.items()}
         return replace(result, parameters=filled)
 

@@ -13,6 +13,7 @@ from benchmarks.simulation import Participant, simulate
 from celeriac.workloads.examples import Examples
 from celeriac.workloads.torch_workload import TorchWorkload
 from tasks import arrays
+from tasks.context import Context
 from tasks.messages import TrainOptions
 from tasks.workload import ClientData, DataSource, Part
 from tests.support import run_config
@@ -50,7 +51,7 @@ class TwoNames(SharedInForward):
 
 
 class Reference(TorchWorkload):
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return SharedInForward()
 
     def client_data(self, source: DataSource) -> ClientData:
@@ -61,7 +62,7 @@ class Reference(TorchWorkload):
 
 
 class Tied(Reference):
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return TwoNames()
 
 

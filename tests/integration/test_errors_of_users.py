@@ -53,7 +53,7 @@ class ExitsWhenMade(Pulled):
 
 
 class NoModel(Pulled):
-    def initial_parameters(self, seed):
+    def initial_parameters(self, context):
         raise KeyError("layers")
 
 

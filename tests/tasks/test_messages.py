@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tasks.errors import MessageError
 from tasks.messages import Order, Response, Status, TrainOptions, decode, encode
 from tasks.orders.disconnect import DisconnectOrder
+from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.set_parameters import SetParametersOrder
 from tasks.orders.train import TrainOrder
 from tests.support import DIGEST, blob_ref, evaluate_order, train_order, trained
@@ -117,9 +118,9 @@ def test_messages_cant_be_changed() -> None:
 
 
 def test_an_order_of_one_kind_isnt_taken_for_another() -> None:
-    # Given an order to evaluate, when it is decoded as one to train, then what is missing is named
-    with pytest.raises(MessageError, match="TrainOrder: options: Field required"):
-        decode(TrainOrder, encode(evaluate_order()))
+    # Given an order to train, when it is decoded as one to evaluate, then what is too much is named
+    with pytest.raises(MessageError, match="EvaluateOrder: algorithm: Extra inputs"):
+        decode(EvaluateOrder, encode(train_order()))
 
 
 @pytest.mark.parametrize("run_id", ["run", "20261129-101530-a1b2", "a" * 64])

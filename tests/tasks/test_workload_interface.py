@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tests.support
+from tasks.context import TimeBudget
 from tasks.errors import ConfigurationError, LoadError
 from tasks.evaluation import Evaluation
-from tasks.workload import DataSource, Part, TimeBudget, load_workload
+from tasks.workload import DataSource, Part, load_workload
 from tests.support import PULL, Pull
 
 

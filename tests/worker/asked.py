@@ -13,7 +13,8 @@ from tasks.arrays import Arrays
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
 from tasks.blobs.chunks import MemoryChunks
-from tasks.messages import Status, TrainOptions
+from tasks.context import Context
+from tasks.messages import Status, Study, TrainOptions
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.train import TrainOrder
 from tasks.workload import TrainResult
@@ -60,7 +61,7 @@ class Acting(Pull):
     def train(self, parameters: Arrays, *_: Any, **__: Any) -> Any:
         return self.act(parameters)
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Any:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Any:
         return self.evaluation
 
 
@@ -83,8 +84,8 @@ def published(chunks: MemoryChunks, parameters: Arrays = MODEL) -> BlobRef:
 
 
 def to_train(chunks: MemoryChunks, **changes: Any) -> TrainOrder:
-    options = TrainOptions(epochs=1, learning_rate=0.5)
-    return train_order(**{"parameters": published(chunks), "options": options, **changes})
+    study = Study(num_rounds=3, options=TrainOptions(epochs=1, learning_rate=0.5))
+    return train_order(**{"parameters": published(chunks), "study": study, **changes})
 
 
 def reason(act: Any) -> str:

@@ -13,7 +13,7 @@ from tasks import arrays
 from tasks.blobs import blob
 from tasks.blobs.chunks import MemoryChunks
 from tasks.errors import ArraysError, ConfigurationError
-from tasks.messages import Response, TrainOptions
+from tasks.messages import Response
 from tasks.names import update_name
 from tasks.orders.train import TrainOrder
 from tasks.workload import ClientData, TrainResult
@@ -52,7 +52,7 @@ def trained(client: Client, chunks: MemoryChunks, compression: str, **changes: A
 def order_of(chunks: MemoryChunks, compression: str, **changes: Any) -> TrainOrder:
     packed = pack_model(load_compressor(compression), MODEL)
     model = blob.publish(chunks, "fl:blob:run/0", arrays.encode(packed))
-    values = {"parameters": model, "options": TrainOptions(), "compression": compression}
+    values = {"parameters": model, "compression": compression}
     return train_order(**{**values, **changes})
 
 

@@ -8,8 +8,9 @@ from celeriac.algorithms import Algorithm, LocalResult
 from celeriac.algorithms.fedavg import FEDAVG
 from celeriac.workloads.digits import Digits
 from tasks.arrays import copied
+from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError
-from tasks.workload import TimeBudget, TrainResult, Workload, can_train_along
+from tasks.workload import TrainResult, Workload, can_train_along
 from tests.support import Pull, points, train_order
 from worker.local_training import Fetched, Received, train_locally
 from worker.settings import Allowed
@@ -26,10 +27,10 @@ class LoopOfItsOwn(Digits):
 
 def train(algorithm: str, workload: Workload) -> LocalResult:
     order = train_order(algorithm=algorithm, settings={"mu": 0.1, "momentum": 0.9, "alpha": 0.1})
-    model = workload.initial_parameters(1)
+    model = workload.initial_parameters(Context(seed=1))
     received = Received(Fetched(model, lambda: copied(model)), {}, {})
     data = points("anna", 3).train
-    return train_locally(workload, data, order, received, TimeBudget(60), Allowed(f"{__name__}:OWN"))
+    return train_locally(workload, data, order, received, Context(budget=TimeBudget(60)), Allowed(f"{__name__}:OWN"))
 
 
 def test_a_built_in_algorithm_is_always_allowed_and_another_only_if_the_operator_says_so() -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 
-from tasks.workload import TimeBudget
+from tasks.context import TimeBudget
 from worker.local_training import soft_limit
 
 

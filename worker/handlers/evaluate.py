@@ -9,7 +9,7 @@ from worker.client import Client
 
 def handle(client: Client, order: EvaluateOrder) -> Response:
     """Evaluate the order's parameters on the examples that the client holds out."""
-    evaluation = client.evaluate(order, order.parameters, client.data.test)
+    evaluation = client.evaluate(order, client.data.test)
     if problem := evaluation.problem():
         return order.respond(Status.FAILED, reason=problem)
     return order.respond(Status.EVALUATED, num_examples=evaluation.num_examples, metrics=evaluation.metrics())

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 
 from celeriac.algorithms import LocalResult
 from tasks import arrays, auxiliary
 from tasks.blobs.blob import describe
+from tasks.context import TimeBudget
 from tasks.messages import Response, Status, finite
 from tasks.names import update_name
 from tasks.orders.train import TrainOrder
 from tasks.user_code import check_sets, user_code
-from tasks.workload import TimeBudget, TrainResult
+from tasks.workload import TrainResult
 from worker.client import Client
 from worker.compressing import Packing
 from worker.local_state import LocalState
 from worker.local_training import train_locally
+from worker.study_state import StudyState
 from worker.update_orders import TOO_LATE, receive, send
 
 logger = logging.getLogger(__name__)
@@ -29,18 +32,20 @@ def handle(client: Client, order: TrainOrder) -> Response:
         return order.respond(Status.FAILED, reason=TOO_LATE)
     latest = client.connection.time() + time_left_s + order.turn_timeout_s
     started = time.monotonic()
-    packing = Packing(order, client.folder, client.workload, client.allowed)
-    local_state = LocalState(client.folder, order.run_id)
+    packing = Packing(order, client.folder, client.allowed)
+    local_state, study_state = LocalState(client.folder, order.run_id), StudyState(client.folder, order)
     comes_twice = order.surveyed is not None
     received = receive(client, order, packing, local_state, order.surveyed, comes_twice=comes_twice)
     # The update takes about as long to send as the model took to fetch.
     fetch_s = time.monotonic() - started
     budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
-    local = train_locally(client.workload, client.data.train, order, received, budget, client.allowed)
+    context = client.context(order, budget, study_state)
+    local = train_locally(client.workload, client.data.train, order, received, context, client.allowed)
     result = local.trained
     if result.num_steps == 0:
         return order.respond(Status.FAILED, reason=_why_no_step(result, budget))
-    packed = packing.pack(received.model.arrays, auxiliary.join(result.parameters, auxiliary.widened(local.sent)))
+    sent = auxiliary.join(result.parameters, auxiliary.widened(local.sent))
+    packed = packing.pack(received.model.arrays, sent, partial(client.workload.buffer_names, context))
     pieces = list(arrays.encode(packed.arrays))
     update = describe(order.update_blob, pieces)
     name, arrived = update_name(order.round_number, update.digest), auxiliary.split(packed.beside)[1]
@@ -48,10 +53,12 @@ def handle(client: Client, order: TrainOrder) -> Response:
         kept = local.state(arrived)
     check_sets(kept, f"the state of {order.algorithm} is in sets")
     local_state.save(name, kept)
+    study_state.save(name, context)
     packing.keep(name, packed)
+    began_anew = local_state.began_anew or study_state.began_anew or packing.began_anew
     response = order.respond(
         Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
-        reason=_warnings(order, local, began_anew=local_state.began_anew or packing.began_anew),
+        reason=_warnings(order, local, began_anew=began_anew),
         num_examples=result.num_examples,
         num_steps=result.num_steps,
         num_epochs=result.num_epochs,

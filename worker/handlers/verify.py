@@ -15,7 +15,7 @@ def handle(client: Client, order: VerifyOrder) -> Response:
     They are more than those that the client holds out, and as new to the update's trainer. Where the workload gives no
     accuracy, the order fails.
     """
-    evaluation = client.evaluate(order, order.parameters, client.data.train)
+    evaluation = client.evaluate(order, client.data.train)
     score, accuracy = evaluation.share_right, evaluation.accuracy
     if math.isnan(score):
         given = "none" if accuracy is None else f"{accuracy:g}"

@@ -16,10 +16,11 @@ from celeriac.workloads.digits import Digits, read_digits
 from celeriac.workloads.splits import hold_out
 from celeriac.workloads.torch_workload import seeded
 from tasks.arrays import spec_of
+from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.messages import TrainOptions
 from tasks.seeds import derive_seed, generator
-from tasks.workload import DataSource, Part, TimeBudget, load_workload
+from tasks.workload import DataSource, Part, load_workload
 
 
 def test_digits_read_from_the_packaged_file_are_those_of_scikit_learn() -> None:
@@ -114,7 +115,7 @@ def test_without_parameters_it_is_the_perceptron_with_iid_parts_bit_for_bit() ->
     # When the workload makes them, named with its defaults or without
     for spec in ("digits", "digits,net=mlp,split=iid,split-seed=1797"):
         workload = load_workload(spec)
-        parameters = workload.initial_parameters(seed=3)
+        parameters = workload.initial_parameters(Context(seed=3))
         data = workload.client_data(DataSource(part=Part(2, 4)))
         # Then names and bits are the same
         assert {name: array.tobytes() for name, array in parameters.items()} == {
@@ -162,10 +163,10 @@ def test_a_client_trains_each_net_that_takes_digits(net: str) -> None:
     # Given a client with one of forty parts
     workload = load_workload(f"digits,net={net}")
     data = workload.client_data(DataSource(part=Part(0, 40)))
-    parameters = workload.initial_parameters(seed=1)
+    parameters = workload.initial_parameters(Context(seed=1))
     # When it trains for one epoch, then parameters move, and are such as came in
     options = TrainOptions(epochs=1, batch_size=16)
-    result = workload.train(parameters, data.train, options, seed=1, budget=TimeBudget(600.0))
+    result = workload.train(parameters, data.train, Context(options=options, seed=1, budget=TimeBudget(600.0)))
     assert spec_of(result.parameters) == spec_of(parameters)
     assert any(not np.array_equal(result.parameters[name], parameters[name]) for name in parameters)
 

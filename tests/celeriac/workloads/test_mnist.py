@@ -16,9 +16,10 @@ from celeriac.workloads.idx import read_content
 from celeriac.workloads.mnist import Mnist
 from celeriac.workloads.splits import Split, load_split
 from tasks.arrays import Array
+from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.messages import TrainOptions
-from tasks.workload import DataSource, Part, TimeBudget, load_workload
+from tasks.workload import DataSource, Part, load_workload
 
 NUM_TRAIN = 40
 NUM_TEST = 12
@@ -60,7 +61,7 @@ def write_gzipped(folder: Path) -> Path:
 
 def test_the_model_has_the_paper_s_number_of_parameters() -> None:
     # Given the model of McMahan et al., section 3
-    parameters = Mnist().initial_parameters(seed=1)
+    parameters = Mnist().initial_parameters(Context(seed=1))
     # Then it has 199,210 parameters
     assert sum(array.size for array in parameters.values()) == 199_210
 
@@ -99,13 +100,13 @@ def test_a_client_can_train_and_evaluate_on_its_part(tmp_path: Path) -> None:
     # Given a client's part and the initial parameters
     workload = TinyMnist()
     data = workload.client_data(DataSource(write_plain(tmp_path), Part(0, 2)))
-    parameters = workload.initial_parameters(seed=1)
+    parameters = workload.initial_parameters(Context(seed=1))
     # When it trains for two epochs in batches of 6
     options = TrainOptions(epochs=2, batch_size=6)
-    result = workload.train(parameters, data.train, options, seed=1, budget=TimeBudget(600.0))
+    result = workload.train(parameters, data.train, Context(options=options, seed=1, budget=TimeBudget(600.0)))
     # Then 18 examples took 3 steps an epoch
     assert (result.num_examples, result.num_steps, result.num_epochs) == (18, 6, 2.0)
-    assert workload.evaluate(result.parameters, data.test).num_examples == 2
+    assert workload.evaluate(result.parameters, data.test, Context()).num_examples == 2
 
 
 def test_without_a_folder_the_error_says_how_to_get_the_files() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from celeriac.workloads.examples import Examples
 from celeriac.workloads.side_by_side import FEW
 from celeriac.workloads.torch_workload import EVALUATION_BATCH_SIZE, TorchWorkload
+from tasks.context import Context
 from tasks.evaluation import Evaluation
 from tasks.workload import ClientData, DataSource
 
@@ -38,7 +39,7 @@ class Workload(TorchWorkload):
     def __init__(self, kept: object = None) -> None:
         self._kept = kept
 
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return Wide(self._kept)
 
     def client_data(self, source: DataSource) -> ClientData:
@@ -60,7 +61,7 @@ def evaluated(num_threads: int, workload: Workload, data: Examples) -> tuple[Eva
     """What a process finds that has so many threads, and which thread used which module."""
     SEEN.clear()
     torch.set_num_threads(num_threads)
-    found = workload.evaluate(workload.initial_parameters(seed=1), data)
+    found = workload.evaluate(workload.initial_parameters(Context(seed=1)), data, Context())
     assert torch.get_num_threads() == num_threads
     return found, set(SEEN)
 

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from celeriac.workloads.table import Table
+from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError
 from tasks.messages import TrainOptions
-from tasks.workload import DataSource, Part, TimeBudget
+from tasks.workload import DataSource, Part
 
 
 class Ages(Table):
@@ -32,10 +33,10 @@ def test_a_table_tells_its_rows_and_columns(index: int) -> None:
 def test_a_table_has_nothing_to_train() -> None:
     workload, budget = Ages(), TimeBudget(1.0)
     for act in (
-        lambda: workload.initial_parameters(1),
+        lambda: workload.initial_parameters(Context(seed=1)),
         lambda: workload.holdout_data(None),
-        lambda: workload.train({}, None, TrainOptions(), seed=1, budget=budget),
-        lambda: workload.evaluate({}, None),
+        lambda: workload.train({}, None, Context(options=TrainOptions(), seed=1, budget=budget)),
+        lambda: workload.evaluate({}, None, Context()),
     ):
         with pytest.raises(ConfigurationError, match=r"^workload Ages is a table without a model"):
             act()

@@ -16,10 +16,11 @@ from celeriac.workloads.digits import Digits
 from celeriac.workloads.examples import Examples
 from celeriac.workloads.torch_workload import TorchWorkload
 from tasks.arrays import Arrays, map_file, write_file
+from tasks.context import Context, TimeBudget
 from tasks.errors import ArraysError
 from tasks.evaluation import Evaluation
 from tasks.messages import TrainOptions
-from tasks.workload import ClientData, DataSource, Part, Step, TimeBudget, TrainResult
+from tasks.workload import ClientData, DataSource, Part, Step, TrainResult
 
 
 class NoData(TorchWorkload):
@@ -35,17 +36,17 @@ class NoData(TorchWorkload):
 class OneWeight(NoData):
     """Logits are ``(w0 * x, w1 * x)``."""
 
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return nn.Linear(1, 2, bias=False)
 
 
 class WithDropout(NoData):
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
 
 
 class WithBuffers(NoData):
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
 
 
@@ -55,7 +56,7 @@ class Of(NoData):
     def __init__(self, build: Callable[[], nn.Module]) -> None:
         self.build = build
 
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return self.build()
 
 
@@ -88,9 +89,9 @@ def trained(
     **options: float,
 ) -> TrainResult:
     """Train from ``start``, or from what the workload starts with."""
-    parameters = workload.initial_parameters(seed=1) if start is None else start
+    parameters = workload.initial_parameters(Context(seed=1)) if start is None else start
     chosen = TrainOptions.model_validate(options)
-    return workload.train(parameters, data, chosen, seed=seed, budget=budget or endless())
+    return workload.train(parameters, data, Context(options=chosen, seed=seed, budget=budget or endless()))
 
 
 def weights(*rows: float) -> Arrays:
@@ -106,7 +107,7 @@ def same(one: Arrays, other: Arrays) -> bool:
 
 def test_parameters_are_the_state_dict_with_its_names_shapes_and_dtypes() -> None:
     # Given a model with buffers
-    parameters = WithBuffers().initial_parameters(seed=1)
+    parameters = WithBuffers().initial_parameters(Context(seed=1))
     # Then buffers are there too, a count without dimensions included
     assert {name: (array.dtype.name, array.shape) for name, array in parameters.items()} == {
         "0.weight": ("float32", (4, 3)),
@@ -123,9 +124,9 @@ def test_parameters_are_the_state_dict_with_its_names_shapes_and_dtypes() -> Non
 
 def test_initial_parameters_depend_on_the_seed_alone() -> None:
     # Given draws from torch in between
-    once = WithDropout().initial_parameters(seed=1)
+    once = WithDropout().initial_parameters(Context(seed=1))
     torch.rand(7)
-    again, other = WithDropout().initial_parameters(seed=1), WithDropout().initial_parameters(seed=2)
+    again, other = WithDropout().initial_parameters(Context(seed=1)), WithDropout().initial_parameters(Context(seed=2))
     # Then equal seeds give equal parameters, and others give others
     assert same(once, again)
     assert not same(once, other)
@@ -136,9 +137,9 @@ def test_torch_s_own_generator_is_left_as_it_was() -> None:
     before = torch.get_rng_state()
     # When parameters are made, trained and evaluated
     workload, data = WithDropout(), random_examples(20)
-    parameters = workload.initial_parameters(seed=1)
+    parameters = workload.initial_parameters(Context(seed=1))
     trained(workload, data, parameters, epochs=1)
-    workload.evaluate(parameters, data)
+    workload.evaluate(parameters, data, Context())
     # Then it is the same
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -157,13 +158,13 @@ def test_parameters_that_do_not_fit_are_refused(parameters: Arrays, message: str
     with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
         trained(OneWeight(), ONE_EXAMPLE, parameters)
     with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
-        OneWeight().evaluate(parameters, ONE_EXAMPLE)
+        OneWeight().evaluate(parameters, ONE_EXAMPLE, Context())
 
 
 def test_a_model_of_a_dtype_that_numpy_lacks_is_refused() -> None:
     # Given a model in bfloat16, when its parameters are made, then the message names the first
     with pytest.raises(ArraysError, match="'weight' of Linear can't be an array"):
-        Of(lambda: nn.Linear(1, 2, bias=False, dtype=torch.bfloat16)).initial_parameters(seed=1)
+        Of(lambda: nn.Linear(1, 2, bias=False, dtype=torch.bfloat16)).initial_parameters(Context(seed=1))
 
 
 def test_tied_weights_stay_tied() -> None:
@@ -175,7 +176,7 @@ def test_tied_weights_stay_tied() -> None:
 
     # When it trains
     workload = Of(tied)
-    parameters = workload.initial_parameters(seed=1)
+    parameters = workload.initial_parameters(Context(seed=1))
     result = trained(workload, random_examples(8), parameters)
     # Then the matrix is one array, and has moved
     assert list(result.parameters) == list(parameters) == ["0.weight"]
@@ -229,7 +230,7 @@ class WithNotes(NoData):
         self.layer = layer
         self.sizes: list[int] = []
 
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return nn.Sequential(Noting(self.sizes), nn.Linear(3, 4), self.layer(), nn.Linear(4, 2))
 
 
@@ -272,8 +273,11 @@ def test_gradients_over_all_examples_take_no_batch_of_one_either(monkeypatch: py
     normed, plain = WithNotes(lambda: nn.BatchNorm1d(4)), WithNotes(lambda: nn.LayerNorm(4))
     # When the gradients over all of them are taken, and the model is evaluated
     for workload in (normed, plain):
-        assert set(workload.gradients(workload.initial_parameters(1), data).arrays) > {"1.weight", "3.weight"}
-        assert workload.evaluate(workload.initial_parameters(1), data).num_examples == 9
+        assert set(workload.gradients(workload.initial_parameters(Context(seed=1)), data, Context()).arrays) > {
+            "1.weight",
+            "3.weight",
+        }
+        assert workload.evaluate(workload.initial_parameters(Context(seed=1)), data, Context()).num_examples == 9
     # Then the last joined the others where their variance is taken
     assert (normed.sizes, plain.sizes) == ([4, 5], [4, 4, 1])
 
@@ -291,12 +295,12 @@ def test_where_every_batch_is_a_single_example_torch_says_what_its_batch_normali
 def test_read_only_parameters_of_a_memory_map_are_taken_and_left_as_they_were(tmp_path: Path) -> None:
     # Given parameters in a file
     workload, data = WithBuffers(), random_examples(8)
-    write_file(tmp_path / "parameters", workload.initial_parameters(seed=1))
+    write_file(tmp_path / "parameters", workload.initial_parameters(Context(seed=1)))
     before = (tmp_path / "parameters").read_bytes()
     parameters = map_file(tmp_path / "parameters")
     # When they are trained and evaluated
     result = trained(workload, data, parameters)
-    workload.evaluate(parameters, data)
+    workload.evaluate(parameters, data, Context())
     # Then the file is as it was, and what was trained, buffers included, is memory of its own
     assert (tmp_path / "parameters").read_bytes() == before
     assert all(not np.shares_memory(array, parameters[name]) for name, array in result.parameters.items())
@@ -306,10 +310,10 @@ def test_read_only_parameters_of_a_memory_map_are_taken_and_left_as_they_were(tm
 def test_evaluating_leaves_writable_parameters_as_they_were() -> None:
     # Given writable parameters with buffers that training would change
     workload = WithBuffers()
-    parameters = workload.initial_parameters(seed=1)
+    parameters = workload.initial_parameters(Context(seed=1))
     before = {name: array.copy() for name, array in parameters.items()}
     # When they are evaluated
-    workload.evaluate(parameters, random_examples(8))
+    workload.evaluate(parameters, random_examples(8), Context())
     # Then they are the same
     assert same(parameters, before)
 
@@ -317,7 +321,7 @@ def test_evaluating_leaves_writable_parameters_as_they_were() -> None:
 def test_training_twice_with_one_seed_is_bit_equal_and_with_another_is_not() -> None:
     # Given a model with dropout, and draws from torch in between
     workload, data = WithDropout(), random_examples(50)
-    parameters = workload.initial_parameters(seed=1)
+    parameters = workload.initial_parameters(Context(seed=1))
     once = trained(workload, data, parameters)
     torch.rand(7)
     # When it trains again
@@ -333,7 +337,7 @@ def test_the_result_does_not_depend_on_how_many_threads_the_process_has() -> Non
     workload = Of(lambda: nn.Sequential(nn.Linear(784, 200), nn.ReLU(), nn.Linear(200, 10)))
     rng = np.random.default_rng(0)
     data = Examples(rng.random((64, 784), dtype=np.float32), rng.integers(10, size=64))
-    parameters = workload.initial_parameters(seed=1)
+    parameters = workload.initial_parameters(Context(seed=1))
     before = torch.get_num_threads()
     results = []
     # When it trains in a process that uses one thread, and in one that uses two
@@ -368,7 +372,7 @@ def test_every_epoch_has_each_example_once_in_an_order_of_its_own() -> None:
 
     data = SimpleNamespace(inputs=np.ones((20, 1), np.float32), targets=np.arange(20))
     # When two epochs are done
-    Noting().train(weights(0, 0), data, TrainOptions(epochs=2, batch_size=8), seed=1, budget=endless())
+    Noting().train(weights(0, 0), data, Context(options=TrainOptions(epochs=2, batch_size=8), seed=1, budget=endless()))
     # Then both have all examples, and their orders differ
     first, second = seen[:20], seen[20:]
     assert sorted(first) == sorted(second) == list(range(20))
@@ -382,7 +386,7 @@ def test_without_time_or_examples_no_step_is_done(num_examples: int, time_for: i
     # Given no time at all, or no examples
     budget = budget_of_steps(time_for)
     # When training is tried
-    parameters = WithDropout().initial_parameters(seed=1)
+    parameters = WithDropout().initial_parameters(Context(seed=1))
     result = trained(WithDropout(), random_examples(num_examples), parameters, budget=budget)
     # Then the parameters come back as they were, with nothing to say of the loss
     assert same(result.parameters, parameters)
@@ -413,8 +417,8 @@ def test_loss_and_optimizer_can_be_replaced() -> None:
         def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
             return outputs.sum()
 
-        def build_optimizer(self, model: nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
-            return torch.optim.SGD(model.parameters(), lr=2 * options.learning_rate)
+        def build_optimizer(self, model: nn.Module, context: Context) -> torch.optim.Optimizer:
+            return torch.optim.SGD(model.parameters(), lr=2 * context.options.learning_rate)
 
     # When one step of rate 0.25 is done
     result = trained(Own(), ONE_EXAMPLE, weights(1, 2), epochs=1, learning_rate=0.25)
@@ -434,7 +438,7 @@ def test_data_may_be_lists_and_wider_or_narrower_floats_than_the_model(dtype: to
     result = trained(workload, data)
     # Then it does
     assert result.num_steps == 5
-    assert workload.evaluate(result.parameters, data).num_examples == 2
+    assert workload.evaluate(result.parameters, data, Context()).num_examples == 2
 
 
 def test_read_only_data_is_taken() -> None:
@@ -443,7 +447,7 @@ def test_read_only_data_is_taken() -> None:
     data.inputs.flags.writeable = False
     data.targets.flags.writeable = False
     # When it is evaluated, then torch doesn't warn (a warning is an error here)
-    assert workload.evaluate(workload.initial_parameters(1), data).num_examples == 8
+    assert workload.evaluate(workload.initial_parameters(Context(seed=1)), data, Context()).num_examples == 8
 
 
 # Evaluation
@@ -453,7 +457,7 @@ def test_evaluation_is_mean_loss_and_share_of_right_answers() -> None:
     # Given logits (x, 0), and examples x = 1 of class 0, x = -1 of class 1, x = 2 of class 1
     data = Examples(np.array([[1], [-1], [2]], np.float32), np.array([0, 1, 1]))
     # When they are evaluated
-    evaluation = OneWeight().evaluate(weights(1, 0), data)
+    evaluation = OneWeight().evaluate(weights(1, 0), data, Context())
     # Then two are right, and the losses are twice ln(1 + 1/e) and once ln(1 + e^2)
     assert evaluation.accuracy == pytest.approx(2 / 3)
     assert evaluation.loss == pytest.approx((2 * math.log(1 + math.exp(-1)) + math.log(1 + math.exp(2))) / 3)
@@ -463,11 +467,11 @@ def test_evaluation_is_mean_loss_and_share_of_right_answers() -> None:
 def test_batches_of_unequal_size_weigh_as_many_examples_as_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given seven examples, evaluated at once
     workload, data = WithDropout(), random_examples(7)
-    parameters = workload.initial_parameters(seed=1)
-    at_once = workload.evaluate(parameters, data)
+    parameters = workload.initial_parameters(Context(seed=1))
+    at_once = workload.evaluate(parameters, data, Context())
     # When they are evaluated in batches of three
     monkeypatch.setattr(torch_workload, "EVALUATION_BATCH_SIZE", 3)
-    in_batches = workload.evaluate(parameters, data)
+    in_batches = workload.evaluate(parameters, data, Context())
     # Then the result is the same, and dropout is off
     assert in_batches.loss == pytest.approx(at_once.loss, rel=1e-5)
     assert (in_batches.accuracy, in_batches.num_examples) == (at_once.accuracy, 7)
@@ -476,13 +480,15 @@ def test_batches_of_unequal_size_weigh_as_many_examples_as_they_have(monkeypatch
 def test_of_no_examples_there_is_no_accuracy() -> None:
     # Given no examples, when they are evaluated, then there is no accuracy
     workload = WithDropout()
-    assert workload.evaluate(workload.initial_parameters(1), random_examples(0)) == Evaluation(0.0, None, 0)
+    assert workload.evaluate(workload.initial_parameters(Context(seed=1)), random_examples(0), Context()) == Evaluation(
+        0.0, None, 0
+    )
 
 
 class Returning(NoData):
     """A model that returns its inputs as they are; the loss is zero."""
 
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return nn.Identity()
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -491,7 +497,11 @@ class Returning(NoData):
 
 def accuracy_of(outputs: object, targets: object) -> float | None:
     """The accuracy of a model whose outputs are given."""
-    return Returning().evaluate({}, SimpleNamespace(inputs=np.asarray(outputs), targets=np.asarray(targets))).accuracy
+    return (
+        Returning()
+        .evaluate({}, SimpleNamespace(inputs=np.asarray(outputs), targets=np.asarray(targets)), Context())
+        .accuracy
+    )
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
@@ -549,7 +559,7 @@ def test_a_model_that_returns_no_tensor_has_a_loss_and_no_accuracy() -> None:
             return super().forward(inputs), inputs
 
     class WithTwoHeads(OneWeight):
-        def build_model(self) -> nn.Module:
+        def build_model(self, context: Context) -> nn.Module:
             return TwoHeads(1, 2, bias=False)
 
         def loss(self, outputs: tuple[Tensor, Tensor], targets: Tensor) -> Tensor:  # type: ignore[override]
@@ -557,7 +567,7 @@ def test_a_model_that_returns_no_tensor_has_a_loss_and_no_accuracy() -> None:
 
     # When it is evaluated at x = 1 and x = 3, then the loss is their mean
     data = Examples(np.array([[1], [3]], np.float32), np.zeros(2, np.int64))
-    assert WithTwoHeads().evaluate(weights(1, 2), data) == Evaluation(2.0, None, 2)
+    assert WithTwoHeads().evaluate(weights(1, 2), data, Context()) == Evaluation(2.0, None, 2)
 
 
 def test_what_is_right_can_be_replaced() -> None:
@@ -568,14 +578,14 @@ def test_what_is_right_can_be_replaced() -> None:
 
     logits, labels = np.array([[1, -1], [1, 1]], np.float32), np.array([[1, 0], [1, 0]], np.float32)
     # When the first of two examples has both of its labels right, then the accuracy is a half
-    assert SeveralLabels().evaluate({}, SimpleNamespace(inputs=logits, targets=labels)).accuracy == 0.5
+    assert SeveralLabels().evaluate({}, SimpleNamespace(inputs=logits, targets=labels), Context()).accuracy == 0.5
 
 
 def test_a_step_knows_its_gradients_here_and_elsewhere() -> None:
     # Given training in one batch of all examples
     workload = Digits()
     data = workload.client_data(DataSource(part=Part(0, 20))).train
-    start, elsewhere = workload.initial_parameters(1), workload.initial_parameters(2)
+    start, elsewhere = workload.initial_parameters(Context(seed=1)), workload.initial_parameters(Context(seed=2))
     options = TrainOptions(epochs=1, batch_size=len(data), learning_rate=0.5)
     seen: list[Arrays] = []
 
@@ -585,13 +595,13 @@ def test_a_step_knows_its_gradients_here_and_elsewhere() -> None:
         return {name: 0 * value for name, value in step.gradients.items()}
 
     # When a step is done along nothing
-    result = workload.train_along(start, data, options, seed=5, budget=TimeBudget(60), direction=direction)
+    result = workload.train_along(start, data, Context(options=options, seed=5, budget=TimeBudget(60)), direction)
 
     # Then the model has not moved, and the gradients are those over all examples, at either place
     assert all((result.parameters[name] == start[name]).all() for name in start)
     for found, at in zip(seen, (start, elsewhere, start), strict=True):
-        expected = workload.gradients(at, data)
-        assert expected.loss == pytest.approx(workload.evaluate(at, data).loss, rel=1e-5)
+        expected = workload.gradients(at, data, Context())
+        assert expected.loss == pytest.approx(workload.evaluate(at, data, Context()).loss, rel=1e-5)
         for name, gradient in expected.arrays.items():
             np.testing.assert_allclose(found[name], gradient, rtol=1e-3, atol=1e-6)
 
@@ -599,7 +609,7 @@ def test_a_step_knows_its_gradients_here_and_elsewhere() -> None:
 class WithManyDraws(NoData):
     """Dropout, and noise in the loss; batch normalisation, whose statistics a forward pass changes."""
 
-    def build_model(self) -> nn.Module:
+    def build_model(self, context: Context) -> nn.Module:
         return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.ReLU(), nn.Linear(8, 2))
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -609,7 +619,7 @@ class WithManyDraws(NoData):
 @pytest.mark.parametrize("workload", [WithDropout(), WithManyDraws()])
 def test_a_step_s_gradients_at_its_own_parameters_are_its_gradients_to_the_last_bit(workload: TorchWorkload) -> None:
     # Given a model that draws masks
-    start = workload.initial_parameters(1)
+    start = workload.initial_parameters(Context(seed=1))
     pairs: list[tuple[Arrays, Arrays]] = []
 
     # When each step asks for its gradients elsewhere, and then where it is
@@ -621,7 +631,7 @@ def test_a_step_s_gradients_at_its_own_parameters_are_its_gradients_to_the_last_
         return step.gradients
 
     options = TrainOptions(epochs=2, batch_size=8)
-    workload.train_along(start, random_examples(24), options, seed=5, budget=endless(), direction=direction)
+    workload.train_along(start, random_examples(24), Context(options=options, seed=5, budget=endless()), direction)
 
     # Then in every step they are equal
     assert len(pairs) == 6
@@ -634,7 +644,7 @@ def test_along_its_own_gradients_training_is_the_same_to_the_last_bit(workload: 
     # Given a workload, which may draw masks, and a direction that may ask for gradients elsewhere and changes nothing
     is_digits = isinstance(workload, Digits)
     data = workload.client_data(DataSource(part=Part(0, 20))).train if is_digits else random_examples(24)
-    start, options = workload.initial_parameters(1), TrainOptions(epochs=2, batch_size=8)
+    start, options = workload.initial_parameters(Context(seed=1)), TrainOptions(epochs=2, batch_size=8)
 
     def direction(step: Step) -> Arrays:
         if asks:
@@ -642,8 +652,8 @@ def test_along_its_own_gradients_training_is_the_same_to_the_last_bit(workload: 
         return step.gradients
 
     # When it trains with it and without
-    plain = workload.train(start, data, options, seed=5, budget=endless())
-    along = workload.train_along(start, data, options, seed=5, budget=endless(), direction=direction)
+    plain = workload.train(start, data, Context(options=options, seed=5, budget=endless()))
+    along = workload.train_along(start, data, Context(options=options, seed=5, budget=endless()), direction)
 
     # Then it ends at the same place
     assert same(plain.parameters, along.parameters)

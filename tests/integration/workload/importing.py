@@ -8,8 +8,8 @@ from typing import Any
 
 from celeriac.workloads.digits import Digits
 from tasks.arrays import Arrays
-from tasks.messages import TrainOptions
-from tasks.workload import TimeBudget, TrainResult
+from tasks.context import Context
+from tasks.workload import TrainResult
 
 
 class Importing(Digits):
@@ -22,11 +22,9 @@ class Importing(Digits):
     def warm_up(self, data: Any) -> None:
         self._num_warmed_up = len(data.targets)
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         before = set(sys.modules)
-        trained = super().train(parameters, data, options, seed=seed, budget=budget)
+        trained = super().train(parameters, data, context)
         metrics = {"num_imported": len(sys.modules.keys() - before), "num_warmed_up": self._num_warmed_up}
         return replace(trained, metrics=metrics)
 

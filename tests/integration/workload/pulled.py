@@ -18,19 +18,19 @@ from typing import Any
 import numpy as np
 
 from tasks.arrays import Arrays
+from tasks.context import Context
 from tasks.evaluation import Evaluation
-from tasks.messages import TrainOptions
 from tasks.seeds import generator
-from tasks.workload import ClientData, DataSource, TimeBudget, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, TrainResult, Workload
 
 
 class Pulled(Workload):
     """Parameters: one array ``point``; a client's point is its part's number, from 1."""
 
-    def initial_parameters(self, seed: int) -> Arrays:
+    def initial_parameters(self, context: Context) -> Arrays:
         time.sleep(float(os.environ.get("INITIAL_S") or 0))
         size = int(os.environ.get("MODEL_ELEMENTS", "10"))
-        return {"point": generator(seed, "point").random(size, dtype=np.float32)}
+        return {"point": generator(context.seed, "point").random(size, dtype=np.float32)}
 
     def client_data(self, source: DataSource) -> ClientData:
         number = source.part.index + 1
@@ -39,28 +39,26 @@ class Pulled(Workload):
     def holdout_data(self, folder: Path | None) -> float:
         return 0.0
 
-    def train(
-        self, parameters: Arrays, data: Any, options: TrainOptions, *, seed: int, budget: TimeBudget
-    ) -> TrainResult:
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         point = parameters["point"].copy()
-        noise = generator(seed, "noise")
+        noise = generator(context.seed, "noise")
         step_s = float(os.environ.get(f"STEP_S_{os.environ['CLIENT_ID']}") or os.environ.get("STEP_S") or 0)
         stuck = os.environ.get("STUCK", "")
         if Path(stuck).is_file():
             Path(stuck).unlink()
             hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000_000)
         held = os.environ.get("HELD", "")
-        while Path(held).is_file() and not budget.is_over():
+        while Path(held).is_file() and not context.budget.is_over():
             time.sleep(0.01)
         steps = 0
-        while steps < options.epochs and not budget.is_over():
+        while steps < context.options.epochs and not context.budget.is_over():
             time.sleep(step_s)
-            point += np.float32(options.learning_rate) * (np.float32(data) - point)
+            point += np.float32(context.options.learning_rate) * (np.float32(data) - point)
             point += np.float32(1e-3 * noise.random())
             steps += 1
         return TrainResult({"point": point}, int(10 * data), steps, float(steps))
 
-    def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         time.sleep(float(os.environ.get("LOSS_S") or 0))
         held = Path(os.environ.get("LOSS_HELD", ""))
         if held.is_file():

@@ -15,6 +15,7 @@ from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Array, Arrays
 from tasks.blobs.chunks import MemoryChunks
+from tasks.context import Context
 from tests.support import Pull, close_job, job_of, publish_update, run_config, train_order, trained
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
@@ -25,7 +26,7 @@ Part = tuple[str, SlotRecord]
 class WithBuffers(Pull):
     """Has running statistics beside what it trains."""
 
-    def buffer_names(self) -> frozenset[str]:
+    def buffer_names(self, context: Context) -> frozenset[str]:
         return frozenset({"steps"})
 
 

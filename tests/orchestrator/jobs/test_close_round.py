@@ -16,10 +16,11 @@ from orchestrator.store.records import ClosedRound, Evaluated, OpenRound, SlotRe
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Array, Arrays
+from tasks.context import Context, TimeBudget
 from tasks.evaluation import Evaluation
 from tasks.messages import Status, TrainOptions
 from tasks.seeds import derive_seed, generator
-from tasks.workload import TimeBudget, TrainResult
+from tasks.workload import TrainResult
 from tests.orchestrator.jobs.rounds import (
     MODEL,
     WITH_BUFFERS,
@@ -70,7 +71,7 @@ def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
         ("carl", "failed"),
     ]
     assert closed.digest == digest_of(folder.checkpoint(1))
-    evaluation = Pull().evaluate(model, Pull().holdout_data(None))
+    evaluation = Pull().evaluate(model, Pull().holdout_data(None), Context())
     assert evaluate_model(job_of(folder)).metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
 
 
@@ -227,7 +228,7 @@ def test_fltrust_trains_on_the_held_out_data_and_moves_as_far(tmp_path: Path) ->
     folder = folder_in(tmp_path, aggregator="fltrust")
     config, data = folder.config(), Pull().holdout_data(None)
     seed = derive_seed(config.seed, 1, "root data")
-    trained = Pull().train(MODEL, data, config.options, seed=seed, budget=TimeBudget(60))
+    trained = Pull().train(MODEL, data, Context(options=config.options, seed=seed, budget=TimeBudget(60)))
     root = trained.parameters["point"].astype(np.float64)
     # When a client that goes ten times as far, one that goes backwards, and one that does nothing are aggregated
     closed = close_round(folder, parts_of(folder, {"anna": 10 * root, "bert": -root, "carl": 0 * root}))
@@ -332,7 +333,7 @@ def test_a_loss_that_is_no_number_and_an_accuracy_that_is_none_are_not_recorded(
 ) -> None:
     # Given a workload that evaluates in its own way
     class Own(Pull):
-        def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+        def evaluate(self, parameters: arrays.Arrays, data: Any, context: Context) -> Evaluation:
             return Evaluation(loss=loss, accuracy=accuracy, num_examples=1)
 
     monkeypatch.setattr(tests.support, "Own", Own, raising=False)

@@ -11,8 +11,9 @@ from celeriac.algorithms import Algorithm
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Arrays, ArraySpec, Spec
+from tasks.context import Context
 from tasks.errors import ConfigurationError, DataMissingError, LoadError, UnknownNameError
-from tasks.seeds import derive_seed
+from tasks.seeds import context_seed
 from tasks.user_code import UserCodeError
 from tests.orchestrator.jobs.rounds import MODEL, WITH_BUFFERS, folder_in, initialise
 from tests.support import HalfPrecision, Pull, points, run_config
@@ -34,7 +35,7 @@ ASKING = Algorithm(name="asking", needs=("gradients",))
 class Hashing(Pull):
     """Has a number in its model that a mean can't hold."""
 
-    def initial_parameters(self, seed: int) -> Arrays:
+    def initial_parameters(self, context: Context) -> Arrays:
         return {"point": np.zeros(3, np.float32), "steps": np.array(2**60 + 1)}
 
 
@@ -140,8 +141,8 @@ def test_the_initial_model_is_the_workloads_own_and_is_made_once(tmp_path: Path)
     stamp = folder.checkpoint(0).stat().st_mtime_ns
     again = initialise(folder)
     # Then the model is the workload's for a seed derived from the run's
-    expected = Pull().initial_parameters(derive_seed(5, "initial parameters"))
+    expected = Pull().initial_parameters(Context(seed=context_seed(5, 0, "initial parameters")))
     assert arrays.map_file(folder.checkpoint(0))["point"].tolist() == expected["point"].tolist()
-    evaluation = Pull().evaluate(expected, points("held out", 8).test)
+    evaluation = Pull().evaluate(expected, points("held out", 8).test, Context())
     assert metrics.metrics == again.metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
     assert folder.checkpoint(0).stat().st_mtime_ns == stamp

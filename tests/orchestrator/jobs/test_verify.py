@@ -10,6 +10,7 @@ from orchestrator.jobs.verify import score_as_it_comes
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
+from tasks.context import Context
 from tasks.evaluation import Evaluation
 from tasks.messages import Status
 from tests.orchestrator.jobs.rounds import Part, close_round, folder_in, part
@@ -43,7 +44,7 @@ def raising(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping
 class WithOneOfSome(Pull):
     """Gives the point's first element as the accuracy, and none if it is negative."""
 
-    def evaluate(self, parameters: arrays.Arrays, data: Any) -> Evaluation:
+    def evaluate(self, parameters: arrays.Arrays, data: Any, context: Context) -> Evaluation:
         first = float(parameters["point"][0])
         return Evaluation(loss=0.5, accuracy=None if first < 0 else first, num_examples=1)
 

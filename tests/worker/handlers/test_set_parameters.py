@@ -21,7 +21,7 @@ def test_set_parameters_are_kept_in_the_clients_folder(
     client: Client, chunks: MemoryChunks, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given an order to keep a model
-    common = evaluate_order(parameters=published(chunks)).model_dump()
+    common = evaluate_order(parameters=published(chunks)).model_dump(exclude={"study", "seed", "accepted"})
     with caplog.at_level(logging.INFO, "worker.handlers.set_parameters"):
         response = set_parameters.handle(client, SetParametersOrder.model_validate(common))
     # When it is carried out, then the model is a file there

@@ -15,7 +15,8 @@ from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.blobs import blob
 from tasks.blobs.chunks import MemoryChunks
-from tasks.messages import Status, TrainOptions
+from tasks.context import Context
+from tasks.messages import Status, Study, TrainOptions
 from tasks.workload import TrainResult
 from tests.support import PULL, Diverging, Pull, added_in_place
 from tests.worker.asked import (
@@ -82,8 +83,8 @@ def test_the_orders_parameters_stay_as_they_are(client: Client, chunks: MemoryCh
 def test_a_client_that_had_no_time_for_a_step_fails(client: Client, chunks: MemoryChunks) -> None:
     # Given a workload that looks at the clock before its first step, and hardly any time
     class Asking(Pull):
-        def train(self, parameters: Arrays, data: Any, options: TrainOptions, **rest: Any) -> TrainResult:
-            assert rest["budget"].is_over()
+        def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+            assert context.budget.is_over()
             return TrainResult(parameters, 2, 0, 0.0)
 
     client = replace(client, workload=Asking())
@@ -98,7 +99,9 @@ def test_a_client_that_had_no_time_for_a_step_fails(client: Client, chunks: Memo
 
 def test_a_client_whose_time_ran_out_returns_what_it_has(client: Client, chunks: MemoryChunks) -> None:
     # Given an order of 5 epochs with time for hardly anything; the workload does a step before it asks
-    order = to_train(chunks, timeout_s=1e-9, options=TrainOptions(epochs=5, learning_rate=0.5))
+    order = to_train(
+        chunks, timeout_s=1e-9, study=Study(num_rounds=1, options=TrainOptions(epochs=5, learning_rate=0.5))
+    )
     # When it is carried out
     response = train.handle(client, order)
     # Then the update holds the one step of ten

@@ -7,6 +7,7 @@ import pytest
 
 from tasks.arrays import Arrays
 from tasks.blobs.chunks import MemoryChunks
+from tasks.context import Context
 from tasks.evaluation import Evaluation
 from tasks.messages import Status
 from tasks.orders.verify import VerifyOrder
@@ -27,7 +28,7 @@ def judging(client: Client, accuracy: float | None) -> Client:
     """A client that finds every model as good as this."""
 
     class Judging(Pull):
-        def evaluate(self, parameters: Arrays, data: Any) -> Evaluation:
+        def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
             return Evaluation(0.5, accuracy, len(data))
 
     return replace(client, workload=Judging())
