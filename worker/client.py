@@ -78,7 +78,7 @@ class Client:
         Args:
             order: The order.
             budget: The time that there is for it.
-            state: What the client keeps; None: nothing.
+            state: What the study keeps at the client, where what becomes of it is to be kept too.
         """
         return Context(
             client_id=self.client_id,
@@ -89,7 +89,7 @@ class Client:
             run_config=order.study.run_config,
             seed=order.seed,
             budget=budget,
-            load_state=state.load if state else dict,
+            load_state=(state or StudyState(self.folder, order)).load,
         )
 
     def evaluate(self, order: StudyOrder, data: Any) -> Evaluation:

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from celeriac.algorithms import ALGORITHMS, LocalResult, LocalTask
@@ -125,7 +125,7 @@ def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received,
 
     def loss() -> float:
         with user_code("evaluate()"):
-            return checked_evaluation(workload.evaluate(own(), data, context)).loss
+            return checked_evaluation(workload.evaluate(own(), data, replace(context))).loss
 
     return LocalTask(
         # An algorithm of the user's own may write to what it is given: others read it too.

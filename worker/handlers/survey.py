@@ -11,7 +11,6 @@ from worker.client import Client
 from worker.compressing import Packing
 from worker.local_state import LocalState
 from worker.local_training import survey_locally
-from worker.study_state import StudyState
 from worker.update_orders import TOO_LATE, receive, send
 
 
@@ -23,7 +22,7 @@ def handle(client: Client, order: SurveyOrder) -> Response:
     latest = client.connection.time() + time_left_s + order.turn_timeout_s
     packing = Packing(order, client.folder, client.allowed)
     received = receive(client, order, packing, LocalState(client.folder, order.run_id), comes_twice=True)
-    context = client.context(order, TimeBudget(time_left_s), StudyState(client.folder, order))
+    context = client.context(order, TimeBudget(time_left_s))
     found = survey_locally(client.workload, client.data.train, order, received, context, client.allowed)
     packed = packing.pack({}, auxiliary.join({}, auxiliary.widened(found)), frozenset)
     pieces = list(arrays.encode(packed.arrays))
