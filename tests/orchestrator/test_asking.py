@@ -13,6 +13,7 @@ from tasks.announcement import Announcement
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import make_app
 from tasks.errors import BrokerUnreachableError, ConfigurationError, TooFewClientsError, UnknownNameError
+from tasks.messages import Study
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.statistics import StatisticsOrder
 from tests.support import PULL, Pull, announcement, blob_ref, points, run_config
@@ -61,7 +62,7 @@ def test_every_connected_client_answers_under_its_id(app: Celery, tmp_path: Path
 
 def test_each_time_they_are_asked_is_an_order_of_its_own(app: Celery, tmp_path: Path) -> None:
     asked = clients(app, tmp_path, announcement("anna"), num_clients=1)
-    ids = {asked.ask(EvaluateOrder, parameters=blob_ref())[0].order_id for _ in range(2)}
+    ids = {asked.ask(EvaluateOrder, parameters=blob_ref(), study=Study(), seed=0)[0].order_id for _ in range(2)}
     assert ids == {"anna/run/1/evaluate", "anna/run/2/evaluate"}
 
 

@@ -62,4 +62,4 @@ def close_round(folder: RunFolder, parts: Iterable[Part]) -> ClosedRound:
 
 def initialise(folder: RunFolder) -> Evaluated:
     """Make the run's initial model, or refuse what can't be trained here."""
-    return make_model(job_of(folder))
+    return make_model(job_of(folder, round_number=0))

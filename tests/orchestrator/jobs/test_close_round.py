@@ -19,7 +19,7 @@ from tasks.arrays import Array, Arrays
 from tasks.context import Context, TimeBudget
 from tasks.evaluation import Evaluation
 from tasks.messages import Status, TrainOptions
-from tasks.seeds import derive_seed, generator
+from tasks.seeds import context_seed, generator
 from tasks.workload import TrainResult
 from tests.orchestrator.jobs.rounds import (
     MODEL,
@@ -227,7 +227,7 @@ def test_fltrust_trains_on_the_held_out_data_and_moves_as_far(tmp_path: Path) ->
     # Given the model that training on the held-out points gives, as the scorer of the same name would have it
     folder = folder_in(tmp_path, aggregator="fltrust")
     config, data = folder.config(), Pull().holdout_data(None)
-    seed = derive_seed(config.seed, 1, "root data")
+    seed = context_seed(config.seed, 1, "root data")
     trained = Pull().train(MODEL, data, Context(options=config.options, seed=seed, budget=TimeBudget(60)))
     root = trained.parameters["point"].astype(np.float64)
     # When a client that goes ten times as far, one that goes backwards, and one that does nothing are aggregated
