@@ -30,7 +30,7 @@ except FederationError as error:
     sys.stderr.write(f"error: {error}\n")
     sys.exit(error.exit_code)
 
-app = make_app("orchestrator", _url, include=("orchestrator.tasks",), worker_pool="prefork")
+app = make_app("orchestrator", _url, include=("orchestrator.tasks",), worker_pool="tasks.pool:TaskPool")
 signals.after_setup_logger.connect(set_up_worker)
 
 

@@ -1,23 +1,28 @@
-"""A process of a worker's pool: it ends with its worker, and keeps the memory that it has freed."""
+"""A process of a worker's pool: it ends with its worker, lets users' code start processes, and keeps freed memory."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import gc
+import multiprocessing
 import os
 import signal
 import sys
+import threading
 
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MOST_BYTES = 2**30
+_MAIN_PROCESS = multiprocessing.current_process()
+"""What the standard library takes a worker's main process for, in which this module is imported."""
 
 
 def start_pool_process() -> None:
     """Set this process up as one of a pool, when what all of the pool share has been imported."""
     die_with_parent()
+    allow_children()
     gc.freeze()  # what was imported stays; to look through it for garbage takes 30 ms, in the middle of a round
     keep_freed_memory()
 
@@ -30,6 +35,42 @@ def die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the request was made
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def allow_children() -> None:
+    """Let users' code start processes of its own, like those of torch's ``DataLoader``, which end with this one.
+
+    Celery has Python take a pool process for a daemon, which may have no children. Here it counts as a main process. On
+    Linux the kernel kills what its main thread has forked, and :func:`end_children_of` ends all others.
+    """
+    _MAIN_PROCESS.name = multiprocessing.current_process().name  # as logs have it
+    multiprocessing.process._current_process = _MAIN_PROCESS  # type: ignore[attr-defined]
+    if not sys.platform.startswith("linux"):
+        return
+    os.setpgrp()
+    is_bound = False
+
+    def before_fork() -> None:
+        # What another thread has forked would be killed when that thread ends.
+        nonlocal is_bound
+        is_bound = threading.current_thread() is threading.main_thread()
+
+    def in_child() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if is_bound:
+            die_with_parent()
+
+    os.register_at_fork(before=before_fork, after_in_child=in_child)
+
+
+def end_children_of(pid: int) -> None:
+    """Ask what is left of a pool process that has ended, its children and theirs, to end; elsewhere than on Linux, not.
+
+    It is a signal that may be ignored, as by what removes shared memory that nobody uses any more.
+    """
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGTERM)
 
 
 def keep_freed_memory() -> None:

@@ -6,6 +6,7 @@ local training, evaluation. Its contract is named NumPy arrays, so that it may t
 
 from __future__ import annotations
 
+import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -235,10 +236,10 @@ def can_train_along(workload: Workload) -> bool:
 
 
 def load_workload(spec: str) -> Workload:
-    """Return a workload by its spec, ``NAME[,KEY=VALUE...]``.
+    """Return a new workload by its spec, ``NAME[,KEY=VALUE...]``.
 
     The name is a built-in one, or ``module:name`` of a class or an instance. A class is called with the parameters as
-    keyword arguments, strings all of them; an instance takes none.
+    keyword arguments, strings all of them; an instance, which takes none, is copied with all that it holds.
 
     Raises:
         UnknownNameError: If there is no such name.
@@ -251,10 +252,8 @@ def load_workload(spec: str) -> Workload:
     if not issubclass(kind, Workload):
         raise LoadError(f"workload {spec!r} is {kind.__name__}, not a Workload: subclass tasks.workload.Workload")
     _check_parameters(parsed, found)
-    if isinstance(found, Workload):
-        return found
     try:
-        return kind(**parsed.arguments())
+        return copy.deepcopy(found) if isinstance(found, Workload) else kind(**parsed.arguments())
     except ConfigurationError:
         raise
     except (Exception, SystemExit) as error:  # whatever the user's class raises while it is made

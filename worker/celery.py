@@ -66,7 +66,7 @@ app = make_app(
     settings.broker_url,
     include=("worker.tasks",),
     worker_concurrency=settings.num_processes,
-    worker_pool="worker.pool:TaskPool",
+    worker_pool="tasks.pool:TaskPool",
 )
 app.serving = Serving()
 signals.after_setup_logger.connect(set_up_worker)

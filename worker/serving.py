@@ -146,14 +146,13 @@ def load_clients(settings: ClientSettings, served: Served, serving: Serving) -> 
     sources = _sources(settings, served, workload)
     compute.use_one_thread()
     blobs = open_store(settings.blobs or settings.broker_url)
-    load = functools.lru_cache(maxsize=NUM_KEPT)(
-        _loader(settings, served, serving.incarnation, workload, sources, blobs)
-    )
+    load = functools.lru_cache(maxsize=NUM_KEPT)(_loader(settings, served, serving.incarnation, sources, blobs))
     hardware = compute.hardware()
     announcements = []
     for client_id in served.folders:
         serving.add_later(client_id, functools.partial(load, client_id))
-        data = load(client_id).data
+        client = load(client_id)
+        data = client.data
         announcements.append(
             Announcement(
                 client_id=client_id,
@@ -169,7 +168,7 @@ def load_clients(settings: ClientSettings, served: Served, serving: Serving) -> 
             )
         )
     compute.warm_up()
-    _warm_up(workload, data)  # the last client's, which is loaded
+    _warm_up(client.workload, data)  # the last client's, which is loaded
     if served.shared_queue:
         _empty(settings, served.shared_queue)
     num_examples = sum(announcement.num_examples for announcement in announcements)
@@ -215,7 +214,6 @@ def _loader(
     settings: ClientSettings,
     served: Served,
     incarnation: str,
-    workload: Workload,
     sources: Mapping[str, DataSource],
     blobs: BlobStore,
 ) -> Callable[[str], Client]:
@@ -223,6 +221,7 @@ def _loader(
     models = Models(are_shared=len(served.folders) > 1)
 
     def load(client_id: str) -> Client:
+        workload = load_workload(settings.workload)  # a client's own: what it keeps there is no other's
         of_whom = f" of {client_id}" if served.shared_queue else ""
         with user_code(f"client_data(){of_whom}"):
             data = checked_client_data(workload.client_data(sources[client_id]))

@@ -23,7 +23,7 @@ def ids(prefix: str, count: int) -> list[str]:
 
 def many(field: Field, broker: Redis, count: int, **environment: str) -> Program:
     """Start a worker of many clients with two pool processes."""
-    return field.client(broker, "ward", CLIENT_COUNT=str(count), CLIENT_CONCURRENCY="2", **environment)
+    return field.client(broker, "ward", **{"CLIENT_COUNT": str(count), "CLIENT_CONCURRENCY": "2", **environment})
 
 
 def run(field: Field, broker: Redis, run_dir: Path, rounds: int, clients: int, *options: str) -> Program:
@@ -82,6 +82,18 @@ def test_many_clients_of_one_worker_give_the_model_that_as_many_workers_give(
     # Then the models are the same, to the last bit
     assert harness.checkpoint(shared, 2) == harness.checkpoint(apart, 2)
     assert summary(shared)["client_metrics"] == summary(apart)["client_metrics"]
+
+
+def test_what_a_client_keeps_on_its_workload_is_no_other_clients(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given two clients of one process, whose workload counts on itself how often it has trained
+    run_dir = tmp_path / "run"
+    many(field, broker, 2, CLIENT_CONCURRENCY="1", CLIENT_WORKLOAD="counting:Counting")
+    # When they train for two rounds
+    options = "--rounds 2 --clients 2 --no-evaluate-clients"
+    field.run(run_dir, options, broker=broker, workload="counting:Counting").succeeds()
+    # Then each has counted its own rounds
+    counts = [{r["metrics"]["count"] for r in record["responses"].values()} for record in history(run_dir)]
+    assert counts == [{1}, {2}]
 
 
 def test_two_workers_share_out_the_data_between_their_clients(field: Field, broker: Redis) -> None:

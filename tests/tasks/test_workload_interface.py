@@ -111,10 +111,13 @@ def _own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_own")
-def test_a_workload_is_made_from_its_class_or_taken_as_it_is() -> None:
-    # Given a class, and an instance of it, when each is loaded, then it is a workload
-    assert type(load_workload(PULL)) is Pull
-    assert load_workload("tests.support:INSTANCE") is INSTANCE
+@pytest.mark.parametrize("spec", [PULL, "tests.support:INSTANCE"])
+def test_a_workload_is_made_from_its_class_or_is_a_copy_of_an_instance(spec: str) -> None:
+    # Given a class, or an instance of it, when it is loaded twice, then these are workloads of their own
+    one, other = load_workload(spec), load_workload(spec)
+    assert type(one) is type(other) is Pull
+    assert one is not other
+    assert INSTANCE not in (one, other)
 
 
 @pytest.mark.usefixtures("_own")
