@@ -55,4 +55,4 @@ class Constant(Workload):
 
     def evaluate(self, parameters: Arrays, data: object, context: Context) -> Evaluation:
         """Say that nothing was evaluated."""
-        return Evaluation(loss=0.0, accuracy=0.0, num_examples=1)
+        return Evaluation(0.0, 1, {"accuracy": 0.0})

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tasks.context import Context, State, TimeBudget
     from tasks.evaluation import Evaluation
     from tasks.messages import Order, Response, Status, TrainOptions
+    from tasks.metrics import Metric
     from tasks.orders.kind import OrderKind
     from tasks.seeds import generator
     from tasks.workload import (
@@ -59,6 +60,7 @@ __all__ = [
     "ClientStatistics",
     "Gradients",
     "LocalResult",
+    "Metric",
     "Order",
     "OrderKind",
     "Part",
@@ -91,6 +93,7 @@ _ELSEWHERE = {
     "tasks.arrays": ("Arrays", "ArraySpec"),
     "tasks.context": ("Context", "State", "TimeBudget"),
     "tasks.evaluation": ("Evaluation",),
+    "tasks.metrics": ("Metric",),
     "tasks.messages": ("Order", "Response", "Status", "TrainOptions"),
     "tasks.orders.kind": ("OrderKind",),
     "tasks.seeds": ("generator",),

@@ -7,8 +7,6 @@ have in common; each kind is a file of :mod:`tasks.orders`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, TypeVar
 
@@ -16,11 +14,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from tasks.blobs.blob import BlobRef
 from tasks.errors import MessageError
+from tasks.metrics import Metrics
 from tasks.names import ID_PATTERN
 from tasks.option import ALGORITHM, Option
 from tasks.scope import ClientScope
 
-Metrics = dict[Annotated[str, Field(max_length=100)], Annotated[float, Field(allow_inf_nan=False)]]
 MAX_COUNT = 10**12
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -211,11 +209,6 @@ class UpdateOrder(StudyOrder):
     waits_for_turn: bool = False
     """Whether the client is to say that it is ready, and to send its update when it is told to: see
     :mod:`tasks.broker.turns`."""
-
-
-def finite(metrics: Mapping[str, float]) -> Metrics:
-    """Return those metrics that are numbers: a model that diverged has a loss that JSON can't hold."""
-    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
 M = TypeVar("M", bound=BaseModel)

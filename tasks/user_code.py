@@ -6,7 +6,8 @@ The functions that check what was returned raise :class:`UserCodeError` if it is
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -18,7 +19,8 @@ from tasks.described import described
 from tasks.errors import FederationError
 from tasks.evaluation import Evaluation
 from tasks.messages import MAX_COUNT
-from tasks.workload import ClientData, TrainResult
+from tasks.metrics import MAX_METRICS, NAME_PATTERN, Declared, Metric
+from tasks.workload import ClientData, TrainResult, Workload
 
 SEE_LOG = "; see the log of its worker"
 """What a client's answer says at its end, where the log has the exception whole."""
@@ -73,22 +75,33 @@ def checked_result(returned: object) -> TrainResult:
     check_arrays(result.parameters, "train() returned parameters")
     for name in ("num_examples", "num_steps", "num_epochs"):
         _number(getattr(result, name), f"train() returned {name}")
-    metrics = _checked(result.metrics or {}, Mapping, "train() returned metrics that are", "a dict of numbers")
-    return replace(
-        result, metrics={str(name): _number(value, f"metric {name!r} of train()") for name, value in metrics.items()}
-    )
+    return replace(result, metrics=_metrics(result.metrics or {}, "train()"))
 
 
 def checked_evaluation(returned: object) -> Evaluation:
     """Return what ``evaluate()`` returned, its numbers as Python's own."""
-    needed = "an Evaluation(loss, accuracy, num_examples)"
+    needed = "an Evaluation(loss, num_examples, metrics)"
     evaluation: Evaluation = _checked(returned, Evaluation, "evaluate() returned", needed)
-    accuracy = evaluation.accuracy
+    loss, metrics = evaluation.loss, _metrics(evaluation.metrics, "evaluate()")
+    if "loss" in metrics:
+        raise UserCodeError("evaluate() returned a metric 'loss': it is the first argument of Evaluation")
     return Evaluation(
-        loss=_number(evaluation.loss, "evaluate() returned loss"),
-        accuracy=None if accuracy is None else _number(accuracy, "evaluate() returned accuracy"),
+        loss=None if loss is None else _number(loss, "evaluate() returned loss"),
         num_examples=_count(evaluation.num_examples, "evaluate() returned num_examples"),
+        metrics=metrics,
     )
+
+
+def checked_declared(workload: Workload) -> Declared:
+    """Return what a workload declares of its metrics."""
+    needed = 'a dict like {"auc": Metric("higher")}'
+    declared: Mapping[object, object] = _checked(
+        workload.metrics, Mapping, f"{type(workload).__name__}.metrics is", needed
+    )
+    for name, metric in declared.items():
+        _checked(metric, Metric, f"{type(workload).__name__}.metrics has {name!r} as", needed)
+    _check_metric_names(declared, f"{type(workload).__name__}.metrics has")
+    return {str(name): metric for name, metric in declared.items() if isinstance(metric, Metric)}
 
 
 def check_arrays(arrays: object, what: str) -> None:
@@ -122,6 +135,28 @@ def _number(value: object, what: str) -> float:
         return float(value)  # type: ignore[arg-type]  # whatever it is: that is the question
     except (TypeError, ValueError):
         raise UserCodeError(f"{what}: {type(value).__name__} is no number") from None
+
+
+def _metrics(given: object, method: str) -> dict[str, float]:
+    """Return the metrics that a method returned, as floats; some may not be finite."""
+    metrics = _checked(given, Mapping, f"{method} returned metrics that are", "a dict of numbers by name")
+    _check_metric_names(metrics, f"{method} returned")
+    numbers = {name: _number(value, f"metric {name!r} of {method}") for name, value in metrics.items()}
+    accuracy = numbers.get("accuracy", 0.0)
+    if accuracy < 0 or accuracy > 1:
+        raise UserCodeError(f"{method} returned accuracy {accuracy:g}: a share from 0 to 1 is allowed")
+    return numbers
+
+
+def _check_metric_names(names: Collection[object], what: str) -> None:
+    if len(names) > MAX_METRICS:
+        raise UserCodeError(f"{what} {len(names)} metrics: at most {MAX_METRICS} are allowed")
+    for name in names:
+        if not isinstance(name, str) or re.fullmatch(NAME_PATTERN, name) is None:
+            raise UserCodeError(
+                f"{what} a metric called {name!r}: "
+                "a text of at most 100 letters, digits, blanks or _.:/@%+-()[] is allowed"
+            )
 
 
 def _label(label: object) -> str:

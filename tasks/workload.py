@@ -19,6 +19,7 @@ from tasks.context import Context
 from tasks.described import described
 from tasks.errors import ConfigurationError, LoadError
 from tasks.evaluation import Evaluation
+from tasks.metrics import Metric
 from tasks.plugins import load
 from tasks.spec import WorkloadSpec
 
@@ -137,6 +138,9 @@ class Workload(ABC):
 
     splits_data: ClassVar[bool] = True
     """True if the clients share one data set and each takes its :class:`Part`; False if each has data of its own."""
+
+    metrics: ClassVar[Mapping[str, Metric]] = {}
+    """What is known of the metrics that ``evaluate`` and ``train`` return, by name; the one to go by comes first."""
 
     @abstractmethod
     def initial_parameters(self, context: Context) -> Arrays:

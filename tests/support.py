@@ -93,14 +93,13 @@ class Pull(Workload):
             if num_steps < context.options.epochs * len(data) and context.budget.is_over():
                 break
         trained = {"point": point, "steps": np.array(parameters["steps"] + num_steps)}
-        metrics = {"train_loss": self.evaluate(trained, data, context).loss}
+        loss = self.evaluate(trained, data, context).loss
+        metrics = {} if loss is None else {"train_loss": loss}
         return TrainResult(trained, len(data), num_steps, num_steps / len(data), metrics)
 
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         distances = np.abs(data - parameters["point"]).mean(axis=1, dtype=np.float64)
-        return Evaluation(
-            loss=float(distances.mean()), accuracy=float((distances < 1).mean()), num_examples=len(distances)
-        )
+        return Evaluation(float(distances.mean()), len(distances), {"accuracy": float((distances < 1).mean())})
 
 
 class Raising(Pull):
@@ -128,7 +127,7 @@ class InPlace(Workload):
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         found = float(parameters["w"][0, 0])
         added_in_place(parameters["w"])
-        return Evaluation(loss=found, accuracy=0.5, num_examples=len(data))
+        return Evaluation(found, len(data), {"accuracy": 0.5})
 
 
 def added_in_place(values: Array) -> Array:
@@ -162,7 +161,7 @@ class WithoutAccuracy(Pull):
     """Gives a loss alone."""
 
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
-        return Evaluation(super().evaluate(parameters, data, context).loss, None, len(data))
+        return Evaluation(super().evaluate(parameters, data, context).loss, len(data))
 
 
 EQUAL_WEIGHTS = Algorithm(name="equal", weigh=equally)

@@ -58,8 +58,9 @@ class ScoringContext:
 
     Attributes:
         global_parameters: The model that the round started from. Not to be changed.
-        evaluate: From parameters to their accuracy on the orchestrator's held-out data, 0 to 1; NaN where the workload
-            returns no such number. Raises ScoringError if the workload gives no accuracy. None without such data.
+        evaluate: From parameters to how good they are on the orchestrator's held-out data, more being better: the first
+            metric that the workload declares, else the accuracy, or 1 / (1 + loss). NaN where they have none. Raises
+            ScoringError if the global model has none. None without such data.
         train_root: Returns parameters after training the global model on the orchestrator's root data. Trains anew at
             each call. None without such data.
         num_byzantine: How many of the candidates may be hostile; from 0.

@@ -51,7 +51,7 @@ DEFAULT_THRESHOLDS = {
 - cosine, fltrust: a flipped sign scores below 0, and pure noise in d parameters around 0 with a standard deviation of
   d**-0.5, so 0.1 is three standard deviations for 900 parameters, and more for more. It needs no majority. MAD doesn't
   work here: with three of ten far off, three times the honest updates' spread reaches down to 0.
-- holdout, peers: within 5 % of the median accuracy; for peers, who have less data and differ in it, within 10 %. Not
+- holdout, peers: within 5 % of the median; for peers, who have less data and differ in it, within 10 %. Not
   relative to the global model: one client's model is often worse than the mean of ten, so honest updates would be
   dropped, and the first round's global model is as bad as noise.
 - krum: Multi-Krum with m = n - f (Blanchard et al. 2017, section 4), which drops f honest updates if none is hostile.

@@ -125,7 +125,10 @@ def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received,
 
     def loss() -> float:
         with user_code("evaluate()"):
-            return checked_evaluation(workload.evaluate(own(), data, replace(context))).loss
+            found = checked_evaluation(workload.evaluate(own(), data, replace(context))).loss
+        if found is None:
+            raise UserCodeError(f"{order.algorithm} goes by the loss, and evaluate() returned None for it")
+        return found
 
     return LocalTask(
         # An algorithm of the user's own may write to what it is given: others read it too.

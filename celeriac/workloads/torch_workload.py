@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -29,6 +29,9 @@ from tasks.workload import Direction, Gradients, Step, TrainResult, Workload
 
 EVALUATION_BATCH_SIZE = 256
 """Examples evaluated at a time: a layer's activations of a small convolutional net take 25 MB."""
+
+IGNORED = -100
+"""A target that torch's cross entropy leaves out."""
 
 
 class TorchWorkload(Workload):
@@ -64,8 +67,9 @@ class TorchWorkload(Workload):
 
         By default it knows two kinds of answers:
 
-        - several outputs, ``(n, classes, ...)``, with whole-numbered targets ``(n, ...)``: the target's class should
-          have the largest output;
+        - several outputs, ``(n, classes, ...)`` or ``(n, ..., classes)``, with whole-numbered targets ``(n, ...)``: the
+          target's class should have the largest output. Targets of -100, which torch's cross entropy leaves out, don't
+          count. Where both readings fit, the first holds for the default loss, and neither for a loss of your own;
         - a single logit for each target, ``(n,)`` or ``(n, 1, ...)``, with targets of 0 and 1 alone: the logit should
           be above 0 where the target is 1, and only there.
 
@@ -81,14 +85,35 @@ class TorchWorkload(Workload):
         """
         if not isinstance(outputs, Tensor):
             return None
-        num_outputs = outputs.shape[1] if outputs.ndim > 1 else 1
-        if num_outputs > 1:
-            are_classes = not targets.is_floating_point() and outputs.shape[:1] + outputs.shape[2:] == targets.shape
-            return outputs.argmax(dim=1) == targets if are_classes else None
+        if (dim := self._classes_in(outputs, targets)) is not None:
+            return (outputs.argmax(dim=dim) == targets)[targets != IGNORED]
+        if outputs.ndim > 1 and outputs.shape[1] > 1:
+            return None
         are_ones = targets == 1
         if outputs.numel() != targets.numel() or not bool((are_ones | (targets == 0)).all()):
             return None
         return (outputs.reshape(targets.shape) > 0) == are_ones
+
+    def _classes_in(self, outputs: Tensor, targets: Tensor) -> int | None:
+        """Return the dimension that has the outputs of the targets' classes; None if it isn't clear that one has."""
+        if targets.is_floating_point():
+            return None
+        shape, dims = outputs.shape, sorted({1, outputs.ndim - 1})
+        found = [dim for dim in dims if shape[dim:][:1].numel() > 1 and shape[:dim] + shape[dim + 1 :] == targets.shape]
+        is_clear = len(found) == 1 or type(self).loss is TorchWorkload.loss
+        return found[0] if found and is_clear else None
+
+    def measure(self, outputs: Any, targets: Tensor) -> Mapping[str, float]:
+        """Return metrics by name over all examples of an evaluation; by default none beside the accuracy.
+
+        Override it for metrics that aren't means of batches, like an AUC or an R². What it returns is kept in memory
+        for all examples until it is called, once, with the batches' outputs and targets joined.
+
+        Args:
+            outputs: The model's results, joined along their first dimension; of a tuple or a dict each of its parts.
+            targets: The targets, joined likewise.
+        """
+        return {}
 
     def build_optimizer(self, model: nn.Module, context: Context) -> torch.optim.Optimizer:
         """Return a new optimiser of the model's parameters; by default plain SGD, the only one that suits SCAFFOLD."""
@@ -181,7 +206,7 @@ class TorchWorkload(Workload):
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         """Return the mean loss, and the accuracy: the share of targets that the model gets right (:meth:`are_right`).
 
-        If one batch has no accuracy, there is none at all.
+        If one batch has no accuracy, there is none at all. What :meth:`measure` returns comes beside it.
 
         All of the process's torch threads compute batches in parallel. Their results are added up in order, so the
         number of threads makes no difference. Each thread has modules of its own, which share the model's tensors.
@@ -191,20 +216,32 @@ class TorchWorkload(Workload):
         batches = list(_slices(num_examples, EVALUATION_BATCH_SIZE))
         total_loss = 0.0
         counts: list[tuple[int, int] | None] = []
+        kept: list[tuple[Any, Tensor]] = []
+        is_measured = type(self).measure is not TorchWorkload.measure
         judge = functools.partial(self._judge, data)
-        for loss, count in side_by_side(judge, model, batches, self.num_threads):
+        for loss, count, answers in side_by_side(judge, model, batches, self.num_threads):
             total_loss += loss
             counts.append(count)
-        return Evaluation(total_loss / max(num_examples, 1), _share_right(counts), num_examples)
+            if is_measured:
+                kept.append(answers)
+        metrics = _accuracy(counts)
+        if kept:
+            metrics |= self.measure(*_joined(kept))
+        return Evaluation(total_loss / max(num_examples, 1), num_examples, metrics)
 
-    def _judge(self, data: Any, model: nn.Module, rows: slice) -> tuple[float, tuple[int, int] | None]:
-        """Return the sum of a batch's losses, and the numbers of right answers and of all; None if not to be judged."""
+    def _judge(
+        self, data: Any, model: nn.Module, rows: slice
+    ) -> tuple[float, tuple[int, int] | None, tuple[Any, Tensor]]:
+        """Return the sum of a batch's losses, the numbers of right answers and of all, and outputs and targets.
+
+        The numbers are None if answers aren't right or wrong.
+        """
         with torch.inference_mode():
             inputs, targets = _batch(model, data, rows)
             outputs = model(inputs)
             loss = self.loss(outputs, targets).item() * len(targets)
             right = self.are_right(outputs, targets)
-        return loss, None if right is None else (int(right.sum()), right.numel())
+        return loss, None if right is None else (int(right.sum()), right.numel()), (outputs, targets)
 
     def _new_model(self, context: Context) -> nn.Module:
         """Return a new model, leaving torch's generator as it was."""
@@ -217,12 +254,23 @@ class TorchWorkload(Workload):
         return model
 
 
-def _share_right(counts: Sequence[tuple[int, int] | None]) -> float | None:
-    """Return the share of right answers from each batch's counts, right and all; None if a batch has no counts."""
+def _accuracy(counts: Sequence[tuple[int, int] | None]) -> dict[str, float]:
+    """Return the share of right answers from each batch's counts, right and all; none if a batch has no counts."""
     known = [count for count in counts if count is not None]
-    if not known or len(known) < len(counts):
-        return None
-    return sum(right for right, _ in known) / max(sum(number for _, number in known), 1)
+    num_answers = sum(number for _, number in known)
+    if not num_answers or len(known) < len(counts):
+        return {}
+    return {"accuracy": sum(right for right, _ in known) / num_answers}
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Return batches of tensors as one, tuples and dicts of them part by part."""
+    first = parts[0]
+    if isinstance(first, Mapping):
+        return {name: _joined([part[name] for part in parts]) for name in first}
+    if isinstance(first, tuple | list):
+        return tuple(_joined(part) for part in zip(*parts, strict=True))
+    return torch.cat(list(parts))
 
 
 class _Turn:

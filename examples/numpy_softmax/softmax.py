@@ -85,21 +85,18 @@ class Softmax(Workload):
             trained = {name: values - rate * turned[name] for name, values in trained.items()}
             num_steps += 1
             num_seen += len(rows)
-        metrics = {"train_loss": self.evaluate(trained, data, context).loss}
+        metrics = {"train_loss": _loss(trained, data)}
         return TrainResult(trained, num_examples, num_steps, num_seen / num_examples, metrics)
 
     def gradients(self, parameters: Arrays, data: Any, context: Context) -> Gradients:
         """Return loss and gradients over all of the client's points."""
-        return Gradients(self.evaluate(parameters, data, context).loss, _gradients(parameters, data))
+        return Gradients(_loss(parameters, data), _gradients(parameters, data))
 
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         """Return mean cross entropy and accuracy."""
-        num_examples = len(data.classes)
         probabilities = _probabilities(parameters["weights"], parameters["bias"], data.positions)
-        of_target = probabilities[np.arange(num_examples), data.classes]
-        loss = -np.log(np.maximum(of_target, np.finfo(np.float32).tiny)).mean()
         accuracy = (probabilities.argmax(axis=1) == data.classes).mean()
-        return Evaluation(loss=float(loss), accuracy=float(accuracy), num_examples=num_examples)
+        return Evaluation(_loss(parameters, data), len(data.classes), {"accuracy": float(accuracy)})
 
 
 def _draw(num_points: int, purpose: str) -> Points:
@@ -115,6 +112,13 @@ def _batches(num_examples: int, context: Context) -> Iterator[Classes]:
     for _ in range(options.epochs):
         order = context.rng.permutation(num_examples)
         yield from np.split(order, range(options.batch_size, num_examples, options.batch_size))
+
+
+def _loss(parameters: Arrays, data: Points) -> float:
+    """Return the mean cross entropy."""
+    probabilities = _probabilities(parameters["weights"], parameters["bias"], data.positions)
+    of_target = probabilities[np.arange(len(data.classes)), data.classes]
+    return float(-np.log(np.maximum(of_target, np.finfo(np.float32).tiny)).mean())
 
 
 def _gradients(parameters: Arrays, batch: Points) -> dict[str, Floats]:

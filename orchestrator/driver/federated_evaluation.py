@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_model
 from orchestrator.driver.orders import for_study, make_order, time_limits
-from tasks.messages import Metrics, Response, Status, finite
+from tasks.messages import Response, Status
+from tasks.metrics import Metrics, finite
 from tasks.orders.evaluate import EvaluateOrder
 
 

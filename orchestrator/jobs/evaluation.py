@@ -34,7 +34,8 @@ def evaluate(job: Job, parameters: Arrays) -> Evaluated:
     with user_code("evaluate()"):
         evaluation = checked_evaluation(job.workload.evaluate(parameters, examples, job.context("evaluation")))
     took_s = round(time.perf_counter() - started, 6)
-    return Evaluated(metrics=evaluation.metrics(), problem=evaluation.problem(), duration_s=took_s)
+    problem = evaluation.problem() or evaluation.unknown()
+    return Evaluated(metrics=evaluation.shown(), problem=problem, duration_s=took_s)
 
 
 def evaluate_model(job: Job) -> Evaluated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from orchestrator.config import PEERS
 from orchestrator.jobs.disproportion import InOrder, drop_disproportionate, outlying_sets, rejected
@@ -13,10 +14,12 @@ from orchestrator.store.records import ACCEPTED, Opinion, PeerScores, SlotRecord
 from tasks import arrays, auxiliary
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
+from tasks.evaluation import Evaluation
 from tasks.messages import Status
 from tasks.orders.train import TrainOrder
 from tasks.scope import RunScope
 from tasks.seeds import generator
+from tasks.user_code import checked_declared, checked_evaluation, user_code
 from verification import (
     Candidate,
     ScoringContext,
@@ -156,23 +159,38 @@ def _scores(
 
 
 def _context(job: Job) -> ScoringContext:
-    config, workload, holdout, context = job.config, job.workload, job.holdout, job.context("scoring")
-
-    def evaluate(parameters: arrays.Arrays) -> float:
-        evaluation = workload.evaluate(arrays.copied(parameters), holdout, context)
-        # Asked of the global model too: no client's parameters are to stop the scoring of the others.
-        if evaluation.accuracy is None and workload.evaluate(job.model(), holdout, context).accuracy is None:
-            raise ScoringError(f"a score needs an accuracy from 0 to 1, and workload {config.workload!r} gives none")
-        return evaluation.share_right
-
+    config = job.config
     return ScoringContext(
         global_parameters=job.model(),
-        evaluate=None if holdout is None else evaluate,
+        evaluate=None if job.holdout is None else partial(_score, job),
         train_root=job.train_root,
         num_byzantine=config.num_byzantine,
         rng=generator(config.seed, job.round_number, "scoring"),
         buffers=job.buffers,
     )
+
+
+def _score(job: Job, parameters: arrays.Arrays) -> float:
+    """Return the score of parameters on the held-out data; NaN if they have none.
+
+    Raises:
+        ScoringError: If the global model has none either: no client's parameters are to stop the scoring of the others.
+    """
+
+    def evaluate(model: arrays.Arrays) -> Evaluation:
+        with user_code("evaluate()"):
+            return checked_evaluation(job.workload.evaluate(model, job.holdout, job.context("scoring")))
+
+    declared = checked_declared(job.workload)
+    evaluation = evaluate(arrays.copied(parameters))
+    name = evaluation.judged_by(declared)
+    if name in evaluation.metrics or name in declared:
+        return evaluation.score(name, declared)
+    of_global = evaluate(job.model())
+    name = of_global.judged_by(declared)
+    if name not in of_global.values:
+        raise ScoringError(f"a score needs the metric {name}, and workload {job.config.workload!r} gives none")
+    return evaluation.score(name, declared)
 
 
 def _verdict(record: SlotRecord, scorer: str, threshold: str, said: Opinion, name: str) -> SlotRecord:

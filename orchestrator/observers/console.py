@@ -30,7 +30,8 @@ from orchestrator.observers.events import (
 )
 from orchestrator.observers.log import waiting
 from orchestrator.store.records import shown_metrics
-from tasks.messages import Metrics, Status
+from tasks.messages import Status
+from tasks.metrics import Metrics
 
 _SHOWN_CLIENTS = 12
 _SHOWN_ROUNDS = 8

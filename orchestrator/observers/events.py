@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.store.records import ACCEPTED, RoundRecord, SlotRecord, Summary
-from tasks.messages import Metrics, Reason, Status
+from tasks.messages import Reason, Status
+from tasks.metrics import Metrics
 
 
 class _Told(BaseModel):

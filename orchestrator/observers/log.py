@@ -27,7 +27,8 @@ from orchestrator.observers.events import (
     UpdatesJudged,
     Waiting,
 )
-from tasks.messages import Metrics, Status
+from tasks.messages import Status
+from tasks.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def in_words(metrics: Metrics, problem: str = "") -> str:
     """Return metrics in words, and the problem that prevented an evaluation."""
     told = [f"{name} {value:.4f}" for name, value in metrics.items()]
     if problem:
-        told.append(f"not evaluated: {problem}")
+        told.append(problem if metrics else f"not evaluated: {problem}")
     return ", ".join(told) or "no held-out data to evaluate on"
 
 

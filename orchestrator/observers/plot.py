@@ -11,7 +11,7 @@ from orchestrator.observers import ObserverContext
 from orchestrator.observers.events import Event, ModelEvaluated, RunEnded
 from orchestrator.store.records import ACCEPTED, RoundRecord, shown_metrics
 from orchestrator.store.run_folder import RunFolder
-from tasks.messages import Metrics
+from tasks.metrics import Metrics
 
 _COLOURS = {"accuracy": "tab:blue", "loss": "tab:red", "train_loss": "tab:red"}
 _LABELS = {

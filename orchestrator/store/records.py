@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from tasks.blobs.blob import BlobRef
-from tasks.messages import Metrics, Order, Reason, Response, Status
+from tasks.messages import Order, Reason, Response, Status
+from tasks.metrics import Metrics
 from tasks.orders.survey import SurveyOrder
 
 ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
@@ -124,9 +125,9 @@ class Evaluated(_Record):
     """How good a model is on the orchestrator's held-out data."""
 
     metrics: Metrics = {}
-    """``loss`` and ``accuracy``; empty if there is no such data."""
+    """``loss`` and other metrics by name; empty if there is no such data."""
     problem: Reason = ""
-    """Why there is no loss although there is held-out data; empty if there is one."""
+    """Why there is no loss or another metric although there is held-out data; empty if there are all."""
     is_due: Annotated[bool, Field(exclude=True)] = True
     """Said by former versions, whose runs' folders are still read."""
     duration_s: float = 0.0

@@ -24,11 +24,12 @@ def test_clients_evaluate_the_final_model_weighted_by_their_examples(federation:
     # When the last round's line is read, then it has the mean over the clients, and the others have none
     model = arrays.map_file(folder.checkpoint(3))
     losses = [
-        Pull().evaluate(model, points(client_id, number).test, Context()).loss for client_id, number in EXAMPLES.items()
+        Pull().evaluate(model, points(client_id, number).test, Context()).values
+        for client_id, number in EXAMPLES.items()
     ]
     records = folder.history()
     assert [record.client_metrics for record in records[:2]] == [{}, {}]
-    assert records[2].client_metrics["loss"] == pytest.approx(sum(losses) / 3, rel=1e-12)
+    assert records[2].client_metrics["loss"] == pytest.approx(sum(values["loss"] for values in losses) / 3, rel=1e-12)
     # And with the flag that says so, nobody is asked
     again = federation.another("again").run(evaluate_clients=False)
     assert again.history()[2].client_metrics == {}
@@ -66,8 +67,8 @@ def evaluate_with_error() -> Evaluation:
             evaluate_with_error,
             r"^evaluate\(\): RuntimeError: bad state \(test_eager_evaluation.*; see logs/jobs\.log$",
         ),
-        (lambda: Evaluation(float("nan"), float("nan"), 10), "^the loss is nan$"),
-        (lambda: Evaluation(0.0, 0.0, 0), "^there are no held-out examples$"),
+        (lambda: Evaluation(float("nan"), 10, {"accuracy": float("nan")}), "^the loss is nan$"),
+        (lambda: Evaluation(0.0, 0), "^there are no held-out examples$"),
     ],
 )
 def test_a_model_that_cant_be_evaluated_is_told_as_that(
@@ -103,14 +104,14 @@ def test_the_model_is_evaluated_every_so_many_rounds_and_after_the_last(federati
 def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation) -> None:
     # Given three clients, one of which can't evaluate, and one of which has a loss that is no number
     federation.join("bert", EvaluatesBadly(evaluate_with_error))
-    federation.join("carl", EvaluatesBadly(lambda: Evaluation(float("nan"), 0.5, 2)))
+    federation.join("carl", EvaluatesBadly(lambda: Evaluation(float("nan"), 2, {"accuracy": 0.5})))
     # When a run is carried out
     folder = federation.run(rounds=1)
     # Then the metrics are the one's that could, and the record and the log say who couldn't
     [record] = folder.history()
     model = arrays.map_file(folder.checkpoint(1))
     expected = Pull().evaluate(model, points("anna", EXAMPLES["anna"]).test, Context())
-    assert record.client_metrics == {"loss": pytest.approx(expected.loss), "accuracy": pytest.approx(expected.accuracy)}
+    assert record.client_metrics == pytest.approx(expected.values)
     assert (record.num_evaluated, sorted(record.not_evaluated)) == (1, ["bert", "carl"])
     assert "RuntimeError: bad state" in record.not_evaluated["bert"]
     assert record.not_evaluated["carl"] == "the loss is nan"

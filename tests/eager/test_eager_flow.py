@@ -94,7 +94,7 @@ def test_the_history_says_what_happened_in_every_round(federation: Federation) -
     assert [line["round_number"] for line in evaluations] == [1, 2, 3]
     for number, line in enumerate(evaluations, start=1):
         evaluation = Pull().evaluate(arrays.map_file(folder.checkpoint(number)), points("held out", 8).test, Context())
-        assert line["metrics"] == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+        assert line["metrics"] == evaluation.values
     responses = lines[0]["responses"]
     told = ("status", "num_examples", "num_steps", "num_epochs", "size_bytes")
     assert {name: tuple(response[key] for key in told) for name, response in responses.items()} == {

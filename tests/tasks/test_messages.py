@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from tasks.errors import MessageError
 from tasks.messages import Order, Response, Status, TrainOptions, decode, encode
+from tasks.metrics import NAME_PATTERN
 from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.set_parameters import SetParametersOrder
@@ -48,7 +50,7 @@ def test_orders_come_out_of_json_as_they_went_in(order: Order) -> None:
     num_epochs=st.floats(0, allow_infinity=False),
     reason=st.text(st.characters(exclude_categories=["Cs"]), max_size=50),
     metrics=st.dictionaries(
-        st.text(st.characters(exclude_categories=["Cs"]), max_size=9),
+        st.from_regex(re.compile(NAME_PATTERN, re.ASCII), fullmatch=True),
         st.floats(allow_nan=False, allow_infinity=False),
         max_size=3,
     ),

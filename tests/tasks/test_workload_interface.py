@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import pytest
 from hypothesis import given
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 import tests.support
 from tasks.context import TimeBudget
 from tasks.errors import ConfigurationError, LoadError
-from tasks.evaluation import Evaluation
 from tasks.workload import DataSource, Part, load_workload
 from tests.support import PULL, Pull
 
@@ -191,39 +189,3 @@ def test_a_wrong_parameter_is_refused_with_those_there_are(spec: str, message: s
     # When it is loaded, then the message lists what there is, or is the workload's
     with pytest.raises(ConfigurationError, match=message):
         load_workload(spec)
-
-
-@pytest.mark.parametrize(
-    ("loss", "accuracy", "told"),
-    [
-        (0.5, 0.0, {"loss": 0.5, "accuracy": 0.0}),
-        (0.5, 0.25, {"loss": 0.5, "accuracy": 0.25}),
-        (0.5, 1, {"loss": 0.5, "accuracy": 1.0}),
-        (0.5, None, {"loss": 0.5}),
-        (0.5, math.nan, {"loss": 0.5}),
-        (math.nan, 0.25, {"accuracy": 0.25}),
-        (math.inf, 0.25, {"accuracy": 0.25}),
-    ],
-)
-def test_metrics_are_the_loss_and_an_accuracy_where_they_are_numbers(
-    loss: float, accuracy: float | None, told: dict[str, float], caplog: pytest.LogCaptureFixture
-) -> None:
-    # Given an evaluation, when its metrics are taken, then they are those that there are, and nobody is warned
-    assert Evaluation(loss, accuracy, 3).metrics() == told
-    assert caplog.messages == []
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "shown"), [(65.0, "65"), (113.7233, "113.723"), (-1.0, "-1"), (1.5, "1.5"), (math.inf, "inf")]
-)
-def test_an_accuracy_that_is_no_share_is_left_out_and_said_once(
-    accuracy: float, shown: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    # Given an accuracy in per cent, or something else that isn't from 0 to 1
-    evaluation = Evaluation(0.5, accuracy, 3)
-    # When its metrics are taken and it is scored by
-    metrics, score = evaluation.metrics(), evaluation.share_right
-    # Then it is in neither, and the log has its value and what is allowed
-    assert metrics == {"loss": 0.5}
-    assert math.isnan(score)
-    assert caplog.messages == [f"accuracy {shown} isn't a share from 0 to 1: left out"]

@@ -37,7 +37,7 @@ class Keeping(Pull):
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         found = float(context.state.get("count", -1))
         context.state["count"] = 100
-        return Evaluation(found, None, 1)
+        return Evaluation(found, 1)
 
 
 def count(state: State) -> None:

@@ -12,4 +12,4 @@ def handle(client: Client, order: EvaluateOrder) -> Response:
     evaluation = client.evaluate(order, client.data.test)
     if problem := evaluation.problem():
         return order.respond(Status.FAILED, reason=problem)
-    return order.respond(Status.EVALUATED, num_examples=evaluation.num_examples, metrics=evaluation.metrics())
+    return order.respond(Status.EVALUATED, num_examples=evaluation.num_examples, metrics=evaluation.shown())

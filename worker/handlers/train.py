@@ -10,7 +10,8 @@ from celeriac.algorithms import LocalResult
 from tasks import arrays, auxiliary
 from tasks.blobs.blob import describe
 from tasks.context import TimeBudget
-from tasks.messages import Response, Status, finite
+from tasks.messages import Response, Status
+from tasks.metrics import finite
 from tasks.names import update_name
 from tasks.orders.train import TrainOrder
 from tasks.user_code import check_sets, user_code

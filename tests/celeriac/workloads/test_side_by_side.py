@@ -76,7 +76,7 @@ def test_the_result_is_the_same_to_the_last_bit_with_any_number_of_threads() -> 
     data = examples(FEW + 7)
     results = [evaluated(number, Workload(), data) for number in (1, 2, 3)]
     # Then they find the same
-    assert len({(found.loss, found.accuracy) for found, _ in results}) == 1
+    assert len({(found.loss, found.metrics["accuracy"]) for found, _ in results}) == 1
     # And no thread used another's modules, nor more of them than the process has
     for number, (_, seen) in zip((1, 2, 3), results, strict=True):
         assert len({thread for thread, _ in seen}) == len({module for _, module in seen}) == len(seen) <= number

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -459,7 +460,7 @@ def test_evaluation_is_mean_loss_and_share_of_right_answers() -> None:
     # When they are evaluated
     evaluation = OneWeight().evaluate(weights(1, 0), data, Context())
     # Then two are right, and the losses are twice ln(1 + 1/e) and once ln(1 + e^2)
-    assert evaluation.accuracy == pytest.approx(2 / 3)
+    assert evaluation.metrics == {"accuracy": pytest.approx(2 / 3)}
     assert evaluation.loss == pytest.approx((2 * math.log(1 + math.exp(-1)) + math.log(1 + math.exp(2))) / 3)
     assert evaluation.num_examples == 3
 
@@ -474,14 +475,14 @@ def test_batches_of_unequal_size_weigh_as_many_examples_as_they_have(monkeypatch
     in_batches = workload.evaluate(parameters, data, Context())
     # Then the result is the same, and dropout is off
     assert in_batches.loss == pytest.approx(at_once.loss, rel=1e-5)
-    assert (in_batches.accuracy, in_batches.num_examples) == (at_once.accuracy, 7)
+    assert (in_batches.metrics, in_batches.num_examples) == (at_once.metrics, 7)
 
 
 def test_of_no_examples_there_is_no_accuracy() -> None:
     # Given no examples, when they are evaluated, then there is no accuracy
     workload = WithDropout()
     assert workload.evaluate(workload.initial_parameters(Context(seed=1)), random_examples(0), Context()) == Evaluation(
-        0.0, None, 0
+        0.0, 0
     )
 
 
@@ -497,11 +498,8 @@ class Returning(NoData):
 
 def accuracy_of(outputs: object, targets: object) -> float | None:
     """The accuracy of a model whose outputs are given."""
-    return (
-        Returning()
-        .evaluate({}, SimpleNamespace(inputs=np.asarray(outputs), targets=np.asarray(targets)), Context())
-        .accuracy
-    )
+    data = SimpleNamespace(inputs=np.asarray(outputs), targets=np.asarray(targets))
+    return Returning().evaluate({}, data, Context()).metrics.get("accuracy")
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
@@ -527,6 +525,53 @@ def test_of_classes_at_many_places_the_share_of_places_counts() -> None:
     assert accuracy_of(logits[:, 1:] - 0.5, np.array([[0, 0, 1], [0, 0, 0]])) == pytest.approx(5 / 6)
 
 
+def test_of_tokens_whose_classes_are_last_the_share_of_tokens_counts_without_those_that_the_loss_leaves_out() -> None:
+    # Given logits of three classes for two texts of two tokens, of which class 2 is always the largest
+    logits = np.zeros((2, 2, 3), np.float32)
+    logits[:, :, 2] = 1
+    # When one of three tokens is another, and one is padding, then two of three are right, wherever the classes are
+    targets = np.array([[2, 1], [2, -100]])
+    assert accuracy_of(logits, targets) == pytest.approx(2 / 3)
+    assert accuracy_of(logits.transpose(0, 2, 1), targets) == pytest.approx(2 / 3)
+    # And of padding alone there is no accuracy
+    assert accuracy_of(logits, np.full((2, 2), -100)) is None
+
+
+def test_for_torchs_own_loss_the_classes_are_in_its_dimension() -> None:
+    # Given as many classes as tokens, and a workload with the default loss
+    class Classes(NoData):
+        def build_model(self, context: Context) -> nn.Module:
+            return nn.Identity()
+
+    logits = np.array([[[1, 1], [0, 0]]], np.float32)
+    # When class 0 is the largest at both of its places, then the one target of two that is 0 is right
+    assert Classes().evaluate({}, SimpleNamespace(inputs=logits, targets=np.array([[0, 1]])), Context()).metrics == {
+        "accuracy": 0.5
+    }
+
+
+def test_metrics_of_ones_own_are_of_all_examples_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a workload that measures what no mean of batches is, on outputs of two parts
+    class Measuring(Returning):
+        def build_model(self, context: Context) -> nn.Module:
+            return Both()
+
+        def measure(self, outputs: Any, targets: Tensor) -> dict[str, float]:
+            return {
+                "rmse": torch.sqrt(((outputs["same"] - targets) ** 2).mean()).item(),
+                "most": outputs["more"][0].max().item(),
+            }
+
+    class Both(nn.Module):
+        def forward(self, inputs: Tensor) -> dict[str, Any]:
+            return {"same": inputs, "more": (inputs + 1, inputs)}
+
+    monkeypatch.setattr(torch_workload, "EVALUATION_BATCH_SIZE", 2)
+    data = SimpleNamespace(inputs=np.array([1, 2, 3], np.float32), targets=np.array([1, 2, 6], np.float32))
+    # When three examples are evaluated, in two batches, then it is the root of 9 / 3, and the most is 4
+    assert Measuring().evaluate({}, data, Context()).metrics == {"rmse": pytest.approx(3**0.5), "most": 4.0}
+
+
 @pytest.mark.parametrize(
     ("outputs", "targets"),
     [
@@ -535,7 +580,9 @@ def test_of_classes_at_many_places_the_share_of_places_counts() -> None:
         pytest.param(np.ones((4, 2), np.float32), np.ones((4, 2), np.float32), id="autoencoder"),
         pytest.param(np.ones((4, 2), np.float32), np.ones((4, 2), np.int64), id="several labels"),
         pytest.param(np.ones((4, 1), np.float32), np.ones((4, 3), np.float32), id="more targets than outputs"),
-        pytest.param(np.ones((4, 5, 3), np.float32), np.ones((4, 5), np.int64), id="classes in the last dimension"),
+        pytest.param(np.ones((4, 1), np.float32), np.array([3.0, 1.0, 0.0, 2.0], np.float32), id="counts as floats"),
+        pytest.param(np.ones((4, 2), np.float32), np.array([0.0, 1.0, 1.0, 0.0], np.float32), id="classes as floats"),
+        pytest.param(np.ones((4, 3, 3), np.float32), np.ones((4, 3), np.int64), id="classes in either dimension"),
     ],
 )
 def test_where_answers_are_not_right_or_wrong_there_is_no_accuracy(outputs: object, targets: object) -> None:
@@ -567,7 +614,7 @@ def test_a_model_that_returns_no_tensor_has_a_loss_and_no_accuracy() -> None:
 
     # When it is evaluated at x = 1 and x = 3, then the loss is their mean
     data = Examples(np.array([[1], [3]], np.float32), np.zeros(2, np.int64))
-    assert WithTwoHeads().evaluate(weights(1, 2), data, Context()) == Evaluation(2.0, None, 2)
+    assert WithTwoHeads().evaluate(weights(1, 2), data, Context()) == Evaluation(2.0, 2)
 
 
 def test_what_is_right_can_be_replaced() -> None:
@@ -578,7 +625,9 @@ def test_what_is_right_can_be_replaced() -> None:
 
     logits, labels = np.array([[1, -1], [1, 1]], np.float32), np.array([[1, 0], [1, 0]], np.float32)
     # When the first of two examples has both of its labels right, then the accuracy is a half
-    assert SeveralLabels().evaluate({}, SimpleNamespace(inputs=logits, targets=labels), Context()).accuracy == 0.5
+    assert SeveralLabels().evaluate({}, SimpleNamespace(inputs=logits, targets=labels), Context()).metrics == {
+        "accuracy": 0.5
+    }
 
 
 def test_a_step_knows_its_gradients_here_and_elsewhere() -> None:

@@ -31,4 +31,4 @@ class Judged(Pulled):  # type: ignore[misc]  # beside this file when a client im
         if "CLIENT_ID" in os.environ:
             time.sleep(float(os.environ.get("VERIFY_S", "0")))
         accuracy = max(0.0, float(parameters["point"].mean(dtype=np.float64)))
-        return Evaluation(loss=1 - accuracy, accuracy=accuracy, num_examples=10)
+        return Evaluation(1 - accuracy, 10, {"accuracy": accuracy})

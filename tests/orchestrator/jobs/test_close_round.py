@@ -72,7 +72,7 @@ def test_accepted_updates_become_the_rounds_checkpoint(tmp_path: Path) -> None:
     ]
     assert closed.digest == digest_of(folder.checkpoint(1))
     evaluation = Pull().evaluate(model, Pull().holdout_data(None), Context())
-    assert evaluate_model(job_of(folder)).metrics == {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    assert evaluate_model(job_of(folder)).metrics == evaluation.values
 
 
 def test_an_update_that_was_cut_short_by_the_clock_counts_too(tmp_path: Path) -> None:
@@ -318,27 +318,27 @@ def test_without_held_out_data_there_are_no_metrics(tmp_path: Path) -> None:
     ("loss", "accuracy", "metrics", "problem"),
     [
         (float("inf"), 0.25, {"accuracy": 0.25}, "the loss is inf"),
-        (0.5, None, {"loss": 0.5}, ""),
-        (0.5, 65.0, {"loss": 0.5}, ""),
+        (0.5, float("nan"), {"loss": 0.5}, "accuracy is nan"),
+        (None, 0.25, {"accuracy": 0.25}, ""),
     ],
-    ids=["infinite loss", "no accuracy", "accuracy in per cent"],
+    ids=["infinite loss", "accuracy of 0 of 0", "no loss"],
 )
 def test_a_loss_that_is_no_number_and_an_accuracy_that_is_none_are_not_recorded(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    loss: float,
-    accuracy: float | None,
+    loss: float | None,
+    accuracy: float,
     metrics: dict[str, float],
     problem: str,
 ) -> None:
     # Given a workload that evaluates in its own way
     class Own(Pull):
         def evaluate(self, parameters: arrays.Arrays, data: Any, context: Context) -> Evaluation:
-            return Evaluation(loss=loss, accuracy=accuracy, num_examples=1)
+            return Evaluation(loss, 1, {"accuracy": accuracy})
 
     monkeypatch.setattr(tests.support, "Own", Own, raising=False)
     folder = folder_in(tmp_path, workload="tests.support:Own")
-    # When a run of it is initialised and a round closed, then the other metric is all, and a loss that is none is told
+    # When a run of it is initialised and a round closed, then the other metric is all, and what is no number is told
     close_round(folder, [part(folder, "anna", [1, 2, 3])])
     for evaluated in (initialise(folder), evaluate_model(job_of(folder))):
         assert (evaluated.metrics, evaluated.problem) == (metrics, problem)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,18 @@ def raising(candidates: Sequence[Candidate], context: ScoringContext) -> Mapping
 
 
 class WithOneOfSome(Pull):
-    """Gives the point's first element as the accuracy, and none if it is negative."""
+    """Gives the point's first element as the accuracy, none if it is negative, and NaN if it is more than 1."""
 
     def evaluate(self, parameters: arrays.Arrays, data: Any, context: Context) -> Evaluation:
         first = float(parameters["point"][0])
-        return Evaluation(loss=0.5, accuracy=None if first < 0 else first, num_examples=1)
+        return Evaluation(0.5, 1, {} if first < 0 else {"accuracy": first if first <= 1 else math.nan})
+
+
+class WithoutAny(Pull):
+    """Gives neither a loss nor an accuracy."""
+
+    def evaluate(self, parameters: arrays.Arrays, data: Any, context: Context) -> Evaluation:
+        return Evaluation(None, 1, {"size": 3.0})
 
 
 def come(folder: RunFolder, client_id: str, first: float) -> Part:
@@ -103,20 +111,20 @@ def test_what_was_not_taken_in_is_not_scored(tmp_path: Path) -> None:
     assert seen == []
 
 
-def test_without_an_accuracy_holdout_can_not_score_and_each_update_s_reason_says_so(tmp_path: Path) -> None:
+def test_without_a_metric_to_go_by_holdout_can_not_score_and_each_update_s_reason_says_so(tmp_path: Path) -> None:
     # Given a workload that gives none
-    spec = "tests.support:WithoutAccuracy"
+    spec = f"{__name__}:WithoutAny"
     folder = folder_in(tmp_path, workload=spec, verify=("holdout",), threshold=("0",))
     # When a round is closed
     closed = close_round(folder, [come(folder, "anna", 1.0), come(folder, "bert", 2.0)])
     # Then no update is taken
-    why = f"holdout could not score: a score needs an accuracy from 0 to 1, and workload {spec!r} gives none"
+    why = f"holdout could not score: a score needs the metric loss, and workload {spec!r} gives none"
     assert [(record.status, record.reason) for record in closed.responses.values()] == [(Status.REJECTED, why)] * 2
 
 
 @pytest.mark.parametrize("first", [-1.0, 65.0])
 def test_an_update_whose_accuracy_is_none_does_not_keep_others_from_being_scored(tmp_path: Path, first: float) -> None:
-    # Given a workload that gives an accuracy, and an update that makes it none, or more than 1
+    # Given a workload that gives an accuracy, and an update that makes it none, or no number
     spec = f"{__name__}:WithOneOfSome"
     folder = folder_in(tmp_path, workload=spec, verify=("holdout",), threshold=("0",))
     # When a round is closed

@@ -22,7 +22,8 @@ from orchestrator.observers.events import (
     Waiting,
 )
 from orchestrator.store.records import SlotRecord
-from tasks.messages import Metrics, Response, Status
+from tasks.messages import Response, Status
+from tasks.metrics import Metrics
 from tests.orchestrator.observers.telling import ENDED, FAILED, STARTED, closed
 from tests.support import run_config
 

@@ -29,13 +29,26 @@ def test_evaluating_uses_what_the_client_holds_out(client: Client, chunks: Memor
 @pytest.mark.parametrize(
     ("evaluation", "expected"),
     [
-        (Evaluation(None, 0.5, 10), "evaluate() returned loss: NoneType is no number"),  # type: ignore[arg-type]
-        (Evaluation(0.5, "good", 10), "evaluate() returned accuracy: str is no number"),  # type: ignore[arg-type]
-        (Evaluation(0.5, 0.5, 2.5), "evaluate() returned num_examples is float: a whole number is needed"),  # type: ignore[arg-type]
-        ((0.5, 10), "evaluate() returned tuple: an Evaluation(loss, accuracy, num_examples) is needed"),
-        (Evaluation(float("nan"), 0.5, 3), "the loss is nan"),
-        (Evaluation(float("inf"), 0.5, 3), "the loss is inf"),
-        (Evaluation(0.0, 0.0, 0), "there are no held-out examples"),
+        (Evaluation("low", 10), "evaluate() returned loss: str is no number"),  # type: ignore[arg-type]
+        (Evaluation(None, 10), "evaluate() returned neither a loss nor a metric"),
+        (Evaluation(0.5, 10, {"auc": "good"}), "metric 'auc' of evaluate(): str is no number"),  # type: ignore[dict-item]
+        (Evaluation(0.5, 10, {"accuracy": 65.0}), "evaluate() returned accuracy 65: a share from 0 to 1 is allowed"),
+        (Evaluation(0.5, 10, {"accuracy": -1.0}), "evaluate() returned accuracy -1: a share from 0 to 1 is allowed"),
+        (Evaluation(0.5, 10, {"loss": 0.5}), "evaluate() returned a metric 'loss': it is the first argument of Eval"),
+        (
+            Evaluation(0.5, 10, {"auc\n": 0.5}),
+            "evaluate() returned a metric called 'auc\\n': a text of at",
+        ),
+        (Evaluation(0.5, 10, {1: 0.5}), "evaluate() returned a metric called 1: a text"),  # type: ignore[dict-item]
+        (
+            Evaluation(0.5, 10, {f"class {number}": 0.5 for number in range(101)}),
+            "evaluate() returned 101 metrics: at most 100 are allowed",
+        ),
+        (Evaluation(0.5, 2.5), "evaluate() returned num_examples is float: a whole number is needed"),  # type: ignore[arg-type]
+        ((0.5, 10), "evaluate() returned tuple: an Evaluation(loss, num_examples, metrics) is needed"),
+        (Evaluation(float("nan"), 3, {"accuracy": 0.5}), "the loss is nan"),
+        (Evaluation(float("inf"), 3), "the loss is inf"),
+        (Evaluation(0.0, 0), "there are no held-out examples"),
     ],
 )
 def test_what_is_no_evaluation_is_told(client: Client, chunks: MemoryChunks, evaluation: Any, expected: str) -> None:

@@ -29,7 +29,7 @@ def judging(client: Client, accuracy: float | None) -> Client:
 
     class Judging(Pull):
         def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
-            return Evaluation(0.5, accuracy, len(data))
+            return Evaluation(0.5, len(data), {} if accuracy is None else {"accuracy": accuracy})
 
     return replace(client, workload=Judging())
 
@@ -40,15 +40,19 @@ def test_a_score_is_the_accuracy_on_the_client_s_own_training_examples(client: C
     assert (response.status, response.metrics, response.num_examples) == (Status.SCORED, {"score": 0.25}, 2)
 
 
-@pytest.mark.parametrize(("accuracy", "given"), [(None, "none"), (65.0, "65"), (-1.0, "-1"), (float("nan"), "nan")])
-def test_without_an_accuracy_there_is_no_score_and_the_order_fails(
-    client: Client, chunks: MemoryChunks, accuracy: float | None, given: str
-) -> None:
-    # Given a workload that gives no accuracy, or one that is no share
-    client = judging(client, accuracy)
+def test_without_an_accuracy_the_score_is_by_the_loss(client: Client, chunks: MemoryChunks) -> None:
+    # Given a workload that gives a loss of 0.5 alone, when it is to score an update, then that is 1 / (1 + 0.5)
+    response = verify.handle(judging(client, None), to_verify(chunks))
+    assert response.status is Status.SCORED
+    assert response.metrics == {"score": pytest.approx(2 / 3)}
+
+
+def test_without_a_number_there_is_no_score_and_the_order_fails(client: Client, chunks: MemoryChunks) -> None:
+    # Given a workload that gives an accuracy which is no number
+    client = judging(client, float("nan"))
     # When it is to score an update, then the order fails and says why
     response = verify.handle(client, to_verify(chunks))
     assert (response.status, response.metrics) == (Status.FAILED, {})
-    assert response.reason == f"a score needs an accuracy from 0 to 1, and the workload gives {given}"
+    assert response.reason == "a score needs the metric accuracy, and evaluate() gives nan"
     # And when it is to evaluate a model, then the loss is all
     assert evaluate.handle(client, to_evaluate(chunks)).metrics == {"loss": 0.5}

@@ -1,0 +1,111 @@
+"""Metrics: numbers by name, what is declared of them once, and their averages over clients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from tasks.errors import ConfigurationError
+
+MAX_METRICS = 100
+"""Metrics that an evaluation or a training may have."""
+NAME_PATTERN = r"^\w[\w .:/@%+()\[\]-]{0,99}$"
+"""What a metric may be called: a letter, a digit or an underscore, then these and ``.:/@%+-()[]`` or blanks."""
+MetricName = Annotated[str, Field(pattern=NAME_PATTERN)]
+Metrics = Annotated[
+    dict[MetricName, Annotated[float, Field(allow_inf_nan=False)]],
+    Field(max_length=MAX_METRICS),
+]
+"""Finite numbers by name."""
+Better = Literal["higher", "lower", "none"]
+Average = Literal["examples", "clients", "sum", "max"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What is known of a metric beside its name.
+
+    Attributes:
+        better: In which direction it gets better: ``higher``, ``lower``, or ``none`` if in neither.
+        average: How the clients' values become one: by their ``examples``, all ``clients`` alike, their ``sum``, or
+            the ``max``.
+    """
+
+    better: Better = "none"
+    average: Average = "examples"
+
+    def __post_init__(self) -> None:
+        for name, kind in (("better", Better), ("average", Average)):
+            if (value := getattr(self, name)) not in get_args(kind):
+                raise ConfigurationError(f"Metric({name}={value!r}): one of {', '.join(get_args(kind))} is allowed")
+
+    def gain(self, value: float) -> float:
+        """Return a number that is greater, the better ``value`` is."""
+        return -value if self.better == "lower" else value
+
+
+Declared = Mapping[str, Metric]
+"""What a workload declares of its metrics, by name, the one it goes by first."""
+KNOWN: Declared = {"loss": Metric("lower"), "train_loss": Metric("lower"), "accuracy": Metric("higher")}
+"""What is known of these names where a workload doesn't declare something else."""
+
+
+def metric_of(name: str, declared: Declared) -> Metric:
+    """Return what is known of a metric."""
+    return declared.get(name) or KNOWN.get(name) or Metric()
+
+
+def first_declared(declared: Declared) -> str | None:
+    """Return the first metric that is declared to be better in some direction; None if none is."""
+    return next((name for name, metric in declared.items() if metric.better != "none"), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Averages:
+    """Metrics of several clients in one.
+
+    Attributes:
+        metrics: The averages, sorted by name.
+        partial: How many clients an average is of, where it isn't of all.
+    """
+
+    metrics: Metrics
+    partial: Mapping[str, int]
+
+
+def averaged(told: Sequence[tuple[int, Mapping[str, float]]], declared: Declared) -> Averages:
+    """Return the averages of clients' metrics, each over those clients that report it.
+
+    Args:
+        told: Each client's number of examples and its metrics, in an order that is the same in each run.
+        declared: What is declared of them.
+    """
+    metrics, partial = {}, {}
+    for name in sorted({name for _, metrics in told for name in metrics}):
+        values = [(num_examples, metrics[name]) for num_examples, metrics in told if name in metrics]
+        metrics[name] = _average(values, metric_of(name, declared).average)
+        if len(values) < len(told):
+            partial[name] = len(values)
+    known = finite(metrics)
+    return Averages(known, {name: number for name, number in partial.items() if name in known})
+
+
+def _average(values: Sequence[tuple[int, float]], average: Average) -> float:
+    """Return one number for all clients'; by examples it is sum_k(n_k m_k) / sum_k(n_k), NaN without any."""
+    if average == "sum":
+        return sum(value for _, value in values)
+    if average == "max":
+        return max(value for _, value in values)
+    weights = [num_examples if average == "examples" else 1 for num_examples, _ in values]
+    if not (total := sum(weights)):
+        return math.nan
+    return sum(weight / total * value for weight, (_, value) in zip(weights, values, strict=True))
+
+
+def finite(metrics: Mapping[str, float]) -> Metrics:
+    """Return those metrics that are numbers: a model that diverged has a loss that JSON can't hold."""
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}

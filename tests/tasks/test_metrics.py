@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import ConfigurationError
+from tasks.metrics import Averages, Metric, averaged, metric_of
+
+
+def test_averages_follow_what_is_declared() -> None:
+    # Given a client with 10 examples and one with 30
+    told = [
+        (10, {"auc": 1.0, "rmse": 1.0, "epsilon": 2.0, "seconds": 4.0}),
+        (30, {"auc": 0.5, "rmse": 3.0, "epsilon": 1.0, "seconds": 5.0}),
+    ]
+    declared = {"rmse": Metric("lower", "clients"), "epsilon": Metric(average="max"), "seconds": Metric(average="sum")}
+    # When their metrics are averaged, then they are (10 + 15) / 40, (1 + 3) / 2, the larger one, and 4 + 5
+    found = averaged(told, declared)
+    assert found == Averages({"auc": 0.625, "rmse": 2.0, "epsilon": 2.0, "seconds": 9.0}, {})
+    assert list(found.metrics) == ["auc", "epsilon", "rmse", "seconds"]
+
+
+def test_a_metric_that_some_report_is_theirs_alone_and_says_of_how_many() -> None:
+    # Given three clients of which two report an AUC, and one a metric that becomes no number
+    told = [(10, {"loss": 1.0, "auc": 1.0}), (30, {"loss": 1.0, "auc": 0.5}), (60, {"loss": 2.0, "odd": math.inf})]
+    # When they are averaged, then the AUC is (10 + 15) / 40 and of two
+    assert averaged(told, {}) == Averages({"auc": 0.625, "loss": 1.6}, {"auc": 2})
+
+
+def test_without_examples_or_clients_there_is_no_average() -> None:
+    assert averaged([], {}) == Averages({}, {})
+    assert averaged([(0, {"loss": 1.0})], {}) == Averages({}, {})
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**12), st.floats(allow_nan=False, allow_infinity=False)), max_size=4))
+def test_averages_are_finite_whatever_clients_report(told: list[tuple[int, float]]) -> None:
+    # Given any finite losses, when they are averaged, then there is a number that JSON holds, or none
+    losses = [(number, {"loss": value, "sum": value}) for number, value in told]
+    found = averaged(losses, {"sum": Metric(average="sum")})
+    assert all(math.isfinite(value) for value in found.metrics.values())
+
+
+def test_what_is_known_of_a_metric_is_what_is_declared_or_what_its_name_says() -> None:
+    declared = {"auc": Metric("higher"), "accuracy": Metric("none", "clients")}
+    assert metric_of("auc", declared) == Metric("higher")
+    assert metric_of("loss", declared) == Metric("lower")
+    assert metric_of("accuracy", declared) == Metric("none", "clients")
+    assert metric_of("own", declared) == Metric("none", "examples")
+
+
+def test_a_wrong_declaration_is_refused_with_what_is_allowed() -> None:
+    with pytest.raises(ConfigurationError, match=r"^Metric\(better='more'\): one of higher, lower, none is allowed$"):
+        Metric("more")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"^Metric\(average='mean'\): one of examples, clients, sum, max is"):
+        Metric(average="mean")  # type: ignore[arg-type]
