@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.initialise import make_model
-from orchestrator.store.records import ClosedRound, Evaluated, SlotRecord
+from orchestrator.store.records import ClosedRound, Evaluated, OpenRound, SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Array, Arrays
 from tasks.blobs.chunks import MemoryChunks
 from tasks.context import Context
-from tests.support import Pull, close_job, job_of, publish_update, run_config, train_order, trained
+from tasks.messages import Status
+from tests.support import Pull, blob_ref, close_job, job_of, publish_update, run_config, train_order, trained
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
 WITH_BUFFERS = f"{__name__}:WithBuffers"
@@ -63,3 +65,19 @@ def close_round(folder: RunFolder, parts: Iterable[Part]) -> ClosedRound:
 def initialise(folder: RunFolder) -> Evaluated:
     """Make the run's initial model, or refuse what can't be trained here."""
     return make_model(job_of(folder, round_number=0))
+
+
+def close_open_round(folder: RunFolder, cohort: list[str]) -> ClosedRound:
+    """Close round 1, whose slots are those of this cohort, with what was taken in."""
+    opened = OpenRound(round_number=1, cohort=dict.fromkeys(cohort, ""), parameters=blob_ref(), started_at="")
+    folder.save_open_round(opened)
+    job = job_of(folder)
+    return close_job(job, job.records())
+
+
+def failed(client_id: str, status: Status = Status.FAILED) -> Part:
+    return client_id, SlotRecord(status=status, reason="no luck")
+
+
+def digest_of(path: Path) -> str:
+    return blake3(path.read_bytes()).hexdigest()
