@@ -9,9 +9,11 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from celeriac.aggregators import AGGREGATORS
+from orchestrator.scheduling import values_in_round
 from tasks.messages import TrainOptions
 from tasks.names import ID_PATTERN
 from tasks.option import ALGORITHM, DATA, HOSTILE, OUTPUT, ROUNDS, TRANSPORT, Option
+from tasks.run_config import RunSettings
 from verification.thresholds import DEFAULT_THRESHOLDS, check_threshold, default_threshold, load_threshold
 
 PEERS = "peers"
@@ -45,6 +47,12 @@ class RunConfig(BaseModel):
         dict[str, float], Option("NAME=VALUE", flag="set", default="the algorithm's own", group=ALGORITHM)
     ] = {}
     """A hyperparameter of the algorithm, like mu=0.01 for fedprox; may be given more than once."""
+    run_config: Annotated[RunSettings, Option("NAME=VALUE[,…]", default="the workload's own", group=DATA)] = {}
+    """The study's own settings, which its code finds in context.run_config: momentum=0.9,hidden=[64,32],net=cnn; may be
+    given more than once."""
+    schedule: Annotated[dict[str, str], Option("NAME=SCHEDULE", default="none", group=ALGORITHM)] = {}
+    """How an option of training (learning_rate, epochs, batch_size), or a number of --run-config, goes over the rounds:
+    {schedules}, or your own as module:function; may be given more than once."""
     aggregator: Annotated[str, Option("NAME", group=HOSTILE)] = "mean"
     """How updates become one: {aggregators}, or your own as module:function. All but mean tolerate some that
     are hostile."""
@@ -130,6 +138,19 @@ class RunConfig(BaseModel):
     def asks_peers(self) -> bool:
         """Whether clients score each other's updates."""
         return PEERS in self.verify
+
+    def in_round(self, round_number: int) -> RunConfig:
+        """Return the config with the values that its schedules give in a round.
+
+        Raises:
+            ConfigurationError: If one can't be loaded, or gives what isn't allowed.
+        """
+        if not self.schedule:
+            return self
+        options, run_config = values_in_round(
+            self.schedule, self.options, self.run_config, max(round_number, 1), self.rounds
+        )
+        return self.model_copy(update={"options": options, "run_config": run_config})
 
     def is_evaluated(self, round_number: int) -> bool:
         """Say whether it is a round's turn to have its model evaluated on held-out data."""

@@ -26,6 +26,7 @@ from orchestrator.feasibility import check_feasible
 from orchestrator.observers import load_observer
 from orchestrator.options import flags_of
 from orchestrator.policies import load_policy
+from orchestrator.scheduling import check_schedules
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.blobs.stores import check_named
@@ -70,6 +71,7 @@ def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     run_id = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     config = _config(run_id, {**options, "workload": str(workload)})
     load_policy(config.policy, config)
+    check_schedules(config.schedule, config.options, config.run_config, config.rounds)
     check_feasible(config, given)
     _check_broker(options["broker"], run_id)
     path: Path = options["run_dir"] or RUNS / run_id

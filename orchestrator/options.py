@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 
 from tasks.errors import ConfigurationError
 from tasks.option import GROUPS, Option, bounds_of, kind_of
+from tasks.run_config import RunSetting, parse_run_config
 
 _PATHS = ("DIR", "FILE")
 """What stands in the help for a value that is a path."""
@@ -37,8 +38,9 @@ class OneLineCommand(click.Command):
         """Read the options."""
         try:
             return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            click.echo(f"error: {' '.join(error.format_message().split())}", err=True)
+        except (click.UsageError, ConfigurationError) as error:
+            message = error.format_message() if isinstance(error, click.UsageError) else str(error)
+            click.echo(f"error: {' '.join(message.split())}", err=True)
             ctx.exit(ConfigurationError.exit_code)
 
 
@@ -115,8 +117,9 @@ def _option(
         flag += f"/--no-{flag.removeprefix('--')}"
     elif field.annotation == tuple[str, ...]:
         value = {"default": ",".join(field.default), "callback": lambda _context, _parameter, text: names(text)}
-    elif field.annotation == dict[str, float]:
-        value = {"multiple": True, "callback": lambda _context, _parameter, texts: _settings(texts)}
+    elif get_origin(field.annotation) is dict:
+        read = _READ[get_args(field.annotation)[1]]
+        value = {"multiple": True, "callback": lambda _context, _parameter, texts: read(texts)}
     else:
         value["type"] = _type(field, mark)
     shown: dict[str, Any] = {"help": text, "metavar": mark.metavar, "show_default": mark.default, "group": mark.group}
@@ -137,15 +140,33 @@ def _type(field: FieldInfo, mark: Option) -> click.ParamType[Any] | None:
     return in_range(least, most if mark.capped else None, min_open="gt" in bounds, max_open="lt" in bounds)
 
 
-def _settings(texts: tuple[str, ...]) -> dict[str, float]:
-    settings = {}
+def _numbers(texts: tuple[str, ...]) -> dict[str, float]:
+    numbers = {}
     for text in texts:
         name, _, value = text.partition("=")
         try:
-            settings[name.strip()] = float(value)
+            numbers[name.strip()] = float(value)
         except ValueError:
             raise click.BadParameter(f"{text!r}: write a name and a number, like mu=0.01") from None
-    return settings
+    return numbers
+
+
+def _texts(texts: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise click.BadParameter(f"{text!r}: write NAME=VALUE")
+        found[name] = value
+    return found
+
+
+_READ: dict[object, Callable[[tuple[str, ...]], Mapping[str, object]]] = {
+    float: _numbers,
+    str: _texts,
+    RunSetting: lambda texts: parse_run_config(",".join(texts)) if texts else {},
+}
+"""How the texts of an option with a name in each are read, by the kind of their values."""
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from celeriac.algorithms import ALGORITHMS
 from celeriac.compressors import COMPRESSORS, NONE
 from celeriac.mixers import FORMS as MIX_FORMS
 from celeriac.mixers import MIXERS
+from celeriac.schedules import FORMS as FORMS_OF_SCHEDULES
 from celeriac.selectors import FORMS, SELECTORS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.driver.lifecycle import run_session
@@ -30,6 +31,7 @@ from orchestrator.options import GroupedCommand, GroupedOption, options_of
 from orchestrator.policies import POLICIES
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.study_file import read_study
 from tasks.broker import connection as brokers
 from tasks.errors import ConfigurationError, FederationError
 from tasks.option import DATA, OUTPUT, TRANSPORT
@@ -46,6 +48,7 @@ _KNOWN = {
     "compressors": [NONE, *COMPRESSORS],
     "selectors": [FORMS.get(name, name) for name in SELECTORS],
     "policies": POLICIES,
+    "schedules": FORMS_OF_SCHEDULES.values(),
     "scorers": [PEERS, *SCORERS],
     "observers": OBSERVERS,
 }
@@ -89,6 +92,7 @@ _RESUME = GroupedOption(
     help="Go on with the run in this folder, with its own settings, after its last closed round; with --rounds N it "
     "has N rounds in all; --observe and --log-format may be others, too.",
 )
+_STUDY = click.Argument(["study"], type=click.Path(path_type=Path), required=False, metavar="[STUDY]")
 _VERSION = click.Option(
     ["--version"],
     is_flag=True,
@@ -100,6 +104,7 @@ _VERSION = click.Option(
 _AFTER = {"num_clients": [_BROKER], "workload": [_NET, _SPLIT], "seed": [_RUN_DIR, _RESUME]}
 """Options that are no fields of the config, each below the one after which the help lists it."""
 _OPTIONS = [
+    _STUDY,
     *(option for made in options_of(RunConfig, _KNOWN) for option in (made, *_AFTER.get(made.name or "", ()))),
     _VERSION,
 ]
@@ -112,14 +117,17 @@ def main(context: click.Context, /, **options: Any) -> None:
 
     With no options at all: two clients on this machine learn handwritten digits.
 
+    STUDY is a file of options, study.toml or a run's config.json; options that are given here come before its own.
+
     With --broker, start clients on any machine that reaches it:
 
         CELERY_BROKER_URL=redis://host:6379/0 celery -A worker worker
     """
-    if options["broker"] == EMBEDDED:
-        options["broker"] = None
     given = [name for name in options if _is_given(context, name)]
     try:
+        given += _take_in(options, given)
+        if options["broker"] == EMBEDDED:
+            options["broker"] = None
         opened = _taken_up(context, options, given) if options["resume"] else open_new(options, given)
     except FederationError as error:
         click.echo(f"error: {error}", err=True)
@@ -131,6 +139,18 @@ def main(context: click.Context, /, **options: Any) -> None:
             discard(folder)
     say_verdict(config, summary, folder, exit_code)
     sys.exit(exit_code)
+
+
+def _take_in(options: dict[str, Any], given: list[str]) -> list[str]:
+    """Take in what the study's file says beside what is given; return the names of what is another than by default."""
+    path: Path | None = options.pop("study")
+    own = read_study(path) if path else {}
+    for name in given:
+        if isinstance(own.get(name), dict):  # settings by name: those that are given come before the file's
+            options[name] = {**own[name], **options[name]}
+    new = {name: value for name, value in own.items() if name not in given and value != options.get(name)}
+    options.update(new)
+    return list(new)
 
 
 def _taken_up(context: click.Context, options: dict[str, Any], given: list[str]) -> Opened:

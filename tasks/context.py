@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.messages import RunSetting, TrainOptions
+from tasks.messages import TrainOptions
+from tasks.run_config import RunSetting
 
 State = MutableMapping[str, Any]
 """What a client keeps: NumPy arrays, and whatever else JSON can hold, by name."""

@@ -17,6 +17,7 @@ from tasks.errors import MessageError
 from tasks.metrics import Metrics
 from tasks.names import ID_PATTERN
 from tasks.option import ALGORITHM, Option
+from tasks.run_config import RunSettings
 from tasks.scope import ClientScope
 
 MAX_COUNT = 10**12
@@ -38,8 +39,6 @@ def readable(text: object) -> object:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON_LENGTH]
 
 
-RunSetting = bool | int | float | str | list[bool | int | float | str]
-"""A setting of the study's own: a value, or a list of values."""
 Reason = Annotated[str, BeforeValidator(readable)]
 """Why something is as it is, in words; see :func:`readable`."""
 
@@ -178,7 +177,7 @@ class Study(Message):
     """Clients that were asked when the round opened."""
     options: TrainOptions = TrainOptions()
     """How clients train."""
-    run_config: dict[str, RunSetting] = {}
+    run_config: RunSettings = {}
     """The study's own settings."""
 
 

@@ -22,12 +22,17 @@ from tasks.errors import ConfigurationError, LoadError, UnknownNameError
 T = TypeVar("T")
 
 
-def nearest_hint(name: str, known: Iterable[str]) -> str:
+def near_name(name: str, known: Iterable[str]) -> str:
     """Say which names are known, and which of them is nearest to ``name``."""
     names = sorted(known)
     near = difflib.get_close_matches(name.partition(":")[0], names, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
-    return f"{guess}known are {', '.join(names)}, or your own as module:name"
+    return f"{guess}known are {', '.join(names)}"
+
+
+def nearest_hint(name: str, known: Iterable[str]) -> str:
+    """Say the same of names beside which there may be the user's own."""
+    return f"{near_name(name, known)}, or your own as module:name"
 
 
 def check_spec(kind: str, spec: str, known: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from tasks.errors import ConfigurationError, LoadError
 from tasks.evaluation import Evaluation
 from tasks.metrics import Metric
 from tasks.plugins import load
+from tasks.run_config import RunSetting
 from tasks.spec import WorkloadSpec
 
 BUILT_IN = {
@@ -138,6 +139,8 @@ class Workload(ABC):
 
     splits_data: ClassVar[bool] = True
     """True if the clients share one data set and each takes its :class:`Part`; False if each has data of its own."""
+    run_config: ClassVar[Mapping[str, RunSetting] | None] = None
+    """The study's own settings and their defaults; others, or of another kind, are refused. None: any may be given."""
 
     metrics: ClassVar[Mapping[str, Metric]] = {}
     """What is known of the metrics that ``evaluate`` and ``train`` return, by name; the one to go by comes first."""

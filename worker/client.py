@@ -12,6 +12,7 @@ from tasks.blobs.blob import BlobRef, BlobStore
 from tasks.context import Context, TimeBudget
 from tasks.evaluation import Evaluation
 from tasks.messages import Order, Response, StudyOrder
+from tasks.run_config import with_defaults
 from tasks.user_code import checked_evaluation, user_code
 from tasks.workload import ClientData, Workload
 from worker.connection import Connection
@@ -86,7 +87,7 @@ class Client:
             num_rounds=order.study.num_rounds,
             cohort_size=order.study.cohort_size,
             options=order.study.options,
-            run_config=order.study.run_config,
+            run_config=with_defaults(self.workload.run_config, order.study.run_config),
             seed=order.seed,
             budget=budget,
             load_state=(state or StudyState(self.folder, order)).load,

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, LoadError
 from tasks.messages import TrainOptions
@@ -136,6 +138,7 @@ class ServerRound:
             round opened, and at least ``num_updates``. It grows as clients join, so an algorithm keeps a mean over all
             clients as a sum.
         settings: The algorithm's.
+        rng: A generator derived from the run's seed and the round, so that a run that is resumed draws the same.
     """
 
     parameters: Arrays
@@ -146,6 +149,7 @@ class ServerRound:
     num_clients: int
     settings: Settings
     surveyed: State = field(default_factory=dict)
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
 
 Weigh = Callable[[Sequence[UpdateInfo], TrainOptions, Settings], Weights]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from celeriac.workloads.splits import CLIENT_TEST_SHARE, Labels, client_split, l
 from celeriac.workloads.torch_workload import TorchWorkload
 from tasks.context import Context
 from tasks.errors import ConfigurationError
+from tasks.run_config import RunSetting
 from tasks.workload import ClientData, DataSource
 
 NUM_CLASSES = 10
@@ -40,6 +42,7 @@ class ImageWorkload(TorchWorkload):
     image_shape: ClassVar[ImageShape]
     default_net: ClassVar[str]
     default_split_seed: ClassVar[int]
+    run_config: ClassVar[Mapping[str, RunSetting] | None] = {}
 
     def __init__(
         self,

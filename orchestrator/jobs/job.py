@@ -22,9 +22,10 @@ from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobStore
 from tasks.context import Context, TimeBudget
 from tasks.errors import RunFailedError
-from tasks.messages import Status
+from tasks.messages import Status, TrainOptions
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
+from tasks.run_config import with_defaults
 from tasks.seeds import context_seed
 from tasks.user_code import UserCodeError, checked_result, user_code
 from tasks.workload import Workload, load_workload
@@ -116,6 +117,11 @@ class Job:
         return opened if opened is not None and opened.round_number == self.round_number else None
 
     @property
+    def options(self) -> TrainOptions:
+        """How clients train in this round."""
+        return self.config.in_round(self.round_number).options
+
+    @property
     def store(self) -> BlobStore:
         """Where the run's blobs are."""
         return self.loaded.store(self.config, self.folder)
@@ -198,12 +204,13 @@ class Job:
             purpose: What its seed is for.
             budget: How long training may go on; None: without an end.
         """
-        config = self.config
+        config = self.config.in_round(self.round_number)
         return Context(
             round_number=self.round_number,
             num_rounds=config.rounds,
             cohort_size=len(self.opened.cohort) if self.opened else 0,
             options=config.options,
+            run_config=with_defaults(self.workload.run_config, config.run_config),
             seed=context_seed(config.seed, self.round_number, purpose),
             budget=budget or TimeBudget(),
         )

@@ -54,6 +54,7 @@ def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, St
             num_clients=max(num_clients, len(accepted)),
             settings=settings,
             surveyed=_sets_of(job.folder.surveyed(number)),
+            rng=generator(config.seed, number, "step"),
         )
     )
     return {**parameters, **{name: aggregate[name] for name in job.buffers if name in aggregate}}, state
@@ -75,7 +76,7 @@ def surveyed_sets(job: Job, counted: Mapping[str, SlotRecord]) -> State:
         for client_id, record in counted.items()
     ]
     config, algorithm = job.config, job.algorithm
-    weights = algorithm.weigh(infos, config.options, settings_of(algorithm, config.settings)).weights
+    weights = algorithm.weigh(infos, job.options, settings_of(algorithm, config.settings)).weights
     return _aggregate(job, SurveyOrder.name, dict(zip(counted, weights, strict=True)), {})[1]
 
 
@@ -83,7 +84,7 @@ def _weights(job: Job, accepted: Mapping[str, SlotRecord], settings: Mapping[str
     """Return what the updates weigh, and how far the model moves towards their mean."""
     trained = {name: values for name, values in job.model().items() if name not in job.buffers}
     infos = [_info(job, client_id, record, trained) for client_id, record in accepted.items()]
-    weights = job.algorithm.weigh(infos, job.config.options, settings)
+    weights = job.algorithm.weigh(infos, job.options, settings)
     is_to_normalise = job.config.weighting == "steps" and not job.algorithm.weighs_steps
     return normalise(infos, weights) if is_to_normalise else weights
 
@@ -91,7 +92,7 @@ def _weights(job: Job, accepted: Mapping[str, SlotRecord], settings: Mapping[str
 def _info(job: Job, client_id: str, record: SlotRecord, trained: Arrays) -> UpdateInfo:
     # What a client says of its steps scales the whole round's where they are normalised by, so it isn't believed more
     # than the options allow.
-    options = job.config.options
+    options = job.options
     most_steps = options.epochs * math.ceil(record.num_examples / options.batch_size)
 
     def squared_distance() -> float:

@@ -99,7 +99,7 @@ def test_a_parameter_of_another_form_is_refused(arguments: list[str]) -> None:
         (["--seed", "1.5"], "'1.5' is not a valid integer"),
         (["--seed"], "requires an argument"),
         (["--round", "3"], "--rounds"),
-        (["extra"], "unexpected extra argument"),
+        (["extra", "extra"], "unexpected extra argument (extra)"),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_the_range(arguments: list[str], allowed: str) -> None:

@@ -1,0 +1,79 @@
+"""A study's options in a file: ``study.toml``, or the ``config.json`` of a run."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from orchestrator.config import RunConfig
+from orchestrator.options import flags_of
+from tasks.errors import ConfigurationError
+from tasks.messages import TrainOptions
+from tasks.option import allowed
+from tasks.plugins import near_name
+
+_OF_THE_RUN = ("run_id", "local")
+"""Settings of a ``config.json`` that belong to the run that it is of."""
+_BESIDE = ("broker", "net", "split", "run_dir")
+"""Options that are no fields of the config."""
+_PATHS = ("data", "initial_model", "run_dir")
+
+
+def read_study(path: Path) -> dict[str, Any]:
+    """Return the options that a file sets, by the names that the command has for them.
+
+    Args:
+        path: A TOML file, or JSON if its name ends so. Options are called as on the command line, without the dashes in
+            front; those with several values have lists, or tables.
+
+    Raises:
+        ConfigurationError: If it can't be read, has an option that there isn't, or a value that isn't allowed.
+    """
+    given = _read(path)
+    given |= given.pop("options", {}) if isinstance(given.get("options"), dict) else {}
+    names = {flag.removeprefix("--").replace("-", "_"): name for name, flag in flags_of(RunConfig).items()}
+    fields = {**RunConfig.model_fields, **TrainOptions.model_fields}
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        name = names.get(key.replace("-", "_"), key.replace("-", "_"))
+        if name in _OF_THE_RUN:
+            continue
+        if name not in fields and name not in _BESIDE:
+            known = [name.replace("_", "-") for name in (*names, *_BESIDE)]
+            raise ConfigurationError(f"{path}: {key}: there is no such option; {near_name(key, known)}")
+        found[name] = _checked(path, key, value, fields.get(name))
+    return {name: Path(value) if name in _PATHS and value is not None else value for name, value in found.items()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigurationError(
+            f"{path}: {reason}: a file of options in TOML, or a run's config.json, is needed"
+        ) from None
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{path}: {type(found).__name__} is in it: options by their names are needed")
+    return found
+
+
+def _checked(path: Path, key: str, value: object, field: FieldInfo | None) -> Any:
+    kind: Any = str | None if field is None else Annotated[(field.annotation, *field.metadata)]
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        what = allowed(field) if field else "a text"
+        told = f"{what} is allowed" if what else error.errors()[0]["msg"]
+        raise ConfigurationError(f"{path}: {key} = {_shown(value)}: {told}") from None
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) < 100 else f"{text[:100]}…"
