@@ -45,7 +45,7 @@ class Declaring(Pull):
     run_config = {"momentum": 0.5}  # noqa: RUF012  # as a user would write it
 
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
-        return Evaluation(float(str(context.run_config["momentum"])), None, 1)
+        return Evaluation(float(str(context.run_config["momentum"])), 1)
 
 
 def told(folder: RunFolder, name: str, client_id: str = "anna") -> list[float]:
