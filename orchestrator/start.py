@@ -11,6 +11,7 @@ if __name__ == "__main__":
 import sys
 import tomllib
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from orchestrator.store.run_folder import RunFolder
 from orchestrator.study_file import read_study
 from tasks.broker import connection as brokers
 from tasks.errors import ConfigurationError, FederationError
+from tasks.metrics import in_words
 from tasks.option import DATA, OUTPUT, TRANSPORT
 from tasks.workload import BUILT_IN
 from verification import SCORERS
@@ -53,6 +55,8 @@ _KNOWN = {
     "observers": OBSERVERS,
 }
 """The names that the help lists."""
+_MOST_SHOWN = 3
+"""Metrics of the final model that the verdict names."""
 _BROKER = GroupedOption(
     ["--broker"],
     group=TRANSPORT,
@@ -172,7 +176,7 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
         click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {_quality(summary)}")
         num_asked = summary.num_evaluated + summary.num_not_evaluated
         if num_asked:
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in summary.client_metrics.items())
+            shown = in_words(summary.client_metrics, summary.client_partial, summary.num_evaluated)
             of_all = f" ({summary.num_evaluated} of {num_asked} clients)" if summary.num_not_evaluated else ""
             click.echo(f"on the clients' own held-out data{of_all}: {shown or 'nothing'}")
         click.echo(f"the run's folder: {shown_path(folder.path)}")
@@ -193,10 +197,10 @@ def _how_to_go_on(config: RunConfig, summary: Summary, folder: RunFolder) -> str
 
 
 def _quality(summary: Summary) -> str:
-    if summary.final.accuracy is not None:
-        return f"accuracy {summary.final.accuracy:.4f}"
-    if summary.final.loss is not None:
-        return f"loss {summary.final.loss:.4f}"
+    beside_loss = {name: value for name, value in summary.final.items() if name != "loss"}
+    if metrics := beside_loss or summary.final:
+        more = f" and {len(metrics) - _MOST_SHOWN} more" if len(metrics) > _MOST_SHOWN else ""
+        return in_words(dict(islice(metrics.items(), _MOST_SHOWN))) + more
     if summary.evaluation_problem:
         return f"not evaluated: {summary.evaluation_problem}"
     return "the last of them failed" if summary.rounds_failed else "no held-out data to evaluate on"

@@ -106,6 +106,24 @@ def _average(values: Sequence[tuple[int, float]], average: Average) -> float:
     return sum(weight / total * value for weight, (_, value) in zip(weights, values, strict=True))
 
 
+def digits(value: float) -> str:
+    """Return a number as it is shown: to four decimals, or to four digits if these would tell nothing."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
+
+
+def in_words(metrics: Mapping[str, float], partial: Mapping[str, int] | None = None, num_clients: int = 0) -> str:
+    """Return metrics as they are told, like ``loss 0.5000, auc 0.9312 (2 of 3 clients)``.
+
+    Args:
+        metrics: The metrics.
+        partial: See :class:`Averages`.
+        num_clients: How many clients the others are of.
+    """
+    told = (partial or {}).items()
+    of = {name: f" ({number} of {num_clients} clients)" for name, number in told}
+    return ", ".join(f"{name} {digits(value)}{of.get(name, '')}" for name, value in metrics.items())
+
+
 def finite(metrics: Mapping[str, float]) -> Metrics:
     """Return those metrics that are numbers: a model that diverged has a loss that JSON can't hold."""
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_model
 from orchestrator.driver.orders import for_study, make_order, time_limits
-from tasks.messages import Response, Status
-from tasks.metrics import Metrics, finite
+from tasks.messages import Status
+from tasks.metrics import Averages, averaged
 from tasks.orders.evaluate import EvaluateOrder
 
 
@@ -18,12 +18,12 @@ class ClientEvaluations:
     """What clients say of a model.
 
     Attributes:
-        metrics: The means weighted by examples, over those that evaluated it; empty if none did.
+        averages: The averages of their metrics, over those that evaluated it.
         num_evaluated: How many did.
         not_evaluated: Who else was asked, and why it gave no evaluation.
     """
 
-    metrics: Metrics
+    averages: Averages
     num_evaluated: int
     not_evaluated: Mapping[str, str]
 
@@ -48,17 +48,5 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
     context.services.blobs.discard([parameters.name], parameters.size_bytes)
     evaluated = [response for response in responses if response.status is Status.EVALUATED]
     others = {response.client_id: response.reason for response in responses if response.status is not Status.EVALUATED}
-    return ClientEvaluations(mean_metrics(evaluated), len(evaluated), others)
-
-
-def mean_metrics(responses: Sequence[Response]) -> Metrics:
-    """Return sum_k(n_k m_k) / sum_k(n_k) of each metric that all the answers have, n_k being their examples."""
-    total = sum(response.num_examples for response in responses)
-    if total == 0:
-        return {}
-    shared = set.intersection(*(set(response.metrics) for response in responses))
-    means = {
-        name: sum(response.num_examples / total * response.metrics[name] for response in responses)
-        for name in sorted(shared)
-    }
-    return finite(means)
+    told = [(response.num_examples, response.metrics) for response in evaluated]
+    return ClientEvaluations(averaged(told, context.folder.declared()), len(evaluated), others)

@@ -7,7 +7,7 @@ send in the first is aggregated, and goes out with the orders of the second to t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.clients.waves import seconds_a_wave
@@ -19,6 +19,7 @@ from orchestrator.driver.orders import O, TimeLimits, for_study, make_order, tim
 from orchestrator.driver.peers import ask_peers
 from orchestrator.observers.events import JoinedLive, Outcome, RoundOpened, SlotsFilled
 from orchestrator.store.records import (
+    ACCEPTED,
     ClosedRound,
     LateResponse,
     OpenRound,
@@ -31,6 +32,7 @@ from orchestrator.store.records import (
 from tasks import names
 from tasks.blobs.blob import BlobRef
 from tasks.messages import encode, turn_timeout_s
+from tasks.metrics import Averages, Declared, averaged
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
 
@@ -265,6 +267,7 @@ class Round:
         context, opened = self._context, self._opened
         surveyed = opened.surveyed or Surveyed()
         responses: dict[str, SlotRecord] = {**surveyed.left_out, **closed.responses}
+        trained = training_averages(responses.values(), context.folder.declared())
         bytes_surveyed = self._surveyed.size_bytes * len(opened.trainers) if self._surveyed else 0
         return RoundRecord(
             round_number=opened.round_number,
@@ -272,6 +275,8 @@ class Round:
             reason=closed.reason,
             cohort=sorted(opened.cohort),
             responses=dict(sorted(responses.items())),
+            train_metrics=trained.metrics,
+            train_partial=dict(trained.partial),
             evaluation_due=context.config.is_evaluated(opened.round_number),
             checkpoint=context.folder.checkpoint(opened.round_number).name,
             digest=closed.digest,
@@ -285,3 +290,8 @@ class Round:
                 for response in context.collector.late.pop()
             ],
         )
+
+
+def training_averages(slots: Iterable[SlotRecord], declared: Declared) -> Averages:
+    """Return the averages of what clients say of their training, over the updates that were accepted."""
+    return averaged([(slot.num_examples, slot.metrics) for slot in slots if slot.status in ACCEPTED], declared)

@@ -36,7 +36,7 @@ from orchestrator.observers.events import (
 )
 from orchestrator.policies import load_policy
 from orchestrator.processes.workers import log_of
-from orchestrator.store.records import ACCEPTED, Evaluated, Final, OpenRound, RoundRecord, Summary
+from orchestrator.store.records import ACCEPTED, Evaluated, OpenRound, RoundRecord, Summary
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import updates_at_a_time
@@ -205,7 +205,8 @@ class Run:
             found = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
             record = record.model_copy(
                 update={
-                    "client_metrics": found.metrics,
+                    "client_metrics": found.averages.metrics,
+                    "client_partial": found.averages.partial,
                     "num_evaluated": found.num_evaluated,
                     "not_evaluated": found.not_evaluated,
                 }
@@ -353,7 +354,6 @@ def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wa
     """Return the summary of a run as its folder shows it."""
     history = folder.history()
     last = history[-1] if history else None
-    metrics = last.metrics if last else {}
     return Summary.model_validate(
         {
             "run_id": config.run_id,
@@ -361,9 +361,10 @@ def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wa
             "reason": reason,
             "rounds": len(history),
             "rounds_failed": sum(record.status == "failed" for record in history),
-            "final": Final(loss=metrics.get("loss"), accuracy=metrics.get("accuracy")),
+            "final": last.metrics if last else {},
             "evaluation_problem": last.evaluation_problem if last else "",
             "client_metrics": last.client_metrics if last else {},
+            "client_partial": last.client_partial if last else {},
             "num_evaluated": last.num_evaluated if last else 0,
             "num_not_evaluated": len(last.not_evaluated) if last else 0,
             "seed": config.seed,

@@ -13,7 +13,7 @@ from orchestrator.store.records import Evaluated
 from tasks import arrays, auxiliary
 from tasks.arrays import Arrays, Spec
 from tasks.errors import ArraysError, ConfigurationError
-from tasks.user_code import check_arrays, user_code
+from tasks.user_code import check_arrays, checked_declared, user_code
 from verification.checks import LARGEST_OF_MODEL, UpdateRejectedError, check_update, too_large_whole
 
 _BY_HOLDOUT = ("fltrust", "holdout")
@@ -36,6 +36,7 @@ def make_model(job: Job) -> Evaluated:
     model = arrays.map_file(path) if path.exists() else _initial_parameters(job)
     with user_code("buffer_names()"):
         job.folder.save_buffers(workload.buffer_names(job.context("buffer names")))
+    job.folder.save_declared(checked_declared(workload))
     _check_compressor(job, model)
     if not path.exists():
         arrays.write_file(path, model)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from rich.console import Group
 from rich.live import Live
@@ -31,10 +33,11 @@ from orchestrator.observers.events import (
 from orchestrator.observers.log import waiting
 from orchestrator.store.records import shown_metrics
 from tasks.messages import Status
-from tasks.metrics import Metrics
+from tasks.metrics import Metrics, digits
 
 _SHOWN_CLIENTS = 12
 _SHOWN_ROUNDS = 8
+_SHOWN_METRICS = 5
 _STYLES = {"trained": "green", "training": "yellow", "connected": "dim", "timed_out": "yellow"}
 
 
@@ -58,6 +61,16 @@ class ConsoleDisplay:
         self._live.stop()
 
 
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What the display says of a round, or of the initial model."""
+
+    metrics: Metrics = field(default_factory=dict)
+    train_metrics: Metrics = field(default_factory=dict)
+    duration: str = ""
+    why: str = ""
+
+
 class Drawn:
     """The live display: the round, each client's state, and the metrics of the last rounds."""
 
@@ -68,7 +81,7 @@ class Drawn:
         self._closed = 0
         self._note = "starting"
         self._clients: dict[str, tuple[str, int, str]] = {}
-        self._lines: dict[str, tuple[Metrics, str, str]] = {}
+        self._lines: dict[str, _Line] = {}
 
     def take(self, event: Event) -> None:  # noqa: C901  # a case an event
         """Update the display by an event."""
@@ -84,7 +97,7 @@ class Drawn:
                 for client_id in event.client_ids:
                     self._clients.pop(client_id, None)
             case Initialised():
-                self._lines["initial"] = event.metrics, "", event.problem
+                self._lines["initial"] = _Line(event.metrics, why=event.problem)
             case RoundOpened():
                 self._note = f"round {event.round_number} of {self._rounds}"
                 for client_id in event.cohort:
@@ -102,8 +115,8 @@ class Drawn:
                 self._close(event)
             case ModelEvaluated():
                 name = str(event.round_number)
-                _, duration, _ = self._lines.get(name, ({}, "", ""))
-                self._lines[name] = event.metrics, duration, event.problem
+                line = self._lines.get(name, _Line())
+                self._lines[name] = replace(line, metrics=event.metrics, why=event.problem)
             case LeftOut():
                 for client_id, slot in event.slots.items():
                     self._state(client_id, slot.status.value, f"left out {event.num_rounds} times: {slot.reason}")
@@ -112,7 +125,8 @@ class Drawn:
 
     def _close(self, event: RoundClosed) -> None:
         self._closed = event.round_number
-        self._lines[str(event.round_number)] = {}, f"{event.duration_s:.2f} s", event.reason
+        duration = f"{event.duration_s:.2f} s"
+        self._lines[str(event.round_number)] = _Line({}, event.train_metrics, duration, event.reason)
         if self._closed == self._rounds:
             self._note = "saying farewell"
 
@@ -148,18 +162,29 @@ class Drawn:
     def _round_table(self) -> Table:
         table = Table(box=None, padding=(0, 2), header_style="dim")
         table.add_column("round", justify="right")
-        shown = shown_metrics(metrics for metrics, _, _ in self._lines.values())
-        for key in shown:
-            table.add_column(key, justify="right")
+        evaluated = shown_metrics(line.metrics for line in self._lines.values())[:_SHOWN_METRICS]
+        trained = list(dict.fromkeys(name for line in self._lines.values() for name in line.train_metrics))
+        trained = trained[: _SHOWN_METRICS - len(evaluated) + 1]
+        for name in (*evaluated, *(_of_training(name) for name in trained)):
+            table.add_column(name, justify="right")
         table.add_column("time", justify="right")
         table.add_column("")
-        for name, (metrics, duration, why) in list(self._lines.items())[-_SHOWN_ROUNDS:]:
-            values = [f"{metrics[key]:.4f}" if key in metrics else "-" for key in shown]
-            table.add_row(name, *values, duration, Text(why[:60], style="red"))
+        for name, line in list(self._lines.items())[-_SHOWN_ROUNDS:]:
+            values = [*_values(line.metrics, evaluated), *_values(line.train_metrics, trained)]
+            table.add_row(name, *values, line.duration, Text(line.why[:60], style="red"))
         return table
+
+
+def _of_training(name: str) -> str:
+    """Return the head of a column of training metrics, told from those of evaluations."""
+    return name.replace("_", " ") if name.startswith("train") else f"train {name}"
+
+
+def _values(metrics: Metrics, names: Sequence[str]) -> list[str]:
+    return [digits(metrics[name]) if name in metrics else "-" for name in names]
 
 
 def _detail(slot: Outcome) -> str:
     """Return why a slot was filled as it was, or the client's train loss."""
     loss = slot.metrics.get("train_loss")
-    return slot.reason or (f"train loss {loss:.4f}" if loss is not None else "")
+    return slot.reason or (f"train loss {digits(loss)}" if loss is not None else "")

@@ -83,9 +83,9 @@ class Initialised(_Event):
 
     kind: Literal["initialised"] = "initialised"
     metrics: Metrics
-    """``loss`` and ``accuracy`` on the orchestrator's held-out data; empty if there is none."""
+    """``loss`` and other metrics on the orchestrator's held-out data; empty if there is none."""
     problem: Reason = ""
-    """Why there is no loss although there is held-out data."""
+    """Why there is no loss, or another metric, although there is held-out data."""
 
 
 class RoundOpened(_OfRound):
@@ -169,7 +169,9 @@ class ClientsEvaluated(_OfRound):
 
     kind: Literal["clients_evaluated"] = "clients_evaluated"
     metrics: Metrics
-    """``loss`` and ``accuracy``, weighted by examples."""
+    """Averages of their metrics."""
+    partial: dict[str, int] = {}
+    """Metric → how many clients its average is of, where some don't report it."""
     num_evaluated: int
     """Clients whose evaluations are in them."""
     not_evaluated: dict[str, Reason]
@@ -186,6 +188,12 @@ class RoundClosed(_OfRound):
     """Why a failed round failed."""
     num_clients: int
     """Clients of the cohort."""
+    num_accepted: int = 0
+    """Clients whose updates went into the model."""
+    train_metrics: Metrics = {}
+    """Averages of what these say of their training, like ``train_loss``."""
+    train_partial: dict[str, int] = {}
+    """Metric → how many clients its average is of, where some don't report it."""
     duration_s: float
     """Seconds from opening to closing."""
     bytes_down: int
@@ -199,9 +207,9 @@ class ModelEvaluated(_OfRound):
 
     kind: Literal["model_evaluated"] = "model_evaluated"
     metrics: Metrics
-    """``loss`` and ``accuracy``."""
+    """``loss`` and other metrics."""
     problem: Reason = ""
-    """Why there is no loss."""
+    """Why there is no loss, or another metric."""
 
 
 class EvaluationSlow(_Event):
@@ -269,6 +277,7 @@ def told_of(record: RoundRecord) -> Iterator[Event]:
         yield ClientsEvaluated(
             round_number=number,
             metrics=record.client_metrics,
+            partial=record.client_partial,
             num_evaluated=record.num_evaluated,
             not_evaluated=record.not_evaluated,
         )
@@ -277,6 +286,9 @@ def told_of(record: RoundRecord) -> Iterator[Event]:
         status=record.status,
         reason=record.reason,
         num_clients=len(record.cohort),
+        num_accepted=sum(slot.status in ACCEPTED for slot in slots.values()),
+        train_metrics=record.train_metrics,
+        train_partial=record.train_partial,
         duration_s=record.duration_s,
         bytes_down=record.bytes_down,
         bytes_up=record.bytes_up,

@@ -28,7 +28,7 @@ from orchestrator.observers.events import (
     Waiting,
 )
 from tasks.messages import Status
-from tasks.metrics import Metrics
+from tasks.metrics import Metrics, in_words
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
         case ClientsLeft(client_ids=left):
             yield Line(f"{named(left)} left", left)
         case Initialised():
-            yield Line(f"the initial model: {in_words(event.metrics, event.problem)}", is_warning=bool(event.problem))
+            yield Line(f"the initial model: {evaluated(event.metrics, event.problem)}", is_warning=bool(event.problem))
         case RoundOpened(round_number=number):
             yield Line(f"round {number} opened: {len(event.cohort)} clients train")
         case JoinedLive(round_number=number, client_ids=joined):
@@ -97,9 +97,11 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
                 yield _warning(f"of {asked} clients {named(alike)} didn't evaluate the model: {reason}", alike)
         case RoundClosed(round_number=number):
             why = f": {event.reason}" if event.reason else ""
-            yield Line(f"round {number} {event.status}{why}, {event.duration_s:.2f} s")
+            training = in_words(event.train_metrics, event.train_partial, event.num_accepted)
+            took = ", ".join(filter(None, (f"{event.duration_s:.2f} s", training)))
+            yield Line(f"round {number} {event.status}{why}, {took}")
         case ModelEvaluated(round_number=number):
-            yield Line(f"round {number}: {in_words(event.metrics, event.problem)}", is_warning=bool(event.problem))
+            yield Line(f"round {number}: {evaluated(event.metrics, event.problem)}", is_warning=bool(event.problem))
         case EvaluationSlow():
             yield _warning(_slow(event))
         case LeftOut():
@@ -116,12 +118,11 @@ def waiting(event: Waiting) -> str:
     return f"waiting for clients: {event.reason or f'{event.num_connected} of {event.num_needed} connected'}"
 
 
-def in_words(metrics: Metrics, problem: str = "") -> str:
-    """Return metrics in words, and the problem that prevented an evaluation."""
-    told = [f"{name} {value:.4f}" for name, value in metrics.items()]
-    if problem:
-        told.append(problem if metrics else f"not evaluated: {problem}")
-    return ", ".join(told) or "no held-out data to evaluate on"
+def evaluated(metrics: Metrics, problem: str = "") -> str:
+    """Return metrics in words, and the problem that prevented an evaluation or a part of it."""
+    if not metrics:
+        return f"not evaluated: {problem}" if problem else "no held-out data to evaluate on"
+    return ", ".join(filter(None, (in_words(metrics), problem)))
 
 
 def _started(event: RunStarted) -> str:

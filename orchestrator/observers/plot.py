@@ -1,26 +1,32 @@
-"""The plot of a run: loss and accuracy by round, beginning with the initial model."""
+"""The plot of a run: each metric by round, beginning with the initial model."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.observers import ObserverContext
 from orchestrator.observers.events import Event, ModelEvaluated, RunEnded
-from orchestrator.store.records import ACCEPTED, RoundRecord, shown_metrics
+from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks.metrics import Metrics
 
-_COLOURS = {"accuracy": "tab:blue", "loss": "tab:red", "train_loss": "tab:red"}
-_LABELS = {
-    "accuracy": "accuracy on held-out data",
-    "loss": "loss on held-out data",
-    "train_loss": "train loss of the clients, by examples",
+_HELD_OUT, _CLIENTS, _TRAINING = "held-out data", "clients' held-out data", "clients' training"
+_STYLES: Mapping[str, Mapping[str, Any]] = {
+    _HELD_OUT: {"color": "tab:blue", "marker": "o"},
+    _CLIENTS: {"color": "tab:orange", "marker": "D", "linestyle": "--"},
+    _TRAINING: {"color": "tab:grey", "marker": ".", "linestyle": ":"},
 }
-Points = Mapping[str, Sequence[tuple[int, float]]]
-"""Name of a metric -> rounds and values, by round; the initial model's round is 0."""
+MOST_PANELS = 12
+"""Metrics that are drawn, a panel each."""
+_COLUMNS = 3
+_TRAIN = "train_"
+Points = Sequence[tuple[int, float]]
+"""Rounds and values, by round; the initial model's round is 0."""
+Panels = Mapping[str, Mapping[str, Points]]
+"""Name of a metric -> on what it was measured -> points."""
 
 
 class Plot:
@@ -50,14 +56,12 @@ class Plot:
 
 
 def draw(history: Sequence[RoundRecord], path: Path, initial: Metrics | None = None, title: str = "") -> None:
-    """Draw loss and accuracy on the orchestrator's held-out data, by round, into a PNG file.
-
-    If there is neither, it draws the clients' train loss.
+    """Draw each metric by round, a panel each, into a PNG file.
 
     Args:
         history: The closed rounds.
         path: The file.
-        initial: Loss and accuracy of the initial model.
+        initial: Metrics of the initial model on the orchestrator's held-out data.
         title: The plot's title.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
@@ -66,50 +70,59 @@ def draw(history: Sequence[RoundRecord], path: Path, initial: Metrics | None = N
     mpl.use("agg")
     from matplotlib import pyplot as plt  # noqa: PLC0415
 
-    points = points_of(history, initial or {})
-    figure, axes = plt.subplots(1, len(points), figsize=(9, 3.6), layout="constrained", squeeze=False)
+    panels = panels_of(history, initial or {})
+    shown = dict(list(panels.items())[:MOST_PANELS])
+    columns = min(len(shown), _COLUMNS)
+    rows = -(-len(shown) // columns)
+    size = (9 if columns < _COLUMNS else 12, 3.6 * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     try:
-        figure.suptitle(title, fontsize="medium", parse_math=False)
+        more = f" ({len(panels) - len(shown)} more metrics in the history)" if len(panels) > len(shown) else ""
+        figure.suptitle(title + more, fontsize="medium", parse_math=False)
         failed = [record.round_number for record in history if record.status == "failed"]
-        for axis, name in zip(axes[0], sorted(points), strict=True):
-            _draw_metric(axis, points[name], failed, name)
+        for axis, (name, lines) in zip(axes.flat, shown.items(), strict=False):
+            _draw_metric(axis, lines, failed, name)
+        for axis in axes.flat[len(shown) :]:
+            axis.set_visible(False)
         figure.savefig(path, dpi=120)
     finally:
         plt.close(figure)
 
 
-def points_of(history: Sequence[RoundRecord], initial: Metrics) -> Points:
-    """Return the points to draw: loss and accuracy on held-out data, or without these the clients' train loss."""
-    rounds = [(0, initial), *((record.round_number, record.metrics) for record in history)]
-    train_losses = [(record.round_number, loss) for record in history if (loss := train_loss(record)) is not None]
-    if train_losses and not any(metrics for _, metrics in rounds):
-        return {"train_loss": train_losses}
-    return {
-        name: [(number, metrics[name]) for number, metrics in rounds if name in metrics]
-        for name in shown_metrics(metrics for _, metrics in rounds)
-    }
+def panels_of(history: Sequence[RoundRecord], initial: Metrics) -> Panels:
+    """Return what to draw: the loss first, then the other metrics in the order in which they appear.
+
+    What clients say of their training, like ``train_loss``, is beside the metric of the same name without ``train_``.
+    """
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {"loss": {}}
+    for measured, number, metrics in _measured(history, initial):
+        for name, value in metrics.items():
+            panel = panels.setdefault(name.removeprefix(_TRAIN) if measured == _TRAINING else name, {})
+            panel.setdefault(measured, []).append((number, value))
+    return {name: lines for name, lines in panels.items() if lines} or panels
 
 
-def train_loss(record: RoundRecord) -> float | None:
-    """Return the mean train loss of a round's accepted updates, weighted by examples; None if none reports it."""
-    told = [
-        (response.num_examples, response.metrics["train_loss"])
-        for response in record.responses.values()
-        if response.status in ACCEPTED and "train_loss" in response.metrics
-    ]
-    num_examples = sum(number for number, _ in told)
-    return sum(number * loss for number, loss in told) / num_examples if num_examples else None
+def _measured(history: Sequence[RoundRecord], initial: Metrics) -> Iterator[tuple[str, int, Metrics]]:
+    """Yield on what metrics were measured, and after which round."""
+    yield _HELD_OUT, 0, initial
+    for record in history:
+        yield _HELD_OUT, record.round_number, record.metrics
+        yield _CLIENTS, record.round_number, record.client_metrics
+        yield _TRAINING, record.round_number, record.train_metrics
 
 
-def _draw_metric(axis: Any, points: Sequence[tuple[int, float]], failed: Sequence[int], name: str) -> None:
-    axis.plot([x for x, _ in points], [y for _, y in points], marker="o", markersize=4, color=_COLOURS[name])
+def _draw_metric(axis: Any, lines: Mapping[str, Points], failed: Sequence[int], name: str) -> None:
+    for measured, points in sorted(lines.items(), key=lambda line: list(_STYLES).index(line[0])):
+        axis.plot([x for x, _ in points], [y for _, y in points], markersize=4, label=measured, **_STYLES[measured])
     for round_number in failed:
         axis.axvline(round_number, color="grey", linestyle=":", linewidth=1)
-    if points:
+    if points := lines.get(_HELD_OUT) or next(iter(lines.values()), ()):
         last_round, last = points[-1]
         axis.annotate(f"{last:.4g}", (last_round, last), textcoords="offset points", xytext=(-4, 8), ha="right")
     axis.set_xlabel("round")
-    axis.set_ylabel(_LABELS[name])
+    axis.set_ylabel(name, parse_math=False)
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.grid(alpha=0.3)
     axis.margins(y=0.15)
+    if lines:
+        axis.legend(fontsize="small")

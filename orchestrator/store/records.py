@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks.blobs.blob import BlobRef
 from tasks.messages import Order, Reason, Response, Status
@@ -190,19 +190,25 @@ class RoundRecord(_Record):
     cohort: list[str]
     responses: Annotated[dict[str, SlotRecord], Field(validation_alias=AliasChoices("responses", "answers"))]
     """How each client of the cohort responded, by client id; once called ``answers``."""
+    train_metrics: Metrics = {}
+    """What clients say of their training, like ``train_loss``: averages over the accepted updates."""
+    train_partial: dict[str, int] = {}
+    """How many clients such an average is of, where some don't report it."""
     metrics: Metrics = {}
-    """``loss`` and ``accuracy`` of the round's model on the orchestrator's held-out data; empty if it has none.
+    """``loss`` and other metrics of the round's model on the orchestrator's held-out data; empty if it has none.
 
     They follow the round, in ``evaluations.jsonl``, with the two below; former versions wrote them here.
     """
     evaluation_problem: Reason = ""
-    """Why there is no loss although there is held-out data."""
+    """Why there is no loss, or another metric, although there is held-out data."""
     evaluation_due: bool = True
     """Whether it was this round's turn to be evaluated (``--evaluate-every``); if not, there are no metrics."""
     evaluation_s: float = 0.0
     """Seconds that the evaluation took."""
     client_metrics: Metrics = {}
-    """``loss`` and ``accuracy`` on the clients' held-out data, weighted by examples, where they were asked."""
+    """Metrics on the clients' held-out data: averages over those that evaluated it, where they were asked."""
+    client_partial: dict[str, int] = {}
+    """How many clients such an average is of, where some don't report it."""
     num_evaluated: int = 0
     """Clients whose evaluations are in ``client_metrics``."""
     not_evaluated: dict[str, Reason] = {}
@@ -238,12 +244,8 @@ class RoundRecord(_Record):
 
 
 def shown_metrics(rounds: Iterable[Metrics]) -> list[str]:
-    """Return which of ``loss`` and ``accuracy`` there is in any of these; both if there is neither.
-
-    A workload without an accuracy gets no column, and no panel, for it.
-    """
-    names = {name for metrics in rounds for name in metrics}
-    return [name for name in ("loss", "accuracy") if name in names] or ["loss", "accuracy"]
+    """Return which metrics there are in any of these, in the order in which they appear; the loss if there is none."""
+    return list(dict.fromkeys(name for metrics in rounds for name in metrics)) or ["loss"]
 
 
 class OpenRound(_Record):
@@ -283,11 +285,11 @@ class OpenRound(_Record):
         return self.parameters.size_bytes + (self.broadcast.size_bytes if self.broadcast else 0)
 
 
-class Final(_Record):
-    """How good the final model is; None where there is nothing to say it by."""
-
-    loss: float | None = None
-    accuracy: float | None = None
+def _known(metrics: object) -> object:
+    """Return metrics without those that are None: a summary of former versions has them."""
+    return (
+        {name: value for name, value in metrics.items() if value is not None} if isinstance(metrics, dict) else metrics
+    )
 
 
 class Summary(_Record):
@@ -300,10 +302,14 @@ class Summary(_Record):
     """Rounds that are closed."""
     rounds_failed: int = 0
     """Those of them that had too few accepted updates, and left the model as it was."""
-    final: Final
+    final: Annotated[Metrics, BeforeValidator(_known)] = {}
+    """How good the final model is on held-out data; empty if there is none."""
     evaluation_problem: Reason = ""
-    """Why the final model has no loss although there is held-out data."""
+    """Why the final model has no loss, or another metric, although there is held-out data."""
     client_metrics: Metrics = {}
+    """How good it is on the clients' held-out data."""
+    client_partial: dict[str, int] = {}
+    """How many clients such an average is of, where some don't report it."""
     num_evaluated: int = 0
     """Clients whose evaluations are in ``client_metrics``."""
     num_not_evaluated: int = 0

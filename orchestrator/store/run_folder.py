@@ -21,10 +21,12 @@ from orchestrator.store.records import Evaluated, OpenRound, RoundEvaluated, Rou
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import append_line, remove_temporaries, replace_text, replacing
+from tasks.metrics import Declared, Metric
 from tasks.orders.train import TrainOrder
 
 R = TypeVar("R", bound=BaseModel)
 _NAMES = TypeAdapter(list[str])
+_DECLARED = TypeAdapter(dict[str, Metric])
 
 
 class RunFolder:
@@ -244,6 +246,24 @@ class RunFolder:
             return frozenset(_NAMES.validate_json(path.read_bytes()))
         except FileNotFoundError:
             return frozenset()
+        except (OSError, ValidationError) as error:
+            raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+    def save_declared(self, declared: Declared) -> None:
+        """Keep what the workload declares of its metrics, so that nobody has to load it to know that."""
+        replace_text(self.path / "metrics.json", _DECLARED.dump_json(dict(declared)).decode() + "\n")
+
+    def declared(self) -> Declared:
+        """Return what the workload declares of its metrics, in its order; nothing as long as nobody has said.
+
+        Raises:
+            RunFolderError: If the file is damaged.
+        """
+        path = self.path / "metrics.json"
+        try:
+            return _DECLARED.validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return {}
         except (OSError, ValidationError) as error:
             raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.start import say_verdict
-from orchestrator.store.records import Final, Summary
+from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from tests.support import run_config
 
@@ -13,15 +13,20 @@ from tests.support import run_config
 @pytest.mark.parametrize(
     ("final", "rounds_failed", "said"),
     [
-        (Final(loss=0.5, accuracy=0.75), 0, "completed: 2 rounds in 3.0 s, accuracy 0.7500"),
-        (Final(loss=0.5), 0, "completed: 2 rounds in 3.0 s, loss 0.5000"),
-        (Final(), 0, "completed: 2 rounds in 3.0 s, no held-out data to evaluate on"),
-        (Final(accuracy=0.5), 0, "completed: 2 rounds in 3.0 s, accuracy 0.5000"),
-        (Final(), 1, "completed: 2 rounds (1 of them failed) in 3.0 s, the last of them failed"),
+        ({"loss": 0.5, "accuracy": 0.75}, 0, "completed: 2 rounds in 3.0 s, accuracy 0.7500"),
+        ({"loss": 0.5}, 0, "completed: 2 rounds in 3.0 s, loss 0.5000"),
+        ({}, 0, "completed: 2 rounds in 3.0 s, no held-out data to evaluate on"),
+        ({"accuracy": 0.5}, 0, "completed: 2 rounds in 3.0 s, accuracy 0.5000"),
+        (
+            {"loss": 9.0, "auc": 0.5, "f1": 0.25, "rmse": 0.0001, "mae": 3.0},
+            0,
+            "completed: 2 rounds in 3.0 s, auc 0.5000, f1 0.2500, rmse 0.0001 and 1 more",
+        ),
+        ({}, 1, "completed: 2 rounds (1 of them failed) in 3.0 s, the last of them failed"),
     ],
 )
 def test_the_verdict_says_how_good_the_final_model_is_by_the_best_there_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], final: Final, rounds_failed: int, said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], final: dict[str, float], rounds_failed: int, said: str
 ) -> None:
     # Given a run that is completed, with an accuracy, a loss alone, or neither
     config = run_config()
@@ -48,7 +53,7 @@ def test_the_verdict_says_of_how_many_clients_it_speaks(tmp_path: Path, capsys: 
     config = run_config()
     folder = RunFolder.create(tmp_path / "run", config)
     summary = Summary(
-        run_id="run", status="completed", rounds=1, final=Final(), evaluation_problem="evaluate(): no luck",
+        run_id="run", status="completed", rounds=1, final={}, evaluation_problem="evaluate(): no luck",
         client_metrics={"accuracy": 0.5}, num_evaluated=1, num_not_evaluated=1, seed=0, workload=config.workload,
         algorithm="fedavg", checkpoint="checkpoints/round-0001.safetensors", wall_time_s=3.0,
     )  # fmt: skip

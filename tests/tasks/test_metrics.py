@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigurationError
-from tasks.metrics import Averages, Metric, averaged, metric_of
+from tasks.metrics import Averages, Metric, averaged, in_words, metric_of
 
 
 def test_averages_follow_what_is_declared() -> None:
@@ -56,3 +56,10 @@ def test_a_wrong_declaration_is_refused_with_what_is_allowed() -> None:
         Metric("more")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"^Metric\(average='mean'\): one of examples, clients, sum, max is"):
         Metric(average="mean")  # type: ignore[arg-type]
+
+
+def test_metrics_are_told_to_four_decimals_where_these_tell_something() -> None:
+    # Given metrics, when they are told, then they are in their own order, and say of how many clients they are
+    assert in_words({"b": 1.0, "a": 0.25, "none": 0.0}) == "b 1.0000, a 0.2500, none 0.0000"
+    assert in_words({"small": 0.00005, "large": 12345678.9}) == "small 5e-05, large 1.235e+07"
+    assert in_words({"loss": 0.5, "auc": 0.75}, {"auc": 2}, 3) == "loss 0.5000, auc 0.7500 (2 of 3 clients)"

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.driver.run import check_any_closed, summarise
-from orchestrator.store.records import Final
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import RunFailedError
 from tests.support import round_record, run_config
@@ -26,7 +25,7 @@ def test_a_summary_is_that_of_the_rounds_and_of_the_last_one(tmp_path: Path) -> 
     summary = summarise(config, folder, "completed", "", 1.23456)
     # Then rounds are counted, and the metrics are the last one's, which has no accuracy
     assert (summary.rounds, summary.rounds_failed, summary.seed) == (3, 1, 7)
-    assert summary.final == Final(loss=0.5)
+    assert summary.final == {"loss": 0.5}
     assert (summary.client_metrics, summary.num_evaluated, summary.num_not_evaluated) == ({"loss": 0.25}, 4, 1)
     assert summary.checkpoint == "checkpoints/round-0003.safetensors"
     assert summary.wall_time_s == 1.235
@@ -37,7 +36,7 @@ def test_a_run_without_rounds_is_summarised_by_its_initial_model(tmp_path: Path)
     config = run_config()
     summary = summarise(config, RunFolder.create(tmp_path / "run", config), "interrupted", "SIGINT", 0.0)
     # Then the summary has nothing that isn't known
-    assert (summary.rounds, summary.final, summary.client_metrics) == (0, Final(), {})
+    assert (summary.rounds, summary.final, summary.client_metrics) == (0, {}, {})
     assert summary.checkpoint == "checkpoints/round-0000.safetensors"
 
 

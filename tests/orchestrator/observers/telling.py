@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.observers.events import RoundClosed, RunEnded, RunStarted, told_of
-from orchestrator.store.records import Final, Summary
+from orchestrator.store.records import Summary
 from tests.support import round_record
 
 
@@ -26,7 +26,7 @@ SUMMARY = Summary(
     run_id="run",
     status="completed",
     rounds=2,
-    final=Final(loss=0.5, accuracy=0.75),
+    final={"loss": 0.5, "accuracy": 0.75},
     seed=0,
     workload="digits",
     algorithm="fedavg",

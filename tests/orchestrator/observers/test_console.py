@@ -65,7 +65,7 @@ def test_the_display_shows_clients_rounds_and_what_is_under_way() -> None:
         ClientsJoined(clients=dict.fromkeys(("anna", "bert", "carl"), 70)),
         Initialised(metrics={"loss": 2.0, "accuracy": 0.125}),
         RoundOpened(round_number=1, cohort=("anna", "bert", "carl")),
-        closed(1),
+        closed(1, train_metrics={"train_loss": 0.125}),
         ModelEvaluated(round_number=1, metrics={"loss": 0.5, "accuracy": 0.75}),
         RoundOpened(round_number=2, cohort=("anna", "bert", "carl")),
         filled("anna", Status.TRAINED, "", {"train_loss": 0.25}, 2),
@@ -78,15 +78,24 @@ def test_the_display_shows_clients_rounds_and_what_is_under_way() -> None:
     assert line_with("anna", output) == ["anna", "70", "trained", "train", "loss", "0.2500"]
     assert line_with("bert", output) == ["bert", "70", "failed", "RuntimeError:", "no", "luck"]
     assert line_with("carl", output) == ["carl", "70", "training"]
-    assert line_with("initial", output) == ["initial", "2.0000", "0.1250"]
-    assert line_with("1.50 s", output) == ["1", "0.5000", "0.7500", "1.50", "s"]
+    assert line_with("initial", output) == ["initial", "2.0000", "0.1250", "-"]
+    assert line_with("1.50 s", output) == ["1", "0.5000", "0.7500", "0.1250", "1.50", "s"]
+
+
+def test_the_display_has_room_for_five_metrics_and_one_of_training() -> None:
+    # Given an evaluation with seven metrics, and training with two
+    many = {f"m{number}": float(number) for number in range(7)}
+    trained = {"accuracy": 0.5, "train_loss": 0.25}
+    output = shown(STARTED, closed(1, train_metrics=trained), ModelEvaluated(round_number=1, metrics=many))
+    # When it is drawn, then the first ones are there
+    assert line_with("round ", output) == ["round", "m0", "m1", "m2", "m3", "m4", "train", "accuracy", "time"]
 
 
 def test_the_display_shows_a_failed_round_without_metrics_and_a_client_that_left_no_more() -> None:
     # Given a client that left, and a round that failed
     output = shown(STARTED, ClientsJoined(clients={"anna": 70, "bert": 70}), ClientsLeft(client_ids=("bert",)), FAILED)
     # When it is drawn, then there are dashes, and the client isn't there
-    assert line_with("0.12 s", output) == ["4", "-", "-", "0.12", "s", "0", "updates"]
+    assert line_with("0.12 s", output) == ["4", "-", "0.12", "s", "0", "updates"]
     assert "anna" in output
     assert "bert" not in output
 

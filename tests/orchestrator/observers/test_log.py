@@ -25,7 +25,7 @@ from orchestrator.observers.events import (
     UpdatesJudged,
     Waiting,
 )
-from orchestrator.observers.log import Log, in_words, lines_of
+from orchestrator.observers.log import Log, lines_of
 from orchestrator.store.records import SlotRecord
 from tasks.messages import Response, Status
 from tests.orchestrator.observers.telling import CLOSED, ENDED, FAILED, STARTED
@@ -33,6 +33,7 @@ from tests.support import run_config
 
 TRAINED = Outcome(status=Status.TRAINED, metrics={"train_loss": 0.5})
 VANISHED = Outcome(status=Status.LOST, reason="the client vanished")
+TRAINING = {"num_accepted": 3, "train_metrics": {"train_loss": 0.5, "norm": 1e-5}, "train_partial": {"norm": 2}}
 MANY = tuple(f"client-{number:04d}" for number in range(1, 215))
 
 
@@ -61,6 +62,14 @@ MANY = tuple(f"client-{number:04d}" for number in range(1, 215))
         (Initialised(metrics={}), "the initial model: no held-out data to evaluate on"),
         (Initialised(metrics={}, problem="the loss is nan"), "the initial model: not evaluated: the loss is nan"),
         (CLOSED, "round 3 closed, 1.50 s"),
+        (
+            CLOSED.model_copy(update=TRAINING),
+            "round 3 closed, 1.50 s, train_loss 0.5000, norm 1e-05 (2 of 3 clients)",
+        ),
+        (
+            ModelEvaluated(round_number=3, metrics={"loss": 0.5}, problem="auc is nan"),
+            "round 3: loss 0.5000, auc is nan",
+        ),
         (
             ModelEvaluated(round_number=3, metrics={"loss": 0.5, "accuracy": 0.75}),
             "round 3: loss 0.5000, accuracy 0.7500",
@@ -126,11 +135,6 @@ def test_clients_that_ended_alike_are_told_in_a_line_however_many_they_are() -> 
         ("round 1: 1000 clients (client-0, client-1, client-2 and 997 more) trained", False),
         ("round 1: 4 clients (a, b, c and 1 more) lost: the client vanished", True),
     ]
-
-
-def test_metrics_are_told_to_four_digits() -> None:
-    # Given metrics, when they are told, then they are in their own order
-    assert in_words({"b": 1.0, "a": 0.00005}) == "b 1.0000, a 0.0001"
 
 
 @pytest.mark.parametrize(("reason", "level"), [("", "INFO"), ("what it kept was gone", "WARNING")])

@@ -7,8 +7,7 @@ import pytest
 from matplotlib import image
 
 from orchestrator.observers import plot
-from orchestrator.store.records import RoundRecord, SlotRecord
-from tasks.messages import Status
+from orchestrator.store.records import RoundRecord
 from tests.support import round_record
 
 FAILED = {"status": "failed", "reason": "0 updates", "metrics": {}}
@@ -21,9 +20,9 @@ def drawn(history: list[RoundRecord], folder: Path) -> np.ndarray:
     return image.imread(path)
 
 
-def red(pixels: np.ndarray) -> int:
-    """Number of pixels in the colour of the loss."""
-    return int(((pixels[..., 0] > 0.75) & (pixels[..., 1] < 0.3) & (pixels[..., 2] < 0.3)).sum())
+def blue(pixels: np.ndarray) -> int:
+    """Number of pixels in the colour of what was measured on the orchestrator's held-out data."""
+    return int(((pixels[..., 0] < 0.3) & (pixels[..., 1] < 0.6) & (pixels[..., 2] > 0.6)).sum())
 
 
 @pytest.mark.parametrize(
@@ -50,50 +49,49 @@ def test_the_loss_is_drawn_where_there_is_one(tmp_path: Path) -> None:
     # Given a history with losses, and one without
     with_loss = [round_record(number, metrics={"loss": 1 / number}) for number in range(1, 11)]
     without = [round_record(number, metrics={}) for number in range(1, 11)]
-    # When they are drawn, then one of them has a red line
-    assert red(drawn(with_loss, tmp_path)) > 100
-    assert red(drawn(without, tmp_path)) == 0
+    # When they are drawn, then one of them has a line
+    assert blue(drawn(with_loss, tmp_path)) > 100
+    assert blue(drawn(without, tmp_path)) == 0
 
 
-def test_without_an_accuracy_the_loss_has_all_the_room(tmp_path: Path) -> None:
-    # Given a history with both, and one with losses alone
-    both = [round_record(number, metrics={"loss": 1 / number, "accuracy": 0.5}) for number in range(1, 11)]
-    loss = [round_record(number, metrics={"loss": 1 / number}) for number in range(1, 11)]
-    # When they are drawn, then the loss is in the right half, and in both halves
-    halves = [
-        (red(pixels[:, :540]) > 50, red(pixels[:, 540:]) > 50)
-        for pixels in (drawn(both, tmp_path), drawn(loss, tmp_path))
-    ]
-    assert halves == [(False, True), (True, True)]
+def test_each_metric_has_a_panel_three_side_by_side_and_twelve_at_the_most(tmp_path: Path) -> None:
+    # Given histories with more and more metrics
+    def size(num_metrics: int) -> tuple[int, ...]:
+        metrics = {f"metric {number}": 0.5 for number in range(num_metrics)}
+        return drawn([round_record(number, metrics=metrics) for number in (1, 2)], tmp_path).shape[:2]
+
+    # When they are drawn, then the picture has rows of 3.6 inches, 9 inches wide, with three columns 12
+    assert [size(1), size(2), size(3), size(4)] == [(432, 1080), (432, 1080), (432, 1440), (864, 1440)]
+    assert size(100) == size(12) == (4 * 432, 1440)
 
 
 def test_the_initial_model_is_the_point_of_round_0() -> None:
     # Given a history of two rounds, and what the initial model was worth
     history = [round_record(1, metrics={"loss": 0.5, "accuracy": 0.8}), round_record(2, metrics={"loss": 0.25})]
     # When it is drawn, then both curves begin there
-    assert plot.points_of(history, {"loss": 2.0, "accuracy": 0.1}) == {
-        "loss": [(0, 2.0), (1, 0.5), (2, 0.25)],
-        "accuracy": [(0, 0.1), (1, 0.8)],
+    assert plot.panels_of(history, {"loss": 2.0, "accuracy": 0.1}) == {
+        "loss": {"held-out data": [(0, 2.0), (1, 0.5), (2, 0.25)]},
+        "accuracy": {"held-out data": [(0, 0.1), (1, 0.8)]},
     }
 
 
-def responses(**of: tuple[Status, int, float]) -> dict[str, SlotRecord]:
-    return {
-        client_id: SlotRecord(status=status, num_examples=number, metrics={"train_loss": loss})
-        for client_id, (status, number, loss) in of.items()
+def test_what_clients_say_is_in_the_panel_of_its_metric(tmp_path: Path) -> None:
+    # Given a round whose clients tell a loss of their training, and evaluate the model; and metrics of their own
+    said = {"train_metrics": {"train_loss": 3.5, "norm": 1.0}, "client_metrics": {"loss": 3.0, "auc": 0.5}}
+    history = [round_record(1, metrics={"loss": 2.0}, **said)]
+    # When it is drawn, then the losses are in one panel
+    assert plot.panels_of(history, {}) == {
+        "loss": {"held-out data": [(1, 2.0)], "clients' held-out data": [(1, 3.0)], "clients' training": [(1, 3.5)]},
+        "auc": {"clients' held-out data": [(1, 0.5)]},
+        "norm": {"clients' training": [(1, 1.0)]},
     }
+    assert drawn(history, tmp_path).shape == (432, 1440, 4)
 
 
-def test_without_held_out_data_the_clients_train_loss_is_drawn(tmp_path: Path) -> None:
-    # Given rounds without metrics, in which clients with 1 and 3 examples tell losses, and one that is rejected
-    first = responses(anna=(Status.TRAINED, 1, 2.0), bert=(Status.TIMED_OUT, 3, 4.0), carl=(Status.REJECTED, 9, 99.0))
-    history = [round_record(1, metrics={}, responses=first), round_record(2, metrics={}, responses={})]
-    # When the history is drawn, then it is their mean by examples: (1 * 2 + 3 * 4) / 4 = 3.5
-    assert plot.points_of(history, {}) == {"train_loss": [(1, 3.5)]}
-    assert drawn(history, tmp_path).shape == (432, 1080, 4)
-    # And where there is a loss on held-out data, that alone is drawn
-    with_loss = [round_record(1, metrics={"loss": 1.0}, responses=first)]
-    assert plot.points_of(with_loss, {}) == {"loss": [(1, 1.0)]}
+def test_without_held_out_data_the_clients_train_loss_is_drawn() -> None:
+    # Given a round without metrics whose clients tell of their training, when it is drawn, then that is
+    history = [round_record(1, metrics={}, train_metrics={"train_loss": 3.5})]
+    assert plot.panels_of(history, {}) == {"loss": {"clients' training": [(1, 3.5)]}}
 
 
 def test_a_title_stands_above(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.config import RunConfig
 from orchestrator.driver.run import summarise
-from orchestrator.store.records import Evaluated, Final, OpenRound, SlotRecord, Summary
+from orchestrator.store.records import Evaluated, OpenRound, SlotRecord, Summary
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import RunFolderError
 from tasks.messages import Status
@@ -152,9 +152,10 @@ def test_closed_rounds_are_lines_of_the_history(folder: RunFolder) -> None:
     lines = (folder.path / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["round_number"] for line in lines] == [1, 2]
     assert list(json.loads(lines[0])) == [
-        "round_number", "status", "reason", "cohort", "responses", "metrics", "evaluation_problem",
+        "round_number", "status", "reason", "cohort", "responses", "train_metrics", "train_partial", "metrics",
+        "evaluation_problem",
         "evaluation_due", "evaluation_s",
-        "client_metrics", "num_evaluated", "not_evaluated", "checkpoint", "digest", "state_digest",
+        "client_metrics", "client_partial", "num_evaluated", "not_evaluated", "checkpoint", "digest", "state_digest",
         "started_at", "duration_s", "bytes_down", "bytes_up", "late",
     ]  # fmt: skip
 
@@ -272,7 +273,7 @@ def test_a_summary_is_kept_and_replaced(folder: RunFolder) -> None:
         run_id="run",
         status="completed",
         rounds=2,
-        final=Final(loss=0.25, accuracy=None),
+        final={"loss": 0.25},
         client_metrics={"accuracy": 0.5},
         seed=3,
         workload="tests.support:Pull",
@@ -286,7 +287,7 @@ def test_a_summary_is_kept_and_replaced(folder: RunFolder) -> None:
 def test_a_run_without_rounds_is_summed_up_as_its_initial_model(folder: RunFolder) -> None:
     # Given a run that ended before its first round, when it is summed up, then there is nothing to say it by
     summary = summarise(run_config(), folder, "interrupted", "SIGINT", 0.0)
-    assert (summary.rounds, summary.final, summary.checkpoint) == (0, Final(), "checkpoints/round-0000.safetensors")
+    assert (summary.rounds, summary.final, summary.checkpoint) == (0, {}, "checkpoints/round-0000.safetensors")
 
 
 def test_a_record_is_written_whole_and_leaves_nothing_else(folder: RunFolder) -> None:
