@@ -95,7 +95,7 @@ def test_a_setting_that_the_workload_declares_has_its_default_on_both_sides(fede
         folder = one.run(rounds=1, workload=DECLARING, run_config=run_config)
         # Then both the orchestrator and the clients have its value
         summary = summarise(folder.config(), folder, "completed", "", 1.0)
-        assert (summary.final.loss, summary.client_metrics["loss"]) == (value, value)
+        assert (summary.final["loss"], summary.client_metrics["loss"]) == (value, value)
 
 
 def test_a_setting_that_the_workload_doesnt_have_ends_the_run_before_its_first_round(federation: Federation) -> None:
