@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tasks.arrays import Array, Arrays
+from tasks.arrays import Array, Arrays, is_float
 
 BLOCK = 2**14
 """Elements of each update in a block: for ten updates they take 1.3 MB in float64."""
@@ -45,7 +45,7 @@ def delta_blocks(updates: Sequence[Arrays], origin: Arrays) -> Iterator[Floats]:
         Shape (number of updates, up to ``BLOCK``). Each overwrites the one before.
     """
     deltas = np.empty((len(updates), BLOCK))
-    for name in sorted(name for name, values in origin.items() if values.dtype.kind == "f"):
+    for name in sorted(name for name, values in origin.items() if is_float(values.dtype)):
         start = origin[name].reshape(-1)
         flat = [update[name].reshape(-1) for update in updates]
         for begin in range(0, start.size, BLOCK):

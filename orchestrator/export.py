@@ -76,9 +76,11 @@ def _write(suffix: str, model: Arrays, stream: BinaryIO) -> None:
 def _write_tensors(model: Arrays, stream: BinaryIO) -> None:
     try:
         import torch  # noqa: PLC0415  # takes a second, and only .pt files need it
+
+        from celeriac.workloads.torch_arrays import tensor_of  # noqa: PLC0415
     except ImportError:
         raise ConfigurationError("a .pt file needs PyTorch, which isn't installed: write a .safetensors file") from None
-    torch.save({name: torch.from_numpy(values) for name, values in arrays.copied(model).items()}, stream)
+    torch.save({name: tensor_of(values) for name, values in arrays.copied(model).items()}, stream)
 
 
 if __name__ == "__main__":

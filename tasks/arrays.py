@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from ml_dtypes import bfloat16
 
 from tasks.digests import Digest
 from tasks.errors import ArraysError
@@ -27,6 +28,8 @@ Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 """Named arrays: a model's parameters, or what changed in them."""
 
+BFLOAT16: np.dtype[Any] = np.dtype(bfloat16)
+"""The dtype that NumPy itself lacks; its ``kind`` isn't ``f``, so ask :func:`is_float`."""
 MAX_HEADER_BYTES = 100_000_000
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
@@ -37,6 +40,7 @@ _CODES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),
+    "BF16": BFLOAT16,
     "I64": np.dtype("<i8"),
     "I32": np.dtype("<i4"),
     "I16": np.dtype("<i2"),
@@ -63,6 +67,11 @@ class ArraySpec:
         return _CODES[self.dtype]
 
     @property
+    def is_float(self) -> bool:
+        """Whether the values are floating-point numbers."""
+        return is_float(self.numpy_dtype)
+
+    @property
     def size_bytes(self) -> int:
         """Bytes that the array's values take."""
         return math.prod(self.shape) * self.numpy_dtype.itemsize
@@ -87,6 +96,11 @@ def _code(name: str, dtype: np.dtype[Any]) -> str:
         return _NAMES[dtype.newbyteorder("<")]
     except KeyError:
         raise ArraysError(f"array {name!r} has dtype {dtype}: allowed are {', '.join(_CODES)}") from None
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Say whether a dtype is one of floating-point numbers, bfloat16 included."""
+    return dtype.kind == "f" or dtype == BFLOAT16
 
 
 def encode(arrays: Arrays) -> Iterator[memoryview]:

@@ -1,7 +1,7 @@
 """Sets of arrays that travel or are kept beside a model's parameters: control variates, moments, gradients.
 
 In one mapping with the parameters, array ``weight`` of the set ``c`` is named ``@c/weight``; no parameter's name may
-begin with ``@``. Sets are of float32 at least: float16 is too coarse for sums over rounds, and too short for squares.
+begin with ``@``. Sets are of float32 at least: float16 and bfloat16 are too coarse for sums over rounds.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tasks.arrays import Array, Arrays, ArraySpec, Spec
+from tasks.arrays import BFLOAT16, Array, Arrays, ArraySpec, Spec
 from tasks.errors import ArraysError
 
 MARK = "@"
-_FLOATS = ("F16", "F32", "F64")
 
 Sets = Mapping[str, Arrays]
 
@@ -51,7 +50,7 @@ def parts_of(name: str) -> tuple[str, str]:
 
 def kept_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the dtype in which a set has an array that is of this one in the model."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+    return np.dtype(np.float32) if dtype in (np.float16, BFLOAT16) else dtype
 
 
 def widened(sets: Sets) -> dict[str, dict[str, Array]]:
@@ -70,9 +69,9 @@ def spec_with(spec: Spec, kinds: Iterable[str]) -> Spec:
 def spec_of_sets(spec: Spec, kinds: Iterable[str]) -> dict[str, ArraySpec]:
     """Return the spec of these sets alone, each of which has all arrays of floats of the model with this spec."""
     floats = {
-        name: ArraySpec("F32", entry.shape) if entry.dtype == "F16" else entry
+        name: ArraySpec("F32", entry.shape) if kept_dtype(entry.numpy_dtype) != entry.numpy_dtype else entry
         for name, entry in spec.items()
-        if entry.dtype in _FLOATS
+        if entry.is_float
     }
     return {f"{MARK}{kind}/{name}": floats[name] for kind in kinds for name in floats}
 

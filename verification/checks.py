@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 
 from celeriac.geometry import LARGEST, lengths
-from tasks.arrays import Array, Arrays, Spec, spec_of
+from tasks.arrays import BFLOAT16, Array, Arrays, Spec, is_float, spec_of
 from tasks.auxiliary import parts_of
 from tasks.errors import FederationError
 from verification.proportion import PARAMETERS, in_short, part_of
@@ -22,8 +22,8 @@ _CACHED = 2**17
 """Elements to subtract at a time: they stay in a core's cache until they are summed."""
 _ROW = 2**13
 """Elements that BLAS sums at a time: from 10,000 on it splits them among the cores, which changes the last digits."""
-_INFINITY_BITS, _MINUS_INFINITY_BITS = 0x7C00, 0xFC00
-"""Bits of the infinities in float16. As integers of the same sign, a NaN's bits are greater, a finite number's less."""
+_INFINITY_BITS = {np.dtype(np.float16): (0x7C00, 0xFC00), BFLOAT16: (0x7F80, 0xFF80)}
+"""Bits of plus and minus infinity in 16 bits. As integers of one sign, a NaN's are greater, a finite number's less."""
 
 
 class UpdateRejectedError(FederationError):
@@ -83,7 +83,7 @@ def measure_update(update: Arrays, spec: Spec, model: Arrays, buffers: Collectio
     _check_layout(update, spec)
     squares: dict[str, float] = {}
     for name in spec:
-        if update[name].dtype.kind == "f":
+        if is_float(update[name].dtype):
             square = squared_change(update[name], model.get(name))
             if square is None:
                 raise _not_finite(name)
@@ -119,7 +119,7 @@ def _is_long(values: Array) -> bool:
 def own_length(part: str, model: Arrays, buffers: Collection[str]) -> float:
     """Return the L2 length of a part of the model itself; for a part of a set, of the matching part of the model."""
     own_part = parts_of(part)[1] or PARAMETERS
-    floats = {name: values for name, values in model.items() if values.dtype.kind == "f"}
+    floats = {name: values for name, values in model.items() if is_float(values.dtype)}
     squares = [squared_change(values, None) for name, values in floats.items() if part_of(name, buffers) == own_part]
     return math.sqrt(sum(square or 0.0 for square in squares))
 
@@ -129,7 +129,7 @@ def squared_change(values: Array, start: Array | None) -> float | None:
 
     A NaN or an infinity makes the sum not finite. Large numbers may too, so then the values are checked and the length
     is computed again in float64. Differences and sums of ``_ROW`` squares are taken in the values' own precision, for
-    float16 in float32: five digits are right.
+    float16 and bfloat16 in float32: five digits are right.
 
     Args:
         values: Floats. Not changed.
@@ -167,7 +167,7 @@ def _squared_length(change: Array) -> float:
 
 def is_finite(values: Array) -> bool:
     """Say whether no element is NaN or infinite; goes block by block to save memory."""
-    if values.dtype.kind != "f":
+    if not is_float(values.dtype):
         return True
     flat = values.reshape(-1)
     return all(_is_finite(flat[start : start + _BLOCK]) for start in range(0, flat.size, _BLOCK))
@@ -175,8 +175,9 @@ def is_finite(values: Array) -> bool:
 
 def _is_finite(block: Array) -> bool:
     """Say whether no element of a one-dimensional block is NaN or infinite, at the speed of memory."""
-    if block.dtype == np.float16:
-        return bool(block.view(np.int16).max() < _INFINITY_BITS and block.view(np.uint16).max() < _MINUS_INFINITY_BITS)
+    if block.dtype in _INFINITY_BITS:
+        plus, minus = _INFINITY_BITS[block.dtype]
+        return bool(block.view(np.int16).max() < plus and block.view(np.uint16).max() < minus)
     # A NaN or an infinity makes the sum not finite. Large numbers may too, so then each element is checked. einsum sums
     # without a warning.
     return bool(np.isfinite(np.einsum("i->", block)) or np.isfinite(block).all())

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from tasks.arrays import Array, Arrays
+from tasks.arrays import Array, Arrays, is_float
 from tasks.auxiliary import parts_of
 from tasks.errors import FederationError
 from tasks.plugins import load_function
@@ -76,7 +76,7 @@ class AggregatorContext:
 
     def is_trained(self, name: str, dtype: np.dtype[Any]) -> bool:
         """Say whether an array has floats that are trained, or belongs to a set and goes with such an array."""
-        return dtype.kind == "f" and parts_of(name)[1] not in self.buffers
+        return is_float(dtype) and parts_of(name)[1] not in self.buffers
 
 
 Aggregator = Callable[[Sequence[WeightedUpdate], AggregatorContext], dict[str, Array]]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.arrays import Array, Arrays
+from tasks.arrays import Array, Arrays, is_float
 
 BLOCK = 2**14
 """Elements of each update in a block: for ten float32 updates they take 0.7 MB."""
@@ -103,7 +103,7 @@ def rounded(values: Array, dtype: np.dtype[Any]) -> Array:
     """Return values in ``dtype``, rounded once; for whole numbers with halves to even, clipped to the dtype's range."""
     if values.dtype == dtype:
         return values
-    return values.astype(dtype) if dtype.kind == "f" else _whole(values, dtype)
+    return values.astype(dtype) if is_float(dtype) else _whole(values, dtype)
 
 
 def _whole(values: Floats, dtype: np.dtype[Any]) -> Array:

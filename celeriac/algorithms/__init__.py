@@ -38,7 +38,7 @@ MAX_SENT = 3
 
 State = Mapping[str, Arrays]
 """Named sets of arrays, like ``{"momentum": {...}}``. Each has the names, shapes and dtypes of the model's arrays of
-floats, with float32 in place of float16."""
+floats, with float32 in place of float16 and bfloat16."""
 
 Settings = Mapping[str, float]
 """An algorithm's own hyperparameters by name, as at ``--set``."""

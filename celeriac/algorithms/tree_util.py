@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tasks.arrays import Array, Arrays
+from tasks.arrays import Array, Arrays, is_float
 from tasks.auxiliary import kept_dtype
 
 Floats = npt.NDArray[np.float64]
@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float64]
 
 def floats(arrays: Arrays) -> dict[str, Array]:
     """Return the arrays of floating-point numbers; counters and flags are not trained."""
-    return {name: values for name, values in arrays.items() if values.dtype.kind == "f"}
+    return {name: values for name, values in arrays.items() if is_float(values.dtype)}
 
 
 def zeros_like(arrays: Arrays) -> dict[str, Array]:

@@ -27,7 +27,7 @@ LARGEST = 127
 class Int8(Arraywise):
     """Arrays of floats become int8 of the same shape, and a float32 scale for each 256 values in C order."""
 
-    dtypes = ("F16", "F32", "F64")
+    dtypes = ("F16", "BF16", "F32", "F64")
 
     def __init__(self, parameter: str = "") -> None:
         no_parameter("int8", parameter)

@@ -28,7 +28,6 @@ from tasks.auxiliary import MARK
 from tasks.errors import ArraysError
 
 DELTA, BESIDE = "delta:", "beside:"
-_FLOATS = ("F16", "F32", "F64")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +118,7 @@ def _parts(spec: Spec, buffers: Collection[str]) -> tuple[Spec, Spec]:
 
 def _compressed(spec: Spec, buffers: Collection[str]) -> set[str]:
     return {
-        name
-        for name, entry in spec.items()
-        if entry.dtype in _FLOATS and name not in buffers and not name.startswith(MARK)
+        name for name, entry in spec.items() if entry.is_float and name not in buffers and not name.startswith(MARK)
     }
 
 

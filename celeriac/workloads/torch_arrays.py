@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
-from tasks.arrays import Array, Arrays, Spec, spec_of
+from tasks.arrays import BFLOAT16, Array, Arrays, Spec, spec_of
 from tasks.errors import ArraysError
 
 
@@ -26,6 +28,21 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return dict(named.values())
 
 
+def array_of(tensor: Tensor) -> Array:
+    """Return a CPU's tensor as an array that shares its memory."""
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.uint16).numpy().view(BFLOAT16)
+    array: Array = tensor.numpy()
+    return array
+
+
+def tensor_of(array: Array) -> Tensor:
+    """Return a writable array as a tensor that shares its memory."""
+    if array.dtype == BFLOAT16:
+        return torch.from_numpy(array.view(np.uint16)).view(torch.bfloat16)
+    return torch.from_numpy(array)
+
+
 def arrays_of(model: nn.Module) -> dict[str, Array]:
     """Return the state of a model on the CPU as arrays that share its memory.
 
@@ -35,7 +52,7 @@ def arrays_of(model: nn.Module) -> dict[str, Array]:
     arrays = {}
     for name, value in tensors_of(model).items():
         try:
-            arrays[name] = value.detach().numpy()
+            arrays[name] = array_of(value.detach())
         except (AttributeError, TypeError) as error:
             raise ArraysError(f"parameter {name!r} of {type(model).__name__} can't be an array: {error}") from error
     return arrays
@@ -57,7 +74,7 @@ def copy_into(model: nn.Module, parameters: Arrays) -> None:
 
 def gradients_of(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
     """Return the gradients of a model's tensors, where there are any, as arrays that share their memory."""
-    return {name: value.grad.numpy() for name, value in tensors.items() if value.is_leaf and value.grad is not None}
+    return {name: array_of(value.grad) for name, value in tensors.items() if value.is_leaf and value.grad is not None}
 
 
 def buffer_names_of(model: nn.Module) -> frozenset[str]:

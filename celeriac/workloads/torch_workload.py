@@ -123,7 +123,7 @@ class TorchWorkload(Workload):
         """Return the state of a new model, with torch seeded by the context's seed.
 
         Raises:
-            ArraysError: If NumPy lacks a parameter's dtype.
+            ArraysError: If arrays lack a parameter's dtype.
         """
         with seeded(derive_seed(context.seed, "initial")):
             return arrays_of(self.build_model(context))

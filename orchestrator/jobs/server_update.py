@@ -19,7 +19,7 @@ from orchestrator.jobs.scratch import scratch_arrays
 from orchestrator.jobs.streaming_mean import add_next, is_streamed
 from orchestrator.store.records import SlotRecord
 from tasks import arrays, auxiliary
-from tasks.arrays import Array, Arrays
+from tasks.arrays import Array, Arrays, is_float
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
 from tasks.seeds import generator
@@ -134,7 +134,7 @@ def move(start: Arrays, end: Arrays, scale: float) -> dict[str, Array]:
     """
     moved = {}
     for name, target in end.items():
-        if target.dtype.kind != "f" or scale == 1.0:
+        if not is_float(target.dtype) or scale == 1.0:
             moved[name] = target
             continue
         origin = start[name].astype(np.float64)

@@ -13,7 +13,7 @@ from torch import nn
 
 from orchestrator.export import main
 from orchestrator.store.run_folder import RunFolder
-from tasks.arrays import write_file
+from tasks.arrays import BFLOAT16, write_file
 from tests.support import round_record, run_config
 
 
@@ -56,6 +56,14 @@ def test_a_rounds_model_is_written_for_torch() -> None:
     layer = nn.Linear(3, 2)
     layer.load_state_dict(model)
     assert layer(torch.ones(3)).tolist() == [2.0, 2.0]  # three weights of 1, and -1
+
+
+def test_a_model_in_bfloat16_is_written_for_torch_in_bfloat16(folder: RunFolder) -> None:
+    # Given a run whose initial model is of bfloat16, when it is exported, then so are the tensors
+    write_file(folder.checkpoint(0), {"weight": np.array([0.5, -3.0], BFLOAT16)})
+    said("run", "out.pt", "--round", "0")
+    [weight] = torch.load("out.pt", weights_only=True).values()
+    assert (weight.dtype, weight.tolist()) == (torch.bfloat16, [0.5, -3.0])
 
 
 @pytest.mark.usefixtures("folder")

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tasks.arrays import Array, Arrays, spec_of
+from tasks.arrays import BFLOAT16, Array, Arrays, spec_of
 from tasks.errors import ArraysError
 from verification.checks import UpdateRejectedError, check_update, is_finite, measure_update, own_length, squared_change
 
@@ -86,7 +86,7 @@ def test_an_array_of_text_is_an_arrays_error() -> None:
 
 
 @pytest.mark.parametrize("position", [0, 2**18 - 1, 2**18, 2**19 - 1, 2**19, 2**19 + 6])
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, BFLOAT16])
 def test_every_block_of_a_long_array_is_looked_at(position: int, dtype: type) -> None:
     # Given an array of two blocks of 2**18 elements and seven more, with one NaN
     values: Array = np.zeros(2**19 + 7, dtype)
@@ -112,11 +112,12 @@ def test_the_largest_number_is_finite_and_not_contiguous_is_looked_at_too() -> N
     assert not is_finite(holes[1::2])
 
 
-def test_every_float16_is_told_from_infinities_and_nans() -> None:
+@pytest.mark.parametrize(("dtype", "exponent"), [(np.float16, 0x7C00), (BFLOAT16, 0x7F80)])
+def test_every_float_of_16_bits_is_told_from_infinities_and_nans(dtype: type, exponent: int) -> None:
     # Given all numbers of 16 bits, when each is looked at, then the exponents of ones alone are not finite
     every = np.arange(2**16, dtype=np.uint16)
-    found = [is_finite(number) for number in every.view(np.float16)[:, None]]
-    assert found == [bits & 0x7C00 != 0x7C00 for bits in every.tolist()]
+    found = [is_finite(number) for number in every.view(dtype)[:, None]]
+    assert found == [bits & exponent != exponent for bits in every.tolist()]
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f2", ">f4", ">f8"])

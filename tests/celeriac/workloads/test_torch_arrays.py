@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from celeriac.workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensors_of
+from celeriac.workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensor_of, tensors_of
 from tasks.errors import ArraysError
 
 
@@ -44,6 +44,19 @@ def test_arrays_share_the_model_s_memory() -> None:
     arrays_of(model)["embed.weight"][...] = 7
     assert torch.all(model.embed.weight == 7)
     assert torch.all(model.head.weight == 7)
+
+
+def test_arrays_of_bfloat16_share_the_model_s_memory_too() -> None:
+    # Given a layer in bfloat16, and its gradients
+    model = nn.Linear(2, 1, bias=False).bfloat16()
+    model(torch.ones(1, 2, dtype=torch.bfloat16)).sum().backward()
+    [weight], [gradient] = arrays_of(model).values(), gradients_of(tensors_of(model)).values()
+    # When an array is changed, then the layer is, and gradients are as they were taken
+    weight[...] = 0.5
+    assert model.weight.tolist() == [[0.5, 0.5]]
+    assert gradient.astype(float).tolist() == [[1.0, 1.0]]
+    # And an array becomes a tensor of its own dtype
+    assert tensor_of(weight).dtype == torch.bfloat16
 
 
 def test_copying_into_a_model_keeps_its_weights_tied() -> None:
