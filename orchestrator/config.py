@@ -122,6 +122,9 @@ class RunConfig(BaseModel):
     """Share of the held-out examples, drawn by the seed, to evaluate the model on."""
     evaluate_clients: Annotated[bool, Option(group=OUTPUT)] = True
     """Have clients evaluate the final model on their own held-out data."""
+    cross_site: Annotated[bool, Option(group=OUTPUT)] = False
+    """When the last round is closed, have clients evaluate each client's own last model and the global one, each on its
+    own held-out data; cross-site.json has what they find. They are given each other's models for it."""
     reconnect_after_s: Annotated[
         float, Field(ge=0, le=7 * 24 * 3600), Option("SECONDS", capped=False, group=ROUNDS)
     ] = 0.0

@@ -25,6 +25,7 @@ from celeriac.mixers import MIXERS
 from celeriac.schedules import FORMS as FORMS_OF_SCHEDULES
 from celeriac.selectors import FORMS, SELECTORS
 from orchestrator.config import PEERS, RunConfig
+from orchestrator.cross_site_table import table_of
 from orchestrator.driver.lifecycle import run_session
 from orchestrator.observers import OBSERVERS
 from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, shown_path, take_up
@@ -179,6 +180,8 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
             shown = in_words(summary.client_metrics, summary.client_partial, summary.num_evaluated)
             of_all = f" ({summary.num_evaluated} of {num_asked} clients)" if summary.num_not_evaluated else ""
             click.echo(f"on the clients' own held-out data{of_all}: {shown or 'nothing'}")
+        for line in table_of(matrix) if (matrix := folder.cross_site()) else ():
+            click.echo(line)
         click.echo(f"the run's folder: {shown_path(folder.path)}")
         return
     if summary.status == "failed":

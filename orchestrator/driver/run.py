@@ -17,6 +17,7 @@ from orchestrator.clients.statistics import NUM_LEFT_OUT, StatisticsBook, newly_
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import Collector
 from orchestrator.driver.context import RunContext, own_result
+from orchestrator.driver.cross_site import CrossSite
 from orchestrator.driver.evaluations import Evaluations
 from orchestrator.driver.failures import why_rounds_failed
 from orchestrator.driver.federated_evaluation import evaluate_at_clients
@@ -93,6 +94,7 @@ class Run:
         )
         self._statistics = StatisticsBook()
         self._evaluations = Evaluations(self._context)
+        self._cross_site = CrossSite(self._context)
         self._first_round = 1
         self._former: Round | None = None
         """The round that was closed last, as long as something of it may be left on the broker."""
@@ -118,7 +120,7 @@ class Run:
                 algorithm=config.algorithm,
             )
         )
-        if len(history) < config.rounds:
+        if len(history) < config.rounds or self._cross_site.is_due():
             self._prepare()
         self._evaluations.add(self._folder.not_evaluated())
         for round_number in range(len(history) + 1, config.rounds + 1):
@@ -129,6 +131,7 @@ class Run:
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
         self._evaluations.finish()
+        self._cross_site.evaluate(self._connected_incarnations())
         check_any_closed(history)
 
     def finish_run(self) -> None:
@@ -211,6 +214,7 @@ class Run:
                     "not_evaluated": found.not_evaluated,
                 }
             )
+        self._cross_site.keep(record)
         self._folder.close_round(record)
         self._note_closed(record)
         self._former = current

@@ -58,6 +58,7 @@ def is_streamed(job: Job) -> bool:
         and config.aggregator == "mean"
         and not config.mix
         and not config.verify
+        and not config.cross_site
         and config.weighting == "examples"
         and job.algorithm.weigh in (by_examples, equally)
     )

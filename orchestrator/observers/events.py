@@ -178,6 +178,14 @@ class ClientsEvaluated(_OfRound):
     """Client id → why it gave none."""
 
 
+class CrossSiteEvaluated(_Event):
+    """Clients have evaluated each other's last models and the global one; what they found is in ``cross-site.json``."""
+
+    kind: Literal["cross_site_evaluated"] = "cross_site_evaluated"
+    num_models: int
+    num_clients: int
+
+
 class RoundClosed(_OfRound):
     """A round is closed and on disk."""
 
@@ -251,6 +259,7 @@ Event = Annotated[
     | ResponsesLate
     | JobDone
     | ClientsEvaluated
+    | CrossSiteEvaluated
     | RoundClosed
     | ModelEvaluated
     | EvaluationSlow

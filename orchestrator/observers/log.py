@@ -12,6 +12,7 @@ from orchestrator.observers.events import (
     ClientsEvaluated,
     ClientsJoined,
     ClientsLeft,
+    CrossSiteEvaluated,
     EvaluationSlow,
     Event,
     Initialised,
@@ -95,6 +96,8 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
             asked = event.num_evaluated + len(event.not_evaluated)
             for reason, alike in by_what(event.not_evaluated):
                 yield _warning(f"of {asked} clients {named(alike)} didn't evaluate the model: {reason}", alike)
+        case CrossSiteEvaluated():
+            yield Line(f"{event.num_clients} clients have evaluated {event.num_models} models: see cross-site.json")
         case RoundClosed(round_number=number):
             why = f": {event.reason}" if event.reason else ""
             training = in_words(event.train_metrics, event.train_partial, event.num_accepted)

@@ -145,6 +145,25 @@ class RoundEvaluated(Evaluated):
     round_number: int
 
 
+class CrossSiteRow(_Record):
+    """How good one model is on each client's own held-out data."""
+
+    model_of: str | None
+    """Whose own last model it is; None for the global one."""
+    round_number: int
+    """The round that it is of."""
+    metrics: dict[str, Metrics]
+    """On whose data -> metrics."""
+    not_evaluated: dict[str, Reason] = {}
+    """Clients that gave no evaluation, and why."""
+
+
+class CrossSiteMatrix(_Record):
+    """What ``cross-site.json`` holds: a row a model, the global one first."""
+
+    rows: list[CrossSiteRow]
+
+
 class ClosedRound(_Record):
     """What the body of a round's chord returns."""
 

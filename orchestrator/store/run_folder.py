@@ -17,7 +17,16 @@ from typing import IO, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.config import RunConfig
-from orchestrator.store.records import Evaluated, OpenRound, RoundEvaluated, RoundRecord, SlotRecord, Summary, Verdicts
+from orchestrator.store.records import (
+    CrossSiteMatrix,
+    Evaluated,
+    OpenRound,
+    RoundEvaluated,
+    RoundRecord,
+    SlotRecord,
+    Summary,
+    Verdicts,
+)
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import append_line, remove_temporaries, replace_text, replacing
@@ -169,6 +178,23 @@ class RunFolder:
     def blobs(self) -> Path:
         """Folder of what clients and orchestrator send each other, where all are on one machine."""
         return self.path / "blobs"
+
+    @property
+    def last_models(self) -> Path:
+        """Folder of each client's own last model, where they are to be evaluated by others."""
+        return self.path / "last-models"
+
+    def save_cross_site(self, matrix: CrossSiteMatrix) -> None:
+        """Keep what clients found of each other's models, which are done with then."""
+        replace_text(self.path / "cross-site.json", matrix.model_dump_json(indent=2) + "\n")
+        shutil.rmtree(self.last_models, ignore_errors=True)
+
+    def cross_site(self) -> CrossSiteMatrix | None:
+        """Return what clients found of each other's models; None if they weren't asked, or the file is damaged."""
+        try:
+            return self._read(self.path / "cross-site.json", CrossSiteMatrix)
+        except RunFolderError:
+            return None
 
     def updates(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
         """Folder of what was taken in of a round's exchange: of the updates, or with ``survey`` of what came before."""

@@ -1,0 +1,102 @@
+"""Cross-site evaluation: every client evaluates each client's own last model, and the global one, on its own data.
+
+It shows whom the global model serves less well than a client's own, and whose own model serves others. Clients are
+given each other's models for it, by names that don't tell whose they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from orchestrator.driver.context import RunContext
+from orchestrator.driver.orders import for_study, make_order, time_limits
+from orchestrator.observers.events import CrossSiteEvaluated
+from orchestrator.store.records import ACCEPTED, CrossSiteMatrix, CrossSiteRow, RoundRecord
+from tasks import arrays, auxiliary
+from tasks.blobs import blob
+from tasks.files import link_or_copy, replacing
+from tasks.messages import Status
+from tasks.orders.evaluate import EvaluateOrder
+
+
+class CrossSite:
+    """Keeps the clients' last models, and has them evaluated when the run is over, where its config says so.
+
+    Args:
+        context: The run's.
+    """
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+
+    def keep(self, record: RoundRecord) -> None:
+        """Keep the updates of a round that went into its model; call it before the round is closed."""
+        folder = self._context.folder
+        if not self._context.config.cross_site or record.status != "closed":
+            return
+        folder.last_models.mkdir(exist_ok=True)
+        for client_id, response in record.responses.items():
+            update = folder.update(record.round_number, client_id)
+            if response.status in ACCEPTED and update.exists():
+                with replacing(self._kept(client_id)) as temporary:
+                    link_or_copy(update, temporary)
+
+    def is_due(self) -> bool:
+        """Say whether the models are to be evaluated and were not."""
+        return self._context.config.cross_site and self._context.folder.cross_site() is None
+
+    def evaluate(self, incarnations: Mapping[str, str]) -> None:
+        """Have these clients evaluate all models, one after the other, if that is due."""
+        if not self.is_due():
+            return
+        context, folder = self._context, self._context.folder
+        matrix = CrossSiteMatrix(
+            rows=[self._row(number, *of, incarnations) for number, of in enumerate(self._models())]
+        )
+        folder.save_cross_site(matrix)
+        context.report(CrossSiteEvaluated(num_models=len(matrix.rows), num_clients=len(incarnations)))
+
+    def _models(self) -> Iterator[tuple[str | None, int, Path]]:
+        """Yield whose a model is, None for the global one, the round that it is of, and its file."""
+        context = self._context
+        yield None, context.config.rounds, context.folder.checkpoint(context.config.rounds)
+        for client_id, update in sorted(context.accepted.items()):
+            if self._kept(client_id).exists():
+                yield client_id, int(update.partition("-")[0]), self._kept(client_id)
+
+    def _row(
+        self, number: int, client_id: str | None, round_number: int, path: Path, incarnations: Mapping[str, str]
+    ) -> CrossSiteRow:
+        """Have a model evaluated by all clients."""
+        context, last = self._context, self._context.config.rounds
+
+        def publish() -> blob.BlobRef:
+            parameters, _ = auxiliary.split(arrays.map_file(path))
+            return blob.publish(
+                context.services.blobs, context.scope.handed_out(last, number), arrays.encode(parameters)
+            )
+
+        parameters = publish()
+        limits = time_limits(context, context.config.timeout_s, incarnations)
+        orders = [
+            make_order(
+                context,
+                EvaluateOrder,
+                asked,
+                last,
+                limits,
+                version=f"cross-site-{number}",
+                parameters=parameters,
+                **for_study(context, asked, last, len(incarnations)),
+            )
+            for asked in sorted(incarnations)
+        ]
+        responses = context.collector.ask(orders, limits.total_s, publish)
+        context.services.blobs.discard([parameters.name], parameters.size_bytes)
+        evaluated = {each.client_id: each.metrics for each in responses if each.status is Status.EVALUATED}
+        others = {each.client_id: each.reason for each in responses if each.status is not Status.EVALUATED}
+        return CrossSiteRow(model_of=client_id, round_number=round_number, metrics=evaluated, not_evaluated=others)
+
+    def _kept(self, client_id: str) -> Path:
+        return self._context.folder.last_models / f"{client_id}.safetensors"
