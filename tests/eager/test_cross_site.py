@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,8 @@ def test_the_matrix_has_what_each_model_is_on_each_clients_data(federation: Fede
     # Then there is a row for the global model, and one for what each client has sent in the last round
     before = arrays.map_file(folder.checkpoint(1))
     own = {client_id: local_training(before, folder.config(), 2, client_id) for client_id in EXAMPLES}
-    models = {None: arrays.map_file(folder.checkpoint(2)), **own}
+    models: dict[str | None, arrays.Arrays] = {None: arrays.map_file(folder.checkpoint(2))}
+    models.update(own)
     matrix = folder.cross_site()
     assert matrix is not None
     assert [(row.model_of, row.round_number) for row in matrix.rows] == [(name, 2) for name in models]
@@ -46,9 +49,7 @@ def test_the_matrix_has_what_each_model_is_on_each_clients_data(federation: Fede
 
 
 @pytest.mark.parametrize("settings", [{"algorithm": SENDING}, {"compression": "int8"}, {"in_flight_mb": 1e-6}])
-def test_what_goes_beside_an_update_is_no_part_of_the_model(
-    federation: Federation, settings: dict[str, object]
-) -> None:
+def test_what_goes_beside_an_update_is_no_part_of_the_model(federation: Federation, settings: dict[str, Any]) -> None:
     federation.algorithm = SENDING
     federation.join_all()
     folder = federation.run(rounds=1, cross_site=True, **settings)
@@ -60,10 +61,10 @@ def test_what_goes_beside_an_update_is_no_part_of_the_model(
 def test_a_client_that_was_not_drawn_in_the_last_round_stands_for_its_last(federation: Federation) -> None:
     # Given rounds of one client, drawn at random
     folder = federation.run(rounds=4, cross_site=True, cohort=1, seed=1)
-    last = {record.cohort[0]: record.round_number for record in folder.history()}
+    last: dict[str | None, int] = {record.cohort[0]: record.round_number for record in folder.history()}
     matrix = folder.cross_site()
     assert matrix is not None
-    assert {row.model_of: row.round_number for row in matrix.rows} == {None: 4, **last}
+    assert {row.model_of: row.round_number for row in matrix.rows} == last | {None: 4}
     assert len(set(last.values())) > 1
 
 
