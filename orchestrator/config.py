@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from celeriac.aggregators import AGGREGATORS
+from orchestrator.goal import NEVER, parse_goal
 from orchestrator.scheduling import values_in_round
 from tasks.messages import TrainOptions
 from tasks.names import ID_PATTERN
@@ -66,6 +67,10 @@ class RunConfig(BaseModel):
     topk:0.01 makes updates 1 % as long, and leaves the model as it is."""
     rounds: Annotated[int, Field(ge=1), Option("N", group=ROUNDS)] = 10
     """Rounds to run."""
+    stop_when: Annotated[str, Option("METRIC>=NUMBER", group=ROUNDS)] = NEVER
+    """End the run after a round whose model has this on held-out data, like 'auc>=0.98' or 'loss<=0.1'."""
+    patience: Annotated[int, Field(ge=0), Option("ROUNDS", default="none", group=ROUNDS)] = 0
+    """End the run when the best model is so many rounds old; see --best-by."""
     fraction: Annotated[float, Field(gt=0, le=1), Option("SHARE", group=ROUNDS)] = 1.0
     """Share of the connected clients that takes part in a round, rounded up."""
     cohort: Annotated[
@@ -120,6 +125,10 @@ class RunConfig(BaseModel):
     """Evaluate the model on held-out data every so many rounds, and after the last."""
     evaluate_share: Annotated[float, Field(gt=0, le=1), Option("SHARE", group=OUTPUT)] = 1.0
     """Share of the held-out examples, drawn by the seed, to evaluate the model on."""
+    best_by: Annotated[str | None, Option("METRIC", default="what the workload declares first", group=OUTPUT)] = None
+    """The metric on held-out data that says which model is best; the loss, if nothing else says so."""
+    keep_best: Annotated[int, Field(ge=0), Option("N", default="all", group=OUTPUT)] = 0
+    """Keep the checkpoints of the N best models, beside the initial and the last one."""
     evaluate_clients: Annotated[bool, Option(group=OUTPUT)] = True
     """Have clients evaluate the final model on their own held-out data."""
     cross_site: Annotated[bool, Option(group=OUTPUT)] = False
@@ -159,6 +168,11 @@ class RunConfig(BaseModel):
         """Say whether it is a round's turn to have its model evaluated on held-out data."""
         return round_number % self.evaluate_every == 0 or round_number == self.rounds
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether a model's metrics may end the run before its last round."""
+        return self.stop_when.strip() != NEVER or bool(self.patience)
+
     def cohort_of(self, num_connected: int) -> int:
         """Return the size of a round's cohort with ``num_connected`` clients; with ``cohort`` it is constant."""
         return self.cohort or cohort_size(self.fraction, num_connected)
@@ -192,6 +206,12 @@ class RunConfig(BaseModel):
                 )
             if scorer == PEERS and threshold.needs_global:
                 raise ValueError("peers score updates alone: a threshold relative to the global model is not for them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_goal(self) -> Self:
+        """Refuse a goal that can't be read."""
+        parse_goal(self.stop_when)
         return self
 
     @model_validator(mode="after")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
 from orchestrator.opening import shown_path
+from orchestrator.store.best import best_of
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Arrays
@@ -16,6 +17,17 @@ from tasks.errors import ConfigurationError, FederationError
 from tasks.files import replacing
 
 FORMATS = (".safetensors", ".pt")
+BEST = "best"
+
+
+class _RoundNumber(click.IntRange):
+    """A round's number, or ``best``."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == BEST else super().convert(value, param, ctx)
 
 
 @click.command()
@@ -24,11 +36,12 @@ FORMATS = (".safetensors", ".pt")
 @click.option(
     "--round",
     "round_number",
-    type=click.IntRange(0),
-    metavar="N",
-    help="The round whose model is written; 0 is the initial one. Without it the newest is.",
+    type=_RoundNumber(),
+    metavar="N|best",
+    help="The round whose model is written; 0 is the initial one. Without it the newest is. The best is by the run's "
+    "--best-by.",
 )
-def main(run: Path, file: Path, round_number: int | None) -> None:
+def main(run: Path, file: Path, round_number: int | str | None) -> None:
     """Write the model of the run in folder RUN to FILE, whose name ends in .safetensors or .pt.
 
     A .pt file is a dict of tensors, for torch.load(FILE, weights_only=True). A file that is there is replaced.
@@ -41,13 +54,13 @@ def main(run: Path, file: Path, round_number: int | None) -> None:
     click.echo(f"the model after round {written} is in {shown_path(file)}")
 
 
-def export(run: Path, file: Path, round_number: int | None = None) -> int:
+def export(run: Path, file: Path, round_number: int | str | None = None) -> int:
     """Write a run's model after a round to a file, and return the round's number.
 
     Args:
         run: The run's folder.
         file: The file to write; its suffix, one of ``FORMATS``, gives the format.
-        round_number: The round; 0 for the initial model, None for the last closed round.
+        round_number: The round; 0 for the initial model, None for the last closed round, ``best`` for that of the best.
 
     Raises:
         ConfigurationError: If there is no such run or round, the model is damaged, or the file can't be written.
@@ -55,7 +68,7 @@ def export(run: Path, file: Path, round_number: int | None = None) -> int:
     if file.suffix not in FORMATS:
         raise ConfigurationError(f"{file}: the name's end says what is written, {' or '.join(FORMATS)} are allowed")
     folder = RunFolder.open(run)
-    number = len(folder.history()) if round_number is None else round_number
+    number = _number(folder, round_number)
     folder.check_checkpoint(number)
     model = arrays.map_file(folder.checkpoint(number))
     try:
@@ -64,6 +77,19 @@ def export(run: Path, file: Path, round_number: int | None = None) -> int:
     except OSError as error:
         raise ConfigurationError(f"{file} can't be written: {error}") from None
     return number
+
+
+def _number(folder: RunFolder, round_number: int | str | None) -> int:
+    """Return the number of the round that is meant, if its model is there."""
+    number = best_of(folder) if round_number == BEST else round_number
+    if number is None and round_number == BEST:
+        raise ConfigurationError(f"none of the models of the run in {folder.path} was evaluated: name a round")
+    last = len(folder.history())
+    wanted = last if number is None else int(number)
+    kept = folder.config().keep_best
+    if kept and wanted < last and not folder.checkpoint(wanted).exists():
+        raise ConfigurationError(f"the model after round {wanted} isn't kept: the run's --keep-best is {kept}")
+    return wanted
 
 
 def _write(suffix: str, model: Arrays, stream: BinaryIO) -> None:

@@ -23,6 +23,7 @@ from celeriac.workloads.nets import NETS
 from celeriac.workloads.splits import load_split
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.feasibility import check_feasible
+from orchestrator.goal import parse_goal
 from orchestrator.observers import load_observer
 from orchestrator.options import flags_of
 from orchestrator.policies import load_policy
@@ -41,7 +42,7 @@ from verification import SCORERS
 
 RUNS = Path("runs")
 """Parent of the run folders, unless the user names a folder."""
-CHANGEABLE = ("rounds", "observe", "log_format")
+CHANGEABLE = ("rounds", "stop_when", "patience", "observe", "log_format")
 """Settings that may be other ones when a run is resumed."""
 WITH_RESUME = ("resume", "broker", *CHANGEABLE)
 """Options allowed when resuming a run; its stored settings hold for all else."""
@@ -103,6 +104,7 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
         )
     for observer in changed.observe:
         load_observer(observer)
+    parse_goal(changed.stop_when)
     folder.check_checkpoint()
     _check_broker(options["broker"], config.run_id)
     lock = folder.lock()

@@ -95,7 +95,7 @@ _RESUME = GroupedOption(
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Go on with the run in this folder, with its own settings, after its last closed round; with --rounds N it "
-    "has N rounds in all; --observe and --log-format may be others, too.",
+    "has N rounds in all; --stop-when, --patience, --observe and --log-format may be others, too.",
 )
 _STUDY = click.Argument(["study"], type=click.Path(path_type=Path), required=False, metavar="[STUDY]")
 _VERSION = click.Option(
@@ -164,7 +164,8 @@ def _taken_up(context: click.Context, options: dict[str, Any], given: list[str])
     if wrong:
         flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
         raise ConfigurationError(
-            "--resume goes on with the run's own settings, but for --rounds, --observe and --log-format: "
+            "--resume goes on with the run's own settings, but for --rounds, --stop-when, --patience, --observe and "
+            "--log-format: "
             f"leave out {', '.join(flags[name] for name in wrong)}"
         )
     return take_up(options, given)
@@ -175,6 +176,8 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
     if summary.status == "completed":
         failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
         click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {_quality(summary)}")
+        if summary.stopped:
+            click.echo(f"ended early: {summary.stopped}")
         num_asked = summary.num_evaluated + summary.num_not_evaluated
         if num_asked:
             shown = in_words(summary.client_metrics, summary.client_partial, summary.num_evaluated)

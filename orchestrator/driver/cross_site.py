@@ -46,35 +46,45 @@ class CrossSite:
         """Say whether the models are to be evaluated and were not."""
         return self._context.config.cross_site and self._context.folder.cross_site() is None
 
-    def evaluate(self, incarnations: Mapping[str, str]) -> None:
-        """Have these clients evaluate all models, one after the other, if that is due."""
+    def evaluate(self, last_round: int, incarnations: Mapping[str, str]) -> None:
+        """Have these clients evaluate all models, one after the other, if that is due.
+
+        Args:
+            last_round: The run's last round.
+            incarnations: Client id -> incarnation, of the clients that evaluate.
+        """
         if not self.is_due():
             return
         context, folder = self._context, self._context.folder
-        matrix = CrossSiteMatrix(
-            rows=[self._row(number, *of, incarnations) for number, of in enumerate(self._models())]
-        )
+        models = enumerate(self._models(last_round))
+        matrix = CrossSiteMatrix(rows=[self._row(number, *of, last_round, incarnations) for number, of in models])
         folder.save_cross_site(matrix)
         context.report(CrossSiteEvaluated(num_models=len(matrix.rows), num_clients=len(incarnations)))
 
-    def _models(self) -> Iterator[tuple[str | None, int, Path]]:
+    def _models(self, last_round: int) -> Iterator[tuple[str | None, int, Path]]:
         """Yield whose a model is, None for the global one, the round that it is of, and its file."""
         context = self._context
-        yield None, context.config.rounds, context.folder.checkpoint(context.config.rounds)
+        yield None, last_round, context.folder.checkpoint(last_round)
         for client_id, update in sorted(context.accepted.items()):
             if self._kept(client_id).exists():
                 yield client_id, int(update.partition("-")[0]), self._kept(client_id)
 
     def _row(
-        self, number: int, client_id: str | None, round_number: int, path: Path, incarnations: Mapping[str, str]
+        self,
+        number: int,
+        client_id: str | None,
+        round_number: int,
+        path: Path,
+        last_round: int,
+        incarnations: Mapping[str, str],
     ) -> CrossSiteRow:
         """Have a model evaluated by all clients."""
-        context, last = self._context, self._context.config.rounds
+        context = self._context
 
         def publish() -> blob.BlobRef:
             parameters, _ = auxiliary.split(arrays.map_file(path))
             return blob.publish(
-                context.services.blobs, context.scope.handed_out(last, number), arrays.encode(parameters)
+                context.services.blobs, context.scope.handed_out(last_round, number), arrays.encode(parameters)
             )
 
         parameters = publish()
@@ -84,11 +94,11 @@ class CrossSite:
                 context,
                 EvaluateOrder,
                 asked,
-                last,
+                last_round,
                 limits,
                 version=f"cross-site-{number}",
                 parameters=parameters,
-                **for_study(context, asked, last, len(incarnations)),
+                **for_study(context, asked, last_round, len(incarnations)),
             )
             for asked in sorted(incarnations)
         ]

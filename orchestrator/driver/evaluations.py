@@ -7,7 +7,7 @@ run waits for what is left of them at its end.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from orchestrator.driver.collector import MAX_KILLED, ended_with_its_process
 from orchestrator.driver.context import RunContext, own_result
@@ -15,6 +15,7 @@ from orchestrator.observers.events import EvaluationSlow, ModelEvaluated
 from orchestrator.store.records import Evaluated
 from tasks import names
 from tasks.errors import FederationError
+from tasks.metrics import Metrics
 from tasks.scope import RunScope
 
 MANY = 3
@@ -34,6 +35,13 @@ class Evaluations:
         """Rounds whose models are to be evaluated; an own worker is at the first."""
         self._num_killed = 0
         self._told_many = False
+        self.by_round: dict[int, Metrics] = {}
+        """What was found, and what a former start of the orchestrator has found."""
+
+    @property
+    def waiting(self) -> Collection[int]:
+        """Rounds whose models are still to be evaluated."""
+        return tuple(self._waiting)
 
     def add(self, round_numbers: Iterable[int]) -> None:
         """Have the models that these rounds ended with evaluated, after those that were asked for before."""
@@ -82,7 +90,9 @@ class Evaluations:
         except FederationError as error:
             evaluated = Evaluated(problem=str(error))
         context.services.transport.forget([self._task_id()])
-        context.folder.save_evaluation(number, evaluated)
+        context.folder.save_evaluation(number, evaluated, durable=bool(context.config.keep_best))
+        if evaluated.metrics:
+            self.by_round[number] = evaluated.metrics
         context.report(ModelEvaluated(round_number=number, metrics=evaluated.metrics, problem=evaluated.problem))
         self._num_killed = 0
         self._waiting.popleft()

@@ -21,26 +21,26 @@ FAREWELL_PER_CLIENT_S = 0.1
 """Seconds more for each client: many of them may share a worker."""
 
 
-def finish_run(context: RunContext, incarnations: Mapping[str, str]) -> None:
+def finish_run(context: RunContext, round_number: int, incarnations: Mapping[str, str]) -> None:
     """Give clients the final model and disconnect them; those that don't answer are left behind.
 
     They leave for good, or come back after as many seconds as the run's config says.
 
     Args:
         context: The run's.
+        round_number: The run's last round.
         incarnations: Client id -> incarnation, of the clients to say farewell to.
     """
     if not incarnations:
         return
-    rounds = context.config.rounds
     timeout_s = FAREWELL_TIMEOUT_S + FAREWELL_PER_CLIENT_S * len(incarnations)
-    parameters = publish_model(context, rounds)
+    parameters = publish_model(context, round_number)
     limits = time_limits(context, timeout_s)
     orders = [
-        make_order(context, SetParametersOrder, client_id, rounds, limits, parameters=parameters)
+        make_order(context, SetParametersOrder, client_id, round_number, limits, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
-    _warn(context.collector.ask(orders, timeout_s, lambda: publish_model(context, rounds)))
+    _warn(context.collector.ask(orders, timeout_s, lambda: publish_model(context, round_number)))
     context.services.blobs.discard([parameters.name], parameters.size_bytes)
     limits = time_limits(context, timeout_s)
     farewells = [
@@ -48,7 +48,7 @@ def finish_run(context: RunContext, incarnations: Mapping[str, str]) -> None:
             context,
             DisconnectOrder,
             client_id,
-            rounds,
+            round_number,
             limits,
             incarnation=incarnations[client_id],
             message="the run is completed",

@@ -13,10 +13,12 @@ from rich.console import Console
 
 from orchestrator.config import RunConfig
 from orchestrator.driver.logs import logging_run
-from orchestrator.driver.run import Run, check_any_closed, summarise
+from orchestrator.driver.run import Run, check_any_closed
+from orchestrator.driver.summary import summarise
 from orchestrator.observers.events import Event, Report, RunEnded
 from orchestrator.observers.stream import observing
 from orchestrator.processes.connect import connect_run
+from orchestrator.store.best import is_over
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import FederationError
@@ -88,11 +90,11 @@ def _run(
 
 def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None) -> bool:
     """Say whether there are rounds to run or to evaluate, or clients on a broker that may wait for the farewell."""
-    summary = folder.summary()
-    # A run that was completed may have been given more rounds since.
-    is_completed = summary is not None and summary.status == "completed" and summary.rounds == config.rounds
-    is_over = len(folder.history()) >= config.rounds and not folder.not_evaluated()
-    return not is_over or (broker_url is not None and not is_completed)
+    summary, stopped = folder.summary(), bool(is_over(folder))
+    has_rounds = len(folder.history()) >= config.rounds or stopped
+    # One that was completed may have been given more rounds since.
+    is_completed = summary is not None and summary.status == "completed" and has_rounds
+    return not has_rounds or bool(folder.not_evaluated()) or (broker_url is not None and not is_completed)
 
 
 class Signals:

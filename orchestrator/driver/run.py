@@ -32,12 +32,14 @@ from orchestrator.observers.events import (
     Outcome,
     Report,
     RunStarted,
+    StoppedEarly,
     Waiting,
     told_of,
 )
 from orchestrator.policies import load_policy
 from orchestrator.processes.workers import log_of
-from orchestrator.store.records import ACCEPTED, Evaluated, OpenRound, RoundRecord, Summary
+from orchestrator.store.best import best_rounds, check_goes_by, goes_by, metrics_by_round, prune, why_over
+from orchestrator.store.records import ACCEPTED, Evaluated, OpenRound, RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import updates_at_a_time
@@ -96,6 +98,8 @@ class Run:
         self._evaluations = Evaluations(self._context)
         self._cross_site = CrossSite(self._context)
         self._first_round = 1
+        self._last_round = 0
+        """The last round that is closed."""
         self._former: Round | None = None
         """The round that was closed last, as long as something of it may be left on the broker."""
 
@@ -120,24 +124,31 @@ class Run:
                 algorithm=config.algorithm,
             )
         )
-        if len(history) < config.rounds or self._cross_site.is_due():
+        self._last_round = len(history)
+        self._evaluations.by_round.update(metrics_by_round(history, self._folder.initial()))
+        if self._has_rounds_left() or self._cross_site.is_due():
             self._prepare()
         self._evaluations.add(self._folder.not_evaluated())
-        for round_number in range(len(history) + 1, config.rounds + 1):
-            history.append(self._run_round(round_number))
+        if config.may_end_early:
+            self._evaluations.finish()
+        while self._has_rounds_left():
+            history.append(self._run_round(self._last_round + 1))
+            self._last_round += 1
             self._statistics.add(history[-1])
             self._tell_of_left_out(history[-1])
             self._check_progress(history)
+            self._prune(self._last_round - 1, *self._evaluations.waiting)
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
         self._evaluations.finish()
-        self._cross_site.evaluate(self._connected_incarnations())
+        self._cross_site.evaluate(self._last_round, self._connected_incarnations())
+        self._prune()
         check_any_closed(history)
 
     def finish_run(self) -> None:
         """Give the clients that are connected the final model, and disconnect them."""
         self._tick()
-        finish_run(self._context, self._connected_incarnations())
+        finish_run(self._context, self._last_round, self._connected_incarnations())
 
     def _tick(self) -> Lost:
         """Look who is there and tend to what has to be; return what was lost since the last look."""
@@ -182,7 +193,8 @@ class Run:
                 self._report(Waiting(num_connected=num_connected, num_needed=config.num_clients))
             found = transport.collect([task_id], min(left, TICK_S))
             if task_id in found:
-                own_result(found[task_id], Evaluated, "the run could not be prepared")
+                initial = own_result(found[task_id], Evaluated, "the run could not be prepared")
+                check_goes_by(config, initial, self._folder.declared())
                 # The result stays: only the clients are waited for from here on.
                 transport.collect([], min(left, TICK_S))
             look()
@@ -197,14 +209,21 @@ class Run:
             self._manager.close()
         raw = self._context.collector.result(task_id, call)
         initial = own_result(raw, Evaluated, "the run could not be prepared", self._report)
+        check_goes_by(config, initial, self._folder.declared())
         self._folder.save_initial(initial)
+        self._evaluations.by_round.update(metrics_by_round((), initial))
         self._report(Initialised(metrics=initial.metrics, problem=initial.problem))
         transport.forget([task_id])
 
     def _run_round(self, round_number: int) -> RoundRecord:
         current = self._take_up(round_number) or self._open(round_number)
         record = current.run(meanwhile=self._forget_former)
-        if round_number == self._config.rounds and self._config.evaluate_clients:
+        is_evaluated = record.status == "closed" and record.evaluation_due and self._folder.initial().is_known
+        if is_evaluated and self._config.may_end_early:
+            self._evaluations.add([round_number])
+            self._evaluations.finish()
+        stopped = self._why_over()
+        if (stopped or round_number == self._config.rounds) and self._config.evaluate_clients:
             found = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
             record = record.model_copy(
                 update={
@@ -220,9 +239,27 @@ class Run:
         self._former = current
         for event in told_of(record):
             self._report(event)
-        if record.status == "closed" and record.evaluation_due and self._folder.initial().is_known:
+        if stopped:
+            self._report(StoppedEarly(round_number=round_number, reason=stopped))
+        if is_evaluated and not self._config.may_end_early:
             self._evaluations.add([round_number])
         return record
+
+    def _has_rounds_left(self) -> bool:
+        return self._last_round < self._config.rounds and not self._why_over()
+
+    def _why_over(self) -> str:
+        """Return why the run is over before its last round; empty if it isn't."""
+        if not self._config.may_end_early:
+            return ""
+        return why_over(self._config, self._evaluations.by_round, self._folder.declared())
+
+    def _prune(self, *others: int) -> None:
+        """Remove the checkpoints of rounds that are neither among the best, the first and the last nor ``others``."""
+        if self._config.keep_best:
+            declared = self._folder.declared()
+            best = best_rounds(self._evaluations.by_round, goes_by(self._config, declared), declared)
+            prune(self._folder, {0, *best[: self._config.keep_best], *others}, before=self._last_round)
 
     def _tell_of_left_out(self, record: RoundRecord) -> None:
         """Tell whose work hasn't come into the model for many rounds: that shows in no loss."""
@@ -352,32 +389,6 @@ def check_any_closed(history: Sequence[RoundRecord]) -> None:
     """
     if history and all(record.status == "failed" for record in history):
         raise RunFailedError(f"none of the run's rounds could be closed, the last because {history[-1].reason}")
-
-
-def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wall_time_s: float) -> Summary:
-    """Return the summary of a run as its folder shows it."""
-    history = folder.history()
-    last = history[-1] if history else None
-    return Summary.model_validate(
-        {
-            "run_id": config.run_id,
-            "status": status,
-            "reason": reason,
-            "rounds": len(history),
-            "rounds_failed": sum(record.status == "failed" for record in history),
-            "final": last.metrics if last else {},
-            "evaluation_problem": last.evaluation_problem if last else "",
-            "client_metrics": last.client_metrics if last else {},
-            "client_partial": last.client_partial if last else {},
-            "num_evaluated": last.num_evaluated if last else 0,
-            "num_not_evaluated": len(last.not_evaluated) if last else 0,
-            "seed": config.seed,
-            "workload": config.workload,
-            "algorithm": config.algorithm,
-            "checkpoint": f"checkpoints/{folder.checkpoint(len(history)).name}",
-            "wall_time_s": round(wall_time_s, 3),
-        }
-    )
 
 
 def _boot_id() -> str:

@@ -27,6 +27,7 @@ from orchestrator.observers.events import (
     RunEnded,
     RunStarted,
     SlotsFilled,
+    StoppedEarly,
     UpdatesJudged,
     Waiting,
 )
@@ -117,6 +118,8 @@ class Drawn:
                 name = str(event.round_number)
                 line = self._lines.get(name, _Line())
                 self._lines[name] = replace(line, metrics=event.metrics, why=event.problem)
+            case StoppedEarly():
+                self._note = event.reason
             case LeftOut():
                 for client_id, slot in event.slots.items():
                     self._state(client_id, slot.status.value, f"left out {event.num_rounds} times: {slot.reason}")
@@ -126,7 +129,9 @@ class Drawn:
     def _close(self, event: RoundClosed) -> None:
         self._closed = event.round_number
         duration = f"{event.duration_s:.2f} s"
-        self._lines[str(event.round_number)] = _Line({}, event.train_metrics, duration, event.reason)
+        name = str(event.round_number)
+        evaluated = self._lines.get(name, _Line())
+        self._lines[name] = _Line(evaluated.metrics, event.train_metrics, duration, event.reason or evaluated.why)
         if self._closed == self._rounds:
             self._note = "saying farewell"
 

@@ -210,6 +210,14 @@ class RoundClosed(_OfRound):
     """Bytes of the updates that came back."""
 
 
+class StoppedEarly(_OfRound):
+    """The run ends with this round, before its last one."""
+
+    kind: Literal["stopped_early"] = "stopped_early"
+    reason: str
+    """Why: what ``--stop-when`` or ``--patience`` says has come."""
+
+
 class ModelEvaluated(_OfRound):
     """The model that a round made was evaluated on held-out data, while later rounds went on."""
 
@@ -261,6 +269,7 @@ Event = Annotated[
     | ClientsEvaluated
     | CrossSiteEvaluated
     | RoundClosed
+    | StoppedEarly
     | ModelEvaluated
     | EvaluationSlow
     | LeftOut

@@ -25,6 +25,7 @@ from orchestrator.observers.events import (
     RoundOpened,
     RunStarted,
     SlotsFilled,
+    StoppedEarly,
     UpdatesJudged,
     Waiting,
 )
@@ -105,6 +106,8 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
             yield Line(f"round {number} {event.status}{why}, {took}")
         case ModelEvaluated(round_number=number):
             yield Line(f"round {number}: {evaluated(event.metrics, event.problem)}", is_warning=bool(event.problem))
+        case StoppedEarly(round_number=number):
+            yield Line(f"the run ends with round {number}: {event.reason}")
         case EvaluationSlow():
             yield _warning(_slow(event))
         case LeftOut():

@@ -319,6 +319,10 @@ class Summary(_Record):
     reason: str = ""
     rounds: int
     """Rounds that are closed."""
+    stopped: Reason = ""
+    """Why it ended before its last round, if ``--stop-when`` or ``--patience`` had it do so."""
+    best_round: int | None = None
+    """The round of the best model, see ``--best-by``; None if it isn't known."""
     rounds_failed: int = 0
     """Those of them that had too few accepted updates, and left the model as it was."""
     final: Annotated[Metrics, BeforeValidator(_known)] = {}

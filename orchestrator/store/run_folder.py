@@ -326,10 +326,10 @@ class RunFolder:
             and not record.evaluation_problem
         ]
 
-    def save_evaluation(self, round_number: int, evaluated: Evaluated) -> None:
-        """Keep how good the model is that a round ended with; if that is lost with the power, it can be found anew."""
+    def save_evaluation(self, round_number: int, evaluated: Evaluated, *, durable: bool = False) -> None:
+        """Keep how good the model is that a round ended with; ``durable`` where it can't be found anew."""
         line = RoundEvaluated(round_number=round_number, **evaluated.model_dump())
-        append_line(self.path / "evaluations.jsonl", line.model_dump_json(), durable=False)
+        append_line(self.path / "evaluations.jsonl", line.model_dump_json(), durable=durable)
 
     def _evaluations(self) -> dict[int, RoundEvaluated]:
         """Return what evaluations of models found, by round; a damaged line is none."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tests.support
-from orchestrator.driver.run import summarise
+from orchestrator.driver.summary import summarise
 from orchestrator.observers.events import ModelEvaluated
 from tasks import arrays
 from tasks.context import Context

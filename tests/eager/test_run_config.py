@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.driver.run import summarise
+from orchestrator.driver.summary import summarise
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Arrays
 from tasks.context import Context

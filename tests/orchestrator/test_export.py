@@ -12,8 +12,10 @@ from click.testing import CliRunner
 from torch import nn
 
 from orchestrator.export import main
+from orchestrator.store.records import Evaluated
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import BFLOAT16, write_file
+from tasks.metrics import Metric
 from tests.support import round_record, run_config
 
 
@@ -21,7 +23,7 @@ from tests.support import round_record, run_config
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     """A run of a linear layer of two rounds, which is stood beside; the weights are the round's number."""
     monkeypatch.chdir(tmp_path)
-    folder = RunFolder.create(tmp_path / "run", run_config())
+    folder = RunFolder.create(tmp_path / "run", run_config(keep_best=1))
     for number in range(3):
         model = {"weight": np.full((2, 3), number, np.float32), "bias": np.full(2, -number, np.float32)}
         digest = write_file(folder.checkpoint(number), {**model, "steps": np.array(number)})
@@ -71,6 +73,27 @@ def test_the_initial_model_is_that_after_round_0() -> None:
     # Given a run, when the model after round 0 is exported, then it is the initial one
     said("run", "out.safetensors", "--round", "0")
     assert safetensors.numpy.load_file("out.safetensors")["weight"].tolist() == [[0.0] * 3] * 2
+
+
+def test_the_best_model_is_that_of_the_metric_that_the_run_goes_by(folder: RunFolder) -> None:
+    # Given a run whose loss was least after its first round, of which nobody has said in which direction AUC is better
+    folder.save_evaluation(1, Evaluated(metrics={"loss": 0.25, "auc": 0.5}))
+    folder.save_evaluation(2, Evaluated(metrics={"loss": 0.5, "auc": 0.75}))
+    # When its best model is exported, then it is that, and the other one once the workload declares AUC
+    assert said("run", "out.safetensors", "--round", "best") == "the model after round 1 is in out.safetensors\n"
+    folder.save_declared({"auc": Metric("higher")})
+    assert said("run", "out.safetensors", "--round", "best") == "the model after round 2 is in out.safetensors\n"
+
+
+def test_a_model_that_isnt_there_any_more_or_isnt_known_is_told_as_that(folder: RunFolder) -> None:
+    # Given a run that goes by a metric which no model has, and of which one model was removed
+    folder.checkpoint(1).unlink()
+    folder.save_declared({"auc": Metric("higher")})
+    # When these are exported, then the message says so
+    assert "none of the models of the run" in said("run", "out.safetensors", "--round", "best", code=2)
+    kept = "error: the model after round 1 isn't kept: the run's --keep-best is 1\n"
+    assert said("run", "out.safetensors", "--round", "1", code=2) == kept
+    assert "'worst' is not a valid integer range" in said("run", "out.safetensors", "--round", "worst", code=2)
 
 
 def test_torch_is_imported_for_its_own_files_alone(folder: RunFolder) -> None:

@@ -30,7 +30,7 @@ def test_clients_get_the_final_model_and_are_then_told_to_leave(tmp_path: Path) 
     clients.answer("disconnect", done)
     # When their run of two rounds ends, after which they are to come back
     context = clients.context(tmp_path, rounds=2, reconnect_after_s=60.0)
-    finish_run(context, {"bert": "of-bert", "anna": "of-anna"})
+    finish_run(context, 2, {"bert": "of-bert", "anna": "of-anna"})
     # Then all have the model before any of them leaves, as the process that it was, for a minute
     assert [order["order_id"] for order in clients.orders] == [
         "anna/run/2/set_parameters",
@@ -60,7 +60,7 @@ def test_who_cant_take_the_model_is_named_and_told_to_leave_with_the_others(
     )
     clients.answer("disconnect", done)
     # When the run ends
-    finish_run(clients.context(tmp_path), dict.fromkeys(("anna", "bert", "carl"), "first"))
+    finish_run(clients.context(tmp_path), 1, dict.fromkeys(("anna", "bert", "carl"), "first"))
     # Then it is told once of both, and all three are told to leave
     assert caplog.messages == ["2 clients (anna, carl): failed: disk full"]
     assert [order["client_id"] for order in clients.orders[3:]] == ["anna", "bert", "carl"]
@@ -69,6 +69,6 @@ def test_who_cant_take_the_model_is_named_and_told_to_leave_with_the_others(
 def test_where_nobody_is_connected_nothing_is_sent(tmp_path: Path) -> None:
     # Given nobody, when the run ends, then there are no orders, nor a model for them
     clients = Clients(())
-    finish_run(clients.context(tmp_path), {})
+    finish_run(clients.context(tmp_path), 1, {})
     assert clients.orders == []
     assert clients.chunks.chunks == {}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.driver.run import check_any_closed, summarise
+from orchestrator.driver.run import check_any_closed
+from orchestrator.driver.summary import summarise
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import RunFailedError
 from tests.support import round_record, run_config

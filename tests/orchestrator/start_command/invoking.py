@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.config import RunConfig
-from orchestrator.driver.run import summarise
+from orchestrator.driver.summary import summarise
 from orchestrator.start import main
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder

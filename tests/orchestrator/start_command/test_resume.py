@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.config import RunConfig
-from orchestrator.driver.run import summarise
+from orchestrator.driver.summary import summarise
 from orchestrator.start import main
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
@@ -29,7 +29,8 @@ def test_a_run_is_resumed_with_its_own_settings_alone(cwd: Path) -> None:
     RunFolder.create(cwd / "one", run_config())
     # When it is to be resumed with other settings, then the message names the flags that are too much
     assert one_line(refused("--resume", "one", "--rounds", "20", "--clients", "3", "--no-evaluate-clients")) == (
-        "--resume goes on with the run's own settings, but for --rounds, --observe and --log-format: "
+        "--resume goes on with the run's own settings, but for --rounds, --stop-when, --patience, --observe and "
+        "--log-format: "
         "leave out --clients, --evaluate-clients"
     )
     assert "leave out --run-dir" in one_line(refused("--resume", "one", "--run-dir", "two"))

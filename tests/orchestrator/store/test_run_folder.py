@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.config import RunConfig
-from orchestrator.driver.run import summarise
+from orchestrator.driver.summary import summarise
 from orchestrator.store.records import Evaluated, OpenRound, SlotRecord, Summary
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import RunFolderError
@@ -273,6 +273,7 @@ def test_a_summary_is_kept_and_replaced(folder: RunFolder) -> None:
         run_id="run",
         status="completed",
         rounds=2,
+        best_round=2,
         final={"loss": 0.25},
         client_metrics={"accuracy": 0.5},
         seed=3,

@@ -1,0 +1,104 @@
+"""Which of a run's models are best, and whether it has reached what it was to, by the metrics that are on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from orchestrator.config import RunConfig
+from orchestrator.goal import parse_goal
+from orchestrator.store.records import Evaluated, RoundRecord
+from orchestrator.store.run_folder import RunFolder
+from tasks.errors import ConfigurationError
+from tasks.metrics import KNOWN, Declared, Metrics, digits, first_declared, in_words, metric_of
+
+ByRound = Mapping[int, Metrics]
+"""Metrics on held-out data by round, in the order of the rounds; the initial model's round is 0."""
+
+
+def metrics_by_round(history: Iterable[RoundRecord], initial: Evaluated) -> dict[int, Metrics]:
+    """Return the metrics of those models that were evaluated on held-out data."""
+    found = {0: initial.metrics, **{record.round_number: record.metrics for record in history}}
+    return {number: metrics for number, metrics in found.items() if metrics}
+
+
+def goes_by(config: RunConfig, declared: Declared) -> str:
+    """Return the metric that says which model is best: ``--best-by``, the first that is declared, or the loss."""
+    return config.best_by or first_declared(declared) or "loss"
+
+
+def best_rounds(by_round: ByRound, name: str, declared: Declared) -> list[int]:
+    """Return the rounds by how good their models are, the best first, of equal ones the earlier."""
+    metric = metric_of(name, declared)
+    gains = {number: metric.gain(metrics[name]) for number, metrics in by_round.items() if name in metrics}
+    return sorted(gains, key=lambda number: (-gains[number], number))
+
+
+def why_over(config: RunConfig, by_round: ByRound, declared: Declared) -> str:
+    """Return why a run is over after the last of its rounds that was evaluated; empty if it goes on."""
+    if not by_round:
+        return ""
+    last, goal = max(by_round), parse_goal(config.stop_when)
+    if goal is not None and goal.is_reached(by_round[last]):
+        return f"{goal.name} is {digits(by_round[last][goal.name])} (--stop-when {goal})"
+    name = goes_by(config, declared)
+    best = next(iter(best_rounds(by_round, name, declared)), 0)
+    if config.patience and last - best >= config.patience:
+        metrics = by_round.get(best, {})
+        was = in_words({name: metrics[name]}) if name in metrics else f"no {name}"
+        return f"the best is round {best} with {was} (--patience {config.patience})"
+    return ""
+
+
+def best_of(folder: RunFolder) -> int | None:
+    """Return the round of a run's best model; None if none was evaluated by the metric that says so."""
+    declared = folder.declared()
+    by_round = metrics_by_round(folder.history(), folder.initial())
+    return next(iter(best_rounds(by_round, goes_by(folder.config(), declared), declared)), None)
+
+
+def prune(folder: RunFolder, kept: Collection[int], before: int) -> None:
+    """Remove the checkpoints of rounds ``before`` this one but for those ``kept``, and the states beside them."""
+    for path in folder.checkpoints.glob("round-*.safetensors"):
+        number = path.name.removeprefix("round-").partition(".")[0]
+        if number.isdecimal() and int(number) < before and int(number) not in kept:
+            path.unlink(missing_ok=True)
+
+
+def is_over(folder: RunFolder) -> str:
+    """Return why the run in a folder is over before its last round; empty if it isn't."""
+    by_round = metrics_by_round(folder.history(), folder.initial())
+    return why_over(folder.config(), by_round, folder.declared())
+
+
+def check_goes_by(config: RunConfig, initial: Evaluated, declared: Declared) -> None:
+    """Refuse options that go by a metric which there isn't, as far as the initial model's evaluation tells.
+
+    Raises:
+        ConfigurationError: If there is one.
+    """
+    goal = parse_goal(config.stop_when)
+    if goal is not None:
+        _check_metric(f"--stop-when {goal}", goal.name, config, initial, declared)
+    if not (config.patience or config.keep_best or config.best_by):
+        return
+    flags = {"--best-by": config.best_by, "--patience": config.patience, "--keep-best": config.keep_best}
+    flag = next(f"{flag} {value}" for flag, value in flags.items() if value)
+    name = goes_by(config, declared)
+    _check_metric(flag, name, config, initial, declared)
+    if metric_of(name, declared).better == "none":
+        raise ConfigurationError(
+            f"{flag}: nobody says in which direction {name} is better: declare it, like "
+            f'metrics = {{"{name}": Metric("higher")}} (docs/metrics.md)'
+        )
+
+
+def _check_metric(flag: str, name: str, config: RunConfig, initial: Evaluated, declared: Declared) -> None:
+    """Refuse a metric that no evaluation will give. One that is declared, or fails for now, may come."""
+    if not initial.is_known:
+        raise ConfigurationError(
+            f"{flag}: it goes by held-out data of the orchestrator, and workload {config.workload!r} has none"
+        )
+    if name in initial.metrics or name in declared or (initial.problem and name in KNOWN):
+        return
+    known = ", ".join(initial.metrics)
+    raise ConfigurationError(f"{flag}: evaluate() of workload {config.workload!r} gives no {name}, but {known}")

@@ -1,0 +1,129 @@
+"""Runs that end when a metric says so, and that keep the best models alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+import tests.support
+from orchestrator.driver.summary import summarise
+from orchestrator.observers.events import RoundClosed, StoppedEarly
+from orchestrator.store.run_folder import RunFolder
+from tasks.arrays import Arrays
+from tasks.context import Context
+from tasks.errors import ConfigurationError
+from tasks.evaluation import Evaluation
+from tasks.metrics import Metric
+from tests.eager.federation import Federation, StoppedError, digests, stop_after
+from tests.support import Pull
+
+WORKLOAD = "tests.support:Swinging"
+GAINS = (0.1, 0.3, 0.5, 0.4, 0.2, 0.6, 0.1)
+"""What each model is worth, the initial one first: of the rounds the best are 5, 2 and 3."""
+STEPS = 2 * (3 + 5 + 11)
+"""Steps of a round, over all clients."""
+
+
+class Swinging(Pull):
+    """Finds each round's model as good as ``GAINS`` say; the model itself counts the rounds."""
+
+    metrics: ClassVar = {"gain": Metric("higher")}
+
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
+        return Evaluation(0.5, len(data), {"gain": GAINS[context.round_number]})
+
+
+@pytest.fixture
+def swinging(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> Federation:
+    """Three clients of that workload."""
+    monkeypatch.setattr(tests.support, "Swinging", Swinging, raising=False)
+    federation.join_all(Swinging(), WORKLOAD)
+    return federation
+
+
+def another(federation: Federation, name: str) -> Federation:
+    """The same in a folder of its own."""
+    other = federation.another(name)
+    other.join_all(Swinging(), WORKLOAD)
+    return other
+
+
+def kept(folder: RunFolder) -> list[int]:
+    """The rounds that have a checkpoint."""
+    return sorted(int(path.name.split("-")[1].split(".")[0]) for path in folder.checkpoints.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "last", "why"),
+    [
+        ({"stop_when": "gain>=0.5"}, 2, "gain is 0.5000 (--stop-when gain>=0.5)"),
+        ({"stop_when": "gain>=0.5", "evaluate_every": 5}, 5, "gain is 0.6000 (--stop-when gain>=0.5)"),
+        ({"patience": 2}, 4, "the best is round 2 with gain 0.5000 (--patience 2)"),
+        ({"patience": 3}, 6, ""),
+        ({"stop_when": "gain>=0.9"}, 6, ""),
+    ],
+)
+def test_a_run_ends_with_the_round_whose_model_says_so(
+    swinging: Federation, options: dict[str, Any], last: int, why: str
+) -> None:
+    # Given a run of six rounds that may end before, when it is carried out
+    folder = swinging.run(workload=WORKLOAD, rounds=6, **options)
+    # Then it ends there, its clients have evaluated the last model, and the summary says why
+    history = folder.history()
+    assert len(history) == last
+    assert [bool(record.num_evaluated) for record in history] == [False] * (last - 1) + [True]
+    summary = summarise(folder.config(), folder, "completed", "", 1.0)
+    assert (summary.stopped, summary.rounds, summary.best_round) == (why, last, 5 if last >= 5 else 2)
+    told = [event for event in swinging.events if isinstance(event, StoppedEarly)]
+    assert [(event.round_number, event.reason) for event in told] == ([(last, why)] if why else [])
+    # And its models are those of a run that goes on
+    assert digests(folder) == digests(another(swinging, "on").run(workload=WORKLOAD, rounds=6))[:last]
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_run_that_was_killed_ends_with_the_same_round(swinging: Federation, killed_after: int) -> None:
+    # Given a run that is to end with round 2, which is killed when a round is closed
+    swinging.on_event = stop_after(killed_after)
+    with pytest.raises(StoppedError):
+        swinging.run(workload=WORKLOAD, rounds=6, stop_when="gain>=0.5", keep_best=1)
+    swinging.on_event = lambda _: None
+    # When it is taken up again, then it ends there, and once more it has nothing left to do
+    folder = RunFolder.open(swinging.folder / "run")
+    for _ in range(2):
+        swinging.go_on(folder)
+        assert len(folder.history()) == 2
+    assert kept(folder) == [0, 2]
+
+
+def test_the_best_models_are_kept_beside_the_first_and_the_last(swinging: Federation) -> None:
+    # Given a run that keeps the two best of its models, when it is carried out
+    closed: list[list[int]] = []
+    folder = RunFolder(swinging.folder / "run")
+    swinging.on_event = lambda event: closed.append(kept(folder)) if isinstance(event, RoundClosed) else None
+    swinging.run(workload=WORKLOAD, rounds=6, keep_best=2)
+    # Then those of rounds 2 and 5 stay, and of the others the first and the last
+    assert kept(folder) == [0, 2, 5, 6]
+    # And on the way never were there many more
+    assert max(map(len, closed)) <= 6
+
+
+@pytest.mark.parametrize("killed_after", [1, 3, 5])
+def test_a_run_that_keeps_the_best_goes_on_wherever_it_was_killed(swinging: Federation, killed_after: int) -> None:
+    # Given a run that is killed as a round is closed
+    swinging.on_event = stop_after(killed_after)
+    with pytest.raises(StoppedError):
+        swinging.run(workload=WORKLOAD, rounds=6, keep_best=1)
+    swinging.on_event = lambda _: None
+    # When it is taken up again, then it ends with the models of one that wasn't
+    folder = swinging.go_on(RunFolder.open(swinging.folder / "run"))
+    assert kept(folder) == [0, 5, 6]
+    assert digests(folder) == digests(another(swinging, "whole").run(workload=WORKLOAD, rounds=6))
+
+
+def test_a_metric_that_there_isnt_is_refused_before_the_first_round(swinging: Federation, tmp_path: Path) -> None:
+    # Given a goal for a metric that the workload doesn't give, when the run is begun, then it is refused
+    with pytest.raises(ConfigurationError, match=r"^--stop-when auc>=0.5: .* gives no auc, but loss, gain$"):
+        swinging.run(workload=WORKLOAD, stop_when="auc>=0.5")
+    assert not RunFolder.open(swinging.folder / "run").has_rounds()
