@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from ml_dtypes import bfloat16
 
+from tasks.described import first_of
 from tasks.digests import Digest
 from tasks.errors import ArraysError
 from tasks.files import replacing
@@ -61,6 +62,10 @@ class ArraySpec:
     dtype: str
     shape: tuple[int, ...]
 
+    def __str__(self) -> str:
+        """Return dtype and shape, like ``F32 (2, 6)``."""
+        return f"{self.dtype} {self.shape}"
+
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The dtype as NumPy has it."""
@@ -89,6 +94,18 @@ def spec_of(arrays: Arrays) -> Spec:
     if _METADATA in arrays:
         raise ArraysError(f"an array can't be named {_METADATA!r}: the format keeps that name for itself")
     return {name: ArraySpec(_code(name, arrays[name].dtype), arrays[name].shape) for name in sorted(arrays)}
+
+
+def difference(found: Spec, expected: Spec) -> str:
+    """Say how arrays differ from a model's in names, shapes or dtypes; empty if they don't."""
+    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    wrong = [name for name in expected if name in found and found[name] != expected[name]]
+    said = [f"missing {first_of([*map(repr, missing)])}"] if missing else []
+    said += [f"unknown {first_of([*map(repr, unknown)])}"] if unknown else []
+    if said:
+        return f"array names differ from the model's: {', '.join(said)}"
+    said = [f"array {name!r} is {found[name]}, the model's is {expected[name]}" for name in wrong[:1]]
+    return "".join(said) + (f"; so are {len(wrong) - 1} more" if wrong[1:] else "")
 
 
 def _code(name: str, dtype: np.dtype[Any]) -> str:

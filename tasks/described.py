@@ -1,10 +1,12 @@
-"""An exception of a user's code in one line: its kind, its text, and where in the user's code it was raised."""
+"""What is told in one line: an exception of a user's code with where it was raised, and the first of many names."""
 
 from __future__ import annotations
 
 import linecache
 import sysconfig
 import traceback
+from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 
@@ -12,6 +14,8 @@ from tasks.own_packages import OWN_PACKAGES
 
 MAX_TEXT = 300
 """Characters of an exception's text that are told; all of it is in the log."""
+MOST_NAMED = 3
+"""Names that a message has of many."""
 _STANDARD = sysconfig.get_path("stdlib")
 _SITES = frozenset({"site-packages", "dist-packages"})
 """Folders that packages are installed in."""
@@ -27,6 +31,12 @@ def described(error: BaseException) -> str:
     if len(text) > MAX_TEXT:
         text = f"{text[:MAX_TEXT]}…"
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def first_of(names: Collection[str]) -> str:
+    """Return ``a, b, c and 2 more``: three names at most."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(islice(names, MOST_NAMED)) + (f" and {more} more" if more > 0 else "")
 
 
 def _frame_of_user(error: BaseException) -> traceback.FrameSummary | None:

@@ -5,9 +5,11 @@ The functions that check what was returned raise :class:`UserCodeError` if it is
 
 from __future__ import annotations
 
+import json
 import operator
 import re
-from collections.abc import Collection, Iterator, Mapping
+import signal
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,15 +17,20 @@ from typing import Any
 import numpy as np
 
 from tasks.announcement import MAX_LABELS
+from tasks.arrays import Arrays, difference, spec_of
+from tasks.auxiliary import check_names
+from tasks.context import State
 from tasks.described import described
-from tasks.errors import FederationError
+from tasks.errors import ArraysError, FederationError
 from tasks.evaluation import Evaluation
 from tasks.messages import MAX_COUNT
 from tasks.metrics import MAX_METRICS, NAME_PATTERN, Declared, Metric
-from tasks.workload import ClientData, TrainResult, Workload
+from tasks.workload import ClientData, Gradients, TrainResult, Workload
 
 SEE_LOG = "; see the log of its worker"
 """What a client's answer says at its end, where the log has the exception whole."""
+
+_ARRAY_KINDS = (np.ndarray, np.generic)
 
 
 class UserCodeError(FederationError):
@@ -32,7 +39,7 @@ class UserCodeError(FederationError):
 
 @contextmanager
 def user_code(what: str) -> Iterator[None]:
-    """Make what users' code raises, ``sys.exit()`` included, an error that says so.
+    """Make what users' code raises, ``sys.exit()`` and KeyboardInterrupt included, an error that says so.
 
     Args:
         what: What is called, like ``train()``.
@@ -43,9 +50,13 @@ def user_code(what: str) -> Iterator[None]:
     """
     try:
         yield
+    except ArraysError as error:
+        raise UserCodeError(f"{what}: {error}") from error
     except FederationError:
         raise  # its message is for users
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            raise  # somebody pressed Ctrl-C; our own processes take that another way
         raise UserCodeError(f"{what}: {described(error)}") from error
 
 
@@ -68,14 +79,54 @@ def checked_client_data(returned: object) -> ClientData:
     return replace(data, num_train=num_train, labels=labels)
 
 
-def checked_result(returned: object) -> TrainResult:
-    """Return what ``train()`` or ``train_along()`` returned, its metrics as floats."""
+def checked_parameters(returned: object) -> Arrays:
+    """Return what ``initial_parameters()`` returned."""
+    parameters = checked_arrays(returned, "initial_parameters() returned parameters")
+    if not parameters:
+        raise UserCodeError("initial_parameters() returned no arrays: at least one is needed")
+    with user_code("initial_parameters()"):
+        check_names(spec_of(parameters))
+    return parameters
+
+
+def checked_buffers(returned: object) -> frozenset[str]:
+    """Return what ``buffer_names()`` returned."""
+    needed = "a set of names of parameters"
+    names: Set[object] = _checked(returned, Set, "buffer_names() returned", needed)
+    return frozenset(_checked(name, str, f"buffer_names() returned {name!r}, which is", needed) for name in names)
+
+
+def checked_result(returned: object, model: Arrays, method: str = "train()") -> TrainResult:
+    """Return what ``train()`` or ``train_along()`` returned for a model, its numbers as Python's own."""
     needed = "a TrainResult(parameters, num_examples, num_steps, num_epochs, metrics)"
-    result: TrainResult = _checked(returned, TrainResult, "train() returned", needed)
-    check_arrays(result.parameters, "train() returned parameters")
-    for name in ("num_examples", "num_steps", "num_epochs"):
-        _number(getattr(result, name), f"train() returned {name}")
-    return replace(result, metrics=_metrics(result.metrics or {}, "train()"))
+    result: TrainResult = _checked(returned, TrainResult, f"{method} returned", needed)
+    return replace(
+        result,
+        parameters=_like(result.parameters, model, f"{method} returned parameters"),
+        num_examples=_count(result.num_examples, f"{method} returned num_examples"),
+        num_steps=_count(result.num_steps, f"{method} returned num_steps"),
+        num_epochs=_number(result.num_epochs, f"{method} returned num_epochs"),
+        metrics=_metrics({} if result.metrics is None else result.metrics, method),
+    )
+
+
+def checked_gradients(returned: object, model: Arrays) -> Gradients:
+    """Return what ``gradients()`` returned for a model."""
+    gradients: Gradients = _checked(returned, Gradients, "gradients() returned", "a Gradients(loss, arrays)")
+    checked_arrays(gradients.arrays, "gradients() returned arrays")
+    trained = {name: values for name, values in model.items() if name in gradients.arrays}
+    loss = _number(gradients.loss, "gradients() returned loss")
+    return Gradients(loss, _like(gradients.arrays, trained, "gradients() returned arrays"))
+
+
+def checked_state(state: State) -> tuple[Arrays, str]:
+    """Return what ``train()`` left in ``context.state``: its arrays, and the JSON of the rest."""
+    arrays = {name: np.asarray(value) for name, value in state.items() if isinstance(value, _ARRAY_KINDS)}
+    try:
+        spec_of(arrays)
+        return arrays, json.dumps({name: value for name, value in state.items() if name not in arrays})
+    except (ArraysError, TypeError, ValueError) as error:
+        raise UserCodeError(f"train() left in context.state what can't be kept: {error}") from None
 
 
 def checked_evaluation(returned: object) -> Evaluation:
@@ -104,23 +155,35 @@ def checked_declared(workload: Workload) -> Declared:
     return {str(name): metric for name, metric in declared.items() if isinstance(metric, Metric)}
 
 
-def check_arrays(arrays: object, what: str) -> None:
-    """Check that users' code returned named arrays.
+def checked_arrays(returned: object, what: str) -> Arrays:
+    """Return named arrays that users' code returned.
 
     Args:
-        arrays: What it returned.
+        returned: What it returned.
         what: The beginning of the sentence that says what was wrong with it.
     """
     needed = "a dict of NumPy arrays by name"
-    for name, values in _checked(arrays, Mapping, f"{what} that are", needed).items():
+    arrays: Arrays = _checked(returned, Mapping, f"{what} that are", needed)
+    for name, values in arrays.items():
         _checked(name, str, f"{what} with the name {name!r}, which is", needed)
-        _checked(values, np.ndarray | np.generic, f"{what} of which {name!r} is", needed)
+        _checked(values, _ARRAY_KINDS, f"{what} of which {name!r} is", needed)
+    return arrays
 
 
 def check_sets(sets: object, what: str) -> None:
-    """Check that users' code returned named sets of named arrays; see :func:`check_arrays`."""
+    """Check that users' code returned named sets of named arrays; see :func:`checked_arrays`."""
     for kind, arrays in _checked(sets, Mapping, f"{what} that are", "a dict of dicts of NumPy arrays").items():
-        check_arrays(arrays, f"{what} of which {kind!r} has arrays")
+        checked_arrays(arrays, f"{what} of which {kind!r} has arrays")
+
+
+def _like(returned: object, model: Arrays, what: str) -> Arrays:
+    """Return named arrays that have a model's names, shapes and dtypes."""
+    arrays = checked_arrays(returned, what)
+    with user_code(what):
+        found = spec_of(arrays)
+    if wrong := difference(found, spec_of(model)):
+        raise UserCodeError(f"{what}: {wrong}")
+    return arrays
 
 
 def _checked(found: Any, kind: Any, what: str, needed: str) -> Any:

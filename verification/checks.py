@@ -8,7 +8,7 @@ from collections.abc import Collection
 import numpy as np
 
 from celeriac.geometry import LARGEST, lengths
-from tasks.arrays import BFLOAT16, Array, Arrays, Spec, is_float, spec_of
+from tasks.arrays import BFLOAT16, Array, Arrays, Spec, difference, is_float, spec_of
 from tasks.auxiliary import parts_of
 from tasks.errors import FederationError
 from verification.proportion import PARAMETERS, in_short, part_of
@@ -48,16 +48,8 @@ def _check_layout(update: Arrays, spec: Spec) -> None:
     Raises:
         UpdateRejectedError: If a name, shape or dtype differs, or a whole number is too large.
     """
-    found = spec_of(update)
-    if found.keys() != spec.keys():
-        missing, extra = sorted(spec.keys() - found.keys()), sorted(found.keys() - spec.keys())
-        raise UpdateRejectedError(f"array names differ from the model's: missing {missing[:5]}, unknown {extra[:5]}")
-    for name, expected in spec.items():
-        if found[name] != expected:
-            raise UpdateRejectedError(
-                f"array {name!r} is {found[name].dtype} {found[name].shape}, "
-                f"the model's is {expected.dtype} {expected.shape}"
-            )
+    if wrong := difference(spec_of(update), spec):
+        raise UpdateRejectedError(wrong)
     if too_large := too_large_whole(update):
         raise UpdateRejectedError(too_large)
 

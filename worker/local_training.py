@@ -20,7 +20,7 @@ from tasks.auxiliary import Sets
 from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError
 from tasks.messages import UpdateOrder
-from tasks.user_code import UserCodeError, check_sets, checked_evaluation, checked_result, user_code
+from tasks.user_code import UserCodeError, check_sets, checked_evaluation, checked_gradients, checked_result, user_code
 from tasks.workload import Direction, Gradients, TrainResult, Workload, can_train_along
 from worker.settings import Allowed
 
@@ -105,23 +105,23 @@ def survey_locally(
 
 def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received, context: Context) -> LocalTask:
     """Return what an algorithm's client's part works with."""
-    own, is_ours = received.model.own, order.algorithm in ALGORITHMS
+    model, own, is_ours = received.model, received.model.own, order.algorithm in ALGORITHMS
 
     def train(direction: Direction | None) -> TrainResult:
         if direction is None:
             with user_code("train()"):
-                return checked_result(workload.train(own(), data, context))
+                return checked_result(workload.train(own(), data, context), model.arrays)
         if not can_train_along(workload):
             raise ConfigurationError(
                 f"algorithm {order.algorithm!r} changes the clients' training steps, and workload "
                 f"{order.workload!r} has no train_along() to its train(): see docs/algorithms.md"
             )
         with user_code("train_along()"):
-            return checked_result(workload.train_along(own(), data, context, direction))
+            return checked_result(workload.train_along(own(), data, context, direction), model.arrays, "train_along()")
 
     def gradients() -> Gradients:
         with user_code("gradients()"):
-            return workload.gradients(own(), data, context)
+            return checked_gradients(workload.gradients(own(), data, context), model.arrays)
 
     def loss() -> float:
         with user_code("evaluate()"):
@@ -132,7 +132,7 @@ def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received,
 
     return LocalTask(
         # An algorithm of the user's own may write to what it is given: others read it too.
-        parameters=received.model.arrays if is_ours else own(),
+        parameters=model.arrays if is_ours else own(),
         broadcast=received.broadcast if is_ours else {kind: copied(each) for kind, each in received.broadcast.items()},
         state=received.state,
         options=context.options,

@@ -11,18 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.arrays import spec_of
 from tasks.context import Context, State
-from tasks.errors import ArraysError
 from tasks.messages import StudyOrder
-from tasks.user_code import UserCodeError
+from tasks.user_code import checked_state
 from worker.local_state import LocalState
 
 logger = logging.getLogger(__name__)
 
 KIND = "state"
 """Folder of it."""
-_ARRAY_KINDS = (np.ndarray, np.generic)
 _ARRAYS, _VALUES = "arrays", "values"
 """Sets of a file: the arrays, and all else as one array of the bytes of its JSON."""
 
@@ -53,13 +50,7 @@ class StudyState:
         """
         if not context.has_used_state:
             return
-        arrays = {name: np.asarray(value) for name, value in context.state.items() if isinstance(value, _ARRAY_KINDS)}
-        values = {name: value for name, value in context.state.items() if name not in arrays}
-        try:
-            spec_of(arrays)
-            text = json.dumps(values)
-        except (ArraysError, TypeError, ValueError) as error:
-            raise UserCodeError(f"train() left in context.state what can't be kept: {error}") from None
+        arrays, text = checked_state(context.state)
         json_bytes = np.frombuffer(text.encode(), np.uint8)
         self._kept.save(update_name, {_ARRAYS: arrays, _VALUES: {"json": json_bytes}})
 

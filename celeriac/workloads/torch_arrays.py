@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.arrays import BFLOAT16, Array, Arrays, Spec, spec_of
+from tasks.arrays import BFLOAT16, Array, Arrays, difference, spec_of
 from tasks.errors import ArraysError
 
 
@@ -65,9 +65,8 @@ def copy_into(model: nn.Module, parameters: Arrays) -> None:
         ArraysError: If names, shapes or dtypes differ from :func:`arrays_of`.
     """
     own = arrays_of(model)
-    expected, given = spec_of(own), spec_of(parameters)
-    if expected != given:
-        raise ArraysError(f"parameters don't fit {type(model).__name__}: {_difference(expected, given)}")
+    if wrong := difference(spec_of(parameters), spec_of(own)):
+        raise ArraysError(f"parameters don't fit the {type(model).__name__} that is made here: {wrong}")
     for name, array in own.items():
         array[...] = parameters[name]
 
@@ -80,12 +79,3 @@ def gradients_of(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
 def buffer_names_of(model: nn.Module) -> frozenset[str]:
     """Return the names of the arrays of a model that aren't its parameters."""
     return frozenset(name for name, value in tensors_of(model).items() if not isinstance(value, nn.Parameter))
-
-
-def _difference(expected: Spec, given: Spec) -> str:
-    missing, unknown = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
-    if missing or unknown:
-        return f"missing are {missing}, not in the model are {unknown}"
-    name = next(name for name in expected if expected[name] != given[name])
-    need, have = expected[name], given[name]
-    return f"{name!r} is {have.dtype} of shape {have.shape}, the model's is {need.dtype} of shape {need.shape}"

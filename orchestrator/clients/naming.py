@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
-from itertools import islice
 from typing import TypeVar
 
-_NAMED = 3
+from tasks.described import first_of
+
 T = TypeVar("T", bound=Hashable)
 
 
 def named(client_ids: Collection[str]) -> str:
     """Return ``client anna``, or ``5 clients (anna, bert, carl and 2 more)``."""
-    first = ", ".join(islice(client_ids, _NAMED))
-    if len(client_ids) == 1:
-        return f"client {first}"
-    more = f" and {len(client_ids) - _NAMED} more" if len(client_ids) > _NAMED else ""
-    return f"{len(client_ids)} clients ({first}{more})"
+    first = first_of(client_ids)
+    return f"client {first}" if len(client_ids) == 1 else f"{len(client_ids)} clients ({first})"
 
 
 def client_field(client_ids: Collection[str]) -> dict[str, object]:

@@ -13,7 +13,7 @@ from orchestrator.store.records import Evaluated
 from tasks import arrays, auxiliary
 from tasks.arrays import Arrays, Spec
 from tasks.errors import ArraysError, ConfigurationError
-from tasks.user_code import check_arrays, checked_declared, user_code
+from tasks.user_code import checked_buffers, checked_declared, checked_parameters, user_code
 from verification.checks import LARGEST_OF_MODEL, UpdateRejectedError, check_update, too_large_whole
 
 _BY_HOLDOUT = ("fltrust", "holdout")
@@ -35,7 +35,7 @@ def make_model(job: Job) -> Evaluated:
     path = job.folder.checkpoint(0)
     model = arrays.map_file(path) if path.exists() else _initial_parameters(job)
     with user_code("buffer_names()"):
-        job.folder.save_buffers(workload.buffer_names(job.context("buffer names")))
+        job.folder.save_buffers(checked_buffers(workload.buffer_names(job.context("buffer names"))))
     job.folder.save_declared(checked_declared(workload))
     _check_compressor(job, model)
     if not path.exists():
@@ -66,9 +66,7 @@ def _initial_parameters(job: Job) -> Arrays:
     """Return the model that the first round starts from, if it can be trained here."""
     config = job.config
     with user_code("initial_parameters()"):
-        parameters = job.workload.initial_parameters(job.context("initial parameters"))
-    check_arrays(parameters, "initial_parameters() returned parameters")
-    auxiliary.check_names(parameters)
+        parameters = checked_parameters(job.workload.initial_parameters(job.context("initial parameters")))
     if config.initial_model is not None:
         parameters = _model_in(Path(config.initial_model), arrays.spec_of(parameters))
     if wrong := too_large_whole(parameters, LARGEST_OF_MODEL):

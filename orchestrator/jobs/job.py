@@ -227,7 +227,7 @@ class Job:
     def _train_root(self) -> Arrays:
         model, context = self.model(), self.context("root data", TimeBudget(self.config.timeout_s))
         with user_code("train() on the held-out data"):
-            result = checked_result(self.workload.train(model, self.holdout, context))
+            result = checked_result(self.workload.train(model, self.holdout, context), model)
         try:
             check_update(result.parameters, arrays.spec_of(model))
         except UpdateRejectedError as error:

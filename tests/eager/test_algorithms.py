@@ -225,7 +225,7 @@ def test_an_update_without_what_the_algorithm_sends_is_rejected(
     # When it takes part, then its updates are rejected, and those of the others count
     last = run(tmp_path, "scaffold", ignorant).history()[-1]
     assert last.responses["carl"].status is Status.REJECTED
-    assert "missing ['@c/" in last.responses["carl"].reason
+    assert "missing '@c/" in last.responses["carl"].reason
     assert last.status == "closed"
 
 

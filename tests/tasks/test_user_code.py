@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tasks.messages import MAX_COUNT
-from tasks.user_code import UserCodeError, checked_client_data, checked_result
+from tasks.user_code import UserCodeError, checked_client_data, checked_result, user_code
 from tasks.workload import ClientData, TrainResult
 
 
@@ -58,4 +59,71 @@ def test_a_text_among_the_metrics_of_training_is_refused_by_name() -> None:
     # Given a metric that is no number, when the result is checked, then the message names it
     result = TrainResult({"w": np.zeros(2)}, 5, 1, 1.0, {"train_loss": 0.5, "net": "cnn"})  # type: ignore[dict-item]
     with pytest.raises(UserCodeError, match=r"^metric 'net' of train\(\): str is no number$"):
-        checked_result(result)
+        checked_result(result, {"w": np.zeros(2)})
+
+
+MODEL = {"w": np.zeros(2)}
+
+
+def trained(**changes: Any) -> TrainResult:
+    return TrainResult(**{"parameters": MODEL, "num_examples": 5, "num_steps": 1, "num_epochs": 1.0, **changes})
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (
+            (MODEL, 5, {}),
+            r"returned tuple: a TrainResult\(parameters, num_examples, num_steps, num_epochs, ",
+        ),
+        (trained(parameters=[np.zeros(2)]), "returned parameters that are list: a dict of NumPy arrays by name"),
+        (trained(parameters={"w": None}), "returned parameters of which 'w' is NoneType: a dict of NumPy arrays"),
+        (
+            trained(parameters={"w": np.zeros(2, complex)}),
+            "returned parameters: array 'w' has dtype complex128",
+        ),
+        (
+            trained(parameters=dict.fromkeys("abcdw", np.zeros(2))),
+            "returned parameters: array names differ from the model's: unknown 'a', 'b', 'c' and 1 more$",
+        ),
+        (
+            trained(parameters={"w": np.zeros(3)}),
+            r"returned parameters: array 'w' is F64 \(3,\), the model's is F64 \(2,\)$",
+        ),
+        (trained(num_examples=2.5), "returned num_examples is float: a whole number is needed"),
+        (trained(num_steps=-1), "returned num_steps is -1: 0 to"),
+        (trained(num_epochs="one"), "returned num_epochs: str is no number"),
+        (trained(metrics=[1.0]), "returned metrics that are list: a dict of numbers by name is needed"),
+    ],
+)
+def test_what_is_no_result_of_training_is_refused_with_what_is_needed(returned: object, message: str) -> None:
+    # Given something else than train() has to return for a model of one array, when it is checked, then it is told
+    with pytest.raises(UserCodeError, match=rf"^train\(\) {message}"):
+        checked_result(returned, MODEL)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (SystemExit("no such file"), r"SystemExit: no such file \(test_user_code\.py, line \d+, in test_"),
+        (AssertionError(), r"AssertionError: raise raised \(test_user_code\.py, line"),
+    ],
+)
+def test_what_users_code_raises_is_told_with_its_method_and_place(raised: BaseException, told: str) -> None:
+    # Given users' code that exits, or raises without a text, when it is called, then the error says what and where
+    with pytest.raises(UserCodeError, match=rf"^train\(\): {told}"), user_code("train()"):
+        raise raised
+
+
+def test_a_keyboard_interrupt_is_the_users_own_where_ctrl_c_raises_none() -> None:
+    # Given a process that ignores Ctrl-C, as those do that train, when users' code raises KeyboardInterrupt
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        # Then it is an error like another
+        with pytest.raises(UserCodeError, match=r"^train\(\): KeyboardInterrupt"), user_code("train()"):
+            raise KeyboardInterrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+    # And where Ctrl-C raises it, it ends the process
+    with pytest.raises(KeyboardInterrupt), user_code("train()"):
+        raise KeyboardInterrupt

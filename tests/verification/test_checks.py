@@ -30,11 +30,11 @@ def test_an_update_like_the_model_passes_whatever_its_order_and_byte_order() -> 
 @pytest.mark.parametrize(
     ("update", "message"),
     [
-        ({}, r"missing \['bias', 'count', 'weights'\], unknown \[\]"),
-        ({**MODEL, "more": np.zeros(1)}, r"missing \[\], unknown \['more'\]"),
+        ({}, r"missing 'bias', 'count', 'weights'$"),
+        ({**MODEL, "more": np.zeros(1)}, r"unknown 'more'$"),
         (
             {"bias": MODEL["bias"], "counts": MODEL["count"], "weights": MODEL["weights"]},
-            r"missing \['count'\], unknown",
+            r"missing 'count', unknown 'counts'$",
         ),
     ],
 )
@@ -44,10 +44,10 @@ def test_an_update_with_other_names_is_rejected_with_them(update: Arrays, messag
         check_update(update, SPEC)
 
 
-def test_five_names_are_enough_for_a_message() -> None:
-    # Given an update with a thousand arrays of no use, when it is checked, then the message names the first five
+def test_three_names_are_enough_for_a_message() -> None:
+    # Given an update with a thousand arrays of no use, when it is checked, then the message names the first three
     update = {**MODEL, **{f"x{index:04d}": np.zeros(1) for index in range(1000)}}
-    with pytest.raises(UpdateRejectedError, match=r"unknown \['x0000', 'x0001', 'x0002', 'x0003', 'x0004'\]$"):
+    with pytest.raises(UpdateRejectedError, match=r"unknown 'x0000', 'x0001', 'x0002' and 997 more$"):
         check_update(update, SPEC)
 
 

@@ -148,17 +148,17 @@ def test_torch_s_own_generator_is_left_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({}, r"missing are \['weight'\], not in the model are \[\]"),
-        ({**weights(0, 0), "bias": np.zeros(2, np.float32)}, r"missing are \[\], not in the model are \['bias'\]"),
-        (weights(0, 0, 0), r"'weight' is F32 of shape \(3, 1\), the model's is F32 of shape \(2, 1\)"),
-        ({"weight": np.zeros((2, 1))}, r"'weight' is F64 of shape \(2, 1\)"),
+        ({}, r"array names differ from the model's: missing 'weight'$"),
+        ({**weights(0, 0), "bias": np.zeros(2, np.float32)}, r"array names differ from the model's: unknown 'bias'$"),
+        (weights(0, 0, 0), r"array 'weight' is F32 \(3, 1\), the model's is F32 \(2, 1\)"),
+        ({"weight": np.zeros((2, 1))}, r"array 'weight' is F64 \(2, 1\)"),
     ],
 )
 def test_parameters_that_do_not_fit_are_refused(parameters: Arrays, message: str) -> None:
     # Given other names, shapes or dtypes, when they are trained or evaluated, then the message says what doesn't fit
-    with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
+    with pytest.raises(ArraysError, match=f"parameters don't fit the Linear that is made here: {message}"):
         trained(OneWeight(), ONE_EXAMPLE, parameters)
-    with pytest.raises(ArraysError, match=f"parameters don't fit Linear: {message}"):
+    with pytest.raises(ArraysError, match=f"parameters don't fit the Linear that is made here: {message}"):
         OneWeight().evaluate(parameters, ONE_EXAMPLE, Context())
 
 

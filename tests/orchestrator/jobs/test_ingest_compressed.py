@@ -104,8 +104,8 @@ def without(name: str) -> Change:
 @pytest.mark.parametrize(
     ("compression", "change", "reason"),
     [
-        ("int8", without("delta:scales:weights"), "missing ['delta:scales:weights'], unknown []"),
-        ("int8", changed(weights=UPDATE["weights"]), "missing [], unknown ['weights']"),
+        ("int8", without("delta:scales:weights"), "missing 'delta:scales:weights'"),
+        ("int8", changed(weights=UPDATE["weights"]), "unknown 'weights'"),
         ("int8", changed(delta__values__weights=np.zeros(1200, np.int8)), "is I8 (1200,), the model's is I8 (30, 40)"),
         ("int8", changed(delta__scales__weights=np.ones(5)), "is F64 (5,), the model's is F32 (5,)"),
         ("int8", changed(delta__scales__weights=np.full(5, np.inf, np.float32)), "NaN or infinite"),
@@ -135,9 +135,9 @@ def test_what_the_compressor_cant_have_made_is_rejected(
 
 def test_an_update_that_isnt_compressed_is_rejected_where_it_should_be_and_the_other_way_round(tmp_path: Path) -> None:
     status, told, _ = taken_in(folder_of(tmp_path / "a", "topk:0.1"), MemoryChunks(), UPDATE)
-    assert (status, "unknown ['counter', 'mean', 'weights']" in told) == (Status.REJECTED, True)
+    assert (status, "unknown 'counter', 'mean', 'weights'" in told) == (Status.REJECTED, True)
     status, told, _ = taken_in(folder_of(tmp_path / "b", "none"), MemoryChunks(), packed("topk:0.1"))
-    assert (status, "missing ['counter', 'mean', 'weights']" in told) == (Status.REJECTED, True)
+    assert (status, "missing 'counter', 'mean', 'weights'" in told) == (Status.REJECTED, True)
 
 
 @pytest.mark.parametrize("compression", NAMES)

@@ -150,14 +150,17 @@ def complain_at_length(_: Arrays) -> None:
         ),
         (lambda p: TrainResult(dict.fromkeys(p), 2, 1, 1.0), "of which 'point' is NoneType: a dict of NumPy arrays"),  # type: ignore[arg-type]
         (lambda p: TrainResult(p, 2, 1, 1.0, {"a": {"f1": 0.5}}), r"metric 'a' of train\(\): dict is no number"),  # type: ignore[dict-item]
-        (lambda p: TrainResult(p, None, 1, 1.0), "returned num_examples: NoneType is no number"),  # type: ignore[arg-type]
+        (lambda p: TrainResult(p, None, 1, 1.0), "returned num_examples is NoneType: a whole number is needed"),  # type: ignore[arg-type]
         (
             lambda p: TrainResult(p, 10, 0, 1.0),
             r"^train\(\) returned num_steps=0: the number of the optimiser's steps is",
         ),
         (lambda p: TrainResult(p, 0, 0, 0.0), "^it has no training examples$"),
         (lambda p: TrainResult(p, 2, -1, 1.0), "num_steps"),
-        (lambda p: TrainResult({"point": np.array(["text"])}, 2, 1, 1.0), "^ArraysError: array 'point' has dtype <U4"),
+        (
+            lambda p: TrainResult({"point": np.array(["text"])}, 2, 1, 1.0),
+            r"^train\(\) returned parameters: array 'point' has dtype <U4",
+        ),
     ],
 )
 def test_whatever_the_workload_raises_or_returns_is_told_as_it_was(
