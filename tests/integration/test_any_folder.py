@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -70,6 +71,7 @@ def test_a_run_in_a_folder_with_files_of_our_names(
     assert summary(folder / "run")["status"] == "completed"
 
 
+@pytest.mark.usefixtures("counted")
 def test_clients_in_a_folder_with_files_of_our_names(
     field: Field, tmp_path: Path, broker: Redis, python: tuple[str, dict[str, str]]
 ) -> None:
@@ -79,15 +81,20 @@ def test_clients_in_a_folder_with_files_of_our_names(
     commands = [((program, "-m"), ("celery", "-A", "worker", "worker")), ((program, "-P", "-m"), ("worker",))]
 
     # When a client is started in the one by Celery's command, and in the other by ours
-    for number, (folder, (start, command)) in enumerate(zip(folders, commands, strict=True), start=1):
+    clients = [
         field.start(
             "client", *command, "-l", "INFO", cwd=folder, python=start, CELERY_BROKER_URL=url(broker),
             CLIENT_ID=f"client-{number}", CLIENT_PART=f"{number}/2", CLIENT_WORKLOAD="my_study:Mine",
             CLIENT_STATE=str(tmp_path / "state"), **environment,
-        )  # fmt: skip
+        )
+        for number, (folder, (start, command)) in enumerate(zip(folders, commands, strict=True), start=1)
+    ]  # fmt: skip
 
-    # Then both join
+    # Then both join, and they leave when they are told to end
     wait_until(lambda: present(broker) == {"client-1", "client-2"}, "both are there")
+    for client in clients:
+        client.send(signal.SIGTERM)
+        client.succeeds()
 
 
 def test_a_folder_with_an_orchestrator_py(tmp_path: Path, python: tuple[str, dict[str, str]]) -> None:

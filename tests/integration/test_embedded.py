@@ -27,6 +27,7 @@ def finish(field: Field, run_dir: Path, *options: str, **environment: str) -> No
     field.run(run_dir, "--no-evaluate-clients", *options, **environment).succeeds()
 
 
+@pytest.mark.usefixtures("counted")
 def test_digits_are_learned_with_the_defaults(field: Field, tmp_path: Path) -> None:
     # Given the command without any option but the run's folder
     run_dir = tmp_path / "run"

@@ -13,6 +13,8 @@ from tests.integration import harness
 from tests.integration.harness import Field, Program, wait_until
 from tests.support import run_config
 
+pytestmark = pytest.mark.usefixtures("counted")
+
 
 def check_told(program: Program, code: int, *words: str) -> None:
     """Check exit code, and that one line of what the program said is an error with all these words."""

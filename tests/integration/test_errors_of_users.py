@@ -139,6 +139,7 @@ def test_failed_rounds_are_told_with_what_the_clients_failed_of(field: Field, st
     )
 
 
+@pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize(
     ("workload", "code", "words"),
     [

@@ -39,6 +39,8 @@ child.stdout.readline()
 print(child.pid, flush=True)
 """
 
+pytestmark = pytest.mark.usefixtures("counted")
+
 
 class Guarded:
     """A guardian, what it is told, and what it tells.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from redis import Redis
 
 from tests.integration import harness
 from tests.integration.harness import Field, part, wait_until
+
+pytestmark = pytest.mark.usefixtures("counted")
 
 
 def test_a_client_announces_what_it_has(field: Field, broker: Redis) -> None:

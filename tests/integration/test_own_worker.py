@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
+import pytest
 from redis import Redis
 
 from tests.integration.harness import Field, history, url, wait_until
+
+pytestmark = pytest.mark.usefixtures("counted")
 
 
 def test_a_worker_started_by_hand_takes_a_runs_tasks_and_ends_when_told(

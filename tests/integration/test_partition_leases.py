@@ -30,6 +30,7 @@ def test_no_two_clients_have_the_same_part(broker: Redis, num_parts: int) -> Non
     assert take_lease(broker, "late", notice) == Part(0, num_parts)
 
 
+@pytest.mark.usefixtures("counted")
 def test_a_client_more_than_there_are_parts_waits_and_says_so(field: Field, broker: Redis, tmp_path: Path) -> None:
     # Given a run of one client, which has all of the digits
     run_dir = tmp_path / "run"

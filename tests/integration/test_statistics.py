@@ -17,6 +17,8 @@ from celeriac.workloads.digits import Digits
 from tasks.workload import DataSource, Part
 from tests.integration.harness import ROOT, Field, part, present, url, wait_until
 
+pytestmark = pytest.mark.usefixtures("counted")
+
 NUM_ROWS = (300, 450, 60)
 
 
