@@ -83,7 +83,7 @@ def test_a_client_that_is_stopped_and_started_again_between_rounds_comes_back_un
     run_dir = tmp_path / "run"
     orchestrator = start_orchestrator(field, broker, run_dir)
     start_clients(field, broker, 1)
-    (second,) = start_clients(field, broker, 2, CLIENT_HEARTBEAT_S="3")
+    (second,) = start_clients(field, broker, 2, CLIENT_HEARTBEAT_S="60")  # it isn't missed meanwhile
     wait_until(lambda: len(history(run_dir)) >= 2, f"two rounds are closed: {orchestrator.output}")
 
     # When one client is told to end, which it does after its order, and is started again

@@ -104,8 +104,8 @@ def local(field: Field, study: Path, name: str, *options: str) -> Program:
 def test_a_run_ends_at_once_with_what_the_users_code_did(
     field: Field, study: Path, name: str, code: int, words: str
 ) -> None:
-    # Given a workload that fails before the first round, when a run of two local clients is begun
-    program = local(field, study, name)
+    # Given a workload that fails before the first round, when a run of one local client is begun
+    program = local(field, study, name, "--clients", "1")
 
     # Then it says what failed and where, and nothing is started anew
     check_told(program, code, words)

@@ -17,12 +17,14 @@ from tests.support import announcement
 from worker.connection import Absence, Told, read_told
 
 
-def start(field: Field, broker: Redis, run_dir: Path, accept: str) -> Program:
-    """Start a run of three rounds with one client, a round of which takes some five seconds."""
-    field.client(broker, "client-1", **part(1, 2), STEP_S="1")
+def start(field: Field, broker: Redis, run_dir: Path, accept: str) -> tuple[Program, Path]:
+    """Start a run of three rounds with one client; return it when the first is open, and the file that holds that."""
+    held = run_dir.with_name("held")
+    held.touch()
+    field.client(broker, "client-1", **part(1, 2), HELD=str(held))
     program = field.run(run_dir, f"--rounds 3 --clients 1 --accept {accept} --no-evaluate-clients", broker=broker)
     wait_until(lambda: "round 1 opened" in program.output, "the first round is open")
-    return program
+    return program, held
 
 
 @pytest.mark.parametrize(
@@ -38,10 +40,18 @@ def test_a_client_that_comes_while_a_round_is_open(
 ) -> None:
     # Given a round that is open
     run_dir = tmp_path / "run"
-    program = start(field, broker, run_dir, accept)
+    program, held = start(field, broker, run_dir, accept)
 
-    # When another client is started
+    # When another client is started, and the round goes on after it has come
     second = field.client(broker, "client-2", **part(2, 2))
+    why = "client client-2: passed over by the run: it came after the run had begun, and the run takes in no more"
+    come = {
+        "live": lambda: "round 1: client client-2 joined it live" in program.output,
+        "next": lambda: "client client-2 joined with" in program.output,
+        "closed": lambda: why in second.output,
+    }
+    wait_until(come[accept], f"it has come: {program.output}")
+    held.unlink()
 
     # Then it is in that round's cohort, or from the next on, or never, as the policy says
     program.succeeds()
@@ -50,7 +60,6 @@ def test_a_client_that_comes_while_a_round_is_open(
     assert [sorted(record["responses"]) for record in records] == cohorts
     assert all(response["status"] == "trained" for record in records for response in record["responses"].values())
     # And if it is never, its own log says why, once
-    why = "client client-2: passed over by the run: it came after the run had begun, and the run takes in no more"
     assert second.output.count(why) == (1 if accept == "closed" else 0)
 
 
@@ -72,8 +81,10 @@ def test_what_a_former_start_of_a_client_was_told_is_not_told_to_the_next(broker
 def test_the_update_of_a_client_that_joined_live_is_in_the_average(field: Field, broker: Redis, tmp_path: Path) -> None:
     # Given a run in which a second client joins the first round live, and one in which both are there from the start
     live, both = tmp_path / "live", tmp_path / "both"
-    program = start(field, broker, live, "live")
+    program, held = start(field, broker, live, "live")
     field.client(broker, "client-2", **part(2, 2))
+    wait_until(lambda: "round 1: client client-2 joined it live" in program.output, "the second has joined")
+    held.unlink()
     program.succeeds()
     reference = field.run(both, "--rounds 3 --no-evaluate-clients")
     reference.succeeds()

@@ -10,9 +10,9 @@ from redis import Redis
 from tests.integration.harness import Field, Program, history, part, wait_until
 
 
-def start(field: Field, broker: Redis, run_dir: Path, rounds: int) -> tuple[Program, Program]:
+def start(field: Field, broker: Redis, run_dir: Path, rounds: int, **quick: str) -> tuple[Program, Program]:
     """Start a run of a quick and a slow client; return orchestrator and slow client once that trains."""
-    field.client(broker, "client-1", **part(1, 2), STEP_S="0.2")
+    field.client(broker, "client-1", **part(1, 2), STEP_S="0.2", **quick)
     slow = field.client(broker, "client-2", **part(2, 2), STEP_S="0.5")
     program = field.run(run_dir, f"--rounds {rounds} --no-evaluate-clients", broker=broker)
     wait_until(lambda: "/train: begun" in slow.output, "the slow client trains")
@@ -40,20 +40,23 @@ def test_a_clients_pool_process_that_is_killed_is_replaced(field: Field, broker:
 def test_a_clients_worker_that_is_killed_is_welcome_again_when_it_is_started_anew(
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
-    # Given a client that trains
-    run_dir = tmp_path / "run"
-    program, slow = start(field, broker, run_dir, rounds=6)
+    # Given a client that trains, beside one that is held in its round
+    run_dir, held = tmp_path / "run", tmp_path / "held"
+    held.touch()
+    program, slow = start(field, broker, run_dir, rounds=2, HELD=str(held))
 
-    # When its worker is killed, and started again after its slot was filled
+    # When its worker is killed, and is there again after its slot was filled
     slow.end()
     wait_until(lambda: "client client-2 lost: the client vanished" in program.output, "its slot is filled as lost")
     field.client(broker, "client-2", **part(2, 2))
+    wait_until(lambda: program.output.count("client client-2 joined with") == 2, "it is there again")
+    held.unlink()
 
-    # Then it takes part in a later round, under its id
+    # Then it takes part in the next round, under its id
     program.succeeds()
-    records = history(run_dir)
-    assert records[0]["responses"]["client-2"]["status"] == "lost"
-    assert records[-1]["responses"]["client-2"]["status"] == "trained"
+    first, second = history(run_dir)
+    assert first["responses"]["client-2"]["status"] == "lost"
+    assert second["responses"]["client-2"]["status"] == "trained"
 
 
 def test_a_client_that_is_started_anew_at_once_trains_the_same_round(

@@ -32,16 +32,17 @@ def test_no_two_clients_have_the_same_part(broker: Redis, num_parts: int) -> Non
 
 @pytest.mark.usefixtures("counted")
 def test_a_client_more_than_there_are_parts_waits_and_says_so(field: Field, broker: Redis, tmp_path: Path) -> None:
-    # Given a run of one client, which has all of the digits
-    run_dir = tmp_path / "run"
-    options = "--rounds 2 --clients 1 --epochs 100000 --timeout 5 --no-evaluate-clients"
-    program = field.run(run_dir, options, broker=broker, workload="digits")
-    field.client(broker, "client-1", CLIENT_WORKLOAD="digits")
+    # Given a run of one client, which has all of the data and is held in its first round
+    run_dir, held = tmp_path / "run", tmp_path / "held"
+    held.touch()
+    program = field.run(run_dir, "--rounds 2 --clients 1 --no-evaluate-clients", broker=broker)
+    field.client(broker, "client-1", HELD=str(held))
     wait_until(lambda: harness.present(broker) == {"client-1"}, "the first client is there")
 
     # When a second comes while it trains
-    late = field.client(broker, "client-2", CLIENT_WORKLOAD="digits")
+    late = field.client(broker, "client-2")
     wait_until(lambda: "waits until one of the 1 parts of the data is free" in late.output, "it is told")
+    held.unlink()
 
     # Then no example is trained on twice
     assert "start it with a larger --clients" in late.output
