@@ -25,6 +25,7 @@ KINDS: Mapping[str, tuple[str, ...]] = {
     "peers": ("--verify", "peers", "--clients", "3"),
     "scaffold": ("--algorithm", "scaffold"),
     "mime": ("--algorithm", "mime"),
+    "goals": ("--patience", "9", "--keep-best", "1"),
     "crowded": ("--in-flight-mb", "0.0001", "--clients", "5"),
 }
 """Name -> what the run is given beside the usual."""

@@ -183,7 +183,7 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
             shown = in_words(summary.client_metrics, summary.client_partial, summary.num_evaluated)
             of_all = f" ({summary.num_evaluated} of {num_asked} clients)" if summary.num_not_evaluated else ""
             click.echo(f"on the clients' own held-out data{of_all}: {shown or 'nothing'}")
-        for line in table_of(matrix) if (matrix := folder.cross_site()) else ():
+        for line in table_of(matrix, folder.declared()) if (matrix := folder.cross_site()) else ():
             click.echo(line)
         click.echo(f"the run's folder: {shown_path(folder.path)}")
         return

@@ -72,6 +72,23 @@ def test_an_algorithm_of_ones_own_after_its_page_alone_trains(field: Field, tmp_
     assert records[-1]["state_digest"]
 
 
+def test_a_study_with_metrics_of_its_own_ends_as_its_page_says(field: Field, tmp_path: Path) -> None:
+    # Given what docs/metrics.md says to put into a folder outside the repo
+    (tmp_path / "my_study.py").write_text(documented("docs/metrics.md"))
+
+    # When the page's command is run there, with the checkpoints of the best model alone
+    options = "--rounds 50 --stop-when r2>=0.98 --keep-best 1"
+    field.run("run", options, workload="my_study:Heights", cwd=tmp_path).succeeds()
+
+    # Then it ends with the first round that has it, and keeps that model beside the initial one
+    rounds = [line["metrics"]["r2"] for line in evaluations(tmp_path / "run")]
+    assert [r2 >= 0.98 for r2 in rounds] == [False] * (len(rounds) - 1) + [True]
+    assert len(rounds) == len(history(tmp_path / "run")) < 50
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["round-0000.safetensors", f"round-{len(rounds):04d}.safetensors"]
+    assert summary(tmp_path / "run")["best_round"] == len(rounds)
+
+
 @pytest.mark.parametrize(
     ("kind", "spec", "page", "workload"),
     [
