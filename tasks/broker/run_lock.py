@@ -26,7 +26,8 @@ LIFETIME_S = 10
 _PUT_UP = """
 local value = redis.call('GET', KEYS[1])
 local known, notice = pcall(cjson.decode, value)
-if value and known and type(notice) == 'table' and notice.run_id ~= ARGV[1] then return value end
+local is_notice = value and known and type(notice) == 'table' and type(notice.run_id) == 'string'
+if is_notice and notice.run_id ~= ARGV[1] then return value end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return false
 """
