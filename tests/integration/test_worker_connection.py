@@ -1,0 +1,68 @@
+"""What a client's process does at a real broker beside taking orders."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from redis import Redis
+
+from tasks.broker.turns import GO, RedisTurns
+from tasks.scope import ClientScope, result_key
+from tests.support import announcement
+from worker.connection import Absence, RedisConnection, read_told
+
+
+@pytest.fixture
+def connection(broker: Redis) -> RedisConnection:
+    return RedisConnection(broker)
+
+
+def test_its_time_is_the_brokers(connection: RedisConnection, broker: Redis) -> None:
+    # Given the broker's clock, when a client looks at the time before and after, then it is that clock's
+    before, (seconds, microseconds), after = connection.time(), broker.time(), connection.time()
+    assert before - 1 <= seconds + microseconds / 1e6 <= after + 1
+
+
+def test_an_order_is_answered_when_its_result_is_stored(connection: RedisConnection, broker: Redis) -> None:
+    # Given an order, when its answer is stored, then that is known
+    assert not connection.is_answered("run/1/anna/train")
+    broker.set(result_key("run/1/anna/train"), "{}")
+    assert connection.is_answered("run/1/anna/train")
+
+
+def test_an_update_is_sent_when_it_is_its_turn(connection: RedisConnection, broker: Redis) -> None:
+    # Given a client that was told to send, when it waits for its turn, then it doesn't wait
+    RedisTurns(broker).give("fl:blob:run/1", GO)
+    connection.wait_for_turn("fl:blob:run/1", "run", timeout_s=240)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "absence", "afterwards"),
+    [(60.0, Absence.FOR_NOW, Absence.FOR_NOW), (0.0, Absence.FOR_GOOD, Absence.NONE)],
+)
+def test_a_client_that_leaves_is_there_no_more_and_its_heartbeat_is_told(
+    connection: RedisConnection, broker: Redis, seconds: float, absence: Absence, afterwards: Absence
+) -> None:
+    # Given a client that is announced
+    broker.set(ClientScope("anna").key, announcement("anna", "first").model_dump_json())
+    # When it leaves, for a minute or for good
+    connection.leave("anna", "first", seconds)
+    # Then it isn't announced, and its heartbeat hears of it; of leaving for good once
+    assert not broker.exists(ClientScope("anna").key)
+    assert read_told(broker, {"anna": "first"})["anna"].absence is absence
+    assert read_told(broker, {"anna": "first"})["anna"].absence is afterwards
+    # And a start of another time is welcome after leaving for good
+    connection.leave("anna", "first", 0)
+    assert read_told(broker, {"anna": "second"})["anna"].absence is Absence.NONE
+
+
+def test_a_client_that_leaves_for_a_moment_may_come_back_then(connection: RedisConnection, broker: Redis) -> None:
+    # Given a client that is to stay away for a tenth of a second, when that is over, then nothing keeps it away
+    connection.leave("anna", "first", 0.1)
+    time.sleep(0.2)
+    assert read_told(broker, {"anna": "first"})["anna"].absence is Absence.NONE
+
+
+def test_nobody_is_told_nothing(broker: Redis) -> None:
+    assert read_told(broker, {}) == {}
