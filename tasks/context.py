@@ -57,6 +57,7 @@ class Context:
         seed: Of this client in this round, 0 to 2**32 - 1, as torch, scikit-learn and JAX take it.
         budget: How long training may go on.
         device: The device to train and evaluate on, as torch names it.
+        load_holdout: Returns the orchestrator's held-out data, which the initial model may go by; None at a client.
         load_state: Returns what ``state`` is to be; called when that is first asked for.
     """
 
@@ -69,6 +70,7 @@ class Context:
     seed: int = 0
     budget: TimeBudget = field(default_factory=TimeBudget)
     device: str = "cpu"
+    load_holdout: Callable[[], Any] = lambda: None
     load_state: Callable[[], State] = dict
 
     @cached_property

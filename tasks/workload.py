@@ -74,14 +74,40 @@ class ClientData:
     Attributes:
         train: Examples to train on.
         test: Examples held out at the client, for federated evaluation; never trained on.
-        num_train: Number of examples in ``train``.
+        num_train: Number of examples in ``train``; left out, it is the length of ``train``, or of its targets.
         labels: Number of training examples of each label, as the client announces them; empty if there are none.
+
+    Raises:
+        ConfigurationError: If ``num_train`` is left out, and ``train`` has no length.
     """
 
     train: Any
     test: Any
-    num_train: int
+    num_train: int = None  # type: ignore[assignment]  # it is put in below
     labels: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Count the examples if their number isn't given."""
+        num_train: int | None = self.num_train
+        if num_train is None and (num_train := _length(self.train)) is None:
+            raise ConfigurationError(
+                f"ClientData(train={type(self.train).__name__}): how many examples these are isn't known: "
+                "num_train is needed"
+            )
+        object.__setattr__(self, "num_train", num_train)
+
+
+def _length(data: Any) -> int | None:
+    """Return how many examples data has: a loader's, targets', a dict's or tuple's first part's, or its own length."""
+    for name in ("sampler", "targets"):
+        if hasattr(data, name) and (length := _length(getattr(data, name))) is not None:
+            return length
+    if isinstance(data, Mapping | tuple) and data:
+        return _length(next(iter(data.values() if isinstance(data, Mapping) else data)))
+    try:
+        return len(data)
+    except TypeError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,7 @@ class Trial:
             run_config=with_defaults(workload.run_config, self.run_config),
             seed=seed,
             budget=budget or TimeBudget(),
+            load_holdout=lambda: None if client_id else workload.holdout_data(self.folder),
             load_state=lambda: state if state is not None else {},
         )
 

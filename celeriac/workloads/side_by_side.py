@@ -6,7 +6,7 @@ import copy
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -16,13 +16,14 @@ from torch import nn
 
 logger = logging.getLogger(__name__)
 
+B = TypeVar("B")
 T = TypeVar("T")
 FEW = 4
 """Up to this many batches, threads don't pay off."""
 
 
 def side_by_side(
-    compute: Callable[[nn.Module, slice], T], model: nn.Module, batches: Sequence[slice], num_threads: int
+    compute: Callable[[nn.Module, B], T], model: nn.Module, batches: Iterable[B], num_threads: int
 ) -> Iterator[T]:
     """Yield ``compute`` of the model and each batch, in the order of the batches.
 
@@ -30,13 +31,14 @@ def side_by_side(
     sum in an order that depends on the number of threads.
 
     Args:
-        compute: Called with a model and the rows of a batch, in several threads at a time.
+        compute: Called with a model and a batch, in several threads at a time.
         model: The model, in evaluation mode. Each thread gets a copy of its modules, with the same tensors.
-        batches: The rows of each batch.
+        batches: The batches; they are computed one after the other if they aren't a list.
         num_threads: Threads that torch uses for each batch.
     """
-    num_workers = min(torch.get_num_threads() // num_threads, len(batches))
-    models = _with_the_same_tensors(model, num_workers) if num_workers > 1 and len(batches) > FEW else []
+    num_batches = len(batches) if isinstance(batches, Sequence) else 0
+    num_workers = min(torch.get_num_threads() // num_threads, num_batches)
+    models = _with_the_same_tensors(model, num_workers) if num_workers > 1 and num_batches > FEW else []
     with threads(num_threads):
         if not models:
             yield from map(compute, itertools.repeat(model), batches)
@@ -49,7 +51,7 @@ def side_by_side(
 
         executor = ThreadPoolExecutor(num_workers, "evaluation", initializer=begin)
         try:
-            yield from executor.map(lambda rows: compute(own.model, rows), batches)
+            yield from executor.map(lambda batch: compute(own.model, batch), batches)
         finally:
             executor.shutdown(cancel_futures=True)  # on a time limit's exception, waits for the current batches only
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import parameter
 
 from tasks.arrays import BFLOAT16, Array, Arrays, difference, spec_of
 from tasks.errors import ArraysError
@@ -29,7 +30,8 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def array_of(tensor: Tensor) -> Array:
-    """Return a CPU's tensor as an array that shares its memory."""
+    """Return a tensor as an array: one on the CPU as an array that shares its memory."""
+    tensor = tensor.cpu()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.uint16).numpy().view(BFLOAT16)
     array: Array = tensor.numpy()
@@ -44,7 +46,7 @@ def tensor_of(array: Array) -> Tensor:
 
 
 def arrays_of(model: nn.Module) -> dict[str, Array]:
-    """Return the state of a model on the CPU as arrays that share its memory.
+    """Return the state of a model as arrays, which share its memory if it is on the CPU.
 
     Raises:
         ArraysError: If an entry is not a dense tensor, or NumPy lacks its dtype.
@@ -58,17 +60,40 @@ def arrays_of(model: nn.Module) -> dict[str, Array]:
     return arrays
 
 
+def is_lazy(model: nn.Module) -> bool:
+    """Say whether a model has tensors whose shapes its first batch gives (``nn.LazyLinear`` and its like)."""
+    return any(parameter.is_lazy(tensor) for tensor in (*model.parameters(), *model.buffers()))
+
+
 def copy_into(model: nn.Module, parameters: Arrays) -> None:
-    """Copy ``parameters``, which may be read-only, into a model on the CPU.
+    """Copy ``parameters``, which may be read-only, into a model; they give lazy tensors their shapes.
 
     Raises:
         ArraysError: If names, shapes or dtypes differ from :func:`arrays_of`.
     """
+    tensors = tensors_of(model)
+    for name, tensor in tensors.items():
+        if parameter.is_lazy(tensor) and name in parameters:
+            tensor.materialize(parameters[name].shape)
     own = arrays_of(model)
     if wrong := difference(spec_of(parameters), spec_of(own)):
         raise ArraysError(f"parameters don't fit the {type(model).__name__} that is made here: {wrong}")
     for name, array in own.items():
         array[...] = parameters[name]
+        _put_back(tensors[name], array)
+
+
+def put_gradients(tensors: Mapping[str, Tensor], gradients: Arrays) -> None:
+    """Replace the gradients of a model's tensors, where there are any."""
+    for name, array in gradients_of(tensors).items():
+        array[...] = gradients[name]
+        _put_back(tensors[name].grad, array)
+
+
+def _put_back(tensor: Tensor | None, array: Array) -> None:
+    """Copy an array into the tensor that it was made of, if that isn't on the CPU: there they share memory."""
+    if tensor is not None and tensor.device.type != "cpu":
+        tensor.detach().copy_(tensor_of(array))
 
 
 def gradients_of(tensors: Mapping[str, Tensor]) -> dict[str, Array]:

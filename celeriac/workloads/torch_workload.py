@@ -7,31 +7,29 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from celeriac.workloads.answers import Count, accuracy, are_right, joined
+from celeriac.workloads.batches import Batch, Batches, Form, Sized, batches_of, passes
+from celeriac.workloads.local_steps import LocalSteps, seeded
 from celeriac.workloads.optimizers import unlike_plain_sgd
 from celeriac.workloads.side_by_side import side_by_side, threads
-from celeriac.workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, tensors_of
+from celeriac.workloads.steps import checked_loss, numbers_of, outputs_of, pair_of, validated
+from celeriac.workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, is_lazy, tensors_of
 from tasks.arrays import Arrays
 from tasks.context import Context
+from tasks.errors import ConfigurationError
 from tasks.evaluation import Evaluation
-from tasks.messages import TrainOptions
-from tasks.seeds import derive_seed, generator
-from tasks.workload import Direction, Gradients, Step, TrainResult, Workload
+from tasks.seeds import derive_seed
+from tasks.workload import Direction, Gradients, TrainResult, Workload
 
 EVALUATION_BATCH_SIZE = 256
 """Examples evaluated at a time: a layer's activations of a small convolutional net take 25 MB."""
-
-IGNORED = -100
-"""A target that torch's cross entropy leaves out."""
 
 
 class TorchWorkload(Workload):
@@ -83,25 +81,7 @@ class TorchWorkload(Workload):
         Returns:
             Booleans of any shape, or None. The accuracy is the share of True over all batches.
         """
-        if not isinstance(outputs, Tensor):
-            return None
-        if (dim := self._classes_in(outputs, targets)) is not None:
-            return (outputs.argmax(dim=dim) == targets)[targets != IGNORED]
-        if outputs.ndim > 1 and outputs.shape[1] > 1:
-            return None
-        are_ones = targets == 1
-        if outputs.numel() != targets.numel() or not bool((are_ones | (targets == 0)).all()):
-            return None
-        return (outputs.reshape(targets.shape) > 0) == are_ones
-
-    def _classes_in(self, outputs: Tensor, targets: Tensor) -> int | None:
-        """Return the dimension that has the outputs of the targets' classes; None if it isn't clear that one has."""
-        if targets.is_floating_point():
-            return None
-        shape, dims = outputs.shape, sorted({1, outputs.ndim - 1})
-        found = [dim for dim in dims if shape[dim:][:1].numel() > 1 and shape[:dim] + shape[dim + 1 :] == targets.shape]
-        is_clear = len(found) == 1 or type(self).loss is TorchWorkload.loss
-        return found[0] if found and is_clear else None
+        return are_right(outputs, targets, by_classes=type(self).loss is TorchWorkload.loss)
 
     def measure(self, outputs: Any, targets: Tensor) -> Mapping[str, float]:
         """Return metrics by name over all examples of an evaluation; by default none beside the accuracy.
@@ -115,6 +95,31 @@ class TorchWorkload(Workload):
         """
         return {}
 
+    def training_step(self, model: nn.Module, batch: Batch, context: Context) -> Tensor:
+        """Return the mean loss of a batch, a scalar with gradients.
+
+        By default a batch is ``(inputs, targets)``, and :meth:`loss` compares the model's outputs with the targets. The
+        model gets inputs in a dict as keyword arguments, and those in a tuple or list as positional ones.
+
+        Algorithms that change a step's gradients work with whatever is done here. Some (Mime) call it again on the same
+        batch, with another model and the same draws of torch's generator.
+
+        Args:
+            model: The model in training mode.
+            batch: What the data's batches are: floats in the dtype of the model's parameters, whole numbers as int64.
+            context: The training's.
+        """
+        inputs, targets = pair_of(batch)
+        return self.loss(outputs_of(model, inputs), targets)
+
+    def validation_step(self, model: nn.Module, batch: Batch, context: Context) -> Mapping[str, float | Tensor]:
+        """Return numbers by name on a batch, means over its examples; one of them may be ``loss``.
+
+        By default it is the loss of :meth:`training_step` alone. :meth:`evaluate` calls it, without gradients, if one
+        of the two is overridden; else it goes by :meth:`loss`, :meth:`are_right` and :meth:`measure`.
+        """
+        return {"loss": self.training_step(model, batch, context)}
+
     def build_optimizer(self, model: nn.Module, context: Context) -> torch.optim.Optimizer:
         """Return a new optimiser of the model's parameters; by default plain SGD, the only one that suits SCAFFOLD."""
         return torch.optim.SGD(model.parameters(), lr=context.options.learning_rate)
@@ -122,11 +127,29 @@ class TorchWorkload(Workload):
     def initial_parameters(self, context: Context) -> Arrays:
         """Return the state of a new model, with torch seeded by the context's seed.
 
+        Lazy layers find their sizes by a batch of the orchestrator's held-out data.
+
         Raises:
             ArraysError: If arrays lack a parameter's dtype.
+            ConfigurationError: If there are lazy layers and no such data.
         """
-        with seeded(derive_seed(context.seed, "initial")):
-            return arrays_of(self.build_model(context))
+        with threads(self.num_threads), seeded(derive_seed(context.seed, "initial")):
+            model = self.build_model(context)
+            if is_lazy(model):
+                self._find_sizes(model, context)
+            return arrays_of(model)
+
+    def _find_sizes(self, model: nn.Module, context: Context) -> None:
+        data = context.load_holdout()
+        if data is None:
+            raise ConfigurationError(
+                f"build_model() of {type(self).__name__} has lazy layers, whose sizes a batch of data gives, and the "
+                "orchestrator holds out no data: return some from holdout_data(), or put a batch through the model in "
+                "build_model()"
+            )
+        next_batch = next(iter(self._batches(data, "held-out data", model, context).in_order(batch_size=2)))
+        with torch.no_grad():
+            self.training_step(model.eval(), next_batch()[1], context)
 
     def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         """Train for ``context.options.epochs`` passes, each shuffled anew, or until the time is up.
@@ -148,43 +171,28 @@ class TorchWorkload(Workload):
         with threads(self.num_threads), seeded(derive_seed(context.seed, "training")):
             model = self._model_with(parameters, context).train()
             optimizer = self.build_optimizer(model, context)
-            turn = _Turn(self, model, context, direction) if direction is not None else None
+            batches = self._batches(data, "training data", model, context)
+            loss_of = functools.partial(self._loss_of, context)
+            steps = LocalSteps(model, optimizer, loss_of, direction, functools.partial(self._new_model, context))
             losses: list[float] = []
             num_steps = num_seen = 0
-            for first, rows in _batches(model, len(data.targets), options, context.seed):
+            for is_first, size, batch in passes(batches, options, context.seed, _least_batch(model)):
                 if context.budget.is_over():
                     break
-                if first:
+                if is_first:
                     losses = []
-                losses.append(self._step(model, optimizer, _batch(model, data, rows), turn))
+                losses.append(steps.step([(size, batch)]))
                 num_steps += 1
-                num_seen += len(rows)
+                num_seen += size
+        num_examples = num_seen if batches.num_examples is None else batches.num_examples
         return TrainResult(
             parameters=arrays_of(model),
-            num_examples=len(data.targets),
+            num_examples=num_examples,
             num_steps=num_steps,
-            num_epochs=num_seen / max(len(data.targets), 1),
+            num_epochs=num_seen / max(num_examples, 1),
             metrics={"train_loss": sum(losses) / len(losses)} if losses else {},
             optimizer=unlike_plain_sgd(optimizer, options.learning_rate),
         )
-
-    def _step(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        batch: tuple[Tensor, Tensor],
-        turn: _Turn | None,
-    ) -> float:
-        inputs, targets = batch
-        optimizer.zero_grad()
-        if turn is not None:
-            turn.begin(batch)
-        loss = self.loss(model(inputs), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if turn is not None:
-            turn.apply()
-        optimizer.step()
-        return loss.item()
 
     def buffer_names(self, context: Context) -> frozenset[str]:
         """Return the names of the model's buffers."""
@@ -192,13 +200,16 @@ class TorchWorkload(Workload):
 
     def gradients(self, parameters: Arrays, data: Any, context: Context) -> Gradients:
         """Return the mean loss over all of ``data`` and its gradients, with the model in training mode."""
-        num_examples = len(data.targets)
         total = 0.0
         with threads(self.num_threads), seeded(0):
             model = self._model_with(parameters, context).train()
-            for rows in _slices(num_examples, EVALUATION_BATCH_SIZE, _least_batch(model)):
-                inputs, targets = _batch(model, data, rows)
-                loss = self.loss(model(inputs), targets) * (len(targets) / num_examples)
+            batches, least = self._batches(data, "training data", model, context), _least_batch(model)
+            num_examples = batches.num_examples
+            if num_examples is None:
+                num_examples = sum(batch()[0] for batch in batches.in_order(EVALUATION_BATCH_SIZE, least))
+            for next_batch in batches.in_order(EVALUATION_BATCH_SIZE, least):
+                size, batch = next_batch()
+                loss = self._loss_of(context, model, batch) * (size / num_examples)
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
         return Gradients(total, gradients_of(tensors_of(model)))
@@ -210,38 +221,63 @@ class TorchWorkload(Workload):
 
         All of the process's torch threads compute batches in parallel. Their results are added up in order, so the
         number of threads makes no difference. Each thread has modules of its own, which share the model's tensors.
+
+        With a :meth:`training_step` or :meth:`validation_step` of your own the result is the mean of what
+        :meth:`validation_step` returns, by examples or as :attr:`metrics` declares it, one batch after the other.
         """
-        num_examples = len(data.targets)
         model = self._model_with(parameters, context).eval()
-        batches = list(_slices(num_examples, EVALUATION_BATCH_SIZE))
-        total_loss = 0.0
-        counts: list[tuple[int, int] | None] = []
+        batches = self._batches(data, "data to evaluate" if context.client_id else "held-out data", model, context)
+        in_order = batches.in_order(EVALUATION_BATCH_SIZE)
+        if self._has_own_steps():
+            with threads(self.num_threads):
+                return validated((self._validate(model, batch, context) for batch in in_order), self.metrics)
+        num_examples, total_loss = 0, 0.0
+        counts: list[Count | None] = []
         kept: list[tuple[Any, Tensor]] = []
         is_measured = type(self).measure is not TorchWorkload.measure
-        judge = functools.partial(self._judge, data)
-        for loss, count, answers in side_by_side(judge, model, batches, self.num_threads):
+        for size, loss, count, answers in side_by_side(self._judge, model, in_order, self.num_threads):
+            num_examples += size
             total_loss += loss
             counts.append(count)
             if is_measured:
                 kept.append(answers)
-        metrics = _accuracy(counts)
+        metrics = accuracy(counts)
         if kept:
-            metrics |= self.measure(*_joined(kept))
+            metrics |= self.measure(*joined(kept))
         return Evaluation(total_loss / max(num_examples, 1), num_examples, metrics)
 
     def _judge(
-        self, data: Any, model: nn.Module, rows: slice
-    ) -> tuple[float, tuple[int, int] | None, tuple[Any, Tensor]]:
-        """Return the sum of a batch's losses, the numbers of right answers and of all, and outputs and targets.
-
-        The numbers are None if answers aren't right or wrong.
-        """
+        self, model: nn.Module, next_batch: Callable[[], Sized]
+    ) -> tuple[int, float, Count | None, tuple[Any, Tensor]]:
+        """Return a batch's size, the sum of its losses, its right answers (None without any), outputs and targets."""
         with torch.inference_mode():
-            inputs, targets = _batch(model, data, rows)
-            outputs = model(inputs)
-            loss = self.loss(outputs, targets).item() * len(targets)
+            size, batch = next_batch()
+            inputs, targets = pair_of(batch)
+            outputs = outputs_of(model, inputs)
+            loss = self.loss(outputs, targets).item() * size
             right = self.are_right(outputs, targets)
-        return loss, None if right is None else (int(right.sum()), right.numel()), (outputs, targets)
+        return size, loss, None if right is None else (int(right.sum()), right.numel()), (outputs, targets)
+
+    def _validate(
+        self, model: nn.Module, next_batch: Callable[[], Sized], context: Context
+    ) -> tuple[int, dict[str, float]]:
+        """Return a batch's size, and what :meth:`validation_step` says of it."""
+        with torch.inference_mode():
+            size, batch = next_batch()
+            return size, numbers_of(self.validation_step(model, batch, context))
+
+    def _has_own_steps(self) -> bool:
+        kind = type(self)
+        return (kind.training_step, kind.validation_step) != (
+            TorchWorkload.training_step,
+            TorchWorkload.validation_step,
+        )
+
+    def _loss_of(self, context: Context, model: nn.Module, batch: Batch) -> Tensor:
+        return checked_loss(self.training_step(model, batch, context))
+
+    def _batches(self, data: Any, what: str, model: nn.Module, context: Context) -> Batches:
+        return batches_of(data, what, Form.of(model), context.options.batch_size)
 
     def _new_model(self, context: Context) -> nn.Module:
         """Return a new model, leaving torch's generator as it was."""
@@ -254,113 +290,6 @@ class TorchWorkload(Workload):
         return model
 
 
-def _accuracy(counts: Sequence[tuple[int, int] | None]) -> dict[str, float]:
-    """Return the share of right answers from each batch's counts, right and all; none if a batch has no counts."""
-    known = [count for count in counts if count is not None]
-    num_answers = sum(number for _, number in known)
-    if not num_answers or len(known) < len(counts):
-        return {}
-    return {"accuracy": sum(right for right, _ in known) / num_answers}
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    """Return batches of tensors as one, tuples and dicts of them part by part."""
-    first = parts[0]
-    if isinstance(first, Mapping):
-        return {name: _joined([part[name] for part in parts]) for name in first}
-    if isinstance(first, tuple | list):
-        return tuple(_joined(part) for part in zip(*parts, strict=True))
-    return torch.cat(list(parts))
-
-
-class _Turn:
-    """Turns each step's gradients into the algorithm's direction.
-
-    A second model computes a step's gradients at other parameters. It draws the same numbers from torch's generator as
-    the step itself, so dropout masks the same units, and leaves the generator as it was.
-
-    Args:
-        workload: Gives the loss and new models.
-        model: The model in training.
-        context: The training's.
-        direction: The algorithm's direction.
-    """
-
-    def __init__(self, workload: TorchWorkload, model: nn.Module, context: Context, direction: Direction) -> None:
-        self._workload = workload
-        self._context = context
-        self._tensors = tensors_of(model)
-        self._direction = direction
-        self._parameters = arrays_of(model)
-        self._other: nn.Module | None = None
-
-    def begin(self, batch: tuple[Tensor, Tensor]) -> None:
-        """Record the state of torch's generator; call it before the step's forward pass over ``batch``."""
-        self._batch = batch
-        self._generator_state = torch.get_rng_state()
-
-    def apply(self) -> None:
-        """Replace the model's gradients, taken on the batch given to :meth:`begin`, by the direction."""
-        gradients = gradients_of(self._tensors)
-        turned = self._direction(Step(self._parameters, gradients, self._gradients_at))
-        for name, gradient in gradients.items():
-            gradient[...] = turned[name]
-
-    def _gradients_at(self, parameters: Arrays) -> Arrays:
-        inputs, targets = self._batch
-        if self._other is None:
-            self._other = self._workload._new_model(self._context).train()
-        copy_into(self._other, parameters)
-        self._other.zero_grad()
-        with torch.random.fork_rng(devices=()):
-            torch.set_rng_state(self._generator_state)
-            self._workload.loss(self._other(inputs), targets).backward()  # type: ignore[no-untyped-call]
-        return gradients_of(tensors_of(self._other))
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's CPU generator within the context, and restore its state afterwards."""
-    with torch.random.fork_rng(devices=()):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
-def _batches(
-    model: nn.Module, num_examples: int, options: TrainOptions, seed: int
-) -> Iterator[tuple[bool, npt.NDArray[np.int64]]]:
-    """Yield the rows of each batch of all epochs, and whether it is the first of its epoch."""
-    least = _least_batch(model)
-    for epoch in range(options.epochs):
-        order = generator(seed, "shuffle", epoch).permutation(num_examples)
-        for rows in _slices(num_examples, options.batch_size, least):
-            yield rows.start == 0, order[rows]
-
-
-def _slices(num_examples: int, batch_size: int, least: int = 1) -> Iterator[slice]:
-    """Yield the rows of each batch; a last batch of fewer than ``least`` examples joins the one before it, if any."""
-    start = 0
-    while start < num_examples:
-        stop = min(start + batch_size, num_examples)
-        if num_examples - stop < least:
-            stop = num_examples
-        yield slice(start, stop)
-        start = stop
-
-
 def _least_batch(model: nn.Module) -> int:
     """Return the least size of a training batch of ``model``: 2 with batch normalisation, which takes a variance."""
     return 2 if any(isinstance(module, _BatchNorm) and module.training for module in model.modules()) else 1
-
-
-def _batch(model: nn.Module, data: Any, rows: npt.NDArray[np.int64] | slice) -> tuple[Tensor, Tensor]:
-    floats = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.get_default_dtype())
-    return _tensor(data.inputs, rows, floats), _tensor(data.targets, rows, floats)
-
-
-def _tensor(values: Any, rows: npt.NDArray[np.int64] | slice, floats: torch.dtype) -> Tensor:
-    batch = np.require(np.asarray(values)[rows], requirements=["C", "W"])  # torch warns of read-only memory
-    tensor = torch.from_numpy(batch)
-    if tensor.is_floating_point():
-        return tensor.to(floats)
-    return tensor if tensor.is_complex() or tensor.dtype == torch.bool else tensor.long()

@@ -213,6 +213,7 @@ class Job:
             run_config=with_defaults(self.workload.run_config, config.run_config),
             seed=context_seed(config.seed, self.round_number, purpose),
             budget=budget or TimeBudget(),
+            load_holdout=lambda: self.holdout,
         )
 
     @property

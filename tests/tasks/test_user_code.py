@@ -38,7 +38,6 @@ def test_labels_and_counts_of_numpy_are_taken_as_text_and_whole_numbers() -> Non
         (("train", "test"), r"returned tuple: a ClientData\(train, test, num_train, labels\) is needed"),
         (None, r"returned NoneType: a ClientData"),
         (data(num_train=5.0), r"returned num_train is float: a whole number is needed"),
-        (data(num_train=None), r"returned num_train is NoneType: a whole number is needed"),
         (data(num_train=-1), r"returned num_train is -1: 0 to 1000000000000 is allowed"),
         (data(num_train=MAX_COUNT + 1), r"returned num_train is 1000000000001: 0 to"),
         (data(labels=[1, 2]), r"returned labels that are list: a dict with the number of examples of each label"),

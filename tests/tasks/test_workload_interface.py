@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 import tests.support
 from tasks.context import TimeBudget
 from tasks.errors import ConfigurationError, LoadError
-from tasks.workload import DataSource, Part, load_workload
+from tasks.workload import ClientData, DataSource, Part, load_workload
 from tests.support import PULL, Pull
 
 
@@ -189,3 +190,25 @@ def test_a_wrong_parameter_is_refused_with_those_there_are(spec: str, message: s
     # When it is loaded, then the message lists what there is, or is the workload's
     with pytest.raises(ConfigurationError, match=message):
         load_workload(spec)
+
+
+class Sampled:
+    """What knows a number of examples as a loader does."""
+
+    sampler = range(7)
+
+
+@pytest.mark.parametrize(
+    ("train", "num_train"),
+    [([0] * 3, 3), (([0] * 4, [0] * 4), 4), ({"a": [0] * 5}, 5), (Sampled(), 7), (SimpleNamespace(targets=[0] * 2), 2)],
+)
+def test_where_data_has_a_length_its_number_may_be_left_out(train: object, num_train: int) -> None:
+    # Given data with a length, when it is a client's, then that is its number, unless another is given
+    assert ClientData(train, None).num_train == num_train
+    assert ClientData(train, None, 1).num_train == 1
+
+
+def test_data_without_a_length_needs_its_number() -> None:
+    # Given data without a length, when it is a client's, then the number is asked for
+    with pytest.raises(ConfigurationError, match=r"ClientData\(train=count\): .* num_train is needed"):
+        ClientData(itertools.count(), None)

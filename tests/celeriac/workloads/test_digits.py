@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from celeriac.workloads.digits import Digits, read_digits
+from celeriac.workloads.local_steps import seeded
 from celeriac.workloads.splits import hold_out
-from celeriac.workloads.torch_workload import seeded
 from tasks.arrays import spec_of
 from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError, DataMissingError

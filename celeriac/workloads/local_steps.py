@@ -1,0 +1,99 @@
+"""Steps of local training with PyTorch, which an algorithm may turn into a direction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from celeriac.workloads.batches import Batch, Sized
+from celeriac.workloads.torch_arrays import arrays_of, copy_into, gradients_of, put_gradients, tensors_of
+from tasks.arrays import Arrays
+from tasks.workload import Direction, Step
+
+LossOf = Callable[[nn.Module, Batch], Tensor]
+"""The mean loss of a batch, by a model."""
+
+
+class LocalSteps:
+    """Steps of a model in training.
+
+    For an algorithm's direction, a second model computes a step's gradients at other parameters. It draws the same
+    numbers from torch's generator as the step itself, so dropout masks the same units, and leaves the generator as it
+    was.
+
+    Args:
+        model: The model in training.
+        optimizer: Its optimiser.
+        loss_of: The loss.
+        direction: The algorithm's direction; None: the gradients'.
+        new_model: Returns another model like it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_of: LossOf,
+        direction: Direction | None,
+        new_model: Callable[[], nn.Module],
+    ) -> None:
+        self._tensors, self._parameters = tensors_of(model), arrays_of(model)
+        self._model = model
+        self._optimizer = optimizer
+        self._loss_of = loss_of
+        self._direction = direction
+        self._new_model = new_model
+        self._other: nn.Module | None = None
+
+    def step(self, parts: Sequence[Sized]) -> float:
+        """Do a step on the mean loss over some batches, and return it."""
+        self._optimizer.zero_grad()
+        before = torch.get_rng_state() if self._direction is not None else None
+        loss = self._backward(self._model, parts)
+        if self._direction is not None and before is not None:
+            self._turn(self._direction, parts, before)
+        self._optimizer.step()
+        return loss
+
+    def _backward(self, model: nn.Module, parts: Sequence[Sized]) -> float:
+        """Add the gradients of the mean loss to the model's, and return the loss."""
+        num_examples, total = sum(size for size, _ in parts), 0.0
+        for size, batch in parts:
+            loss = self._loss_of(model, batch)
+            if len(parts) > 1:
+                loss = loss * (size / num_examples)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        return total
+
+    def _turn(self, direction: Direction, parts: Sequence[Sized], generator_state: Tensor) -> None:
+        """Replace the model's gradients by the direction."""
+
+        def gradients_at(parameters: Arrays) -> Arrays:
+            if self._other is None:
+                self._other = self._new_model().train()
+            copy_into(self._other, parameters)
+            self._other.zero_grad()
+            with torch.random.fork_rng(devices=()):
+                torch.set_rng_state(generator_state)
+                self._backward(self._other, parts)
+            return gradients_of(tensors_of(self._other))
+
+        turned = direction(Step(self._now(), gradients_of(self._tensors), gradients_at))
+        put_gradients(self._tensors, turned)
+
+    def _now(self) -> Arrays:
+        """Return the parameters as they are; on the CPU, arrays made once share their memory."""
+        is_shared = all(tensor.device.type == "cpu" for tensor in self._tensors.values())
+        return self._parameters if is_shared else arrays_of(self._model)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's CPU generator within the context, and restore its state afterwards."""
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(seed)
+        yield
