@@ -131,6 +131,14 @@ class RunConfig(BaseModel):
     """Keep the checkpoints of the N best models, beside the initial and the last one."""
     evaluate_clients: Annotated[bool, Option(group=OUTPUT)] = True
     """Have clients evaluate the final model on their own held-out data."""
+    evaluate_clients_every: Annotated[
+        int | None, Field(ge=1), Option("ROUNDS", default="after the last", group=OUTPUT, needs="evaluate_clients")
+    ] = None
+    """Have clients evaluate the model every so many rounds, and after the last."""
+    evaluate_clients_fraction: Annotated[
+        float, Field(gt=0, le=1), Option("SHARE", group=OUTPUT, needs="evaluate_clients")
+    ] = 1.0
+    """Share of the connected clients, drawn by the seed and rounded up, that evaluates it."""
     cross_site: Annotated[bool, Option(group=OUTPUT)] = False
     """When the last round is closed, have clients evaluate each client's own last model and the global one, each on its
     own held-out data; cross-site.json has what they find. They are given each other's models for it."""
@@ -172,6 +180,11 @@ class RunConfig(BaseModel):
     def may_end_early(self) -> bool:
         """Whether a model's metrics may end the run before its last round."""
         return self.stop_when.strip() != NEVER or bool(self.patience)
+
+    def is_evaluated_by_clients(self, round_number: int, *, is_last: bool) -> bool:
+        """Say whether it is a round's turn to have clients evaluate its model."""
+        is_turn = self.evaluate_clients_every is not None and round_number % self.evaluate_clients_every == 0
+        return self.evaluate_clients and (is_turn or is_last)
 
     def cohort_of(self, num_connected: int) -> int:
         """Return the size of a round's cohort with ``num_connected`` clients; with ``cohort`` it is constant."""

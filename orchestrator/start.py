@@ -180,7 +180,9 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
             click.echo(f"ended early: {summary.stopped}")
         num_asked = summary.num_evaluated + summary.num_not_evaluated
         if num_asked:
-            shown = in_words(summary.client_metrics, summary.client_partial, summary.num_evaluated)
+            shown = in_words(
+                summary.client_metrics, summary.client_partial, summary.num_evaluated, summary.client_spread
+            )
             of_all = f" ({summary.num_evaluated} of {num_asked} clients)" if summary.num_not_evaluated else ""
             click.echo(f"on the clients' own held-out data{of_all}: {shown or 'nothing'}")
         for line in table_of(matrix, folder.declared()) if (matrix := folder.cross_site()) else ():

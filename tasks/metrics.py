@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import ConfigurationError
 
@@ -94,6 +95,33 @@ def averaged(told: Sequence[tuple[int, Mapping[str, float]]], declared: Declared
     return Averages(known, {name: number for name, number in partial.items() if name in known})
 
 
+class Spread(BaseModel):
+    """How far clients are from each other in a metric."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    deviation: float
+    """The standard deviation of the clients' values, each client alike."""
+    worst: float | None = None
+    """The worst client's value; None where the metric is better in no direction."""
+
+
+Spreads = dict[MetricName, Spread]
+"""The spread of each metric, by its name."""
+
+
+def spread_of(told: Collection[Mapping[str, float]], declared: Declared) -> Spreads:
+    """Return the spread of each metric that two clients or more report, sorted by name."""
+    spread = {}
+    for name in sorted({name for metrics in told for name in metrics}):
+        values = [metrics[name] for metrics in told if name in metrics]
+        metric = metric_of(name, declared)
+        worst = min(values, key=metric.gain) if metric.better != "none" else None
+        if len(values) > 1:
+            spread[name] = Spread(deviation=statistics.pstdev(values), worst=worst)
+    return spread
+
+
 def _average(values: Sequence[tuple[int, float]], average: Average) -> float:
     """Return one number for all clients'; by examples it is sum_k(n_k m_k) / sum_k(n_k), NaN without any."""
     if average == "sum":
@@ -111,17 +139,28 @@ def digits(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
 
 
-def in_words(metrics: Mapping[str, float], partial: Mapping[str, int] | None = None, num_clients: int = 0) -> str:
-    """Return metrics as they are told, like ``loss 0.5000, auc 0.9312 (2 of 3 clients)``.
+def in_words(
+    metrics: Mapping[str, float],
+    partial: Mapping[str, int] | None = None,
+    num_clients: int = 0,
+    spread: Mapping[str, Spread] | None = None,
+) -> str:
+    """Return metrics as they are told, like ``loss 0.5000, auc 0.9312 (2 of 3 clients, worst 0.8120)``.
 
     Args:
         metrics: The metrics.
         partial: See :class:`Averages`.
         num_clients: How many clients the others are of.
+        spread: How far clients are from each other.
     """
-    told = (partial or {}).items()
-    of = {name: f" ({number} of {num_clients} clients)" for name, number in told}
-    return ", ".join(f"{name} {digits(value)}{of.get(name, '')}" for name, value in metrics.items())
+    notes: dict[str, list[str]] = {name: [] for name in metrics}
+    for name, number in (partial or {}).items():
+        notes[name].append(f"{number} of {num_clients} clients")
+    for name, each in (spread or {}).items():
+        worst = [f"worst {digits(each.worst)}"] if each.worst is not None else []
+        notes[name] += [*worst, f"deviation {digits(each.deviation)}"]
+    of = {name: f" ({', '.join(told)})" if told else "" for name, told in notes.items()}
+    return ", ".join(f"{name} {digits(value)}{of[name]}" for name, value in metrics.items())
 
 
 def finite(metrics: Mapping[str, float]) -> Metrics:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from orchestrator.config import cohort_size
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_model
 from orchestrator.driver.orders import for_study, make_order, time_limits
+from orchestrator.store.records import RoundRecord
 from tasks.messages import Status
-from tasks.metrics import Averages, averaged
+from tasks.metrics import averaged, spread_of
 from tasks.orders.evaluate import EvaluateOrder
+from tasks.seeds import generator
 
 
-@dataclass(frozen=True, slots=True)
-class ClientEvaluations:
-    """What clients say of a model.
+def evaluated_by_clients(context: RunContext, record: RoundRecord, incarnations: Mapping[str, str]) -> RoundRecord:
+    """Have clients evaluate the model that a round ended with, and return its record with what they found.
 
-    Attributes:
-        averages: The averages of their metrics, over those that evaluated it.
-        num_evaluated: How many did.
-        not_evaluated: Who else was asked, and why it gave no evaluation.
+    Args:
+        context: The run's.
+        record: The round's.
+        incarnations: Client id -> incarnation, of the clients that are connected; the run's share of them is asked.
     """
-
-    averages: Averages
-    num_evaluated: int
-    not_evaluated: Mapping[str, str]
-
-
-def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Mapping[str, str]) -> ClientEvaluations:
-    """Have clients evaluate the model that a round ended with."""
+    round_number, asked = record.round_number, _drawn(context, record.round_number, sorted(incarnations))
+    incarnations = {client_id: incarnations[client_id] for client_id in asked}
     parameters = publish_model(context, round_number)
     limits = time_limits(context, context.config.timeout_s, incarnations)
     orders = [
@@ -40,13 +35,32 @@ def evaluate_at_clients(context: RunContext, round_number: int, incarnations: Ma
             round_number,
             limits,
             parameters=parameters,
-            **for_study(context, client_id, round_number, len(incarnations)),
+            **for_study(context, client_id, round_number, len(asked)),
         )
-        for client_id in sorted(incarnations)
+        for client_id in asked
     ]
     responses = context.collector.ask(orders, limits.total_s, lambda: publish_model(context, round_number))
     context.services.blobs.discard([parameters.name], parameters.size_bytes)
-    evaluated = [response for response in responses if response.status is Status.EVALUATED]
-    others = {response.client_id: response.reason for response in responses if response.status is not Status.EVALUATED}
-    told = [(response.num_examples, response.metrics) for response in evaluated]
-    return ClientEvaluations(averaged(told, context.folder.declared()), len(evaluated), others)
+    found = {each.client_id: each for each in responses if each.status is Status.EVALUATED}
+    others = {each.client_id: each.reason for each in responses if each.status is not Status.EVALUATED}
+    told = [(each.num_examples, each.metrics) for each in found.values()]
+    declared = context.folder.declared()
+    averages = averaged(told, declared)
+    return record.model_copy(
+        update={
+            "client_metrics": averages.metrics,
+            "client_partial": averages.partial,
+            "client_spread": spread_of([metrics for _, metrics in told], declared),
+            "client_evaluations": {client_id: each.metrics for client_id, each in found.items()},
+            "num_evaluated": len(found),
+            "not_evaluated": others,
+        }
+    )
+
+
+def _drawn(context: RunContext, round_number: int, client_ids: Sequence[str]) -> list[str]:
+    """Return the clients that are to evaluate a round's model, by id."""
+    config = context.config
+    number = cohort_size(config.evaluate_clients_fraction, len(client_ids))
+    rng = generator(config.seed, round_number, "evaluation at clients")
+    return sorted(rng.permutation(client_ids)[:number].tolist())

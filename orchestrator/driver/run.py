@@ -20,7 +20,7 @@ from orchestrator.driver.context import RunContext, own_result
 from orchestrator.driver.cross_site import CrossSite
 from orchestrator.driver.evaluations import Evaluations
 from orchestrator.driver.failures import why_rounds_failed
-from orchestrator.driver.federated_evaluation import evaluate_at_clients
+from orchestrator.driver.federated_evaluation import evaluated_by_clients
 from orchestrator.driver.finish_run import finish_run
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start
 from orchestrator.driver.round import Round
@@ -223,16 +223,9 @@ class Run:
             self._evaluations.add([round_number])
             self._evaluations.finish()
         stopped = self._why_over()
-        if (stopped or round_number == self._config.rounds) and self._config.evaluate_clients:
-            found = evaluate_at_clients(self._context, round_number, self._connected_incarnations())
-            record = record.model_copy(
-                update={
-                    "client_metrics": found.averages.metrics,
-                    "client_partial": found.averages.partial,
-                    "num_evaluated": found.num_evaluated,
-                    "not_evaluated": found.not_evaluated,
-                }
-            )
+        is_last = bool(stopped) or round_number == self._config.rounds
+        if self._config.is_evaluated_by_clients(round_number, is_last=is_last):
+            record = evaluated_by_clients(self._context, record, self._connected_incarnations())
         self._cross_site.keep(record)
         self._folder.close_round(record)
         self._note_closed(record)

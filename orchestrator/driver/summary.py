@@ -25,6 +25,7 @@ def summarise(config: RunConfig, folder: RunFolder, status: str, reason: str, wa
             "evaluation_problem": last.evaluation_problem if last else "",
             "client_metrics": last.client_metrics if last else {},
             "client_partial": last.client_partial if last else {},
+            "client_spread": last.client_spread if last else {},
             "num_evaluated": last.num_evaluated if last else 0,
             "num_not_evaluated": len(last.not_evaluated) if last else 0,
             "seed": config.seed,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.store.records import ACCEPTED, RoundRecord, SlotRecord, Summary
 from tasks.messages import Reason, Status
-from tasks.metrics import Metrics
+from tasks.metrics import Metrics, Spreads
 
 
 class _Told(BaseModel):
@@ -165,13 +165,15 @@ class JobDone(_OfRound):
 
 
 class ClientsEvaluated(_OfRound):
-    """Clients have evaluated the final model on their own held-out data."""
+    """Clients have evaluated a round's model on their own held-out data."""
 
     kind: Literal["clients_evaluated"] = "clients_evaluated"
     metrics: Metrics
     """Averages of their metrics."""
     partial: dict[str, int] = {}
     """Metric → how many clients its average is of, where some don't report it."""
+    spread: Spreads = {}
+    """Metric → how far clients are from each other in it."""
     num_evaluated: int
     """Clients whose evaluations are in them."""
     not_evaluated: dict[str, Reason]
@@ -296,6 +298,7 @@ def told_of(record: RoundRecord) -> Iterator[Event]:
             round_number=number,
             metrics=record.client_metrics,
             partial=record.client_partial,
+            spread=record.client_spread,
             num_evaluated=record.num_evaluated,
             not_evaluated=record.not_evaluated,
         )

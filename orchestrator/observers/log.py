@@ -93,7 +93,10 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
         case ResponsesLate(round_number=number):
             late = sorted(set(event.orders.values()))
             yield _warning(f"round {number}: answers of {named(late)} came late, and count for nothing", late)
-        case ClientsEvaluated():
+        case ClientsEvaluated(round_number=number):
+            told = in_words(event.metrics, event.partial, event.num_evaluated, event.spread)
+            if told:
+                yield Line(f"round {number}: on the data of {event.num_evaluated} clients: {told}")
             asked = event.num_evaluated + len(event.not_evaluated)
             for reason, alike in by_what(event.not_evaluated):
                 yield _warning(f"of {asked} clients {named(alike)} didn't evaluate the model: {reason}", alike)

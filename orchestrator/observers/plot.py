@@ -14,9 +14,11 @@ from orchestrator.store.run_folder import RunFolder
 from tasks.metrics import Metrics
 
 _HELD_OUT, _CLIENTS, _TRAINING = "held-out data", "clients' held-out data", "clients' training"
+_WORST = "the worst client's"
 _STYLES: Mapping[str, Mapping[str, Any]] = {
     _HELD_OUT: {"color": "tab:blue", "marker": "o"},
     _CLIENTS: {"color": "tab:orange", "marker": "D", "linestyle": "--"},
+    _WORST: {"color": "tab:orange", "marker": "v", "linestyle": ":"},
     _TRAINING: {"color": "tab:grey", "marker": ".", "linestyle": ":"},
 }
 MOST_PANELS = 12
@@ -108,6 +110,8 @@ def _measured(history: Sequence[RoundRecord], initial: Metrics) -> Iterator[tupl
     for record in history:
         yield _HELD_OUT, record.round_number, record.metrics
         yield _CLIENTS, record.round_number, record.client_metrics
+        worst = {name: spread.worst for name, spread in record.client_spread.items() if spread.worst is not None}
+        yield _WORST, record.round_number, worst
         yield _TRAINING, record.round_number, record.train_metrics
 
 

@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tasks.blobs.blob import BlobRef
 from tasks.messages import Order, Reason, Response, Status
-from tasks.metrics import Metrics
+from tasks.metrics import Metrics, Spreads
 from tasks.orders.survey import SurveyOrder
 
 ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
@@ -228,6 +228,10 @@ class RoundRecord(_Record):
     """Metrics on the clients' held-out data: averages over those that evaluated it, where they were asked."""
     client_partial: dict[str, int] = {}
     """How many clients such an average is of, where some don't report it."""
+    client_spread: Spreads = {}
+    """How far clients are from each other, by metric."""
+    client_evaluations: dict[str, Metrics] = {}
+    """What each client found, by client id."""
     num_evaluated: int = 0
     """Clients whose evaluations are in ``client_metrics``."""
     not_evaluated: dict[str, Reason] = {}
@@ -333,6 +337,8 @@ class Summary(_Record):
     """How good it is on the clients' held-out data."""
     client_partial: dict[str, int] = {}
     """How many clients such an average is of, where some don't report it."""
+    client_spread: Spreads = {}
+    """How far clients are from each other, by metric."""
     num_evaluated: int = 0
     """Clients whose evaluations are in ``client_metrics``."""
     num_not_evaluated: int = 0

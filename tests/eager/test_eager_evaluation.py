@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tests.support
 from orchestrator.driver.summary import summarise
 from orchestrator.observers.events import ModelEvaluated
+from orchestrator.observers.log import lines_of
 from tasks import arrays
 from tasks.context import Context
 from tasks.evaluation import Evaluation
@@ -117,3 +119,40 @@ def test_clients_that_cant_evaluate_are_counted_and_named(federation: Federation
     assert record.not_evaluated["carl"] == "the loss is nan"
     summary = summarise(folder.config(), folder, "completed", "", 1.0)
     assert (summary.num_evaluated, summary.num_not_evaluated) == (1, 2)
+
+
+def test_clients_evaluate_every_so_many_rounds_and_after_the_last(federation: Federation) -> None:
+    # Given a run of five rounds, every second of whose models clients evaluate
+    folder = federation.run(rounds=5, evaluate_clients_every=2)
+    # Then those of the second, the fourth and the last are
+    asked = {record.round_number: record.client_evaluations for record in folder.history()}
+    assert {number: sorted(found) for number, found in asked.items() if found} == {
+        2: ["anna", "bert", "carl"],
+        4: ["anna", "bert", "carl"],
+        5: ["anna", "bert", "carl"],
+    }
+    # And each record has the clients' mean, how far they are from each other, and who is worst off
+    for record in folder.history()[1::2]:
+        losses = [metrics["loss"] for metrics in record.client_evaluations.values()]
+        assert record.client_spread["loss"].worst == max(losses)
+        assert record.client_spread["loss"].deviation == pytest.approx(np.std(losses))
+        assert min(losses) < record.client_metrics["loss"] < max(losses)
+    # And a line of the log each
+    told = [line.text for event in federation.events for line in lines_of(event) if "on the data of" in line.text]
+    assert [text.split(":")[0] for text in told] == ["round 2", "round 4", "round 5"]
+    assert all(", deviation " in text and "(worst " in text for text in told)
+
+
+def test_a_share_of_the_clients_evaluates_drawn_by_the_seed(federation: Federation) -> None:
+    # Given runs with one seed, of which a share of a third evaluates each round
+    def drawn(name: str, seed: int) -> list[list[str]]:
+        folder = federation.another(name).run(
+            rounds=6, evaluate_clients_every=1, evaluate_clients_fraction=0.3, seed=seed
+        )
+        return [sorted(record.client_evaluations) for record in folder.history()]
+
+    # Then it is one client a round, the same in both, and others with another seed
+    first = drawn("first", 1)
+    assert [len(clients) for clients in first] == [1] * 6
+    assert len({client for clients in first for client in clients}) > 1
+    assert drawn("second", 1) == first != drawn("third", 2)

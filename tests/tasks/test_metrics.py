@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigurationError
-from tasks.metrics import Averages, Metric, averaged, in_words, metric_of
+from tasks.metrics import Averages, Metric, averaged, in_words, metric_of, spread_of
 
 
 def test_averages_follow_what_is_declared() -> None:
@@ -63,3 +63,11 @@ def test_metrics_are_told_to_four_decimals_where_these_tell_something() -> None:
     assert in_words({"b": 1.0, "a": 0.25, "none": 0.0}) == "b 1.0000, a 0.2500, none 0.0000"
     assert in_words({"small": 0.00005, "large": 12345678.9}) == "small 5e-05, large 1.235e+07"
     assert in_words({"loss": 0.5, "auc": 0.75}, {"auc": 2}, 3) == "loss 0.5000, auc 0.7500 (2 of 3 clients)"
+    # And how far clients are from each other, and who is worst off
+    spread = spread_of([{"auc": 0.5, "n": 1.0}, {"auc": 0.9, "n": 3.0}], {"auc": Metric("higher")})
+    told = in_words({"auc": 0.7, "n": 2.0}, {"n": 2}, 3, spread)
+    assert told == "auc 0.7000 (worst 0.5000, deviation 0.2000), n 2.0000 (2 of 3 clients, deviation 1.0000)"
+
+
+def test_one_client_alone_has_no_spread() -> None:
+    assert spread_of([{"loss": 0.5}], {}) == {}

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from orchestrator.driver.federated_evaluation import ClientEvaluations, evaluate_at_clients
+from orchestrator.driver.federated_evaluation import evaluated_by_clients
 from tasks.messages import Response, Status
-from tasks.metrics import Averages
+from tasks.metrics import Spread
 from tests.orchestrator.driver.contexts import Clients
+from tests.support import round_record
 
 
 def test_clients_evaluate_the_model_of_a_round_and_who_doesnt_is_named(tmp_path: Path) -> None:
@@ -24,9 +25,12 @@ def test_clients_evaluate_the_model_of_a_round_and_who_doesnt_is_named(tmp_path:
 
     clients.answer("evaluate", evaluate)
     # When they are asked for the model of round 2
-    found = evaluate_at_clients(clients.context(tmp_path, rounds=2), 2, dict.fromkeys(said, "first"))
-    # Then the mean is (10 * 1 + 30 * 3) / 40, and the third is named with its reason
-    assert found == ClientEvaluations(Averages({"loss": 2.5}, {}), 2, {"carl": "no data"})
+    record = evaluated_by_clients(clients.context(tmp_path, rounds=2), round_record(2), dict.fromkeys(said, "first"))
+    # Then the mean is (10 * 1 + 30 * 3) / 40, the spread is that of the two, and the third is named with its reason
+    assert record.client_metrics == {"loss": 2.5}
+    assert record.client_spread == {"loss": Spread(deviation=1.0, worst=3.0)}
+    assert record.client_evaluations == {"anna": {"loss": 1.0}, "bert": {"loss": 3.0}}
+    assert (record.num_evaluated, record.not_evaluated) == (2, {"carl": "no data"})
     assert {order["parameters"]["name"] for order in clients.orders} == {"fl:blob:run/2"}
     # And the model is not left in the store
     assert clients.chunks.chunks == {}
