@@ -22,7 +22,7 @@ from tasks.logs import set_up_worker
 from tasks.plugins import add_current_folder
 from tasks.pool_process import give_back_freed_memory, start_pool_process
 from tasks.scope import ORCHESTRATOR_QUEUE
-from tasks.workload import load_workload
+from tasks.workload import BUILT_IN, load_workload
 
 try:
     _url = connection.broker_url()
@@ -36,9 +36,13 @@ signals.after_setup_logger.connect(set_up_worker)
 
 @signals.celeryd_after_setup.connect
 def _prepare(instance: Any, **_: object) -> None:
-    """Consume the orchestrator's queue and no other; have the workload ready for every pool process."""
+    """Consume the orchestrator's queue and no other; have a built-in workload ready for every pool process.
+
+    A user's own is left to them: it may start threads, as JAX does, which pool processes forked afterwards don't have.
+    """
     add_current_folder()
-    if preload := os.environ.get("ORCHESTRATOR_PRELOAD"):
+    preload = os.environ.get("ORCHESTRATOR_PRELOAD", "")
+    if preload.partition(",")[0] in BUILT_IN:
         with contextlib.suppress(FederationError):  # the run's first task says what is wrong with it
             load_workload(preload)
     instance.app.amqp.queues.select([ORCHESTRATOR_QUEUE])

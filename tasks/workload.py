@@ -202,8 +202,8 @@ class Workload(ABC):
     def warm_up(self, data: Any) -> None:  # noqa: B027  # optional
         """Do what training does only the first time, such as to import or to compile; by default nothing.
 
-        Called once before the clients of a worker are announced, so that it takes no time of their first order. The
-        processes that train are forked from this one afterwards: it must start no threads and use no accelerator.
+        Called once in each process that trains, before its clients are announced, so that it takes no time of their
+        first order.
 
         Args:
             data: ``ClientData.train`` of one of the clients.

@@ -18,17 +18,14 @@ def hardware() -> Hardware:
 
 
 def use_one_thread() -> None:
-    """Keep torch to one thread in a process that will fork: a thread pool doesn't live through a fork."""
+    """Keep torch to one thread: beside other processes that train, and where one forks, which threads don't survive."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
 
 
 def warm_up() -> None:
-    """Import what torch imports at an optimiser's first step, before those processes are forked that train.
-
-    It takes seconds and 70 MB, which each of them would otherwise spend in its first order, and of that order's time.
-    """
+    """Import what torch imports at an optimiser's first step: seconds that would be of the first order's time."""
     if "torch" in sys.modules:
         with contextlib.suppress(ImportError):
             importlib.import_module("torch._dynamo")

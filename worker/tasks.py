@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from celery import shared_task
+from celery.app.trace import build_tracer
 from celery.exceptions import Ignore
 
 from tasks.errors import FederationError
@@ -47,6 +48,18 @@ def register(kind: AnyKind) -> None:
             return kind.handle(client, decode(kind.order, message))
 
         return encode(serving.carry_out(act, self.request.id, client_id))
+
+
+def register_late(app: Any, kind: AnyKind, hostname: str) -> None:
+    """Make the task in a pool process in which Celery has got its tasks ready to run before."""
+    register(kind)
+    name = order_task(kind.order.name)
+    app.tasks[name].__trace__ = build_tracer(name, app.tasks[name], app.loader, hostname, app=app)
+
+
+def register_name(name: str) -> None:
+    """Have a main process take orders of a kind that its pool processes carry out."""
+    shared_task(name=order_task(name))(lambda _: None)
 
 
 for _kind in KINDS.values():

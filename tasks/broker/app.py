@@ -37,10 +37,12 @@ class FederationApp(Celery):
     Attributes:
         loaded: What a process of the orchestrator's keeps from job to job.
         serving: The clients of this process, at their side. Celery gives a task nothing but its message and the app.
+        loading: How they are loaded. Celery gives a pool nothing but the app.
     """
 
     loaded: Any = None
     serving: Any = None
+    loading: Any = None
 
     @cached_property
     def Worker(self) -> type[Worker]:  # noqa: N802  # Celery's name for it

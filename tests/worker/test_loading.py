@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from tasks.announcement import Announcement
 from tasks.errors import ConfigurationError
 from tasks.scope import client_queue
 from tasks.user_code import UserCodeError
 from tasks.workload import ClientData, DataSource
 from tests.support import Pull, points
-from worker.serving import NUM_KEPT, Served, Serving, load_clients, take_clients
+from worker.loading import NUM_KEPT, Loader
+from worker.serving import Served, Serving, take_clients
 from worker.settings import ClientSettings
 
 Take = Callable[[ClientSettings], tuple[Served, Serving]]
@@ -46,7 +48,7 @@ class Third(Sharing):
 
 @pytest.fixture(autouse=True)
 def _own_threads() -> Iterator[None]:
-    """Give torch back the threads that a worker's main process takes from it."""
+    """Give torch back the threads that a process of several clients takes from it."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -77,6 +79,13 @@ def take() -> Iterator[Take]:
     yield take
     for served in taken:
         served.identity.lock.close()
+
+
+def load_clients(chosen: ClientSettings, served: Served, serving: Serving) -> list[Announcement]:
+    """Have this process serve the clients, and return what to announce of all of them."""
+    loader = Loader(chosen, served, serving)
+    loader.serve()
+    return loader.describe(list(served.folders))
 
 
 def test_a_single_client_has_a_queue_and_the_part_of_its_own(take: Take, tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""Loading what a worker's clients have, in the processes that train, and saying of each client what to announce.
+
+Of many clients each pool process loads a share once, to say what they have; the data of one client after another is
+dropped again. Later any process loads a client's data when an order for that client comes to it. So memory holds the
+data of ``NUM_KEPT`` clients a process at the most, beside what a workload's module keeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from redis.exceptions import RedisError
+
+from tasks.announcement import Announcement
+from tasks.blobs.blob import BlobStore
+from tasks.blobs.stores import open_store
+from tasks.broker import connection
+from tasks.errors import FederationError
+from tasks.plugins import add_current_folder
+from tasks.user_code import checked_client_data, user_code
+from tasks.workload import DataSource, Part, load_workload
+from worker import compute
+from worker.client import Client
+from worker.connection import RedisConnection
+from worker.models import Models
+from worker.partition_leases import wait_for_part
+from worker.serving import Served, Serving
+from worker.settings import ClientSettings
+
+logger = logging.getLogger(__name__)
+
+NUM_KEPT = 8
+"""Clients whose workload and data a process keeps; with one client, these are loaded once and for all."""
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Loads clients, in whatever process it is called.
+
+    Attributes:
+        settings: How the clients are set up.
+        served: Which they are.
+        serving: The clients of this process.
+        forks: Whether the processes that train are forked from this one when all is loaded.
+        tell: Is told what is about to be done, like ``client_data()``.
+    """
+
+    settings: ClientSettings
+    served: Served
+    serving: Serving
+    forks: bool = False
+    tell: Callable[[str], None] = lambda _: None
+
+    def serve(self) -> None:
+        """Have this process serve the clients, each of which is loaded when it is needed."""
+        add_current_folder()
+        load = functools.lru_cache(maxsize=NUM_KEPT)(self._load)
+        for client_id in self.served.folders:
+            self.serving.add_later(client_id, functools.partial(load, client_id))
+
+    def describe(self, client_ids: Sequence[str]) -> list[Announcement]:
+        """Load clients, get ready to train, and return what to announce of each.
+
+        Raises:
+            FederationError: If the workload or a client's data can't be loaded, or what a run may ask for isn't there.
+        """
+        self.tell(f"loading {self.settings.workload}")
+        self.settings.allowed.load()
+        announcements = [self._announcement(self.serving.find(client_id)) for client_id in client_ids]
+        compute.warm_up()
+        if client_ids:
+            self._warm_up(self.serving.find(client_ids[-1]))
+        return announcements
+
+    def _announcement(self, client: Client) -> Announcement:
+        return Announcement(
+            client_id=client.client_id,
+            incarnation=client.incarnation,
+            workload=self.settings.workload,
+            num_examples=client.data.num_train,
+            labels=client.data.labels,
+            hardware=compute.hardware(),
+            heartbeat_s=self.settings.heartbeat_s,
+            shared_queue=self.served.shared_queue,
+            blobs=self._blobs.identity,
+            num_processes=self.settings.num_processes,
+        )
+
+    def _warm_up(self, client: Client) -> None:
+        """Have the workload get ready; that it can't is no reason not to join: its first order will tell."""
+        self.tell("warm_up()")
+        try:
+            with user_code("warm_up()"):
+                client.workload.warm_up(client.data.train)
+        except FederationError:
+            logger.warning("the workload can't get ready to train, and is given orders all the same", exc_info=True)
+
+    def _load(self, client_id: str) -> Client:
+        workload = load_workload(self.settings.workload)  # a client's own: what it keeps there is no other's
+        (compute.use_one_thread if self.forks or self.settings.num_processes > 1 else compute.use_all_threads)()
+        source = self._source(client_id, splits_data=workload.splits_data)
+        doing = "client_data()" + (f" of {client_id}" if self.served.shared_queue else "")
+        self.tell(doing)
+        with user_code(doing):
+            data = checked_client_data(workload.client_data(source))
+        return Client(
+            client_id=client_id,
+            workload_name=self.settings.workload,
+            workload=workload,
+            data=data,
+            blobs=self._blobs,
+            folder=self.served.folders[client_id],
+            incarnation=self.serving.incarnation,
+            connection=self._at_broker,
+            allowed=self.settings.allowed,
+            models=self._models,
+        )
+
+    def _source(self, client_id: str, *, splits_data: bool) -> DataSource:
+        """Return where a client's data is; several share out the part that is their worker's, or the whole."""
+        part = self.settings.part
+        if self.served.shared_queue:
+            whole, count = part or Part(0, 1), len(self._numbers)
+            return DataSource(
+                self.settings.data, Part(whole.index * count + self._numbers[client_id], whole.count * count)
+            )
+        if part is None and splits_data:
+            self.tell("waiting for a part of the data")
+            with connection.connect(self.settings.broker_url, retries=0) as client:
+                part = wait_for_part(client, client_id)
+        return DataSource(self.settings.data, part) if part is not None else DataSource(self.settings.data)
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {client_id: number for number, client_id in enumerate(self.served.folders)}
+
+    @cached_property
+    def _blobs(self) -> BlobStore:
+        return open_store(self.settings.blobs or self.settings.broker_url)
+
+    @cached_property
+    def _at_broker(self) -> RedisConnection:
+        return RedisConnection(connection.connect(self.settings.broker_url))
+
+    @cached_property
+    def _models(self) -> Models:
+        return Models(are_shared=len(self.served.folders) > 1)
+
+
+def empty(settings: ClientSettings, queue: str) -> None:
+    """Take the orders to a former start of this worker from its queue: those that are still wanted are sent again.
+
+    An order to one client of many can't be taken back by the orchestrator, as others' are in the same queue.
+    """
+    with contextlib.suppress(RedisError, OSError), connection.connect(settings.broker_url, retries=0) as client:
+        client.unlink(queue)
