@@ -1,0 +1,77 @@
+"""Orders and turns at a real broker, as the orchestrator sends them and takes them back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from redis import Redis
+
+from orchestrator.transport.over_redis import RedisTransport
+from tasks.broker.app import make_app
+from tasks.broker.turns import STOP, NotWantedError, RedisTurns
+from tasks.scope import client_queue, result_key
+from tests.integration import harness
+from tests.support import train_order
+
+PATIENCE_S = 120.0
+
+
+@pytest.fixture
+def transport(broker: Redis) -> RedisTransport:
+    """A transport for a run."""
+    url = harness.url(broker)
+    return RedisTransport(make_app("orchestrator", url, include=()), url, "run")
+
+
+def say(broker: Redis, order_id: str, text: str) -> None:
+    """Store a result as Celery's backend does, and tell those who listen."""
+    broker.set(result_key(order_id), text)
+    broker.publish(result_key(order_id), text)
+
+
+def test_orders_are_on_their_clients_queues_until_these_are_emptied(transport: RedisTransport, broker: Redis) -> None:
+    # Given orders to two clients, when they are sent, then each is in its client's queue
+    orders = [train_order("anna"), train_order("bert")]
+    transport.send(orders)
+    [message] = broker.lrange(client_queue("anna"), 0, -1)
+    assert json.loads(message)["headers"]["id"] == orders[0].order_id
+    # When one client's queue is emptied, then the other's order is there still
+    transport.empty_queue(client_queue("anna"))
+    assert [broker.llen(client_queue(client_id)) for client_id in ("anna", "bert")] == [0, 1]
+
+
+def test_what_was_read_of_an_order_isnt_its_end_if_more_is_expected(transport: RedisTransport, broker: Redis) -> None:
+    # Given an order whose client says that it is ready to send
+    order = train_order()
+    assert transport.collect([order.order_id], 0.0) == {}
+    say(broker, order.order_id, "ready")
+    assert transport.collect([order.order_id], PATIENCE_S) == {order.order_id: b"ready"}
+    # When more is expected, and comes, then that is found
+    transport.expect_more(order.order_id)
+    say(broker, order.order_id, "done")
+    assert transport.collect([order.order_id], PATIENCE_S) == {order.order_id: b"done"}
+    # When it is forgotten, then nothing is left of it
+    transport.forget([order.order_id])
+    assert not broker.exists(result_key(order.order_id))
+
+
+def test_a_turn_that_is_given_is_there_until_it_is_taken_away(transport: RedisTransport, broker: Redis) -> None:
+    # Given two clients that wait to send, when one may, and the other is to stop
+    first, second = train_order("anna"), train_order("bert")
+    transport.give_turn(first)
+    transport.give_turn(second, STOP)
+    # Then the one goes on, as often as it asks, and the other hears that nobody wants its update
+    turns = RedisTurns(broker)
+    for _ in range(2):
+        turns.wait(first.update_blob, "run", PATIENCE_S)
+    with pytest.raises(NotWantedError, match="its round is over"):
+        turns.wait(second.update_blob, "run", PATIENCE_S)
+    # When the turns are taken away, then there is none
+    transport.take_turns_away([first, second])
+    with pytest.raises(NotWantedError, match="not the update's turn within 0 s"):
+        turns.wait(first.update_blob, "run", 0.1)
+
+
+def test_a_connection_that_was_never_lost_isnt_there_again(transport: RedisTransport) -> None:
+    assert not transport.take_reconnected()
