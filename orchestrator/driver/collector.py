@@ -18,6 +18,7 @@ from orchestrator.policies import Progress
 from orchestrator.store.updates import bytes_sent
 from orchestrator.transport.responses import MAX_RESPONSE_BYTES, read_response, says_ready
 from orchestrator.transport.results import MAX_RESULT_BYTES
+from orchestrator.transport.task_failures import TaskFailure
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import Uploads
 from tasks.messages import Order, Response, UpdateOrder
@@ -182,8 +183,8 @@ class Collector:
 
 def ended_with_its_process(raw: bytes | str) -> bool:
     """Say whether a task of the orchestrator's own, or a part of its chord, ended because its process was killed."""
-    result = json.loads(raw).get("result")
-    return isinstance(result, dict) and result.get("exc_type") in ("ChordError", "WorkerLostError")
+    failure = TaskFailure.of(json.loads(raw))
+    return failure.process_died or failure.kind == "ChordError"
 
 
 class _Collection:

@@ -19,6 +19,7 @@ from orchestrator.driver.collector import OWN_WORK_TIMEOUT_S, Collector
 from orchestrator.observers.events import JobDone, Report
 from orchestrator.policies import RoundPolicy
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.transport.task_failures import TaskFailure
 from orchestrator.transport.transport import RunServices
 from tasks.errors import ConfigurationError, RunFailedError
 from tasks.scope import RunScope
@@ -85,11 +86,9 @@ def own_result(raw: bytes | str | None, kind: type[T], what: str, report: Report
     document = json.loads(raw)
     result = document.get("result")
     if document.get("status") != "SUCCESS":
-        told = result if isinstance(result, dict) else {}
-        raise RunFailedError(
-            f"{what}: the orchestrator's own worker gave it up: {told.get('exc_type', document.get('status'))} "
-            "(logs/jobs.log)"
-        )
+        failure = TaskFailure.of(document)
+        why = f"its process died{failure.how()}" if failure.process_died else "it gave up the task"
+        raise RunFailedError(f"{what} by the orchestrator's own worker: {why}; see logs/jobs.log")
     if isinstance(result, dict) and "error" in result:
         if result.get("exit_code") == ConfigurationError.exit_code:
             raise ConfigurationError(str(result["error"]))

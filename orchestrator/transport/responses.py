@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from orchestrator.transport.task_failures import TaskFailure
 from tasks.errors import MessageError
 from tasks.messages import MAX_COUNT, READY, Order, Response, Status, UpdateOrder, decode
 
@@ -32,20 +33,9 @@ def read_response(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT)
     except MessageError as error:
         return order.respond(Status.REJECTED, reason=str(error))
     except _TaskFailedError as error:
-        status = Status.LOST if error.kind == _POOL_PROCESS_KILLED else Status.FAILED
-        why = _WHY.get(error.kind, "")
-        return order.respond(status, reason=f"the client's worker gave up the order: {error.kind}{why}")
+        status = Status.LOST if error.failure.process_died else Status.FAILED
+        return order.respond(status, reason=error.failure.told(order))
     return response
-
-
-_POOL_PROCESS_KILLED = "WorkerLostError"
-"""What billiard calls it when a pool process is gone."""
-_OUT_OF_TIME = "TimeLimitExceeded"
-"""What it calls it when a pool process had to be killed, as it went on when its time was long over."""
-ASK_THE_BUDGET = ": its code went on when its time was over; train() has to ask budget.is_over() between two steps"
-_UNKNOWN = "NotRegistered"
-"""What Celery calls it when a worker has no task of this name."""
-_WHY = {_OUT_OF_TIME: ASK_THE_BUDGET, _UNKNOWN: ": it knows no orders of this kind; CLIENT_ORDERS has it know one"}
 
 
 def says_ready(raw: bytes | str, order: Order) -> bool:
@@ -64,9 +54,9 @@ def says_ready(raw: bytes | str, order: Order) -> bool:
 class _TaskFailedError(Exception):
     """Raised when the task itself ended without an answer: its process was killed, or it isn't known there."""
 
-    def __init__(self, kind: str) -> None:
-        super().__init__(kind)
-        self.kind = kind
+    def __init__(self, failure: TaskFailure) -> None:
+        super().__init__(failure.kind)
+        self.failure = failure
 
 
 def _document(raw: bytes | str) -> dict[str, object]:
@@ -84,9 +74,7 @@ def _document(raw: bytes | str) -> dict[str, object]:
 def _result(raw: bytes | str) -> object:
     document = _document(raw)
     if document.get("status") != "SUCCESS":
-        failure = document.get("result")
-        kind = failure.get("exc_type") if isinstance(failure, dict) else document.get("status")
-        raise _TaskFailedError(str(kind)[:100])
+        raise _TaskFailedError(TaskFailure.of(document))
     return document.get("result")
 
 

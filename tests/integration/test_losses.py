@@ -32,7 +32,7 @@ def test_a_clients_pool_process_that_is_killed_is_replaced(field: Field, broker:
     program.succeeds()
     first, second = history(run_dir)
     assert first["responses"]["client-2"]["status"] == "lost"
-    assert "WorkerLostError" in first["responses"]["client-2"]["reason"]
+    assert "the client's process died while it trained: ended by SIGKILL" in first["responses"]["client-2"]["reason"]
     assert first["responses"]["client-1"]["status"] == "trained"
     assert second["responses"]["client-2"]["status"] == "trained"
 

@@ -140,7 +140,7 @@ def test_a_pool_process_that_is_killed_takes_one_order_with_it(field: Field, bro
     first, second = history(run_dir)
     assert statuses(first) == ["lost", *["trained"] * 5]
     assert [response["reason"] for response in first["responses"].values() if response["status"] == "lost"] == [
-        "the client's worker gave up the order: WorkerLostError"
+        "the client's process died while it trained: ended by SIGKILL, as the system does when memory runs out"
     ]
     assert statuses(second) == ["trained"] * 6
 

@@ -66,7 +66,7 @@ def test_a_step_inside_one_long_call_is_ended_by_the_hard_limit(field: Field, br
     # Then its process was ended and the slot says why, and it is free for the next round
     first, second = history(run_dir)
     assert first["responses"]["client-2"]["status"] == "failed"
-    assert "TimeLimitExceeded" in first["responses"]["client-2"]["reason"]
+    assert "train() didn't end within" in first["responses"]["client-2"]["reason"]
     assert first["status"] == "closed"
     assert second["responses"]["client-2"]["status"] == "trained"
     assert harness.summary(run_dir)["status"] == "completed"

@@ -138,31 +138,54 @@ def test_a_result_that_isnt_there_is_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "kind"),
+    "document",
     [
-        (
-            {"status": "FAILURE", "result": {"exc_type": "SystemExit", "exc_message": ["1"], "exc_module": "builtins"}},
-            "SystemExit",
-        ),
-        (
-            {"status": "FAILURE", "result": {"exc_type": "TimeLimitExceeded"}},
-            "TimeLimitExceeded: its code went on when its time was over; "
-            "train() has to ask budget.is_over() between two steps",
-        ),
-        ({"status": "FAILURE", "result": {"exc_type": ["os", {"system": "true"}]}}, "['os', {'system': 'true'}]"),
-        ({"status": "FAILURE", "result": {}}, "None"),
-        ({"status": "FAILURE", "result": "text"}, "FAILURE"),
-        ({"status": "REVOKED", "result": None}, "REVOKED"),
-        ({"status": ["SUCCESS"], "result": 1}, "['SUCCESS']"),
-        ({"result": encode(trained(ORDER))}, "None"),
-        ({}, "None"),
-        ({"status": "FAILURE", "result": {"exc_type": "x" * 500_000}}, "x" * 100),
+        {"status": "FAILURE", "result": {"exc_type": "SystemExit", "exc_message": ["1"], "exc_module": "builtins"}},
+        {"status": "FAILURE", "result": {"exc_type": ["os", {"system": "true"}]}},
+        {"status": "FAILURE", "result": {}},
+        {"status": "FAILURE", "result": "text"},
+        {"status": "REVOKED", "result": None},
+        {"status": ["SUCCESS"], "result": 1},
+        {"result": encode(trained(ORDER))},
+        {},
+        {"status": "FAILURE", "result": {"exc_type": "x" * 500_000}},
     ],
 )
-def test_a_task_that_failed_is_told_by_name_and_raises_nothing(document: object, kind: str) -> None:
-    # Given the stored failure of a task, whoever made it up, its name without end maybe
-    # When it is read, then the slot is failed, a hundred letters are enough, and no exception is made of it
-    assert verdict(json.dumps(document)) == ("failed", f"the client's worker gave up the order: {kind}")
+def test_a_task_that_failed_for_a_reason_of_its_own_is_told_and_raises_nothing(document: object) -> None:
+    # Given the stored failure of a task, whoever made it up
+    # When it is read, then the slot is failed, nothing of it is told, and no exception is made of it
+    told = "the client's worker gave up the order; see the log of its worker"
+    assert verdict(json.dumps(document)) == ("failed", told)
+
+
+def failed(order: Order, kind: str, *text: str) -> tuple[str, str]:
+    document = {"status": "FAILURE", "result": {"exc_type": kind, "exc_message": text}}
+    response = read_response(json.dumps(document), order)
+    return response.status.value, response.reason
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        (
+            train_order(timeout_s=5),
+            "train() didn't end within 5 s (--timeout): ask context.budget.is_over() before each step",
+        ),
+        (evaluate_order(timeout_s=2.5), "evaluate() didn't end within 2.5 s (--timeout)"),
+        (
+            SET_PARAMETERS.model_copy(update={"timeout_s": 7.0}),
+            "the order 'set_parameters' wasn't carried out within 7 s",
+        ),
+    ],
+)
+def test_an_order_that_overran_is_told_by_the_method_and_the_time_that_it_had(order: Order, told: str) -> None:
+    # Given what Celery stores when a process had to be killed, as its time was long over
+    assert failed(order, "TimeLimitExceeded", "5.0") == ("failed", told)
+
+
+def test_who_knows_no_such_orders_is_told_how_to_have_it_know_them() -> None:
+    told = "the client knows no orders of the kind 'train': CLIENT_ORDERS has it know one"
+    assert failed(ORDER, "NotRegistered", "worker.train") == ("failed", told)
 
 
 @pytest.mark.parametrize(
@@ -291,11 +314,21 @@ def test_any_change_to_a_good_answer_is_still_an_answer_to_the_order(
     verdict(json.dumps({"status": "SUCCESS", "result": result, **document}))
 
 
-def test_an_order_whose_pool_process_was_killed_is_lost() -> None:
+@pytest.mark.parametrize(
+    ("text", "how"),
+    [
+        ("signal 9 (SIGKILL) Job: 3.", ": ended by SIGKILL, as the system does when memory runs out"),
+        ("signal 11 (SIGSEGV) Job: 3.", ": ended by SIGSEGV, a crash in compiled code"),
+        ("signal 15 (SIGTERM) Job: 3.", ": ended by SIGTERM"),
+        ("exitcode 3 Job: 3.", ": it ended itself, with exit code 3"),
+        ("", ""),
+    ],
+)
+def test_an_order_whose_process_died_is_lost_and_told_how_it_died(text: str, how: str) -> None:
     # Given what Celery stores when a pool process is gone
-    document = {"status": "FAILURE", "result": {"exc_type": "WorkerLostError"}}
-    # When it is read, then the slot is lost, as with any process that is killed
-    assert verdict(json.dumps(document)) == ("lost", "the client's worker gave up the order: WorkerLostError")
+    # When it is read, then the slot is lost, as with any process that is killed, and the reason says what is known
+    found = failed(ORDER, "WorkerLostError", f"Worker exited prematurely: {text}")
+    assert found == ("lost", f"the client's process died while it trained{how}")
 
 
 @pytest.mark.parametrize(
@@ -315,4 +348,7 @@ def test_only_who_was_told_to_wait_for_a_turn_is_ready(order: Order, raw: bytes,
 
 def test_who_says_that_it_is_ready_without_having_been_told_to_wait_has_failed() -> None:
     response = read_response(b'{"status": "READY", "result": null}', train_order())
-    assert (response.status, response.reason) == (Status.FAILED, "the client's worker gave up the order: READY")
+    assert (response.status, response.reason) == (
+        Status.FAILED,
+        "the client's worker gave up the order; see the log of its worker",
+    )
