@@ -147,11 +147,11 @@ def checked_declared(workload: Workload) -> Declared:
     """Return what a workload declares of its metrics."""
     needed = 'a dict like {"auc": Metric("higher")}'
     declared: Mapping[object, object] = _checked(
-        workload.metrics, Mapping, f"{type(workload).__name__}.metrics is", needed
+        workload.known_metrics, Mapping, f"{type(workload).__name__}.known_metrics is", needed
     )
     for name, metric in declared.items():
-        _checked(metric, Metric, f"{type(workload).__name__}.metrics has {name!r} as", needed)
-    _check_metric_names(declared, f"{type(workload).__name__}.metrics has")
+        _checked(metric, Metric, f"{type(workload).__name__}.known_metrics has {name!r} as", needed)
+    _check_metric_names(declared, f"{type(workload).__name__}.known_metrics has")
     return {str(name): metric for name, metric in declared.items() if isinstance(metric, Metric)}
 
 

@@ -168,7 +168,7 @@ class Workload(ABC):
     run_config: ClassVar[Mapping[str, RunSetting] | None] = None
     """The study's own settings and their defaults; others, or of another kind, are refused. None: any may be given."""
 
-    metrics: ClassVar[Mapping[str, Metric]] = {}
+    known_metrics: ClassVar[Mapping[str, Metric]] = {}
     """What is known of the metrics that ``evaluate`` and ``train`` return, by name; the one to go by comes first."""
 
     @abstractmethod

@@ -223,24 +223,22 @@ class TorchWorkload(Workload):
         number of threads makes no difference. Each thread has modules of its own, which share the model's tensors.
 
         With a :meth:`training_step` or :meth:`validation_step` of your own the result is the mean of what
-        :meth:`validation_step` returns, by examples or as :attr:`metrics` declares it, one batch after the other.
+        :meth:`validation_step` returns, by examples or as :attr:`known_metrics` declares it, one batch after the other.
         """
         model = self._model_with(parameters, context).eval()
         batches = self._batches(data, "data to evaluate" if context.client_id else "held-out data", model, context)
         in_order = batches.in_order(EVALUATION_BATCH_SIZE)
         if self._has_own_steps():
             with threads(self.num_threads):
-                return validated((self._validate(model, batch, context) for batch in in_order), self.metrics)
+                return validated((self._validate(model, batch, context) for batch in in_order), self.known_metrics)
         num_examples, total_loss = 0, 0.0
         counts: list[Count | None] = []
         kept: list[tuple[Any, Tensor]] = []
-        is_measured = type(self).measure is not TorchWorkload.measure
         for size, loss, count, answers in side_by_side(self._judge, model, in_order, self.num_threads):
             num_examples += size
             total_loss += loss
             counts.append(count)
-            if is_measured:
-                kept.append(answers)
+            kept += answers
         metrics = accuracy(counts)
         if kept:
             metrics |= self.measure(*joined(kept))
@@ -248,15 +246,17 @@ class TorchWorkload(Workload):
 
     def _judge(
         self, model: nn.Module, next_batch: Callable[[], Sized]
-    ) -> tuple[int, float, Count | None, tuple[Any, Tensor]]:
-        """Return a batch's size, the sum of its losses, its right answers (None without any), outputs and targets."""
+    ) -> tuple[int, float, Count | None, list[tuple[Any, Tensor]]]:
+        """Return a batch's size, the sum of its losses, its right answers (None without any), and what is measured."""
+        is_measured = type(self).measure is not TorchWorkload.measure
         with torch.inference_mode():
             size, batch = next_batch()
             inputs, targets = pair_of(batch)
             outputs = outputs_of(model, inputs)
             loss = self.loss(outputs, targets).item() * size
             right = self.are_right(outputs, targets)
-        return size, loss, None if right is None else (int(right.sum()), right.numel()), (outputs, targets)
+        kept = [(outputs, targets)] if is_measured else []
+        return size, loss, None if right is None else (int(right.sum()), right.numel()), kept
 
     def _validate(
         self, model: nn.Module, next_batch: Callable[[], Sized], context: Context

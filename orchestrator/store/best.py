@@ -88,7 +88,7 @@ def check_goes_by(config: RunConfig, initial: Evaluated, declared: Declared) -> 
     if metric_of(name, declared).better == "none":
         raise ConfigurationError(
             f"{flag}: nobody says in which direction {name} is better: declare it, like "
-            f'metrics = {{"{name}": Metric("higher")}} (docs/metrics.md)'
+            f'known_metrics = {{"{name}": Metric("higher")}} (docs/metrics.md)'
         )
 
 

@@ -29,7 +29,7 @@ STEPS = 2 * (3 + 5 + 11)
 class Swinging(Pull):
     """Finds each round's model as good as ``GAINS`` say; the model itself counts the rounds."""
 
-    metrics: ClassVar = {"gain": Metric("higher")}
+    known_metrics: ClassVar = {"gain": Metric("higher")}
 
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         return Evaluation(0.5, len(data), {"gain": GAINS[context.round_number]})

@@ -20,7 +20,7 @@ from tests.support import Pull
 class Measuring(Pull):
     """Reports its number of examples in each way; one client alone reports ``own``."""
 
-    metrics: ClassVar = {
+    known_metrics: ClassVar = {
         "clients": Metric("higher", "clients"),
         "sum": Metric(average="sum"),
         "max": Metric(average="max"),
@@ -29,7 +29,7 @@ class Measuring(Pull):
     def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         result = super().train(parameters, data, context)
         own = {"own": 2.0} if context.client_id == "anna" else {}
-        said = dict.fromkeys(("examples", *self.metrics), float(len(data)))
+        said = dict.fromkeys(("examples", *self.known_metrics), float(len(data)))
         return TrainResult(result.parameters, len(data), result.num_steps, result.num_epochs, {**said, **own})
 
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
@@ -58,4 +58,4 @@ def test_averages_over_clients_are_those_that_the_workload_declares(measuring: F
     # And what was declared is in the run's folder
     said = json.loads((folder.path / "metrics.json").read_text())
     assert said["sum"] == {"better": "none", "average": "sum"}
-    assert folder.declared() == Measuring.metrics
+    assert folder.declared() == Measuring.known_metrics

@@ -257,7 +257,7 @@ class EvaluatesTheFirstModelAlone(Sound):
 
 
 class DeclaresText(Sound):
-    metrics: ClassVar[Mapping[str, Metric]] = {"auc": "higher"}  # type: ignore[dict-item]
+    known_metrics: ClassVar[Mapping[str, Metric]] = {"auc": "higher"}  # type: ignore[dict-item]
 
 
 FAULTS: Mapping[type[Sound], str] = {
@@ -302,6 +302,6 @@ FAULTS: Mapping[type[Sound], str] = {
     EvaluatesAtRandom: "evaluate() on the client's test examples returned something else when it was called again",
     EvaluatesInPlace: "evaluate() on holdout_data() changed the parameters that it was given, in place",
     EvaluatesTheFirstModelAlone: "evaluate() of a trained model on holdout_data(): RuntimeError: bad state (faulty.py",
-    DeclaresText: "DeclaresText.metrics has 'auc' as str",
+    DeclaresText: "DeclaresText.known_metrics has 'auc' as str",
 }
 """Each workload, and how the finding begins that tells of its fault, or what is in it."""

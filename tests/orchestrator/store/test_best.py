@@ -81,7 +81,7 @@ KNOWN = Evaluated(metrics={"loss": 0.5, "auc": 0.5})
         (
             {"keep_best": 2, "best_by": "auc"},
             KNOWN,
-            r"^--best-by auc: nobody says in which direction auc is better: declare it, like metrics = ",
+            r"^--best-by auc: nobody says in which direction auc is better: declare it, like known_metrics = ",
         ),
     ],
 )
