@@ -58,7 +58,7 @@ def test_algorithms_turn_a_step_of_ones_own(asks: bool) -> None:
 class Means(NoData):
     """Says of each batch what is told of it: its first input, and its largest."""
 
-    metrics: ClassVar[Declared] = {"largest": Metric(average="max"), "seen": Metric(average="sum")}
+    known_metrics: ClassVar[Declared] = {"largest": Metric(average="max"), "seen": Metric(average="sum")}
 
     def build_model(self, context: Context) -> nn.Module:
         return nn.Linear(1, 1)
