@@ -218,14 +218,17 @@ class Run:
     def _run_round(self, round_number: int) -> RoundRecord:
         current = self._take_up(round_number) or self._open(round_number)
         record = current.run(meanwhile=self._forget_former)
-        is_evaluated = record.status == "closed" and record.evaluation_due and self._folder.initial().is_known
+        is_last, has_holdout = round_number == self._config.rounds, self._folder.initial().is_known
+        is_evaluated = record.status == "closed" and record.evaluation_due and has_holdout
         if is_evaluated and self._config.may_end_early:
             self._evaluations.add([round_number])
             self._evaluations.finish()
+        if not has_holdout:
+            record = self._evaluated_by_clients(record, is_last=is_last)
+            self._note_metrics(record)
         stopped = self._why_over()
-        is_last = bool(stopped) or round_number == self._config.rounds
-        if self._config.is_evaluated_by_clients(round_number, is_last=is_last):
-            record = evaluated_by_clients(self._context, record, self._connected_incarnations())
+        if has_holdout:
+            record = self._evaluated_by_clients(record, is_last=is_last or bool(stopped))
         self._cross_site.keep(record)
         self._folder.close_round(record)
         self._note_closed(record)
@@ -237,6 +240,19 @@ class Run:
         if is_evaluated and not self._config.may_end_early:
             self._evaluations.add([round_number])
         return record
+
+    def _evaluated_by_clients(self, record: RoundRecord, *, is_last: bool) -> RoundRecord:
+        """Have clients evaluate a round's model, if it is its turn."""
+        if not self._config.is_evaluated_by_clients(record.round_number, is_last=is_last):
+            return record
+        return evaluated_by_clients(self._context, record, self._connected_incarnations())
+
+    def _note_metrics(self, record: RoundRecord) -> None:
+        """Note what clients found of a round's model, where the run goes by that."""
+        by_round = self._evaluations.by_round
+        if record.client_metrics and not by_round:
+            check_goes_by(self._config, Evaluated(metrics=record.client_metrics), self._folder.declared())
+        by_round.update(metrics_by_round([record], Evaluated()))
 
     def _has_rounds_left(self) -> bool:
         return self._last_round < self._config.rounds and not self._why_over()

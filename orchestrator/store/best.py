@@ -12,12 +12,14 @@ from tasks.errors import ConfigurationError
 from tasks.metrics import KNOWN, Declared, Metrics, digits, first_declared, in_words, metric_of
 
 ByRound = Mapping[int, Metrics]
-"""Metrics on held-out data by round, in the order of the rounds; the initial model's round is 0."""
+"""Metrics by round, see :func:`metrics_by_round`, in the order of the rounds; the initial model's round is 0."""
 
 
 def metrics_by_round(history: Iterable[RoundRecord], initial: Evaluated) -> dict[int, Metrics]:
-    """Return the metrics of those models that were evaluated on held-out data."""
-    found = {0: initial.metrics, **{record.round_number: record.metrics for record in history}}
+    """Return the metrics of those models that were evaluated, on the clients' held-out data if there is no other."""
+    found = {0: initial.metrics}
+    for record in history:
+        found[record.round_number] = record.metrics if initial.is_known else record.client_metrics
     return {number: metrics for number, metrics in found.items() if metrics}
 
 
@@ -94,9 +96,12 @@ def check_goes_by(config: RunConfig, initial: Evaluated, declared: Declared) -> 
 
 def _check_metric(flag: str, name: str, config: RunConfig, initial: Evaluated, declared: Declared) -> None:
     """Refuse a metric that no evaluation will give. One that is declared, or fails for now, may come."""
+    if not initial.is_known and config.evaluate_clients_every:
+        return
     if not initial.is_known:
         raise ConfigurationError(
-            f"{flag}: it goes by held-out data of the orchestrator, and workload {config.workload!r} has none"
+            f"{flag}: it goes by held-out data of the orchestrator, and workload {config.workload!r} has none: "
+            "--evaluate-clients-every N goes by the clients'"
         )
     if name in initial.metrics or name in declared or (initial.problem and name in KNOWN):
         return

@@ -122,6 +122,29 @@ def test_a_run_that_keeps_the_best_goes_on_wherever_it_was_killed(swinging: Fede
     assert digests(folder) == digests(another(swinging, "whole").run(workload=WORKLOAD, rounds=6))
 
 
+class WithoutHoldout(Swinging):
+    """Leaves evaluations to clients."""
+
+    def holdout_data(self, folder: Path | None) -> None:
+        return None
+
+
+def test_without_held_out_data_a_run_goes_by_what_its_clients_find(
+    swinging: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a workload whose clients alone evaluate models, every round
+    monkeypatch.setattr(tests.support, "Swinging", WithoutHoldout)
+    # When a run is to end when the best model is two rounds old, then it does, and keeps that
+    options: dict[str, Any] = {"workload": WORKLOAD, "rounds": 6, "evaluate_clients_every": 1}
+    folder = swinging.run(patience=2, keep_best=1, **options)
+    assert len(folder.history()) == 4
+    assert kept(folder) == [0, 2, 4]
+    assert summarise(folder.config(), folder, "completed", "", 1.0).best_round == 2
+    # And a metric that the clients don't give is told of when they first evaluate a model
+    with pytest.raises(ConfigurationError, match=r"^--stop-when auc>=0.5: .* gives no auc, but gain, loss$"):
+        another(swinging, "another").run(stop_when="auc>=0.5", **options)
+
+
 def test_a_metric_that_there_isnt_is_refused_before_the_first_round(swinging: Federation, tmp_path: Path) -> None:
     # Given a goal for a metric that the workload doesn't give, when the run is begun, then it is refused
     with pytest.raises(ConfigurationError, match=r"^--stop-when auc>=0.5: .* gives no auc, but loss, gain$"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from functools import partial
 
@@ -77,6 +78,8 @@ def _warnings(order: TrainOrder, local: LocalResult, *, began_anew: bool) -> str
     if local.warning and not order.accepted:
         logger.warning("client %s: %s", order.client_id, local.warning)
         warnings.append(local.warning)
+    metrics = {**local.trained.metrics, **local.metrics}
+    warnings += [f"its metric {name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
     return "; ".join(warnings)
 
 

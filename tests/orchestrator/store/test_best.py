@@ -70,7 +70,7 @@ KNOWN = Evaluated(metrics={"loss": 0.5, "auc": 0.5})
         (
             {"stop_when": "auc>=0.5"},
             Evaluated(),
-            r"goes by held-out data of the orchestrator, and workload .* has none",
+            r"goes by held-out data of the orchestrator, and workload .* has none: --evaluate-clients-every N",
         ),
         ({"best_by": "f1"}, KNOWN, r"^--best-by f1: evaluate\(\) of"),
         (
@@ -96,6 +96,8 @@ def test_a_metric_that_may_come_is_let_pass() -> None:
     # Given an initial model without a loss, or an AUC that is declared, when they are gone by, then that is allowed
     check_goes_by(run_config(patience=3), Evaluated(metrics={"f1": 0.5}, problem="the loss is nan"), {})
     check_goes_by(run_config(stop_when="auc>=0.5", keep_best=1), Evaluated(metrics={"loss": 0.5}), AUC)
+    # And what only clients will say isn't known before
+    check_goes_by(run_config(stop_when="f1>=0.5", evaluate_clients_every=2), Evaluated(), {})
     # And where nothing is gone by, held-out data isn't needed
     check_goes_by(run_config(), Evaluated(), {})
 

@@ -252,11 +252,12 @@ def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client,
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_is_left_out(client: Client, chunks: MemoryChunks, loss: float) -> None:
+def test_a_loss_that_is_no_number_is_left_out_and_said(client: Client, chunks: MemoryChunks, loss: float) -> None:
     # Given a workload whose loss is no number, which no answer can hold, when it trains, then the others are there
     metrics = {"train_loss": loss, "norm": 2.0}
     response = train.handle(acting(client, lambda p: TrainResult(p, 2, 1, 1.0, metrics)), to_train(chunks))
     assert (response.status, response.metrics) == (Status.TRAINED, {"norm": 2.0})
+    assert response.reason == f"its metric train_loss is {loss}"
 
 
 def test_an_update_that_is_no_number_is_sent_all_the_same(client: Client, chunks: MemoryChunks) -> None:
