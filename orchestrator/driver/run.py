@@ -22,6 +22,7 @@ from orchestrator.driver.evaluations import Evaluations
 from orchestrator.driver.failures import why_rounds_failed
 from orchestrator.driver.federated_evaluation import evaluated_by_clients
 from orchestrator.driver.finish_run import finish_run
+from orchestrator.driver.goals import Goals
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start
 from orchestrator.driver.round import Round
 from orchestrator.observers.events import (
@@ -38,7 +39,6 @@ from orchestrator.observers.events import (
 )
 from orchestrator.policies import load_policy
 from orchestrator.processes.workers import log_of
-from orchestrator.store.best import best_rounds, check_goes_by, goes_by, metrics_by_round, prune, why_over
 from orchestrator.store.records import ACCEPTED, Evaluated, OpenRound, RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
@@ -96,6 +96,7 @@ class Run:
         )
         self._statistics = StatisticsBook()
         self._evaluations = Evaluations(self._context)
+        self._goals = Goals(self._context, self._evaluations.by_round)
         self._cross_site = CrossSite(self._context)
         self._first_round = 1
         self._last_round = 0
@@ -125,7 +126,7 @@ class Run:
             )
         )
         self._last_round = len(history)
-        self._evaluations.by_round.update(metrics_by_round(history, self._folder.initial()))
+        self._goals.note(history, self._folder.initial())
         if self._has_rounds_left() or self._cross_site.is_due():
             self._prepare()
         self._evaluations.add(self._folder.not_evaluated())
@@ -137,12 +138,12 @@ class Run:
             self._statistics.add(history[-1])
             self._tell_of_left_out(history[-1])
             self._check_progress(history)
-            self._prune(self._last_round - 1, *self._evaluations.waiting)
+            self._goals.prune(self._last_round, (self._last_round - 1, *self._evaluations.waiting))
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
         self._evaluations.finish()
         self._cross_site.evaluate(self._last_round, self._connected_incarnations())
-        self._prune()
+        self._goals.prune(self._last_round)
         check_any_closed(history)
 
     def finish_run(self) -> None:
@@ -194,7 +195,7 @@ class Run:
             found = transport.collect([task_id], min(left, TICK_S))
             if task_id in found:
                 initial = own_result(found[task_id], Evaluated, "the run could not be prepared")
-                check_goes_by(config, initial, self._folder.declared())
+                self._goals.check(initial)
                 # The result stays: only the clients are waited for from here on.
                 transport.collect([], min(left, TICK_S))
             look()
@@ -209,9 +210,9 @@ class Run:
             self._manager.close()
         raw = self._context.collector.result(task_id, call)
         initial = own_result(raw, Evaluated, "the run could not be prepared", self._report)
-        check_goes_by(config, initial, self._folder.declared())
+        self._goals.check(initial)
         self._folder.save_initial(initial)
-        self._evaluations.by_round.update(metrics_by_round((), initial))
+        self._goals.note((), initial)
         self._report(Initialised(metrics=initial.metrics, problem=initial.problem))
         transport.forget([task_id])
 
@@ -225,8 +226,8 @@ class Run:
             self._evaluations.finish()
         if not has_holdout:
             record = self._evaluated_by_clients(record, is_last=is_last)
-            self._note_metrics(record)
-        stopped = self._why_over()
+            self._goals.note_clients(record)
+        stopped = self._goals.why_over()
         if has_holdout:
             record = self._evaluated_by_clients(record, is_last=is_last or bool(stopped))
         self._cross_site.keep(record)
@@ -247,28 +248,8 @@ class Run:
             return record
         return evaluated_by_clients(self._context, record, self._connected_incarnations())
 
-    def _note_metrics(self, record: RoundRecord) -> None:
-        """Note what clients found of a round's model, where the run goes by that."""
-        by_round = self._evaluations.by_round
-        if record.client_metrics and not by_round:
-            check_goes_by(self._config, Evaluated(metrics=record.client_metrics), self._folder.declared())
-        by_round.update(metrics_by_round([record], Evaluated()))
-
     def _has_rounds_left(self) -> bool:
-        return self._last_round < self._config.rounds and not self._why_over()
-
-    def _why_over(self) -> str:
-        """Return why the run is over before its last round; empty if it isn't."""
-        if not self._config.may_end_early:
-            return ""
-        return why_over(self._config, self._evaluations.by_round, self._folder.declared())
-
-    def _prune(self, *others: int) -> None:
-        """Remove the checkpoints of rounds that are neither among the best, the first and the last nor ``others``."""
-        if self._config.keep_best:
-            declared = self._folder.declared()
-            best = best_rounds(self._evaluations.by_round, goes_by(self._config, declared), declared)
-            prune(self._folder, {0, *best[: self._config.keep_best], *others}, before=self._last_round)
+        return self._last_round < self._config.rounds and not self._goals.why_over()
 
     def _tell_of_left_out(self, record: RoundRecord) -> None:
         """Tell whose work hasn't come into the model for many rounds: that shows in no loss."""

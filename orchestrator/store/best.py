@@ -9,7 +9,7 @@ from orchestrator.goal import parse_goal
 from orchestrator.store.records import Evaluated, RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import ConfigurationError
-from tasks.metrics import KNOWN, Declared, Metrics, digits, first_declared, in_words, metric_of
+from tasks.metrics import Declared, Metrics, digits, first_declared, in_words, metric_of
 
 ByRound = Mapping[int, Metrics]
 """Metrics by round, see :func:`metrics_by_round`, in the order of the rounds; the initial model's round is 0."""
@@ -103,7 +103,7 @@ def _check_metric(flag: str, name: str, config: RunConfig, initial: Evaluated, d
             f"{flag}: it goes by held-out data of the orchestrator, and workload {config.workload!r} has none: "
             "--evaluate-clients-every N goes by the clients'"
         )
-    if name in initial.metrics or name in declared or (initial.problem and name in KNOWN):
+    if name in initial.metrics or name in declared or f"{name} is " in initial.problem:
         return
     known = ", ".join(initial.metrics)
     raise ConfigurationError(f"{flag}: evaluate() of workload {config.workload!r} gives no {name}, but {known}")

@@ -95,6 +95,9 @@ def test_a_metric_that_there_isnt_is_refused_with_those_there_are(
 def test_a_metric_that_may_come_is_let_pass() -> None:
     # Given an initial model without a loss, or an AUC that is declared, when they are gone by, then that is allowed
     check_goes_by(run_config(patience=3), Evaluated(metrics={"f1": 0.5}, problem="the loss is nan"), {})
+    check_goes_by(
+        run_config(stop_when="f1>=0.5"), Evaluated(metrics={"loss": 0.5}, problem="auc is nan, f1 is nan"), {}
+    )
     check_goes_by(run_config(stop_when="auc>=0.5", keep_best=1), Evaluated(metrics={"loss": 0.5}), AUC)
     # And what only clients will say isn't known before
     check_goes_by(run_config(stop_when="f1>=0.5", evaluate_clients_every=2), Evaluated(), {})
