@@ -121,7 +121,7 @@ class TrainResult:
         num_epochs: Passes over the data done.
         metrics: Whatever is worth recording, like ``train_loss``.
         optimizer: What took the steps, like ``SGD with momentum=0.9``, where it wasn't plain SGD at the options'
-            learning rate: algorithms that are meant for that alone warn of it. Empty if it was, or isn't said.
+            learning rate: algorithms that are meant for that alone refuse it. Empty if it was, or isn't said.
     """
 
     parameters: Arrays
@@ -215,6 +215,13 @@ class Workload(ABC):
         They are averaged as all are; algorithms go no further with them than that.
         """
         return frozenset()
+
+    def optimizer_name(self, context: Context) -> str:
+        """Return what takes the steps, like ``Adam``; empty if it is plain SGD at the options' rate, or isn't known.
+
+        Algorithms that are meant for plain SGD alone are refused before the run begins where it is another.
+        """
+        return ""
 
     def train_along(self, parameters: Arrays, data: Any, context: Context, direction: Direction) -> TrainResult:
         """Train as :meth:`train` does, but have each step go along ``direction``.

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from celeriac.algorithms import ALGORITHMS, LocalResult, LocalTask
+from celeriac.algorithms import ALGORITHMS, LocalResult, LocalTask, check_optimizer
 from tasks.arrays import Arrays, copied
 from tasks.auxiliary import Sets
 from tasks.context import Context, TimeBudget
@@ -80,6 +80,7 @@ def train_locally(
             f"local() of {order.algorithm} returned a state that is {type(result.state).__name__}: "
             "a function is needed, from what arrives of the sets that are sent to what the client keeps"
         )
+    check_optimizer(algorithm, result.trained.optimizer)
     check_sets(result.sent, f"local() of {order.algorithm} returned sets")
     return result
 

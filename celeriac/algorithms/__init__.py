@@ -83,14 +83,12 @@ class LocalResult:
         state: Returns the client's state for its next round, to be kept at the client if this update is accepted. Its
             argument is ``sent`` as the orchestrator gets it, which differs from ``sent`` under lossy compression.
         metrics: Numbers to send beside the metrics of training.
-        warning: Why the algorithm may break its promises here; reported with a client's first update of a run.
     """
 
     trained: TrainResult
     sent: State = field(default_factory=dict)
     state: Callable[[State], State] = lambda _arrived: {}
     metrics: Mapping[str, float] = field(default_factory=dict)
-    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +193,9 @@ class Algorithm:
         keeps: Names of all sets of the orchestrator's state. An algorithm whose state has changed its meaning lists
             them, and a stored run with other sets, begun by an earlier version, isn't resumed. Empty: not checked.
         weighs_steps: Whether ``weigh`` normalises by steps, so that ``--weighting steps`` must not do it again.
-        needs: Methods of the workload that ``local`` calls beside ``train`` and ``evaluate``: ``train_along``,
-            ``gradients``. A workload without them is refused before the run begins.
+        needs: What the algorithm asks of a workload: the methods ``train_along`` and ``gradients``, which ``local``
+            calls beside ``train`` and ``evaluate``; ``plain_sgd``, as its formulas are those of plain SGD at the
+            options' learning rate. A workload without it is refused before the run begins.
     """
 
     name: str
@@ -251,6 +250,23 @@ def check_workload(algorithm: Algorithm, workload: Workload) -> None:
         raise ConfigurationError(
             f"algorithm {algorithm.name!r} asks clients for their gradients, and workload {name} has no gradients(): "
             "see docs/algorithms.md"
+        )
+
+
+def check_optimizer(algorithm: Algorithm, optimizer: str) -> None:
+    """Check that an algorithm's formulas are those of the clients' steps.
+
+    Args:
+        algorithm: The algorithm.
+        optimizer: What takes the steps, if it isn't plain SGD: see ``Workload.optimizer_name``.
+
+    Raises:
+        ConfigurationError: If they aren't.
+    """
+    if optimizer and "plain_sgd" in algorithm.needs:
+        raise ConfigurationError(
+            f"the formulas of {algorithm.name} are those of plain SGD at --learning-rate, and the workload's optimiser "
+            f"is {optimizer}: allowed is plain SGD, or another algorithm, like fedavg or fedadam"
         )
 
 

@@ -3,7 +3,8 @@
 Wang, Liu, Liang, Joshi, Poor: Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization,
 NeurIPS 2020 (https://arxiv.org/abs/2007.07481), equation 8 for plain SGD, a_i = (1, …, 1): the new model is
 ``x + tau_eff * sum_i p_i (x_i - x) / tau_i`` with ``p_i = n_i / n``, ``tau_i`` the steps of client i and
-``tau_eff = sum_i p_i tau_i``. With equal steps it is FedAvg. Clients that optimise with momentum have other a_i.
+``tau_eff = sum_i p_i tau_i``. With equal steps it is FedAvg. Clients that optimise with momentum
+have other a_i, and are refused.
 """
 
 from __future__ import annotations
@@ -27,4 +28,4 @@ def weigh(updates: Sequence[UpdateInfo], options: TrainOptions, settings: Settin
     return normalise(updates, by_examples(updates, options, settings))
 
 
-FEDNOVA = Algorithm(name="fednova", weigh=weigh, weighs_steps=True)
+FEDNOVA = Algorithm(name="fednova", weigh=weigh, weighs_steps=True, needs=("plain_sgd",))

@@ -62,5 +62,5 @@ MIME = Algorithm(
     broadcast=("s",),
     survey=survey,
     surveyed=("c",),
-    needs=("train_along", "gradients"),
+    needs=("train_along", "gradients", "plain_sgd"),
 )

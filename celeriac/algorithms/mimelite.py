@@ -55,5 +55,5 @@ MIMELITE = Algorithm(
     settings={"momentum": 0.9},
     sent=("g",),
     broadcast=("s",),
-    needs=("train_along", "gradients"),
+    needs=("train_along", "gradients", "plain_sgd"),
 )

@@ -16,7 +16,7 @@ N is the number of clients known so far. Because N grows as clients join, the or
 C = N c. A client that leaves keeps its share of C, like a client that isn't drawn.
 
 In the first round all variates are zero, so clients train as in FedAvg. Option II is meant for plain SGD: with another
-optimiser (x - y_i) / (K eta_l) is no mean of gradients, and the client warns.
+optimiser (x - y_i) / (K eta_l) is no mean of gradients, so the run is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from __future__ import annotations
 from celeriac.algorithms import Algorithm, LocalResult, LocalTask, ServerRound, State, equally
 from celeriac.algorithms.tree_util import combine, zeros_like
 from tasks.arrays import Arrays
-from tasks.workload import Step, TrainResult
+from tasks.workload import Step
 
 
 def local(task: LocalTask) -> LocalResult:
@@ -47,14 +47,7 @@ def local(task: LocalTask) -> LocalResult:
     def kept(arrived: State) -> State:
         return {"c": combine(lambda c_i, change: c_i + change, own, arrived["c"])}
 
-    return LocalResult(trained, sent={"c": change}, state=kept, warning=_warning(trained))
-
-
-def _warning(trained: TrainResult) -> str:
-    """Return a warning that option II doesn't suit the workload's optimiser; empty for plain SGD."""
-    if not trained.optimizer:
-        return ""
-    return f"scaffold's control variates are those of plain SGD, and the workload's optimiser is {trained.optimizer}"
+    return LocalResult(trained, sent={"c": change}, state=kept)
 
 
 def step(server: ServerRound) -> tuple[Arrays, State]:
@@ -75,5 +68,5 @@ SCAFFOLD = Algorithm(
     sent=("c",),
     broadcast=("sum_c",),
     keeps=("sum_c",),
-    needs=("train_along",),
+    needs=("train_along", "plain_sgd"),
 )

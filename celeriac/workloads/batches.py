@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -109,12 +110,15 @@ def batches_of(data: Any, what: str, form: Form, batch_size: int) -> Batches:
     raise DataMissingError(f"{what} are {type(data).__name__}: {_ALLOWED}")
 
 
-def passes(batches: Batches, options: TrainOptions, seed: int, least: int) -> Iterator[tuple[bool, int, Batch]]:
-    """Yield each batch of all passes: whether it is the first of its pass, how many examples it has, and the batch."""
+def steps_of(
+    batches: Batches, options: TrainOptions, accumulate: int, seed: int, least: int
+) -> Iterator[tuple[bool, list[Sized]]]:
+    """Yield of each step whether it begins a pass, and its ``accumulate`` batches; the last of a pass has fewer."""
     for epoch in range(options.epochs):
         is_first = True
-        for size, batch in batches.shuffled(generator(seed, "shuffle", epoch), options.batch_size, least):
-            yield is_first, size, batch
+        rest = batches.shuffled(generator(seed, "shuffle", epoch), options.batch_size, least)
+        while parts := list(itertools.islice(rest, accumulate)):
+            yield is_first, parts
             is_first = False
 
 

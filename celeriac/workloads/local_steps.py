@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from celeriac.workloads.batches import Batch, Sized
+from celeriac.workloads.optimizers import StepSettings
 from celeriac.workloads.torch_arrays import arrays_of, copy_into, gradients_of, put_gradients, tensors_of
 from tasks.arrays import Arrays
 from tasks.workload import Direction, Step
@@ -27,6 +28,7 @@ class LocalSteps:
     Args:
         model: The model in training.
         optimizer: Its optimiser.
+        settings: How steps are taken.
         loss_of: The loss.
         direction: The algorithm's direction; None: the gradients'.
         new_model: Returns another model like it.
@@ -36,13 +38,14 @@ class LocalSteps:
         self,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
+        settings: StepSettings,
         loss_of: LossOf,
         direction: Direction | None,
         new_model: Callable[[], nn.Module],
     ) -> None:
         self._tensors, self._parameters = tensors_of(model), arrays_of(model)
         self._model = model
-        self._optimizer = optimizer
+        self._optimizer, self._settings = optimizer, settings
         self._loss_of = loss_of
         self._direction = direction
         self._new_model = new_model
@@ -55,6 +58,8 @@ class LocalSteps:
         loss = self._backward(self._model, parts)
         if self._direction is not None and before is not None:
             self._turn(self._direction, parts, before)
+        if self._settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
         self._optimizer.step()
         return loss
 
@@ -62,7 +67,8 @@ class LocalSteps:
         """Add the gradients of the mean loss to the model's, and return the loss."""
         num_examples, total = sum(size for size, _ in parts), 0.0
         for size, batch in parts:
-            loss = self._loss_of(model, batch)
+            with self._precision():
+                loss = self._loss_of(model, batch)
             if len(parts) > 1:
                 loss = loss * (size / num_examples)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -84,6 +90,11 @@ class LocalSteps:
 
         turned = direction(Step(self._now(), gradients_of(self._tensors), gradients_at))
         put_gradients(self._tensors, turned)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if not self._settings.mixed_precision:
+            return nullcontext()
+        return torch.autocast(next(iter(self._tensors.values())).device.type, torch.bfloat16)
 
     def _now(self) -> Arrays:
         """Return the parameters as they are; on the CPU, arrays made once share their memory."""

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from celeriac.workloads.answers import Count, accuracy, are_right, joined
-from celeriac.workloads.batches import Batch, Batches, Form, Sized, batches_of, passes
+from celeriac.workloads.batches import Batch, Batches, Form, Sized, batches_of, steps_of
 from celeriac.workloads.local_steps import LocalSteps, seeded
-from celeriac.workloads.optimizers import unlike_plain_sgd
+from celeriac.workloads.optimizers import StepSettings
 from celeriac.workloads.side_by_side import side_by_side, threads
 from celeriac.workloads.steps import checked_loss, numbers_of, outputs_of, pair_of, validated
 from celeriac.workloads.torch_arrays import arrays_of, buffer_names_of, copy_into, gradients_of, is_lazy, tensors_of
@@ -51,6 +51,21 @@ class TorchWorkload(Workload):
     num_threads: ClassVar[int] = 1
     """Threads that torch uses for a batch in training and evaluation. Fixed, whatever the machine, because another
     number sums in another order; small models are fastest with one, and clients share the cores anyway."""
+
+    momentum: ClassVar[float] = 0.0
+    """Momentum of the default optimiser, from 0 to under 1; it begins anew in each round.
+
+    This one and those below may be settings of the study's too, with which ``--run-config`` changes them: list their
+    names in :attr:`run_config`.
+    """
+    weight_decay: ClassVar[float] = 0.0
+    """Weight decay of the default optimiser."""
+    clip_norm: ClassVar[float | None] = None
+    """Most L2 norm of what a step follows, over all parameters; longer ones are scaled down to it. None: no limit."""
+    accumulate: ClassVar[int] = 1
+    """Batches to a step, which follows their examples' mean gradient."""
+    mixed_precision: ClassVar[bool] = False
+    """Whether training steps compute in bfloat16 where torch's autocast says so; parameters stay as they are."""
 
     @abstractmethod
     def build_model(self, context: Context) -> nn.Module:
@@ -121,8 +136,16 @@ class TorchWorkload(Workload):
         return {"loss": self.training_step(model, batch, context)}
 
     def build_optimizer(self, model: nn.Module, context: Context) -> torch.optim.Optimizer:
-        """Return a new optimiser of the model's parameters; by default plain SGD, the only one that suits SCAFFOLD."""
-        return torch.optim.SGD(model.parameters(), lr=context.options.learning_rate)
+        """Return a new optimiser of the model's parameters; by default SGD at the options' learning rate.
+
+        Without :attr:`momentum` that is plain SGD, the only one that suits SCAFFOLD, Mime and FedNova.
+        """
+        return StepSettings.of(self, context).sgd(model, context.options.learning_rate)
+
+    def optimizer_name(self, context: Context) -> str:
+        """Return a name for what takes the steps, if it isn't plain SGD; else ``""``."""
+        optimizer = self.build_optimizer(self._new_model(context), context)
+        return StepSettings.of(self, context).unlike_plain_sgd(optimizer, context.options.learning_rate)
 
     def initial_parameters(self, context: Context) -> Arrays:
         """Return the state of a new model, with torch seeded by the context's seed.
@@ -167,23 +190,24 @@ class TorchWorkload(Workload):
         return self._train(parameters, data, context, direction)
 
     def _train(self, parameters: Arrays, data: Any, context: Context, direction: Direction | None) -> TrainResult:
-        options = context.options
+        options, settings = context.options, StepSettings.of(self, context)
         with threads(self.num_threads), seeded(derive_seed(context.seed, "training")):
             model = self._model_with(parameters, context).train()
             optimizer = self.build_optimizer(model, context)
             batches = self._batches(data, "training data", model, context)
             loss_of = functools.partial(self._loss_of, context)
-            steps = LocalSteps(model, optimizer, loss_of, direction, functools.partial(self._new_model, context))
+            new_model = functools.partial(self._new_model, context)
+            steps = LocalSteps(model, optimizer, settings, loss_of, direction, new_model)
             losses: list[float] = []
             num_steps = num_seen = 0
-            for is_first, size, batch in passes(batches, options, context.seed, _least_batch(model)):
+            for is_first, parts in steps_of(batches, options, settings.accumulate, context.seed, _least_batch(model)):
                 if context.budget.is_over():
                     break
                 if is_first:
                     losses = []
-                losses.append(steps.step([(size, batch)]))
+                losses.append(steps.step(parts))
                 num_steps += 1
-                num_seen += size
+                num_seen += sum(size for size, _ in parts)
         num_examples = num_seen if batches.num_examples is None else batches.num_examples
         return TrainResult(
             parameters=arrays_of(model),
@@ -191,7 +215,7 @@ class TorchWorkload(Workload):
             num_steps=num_steps,
             num_epochs=num_seen / max(num_examples, 1),
             metrics={"train_loss": sum(losses) / len(losses)} if losses else {},
-            optimizer=unlike_plain_sgd(optimizer, options.learning_rate),
+            optimizer=settings.unlike_plain_sgd(optimizer, options.learning_rate),
         )
 
     def buffer_names(self, context: Context) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from celeriac.aggregators import asks_for_root
-from celeriac.algorithms import check_workload
+from celeriac.algorithms import check_optimizer, check_workload
 from celeriac.compressors.updates import packed_spec
 from orchestrator.jobs.evaluation import evaluate
 from orchestrator.jobs.job import Job
@@ -29,6 +29,8 @@ def make_model(job: Job) -> Evaluated:
     _ = job.aggregator, job.mixers  # what is named and isn't there is told before anything is made
     workload = job.workload
     check_workload(job.algorithm, workload)
+    with user_code("build_optimizer()"):
+        check_optimizer(job.algorithm, workload.optimizer_name(job.context("optimizer")))
     _check_state(job)
     _check_root_data(job)
     _check_scorers(job)

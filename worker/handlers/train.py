@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
+from collections.abc import Mapping
 from functools import partial
 
-from celeriac.algorithms import LocalResult
 from tasks import arrays, auxiliary
 from tasks.blobs.blob import describe
 from tasks.context import TimeBudget
@@ -23,8 +22,6 @@ from worker.local_state import LocalState
 from worker.local_training import train_locally
 from worker.study_state import StudyState
 from worker.update_orders import TOO_LATE, receive, send
-
-logger = logging.getLogger(__name__)
 
 
 def handle(client: Client, order: TrainOrder) -> Response:
@@ -58,27 +55,22 @@ def handle(client: Client, order: TrainOrder) -> Response:
     study_state.save(name, context)
     packing.keep(name, packed)
     began_anew = local_state.began_anew or study_state.began_anew or packing.began_anew
+    metrics = {**result.metrics, **local.metrics}
     response = order.respond(
         Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
-        reason=_warnings(order, local, began_anew=began_anew),
+        reason=_warnings(metrics, began_anew=began_anew),
         num_examples=result.num_examples,
         num_steps=result.num_steps,
         num_epochs=result.num_epochs,
-        metrics=finite({**result.metrics, **local.metrics}),
+        metrics=finite(metrics),
     )
     send(client, order, update, pieces, latest)
     return response.model_copy(update={"update": update})
 
 
-def _warnings(order: TrainOrder, local: LocalResult, *, began_anew: bool) -> str:
-    """Return what is to be told of an update that counts all the same; that of the algorithm is told once a run."""
-    warnings = []
-    if began_anew:
-        warnings.append("what it kept with its last accepted update was gone: it began anew")
-    if local.warning and not order.accepted:
-        logger.warning("client %s: %s", order.client_id, local.warning)
-        warnings.append(local.warning)
-    metrics = {**local.trained.metrics, **local.metrics}
+def _warnings(metrics: Mapping[str, float], *, began_anew: bool) -> str:
+    """Return what is to be told of an update that counts all the same."""
+    warnings = ["what it kept with its last accepted update was gone: it began anew"] if began_anew else []
     warnings += [f"its metric {name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
     return "; ".join(warnings)
 

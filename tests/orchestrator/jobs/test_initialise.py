@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from celeriac.algorithms import Algorithm
+from celeriac.workloads.digits import Digits
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Arrays, ArraySpec, Spec
@@ -53,6 +54,17 @@ class MissingHoldout(Pull):
         raise DataMissingError("set --data")
 
 
+class ByMomentum(Digits):
+    """Takes its steps by another optimiser than some algorithms are meant for."""
+
+    momentum = 0.9
+
+
+BY_MOMENTUM = f"{__name__}:ByMomentum"
+NO_MOMENTUM = (
+    "the formulas of {} are those of plain SGD at --learning-rate, and the workload's optimiser is SGD with "
+    "momentum=0.9: allowed is plain SGD, or another algorithm"
+)
 NO_SUCH_STEPS = "changes the clients' training steps, and workload Pull has no train_along()"
 BY_HOLDOUT = "goes by the orchestrator's held-out data, and"
 BROKEN_COMPRESSOR = f"compression '{__name__}:Broken' fails at this model's arrays: KeyError: 'F32'"
@@ -73,6 +85,8 @@ ROOT_DATA = "--aggregator fltrust trains on data that the orchestrator holds out
         ({"algorithm": "scaffold"}, ConfigurationError, f"algorithm 'scaffold' {NO_SUCH_STEPS}"),
         ({"algorithm": "mime"}, ConfigurationError, f"algorithm 'mime' {NO_SUCH_STEPS}"),
         ({"algorithm": f"{__name__}:ASKING"}, ConfigurationError, NO_GRADIENTS),
+        ({"algorithm": "fednova", "workload": BY_MOMENTUM}, ConfigurationError, NO_MOMENTUM.format("fednova")),
+        ({"algorithm": "scaffold", "workload": BY_MOMENTUM}, ConfigurationError, NO_MOMENTUM.format("scaffold")),
         ({"compression": f"{__name__}:Broken"}, ConfigurationError, BROKEN_COMPRESSOR),
         ({"workload": f"{__name__}:Hashing"}, ConfigurationError, TOO_LARGE),
         ({"workload": f"{__name__}:BadHoldout"}, UserCodeError, BAD_HOLDOUT),
