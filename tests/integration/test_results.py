@@ -152,10 +152,10 @@ def test_many_announcements_are_put_up_and_read_at_once(broker: Redis) -> None:
 def test_announcements_that_stand_are_kept_from_expiring(broker: Redis) -> None:
     # Given announcements of more clients than are refreshed at once, soon to expire
     registry = RedisRegistry(broker)
-    own = [announcement(f"ward-{number}") for number in range(2100)]
+    own = [announcement(f"ward-{number}", heartbeat_s=60) for number in range(2100)]
     registry.announce_all(own)
     for said in own:
-        broker.pexpire(ClientScope(said.client_id).key, 2900)
+        broker.pexpire(ClientScope(said.client_id).key, 60_000)
     # When one was replaced by another worker's, one is gone, and all are refreshed
     other = announcement("ward-7", "other")
     RedisRegistry(broker).announce_all([other])
@@ -165,7 +165,7 @@ def test_announcements_that_stand_are_kept_from_expiring(broker: Redis) -> None:
     # Then that is said, all stand again, and for long
     assert registry.announce_all(own) == expected
     assert registry.present() == {said.client_id: said for said in own}
-    assert min(broker.pttl(ClientScope(said.client_id).key) for said in own) > 3000
+    assert min(broker.pttl(ClientScope(said.client_id).key) for said in own) > 60_000
     # And when one says something else from now on, that stands
     changed = announcement("ward-7", num_examples=3)
     assert registry.announce_all([own[6], changed]) == [own[6], own[7]]
