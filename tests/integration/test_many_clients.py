@@ -138,7 +138,7 @@ def test_a_pool_process_that_is_killed_takes_one_order_with_it(field: Field, bro
     # Then one slot is lost, the others' are not, and in the next round there are all
     program.succeeds()
     first, second = history(run_dir)
-    assert statuses(first) == ["lost", *["trained"] * 5]
+    assert statuses(first) == ["lost", *["trained"] * 5], first["responses"]
     assert [response["reason"] for response in first["responses"].values() if response["status"] == "lost"] == [
         "the client's process died while it trained: ended by SIGKILL, as the system does when memory runs out"
     ]
