@@ -123,6 +123,9 @@ def checked_state(state: State) -> tuple[Arrays, str]:
     """Return what ``train()`` left in ``context.state``: its arrays, and the JSON of the rest."""
     arrays = {name: np.asarray(value) for name, value in state.items() if isinstance(value, _ARRAY_KINDS)}
     try:
+        for name in state:
+            if not isinstance(name, str):
+                raise TypeError(f"the name {name!r} is {type(name).__name__}, a text is needed")
         spec_of(arrays)
         return arrays, json.dumps({name: value for name, value in state.items() if name not in arrays})
     except (ArraysError, TypeError, ValueError) as error:

@@ -43,12 +43,13 @@ class StudyState:
         return {**values, **{name: array.copy() for name, array in sets.get(_ARRAYS, {}).items()}}
 
     def save(self, update_name: str, context: Context) -> None:
-        """Keep what training left in its context's state, should its update be accepted.
+        """Keep what training left in its context's state, should its update be accepted; all of it if it never looked.
 
         Raises:
             UserCodeError: If something in it is neither an array nor anything that JSON can hold.
         """
         if not context.has_used_state:
+            self._kept.save(update_name, self._kept.load(self._accepted))
             return
         arrays, text = checked_state(context.state)
         json_bytes = np.frombuffer(text.encode(), np.uint8)

@@ -49,11 +49,11 @@ def asked(client: Client, chunks: MemoryChunks, number: int, accepted: Response 
     return train.handle(client, to_train(chunks, round_number=number, accepted=name_of(accepted)))
 
 
-def name_of(accepted: Response | None) -> str:
+def name_of(accepted: Response | None, number: int = 1) -> str:
     if accepted is None:
         return ""
     assert accepted.update is not None
-    return update_name(1, accepted.update.digest)
+    return update_name(number, accepted.update.digest)
 
 
 def test_what_counts_is_what_belongs_to_the_last_accepted_update(client: Client, chunks: MemoryChunks) -> None:
@@ -92,6 +92,17 @@ def test_evaluation_reads_it_and_changes_nothing(client: Client, chunks: MemoryC
     assert [each.metrics["loss"] for each in responses] == [1.0, 1.0]
 
 
+def test_a_round_that_doesnt_look_at_it_leaves_it_as_it_was(client: Client, chunks: MemoryChunks) -> None:
+    # Given a client that has counted one round
+    first = asked(replace(client, workload=Keeping(count)), chunks, 1)
+    # When the next round has no use for the state, then the one after it finds the count, and nothing is missed
+    second = asked(client, chunks, 2, accepted=first)
+    order = to_train(chunks, round_number=3, accepted=name_of(second, 2))
+    third = train.handle(replace(client, workload=Keeping(count)), order)
+    assert third.metrics["found"] == 1.0
+    assert third.reason == ""
+
+
 def test_who_keeps_nothing_has_no_file(client: Client, chunks: MemoryChunks) -> None:
     # Given a workload that has no use for its state, when it has trained, then nothing was written
     assert asked(client, chunks, 1).status is Status.TRAINED
@@ -115,10 +126,11 @@ def test_a_state_that_is_gone_is_told(client: Client, chunks: MemoryChunks) -> N
     [
         ({"what": object()}, "Object of type object is not JSON serializable"),
         ({"a": np.zeros(2, np.complex128)}, "array 'a' has dtype complex128"),
+        ({3: "three"}, "the name 3 is int, a text is needed"),
     ],
 )
 def test_what_cant_be_kept_is_told_and_sends_no_update(
-    client: Client, chunks: MemoryChunks, left: dict[str, Any], told: str
+    client: Client, chunks: MemoryChunks, left: dict[Any, Any], told: str
 ) -> None:
     # Given a round that leaves something else in its state, when it trains, then that is told
     client = replace(client, workload=Keeping(lambda state: state.update(left)))
