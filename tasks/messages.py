@@ -86,6 +86,10 @@ class TrainOptions(Message, use_attribute_docstrings=True):
     """Passes over its data that a client makes in a round."""
     batch_size: Annotated[int, Field(ge=1), Option("N", group=ALGORITHM)] = 32
     """Examples in a training step."""
+    max_steps: Annotated[
+        int | None, Field(ge=1), Option("N", default="as many as the passes have", group=ALGORITHM)
+    ] = None
+    """Steps that a client makes in a round, in as many passes as they take, in place of `--epochs`."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("RATE", group=ALGORITHM)] = 0.1
     """Learning rate of the clients."""
 

@@ -114,12 +114,18 @@ def steps_of(
     batches: Batches, options: TrainOptions, accumulate: int, seed: int, least: int
 ) -> Iterator[tuple[bool, list[Sized]]]:
     """Yield of each step whether it begins a pass, and its ``accumulate`` batches; the last of a pass has fewer."""
-    for epoch in range(options.epochs):
+    num_steps = 0
+    for epoch in itertools.count() if options.max_steps else range(options.epochs):
         is_first = True
         rest = batches.shuffled(generator(seed, "shuffle", epoch), options.batch_size, least)
         while parts := list(itertools.islice(rest, accumulate)):
             yield is_first, parts
             is_first = False
+            num_steps += 1
+            if num_steps == options.max_steps:
+                return
+        if is_first:  # there are no examples
+            return
 
 
 def mapped(function: Callable[[Any], Any], nested: Any) -> Any:

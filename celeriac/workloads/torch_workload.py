@@ -177,6 +177,8 @@ class TorchWorkload(Workload):
     def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         """Train for ``context.options.epochs`` passes, each shuffled anew, or until the time is up.
 
+        With ``context.options.max_steps`` it is for so many steps, in as many passes as they take.
+
         The last batch of a pass may be smaller. A single example has no variance, so for a model with batch
         normalisation (torch's ``BatchNorm``) a last batch of one example joins the batch before it. For such a model
         torch raises if a client has a single example, or batches of one.

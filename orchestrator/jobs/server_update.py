@@ -93,7 +93,7 @@ def _info(job: Job, client_id: str, record: SlotRecord, trained: Arrays) -> Upda
     # What a client says of its steps scales the whole round's where they are normalised by, so it isn't believed more
     # than the options allow.
     options = job.options
-    most_steps = options.epochs * math.ceil(record.num_examples / options.batch_size)
+    most_steps = options.max_steps or options.epochs * math.ceil(record.num_examples / options.batch_size)
 
     def squared_distance() -> float:
         return float(lengths([job.update(client_id)], trained)[0]) ** 2

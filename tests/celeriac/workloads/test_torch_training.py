@@ -256,6 +256,19 @@ def test_what_was_done_when_the_time_is_up_is_returned(
     assert budget.cut_short == cut_short
 
 
+@pytest.mark.parametrize(
+    ("max_steps", "num_examples", "num_steps", "num_epochs"), [(3, 8, 3, 0.75), (9, 8, 9, 2.25), (5, 0, 0, 0.0)]
+)
+def test_so_many_steps_are_done_in_as_many_passes_as_they_take(
+    max_steps: int, num_examples: int, num_steps: int, num_epochs: float
+) -> None:
+    # Given examples in batches of two, and one epoch
+    data = random_examples(num_examples)
+    # When so many steps are asked for, then they are done, in less than a pass or in several; without examples none is
+    result = trained(WithDropout(), data, epochs=1, batch_size=2, max_steps=max_steps)
+    assert (result.num_steps, result.num_epochs) == (num_steps, num_epochs)
+
+
 def test_loss_and_optimizer_can_be_replaced() -> None:
     # Given a workload with a loss of w0 + w1 at x = 1, and twice the rate
     class Own(OneWeight):
