@@ -11,29 +11,31 @@ from tests.integration.harness import EXAMPLE
 
 WHEN = ("open config.json", "os.rename checkpoints/round-0001", "open history.jsonl")
 """What a run is about to do as it is killed; where points have no such beginning, that is told."""
+BESIDE = {"goals": ("os.remove checkpoints/round-0001", "open evaluations.jsonl")}
+"""What else runs of some kinds do."""
 
 
 @pytest.fixture(autouse=True)
 def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs are of the example that does without torch, by which they start sooner."""
     monkeypatch.setattr("tests.integration.harness.WORKLOADS", EXAMPLE)
-    for kind in ("plain", "scaffold"):
+    for kind in ("plain", "scaffold", "goals"):
         monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "softmax:Softmax"))
 
 
-@pytest.mark.parametrize("kind", ["plain", "scaffold"])
+@pytest.mark.parametrize("kind", ["plain", "scaffold", "goals"])
 def test_a_run_that_is_killed_anywhere_ends_with_the_same_model(tmp_path: Path, kind: str) -> None:
     # Given a run that nobody kills, and what it does
     study = Study(kind, tmp_path)
 
-    for what in WHEN:
+    for what in (*WHEN, *BESIDE.get(kind, ())):
         # When one like it is killed as it is about to do some of that, and started again
         number = next(index for index, point in enumerate(study.points, start=1) if point.startswith(what))
         fault = study.kill_at(number)
 
         # Then it has each round once, the same model, and no files half written
         assert fault == ""
-    assert study.num_killed == len(WHEN)
+    assert study.num_killed == len((*WHEN, *BESIDE.get(kind, ())))
 
 
 def test_a_model_that_differs_and_a_file_left_behind_are_found(tmp_path: Path) -> None:
