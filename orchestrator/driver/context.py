@@ -87,8 +87,9 @@ def own_result(raw: bytes | str | None, kind: type[T], what: str, report: Report
     result = document.get("result")
     if document.get("status") != "SUCCESS":
         failure = TaskFailure.of(document)
-        why = f"its process died{failure.how()}" if failure.process_died else "it gave up the task"
-        raise RunFailedError(f"{what} by the orchestrator's own worker: {why}; see logs/jobs.log")
+        why = f"a process of the orchestrator's own died{failure.how()}"
+        gave_up = "the orchestrator's own worker gave it up"
+        raise RunFailedError(f"{what}: {why if failure.process_died else gave_up}; see logs/jobs.log")
     if isinstance(result, dict) and "error" in result:
         if result.get("exit_code") == ConfigurationError.exit_code:
             raise ConfigurationError(str(result["error"]))

@@ -70,7 +70,7 @@ def _run(
                 run.finish_run()  # last: workers end after it, and whoever waits for the first to end waits for this
                 services.tidy()
         else:
-            check_any_closed(folder.history())
+            check_any_closed(folder.history(), config)
     except Interrupted as signalled:
         signals.ignore()
         status, reason, exit_code = "interrupted", str(signalled), signalled.exit_code

@@ -44,8 +44,9 @@ from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import updates_at_a_time
 from tasks import names
-from tasks.errors import FederationError, RunFailedError, SelectionError, TooFewFitError
+from tasks.errors import RunFailedError, SelectionError, TooFewFitError
 from tasks.seeds import generator
+from tasks.user_code import user_code
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class Run:
         self._evaluations.finish()
         self._cross_site.evaluate(self._last_round, self._connected_incarnations())
         self._goals.prune(self._last_round)
-        check_any_closed(history)
+        check_any_closed(history, self._config)
 
     def finish_run(self) -> None:
         """Give the clients that are connected the final model, and disconnect them."""
@@ -337,19 +338,16 @@ class Run:
 
     def _sample(self, round_number: int) -> list[str]:
         config = self._config
-        try:
+        num = self._context.policy.num_wanted(len(self._manager.connected()))
+        with user_code(f"selector {config.select!r}"):
             return self._manager.sample(
                 self._selector,
                 round_number,
                 generator(config.seed, round_number, "selection"),
-                num=self._context.policy.num_wanted(len(self._manager.connected())),
+                num=num,
                 num_needed=config.cohort or config.min_updates,
                 statistics=self._statistics.by_client,
             )
-        except FederationError:
-            raise
-        except Exception as error:  # whatever the user's selector raises
-            raise SelectionError(f"selector {config.select!r} failed: {type(error).__name__}: {error}") from error
 
     def _pause_between_rounds(self, left: float) -> None:
         self._forget_former()
@@ -363,22 +361,27 @@ class Run:
         recent = history[-self._config.max_failed_rounds :]
         if len(recent) == self._config.max_failed_rounds and all(record.status == "failed" for record in recent):
             self._forget_former()
-            why = why_rounds_failed(recent, partial(log_of, self._config))
-            message = f"{len(recent)} rounds in a row failed, the last because {recent[-1].reason}"
-            raise RunFailedError(f"{message}: {why}" if why else message)
+            raise RunFailedError(_told(f"{len(recent)} rounds in a row failed", recent, self._config))
 
 
-def check_any_closed(history: Sequence[RoundRecord]) -> None:
+def check_any_closed(history: Sequence[RoundRecord], config: RunConfig) -> None:
     """Check that some round of a run was closed.
 
     Args:
         history: The run's last rounds: all of them, or as many as may fail in a row.
+        config: The run's config.
 
     Raises:
         RunFailedError: If all of them failed: the model is the initial one.
     """
     if history and all(record.status == "failed" for record in history):
-        raise RunFailedError(f"none of the run's rounds could be closed, the last because {history[-1].reason}")
+        raise RunFailedError(_told("none of the run's rounds could be closed", history, config))
+
+
+def _told(what: str, failed: Sequence[RoundRecord], config: RunConfig) -> str:
+    """Say what became of rounds that failed, and what most of their clients failed of."""
+    why = why_rounds_failed(failed, partial(log_of, config))
+    return f"{what}, the last because {failed[-1].reason}{f': {why}' if why else ''}"
 
 
 def _boot_id() -> str:

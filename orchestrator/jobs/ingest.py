@@ -14,6 +14,7 @@ from orchestrator.store.updates import HEADER_SLACK_BYTES, discard_updates
 from tasks import arrays
 from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobRef
+from tasks.described import described
 from tasks.errors import ArraysError, BlobError
 from tasks.files import replacing
 from tasks.messages import Response, Status
@@ -90,7 +91,7 @@ def _decompress(job: Job, compressor: Compressor, path: Path, model: Arrays, spe
     except (ArraysError, UpdateRejectedError, OSError):
         raise
     except Exception as error:  # whatever a compressor of the user's own raises
-        raise UpdateRejectedError(f"it can't be decompressed: {type(error).__name__}: {error}") from error
+        raise UpdateRejectedError(f"it can't be decompressed: {described(error)}") from error
 
 
 def _check_size(ref: BlobRef, max_bytes: int) -> None:

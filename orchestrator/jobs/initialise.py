@@ -12,6 +12,7 @@ from orchestrator.jobs.job import Job
 from orchestrator.store.records import Evaluated
 from tasks import arrays, auxiliary
 from tasks.arrays import Arrays, Spec
+from tasks.described import described
 from tasks.errors import ArraysError, ConfigurationError
 from tasks.user_code import checked_buffers, checked_declared, checked_parameters, user_code
 from verification.checks import LARGEST_OF_MODEL, UpdateRejectedError, check_update, too_large_whole
@@ -137,7 +138,6 @@ def _check_compressor(job: Job, model: Arrays) -> None:
     try:
         arrays.encoded_size(packed_spec(compressor, arrays.spec_of(model)))
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
         raise ConfigurationError(
-            f"compression {job.config.compression!r} fails at this model's arrays: {reason}"
+            f"compression {job.config.compression!r} fails at this model's arrays: {described(error)}"
         ) from error

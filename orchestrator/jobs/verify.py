@@ -14,6 +14,7 @@ from orchestrator.store.records import ACCEPTED, Opinion, PeerScores, SlotRecord
 from tasks import arrays, auxiliary
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
+from tasks.described import described
 from tasks.evaluation import Evaluation
 from tasks.messages import Status
 from tasks.orders.train import TrainOrder
@@ -137,8 +138,7 @@ def _opinion(job: Job, scorer: str, threshold_text: str, records: Mapping[str, S
         accepted = kept(scores, threshold, global_score, job.config.num_byzantine)
     except Exception as error:  # too few updates for it, or whatever the user's own raises
         logger.warning("round %d: %s could not score: %s", job.round_number, scorer, error)
-        kind = "" if isinstance(error, ScoringError) else f"{type(error).__name__}: "
-        return Opinion(problem=f"{kind}{error}")
+        return Opinion(problem=str(error) if isinstance(error, ScoringError) else described(error))
     return Opinion(scores=scores, scored_by=dict.fromkeys(scores, ORCHESTRATOR), accepted=sorted(accepted))
 
 

@@ -29,6 +29,7 @@ from orchestrator.observers.events import (
     UpdatesJudged,
     Waiting,
 )
+from tasks.described import first_of
 from tasks.messages import Status
 from tasks.metrics import Metrics, in_words
 
@@ -99,7 +100,8 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
                 yield Line(f"round {number}: on the data of {event.num_evaluated} clients: {told}")
             asked = event.num_evaluated + len(event.not_evaluated)
             for reason, alike in by_what(event.not_evaluated):
-                yield _warning(f"of {asked} clients {named(alike)} didn't evaluate the model: {reason}", alike)
+                told = f"{len(alike)} of {asked} clients ({first_of(alike)}) didn't evaluate the model: {reason}"
+                yield _warning(told, alike)
         case CrossSiteEvaluated():
             yield Line(f"{event.num_clients} clients have evaluated {event.num_models} models: see cross-site.json")
         case RoundClosed(round_number=number):

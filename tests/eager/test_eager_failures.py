@@ -15,6 +15,7 @@ from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.context import Context
 from tasks.errors import ConfigurationError, FederationError, RunFailedError, SelectionError, TooFewClientsError
+from tasks.user_code import UserCodeError
 from tests.eager.federation import EXAMPLES, Federation, bits, digests, fedavg, local_training, model_of, statuses
 from tests.support import PULL, Diverging, Pull, Raising, announcement
 
@@ -126,9 +127,9 @@ def test_a_run_none_of_whose_rounds_could_be_closed_has_failed(federation: Feder
     federation.join_all(Raising())
     # When fewer rounds are run than may fail in a row, then the run fails all the same, for the last round's reason
     folder, told = failing(federation, rounds=2)
-    assert told == (
+    assert told.startswith(
         "none of the run's rounds could be closed, the last because 0 updates were accepted, 1 are needed "
-        "(--min-updates)"
+        "(--min-updates): 3 of 3 clients, like anna: train(): RuntimeError: the disk is full (support.py"
     )
     assert len(folder.history()) == 2
 
@@ -205,8 +206,8 @@ class ListOfArrays(Pull):
         ),
         (
             {"select": "tests.support:select_with_error"},
-            SelectionError,
-            "selector 'tests.support:select_with_error' failed: ZeroDivisionError",
+            UserCodeError,
+            "selector 'tests.support:select_with_error': ZeroDivisionError",
         ),
     ],
 )

@@ -43,8 +43,8 @@ def test_a_run_without_rounds_is_summarised_by_its_initial_model(tmp_path: Path)
 
 def test_a_run_has_failed_if_none_of_its_rounds_was_closed() -> None:
     # Given rounds that failed, when one was closed, or there were none, then the run has a model
-    check_any_closed([])
-    check_any_closed([round_record(1), round_record(2, **FAILED)])
+    check_any_closed([], run_config())
+    check_any_closed([round_record(1), round_record(2, **FAILED)], run_config())
     # And when none was, it is told why the last one wasn't
     with pytest.raises(RunFailedError, match=r"^none of the run's rounds could be closed, the last because 0 updates$"):
-        check_any_closed([round_record(1, **FAILED), round_record(2, **FAILED)])
+        check_any_closed([round_record(1, **FAILED), round_record(2, **FAILED)], run_config())

@@ -102,7 +102,7 @@ MANY = tuple(f"client-{number:04d}" for number in range(1, 215))
             ClientsEvaluated(
                 round_number=3, metrics={}, num_evaluated=1, not_evaluated=dict.fromkeys("abcd", "no luck")
             ),
-            "of 5 clients 4 clients (a, b, c and 1 more) didn't evaluate the model: no luck",
+            "4 of 5 clients (a, b, c and 1 more) didn't evaluate the model: no luck",
         ),
         (
             EvaluationSlow(num_waiting=3),
