@@ -31,7 +31,7 @@ class LocalState:
     def __init__(self, folder: Path, run_id: str, kind: str = "runs") -> None:
         self._runs = folder / kind
         self._folder = self._runs / run_id
-        self._missing = ""
+        self._missing = self._found = ""
         self.began_anew = False
         """Whether what should have been kept with the last accepted update wasn't there, and was made anew."""
 
@@ -47,7 +47,7 @@ class LocalState:
         if not path.exists():
             self._missing = accepted  # which is as it should be, if there is nothing to keep of this kind
             return {}
-        self._remove_older(accepted)
+        self._found = accepted
         return auxiliary.split(arrays.map_file(path))[1]
 
     def save(self, update: str, state: Sets) -> None:
@@ -61,12 +61,17 @@ class LocalState:
             self._folder.mkdir(parents=True, exist_ok=True)
             _remove_oldest(self._runs)
         arrays.write_file(self._path(update), auxiliary.join({}, state))
+        if self._found:
+            self._remove_older(self._found)
 
     def _path(self, update: str) -> Path:
         return self._folder / f"{_PREFIX}{update}.safetensors"
 
     def _remove_older(self, accepted: str) -> None:
-        """Remove what belongs to updates of rounds before: no order will ask for them any more."""
+        """Remove what belongs to updates of rounds before: no order will ask for them any more.
+
+        Only training does so: a round whose model was evaluated may still be lost before it is closed.
+        """
         accepted_round = _round_of(accepted)
         for path in self._folder.glob(f"{_PREFIX}*.safetensors"):
             if _round_of(path.name.removeprefix(_PREFIX)) < accepted_round:

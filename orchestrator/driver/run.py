@@ -116,6 +116,7 @@ class Run:
         self._first_round = len(history) + 1
         config = self._config
         for record in history:
+            self._note_accepted(record)
             self._note_closed(record)
         self._report(
             RunStarted(
@@ -220,6 +221,7 @@ class Run:
     def _run_round(self, round_number: int) -> RoundRecord:
         current = self._take_up(round_number) or self._open(round_number)
         record = current.run(meanwhile=self._forget_former)
+        self._note_accepted(record)
         is_last, has_holdout = round_number == self._config.rounds, self._folder.initial().is_known
         is_evaluated = record.status == "closed" and record.evaluation_due and has_holdout
         if is_evaluated and self._config.may_end_early:
@@ -266,11 +268,14 @@ class Run:
             self._former = None
 
     def _note_closed(self, record: RoundRecord) -> None:
-        """Note a round's checkpoint, its clients, and whose updates went into it; of a failed round none did."""
+        """Note a round's checkpoint and its clients."""
         self._context.policy.note(record)
         self._context.known.update(record.cohort)
         self._context.digests.clear()
         self._context.digests[record.round_number] = record.digest
+
+    def _note_accepted(self, record: RoundRecord) -> None:
+        """Note whose updates went into a round's model; of a failed round none did."""
         if record.status == "closed":
             for client_id, response in record.responses.items():
                 if response.status in ACCEPTED:

@@ -16,6 +16,7 @@ from orchestrator.observers.log import lines_of
 from tasks import arrays
 from tasks.context import Context
 from tasks.evaluation import Evaluation
+from tasks.workload import TrainResult
 from tests.eager.federation import EXAMPLES, Federation, bits, digests, fedavg, model_of
 from tests.support import Pull, points
 
@@ -35,6 +36,26 @@ def test_clients_evaluate_the_final_model_weighted_by_their_examples(federation:
     # And with the flag that says so, nobody is asked
     again = federation.another("again").run(evaluate_clients=False)
     assert again.history()[2].client_metrics == {}
+
+
+class Counting(Pull):
+    """Counts its rounds; its loss at a client is that count."""
+
+    def train(self, parameters: arrays.Arrays, data: Any, context: Context) -> TrainResult:
+        context.state["count"] = context.state.get("count", 0) + 1
+        return super().train(parameters, data, context)
+
+    def evaluate(self, parameters: arrays.Arrays, data: Any, context: Context) -> Evaluation:
+        return Evaluation(float(context.state.get("count", 0)), 1)
+
+
+def test_clients_evaluate_with_what_they_kept_of_that_very_round(federation: Federation) -> None:
+    # Given clients that count their rounds, when they evaluate after each, then they find the round that was closed
+    federation.join_all(Counting())
+    history = federation.run(evaluate_clients_every=1).history()
+    assert [record.client_metrics["loss"] for record in history] == [1.0, 2.0, 3.0]
+    # And nobody misses anything in the round after
+    assert {response.reason for record in history for response in record.responses.values()} == {""}
 
 
 def test_a_workload_without_held_out_data_is_trained_without_metrics(federation: Federation) -> None:

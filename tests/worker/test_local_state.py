@@ -38,10 +38,13 @@ def test_what_belongs_to_an_update_that_was_not_accepted_is_never_used(tmp_path:
         kept.save(name(number), state(float(number)))
     # When the next order says so, then the state is that of the first
     assert kept.load(name(1)) == state(1.0)
-    # And when a later one is accepted, what is older is removed
+    # And when the one after a later one that is accepted has trained, what is older is removed
     kept.save(name(4), state(4.0))
     assert kept.load(name(4)) == state(4.0)
-    assert len(list((tmp_path / "runs" / "run").iterdir())) == 1
+    assert kept.load(name(1)) == state(1.0)
+    assert kept.load(name(4)) == state(4.0)
+    kept.save(name(5), state(5.0))
+    assert len(list((tmp_path / "runs" / "run").iterdir())) == 2
 
 
 def test_an_order_that_is_carried_out_twice_doesnt_replace_what_belongs_to_the_update_that_counts(
