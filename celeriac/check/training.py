@@ -173,7 +173,7 @@ def _try_second_round(trial: Trial, client: TriedClient, first: Training) -> Ite
         yield Finding(f"in a second round, with what the first has left: {error}")
         return
     if digest_of(second.result.parameters) != digest_of(anew.result.parameters):
-        yield Note("train", "what it keeps on itself or in its data is lost when its worker ends; context.state lasts")
+        yield Note("train", "what it keeps on itself or in its data ends with its process; context.state lasts")
 
 
 def _plain_direction(step: Step) -> Arrays:

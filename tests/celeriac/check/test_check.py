@@ -7,11 +7,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from celeriac.check import Finding, Trial, try_workload
+from celeriac import Context
+from celeriac.check import Finding, Note, Trial, try_workload
 from celeriac.check.__main__ import main
 from tests.celeriac.check import faulty
 from tests.celeriac.check.sound import Sound
@@ -24,6 +26,14 @@ def _ctrl_c_as_in_the_command() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+class KeepsOnItself(Sound):
+    count = 0
+
+    def batches(self, num: int, context: Context) -> Any:
+        self.count += 1
+        return super().batches(num, context)[self.count - 1 :]
 
 
 def check(*arguments: str) -> Result:
@@ -56,6 +66,14 @@ def test_a_fault_is_found_and_told_by_its_method(kind: type[Sound]) -> None:
 def test_nothing_is_found_in_a_workload_that_is_sound(spec: str) -> None:
     # Given a workload that trains, when it is tried, then nothing is found
     assert findings(spec) == []
+
+
+def test_what_a_workload_keeps_on_itself_is_noted() -> None:
+    # Given a workload whose second training goes by what the first left on it, and not in its state
+    notes = [said.text for said in try_workload(Trial(spec_of(KeepsOnItself))) if isinstance(said, Note)]
+    # When it is tried, then a note says so, which is no finding
+    assert "what it keeps on itself or in its data ends with its process; context.state lasts" in notes
+    assert findings(spec_of(KeepsOnItself)) == []
 
 
 def test_the_workload_of_the_readme_is_sound(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
