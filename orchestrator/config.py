@@ -146,6 +146,9 @@ class RunConfig(BaseModel):
         float, Field(ge=0, le=7 * 24 * 3600), Option("SECONDS", capped=False, group=ROUNDS)
     ] = 0.0
     """When the run is over clients come back after so many seconds, for the next; with 0 their workers end."""
+    pool: Annotated[Literal["prefork", "solo"], Option(group=ROUNDS)] = "prefork"
+    """How the clients that are started here train: in processes of a pool, or in one process for everything, where
+    --timeout ends training between two steps and nothing ends what doesn't ask."""
     observe: Annotated[tuple[str, ...], Option("NAME[:PARAMETER],…", group=OUTPUT)] = ("console", "plot")
     """Who is told what happens: {observers}, or your own as module:name. Whatever is named here, log and events are
     told too."""
@@ -219,6 +222,13 @@ class RunConfig(BaseModel):
                 )
             if scorer == PEERS and threshold.needs_global:
                 raise ValueError("peers score updates alone: a threshold relative to the global model is not for them")
+        return self
+
+    @model_validator(mode="after")
+    def _check_pool(self) -> Self:
+        """Refuse to choose how clients train that others start."""
+        if self.pool == "solo" and not self.local:
+            raise ValueError("--pool solo is for clients that are started here: give it to celery -A worker worker")
         return self
 
     @model_validator(mode="after")

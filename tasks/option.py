@@ -53,8 +53,9 @@ def bounds_of(field: FieldInfo) -> dict[str, float]:
 
 def allowed(field: FieldInfo) -> str:
     """Say in words which values a field allows; empty if that isn't a matter of its type."""
-    if get_origin(field.annotation) is Literal:
-        return f"one of {', '.join(get_args(field.annotation))}"
+    for choices in (field.annotation, kind_of(field)):
+        if get_origin(choices) is Literal:
+            return f"one of {', '.join(get_args(choices))}"
     kind, bounds = kind_of(field), bounds_of(field)
     if kind not in (int, float):
         return ""

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from tasks.arrays import Arrays
 from tasks.context import Context
@@ -24,6 +24,8 @@ from tasks.plugins import load
 from tasks.run_config import RunSetting
 from tasks.spec import WorkloadSpec
 
+StartMethod = Literal["spawn", "fork", "solo"]
+"""How the processes that train come by what a client has: see :attr:`Workload.start_method`."""
 BUILT_IN = {
     "digits": "celeriac.workloads.digits:Digits",
     "mnist": "celeriac.workloads.mnist:Mnist",
@@ -165,6 +167,10 @@ class Workload(ABC):
 
     splits_data: ClassVar[bool] = True
     """True if the clients share one data set and each takes its :class:`Part`; False if each has data of its own."""
+    start_method: ClassVar[StartMethod] = "spawn"
+    """How the processes that train come by what a client has. ``spawn``: each loads it, and is made before anything of
+    a user's is loaded. ``fork``: the worker's main process loads it, and they share its memory; it must start no
+    threads. ``solo``: there is one process for everything, in which the budget's clock alone ends training."""
     run_config: ClassVar[Mapping[str, RunSetting] | None] = None
     """The study's own settings and their defaults; others, or of another kind, are refused. None: any may be given."""
 
@@ -298,6 +304,22 @@ def load_workload(spec: str) -> Workload:
         raise
     except (Exception, SystemExit) as error:  # whatever the user's class raises while it is made
         raise LoadError(f"workload {spec!r}: making it failed: {described(error)}") from error
+
+
+def load_start_method(spec: str) -> StartMethod:
+    """Return how the processes come by what a client has that train a workload, without making it.
+
+    Raises:
+        ConfigurationError: If the workload can't be imported, or says something else.
+    """
+    name = WorkloadSpec.parse(spec).name
+    method = getattr(load("workload", name, BUILT_IN), "start_method", Workload.start_method)
+    if method not in get_args(StartMethod):
+        raise ConfigurationError(
+            f"workload {name!r} has start_method={method!r}: one of {', '.join(get_args(StartMethod))} is allowed"
+        )
+    checked: StartMethod = method
+    return checked
 
 
 def _check_parameters(spec: WorkloadSpec, found: object) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import billiard.pool
 from celery import signals
-from celery.concurrency import prefork
+from celery.concurrency import prefork, solo
 
 from tasks.announcement import Announcement
 from tasks.broker import connection
@@ -27,6 +27,8 @@ from worker.pool import Loading, LoadingPool
 from worker.serving import Serving, take_clients
 from worker.settings import ClientSettings
 
+POOLS = {"spawn": "worker.pool:LoadingPool", "fork": "tasks.pool:TaskPool", "solo": "solo"}
+"""Start method -> Celery's name of the pool, unless ``--pool`` names another."""
 RELOAD_TIMEOUT_S = 3600
 """Seconds that a pool process may take to load that is made in the place of one that was killed."""
 
@@ -37,7 +39,7 @@ app = make_app(
     settings.broker_url,
     include=("worker.tasks",),
     worker_concurrency=settings.num_processes,
-    worker_pool="worker.pool:LoadingPool",
+    worker_pool=POOLS[settings.start_method or "spawn"],
 )
 app.conf.worker_proc_alive_timeout = RELOAD_TIMEOUT_S
 app.serving = Serving()
@@ -50,10 +52,12 @@ def _begin(conf: Any, **_: object) -> None:
     with said_at_once():
         served = take_clients(settings)
     conf.broker_transport_options = transport_options(served.queue)
-    app.loading = Loading(Loader(settings, served, app.serving))
 
     def prepare(instance: Any, **_: object) -> None:
         """Consume the clients' own queue and no other; load what they have, if pool processes don't."""
+        is_solo = issubclass(instance.pool_cls, solo.TaskPool)
+        chosen = settings.model_copy(update={"start_method": "solo"}) if is_solo else settings
+        app.loading = Loading(Loader(chosen, served, app.serving))
         if not issubclass(instance.pool_cls, LoadingPool):
             with said_at_once():
                 app.loading.load_here(forks=issubclass(instance.pool_cls, prefork.TaskPool))
@@ -75,8 +79,8 @@ def _join(announcements: Sequence[Announcement]) -> None:
 
 @signals.worker_process_init.connect
 def _start_pool_process(sender: str, **_: object) -> None:
-    if app.loading.is_main:
-        return  # of a pool without processes
+    if app.loading is None:
+        return  # in the main process: a pool without others
     start_pool_process()
     # A process that ends makes sure that its last answer was taken. When its worker is told to end just as an order
     # comes in, that can't be, and it would wait for half a minute (tenths of a second).

@@ -23,7 +23,7 @@ from tasks.broker import connection
 from tasks.errors import FederationError
 from tasks.plugins import add_current_folder
 from tasks.user_code import checked_client_data, user_code
-from tasks.workload import DataSource, Part, load_workload
+from tasks.workload import DataSource, Part, StartMethod, load_start_method, load_workload
 from worker import compute
 from worker.client import Client
 from worker.connection import RedisConnection
@@ -62,6 +62,14 @@ class Loader:
         load = functools.lru_cache(maxsize=NUM_KEPT)(self._load)
         for client_id in self.served.folders:
             self.serving.add_later(client_id, functools.partial(load, client_id))
+
+    def start_method(self) -> StartMethod:
+        """Return how the processes that train are to come by what the clients have.
+
+        Raises:
+            ConfigurationError: If the workload can't be imported, or says what isn't allowed.
+        """
+        return self.settings.start_method or load_start_method(self.settings.workload)
 
     def describe(self, client_ids: Sequence[str]) -> list[Announcement]:
         """Load clients, get ready to train, and return what to announce of each.

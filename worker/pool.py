@@ -22,11 +22,13 @@ from celery import Celery
 
 from tasks.announcement import Announcement
 from tasks.pool import TaskPool
+from tasks.workload import StartMethod
 from worker import compute
 from worker.ending import said_at_once
 from worker.handlers import load_kinds
 from worker.loading import Loader, empty
 from worker.reports import Failed, Loaded, Reports
+from worker.settings import START_METHOD_VARIABLE
 from worker.tasks import register, register_late, register_name
 
 logger = logging.getLogger(__name__)
@@ -46,14 +48,8 @@ class Loading:
         self.announcements: Sequence[Announcement] = ()
         self.reports = Reports()
         self._loader = loader
-        self._main = os.getpid()
         self._begun: Any = None
         """Of each pool process, shared by all: 1 from when it begins to load until it has loaded."""
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the worker's main process."""
-        return os.getpid() == self._main
 
     def load_here(self, *, forks: bool) -> None:
         """Load in this process, the main one.
@@ -108,13 +104,17 @@ class Loading:
             logger.warning("a process was killed while it loaded: this one, in its place, loads when an order comes")
             return
         self._begun[index] = 1
+        loader.tell(f"importing {loader.settings.workload}")
+        if is_first and (wanted := loader.start_method()) != "spawn":
+            self.reports.send(index, Loaded(start_method=wanted))
+            return
         share = list(loader.served.folders)[index :: len(self._begun)]
         announcements = loader.describe(share if is_first else share[:1])
         self._begun[index] = 0
         self.reports.send(index, Loaded(announcements, own_kinds))
 
-    def finish(self, exit_code: Callable[[int], int | None]) -> None:
-        """Wait until all processes have loaded.
+    def finish(self, exit_code: Callable[[int], int | None]) -> StartMethod:
+        """Wait for all processes to load; return what the workload wants: if not ``spawn``, nothing is loaded.
 
         Args:
             exit_code: Says how the process of an index has ended; None if it runs.
@@ -126,7 +126,9 @@ class Loading:
         self.reports.close()
         for name in loaded[0].own_kinds:
             register_name(name)
-        self._take([announcement for each in loaded for announcement in each.announcements])
+        if loaded[0].start_method == "spawn":
+            self._take([announcement for each in loaded for announcement in each.announcements])
+        return loaded[0].start_method
 
     def _take(self, announcements: Sequence[Announcement]) -> None:
         settings, served = self._loader.settings, self._loader.served
@@ -146,14 +148,23 @@ class LoadingPool(TaskPool):
         loading: Loading = self.app.loading
         loading.begin(self.limit)
         super().on_start()
+        start_method: StartMethod = "spawn"
         try:
             with said_at_once():
-                loading.finish(self._exit_code)
+                start_method = loading.finish(self._exit_code)
         except BaseException:  # a signal to end, too
-            for process in self._processes():
-                if process.exitcode is None:
-                    os.kill(process.pid, signal.SIGKILL)  # what loads may take its time to end otherwise
+            self._kill_processes()
             raise
+        if start_method != "spawn":
+            self._kill_processes()
+            begin_anew(start_method)
+
+    def _kill_processes(self) -> None:
+        """Kill the processes: what loads may take its time to end otherwise."""
+        for process in self._processes():
+            if process.exitcode is None:
+                os.kill(process.pid, signal.SIGKILL)
+                process.join()
 
     def _exit_code(self, index: int) -> int | None:
         code: int | None = self._processes()[index].exitcode
@@ -162,3 +173,13 @@ class LoadingPool(TaskPool):
     def _processes(self) -> list[Any]:
         processes: list[Any] = self._pool._pool  # type: ignore[attr-defined]  # billiard has no types
         return processes
+
+
+def begin_anew(start_method: StartMethod) -> None:
+    """Have this process be the worker from its beginning, with the start method that its workload wants.
+
+    Of that the main process can learn only by importing what is the user's, after which it may not be as it has to be.
+    """
+    logger.info("the workload wants the start method %s: the worker begins anew", start_method)
+    os.environ[START_METHOD_VARIABLE] = start_method
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606  # what was started by the user

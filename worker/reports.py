@@ -16,6 +16,7 @@ from celery.worker import state
 from tasks.announcement import Announcement
 from tasks.errors import FederationError
 from tasks.user_code import UserCodeError
+from tasks.workload import StartMethod
 
 _LOOK_S = 0.1
 """Seconds between two looks whether a process that loads still runs."""
@@ -28,10 +29,12 @@ class Loaded:
     Attributes:
         announcements: What to announce of those clients that were its share.
         own_kinds: Names of the kinds of orders of the user's own.
+        start_method: What the workload wants; if it isn't ``spawn``, nothing else has been loaded.
     """
 
-    announcements: Sequence[Announcement]
-    own_kinds: Sequence[str]
+    announcements: Sequence[Announcement] = ()
+    own_kinds: Sequence[str] = ()
+    start_method: StartMethod = "spawn"
 
 
 @dataclass(frozen=True, slots=True)

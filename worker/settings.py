@@ -23,10 +23,11 @@ from tasks.option import Option, allowed
 from tasks.orders.statistics import DEFAULT_MIN_COUNT
 from tasks.plugins import split_spec
 from tasks.spec import canonical
-from tasks.workload import Part
+from tasks.workload import Part, StartMethod
 
 MAX_CLIENTS = 100_000
 _PREFIX = "CLIENT_"
+START_METHOD_VARIABLE = "CLIENT_START_METHOD"
 _NEAR = 0.8
 """How much alike names are of which one is taken for a slip of the other: ``WORKLAOD``, not ``PORT`` for ``PART``."""
 
@@ -134,6 +135,8 @@ class ClientSettings(BaseModel):
         int | None, Field(ge=1, le=MAX_PROCESSES), Option("N", default="one a core, no more than clients")
     ] = None
     """Pool processes that carry out the orders of many clients."""
+    start_method: Annotated[StartMethod | None, Option(default="what the workload says, else `spawn`")] = None
+    """How the processes that train come by what a client has: see [workloads.md](workloads.md#processes)."""
     state: Annotated[Path, AfterValidator(Path.expanduser), Option("DIR", default="`~/.local/state/celeriac`")]
     """The folder in which clients keep their ids, models, and what algorithms keep."""
     heartbeat_s: Annotated[float, Field(ge=0.1, le=3600), Option("SECONDS")] = DEFAULT_HEARTBEAT_S
@@ -157,6 +160,8 @@ class ClientSettings(BaseModel):
     @property
     def num_processes(self) -> int:
         """Processes that carry out orders."""
+        if self.start_method == "solo":
+            return 1
         return (self.concurrency or min(num_cores(), self.num_clients)) if self.num_clients else 1
 
     @model_validator(mode="after")
@@ -165,6 +170,10 @@ class ClientSettings(BaseModel):
             raise ConfigurationError(
                 f"CLIENT_CONCURRENCY={self.concurrency}: a client carries out one order at a time; "
                 "set CLIENT_COUNT for a worker of several clients, or leave CLIENT_CONCURRENCY out"
+            )
+        if self.concurrency is not None and self.start_method == "solo":
+            raise ConfigurationError(
+                f"CLIENT_CONCURRENCY={self.concurrency}: with CLIENT_START_METHOD=solo there is one process"
             )
         if self.client_id and self.num_clients:
             check_client_id(numbered_client_id(self.client_id, self.num_clients - 1, self.num_clients))

@@ -70,6 +70,7 @@ def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, wh
         "CLIENT_PART": "",
         "CLIENT_COUNT": "",
         "CLIENT_CONCURRENCY": "",
+        "CLIENT_START_METHOD": "solo" if config.pool == "solo" else "",
         **who,
         "CLIENT_WORKLOAD": config.workload,
         "CLIENT_ALGORITHM": config.algorithm,

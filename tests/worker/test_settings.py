@@ -47,6 +47,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         "CLIENT_HEARTBEAT_S": "0.5",
         "CLIENT_COUNT": "50",
         "CLIENT_CONCURRENCY": "3",
+        "CLIENT_START_METHOD": "fork",
     }
     found = ClientSettings.from_environment(variables)
     # When the settings are read, then each is what its variable says
@@ -65,6 +66,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         blobs=tmp_path.as_uri(),
         num_clients=50,
         concurrency=3,
+        start_method="fork",
     )
     assert found.allowed == Allowed("own.module:Rule", "own.module:short", ("own.module:ASK", "own.other:TELL"), 20)
     assert found.num_processes == 3
@@ -77,13 +79,14 @@ def test_many_clients_share_as_many_processes_as_there_are_cores(monkeypatch: py
     monkeypatch.setattr("worker.settings.num_cores", lambda: 4)
     # When there are more clients, or fewer, or one, then there is a process a core, but no more than there are clients
     assert [settings(CLIENT_COUNT=count).num_processes for count in ("1000", "4", "3", "1")] == [4, 4, 3, 1]
-    # And a client alone has one, whatever the number of cores
+    # And a client alone has one, whatever the number of cores, as have those of a worker that is one process
     assert settings().num_processes == 1
+    assert settings(CLIENT_COUNT="1000", CLIENT_START_METHOD="solo").num_processes == 1
 
 
 def test_an_empty_variable_is_like_none() -> None:
     # Given variables that are set to nothing, as in a compose file, when they are read, then the defaults hold
-    kinds = "ID WORKLOAD BLOBS ALGORITHM COMPRESSION ORDERS DATA PART STATE HEARTBEAT_S COUNT CONCURRENCY"
+    kinds = "ID WORKLOAD BLOBS ALGORITHM COMPRESSION ORDERS DATA PART STATE HEARTBEAT_S COUNT CONCURRENCY START_METHOD"
     names = [f"CLIENT_{kind}" for kind in kinds.split()]
     assert settings(XDG_STATE_HOME="/s", **dict.fromkeys(names, "")) == settings(XDG_STATE_HOME="/s")
 
@@ -128,6 +131,7 @@ def test_a_folder_below_home_may_be_named_by_a_tilde(tmp_path: Path, monkeypatch
         ("CLIENT_COUNT", "-3", "CLIENT_COUNT=-3: a whole number from 1 to 100000 is allowed"),
         ("CLIENT_COUNT", "2.5", "CLIENT_COUNT=2.5: a whole number from 1 to 100000 is allowed"),
         ("CLIENT_CONCURRENCY", "0", "CLIENT_CONCURRENCY=0: a whole number from 1 to 1000 is allowed"),
+        ("CLIENT_START_METHOD", "forkserver", "CLIENT_START_METHOD=forkserver: one of spawn, fork, solo is allowed"),
         ("CLIENT_CONCURRENCY", "all", "CLIENT_CONCURRENCY=all: a whole number from 1 to 1000 is allowed"),
         ("CLIENT_CONCURRENCY", "2", "CLIENT_CONCURRENCY=2: a client carries out one order at a time; set CLIENT_COUNT"),
         ("CLIENT_BLOBS", "redis://other", "blobs 'redis://other': of all Redis servers only the broker may hold them"),
