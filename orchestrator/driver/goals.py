@@ -55,5 +55,5 @@ class Goals:
         config, folder = self._context.config, self._context.folder
         if config.keep_best:
             declared = folder.declared()
-            best = best_rounds(self._by_round, goes_by(config, declared), declared)
+            best = best_rounds(self._by_round, goes_by(config, self._by_round, declared), declared)
             prune(folder, {0, *best[: config.keep_best], *others}, before=last_round)

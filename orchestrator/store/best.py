@@ -19,13 +19,18 @@ def metrics_by_round(history: Iterable[RoundRecord], initial: Evaluated) -> dict
     """Return the metrics of those models that were evaluated, on the clients' held-out data if there is no other."""
     found = {0: initial.metrics}
     for record in history:
-        found[record.round_number] = record.metrics if initial.is_known else record.client_metrics
+        found[record.round_number] = record.metrics or ({} if initial.is_known else record.client_metrics)
     return {number: metrics for number, metrics in found.items() if metrics}
 
 
-def goes_by(config: RunConfig, declared: Declared) -> str:
-    """Return the metric that says which model is best: ``--best-by``, the first that is declared, or the loss."""
-    return config.best_by or first_declared(declared) or "loss"
+def goes_by(config: RunConfig, by_round: ByRound, declared: Declared) -> str:
+    """Return the metric that says which model is best: ``--best-by``, the first declared that a model has, or the loss.
+
+    One that training alone gives, like the epsilon that is spent, says nothing of a model.
+    """
+    names = {name for metrics in by_round.values() for name in metrics}
+    given = {name: metric for name, metric in declared.items() if name in names}
+    return config.best_by or first_declared(given) or "loss"
 
 
 def best_rounds(by_round: ByRound, name: str, declared: Declared) -> list[int]:
@@ -37,12 +42,12 @@ def best_rounds(by_round: ByRound, name: str, declared: Declared) -> list[int]:
 
 def why_over(config: RunConfig, by_round: ByRound, declared: Declared) -> str:
     """Return why a run is over after the last of its rounds that was evaluated; empty if it goes on."""
-    if not by_round:
+    last, goal = max(by_round, default=0), parse_goal(config.stop_when)
+    if not last:  # the initial model ends no run
         return ""
-    last, goal = max(by_round), parse_goal(config.stop_when)
     if goal is not None and goal.is_reached(by_round[last]):
         return f"{goal.name} is {digits(by_round[last][goal.name])} (--stop-when {goal})"
-    name = goes_by(config, declared)
+    name = goes_by(config, by_round, declared)
     best = next(iter(best_rounds(by_round, name, declared)), 0)
     if config.patience and last - best >= config.patience:
         metrics = by_round.get(best, {})
@@ -55,7 +60,7 @@ def best_of(folder: RunFolder) -> int | None:
     """Return the round of a run's best model; None if none was evaluated by the metric that says so."""
     declared = folder.declared()
     by_round = metrics_by_round(folder.history(), folder.initial())
-    return next(iter(best_rounds(by_round, goes_by(folder.config(), declared), declared)), None)
+    return next(iter(best_rounds(by_round, goes_by(folder.config(), by_round, declared), declared)), None)
 
 
 def prune(folder: RunFolder, kept: Collection[int], before: int) -> None:
@@ -85,7 +90,7 @@ def check_goes_by(config: RunConfig, initial: Evaluated, declared: Declared) -> 
         return
     flags = {"--best-by": config.best_by, "--patience": config.patience, "--keep-best": config.keep_best}
     flag = next(f"{flag} {value}" for flag, value in flags.items() if value)
-    name = goes_by(config, declared)
+    name = goes_by(config, {0: initial.metrics}, declared)
     _check_metric(flag, name, config, initial, declared)
     if metric_of(name, declared).better == "none":
         raise ConfigurationError(

@@ -30,15 +30,20 @@ def test_the_best_models_are_those_with_the_best_metric_of_equal_ones_the_earlie
 
 
 def test_what_says_which_is_best_is_the_option_then_what_is_declared_first_then_the_loss() -> None:
-    assert goes_by(run_config(best_by="f1"), AUC) == "f1"
-    assert goes_by(run_config(), AUC) == "auc"
-    assert goes_by(run_config(), {"size": Metric()}) == "loss"
+    by_round = losses(0.5)
+    assert goes_by(run_config(best_by="f1"), by_round, AUC) == "f1"
+    assert goes_by(run_config(), by_round, AUC) == "auc"
+    assert goes_by(run_config(), by_round, {"size": Metric()}) == "loss"
+    # And what no model has, as it is of training alone, isn't gone by
+    assert goes_by(run_config(), by_round, {"epsilon": Metric("lower"), **AUC}) == "auc"
+    assert goes_by(run_config(), by_round, {"epsilon": Metric("lower")}) == "loss"
 
 
 @pytest.mark.parametrize(
     ("options", "by_round", "why"),
     [
         ({"stop_when": "auc>=0.75"}, losses(0.5, 0.3), ""),
+        ({"stop_when": "auc>=0.75"}, losses(0.25), ""),
         ({"stop_when": "auc>=0.75"}, losses(0.5, 0.25), "auc is 0.7500 (--stop-when auc>=0.75)"),
         ({"stop_when": "loss<=0.25"}, losses(0.25, 0.5), ""),
         ({"patience": 2}, losses(0.5, 0.25, 0.3), ""),
