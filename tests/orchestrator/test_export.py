@@ -86,11 +86,11 @@ def test_the_best_model_is_that_of_the_metric_that_the_run_goes_by(folder: RunFo
 
 
 def test_a_model_that_isnt_there_any_more_or_isnt_known_is_told_as_that(folder: RunFolder) -> None:
-    # Given a run that goes by a metric which no model has, and of which one model was removed
+    # Given a run of which one model was removed, and one that nobody has evaluated
     folder.checkpoint(1).unlink()
-    folder.save_declared({"auc": Metric("higher")})
+    RunFolder.create(Path("new"), run_config())
     # When these are exported, then the message says so
-    assert "none of the models of the run" in said("run", "out.safetensors", "--round", "best", code=2)
+    assert "none of the models of the run" in said("new", "out.safetensors", "--round", "best", code=2)
     kept = "error: the model after round 1 isn't kept: the run's --keep-best is 1\n"
     assert said("run", "out.safetensors", "--round", "1", code=2) == kept
     assert "'worst' is not a valid integer range" in said("run", "out.safetensors", "--round", "worst", code=2)
