@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from celeriac.aggregators import AGGREGATORS
 from orchestrator.goal import NEVER, parse_goal
 from orchestrator.scheduling import values_in_round
+from tasks.device import Device
 from tasks.messages import TrainOptions
 from tasks.names import ID_PATTERN
 from tasks.option import ALGORITHM, DATA, HOSTILE, OUTPUT, ROUNDS, TRANSPORT, Option
@@ -42,6 +43,9 @@ class RunConfig(BaseModel):
     """What is trained: {workloads}, or your own as module:name; with parameters, if it has any."""
     data: Annotated[str | None, Option("DIR", group=DATA)] = None
     """Folder with the workload's data, for those that need one."""
+    device: Annotated[Device, Option("NAME", group=DATA)] = "cpu"
+    """The device that local clients train on, and models are evaluated on here: cpu, cuda, cuda:1, mps, or auto for
+    the first that is there. Other clients have CLIENT_DEVICE."""
     algorithm: Annotated[str, Option("NAME", group=ALGORITHM)] = "fedavg"
     """How updates become a model: {algorithms}, or your own as module:name."""
     settings: Annotated[

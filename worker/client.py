@@ -10,6 +10,7 @@ from typing import Any
 from tasks import arrays
 from tasks.blobs.blob import BlobRef, BlobStore
 from tasks.context import Context, TimeBudget
+from tasks.device import resolved
 from tasks.evaluation import Evaluation
 from tasks.messages import Order, Response, StudyOrder
 from tasks.run_config import with_defaults
@@ -37,6 +38,7 @@ class Client:
         connection: What it has at the broker.
         allowed: What of a user's own an order may name.
         models: What it shares with other clients of this process.
+        device: The device that its workload computes on; ``auto`` for the first that is there.
         say_ready: Called before the client waits for its turn to send an update, if the order wants it to.
     """
 
@@ -50,6 +52,7 @@ class Client:
     connection: Connection = field(default_factory=Connection)
     allowed: Allowed = field(default_factory=Allowed)
     models: Models = field(default_factory=Models)
+    device: str = "cpu"
     say_ready: Callable[[], None] = lambda: None
 
     def stands_by(self, response: Response) -> bool:
@@ -90,6 +93,7 @@ class Client:
             run_config=with_defaults(self.workload.run_config, order.study.run_config),
             seed=order.seed,
             budget=budget,
+            device=resolved(self.device),
             load_state=(state or StudyState(self.folder, order)).load,
         )
 

@@ -127,6 +127,7 @@ class Loader:
             connection=self._at_broker,
             allowed=self.settings.allowed,
             models=self._models,
+            device=self.settings.device,
         )
 
     def _source(self, client_id: str, *, splits_data: bool) -> DataSource:

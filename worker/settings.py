@@ -17,6 +17,7 @@ from tasks.announcement import DEFAULT_HEARTBEAT_S, MAX_PROCESSES
 from tasks.blobs.stores import check_named
 from tasks.broker.connection import DEFAULT_URL, URL_VARIABLE, check_url
 from tasks.cores import num_cores
+from tasks.device import Device
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.names import check_client_id, numbered_client_id
 from tasks.option import Option, allowed
@@ -143,6 +144,8 @@ class ClientSettings(BaseModel):
     """Seconds between two signs of life; a client counts as lost after two and a half of them."""
     blobs: Annotated[str | None, Option("URL", default="the broker")] = None
     """Where models and updates are, like `file:///mnt/shared`: the place that the run names by `--blobs`."""
+    device: Annotated[Device, Option("NAME")] = "cpu"
+    """The device to train and evaluate on: cpu, cuda, cuda:1, mps, or auto for the first that is there."""
     algorithm: Annotated[str | None, Option("MODULE:NAME", default="built-in ones alone")] = None
     """An algorithm of your own whose client's part a run may ask for."""
     compression: Annotated[str | None, Option("MODULE:NAME", default="built-in ones alone")] = None

@@ -54,10 +54,10 @@ def accuracy(counts: Sequence[Count | None]) -> dict[str, float]:
 
 
 def joined(parts: Sequence[Any]) -> Any:
-    """Return batches of tensors as one, tuples and dicts of them part by part."""
+    """Return batches of tensors as one on the CPU, tuples and dicts of them part by part."""
     first = parts[0]
     if isinstance(first, Mapping):
         return {name: joined([part[name] for part in parts]) for name in first}
     if isinstance(first, tuple | list):
         return tuple(joined(part) for part in zip(*parts, strict=True))
-    return torch.cat(list(parts))
+    return torch.cat(list(parts)).cpu()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,11 +51,13 @@ class LocalSteps:
         self._direction = direction
         self._new_model = new_model
         self._other: nn.Module | None = None
+        self._device = next((tensor.device.type for tensor in self._tensors.values()), "cpu")
+        self._generators = generators_of(self._device)
 
     def step(self, parts: Sequence[Sized]) -> float:
         """Do a step on the mean loss over some batches, and return it."""
         self._optimizer.zero_grad()
-        before = torch.get_rng_state() if self._direction is not None else None
+        before = states_of(self._generators) if self._direction is not None else None
         loss = self._backward(self._model, parts)
         if self._direction is not None and before is not None:
             self._turn(self._direction, parts, before)
@@ -75,7 +78,7 @@ class LocalSteps:
             total += loss.item()
         return total
 
-    def _turn(self, direction: Direction, parts: Sequence[Sized], generator_state: Tensor) -> None:
+    def _turn(self, direction: Direction, parts: Sequence[Sized], before: Sequence[Tensor]) -> None:
         """Replace the model's gradients by the direction."""
 
         def gradients_at(parameters: Arrays) -> Arrays:
@@ -83,9 +86,10 @@ class LocalSteps:
                 self._other = self._new_model().train()
             copy_into(self._other, parameters)
             self._other.zero_grad()
-            with torch.random.fork_rng(devices=()):
-                torch.set_rng_state(generator_state)
-                self._backward(self._other, parts)
+            now = states_of(self._generators)
+            put_states(self._generators, before)
+            self._backward(self._other, parts)
+            put_states(self._generators, now)
             return gradients_of(tensors_of(self._other))
 
         turned = direction(Step(self._now(), gradients_of(self._tensors), gradients_at))
@@ -94,17 +98,44 @@ class LocalSteps:
     def _precision(self) -> AbstractContextManager[object]:
         if not self._settings.mixed_precision:
             return nullcontext()
-        return torch.autocast(next(iter(self._tensors.values())).device.type, torch.bfloat16)
+        return torch.autocast(self._device, torch.bfloat16)
 
     def _now(self) -> Arrays:
         """Return the parameters as they are; on the CPU, arrays made once share their memory."""
-        is_shared = all(tensor.device.type == "cpu" for tensor in self._tensors.values())
-        return self._parameters if is_shared else arrays_of(self._model)
+        return self._parameters if self._device == "cpu" else arrays_of(self._model)
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's CPU generator within the context, and restore its state afterwards."""
-    with torch.random.fork_rng(devices=()):
-        torch.default_generator.manual_seed(seed)
+def seeded(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Seed the generators that draws on a device come from within the context, and restore their states afterwards."""
+    generators = generators_of(torch.device(device).type)
+    before = states_of(generators)
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
         yield
+    finally:
+        put_states(generators, before)
+
+
+def generators_of(device_type: str) -> list[Any]:
+    """Return torch's CPU generator, and the module of torch that has another device's."""
+    return [_Cpu, *([] if device_type == "cpu" else [torch.get_device_module(device_type)])]
+
+
+def states_of(generators: Sequence[Any]) -> list[Tensor]:
+    """Return the states of generators."""
+    return [generator.get_rng_state() for generator in generators]
+
+
+def put_states(generators: Sequence[Any], states: Sequence[Tensor]) -> None:
+    """Give generators the states that they had."""
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_rng_state(state)
+
+
+class _Cpu:
+    """torch's CPU generator, called as other devices' are; ``torch.manual_seed`` would seed those, too."""
+
+    get_rng_state, set_rng_state = torch.get_rng_state, torch.set_rng_state
+    manual_seed = torch.default_generator.manual_seed

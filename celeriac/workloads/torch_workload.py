@@ -193,7 +193,7 @@ class TorchWorkload(Workload):
 
     def _train(self, parameters: Arrays, data: Any, context: Context, direction: Direction | None) -> TrainResult:
         options, settings = context.options, StepSettings.of(self, context)
-        with threads(self.num_threads), seeded(derive_seed(context.seed, "training")):
+        with threads(self.num_threads), seeded(derive_seed(context.seed, "training"), context.device):
             model = self._model_with(parameters, context).train()
             optimizer = self.build_optimizer(model, context)
             batches = self._batches(data, "training data", model, context)
@@ -227,7 +227,7 @@ class TorchWorkload(Workload):
     def gradients(self, parameters: Arrays, data: Any, context: Context) -> Gradients:
         """Return the mean loss over all of ``data`` and its gradients, with the model in training mode."""
         total = 0.0
-        with threads(self.num_threads), seeded(0):
+        with threads(self.num_threads), seeded(0, context.device):
             model = self._model_with(parameters, context).train()
             batches, least = self._batches(data, "training data", model, context), _least_batch(model)
             num_examples = batches.num_examples
@@ -306,9 +306,9 @@ class TorchWorkload(Workload):
         return batches_of(data, what, Form.of(model), context.options.batch_size)
 
     def _new_model(self, context: Context) -> nn.Module:
-        """Return a new model, leaving torch's generator as it was."""
+        """Return a new model on the context's device, leaving torch's generator as it was."""
         with torch.random.fork_rng(devices=()):
-            return self.build_model(context)
+            return self.build_model(context).to(context.device)
 
     def _model_with(self, parameters: Arrays, context: Context) -> nn.Module:
         model = self._new_model(context)

@@ -21,6 +21,7 @@ from tasks import arrays, auxiliary
 from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobStore
 from tasks.context import Context, TimeBudget
+from tasks.device import resolved
 from tasks.errors import RunFailedError
 from tasks.messages import Status, TrainOptions
 from tasks.orders.survey import SurveyOrder
@@ -213,6 +214,7 @@ class Job:
             run_config=with_defaults(self.workload.run_config, config.run_config),
             seed=context_seed(config.seed, self.round_number, purpose),
             budget=budget or TimeBudget(),
+            device=resolved(config.device),
             load_holdout=lambda: self.holdout,
         )
 

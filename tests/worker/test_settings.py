@@ -35,6 +35,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
     variables = {
         "CELERY_BROKER_URL": "rediss://:secret@host:1/2",
         "CLIENT_ID": "anna",
+        "CLIENT_DEVICE": "cuda:1",
         "CLIENT_WORKLOAD": "own.module:Model, b=2,a=1",
         "CLIENT_ALGORITHM": "own.module:Rule",
         "CLIENT_COMPRESSION": "own.module:short",
@@ -54,6 +55,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
     assert found == ClientSettings(
         broker_url="rediss://:secret@host:1/2",
         client_id="anna",
+        device="cuda:1",
         workload="own.module:Model,a=1,b=2",
         algorithm="own.module:Rule",
         compression="own.module:short",
@@ -125,6 +127,7 @@ def test_a_folder_below_home_may_be_named_by_a_tilde(tmp_path: Path, monkeypatch
         ("CLIENT_HEARTBEAT_S", "0", "CLIENT_HEARTBEAT_S=0: a number from 0.1 to 3600 is allowed"),
         ("CLIENT_HEARTBEAT_S", "3601", "CLIENT_HEARTBEAT_S=3601: a number from 0.1 to 3600 is allowed"),
         ("CLIENT_HEARTBEAT_S", "nan", "CLIENT_HEARTBEAT_S=nan: a number from 0.1 to 3600 is allowed"),
+        ("CLIENT_DEVICE", "tpu", "device 'tpu': auto, cpu, cuda, cuda:N and mps are allowed"),
         ("CLIENT_COUNT", "0", "CLIENT_COUNT=0: a whole number from 1 to 100000 is allowed"),
         ("CLIENT_COUNT", "100001", "CLIENT_COUNT=100001: a whole number from 1 to 100000 is allowed"),
         ("CLIENT_COUNT", "many", "CLIENT_COUNT=many: a whole number from 1 to 100000 is allowed"),
