@@ -32,12 +32,13 @@ def values_in_round(
     changed_options, changed_settings = options.model_dump(), dict(run_config)
     for name, spec in schedules.items():
         value = _value(name, spec, round_number, num_rounds)
+        numbers = [key for key, setting in run_config.items() if type(setting) in (int, float)]
         if name in changed_options:
             changed_options[name] = round(value) if isinstance(changed_options[name], int) else value
-        elif isinstance(run_config.get(name), int | float):
-            changed_settings[name] = value
+        elif name in numbers:
+            stays_whole = isinstance(run_config[name], int) and value.is_integer()
+            changed_settings[name] = int(value) if stays_whole else value
         else:
-            numbers = [key for key, setting in run_config.items() if isinstance(setting, int | float)]
             hint = near_name(name, [*changed_options, *numbers])
             raise ConfigurationError(
                 f"--schedule {name}: there is no such option, and no such number in --run-config; {hint}"

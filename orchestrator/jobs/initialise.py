@@ -14,6 +14,7 @@ from tasks import arrays, auxiliary
 from tasks.arrays import Arrays, Spec
 from tasks.described import described
 from tasks.errors import ArraysError, ConfigurationError
+from tasks.run_config import with_defaults
 from tasks.user_code import checked_buffers, checked_declared, checked_parameters, user_code
 from verification.checks import LARGEST_OF_MODEL, UpdateRejectedError, check_update, too_large_whole
 
@@ -29,6 +30,8 @@ def make_model(job: Job) -> Evaluated:
     """
     _ = job.aggregator, job.mixers  # what is named and isn't there is told before anything is made
     workload = job.workload
+    for round_number in range(1, job.config.rounds + 1 if job.config.schedule else 1):
+        with_defaults(workload.run_config, job.config.in_round(round_number).run_config)
     check_workload(job.algorithm, workload)
     with user_code("build_optimizer()"):
         check_optimizer(job.algorithm, workload.optimizer_name(job.context("optimizer")))

@@ -19,6 +19,7 @@ from tests.eager.federation import Federation, StoppedError, stop_after
 from tests.support import Pull
 
 DECLARING = f"{__name__}:Declaring"
+WHOLE = f"{__name__}:Whole"
 
 
 class Telling(Pull):
@@ -46,6 +47,17 @@ class Declaring(Pull):
 
     def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
         return Evaluation(float(str(context.run_config["momentum"])), 1)
+
+
+class Whole(Pull):
+    """Has a whole number of its own, which its loss is."""
+
+    run_config = {"depth": 4}  # noqa: RUF012  # as a user would write it
+
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
+        depth = context.run_config["depth"]
+        assert isinstance(depth, int)
+        return Evaluation(float(depth), 1)
 
 
 def told(folder: RunFolder, name: str, client_id: str = "anna") -> list[float]:
@@ -96,6 +108,25 @@ def test_a_setting_that_the_workload_declares_has_its_default_on_both_sides(fede
         # Then both the orchestrator and the clients have its value
         summary = summarise(folder.config(), folder, "completed", "", 1.0)
         assert (summary.final["loss"], summary.client_metrics["loss"]) == (value, value)
+
+
+@pytest.mark.parametrize(("schedule", "told"), [("step:4:0.5:1", ""), ("cosine:4:1", "depth=2.5: its default is 4")])
+def test_a_whole_number_stays_one_in_each_round_or_is_refused_before_the_first(
+    federation: Federation, schedule: str, told: str
+) -> None:
+    # Given a workload that declares a whole number, and a schedule of it
+    federation.join_all(Whole(), WHOLE)
+    settings: dict[str, Any] = {"workload": WHOLE, "run_config": {"depth": 4}, "schedule": {"depth": schedule}}
+    # When it is run, then it is whole in each round, or the run ends before the first
+    if told:
+        with pytest.raises(ConfigurationError, match=told):
+            federation.run(rounds=3, **settings)
+        assert RunFolder.open(federation.folder / "run").history() == []
+    else:
+        metrics = [
+            record.client_metrics for record in federation.run(rounds=3, evaluate_clients_every=1, **settings).history()
+        ]
+        assert [each["loss"] for each in metrics] == [4.0, 2.0, 1.0]
 
 
 def test_a_setting_that_the_workload_doesnt_have_ends_the_run_before_its_first_round(federation: Federation) -> None:
