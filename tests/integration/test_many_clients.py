@@ -145,6 +145,7 @@ def test_a_pool_process_that_is_killed_takes_one_order_with_it(field: Field, bro
     assert statuses(second) == ["trained"] * 6
 
 
+@pytest.mark.usefixtures("counted")
 def test_the_worker_of_all_clients_is_started_anew_when_it_is_killed(field: Field, tmp_path: Path) -> None:
     # Given more clients than cores, which train in the first round
     run_dir, count = tmp_path / "run", num_cores() + 4
