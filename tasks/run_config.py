@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter, ValidationError
 
 from tasks.errors import ConfigurationError
 from tasks.plugins import near_name
@@ -14,6 +14,7 @@ from tasks.plugins import near_name
 _Value = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str
 RunSetting = _Value | list[_Value]
 """A value, or a list of values."""
+_SETTING: TypeAdapter[RunSetting] = TypeAdapter(RunSetting)
 RunSettings = dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], RunSetting]
 """Settings by name; a name is one that Python would take."""
 
@@ -27,12 +28,25 @@ def parse_run_config(text: str) -> dict[str, object]:
     settings: dict[str, object] = {}
     for pair in _pairs(text):
         name, equals, value = (part.strip() for part in pair.partition("="))
-        if not (equals and name.isidentifier() and value):
+        if not (equals and name.isascii() and name.isidentifier() and value):
             raise ConfigurationError(f"--run-config {pair!r}: write NAME=VALUE[,NAME=VALUE…], like momentum=0.9")
         if name in settings:
             raise ConfigurationError(f"--run-config: {name} is given twice, once is allowed")
-        settings[name] = _value(value)
+        settings[name] = found = _value(value)
+        if not _is_allowed(found) or (value.startswith("[") and not isinstance(found, list)):
+            raise ConfigurationError(
+                f"--run-config {name}={value}: a finite number, true, false, a text, or a list of these is allowed; "
+                "texts in a list have quotes"
+            )
     return settings
+
+
+def _is_allowed(value: object) -> bool:
+    try:
+        _SETTING.validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _pairs(text: str) -> list[str]:

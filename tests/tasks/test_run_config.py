@@ -21,10 +21,16 @@ def test_values_are_those_of_toml_and_else_text() -> None:
     }
 
 
-@pytest.mark.parametrize("text", ["momentum", "=3", "a=", "two words=1", "a=1,,b=2"])
+@pytest.mark.parametrize("text", ["momentum", "=3", "a=", "two words=1", "a=1,,b=2", "größe=1"])
 def test_what_is_no_setting_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match="write NAME=VALUE"):
         parse_run_config(text)
+
+
+@pytest.mark.parametrize("value", ["nan", "-inf", "[[1], [2]]", "[1, 2", "[cnn, mlp]", "[1, nan]"])
+def test_what_is_no_value_is_refused(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^--run-config a=.* or a list of these is allowed; texts in a list"):
+        parse_run_config(f"a={value}")
 
 
 def test_a_setting_that_is_given_twice_is_refused() -> None:
