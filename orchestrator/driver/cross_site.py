@@ -42,9 +42,12 @@ class CrossSite:
                 with replacing(self._kept(client_id)) as temporary:
                     link_or_copy(update, temporary)
 
-    def is_due(self) -> bool:
-        """Say whether the models are to be evaluated and were not."""
-        return self._context.config.cross_site and self._context.folder.cross_site() is None
+    def is_due(self, last_round: int) -> bool:
+        """Say whether the models are to be evaluated after the run's last round and were not."""
+        if not self._context.config.cross_site:
+            return False
+        matrix = self._context.folder.cross_site()
+        return matrix is None or matrix.rows[0].round_number != last_round
 
     def evaluate(self, last_round: int, incarnations: Mapping[str, str]) -> None:
         """Have these clients evaluate all models, one after the other, if that is due.
@@ -53,7 +56,7 @@ class CrossSite:
             last_round: The run's last round.
             incarnations: Client id -> incarnation, of the clients that evaluate.
         """
-        if not self.is_due():
+        if not self.is_due(last_round):
             return
         context, folder = self._context, self._context.folder
         models = enumerate(self._models(last_round))

@@ -129,7 +129,7 @@ class Run:
         )
         self._last_round = len(history)
         self._goals.note(history, self._folder.initial())
-        if self._has_rounds_left() or self._cross_site.is_due():
+        if self._has_rounds_left() or self._cross_site.is_due(self._last_round):
             self._prepare()
         self._evaluations.add(self._folder.not_evaluated())
         if config.may_end_early:

@@ -90,6 +90,18 @@ def test_a_run_that_is_killed_before_it_is_done_does_it_when_it_goes_on(federati
     assert not [event for event in federation.events if isinstance(event, CrossSiteEvaluated)]
 
 
+def test_a_run_that_is_given_more_rounds_does_it_again_with_the_models_of_those(federation: Federation) -> None:
+    # Given a run that is over, when it goes on for another round
+    folder = federation.run(rounds=2, cross_site=True)
+    folder.replace_config(folder.config().model_copy(update={"rounds": 3}), folder.lock()).close()
+    federation.join_all(incarnation="second")
+    federation.go_on(folder)
+    # Then the matrix is of the models of that round
+    matrix = folder.cross_site()
+    assert matrix is not None
+    assert [row.round_number for row in matrix.rows] == [3, 3, 3, 3]
+
+
 def test_a_client_that_cant_evaluate_is_in_the_matrix_with_its_reason(federation: Federation) -> None:
     class Unable(Pull):
         def evaluate(self, *_: object) -> object:  # type: ignore[override]  # whatever it is given
