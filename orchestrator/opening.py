@@ -105,6 +105,7 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     for observer in changed.observe:
         load_observer(observer)
     parse_goal(changed.stop_when)
+    check_schedules(changed.schedule, changed.options, changed.run_config, changed.rounds)
     folder.check_checkpoint()
     _check_broker(options["broker"], config.run_id)
     lock = folder.lock()

@@ -49,6 +49,13 @@ def test_a_run_may_be_resumed_with_other_observers_and_logs_which_it_keeps(
     assert changed == run_config(observe=("plot",), log_format="json")
 
 
+def test_a_run_isnt_given_rounds_for_which_its_schedule_has_nothing_that_is_allowed(cwd: Path) -> None:
+    # Given a run with epochs that are halved, when it is given more rounds than they can be halved
+    RunFolder.create(cwd / "one", run_config(rounds=2, schedule={"epochs": "step:2:0.5:1"}))
+    # Then it is refused before anything starts
+    assert "--schedule, in round 3: " in one_line(refused("--resume", "one", "--rounds", "4"))
+
+
 def test_a_run_whose_config_is_damaged_cant_be_resumed(cwd: Path) -> None:
     # Given a run with half a config, when it is to be resumed, then the message names the file
     folder = RunFolder.create(cwd / "one", run_config())
