@@ -92,8 +92,8 @@ class LocalSteps:
             put_states(self._generators, now)
             return gradients_of(tensors_of(self._other))
 
-        turned = direction(Step(self._now(), gradients_of(self._tensors), gradients_at))
-        put_gradients(self._tensors, turned)
+        gradients = gradients_of(self._tensors)
+        put_gradients(self._tensors, gradients, direction(Step(self._now(), gradients, gradients_at)))
 
     def _precision(self) -> AbstractContextManager[object]:
         if not self._settings.mixed_precision:

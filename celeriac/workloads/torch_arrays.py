@@ -83,10 +83,10 @@ def copy_into(model: nn.Module, parameters: Arrays) -> None:
         _put_back(tensors[name], array)
 
 
-def put_gradients(tensors: Mapping[str, Tensor], gradients: Arrays) -> None:
-    """Replace the gradients of a model's tensors, where there are any."""
-    for name, array in gradients_of(tensors).items():
-        array[...] = gradients[name]
+def put_gradients(tensors: Mapping[str, Tensor], gradients: Arrays, others: Arrays) -> None:
+    """Replace the gradients of a model's tensors, as :func:`gradients_of` gave them, by others."""
+    for name, array in gradients.items():
+        array[...] = others[name]
         _put_back(tensors[name].grad, array)
 
 

@@ -9,6 +9,7 @@ from orchestrator.jobs.job import Job, Loaded
 from orchestrator.store.records import OpenRound, SlotRecord, Surveyed
 from orchestrator.store.run_folder import RunFolder
 from tasks.blobs.chunks import MemoryChunks
+from tasks.device import resolved
 from tasks.errors import RunFailedError
 from tasks.messages import Status
 from tests.support import Pull, blob_ref, job_of, round_record, run_config
@@ -143,3 +144,13 @@ def test_a_task_that_was_sent_twice_makes_no_model_of_a_round_that_was_closed_me
     folder.close_round(round_record())
     with pytest.raises(RunFailedError, match="round 1 is closed already"):
         job.records()
+
+
+def test_a_workload_is_told_the_device_and_where_held_out_data_is(tmp_path: Path) -> None:
+    # Given a run whose models are evaluated on the first device that is there
+    folder = RunFolder.create(tmp_path / "run", run_config(workload=f"{__name__}:Counting,name=a", device="auto"))
+    # When a job's context is made, then it names the device, and gives the data without having loaded it before
+    context = Job(folder, 1, Loaded(lambda _: MemoryChunks())).context("evaluation")
+    assert context.device == resolved("auto")
+    assert Counting.asked == []
+    assert context.load_holdout() == "a None"
