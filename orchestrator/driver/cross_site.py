@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from orchestrator.config import RunConfig
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.orders import for_study, make_order, time_limits
 from orchestrator.observers.events import CrossSiteEvaluated
 from orchestrator.store.records import ACCEPTED, CrossSiteMatrix, CrossSiteRow, RoundRecord
+from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary
 from tasks.blobs import blob
 from tasks.files import link_or_copy, replacing
@@ -42,13 +44,6 @@ class CrossSite:
                 with replacing(self._kept(client_id)) as temporary:
                     link_or_copy(update, temporary)
 
-    def is_due(self, last_round: int) -> bool:
-        """Say whether the models are to be evaluated after the run's last round and were not."""
-        if not self._context.config.cross_site:
-            return False
-        matrix = self._context.folder.cross_site()
-        return matrix is None or matrix.rows[0].round_number != last_round
-
     def evaluate(self, last_round: int, incarnations: Mapping[str, str]) -> None:
         """Have these clients evaluate all models, one after the other, if that is due.
 
@@ -56,7 +51,7 @@ class CrossSite:
             last_round: The run's last round.
             incarnations: Client id -> incarnation, of the clients that evaluate.
         """
-        if not self.is_due(last_round):
+        if not is_cross_site_due(self._context.config, self._context.folder):
             return
         context, folder = self._context, self._context.folder
         models = enumerate(self._models(last_round))
@@ -113,3 +108,9 @@ class CrossSite:
 
     def _kept(self, client_id: str) -> Path:
         return self._context.folder.last_models / f"{client_id}.safetensors"
+
+
+def is_cross_site_due(config: RunConfig, folder: RunFolder) -> bool:
+    """Say whether the models of a run, all of whose rounds are over, are to be evaluated and were not."""
+    matrix = folder.cross_site()
+    return config.cross_site and (matrix is None or matrix.rows[0].round_number != len(folder.history()))

@@ -12,6 +12,7 @@ from redis.exceptions import OutOfMemoryError
 from rich.console import Console
 
 from orchestrator.config import RunConfig
+from orchestrator.driver.cross_site import is_cross_site_due
 from orchestrator.driver.logs import logging_run
 from orchestrator.driver.run import Run, check_any_closed
 from orchestrator.driver.summary import summarise
@@ -94,7 +95,8 @@ def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None)
     has_rounds = len(folder.history()) >= config.rounds or stopped
     # One that was completed may have been given more rounds since.
     is_completed = summary is not None and summary.status == "completed" and has_rounds
-    return not has_rounds or bool(folder.not_evaluated()) or (broker_url is not None and not is_completed)
+    is_to_evaluate = bool(folder.not_evaluated()) or is_cross_site_due(config, folder)
+    return not has_rounds or is_to_evaluate or (broker_url is not None and not is_completed)
 
 
 class Signals:

@@ -17,7 +17,7 @@ from orchestrator.clients.statistics import NUM_LEFT_OUT, StatisticsBook, newly_
 from orchestrator.config import RunConfig
 from orchestrator.driver.collector import Collector
 from orchestrator.driver.context import RunContext, own_result
-from orchestrator.driver.cross_site import CrossSite
+from orchestrator.driver.cross_site import CrossSite, is_cross_site_due
 from orchestrator.driver.evaluations import Evaluations
 from orchestrator.driver.failures import why_rounds_failed
 from orchestrator.driver.federated_evaluation import evaluated_by_clients
@@ -129,7 +129,7 @@ class Run:
         )
         self._last_round = len(history)
         self._goals.note(history, self._folder.initial())
-        if self._has_rounds_left() or self._cross_site.is_due(self._last_round):
+        if self._has_rounds_left() or is_cross_site_due(config, self._folder):
             self._prepare()
         self._evaluations.add(self._folder.not_evaluated())
         if config.may_end_early:

@@ -185,9 +185,8 @@ class RunFolder:
         return self.path / "last-models"
 
     def save_cross_site(self, matrix: CrossSiteMatrix) -> None:
-        """Keep what clients found of each other's models, which are done with then."""
+        """Keep what clients found of each other's models."""
         replace_text(self.path / "cross-site.json", matrix.model_dump_json(indent=2) + "\n")
-        shutil.rmtree(self.last_models, ignore_errors=True)
 
     def cross_site(self) -> CrossSiteMatrix | None:
         """Return what clients found of each other's models; None if they weren't asked, or the file is damaged."""

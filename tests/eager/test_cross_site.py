@@ -42,9 +42,8 @@ def test_the_matrix_has_what_each_model_is_on_each_clients_data(federation: Fede
     for row in matrix.rows:
         losses = {client_id: metrics["loss"] for client_id, metrics in row.metrics.items()}
         assert losses == {client_id: loss_of(models[row.model_of], client_id) for client_id in EXAMPLES}
-    # And it is told, and nothing of it is left on the broker or the disk
+    # And it is told, and nothing of it is left on the broker
     assert [event.num_models for event in federation.events if isinstance(event, CrossSiteEvaluated)] == [4]
-    assert not folder.last_models.exists()
     assert list(federation.chunks.find("fl:blob:*/update/*")) == []
 
 
@@ -120,3 +119,15 @@ def test_without_being_asked_for_nothing_is_kept(federation: Federation) -> None
     folder = federation.run(rounds=1)
     assert folder.cross_site() is None
     assert not folder.last_models.exists()
+
+
+def test_a_run_that_is_given_more_rounds_has_its_matrix_made_anew(federation: Federation) -> None:
+    # Given a run of one round that is completed
+    folder = federation.run(rounds=1, cross_site=True)
+    # When it goes on to a second, then the matrix is of that
+    more = folder.config().model_copy(update={"rounds": 2})
+    folder.replace_config(more, folder.lock()).close()
+    federation.join_all(incarnation="second")
+    matrix = federation.go_on(folder).cross_site()
+    assert matrix is not None
+    assert {row.round_number for row in matrix.rows} == {2}
