@@ -175,7 +175,8 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
     """Say on standard output how good the model is, or on standard error what went wrong and how to go on."""
     if summary.status == "completed":
         failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
-        click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {_quality(summary)}")
+        quality = _quality(summary, folder)
+        click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {quality}")
         if summary.stopped:
             click.echo(f"ended early: {summary.stopped}")
         num_asked = summary.num_evaluated + summary.num_not_evaluated
@@ -204,14 +205,15 @@ def _how_to_go_on(config: RunConfig, summary: Summary, folder: RunFolder) -> str
     return f"python -m orchestrator.start --resume {shown_path(folder.path)}{broker}{rounds}"
 
 
-def _quality(summary: Summary) -> str:
+def _quality(summary: Summary, folder: RunFolder) -> str:
     beside_loss = {name: value for name, value in summary.final.items() if name != "loss"}
     if metrics := beside_loss or summary.final:
         more = f" and {len(metrics) - _MOST_SHOWN} more" if len(metrics) > _MOST_SHOWN else ""
         return in_words(dict(islice(metrics.items(), _MOST_SHOWN))) + more
     if summary.evaluation_problem:
         return f"not evaluated: {summary.evaluation_problem}"
-    return "the last of them failed" if summary.rounds_failed else "no held-out data to evaluate on"
+    has_failed_last = any(record.status == "failed" for record in folder.history()[-1:])
+    return "the last of them failed" if has_failed_last else "no held-out data to evaluate on"
 
 
 def _is_given(context: click.Context, name: str) -> bool:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.driver.summary import summarise
 from orchestrator.start import say_verdict
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
-from tests.support import run_config
+from tests.support import round_record, run_config
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,9 @@ def test_the_verdict_says_how_good_the_final_model_is_by_the_best_there_is(
     # Given a run that is completed, with an accuracy, a loss alone, or neither
     config = run_config()
     folder = RunFolder.create(tmp_path / "run", config)
+    for number in (1, 2):
+        status = "failed" if number > 2 - rounds_failed else "closed"
+        folder.close_round(round_record(number, status=status))
     summary = Summary(
         run_id="run",
         status="completed",
@@ -62,3 +66,16 @@ def test_the_verdict_says_of_how_many_clients_it_speaks(tmp_path: Path, capsys: 
     first, second, _ = capsys.readouterr().out.splitlines()
     assert first == "completed: 1 rounds in 3.0 s, not evaluated: evaluate(): no luck"
     assert second == "on the clients' own held-out data (1 of 2 clients): accuracy 0.5000"
+
+
+def test_a_round_that_failed_earlier_is_no_reason_for_a_final_model_without_metrics(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given a run without held-out data, of whose rounds the first failed
+    folder = RunFolder.create(tmp_path / "run", run_config())
+    for number, status in enumerate(("failed", "closed"), start=1):
+        folder.close_round(round_record(number, status=status, metrics={}))
+    # When its verdict is said, then it isn't the last round that is blamed
+    say_verdict(folder.config(), summarise(folder.config(), folder, "completed", "", 3.0), folder, exit_code=0)
+    told = "completed: 2 rounds (1 of them failed) in 3.0 s, no held-out data to evaluate on"
+    assert capsys.readouterr().out.splitlines()[0] == told
