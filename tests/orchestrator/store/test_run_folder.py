@@ -155,7 +155,8 @@ def test_closed_rounds_are_lines_of_the_history(folder: RunFolder) -> None:
         "round_number", "status", "reason", "cohort", "responses", "train_metrics", "train_partial", "metrics",
         "evaluation_problem",
         "evaluation_due", "evaluation_s",
-        "client_metrics", "client_partial", "num_evaluated", "not_evaluated", "checkpoint", "digest", "state_digest",
+        "client_metrics", "client_partial", "client_spread", "client_evaluations",
+        "num_evaluated", "not_evaluated", "checkpoint", "digest", "state_digest",
         "started_at", "duration_s", "bytes_down", "bytes_up", "late",
     ]  # fmt: skip
 
