@@ -15,14 +15,19 @@ from orchestrator.config import RunConfig
 from orchestrator.options import flags_of
 from tasks.errors import ConfigurationError
 from tasks.messages import TrainOptions
-from tasks.option import allowed, kind_of
+from tasks.option import allowed
 from tasks.plugins import near_name
 
 _OF_THE_RUN = ("run_id", "local")
 """Settings of a ``config.json`` that belong to the run that it is of."""
 _BESIDE = ("broker", "net", "split", "run_dir")
 """Options that are no fields of the config."""
-_IN_WORDS: Mapping[object, str] = {str: "a text", bool: "true or false", tuple[str, ...]: "a list of texts"}
+_IN_WORDS: Mapping[object, str] = {
+    str: "a text",
+    str | None: "a text",
+    bool: "true or false",
+    tuple[str, ...]: "a list of texts",
+}
 """What is allowed where an option's type alone says so."""
 _PATHS = ("data", "initial_model", "run_dir")
 
@@ -72,7 +77,7 @@ def _checked(path: Path, key: str, value: object, field: FieldInfo | None) -> An
     try:
         return TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
-        what = (allowed(field) or _IN_WORDS.get(kind_of(field), "")) if field else "a text"
+        what = (allowed(field) or _IN_WORDS.get(field.annotation, "")) if field else "a text"
         told = f"{what} is allowed" if what else error.errors()[0]["msg"]
         raise ConfigurationError(f"{path}: {key} = {_shown(value)}: {told}") from None
 
