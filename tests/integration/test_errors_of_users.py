@@ -92,8 +92,8 @@ def local(field: Field, study: Path, name: str, *options: str) -> Program:
     ("name", "code", "words"),
     [
         ("Raises", 1, "client_data(): ValueError: no column 'age' (my_study.py, line 13, in load); see logs/client-"),
-        ("Pair", 1, "client_data() returned tuple: a ClientData(train, test, num_train, labels) is needed; see logs/"),
-        ("NoCount", 1, "client_data() returned num_train is NoneType: a whole number is needed; see logs/client-"),
+        ("Pair", 1, "client_data() returned tuple: a ClientData(train, test, num_train, labels) is needed"),
+        ("NoCount", 2, "ClientData(train=float): how many examples these are isn't known: num_train is needed"),
         ("Exits", 1, "client_data(): SystemExit: my data set is broken (my_study.py, line 29, in client_data)"),
         ("ExitsWhenMade", 2, "making it failed: SystemExit: not on this machine (my_study.py, line 39, in __init__)"),
         ("no_study:X", 2, "importing 'no_study' failed: OSError: no such device (no_study.py, line 2, in <module>)"),
