@@ -7,7 +7,7 @@ attribute ``serving``.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from celery import shared_task
 from celery.app.trace import build_tracer
@@ -59,7 +59,10 @@ def register_late(app: Any, kind: AnyKind, hostname: str) -> None:
 
 def register_name(name: str) -> None:
     """Have a main process take orders of a kind that its pool processes carry out."""
-    shared_task(name=order_task(name))(lambda _: None)
+
+    @shared_task(name=order_task(name))
+    def carry_out(message: dict[str, object]) -> NoReturn:
+        raise NotImplementedError(f"an order {name!r} came to a process that carries out none")
 
 
 for _kind in KINDS.values():

@@ -7,6 +7,8 @@ import pytest
 from benchmarks.attacks import POINT, Outcome, Trial, run_trial
 
 SEED = 1
+MARGIN = 2 * POINT
+"""What one seed alone may be off by."""
 JUDGES = ("holdout", "krum", "fltrust", "norm,fltrust")
 """Scorers that stand all four attacks, with their default thresholds."""
 
@@ -21,15 +23,15 @@ def without_them() -> Outcome:
 def test_an_attack_spoils_the_model_unless_updates_are_verified(attack: str, without_them: Outcome) -> None:
     # Given seven honest clients and three that are hostile
 
-    # When nothing is verified, then the final model is more than a point worse than without the three
+    # When nothing is verified, then the final model is more than two points worse than without the three
     unverified = run_trial(Trial(attack, "", SEED))
-    assert unverified.accuracy < without_them.accuracy - POINT
+    assert unverified.accuracy < without_them.accuracy - MARGIN
     assert (unverified.hostile_rejected, unverified.honest_rejected) == (0, 0)
 
     for scorer in JUDGES:
-        # When updates are verified, then it is within a point of the run without them
+        # When updates are verified, then it is within two points of the run without them
         verified = run_trial(Trial(attack, scorer, SEED))
-        assert verified.accuracy >= without_them.accuracy - POINT, (scorer, verified)
+        assert verified.accuracy >= without_them.accuracy - MARGIN, (scorer, verified)
 
         # And hostile updates are dropped while most honest ones are taken
         assert verified.hostile_rejected >= 0.9, (scorer, verified)
@@ -39,9 +41,9 @@ def test_an_attack_spoils_the_model_unless_updates_are_verified(attack: str, wit
 @pytest.mark.parametrize("attack", ["sign flip", "noise", "scaled"])
 def test_multi_krum_stands_attacks_without_verification(attack: str, without_them: Outcome) -> None:
     # Given seven honest clients and three that are hostile, whose updates are all taken
-    # When they are aggregated by Multi-Krum, then the model is within a point of the run without the three
+    # When they are aggregated by Multi-Krum, then the model is within two points of the run without the three
     outcome = run_trial(Trial(attack, "", SEED, aggregator="multi_krum"))
-    assert outcome.accuracy >= without_them.accuracy - POINT
+    assert outcome.accuracy >= without_them.accuracy - MARGIN
     assert (outcome.hostile_rejected, outcome.honest_rejected) == (0, 0)
 
 

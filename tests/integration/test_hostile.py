@@ -100,7 +100,7 @@ ATTACKS: dict[str, tuple[Callable[[Hostile, dict[str, Any]], bytes], str, str]] 
     "another's blob": (another_blob, "rejected", "instead of"),
     "10^12 examples": (claim(num_examples=10**12), "rejected", "announced 10"),
     "-1 examples": (claim(num_examples=-1), "rejected", "num_examples"),
-    "forged exception": (forged, "failed", "SystemExit"),
+    "forged exception": (forged, "failed", "the client's worker gave up the order"),
     "not JSON": (lambda *_: b"\x80\x04.", "rejected", "not JSON"),
     "another order": (claim(order_id="client-1/x/1/train"), "rejected", "another order"),
 }

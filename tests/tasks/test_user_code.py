@@ -121,8 +121,9 @@ def test_a_keyboard_interrupt_is_the_users_own_where_ctrl_c_raises_none() -> Non
         # Then it is an error like another
         with pytest.raises(UserCodeError, match=r"^train\(\): KeyboardInterrupt"), user_code("train()"):
             raise KeyboardInterrupt
+        # And where Ctrl-C raises it, it ends the process
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt), user_code("train()"):
+            raise KeyboardInterrupt
     finally:
         signal.signal(signal.SIGINT, before)
-    # And where Ctrl-C raises it, it ends the process
-    with pytest.raises(KeyboardInterrupt), user_code("train()"):
-        raise KeyboardInterrupt
