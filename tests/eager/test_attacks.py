@@ -1,14 +1,17 @@
-"""The table of attacks in short: ten clients on the digits, three of them hostile; one seed, a few scorers."""
+"""The table of attacks in short: ten clients on the digits, three of them hostile; a few seeds and scorers."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
 
 import pytest
 
 from benchmarks.attacks import POINT, Outcome, Trial, run_trial
 
 SEED = 1
-MARGIN = 2 * POINT
-"""What one seed alone may be off by."""
+SEEDS = (1, 2, 3)
 JUDGES = ("holdout", "krum", "fltrust", "norm,fltrust")
 """Scorers that stand all four attacks, with their default thresholds."""
 
@@ -19,32 +22,47 @@ def without_them() -> Outcome:
     return run_trial(Trial("", "", SEED, is_without_hostile=True))
 
 
+def over_seeds(attack: str, scorer: str = "", **changes: Any) -> Sequence[Outcome]:
+    """The same trial by each of the seeds: by one alone a model may be a point better or worse."""
+    return [run_trial(Trial(attack, scorer, seed, **changes)) for seed in SEEDS]
+
+
+def accuracy(outcomes: Sequence[Outcome]) -> float:
+    return mean(outcome.accuracy for outcome in outcomes)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> float:
+    """The mean accuracy of the seven honest clients alone."""
+    return accuracy(over_seeds("", is_without_hostile=True))
+
+
 @pytest.mark.parametrize("attack", ["sign flip", "noise", "label flip", "scaled"])
-def test_an_attack_spoils_the_model_unless_updates_are_verified(attack: str, without_them: Outcome) -> None:
+def test_an_attack_spoils_the_model_unless_updates_are_verified(attack: str, undisturbed: float) -> None:
     # Given seven honest clients and three that are hostile
 
-    # When nothing is verified, then the final model is more than two points worse than without the three
-    unverified = run_trial(Trial(attack, "", SEED))
-    assert unverified.accuracy < without_them.accuracy - MARGIN
-    assert (unverified.hostile_rejected, unverified.honest_rejected) == (0, 0)
+    # When nothing is verified, then the final model is more than a point worse than without the three
+    unverified = over_seeds(attack)
+    assert accuracy(unverified) < undisturbed - POINT
+    assert all((each.hostile_rejected, each.honest_rejected) == (0, 0) for each in unverified)
 
     for scorer in JUDGES:
-        # When updates are verified, then it is within two points of the run without them
-        verified = run_trial(Trial(attack, scorer, SEED))
-        assert verified.accuracy >= without_them.accuracy - MARGIN, (scorer, verified)
+        # When updates are verified, then it is within a point of the run without them
+        verified = over_seeds(attack, scorer)
+        assert accuracy(verified) >= undisturbed - POINT, (scorer, verified)
 
-        # And hostile updates are dropped while most honest ones are taken
-        assert verified.hostile_rejected >= 0.9, (scorer, verified)
-        assert verified.honest_rejected <= 0.25, (scorer, verified)
+        # And hostile updates are dropped while most honest ones are taken, whatever the seed
+        assert all(each.hostile_rejected >= 0.9 for each in verified), (scorer, verified)
+        assert all(each.honest_rejected <= 0.25 for each in verified), (scorer, verified)
 
 
 @pytest.mark.parametrize("attack", ["sign flip", "noise", "scaled"])
-def test_multi_krum_stands_attacks_without_verification(attack: str, without_them: Outcome) -> None:
+def test_multi_krum_stands_attacks_without_verification(attack: str, undisturbed: float) -> None:
     # Given seven honest clients and three that are hostile, whose updates are all taken
-    # When they are aggregated by Multi-Krum, then the model is within two points of the run without the three
-    outcome = run_trial(Trial(attack, "", SEED, aggregator="multi_krum"))
-    assert outcome.accuracy >= without_them.accuracy - MARGIN
-    assert (outcome.hostile_rejected, outcome.honest_rejected) == (0, 0)
+    # When they are aggregated by Multi-Krum, then the model is within a point of the run without the three
+    outcomes = over_seeds(attack, aggregator="multi_krum")
+    assert accuracy(outcomes) >= undisturbed - POINT
+    assert all((each.hostile_rejected, each.honest_rejected) == (0, 0) for each in outcomes)
 
 
 @pytest.mark.parametrize("attack", ["", "sign flip", "flip x5", "weak sign flip", "copy"])
