@@ -98,6 +98,8 @@ def spec_of(arrays: Arrays) -> Spec:
 
 def difference(found: Spec, expected: Spec) -> str:
     """Say how arrays differ from a model's in names, shapes or dtypes; empty if they don't."""
+    if found == expected:
+        return ""
     missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     wrong = [name for name in expected if name in found and found[name] != expected[name]]
     said = [f"missing {first_of([*map(repr, missing)])}"] if missing else []

@@ -282,15 +282,21 @@ def can_train_along(workload: Workload) -> bool:
 
 
 def load_workload(spec: str) -> Workload:
-    """Return a new workload by its spec, ``NAME[,KEY=VALUE...]``.
+    """Return a new workload by its spec; see :func:`find_workload`."""
+    return find_workload(spec)()
+
+
+def find_workload(spec: str) -> Callable[[], Workload]:
+    """Return what makes a new workload each time, by its spec, ``NAME[,KEY=VALUE...]``.
 
     The name is a built-in one, or ``module:name`` of a class or an instance. A class is called with the parameters as
-    keyword arguments, strings all of them; an instance, which takes none, is copied with all that it holds.
+    keyword arguments, strings all of them; an instance, which takes none, is copied with all that it holds. What is
+    returned raises as this does, should the class find a value wrong or fail.
 
     Raises:
         UnknownNameError: If there is no such name.
         LoadError: If it can't be imported or isn't a workload.
-        ConfigurationError: If it has no such parameter, or finds a value wrong.
+        ConfigurationError: If it has no such parameter.
     """
     parsed = WorkloadSpec.parse(spec)
     found = load("workload", parsed.name, BUILT_IN)
@@ -298,12 +304,16 @@ def load_workload(spec: str) -> Workload:
     if not issubclass(kind, Workload):
         raise LoadError(f"workload {spec!r} is {kind.__name__}, not a Workload: subclass tasks.workload.Workload")
     _check_parameters(parsed, found)
-    try:
-        return copy.deepcopy(found) if isinstance(found, Workload) else kind(**parsed.arguments())
-    except ConfigurationError:
-        raise
-    except (Exception, SystemExit) as error:  # whatever the user's class raises while it is made
-        raise LoadError(f"workload {spec!r}: making it failed: {described(error)}") from error
+
+    def make() -> Workload:
+        try:
+            return copy.deepcopy(found) if isinstance(found, Workload) else kind(**parsed.arguments())
+        except ConfigurationError:
+            raise
+        except (Exception, SystemExit) as error:  # whatever the user's class raises while it is made
+            raise LoadError(f"workload {spec!r}: making it failed: {described(error)}") from error
+
+    return make
 
 
 def load_start_method(spec: str) -> StartMethod:

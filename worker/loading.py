@@ -23,7 +23,7 @@ from tasks.broker import connection
 from tasks.errors import FederationError
 from tasks.plugins import add_current_folder
 from tasks.user_code import checked_client_data, user_code
-from tasks.workload import DataSource, Part, StartMethod, load_start_method, load_workload
+from tasks.workload import DataSource, Part, StartMethod, Workload, find_workload, load_start_method
 from worker import compute
 from worker.client import Client
 from worker.connection import RedisConnection
@@ -109,7 +109,7 @@ class Loader:
             logger.warning("the workload can't get ready to train, and is given orders all the same", exc_info=True)
 
     def _load(self, client_id: str) -> Client:
-        workload = load_workload(self.settings.workload)  # a client's own: what it keeps there is no other's
+        workload = self._new_workload()  # a client's own: what it keeps there is no other's
         (compute.use_one_thread if self.forks or self.settings.num_processes > 1 else compute.use_all_threads)()
         source = self._source(client_id, splits_data=workload.splits_data)
         doing = "client_data()" + (f" of {client_id}" if self.served.shared_queue else "")
@@ -147,6 +147,10 @@ class Loader:
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {client_id: number for number, client_id in enumerate(self.served.folders)}
+
+    @cached_property
+    def _new_workload(self) -> Callable[[], Workload]:
+        return find_workload(self.settings.workload)
 
     @cached_property
     def _blobs(self) -> BlobStore:

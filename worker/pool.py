@@ -95,6 +95,7 @@ class Loading:
             for kind in kinds:
                 register_late(app, kind, hostname)
             self._load(index, is_first=is_first, own_kinds=[kind.order.name for kind in kinds])
+        self.reports.close()  # nobody reads what is said of clients that are loaded again for an order
         gc.freeze()
 
     def _load(self, index: int, *, is_first: bool, own_kinds: Sequence[str]) -> None:

@@ -84,6 +84,20 @@ def test_many_clients_of_one_worker_give_the_model_that_as_many_workers_give(
     assert summary(shared)["client_metrics"] == summary(apart)["client_metrics"]
 
 
+def test_clients_are_loaded_for_orders_as_often_as_it_takes(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given more clients of one process than it keeps, so that each order loads one, by ids long enough that what was
+    # said of eight hundred loadings is more than a pipe holds
+    run_dir = tmp_path / "run"
+    field.client(broker, "w" * 60, CLIENT_COUNT="99", CLIENT_CONCURRENCY="1")
+
+    # When they train for eight rounds
+    run(field, broker, run_dir, 8, 99).succeeds()
+
+    # Then each has answered in each
+    assert [set(statuses(record)) for record in history(run_dir)] == [{"trained"}] * 8
+    assert [len(statuses(record)) for record in history(run_dir)] == [99] * 8
+
+
 def test_what_a_client_keeps_on_its_workload_is_no_other_clients(field: Field, broker: Redis, tmp_path: Path) -> None:
     # Given two clients of one process, whose workload counts on itself how often it has trained
     run_dir = tmp_path / "run"
