@@ -83,5 +83,5 @@ clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 	@touch $@
 
 .venv/.dev: .venv/.installed
-	@$(PIP) --editable '.[dev]'
+	@$(PIP) --editable '.[dev,examples]'
 	@touch $@
