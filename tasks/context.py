@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.batched_rows import BatchedRows
 from tasks.messages import TrainOptions
 from tasks.run_config import RunSetting
 
@@ -77,6 +78,14 @@ class Context:
     def rng(self) -> np.random.Generator:
         """A generator of this context's own, seeded with ``seed``."""
         return np.random.default_rng(self.seed)
+
+    def batches(self, num_examples: int) -> BatchedRows:
+        """Return the rows of each training step, as ``options`` say, until the time is up.
+
+        Args:
+            num_examples: How many examples there are to train on.
+        """
+        return BatchedRows(num_examples, self.options, self.rng, self.budget.is_over)
 
     @cached_property
     def state(self) -> State:
