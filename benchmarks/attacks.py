@@ -18,10 +18,11 @@ import click
 
 from benchmarks.hostile import ATTACKS
 from benchmarks.pasting import markdown, paste_into
-from benchmarks.simulation import Participant, side_by_side, simulate
+from benchmarks.side_by_side import side_by_side
 from celeriac.aggregators import AGGREGATORS
 from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
+from orchestrator.federate.in_memory import Participant, simulate
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
-from benchmarks.simulation import Participant, side_by_side, simulate
+from benchmarks.side_by_side import side_by_side
 from orchestrator.config import RunConfig
+from orchestrator.federate.in_memory import Participant, simulate
 from orchestrator.observers.events import Event, ModelEvaluated, RoundClosed
 from tasks.files import replace_text
 from tasks.messages import TrainOptions

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.simulation import Participant, simulate
+from orchestrator.federate.in_memory import Participant, simulate
 from tasks.context import Context
 from tasks.messages import TrainOptions
 from tasks.workload import Part, Workload

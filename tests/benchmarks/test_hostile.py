@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.attacks import NUM_HOSTILE, Trial, client_id, hostile_ids, participants
 from benchmarks.hostile import ATTACKS
-from benchmarks.simulation import Participant
+from orchestrator.federate.in_memory import Participant
 from tasks.arrays import Array, Arrays
 from tasks.context import Context, TimeBudget
 from tasks.messages import TrainOptions

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from celery import Celery
 
-from benchmarks.simulation import Participant, simulate
 from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
-from orchestrator.driver.run import Run
-from orchestrator.jobs.job import Loaded
+from orchestrator.federate.in_memory import InMemory, Participant, simulate
 from orchestrator.observers.events import Event, Report, RoundClosed
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.eager import EagerTransport
-from orchestrator.transport.transport import RunServices
 from tasks import arrays
 from tasks.arrays import Array
 from tasks.blobs.chunks import MemoryChunks
@@ -63,12 +60,10 @@ class Federation:
     """Three clients with 3, 5 and 11 examples, and whatever a run needs; all of it in this process.
 
     Args:
-        app: The app that has the tasks of both sides.
         folder: Where clients and runs have their folders.
     """
 
-    def __init__(self, app: Celery, folder: Path) -> None:
-        self.app = app
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.registry = MemoryRegistry()
         self.chunks = MemoryChunks()
@@ -110,32 +105,19 @@ class Federation:
 
     def another(self, name: str) -> Federation:
         """Another federation of the same clients, in a folder of its own."""
-        return Federation(self.app, self.folder / name)
+        return Federation(self.folder / name)
 
-    def run(self, name: str = "run", clock: Callable[[], float] | None = None, **changes: Any) -> RunFolder:
+    def run(self, name: str = "run", clock: Callable[[], float] = time.monotonic, **changes: Any) -> RunFolder:
         """Carry out a new run."""
         config = run_config(**{"num_clients": 3, "rounds": 3, "options": OPTIONS, **changes})
         return self.go_on(RunFolder.create(self.folder / name, config), clock)
 
-    def go_on(self, folder: RunFolder, clock: Callable[[], float] | None = None) -> RunFolder:
+    def go_on(self, folder: RunFolder, clock: Callable[[], float] = time.monotonic) -> RunFolder:
         """Carry out what a folder's run has left to do."""
-        self.app.loaded = Loaded(lambda _: self.chunks)  # type: ignore[attr-defined]  # what our workers give their app
-        self.app.serving = self.serving  # type: ignore[attr-defined]
-        services = RunServices(
-            self.transport(self.app),
-            self.registry.present,
-            self.registry.say_passed_over,
-            self.chunks,
-            # Eager orders are carried out one after the other: none is late for having waited for the others.
-            broker_time=lambda: 1e12,
-            poll=lambda: False,
-            tidy=lambda: None,
-            forgot=self.forgot,
+        here = InMemory(
+            self.registry.present, self.serving, self.chunks, self.transport, self.registry.say_passed_over, self.forgot
         )
-        clocks = {"clock": clock} if clock else {}
-        run = Run(folder.config(), folder, services, self._report, **clocks)
-        run.run()
-        run.finish_run()
+        here.carry_out(folder, self._report, clock)
         return folder
 
     def _report(self, event: Event) -> None:

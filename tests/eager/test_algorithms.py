@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.simulation import go_on
 from celeriac.algorithms import ALGORITHMS, LocalResult
 from celeriac.workloads.digits import Digits
+from orchestrator.federate.in_memory import InMemory, go_on
 from orchestrator.observers.events import Event, RoundClosed
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary
@@ -55,7 +56,7 @@ def test_it_learns_and_a_run_that_was_interrupted_ends_where_an_undisturbed_one_
 ) -> None:
     # Given a run without a disturbance
     chunks = MemoryChunks()
-    monkeypatch.setattr("benchmarks.simulation.MemoryChunks", lambda: chunks)
+    monkeypatch.setattr("orchestrator.federate.in_memory.InMemory", partial(InMemory, chunks=chunks))
     whole = run(tmp_path / "one", name)
 
     # Then the model has become better, and nothing is left of what was sent
@@ -71,7 +72,7 @@ def test_it_learns_and_a_run_that_was_interrupted_ends_where_an_undisturbed_one_
     with pytest.raises(StoppedError):
         run(tmp_path / "two", name, report=stop_after(2))
     folder = RunFolder.open(tmp_path / "two" / "run")
-    go_on(folder, with_digits(), tmp_path / "two")
+    go_on(folder, with_digits(), tmp_path / "two" / "clients")
 
     # Then it ends at the same model, with the same state, to the last bit
     assert folder.checkpoint(ROUNDS).read_bytes() == whole.checkpoint(ROUNDS).read_bytes()

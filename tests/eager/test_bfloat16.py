@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from torch import nn
 
-from benchmarks.simulation import Participant, simulate
 from celeriac.aggregators import AGGREGATORS
 from celeriac.algorithms import ALGORITHMS
 from celeriac.workloads.examples import Examples
 from celeriac.workloads.torch_workload import TorchWorkload
+from orchestrator.federate.in_memory import Participant, simulate
 from tasks import arrays
 from tasks.context import Context
 from tasks.messages import TrainOptions

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from torch import nn
 
-from benchmarks.simulation import Participant, simulate
 from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
+from orchestrator.federate.in_memory import Participant, simulate
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Array, Arrays
 from tasks.context import Context

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.simulation import go_on
 from celeriac.compressors import load_compressor
 from celeriac.compressors.models import pack_model
 from celeriac.compressors.updates import packed_spec
 from celeriac.workloads.digits import Digits
+from orchestrator.federate.in_memory import go_on
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary
 from tasks.messages import Status, TrainOptions
@@ -82,7 +82,7 @@ def test_a_run_that_was_interrupted_ends_where_an_undisturbed_one_does(tmp_path:
 
     # When it goes on, with clients that are started anew
     resumed = RunFolder.open(path / "run")
-    go_on(resumed, with_digits(), path)
+    go_on(resumed, with_digits(), path / "clients")
 
     # Then it ends at the same model, with the same state, to the last bit
     assert [record.digest for record in resumed.history()] == [record.digest for record in whole.history()]

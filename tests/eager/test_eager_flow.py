@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from blake3 import blake3
-from celery import Celery
 
-import worker.handlers
 from orchestrator.observers.events import (
     ClientsEvaluated,
     ClientsJoined,
@@ -29,7 +27,6 @@ from tasks.broker.app import make_app
 from tasks.context import Context
 from tasks.errors import FederationError
 from tasks.messages import TrainOptions
-from tasks.names import order_task
 from tests.eager.federation import (
     EXAMPLES,
     Federation,
@@ -39,14 +36,6 @@ from tests.eager.federation import (
     model_of,
 )
 from tests.support import Diverging, Pull, points
-
-
-def test_the_app_has_the_tasks_of_both_sides(app: Celery) -> None:
-    # Given the modules of both sides, when the app is asked for tasks, then it has all of them by name
-    assert {
-        *map(order_task, worker.handlers.KINDS), "worker.train", "worker.evaluate", "worker.disconnect",
-        "orchestrator.initialise", "orchestrator.ingest", "orchestrator.close_round",
-    } <= set(app.tasks)  # fmt: skip
 
 
 def test_the_final_model_is_federated_averaging_to_the_last_bit(federation: Federation) -> None:

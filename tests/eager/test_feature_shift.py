@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from torch import nn
 
-from benchmarks.simulation import Participant, simulate
 from celeriac.workloads.examples import Examples
 from celeriac.workloads.torch_workload import TorchWorkload
 from orchestrator.config import RunConfig
+from orchestrator.federate.in_memory import Participant, simulate
 from tasks.arrays import Arrays, map_file
 from tasks.context import Context
 from tasks.messages import TrainOptions

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from benchmarks.attacks import POINT
-from benchmarks.simulation import Participant, simulate
 from celeriac.workloads.digits import Digits
 from orchestrator.config import RunConfig
+from orchestrator.federate.in_memory import Participant, simulate
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Arrays
 from tasks.context import Context

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.simulation import Participant, simulate
+from orchestrator.federate.in_memory import Participant, simulate
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Arrays
 from tasks.context import Context

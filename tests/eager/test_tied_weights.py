@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.simulation import Participant, simulate
 from celeriac.workloads.examples import Examples
 from celeriac.workloads.torch_workload import TorchWorkload
+from orchestrator.federate.in_memory import Participant, simulate
 from tasks import arrays
 from tasks.context import Context
 from tasks.messages import TrainOptions

@@ -1,0 +1,1 @@
+"""A federation from Python: ``from celeriac import federate, load_model``."""
