@@ -18,7 +18,7 @@ del sys.path[0]
 
 if TYPE_CHECKING:
     from celeriac.aggregators import AggregationError, needs_root, needs_updates
-    from celeriac.algorithms import Algorithm, LocalResult
+    from celeriac.algorithms import Algorithm, LocalResult, ServerRound
     from celeriac.compressors import Compressor
     from celeriac.compressors.arraywise import Arraywise
     from celeriac.selectors.client_statistics import ClientStatistics
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tasks.messages import Order, Response, Status, TrainOptions
     from tasks.metrics import Metric
     from tasks.orders.kind import OrderKind
+    from tasks.results import Result
     from tasks.seeds import generator
     from tasks.workload import (
         ClientData,
@@ -65,6 +66,8 @@ __all__ = [
     "OrderKind",
     "Part",
     "Response",
+    "Result",
+    "ServerRound",
     "Split",
     "State",
     "Status",
@@ -82,7 +85,7 @@ __all__ = [
 
 _ELSEWHERE = {
     "celeriac.aggregators": ("AggregationError", "needs_root", "needs_updates"),
-    "celeriac.algorithms": ("Algorithm", "LocalResult"),
+    "celeriac.algorithms": ("Algorithm", "LocalResult", "ServerRound"),
     "celeriac.compressors": ("Compressor",),
     "celeriac.compressors.arraywise": ("Arraywise",),
     "celeriac.workloads.examples": ("Examples",),
@@ -96,6 +99,7 @@ _ELSEWHERE = {
     "tasks.metrics": ("Metric",),
     "tasks.messages": ("Order", "Response", "Status", "TrainOptions"),
     "tasks.orders.kind": ("OrderKind",),
+    "tasks.results": ("Result",),
     "tasks.seeds": ("generator",),
 }
 """Where each name is that isn't in ``tasks.workload``."""

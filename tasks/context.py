@@ -59,6 +59,8 @@ class Context:
         budget: How long training may go on.
         device: The device to train and evaluate on, as torch names it.
         load_holdout: Returns the orchestrator's held-out data, which the initial model may go by; None at a client.
+        results: What became of the clients' results in the last round that was closed, as far as ``to_clients`` was
+            declared of them; empty where nobody trains.
         load_state: Returns what ``state`` is to be; called when that is first asked for.
     """
 
@@ -71,6 +73,7 @@ class Context:
     seed: int = 0
     budget: TimeBudget = field(default_factory=TimeBudget)
     device: str = "cpu"
+    results: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     load_holdout: Callable[[], Any] = lambda: None
     load_state: Callable[[], State] = dict
 

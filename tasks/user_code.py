@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from tasks import results
 from tasks.announcement import MAX_LABELS
 from tasks.arrays import Arrays, difference, spec_of
 from tasks.auxiliary import check_names
-from tasks.context import State
+from tasks.context import Context, State
 from tasks.described import described
 from tasks.errors import ArraysError, FederationError
 from tasks.evaluation import Evaluation
@@ -79,10 +80,10 @@ def checked_client_data(returned: object) -> ClientData:
     return replace(data, num_train=num_train, labels=labels)
 
 
-def checked_parameters(returned: object) -> Arrays:
-    """Return what ``initial_parameters()`` returned."""
+def checked_parameters(returned: object, *, may_be_none: bool = False) -> Arrays:
+    """Return what ``initial_parameters()`` returned; with ``may_be_none`` there may be no model at all."""
     parameters = checked_arrays(returned, "initial_parameters() returned parameters")
-    if not parameters:
+    if not parameters and not may_be_none:
         raise UserCodeError("initial_parameters() returned no arrays: at least one is needed")
     with user_code("initial_parameters()"):
         check_names(spec_of(parameters))
@@ -96,13 +97,36 @@ def checked_buffers(returned: object) -> frozenset[str]:
     return frozenset(_checked(name, str, f"buffer_names() returned {name!r}, which is", needed) for name in names)
 
 
-def checked_result(returned: object, model: Arrays, method: str = "train()") -> TrainResult:
-    """Return what ``train()`` or ``train_along()`` returned for a model, its numbers as Python's own."""
+def declared_results(workload: Workload, context: Context) -> results.Declared:
+    """Return what a workload declares of its results."""
+    needed = "a dict of Results by name"
+    with user_code("results()"):
+        declared: results.Declared = _checked(workload.results(context), Mapping, "results() returned", needed)
+    for name, result in declared.items():
+        _checked(name, str, f"results() returned the name {name!r}, which is", needed)
+        _checked(result, results.Result, f"results() returned for {name!r}", "a Result(reduction, shape, dtype)")
+    return dict(declared)
+
+
+def checked_result(returned: object, model: Arrays, declared: results.Declared, method: str = "train()") -> TrainResult:
+    """Return what ``train()`` or ``train_along()`` returned for a model, its numbers as Python's own.
+
+    Args:
+        returned: What it returned.
+        model: The model.
+        declared: What the workload declares of its results. With any it may return no parameters at all.
+        method: The method.
+    """
     needed = "a TrainResult(parameters, num_examples, num_steps, num_epochs, metrics)"
     result: TrainResult = _checked(returned, TrainResult, f"{method} returned", needed)
+    has_parameters = bool(result.parameters) or not declared
+    found = checked_arrays(result.results, f"{method} returned results")
+    if wrong := results.difference(found, declared):
+        raise UserCodeError(f"{method} returned results: {wrong}")
     return replace(
         result,
-        parameters=_like(result.parameters, model, f"{method} returned parameters"),
+        parameters=_like(result.parameters, model, f"{method} returned parameters") if has_parameters else {},
+        results=found,
         num_examples=_count(result.num_examples, f"{method} returned num_examples"),
         num_steps=_count(result.num_steps, f"{method} returned num_steps"),
         num_epochs=_number(result.num_epochs, f"{method} returned num_epochs"),

@@ -21,6 +21,7 @@ from tasks.errors import ConfigurationError, LoadError
 from tasks.evaluation import Evaluation
 from tasks.metrics import Metric
 from tasks.plugins import load
+from tasks.results import Result
 from tasks.run_config import RunSetting
 from tasks.spec import WorkloadSpec
 
@@ -117,21 +118,24 @@ class TrainResult:
     """What local training returns.
 
     Attributes:
-        parameters: The trained parameters; names, shapes and dtypes are those that came in.
+        parameters: The trained parameters; names, shapes and dtypes are those that came in. Empty if there are none,
+            or the algorithm takes none.
         num_examples: Examples in the client's training data; an update weighs as many.
-        num_steps: Optimiser steps done.
+        num_steps: Optimiser steps done; 1 where there are none to count.
         num_epochs: Passes over the data done.
         metrics: Whatever is worth recording, like ``train_loss``.
         optimizer: What took the steps, like ``SGD with momentum=0.9``, where it wasn't plain SGD at the options'
             learning rate: algorithms that are meant for that alone refuse it. Empty if it was, or isn't said.
+        results: Further arrays, those that :meth:`Workload.results` declares.
     """
 
     parameters: Arrays
     num_examples: int
-    num_steps: int
-    num_epochs: float
+    num_steps: int = 1
+    num_epochs: float = 1.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     optimizer: str = ""
+    results: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +182,6 @@ class Workload(ABC):
     """What is known of the metrics that ``evaluate`` and ``train`` return, by name; the one to go by comes first."""
 
     @abstractmethod
-    def initial_parameters(self, context: Context) -> Arrays:
-        """Return the parameters that round 1 starts from; equal seeds give equal parameters."""
-
-    @abstractmethod
     def client_data(self, source: DataSource) -> ClientData:
         """Load a client's own data.
 
@@ -190,20 +190,30 @@ class Workload(ABC):
         """
 
     @abstractmethod
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        """Train from ``parameters`` (not to be changed) on ``ClientData.train`` until done or out of time."""
+
+    def initial_parameters(self, context: Context) -> Arrays:
+        """Return the parameters that round 1 starts from; equal seeds give equal parameters.
+
+        By default there are none: that will do where training returns nothing but results.
+        """
+        return {}
+
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
+        """Evaluate ``parameters`` on ``data`` (``ClientData.test``, or what :meth:`holdout_data` returned).
+
+        By default nothing is said of them.
+        """
+        return Evaluation(None, 0)
+
     def holdout_data(self, folder: Path | None) -> Any:
-        """Load the orchestrator's held-out examples, which no client has; None if there are none.
+        """Load the orchestrator's held-out examples, which no client has; by default there are none.
 
         Raises:
             DataMissingError: If they aren't where they should be.
         """
-
-    @abstractmethod
-    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
-        """Train from ``parameters`` (not to be changed) on ``ClientData.train`` until done or out of time."""
-
-    @abstractmethod
-    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
-        """Evaluate ``parameters`` on ``data`` (``ClientData.test``, or what :meth:`holdout_data` returned)."""
+        return None
 
     def warm_up(self, data: Any) -> None:  # noqa: B027  # optional
         """Do what training does only the first time, such as to import or to compile; by default nothing.
@@ -221,6 +231,13 @@ class Workload(ABC):
         They are averaged as all are; algorithms go no further with them than that.
         """
         return frozenset()
+
+    def results(self, context: Context) -> Mapping[str, Result]:
+        """Declare the arrays that training returns beside the parameters, by name, each with its reduction.
+
+        What becomes of all clients' in a round reaches the algorithm's step and the run's folder.
+        """
+        return {}
 
     def optimizer_name(self, context: Context) -> str:
         """Return what takes the steps, like ``Adam``; empty if it is plain SGD at the options' rate, or isn't known.

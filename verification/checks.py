@@ -11,7 +11,9 @@ from celeriac.geometry import LARGEST, lengths
 from tasks.arrays import BFLOAT16, Array, Arrays, Spec, difference, is_float, spec_of
 from tasks.auxiliary import parts_of
 from tasks.errors import FederationError
-from verification.proportion import PARAMETERS, in_short, part_of
+from tasks.results import Declared
+from tasks.results import difference as difference_of_results
+from verification.proportion import PARAMETERS, in_short, part_of, result_part
 
 _BLOCK = 2**18
 LARGEST_WHOLE = 2**53
@@ -82,6 +84,18 @@ def measure_update(update: Arrays, spec: Spec, model: Arrays, buffers: Collectio
             part = part_of(name, buffers)
             squares[part] = squares.get(part, 0.0) + square
     return in_short(squares)
+
+
+def measure_results(found: Arrays, declared: Declared) -> dict[str, float]:
+    """Check a client's results, and return the L2 length of those by which updates are judged, by part.
+
+    Raises:
+        UpdateRejectedError: If they aren't what is declared.
+    """
+    if wrong := difference_of_results(found, declared):
+        raise UpdateRejectedError(wrong)
+    judged = {name: values.astype(np.float64) for name, values in found.items() if declared[name].judged}
+    return in_short({result_part(name): squared_change(values, None) or 0.0 for name, values in judged.items()})
 
 
 def too_large_whole(arrays: Arrays, most: int = LARGEST_WHOLE) -> str:

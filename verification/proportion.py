@@ -1,8 +1,9 @@
 """The length of an update's changes, part by part, and updates out of all proportion to the others.
 
-The parts are the trained arrays, the buffers (running statistics), and for each set of arrays that goes along these two
-again. They are judged apart, so that an error in one can't hide behind a longer one. Arrays of integers and booleans
-are in no part: a client with 1000 steps counts 1000 times as far as a client with one.
+The parts are the trained arrays, the buffers (running statistics), for each set of arrays that goes along these two
+again, and each result that is declared to be judged. They are judged apart, so that an error in one can't hide behind a
+longer one. Arrays of integers and booleans are in no part, but for such results: a client with 1000 steps counts 1000
+times as far as a client with one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from statistics import median
 
 from tasks.auxiliary import MARK, parts_of
+from tasks.results import KIND as RESULTS
 
 PARAMETERS = "parameters"
 """The part of the trained arrays."""
@@ -49,10 +51,17 @@ def part_of(name: str, buffers: Collection[str]) -> str:
     return f"{MARK}{kind}/{BUFFERS}" if own_name in buffers else f"{MARK}{kind}"
 
 
+def result_part(name: str) -> str:
+    """Return the part that a result makes by itself."""
+    return f"{MARK}{RESULTS}/{name}"
+
+
 def described(part: str, length: float) -> str:
     """Return how long a part of an update is, in words: the beginning of a reason."""
     if part.startswith(MARK):
         kind, own_name = parts_of(part)
+        if kind == RESULTS:
+            return f"its result {own_name!r} has length {length:.3g}"
         what = f"the set {kind!r} with it, for {BUFFERS}," if own_name else f"the set {kind!r} with it"
         return f"{what} has length {length:.3g}"
     return f"its change of the {part} has length {length:.3g}"

@@ -76,13 +76,20 @@ class Client:
         """Return the seconds that are left for an order."""
         return min(order.timeout_s, order.deadline - self.connection.time())
 
-    def context(self, order: StudyOrder, budget: TimeBudget, state: StudyState | None = None) -> Context:
+    def context(
+        self,
+        order: StudyOrder,
+        budget: TimeBudget,
+        state: StudyState | None = None,
+        results: arrays.Arrays | None = None,
+    ) -> Context:
         """Return what the workload's methods are told of an order.
 
         Args:
             order: The order.
             budget: The time that there is for it.
             state: What the study keeps at the client, where what becomes of it is to be kept too.
+            results: What became of the last round's results, where it came with the order.
         """
         return Context(
             client_id=self.client_id,
@@ -94,6 +101,7 @@ class Client:
             seed=order.seed,
             budget=budget,
             device=resolved(self.device),
+            results=arrays.copied(results or {}),
             load_state=(state or StudyState(self.folder, order)).load,
         )
 

@@ -20,7 +20,15 @@ from tasks.auxiliary import Sets
 from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError
 from tasks.messages import UpdateOrder
-from tasks.user_code import UserCodeError, check_sets, checked_evaluation, checked_gradients, checked_result, user_code
+from tasks.user_code import (
+    UserCodeError,
+    check_sets,
+    checked_evaluation,
+    checked_gradients,
+    checked_result,
+    declared_results,
+    user_code,
+)
 from tasks.workload import Direction, Gradients, TrainResult, Workload, can_train_along
 from worker.settings import Allowed
 
@@ -44,7 +52,8 @@ class Received:
 
     Attributes:
         model: The global model.
-        broadcast: What the algorithm sent along with it, with the aggregate of the first exchange.
+        broadcast: What the algorithm sent along with it, with the aggregate of the first exchange and the results of
+            the last round.
         state: What this client kept after the last of its updates that was accepted.
     """
 
@@ -107,18 +116,20 @@ def survey_locally(
 def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received, context: Context) -> LocalTask:
     """Return what an algorithm's client's part works with."""
     model, own, is_ours = received.model, received.model.own, order.algorithm in ALGORITHMS
+    declared = declared_results(workload, context)
 
     def train(direction: Direction | None) -> TrainResult:
         if direction is None:
             with user_code("train()"):
-                return checked_result(workload.train(own(), data, context), model.arrays)
+                return checked_result(workload.train(own(), data, context), model.arrays, declared)
         if not can_train_along(workload):
             raise ConfigurationError(
                 f"algorithm {order.algorithm!r} changes the clients' training steps, and workload "
                 f"{order.workload!r} has no train_along() to its train(): see docs/algorithms.md"
             )
         with user_code("train_along()"):
-            return checked_result(workload.train_along(own(), data, context, direction), model.arrays, "train_along()")
+            trained = workload.train_along(own(), data, context, direction)
+            return checked_result(trained, model.arrays, declared, "train_along()")
 
     def gradients() -> Gradients:
         with user_code("gradients()"):

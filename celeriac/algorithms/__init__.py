@@ -15,6 +15,7 @@ from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, LoadError
 from tasks.messages import TrainOptions
 from tasks.plugins import load
+from tasks.results import KIND as RESULTS
 from tasks.workload import Direction, Gradients, TrainResult, Workload, can_train_along
 
 ALGORITHMS = {
@@ -130,6 +131,7 @@ class ServerRound:
         target: Where the aggregated updates point: with a scale of 1, their aggregate.
         sent: Aggregate of the sets that came with the updates.
         surveyed: Aggregate of the sets that clients sent in the first exchange.
+        results: What became of the clients' results, as the workload declares it.
         state: The orchestrator's state after the last round; empty before the first.
         num_updates: Updates that were aggregated, |S|.
         num_clients: Clients known to the run, N: all clients that were in one of its cohorts or connected when the
@@ -147,6 +149,7 @@ class ServerRound:
     num_clients: int
     settings: Settings
     surveyed: State = field(default_factory=dict)
+    results: Arrays = field(default_factory=dict)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
 
@@ -196,6 +199,9 @@ class Algorithm:
         needs: What the algorithm asks of a workload: the methods ``train_along`` and ``gradients``, which ``local``
             calls beside ``train`` and ``evaluate``; ``plain_sgd``, as its formulas are those of plain SGD at the
             options' learning rate. A workload without it is refused before the run begins.
+        sends_parameters: Whether updates carry parameters. If they carry results alone, ``target`` is the model that
+            the round started from.
+        grows: Whether ``step`` may return parameters of other names, shapes and dtypes than the model had.
     """
 
     name: str
@@ -211,6 +217,8 @@ class Algorithm:
     keeps: tuple[str, ...] = ()
     weighs_steps: bool = False
     needs: tuple[str, ...] = ()
+    sends_parameters: bool = True
+    grows: bool = False
 
 
 def load_algorithm(spec: str) -> Algorithm:
@@ -227,6 +235,8 @@ def load_algorithm(spec: str) -> Algorithm:
         raise LoadError(f"algorithm {spec!r} sends {most} sets of arrays: {MAX_SENT} are allowed")
     if any("/" in kind for kind in (*found.sent, *found.broadcast, *found.surveyed)):
         raise LoadError(f"algorithm {spec!r}: the name of a set of arrays can't have a '/' in it")
+    if RESULTS in (*found.sent, *found.broadcast, *found.surveyed, *found.keeps):
+        raise LoadError(f"algorithm {spec!r}: a set of arrays can't be named {RESULTS!r}: that is for the workload's")
     if (found.survey is None) != (not found.surveyed):
         raise LoadError(f"algorithm {spec!r} has one of survey and surveyed: both are needed, or neither")
     if both := sorted(set(found.surveyed) & set(found.broadcast)):

@@ -15,7 +15,7 @@ from celeriac.check.trial import AskedBudget, Finding, Note, Said, Trial, digest
 from tasks.arrays import Arrays
 from tasks.context import Context, State
 from tasks.described import first_of
-from tasks.user_code import UserCodeError, checked_gradients, checked_result, checked_state
+from tasks.user_code import UserCodeError, checked_gradients, checked_result, checked_state, declared_results
 from tasks.workload import Direction, Step, TrainResult, Workload, can_train_along
 
 NUM_ASKS = 5
@@ -101,7 +101,8 @@ def train(
     else:
         returned = trial.call(what, workload.train_along, given, data, context, direction)
     took_s = time.perf_counter() - started
-    return Training(checked_result(returned, model, name), context, budget, took_s, digest_of(given) != before)
+    result = checked_result(returned, model, declared_results(workload, context), name)
+    return Training(result, context, budget, took_s, digest_of(given) != before)
 
 
 def _findings(training: Training, model: Arrays, client: TriedClient) -> Iterator[Finding]:
@@ -121,7 +122,7 @@ def _findings(training: Training, model: Arrays, client: TriedClient) -> Iterato
         )
     if odd := not_finite(result.parameters):
         yield Finding(f"train() returned values that are NaN or infinite, in {odd}")
-    elif result.num_steps and not training.changed_model and digest_of(result.parameters) == digest_of(model):
+    elif result.num_steps and not training.changed_model and _gave_back(result, model):
         yield Finding(f"train() returned the parameters as it was given them, after {result.num_steps} steps")
     if odd_metrics := [repr(name) for name, value in result.metrics.items() if not np.isfinite(value)]:
         yield Finding(
@@ -191,3 +192,8 @@ def _plain_direction(step: Step) -> Arrays:
 
 def _close(first: np.ndarray, second: np.ndarray) -> bool:
     return bool(np.allclose(first, second, rtol=_TOLERANCE, atol=_TOLERANCE * float(np.abs(first).max(initial=0.0))))
+
+
+def _gave_back(result: TrainResult, model: Arrays) -> bool:
+    """Say whether training returned the model as it was given it; not so if it returned none."""
+    return bool(result.parameters) and digest_of(result.parameters) == digest_of(model)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from celeriac.compressors.models import pack_model
 from orchestrator.driver.context import RunContext
-from tasks import arrays, auxiliary
+from tasks import arrays, auxiliary, results
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
 from tasks.digests import digest_of_file
@@ -31,12 +31,15 @@ def publish_surveyed(context: RunContext, round_number: int, digest: str) -> Blo
 
 
 def publish_broadcast(context: RunContext, after_round: int) -> BlobRef | None:
-    """Put what the algorithm sends along with the model beside it; return None if there is nothing."""
+    """Put what the algorithm sends along with the model, and results, beside it; return None if there is nothing."""
     path = context.folder.state(after_round)
-    if not context.algorithm.broadcast or not path.exists():
+    for_clients = {name for name, result in context.folder.results().items() if result.to_clients}
+    if not (context.algorithm.broadcast or for_clients) or not path.exists():
         return None
     state = auxiliary.split(arrays.map_file(path))[1]
-    chosen = auxiliary.join({}, {kind: state[kind] for kind in context.algorithm.broadcast if kind in state})
+    found = {name: values for name, values in state.get(results.KIND, {}).items() if name in for_clients}
+    sets = {kind: state[kind] for kind in context.algorithm.broadcast if kind in state}
+    chosen = results.join(auxiliary.join({}, sets), found)
     name = context.scope.broadcast(after_round)
     if not chosen:
         return None

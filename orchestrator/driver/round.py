@@ -178,7 +178,8 @@ class Round:
     def _train_order(self, client_id: str, limits: TimeLimits) -> TrainOrder:
         """Return an order to train; one with something else from the first exchange would be another order."""
         version = self._surveyed.digest[:16] if self._surveyed else ""
-        return self._order(TrainOrder, client_id, limits, version, surveyed=self._surveyed)
+        wanted = self._context.algorithm.sends_parameters
+        return self._order(TrainOrder, client_id, limits, version, surveyed=self._surveyed, wants_parameters=wanted)
 
     def _order(self, kind: type[O], client_id: str, limits: TimeLimits, version: str = "", **rest: object) -> O:
         context, opened = self._context, self._opened
@@ -281,6 +282,7 @@ class Round:
             checkpoint=context.folder.checkpoint(opened.round_number).name,
             digest=closed.digest,
             state_digest=closed.state_digest,
+            results=closed.results,
             started_at=opened.started_at,
             duration_s=round(context.clock() - self._started, 6),
             bytes_down=opened.size_bytes * len(opened.cohort) + bytes_surveyed,

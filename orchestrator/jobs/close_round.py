@@ -11,8 +11,9 @@ from celeriac.algorithms import State
 from orchestrator.jobs.job import Job
 from orchestrator.jobs.server_update import next_model, surveyed_sets
 from orchestrator.jobs.verify import drop_outliers
-from orchestrator.store.records import ACCEPTED, ClosedRound, SlotRecord, Surveyed
-from tasks import arrays, auxiliary
+from orchestrator.store.records import ACCEPTED, MAX_IN_HISTORY, ClosedRound, ShortResults, SlotRecord, Surveyed
+from tasks import arrays, auxiliary, results
+from tasks.arrays import Arrays
 from tasks.digests import digest_of_file
 from tasks.files import link_or_copy
 from tasks.orders.survey import SurveyOrder
@@ -71,7 +72,17 @@ def close_round(job: Job, judged: Records) -> ClosedRound:
         return _failed(job, responses, "its updates aggregate to values that are NaN or infinite")
     state_digest = _write_state(job.folder.state(job.round_number), state)
     digest = arrays.write_file(job.folder.checkpoint(job.round_number), parameters)
-    return ClosedRound(status="closed", responses=responses, digest=digest, state_digest=state_digest)
+    short = _short(job, state.get(results.KIND, {}))
+    return ClosedRound(status="closed", responses=responses, digest=digest, state_digest=state_digest, results=short)
+
+
+def _short(job: Job, reduced: Arrays) -> ShortResults:
+    """Return the results that a line of the history has room for; what is put one after the other isn't."""
+    return {
+        name: values.astype(float).tolist()
+        for name, values in reduced.items()
+        if values.ndim < 2 and values.size <= MAX_IN_HISTORY and job.results[name].reduction != "concat"
+    }
 
 
 def _failed(job: Job, responses: dict[str, SlotRecord], reason: str) -> ClosedRound:

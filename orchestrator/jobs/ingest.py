@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
+from operator import itemgetter
 from pathlib import Path
 
 from celeriac.compressors import Compressor
@@ -11,7 +13,7 @@ from orchestrator.jobs.job import Job
 from orchestrator.jobs.verify import score_as_it_comes
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.updates import HEADER_SLACK_BYTES, discard_updates
-from tasks import arrays
+from tasks import arrays, results
 from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobRef
 from tasks.described import described
@@ -19,7 +21,7 @@ from tasks.errors import ArraysError, BlobError
 from tasks.files import replacing
 from tasks.messages import Response, Status
 from tasks.orders.train import TrainOrder
-from verification.checks import UpdateRejectedError, check_update, measure_update
+from verification.checks import UpdateRejectedError, check_update, measure_results, measure_update
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +56,20 @@ def _take_in(job: Job, response: Response, exchange: str) -> SlotRecord:
     path = job.folder.update(job.round_number, response.client_id, exchange)
     model, compressor = job.model(), job.compressor
     spec = job.update_spec(exchange)
+    declared = job.results if exchange == TrainOrder.name else {}
     sent = packed_spec(compressor, dict(sorted(spec.items())), job.buffers) if compressor else spec
     try:
-        _check_size(response.update, arrays.encoded_size(sent) + HEADER_SLACK_BYTES)
+        most_bytes = arrays.encoded_size(sent) + HEADER_SLACK_BYTES + results.most_bytes(declared)
+        _check_size(response.update, most_bytes)
         with replacing(path, durable=False) as temporary:
             job.store.get_file(response.update, temporary)
+            update, found = results.split(arrays.map_file(temporary))
+            lengths = measure_results(found, declared)
             if compressor:
-                check_update(arrays.map_file(temporary), sent)
+                check_update(update, sent)
                 _decompress(job, compressor, temporary, model, spec)
-            lengths = measure_update(arrays.map_file(temporary), spec, model, job.buffers)
+                update, _ = results.split(arrays.map_file(temporary))
+            lengths |= measure_update(update, spec, model, job.buffers)
             if response.num_examples < 1:
                 raise UpdateRejectedError("it claims to be trained on no examples")
             if exchange == TrainOrder.name and response.num_steps < 1:
@@ -74,17 +81,22 @@ def _take_in(job: Job, response: Response, exchange: str) -> SlotRecord:
 
 
 def _decompress(job: Job, compressor: Compressor, path: Path, model: Arrays, spec: Spec) -> None:
-    """Replace the file of a compressed update by the decompressed update, an array at a time; if it fails it stays.
+    """Replace the file of a compressed update by the decompressed one, an array at a time; if it fails it stays.
+
+    Its results, which aren't compressed, stay as they are.
 
     Raises:
         ArraysError, UpdateRejectedError: If it isn't what the compressor makes of an update of this model.
     """
-    spec, compressed = dict(sorted(spec.items())), arrays.map_file(path)
+    spec, (compressed, found) = dict(sorted(spec.items())), results.split(arrays.map_file(path))
+    beside = results.join({}, found)
+    whole = dict(sorted({**spec, **arrays.spec_of(beside)}.items()))
     try:
         with replacing(path, durable=False) as decompressed, decompressed.open("wb") as file:
-            file.write(arrays.encode_header(spec))
-            for name, values in unpack_update(compressor, compressed, model, spec, job.buffers):
-                entry = spec[name]
+            file.write(arrays.encode_header(whole))
+            unpacked = unpack_update(compressor, compressed, model, spec, job.buffers)
+            for name, values in heapq.merge(unpacked, sorted(beside.items()), key=itemgetter(0)):
+                entry = whole[name]
                 if (values.shape, values.dtype) != (entry.shape, entry.numpy_dtype):
                     raise ArraysError(f"array {name!r} came out as {values.dtype} {values.shape}")
                 file.write(values.tobytes())

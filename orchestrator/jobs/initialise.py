@@ -7,15 +7,17 @@ from pathlib import Path
 from celeriac.aggregators import asks_for_root
 from celeriac.algorithms import check_optimizer, check_workload
 from celeriac.compressors.updates import packed_spec
+from orchestrator.config import PEERS
 from orchestrator.jobs.evaluation import evaluate
 from orchestrator.jobs.job import Job
 from orchestrator.store.records import Evaluated
-from tasks import arrays, auxiliary
+from tasks import arrays, auxiliary, results
 from tasks.arrays import Arrays, Spec
 from tasks.described import described
 from tasks.errors import ArraysError, ConfigurationError
 from tasks.run_config import with_defaults
-from tasks.user_code import checked_buffers, checked_declared, checked_parameters, user_code
+from tasks.user_code import checked_buffers, checked_declared, checked_parameters, declared_results, user_code
+from verification import SCORERS
 from verification.checks import LARGEST_OF_MODEL, UpdateRejectedError, check_update, too_large_whole
 
 _BY_HOLDOUT = ("fltrust", "holdout")
@@ -38,11 +40,13 @@ def make_model(job: Job) -> Evaluated:
     _check_state(job)
     _check_root_data(job)
     _check_scorers(job)
+    _check_without_parameters(job)
     path = job.folder.checkpoint(0)
     model = arrays.map_file(path) if path.exists() else _initial_parameters(job)
     with user_code("buffer_names()"):
         job.folder.save_buffers(checked_buffers(workload.buffer_names(job.context("buffer names"))))
     job.folder.save_declared(checked_declared(workload))
+    job.folder.save_results(declared_results(workload, job.context("results")))
     _check_compressor(job, model)
     if not path.exists():
         arrays.write_file(path, model)
@@ -59,7 +63,7 @@ def _check_state(job: Job) -> None:
     path = folder.state(len(folder.history()))
     if not algorithm.keeps or not path.exists():
         return
-    found = sorted(auxiliary.split(arrays.map_file(path))[1])
+    found = sorted(auxiliary.split(results.split(arrays.map_file(path))[0])[1])
     if found != sorted(algorithm.keeps):
         raise ConfigurationError(
             f"an earlier version of {algorithm.name} began the run in {folder.path}: it kept {', '.join(found)}, and "
@@ -72,23 +76,25 @@ def _initial_parameters(job: Job) -> Arrays:
     """Return the model that the first round starts from, if it can be trained here."""
     config = job.config
     with user_code("initial_parameters()"):
-        parameters = checked_parameters(job.workload.initial_parameters(job.context("initial parameters")))
+        returned = job.workload.initial_parameters(job.context("initial parameters"))
+    declared = declared_results(job.workload, job.context("results"))
+    parameters = checked_parameters(returned, may_be_none=bool(declared))
     if config.initial_model is not None:
-        parameters = _model_in(Path(config.initial_model), arrays.spec_of(parameters))
+        parameters = _model_in(Path(config.initial_model), None if job.algorithm.grows else arrays.spec_of(parameters))
     if wrong := too_large_whole(parameters, LARGEST_OF_MODEL):
         raise ConfigurationError(f"workload {config.workload!r}: its initial model: {wrong}")
     return parameters
 
 
-def _model_in(path: Path, spec: Spec) -> Arrays:
-    """Return the model in a file of the user's.
+def _model_in(path: Path, spec: Spec | None) -> Arrays:
+    """Return the model in a file of the user's, of this spec if its shapes are given.
 
     Raises:
         ConfigurationError: If it can't be read, isn't one of the workload, or is not finite.
     """
     try:
         model = arrays.map_file(path)
-        check_update(model, spec)
+        check_update(model, spec or arrays.spec_of(model))
     except (OSError, ArraysError, UpdateRejectedError) as error:
         raise ConfigurationError(f"--initial-model {path}: {error}") from None
     return model
@@ -126,6 +132,28 @@ def _check_scorers(job: Job) -> None:
     if job.holdout is None and wanting:
         raise ConfigurationError(
             f"--verify {wanting[0]} goes by the orchestrator's held-out data, and workload {config.workload!r} has none"
+        )
+
+
+def _check_without_parameters(job: Job) -> None:
+    """Refuse what goes by the parameters in updates where the algorithm has them carry none.
+
+    Raises:
+        ConfigurationError: If there is such an option.
+    """
+    config = job.config
+    if job.algorithm.sends_parameters:
+        return
+    chosen = {
+        "--aggregator": config.aggregator if config.aggregator != "mean" else "",
+        "--mix": ",".join(config.mix),
+        "--verify": ",".join(scorer for scorer in config.verify if scorer in (*SCORERS, PEERS)),
+        "--compression": config.compression if job.compressor else "",
+    }
+    if wrong := [f"{option} {value}" for option, value in chosen.items() if value]:
+        raise ConfigurationError(
+            f"{wrong[0]} goes by the parameters in updates, and those of --algorithm {config.algorithm} carry none: "
+            "leave it out"
         )
 
 

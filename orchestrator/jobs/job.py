@@ -17,7 +17,7 @@ from orchestrator.config import RunConfig
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
-from tasks import arrays, auxiliary
+from tasks import arrays, auxiliary, results
 from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobStore
 from tasks.context import Context, TimeBudget
@@ -28,7 +28,7 @@ from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
 from tasks.run_config import with_defaults
 from tasks.seeds import context_seed
-from tasks.user_code import UserCodeError, checked_result, user_code
+from tasks.user_code import UserCodeError, checked_result, declared_results, user_code
 from tasks.workload import Workload, load_workload
 from verification.checks import UpdateRejectedError, check_update
 
@@ -162,20 +162,30 @@ class Job:
         """Names of the model's arrays that aren't trained."""
         return self.folder.buffers()
 
+    @cached_property
+    def results(self) -> results.Declared:
+        """What the workload declares of its results."""
+        return self.folder.results()
+
     def model(self) -> Arrays:
         """Map the model that the round starts from: memory of its own at each call, as users' code may write to it."""
         return arrays.map_file(self.folder.checkpoint(self.round_number - 1))
 
     def update_spec(self, exchange: str) -> Spec:
-        """Return what an update has to be: the model and the sets with it, or the sets of the first exchange alone."""
+        """Return what an update has to be without its results: the model and sets, or a first exchange's sets alone."""
         model = arrays.spec_of(self.model())
         if exchange == SurveyOrder.name:
             return auxiliary.spec_of_sets(model, self.algorithm.surveyed)
-        return auxiliary.spec_with(model, self.algorithm.sent)
+        sets = auxiliary.spec_of_sets(model, self.algorithm.sent)
+        return {**model, **sets} if self.algorithm.sends_parameters else sets
 
     def update(self, client_id: str, exchange: str = TrainOrder.name) -> Arrays:
-        """Map what was taken in of a client: memory of its own at each call."""
-        return arrays.map_file(self.folder.update(self.round_number, client_id, exchange))
+        """Map what was taken in of a client, but for its results: memory of its own at each call."""
+        return results.split(arrays.map_file(self.folder.update(self.round_number, client_id, exchange)))[0]
+
+    def results_of(self, client_id: str) -> Arrays:
+        """Map the results that were taken in of a client."""
+        return results.split(arrays.map_file(self.folder.update(self.round_number, client_id)))[1]
 
     def record(self, client_id: str, exchange: str = TrainOrder.name) -> SlotRecord | None:
         """Return the record of a client's slot, or None if it isn't filled."""
@@ -230,7 +240,8 @@ class Job:
     def _train_root(self) -> Arrays:
         model, context = self.model(), self.context("root data", TimeBudget(self.config.timeout_s))
         with user_code("train() on the held-out data"):
-            result = checked_result(self.workload.train(model, self.holdout, context), model)
+            declared = declared_results(self.workload, context)
+            result = checked_result(self.workload.train(model, self.holdout, context), model, declared)
         try:
             check_update(result.parameters, arrays.spec_of(model))
         except UpdateRejectedError as error:

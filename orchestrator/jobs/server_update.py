@@ -18,15 +18,16 @@ from orchestrator.jobs.job import Job
 from orchestrator.jobs.scratch import scratch_arrays
 from orchestrator.jobs.streaming_mean import add_next, is_streamed
 from orchestrator.store.records import SlotRecord
-from tasks import arrays, auxiliary
+from tasks import arrays, auxiliary, results
 from tasks.arrays import Array, Arrays, is_float
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
 from tasks.seeds import generator
+from tasks.user_code import UserCodeError
 
 
 def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, State]:
-    """Return the parameters that a round ends with, and the algorithm's state.
+    """Return the parameters that a round ends with, and the algorithm's state, with what became of the results.
 
     The model's arrays that aren't trained are aggregated, and no algorithm goes further than that, nor turns them.
 
@@ -37,27 +38,37 @@ def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, St
     Raises:
         AggregationError: If the aggregator, or what mixes the updates before it, needs more of them, or can make
             nothing of these.
+        UserCodeError: If the algorithm's step returns a model of other shapes, and isn't one that grows.
         ValueError, ArithmeticError: If what clients sent can't be aggregated.
     """
     config, number, model = job.config, job.round_number, job.model()
     settings = settings_of(job.algorithm, config.settings)
     weights = _weights(job, accepted, settings)
     aggregate, sent = _aggregate(job, TrainOrder.name, dict(zip(accepted, weights.weights, strict=True)), job.model())
+    of_clients = [job.results_of(client_id) for client_id in accepted] if job.results else []
+    reduced = results.reduced(job.results, of_clients, weights.weights)
     num_clients = job.opened.num_clients if job.opened else config.num_clients
+    former = _sets_of(job.folder.state(number - 1))
     parameters, state = job.algorithm.step(
         ServerRound(
             parameters=model,
-            target=move(model, aggregate, weights.scale),
+            target=move(model, aggregate, weights.scale) if job.algorithm.sends_parameters else model,
             sent=sent,
-            state=_sets_of(job.folder.state(number - 1)),
+            state={kind: each for kind, each in former.items() if kind != results.KIND},
             num_updates=len(accepted),
             num_clients=max(num_clients, len(accepted)),
             settings=settings,
             surveyed=_sets_of(job.folder.surveyed(number)),
+            results=reduced,
             rng=generator(config.seed, number, "step"),
         )
     )
-    return {**parameters, **{name: aggregate[name] for name in job.buffers if name in aggregate}}, state
+    parameters = {**parameters, **{name: aggregate[name] for name in job.buffers if name in aggregate}}
+    if not job.algorithm.grows and (wrong := arrays.difference(arrays.spec_of(parameters), arrays.spec_of(model))):
+        raise UserCodeError(
+            f"step() of {config.algorithm} returned another model, and doesn't say that it grows: {wrong}"
+        )
+    return parameters, {**state, results.KIND: reduced} if reduced else state
 
 
 def surveyed_sets(job: Job, counted: Mapping[str, SlotRecord]) -> State:

@@ -47,8 +47,8 @@ SCALE = 2.0**-64
 def is_streamed(job: Job) -> bool:
     """Say whether the updates of a job's round are added as they come.
 
-    They are large, no scorer or mixer asks for them again, their mean is wanted, and what one weighs doesn't depend
-    on others.
+    They are large, no scorer or mixer asks for them again, nothing but their mean is wanted, and what one weighs
+    doesn't depend on others.
     """
     config, opened = job.config, job.opened
     return (
@@ -59,6 +59,7 @@ def is_streamed(job: Job) -> bool:
         and not config.mix
         and not config.verify
         and not config.cross_site
+        and not job.results
         and config.weighting == "examples"
         and job.algorithm.weigh in (by_examples, equally)
     )

@@ -18,6 +18,11 @@ COUNTED = (*ACCEPTED, Status.SURVEYED)
 """How a slot was filled by arrays that count, in either exchange of a round."""
 
 
+ShortResults = dict[str, float | list[float]]
+"""Results of at most one axis and ``MAX_IN_HISTORY`` numbers, by name."""
+MAX_IN_HISTORY = 100
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -174,6 +179,8 @@ class ClosedRound(_Record):
     """BLAKE3 digest of the checkpoint file."""
     state_digest: str = ""
     """BLAKE3 digest of the file with the algorithm's state beside it; empty if it has none."""
+    results: ShortResults = {}
+    """What became of the clients' results, as far as it is short."""
 
 
 class Surveyed(_Record):
@@ -242,6 +249,8 @@ class RoundRecord(_Record):
     """BLAKE3 digest of the checkpoint file."""
     state_digest: str = ""
     """BLAKE3 digest of the file with the algorithm's state beside it; empty if it has none."""
+    results: ShortResults = {}
+    """What became of the clients' results, as far as it is short; all of it is in that file."""
     started_at: str
     """When the round was opened, in UTC, ISO 8601."""
     duration_s: float

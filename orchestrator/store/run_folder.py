@@ -32,10 +32,14 @@ from tasks.errors import RunFolderError
 from tasks.files import append_line, remove_temporaries, replace_text, replacing
 from tasks.metrics import Declared, Metric
 from tasks.orders.train import TrainOrder
+from tasks.results import Declared as Results
+from tasks.results import Result
 
 R = TypeVar("R", bound=BaseModel)
+T = TypeVar("T")
 _NAMES = TypeAdapter(list[str])
 _DECLARED = TypeAdapter(dict[str, Metric])
+_RESULTS = TypeAdapter(dict[str, Result])
 
 
 class RunFolder:
@@ -256,6 +260,18 @@ class RunFolder:
         """
         return self._read(self.config_path, RunConfig)
 
+    def save_results(self, declared: Results) -> None:
+        """Keep what the workload declares of its results."""
+        replace_text(self.path / "results.json", _RESULTS.dump_json(dict(declared)).decode() + "\n")
+
+    def results(self) -> Results:
+        """Return what the workload declares of its results; nothing as long as nobody has said.
+
+        Raises:
+            RunFolderError: If the file is damaged.
+        """
+        return self._said("results.json", _RESULTS, {})
+
     def save_buffers(self, names: Iterable[str]) -> None:
         """Keep which of the model's arrays aren't trained, so that nobody has to make a model to know it."""
         replace_text(self.path / "buffers.json", json.dumps(sorted(names)) + "\n")
@@ -266,13 +282,8 @@ class RunFolder:
         Raises:
             RunFolderError: If the file is damaged.
         """
-        path = self.path / "buffers.json"
-        try:
-            return frozenset(_NAMES.validate_json(path.read_bytes()))
-        except FileNotFoundError:
-            return frozenset()
-        except (OSError, ValidationError) as error:
-            raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+        names: list[str] = self._said("buffers.json", _NAMES, [])
+        return frozenset(names)
 
     def save_declared(self, declared: Declared) -> None:
         """Keep what the workload declares of its metrics, so that nobody has to load it to know that."""
@@ -284,11 +295,19 @@ class RunFolder:
         Raises:
             RunFolderError: If the file is damaged.
         """
-        path = self.path / "metrics.json"
+        return self._said("metrics.json", _DECLARED, {})
+
+    def _said(self, name: str, kind: TypeAdapter[T], default: T) -> T:
+        """Return what a file says; the default if there is none.
+
+        Raises:
+            RunFolderError: If it is damaged.
+        """
+        path = self.path / name
         try:
-            return _DECLARED.validate_json(path.read_bytes())
+            return kind.validate_json(path.read_bytes())
         except FileNotFoundError:
-            return {}
+            return default
         except (OSError, ValidationError) as error:
             raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 

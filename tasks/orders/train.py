@@ -14,3 +14,5 @@ class TrainOrder(UpdateOrder):
 
     surveyed: BlobRef | None = None
     """The aggregate of what the round's clients sent in its first exchange; None where there was none."""
+    wants_parameters: bool = True
+    """Whether the update is to carry parameters, or results alone."""

@@ -58,7 +58,7 @@ def test_a_text_among_the_metrics_of_training_is_refused_by_name() -> None:
     # Given a metric that is no number, when the result is checked, then the message names it
     result = TrainResult({"w": np.zeros(2)}, 5, 1, 1.0, {"train_loss": 0.5, "net": "cnn"})  # type: ignore[dict-item]
     with pytest.raises(UserCodeError, match=r"^metric 'net' of train\(\): str is no number$"):
-        checked_result(result, {"w": np.zeros(2)})
+        checked_result(result, {"w": np.zeros(2)}, {})
 
 
 MODEL = {"w": np.zeros(2)}
@@ -98,7 +98,7 @@ def trained(**changes: Any) -> TrainResult:
 def test_what_is_no_result_of_training_is_refused_with_what_is_needed(returned: object, message: str) -> None:
     # Given something else than train() has to return for a model of one array, when it is checked, then it is told
     with pytest.raises(UserCodeError, match=rf"^train\(\) {message}"):
-        checked_result(returned, MODEL)
+        checked_result(returned, MODEL, {})
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-from tasks import arrays, auxiliary
+from tasks import arrays, auxiliary, results
 from tasks.blobs.blob import describe
 from tasks.context import TimeBudget
 from tasks.messages import Response, Status
 from tasks.metrics import finite
 from tasks.names import update_name
 from tasks.orders.train import TrainOrder
-from tasks.user_code import check_sets, user_code
+from tasks.user_code import UserCodeError, check_sets, user_code
 from tasks.workload import TrainResult
 from worker.client import Client
 from worker.compressing import Packing
@@ -38,14 +38,19 @@ def handle(client: Client, order: TrainOrder) -> Response:
     # The update takes about as long to send as the model took to fetch.
     fetch_s = time.monotonic() - started
     budget = TimeBudget(time_left_s - min(2 * fetch_s, time_left_s / 2))
-    context = client.context(order, budget, study_state)
+    context = client.context(order, budget, study_state, received.broadcast.get(results.KIND))
     local = train_locally(client.workload, client.data.train, order, received, context, client.allowed)
     result = local.trained
+    trained = result.parameters if order.wants_parameters else {}
+    if order.wants_parameters and received.model.arrays and not trained:
+        raise UserCodeError("train() returned no parameters: the run's algorithm needs those of the model")
     if result.num_steps == 0:
         return order.respond(Status.FAILED, reason=_why_no_step(result, budget))
-    sent = auxiliary.join(result.parameters, auxiliary.widened(local.sent))
-    packed = packing.pack(received.model.arrays, sent, partial(client.workload.buffer_names, context))
-    pieces = list(arrays.encode(packed.arrays))
+    sent = auxiliary.join(trained, auxiliary.widened(local.sent))
+    packed = packing.pack(
+        received.model.arrays if trained else {}, sent, partial(client.workload.buffer_names, context)
+    )
+    pieces = list(arrays.encode(results.join(packed.arrays, result.results)))
     update = describe(order.update_blob, pieces)
     name, arrived = update_name(order.round_number, update.digest), auxiliary.split(packed.beside)[1]
     with user_code(f"the state of {order.algorithm}"):

@@ -62,7 +62,9 @@ def fail_to_step(server: ServerRound) -> tuple[Arrays, State]:
     raise ZeroDivisionError("no luck")
 
 
-BEYOND_NUMBERS = Algorithm(name="beyond", step=lambda server: ({**server.target, "point": np.full(3, np.inf)}, {}))
+BEYOND_NUMBERS = Algorithm(
+    name="beyond", step=lambda server: ({**server.target, "point": np.full(3, np.inf, np.float32)}, {})
+)
 
 
 STATE_BEYOND = Algorithm(name="beyond", step=lambda server: (server.target, {"v": {"point": np.full(3, np.nan)}}))

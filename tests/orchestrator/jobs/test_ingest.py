@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from orchestrator.jobs.ingest import ingest_response
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import HEADER_SLACK_BYTES
-from tasks import arrays
+from tasks import arrays, results
 from tasks.arrays import Arrays
 from tasks.blobs.blob import BlobRef, publish
 from tasks.blobs.chunks import MemoryChunks, Wanted
 from tasks.messages import Order, Response, Status
+from tasks.results import Result
 from tests.support import job_of, publish_update, run_config, survey_order, surveyed, train_order, trained
 
 MODEL: Arrays = {"bias": np.zeros(2, np.float32), "weights": np.zeros((2, 3))}
@@ -319,3 +321,63 @@ def test_a_hostile_gradient_is_rejected(
     assert reason in record.reason
     assert not mime.update(1, "anna", "survey").exists()
     assert chunks.chunks == {}
+
+
+DECLARED = {
+    "hessian": Result("sum", shape=(2, 2)),
+    "trees": Result("concat", shape=(None,), dtype="uint8", max_bytes=100),
+}
+RESULTS: Arrays = {"hessian": np.eye(2), "trees": np.arange(60, dtype=np.uint8)}
+
+
+@pytest.fixture
+def declaring(folder: RunFolder) -> RunFolder:
+    """A folder of a run whose workload declares results."""
+    folder.save_results(DECLARED)
+    return folder
+
+
+def test_results_are_taken_in_beside_the_parameters(declaring: RunFolder, chunks: MemoryChunks) -> None:
+    # Given an update with all that is declared, when it is taken in, then the parameters are judged without it
+    record = ingest_response(job_of(declaring, chunks), sent(chunks, results.join(UPDATE, RESULTS)))
+    assert (record.status, record.lengths) == (Status.TRAINED, {"parameters": 2.54951})
+    # And each part is found by itself
+    job = job_of(declaring, chunks)
+    assert sorted(job.update("anna")) == sorted(UPDATE)
+    found = job.results_of("anna")
+    assert {name: values.tolist() for name, values in found.items()} == {
+        "hessian": [[1.0, 0.0], [0.0, 1.0]],
+        "trees": list(range(60)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"hessian": np.eye(2, dtype=np.float32)}, "result 'hessian' is float32 (2, 2): float64 (2, 2) is declared"),
+        ({"hessian": np.eye(3)}, "result 'hessian' is float64 (3, 3): float64 (2, 2) is declared"),
+        ({"hessian": np.full((2, 2), np.nan)}, "result 'hessian' has values that are NaN or infinite"),
+        ({"trees": np.zeros(101, np.uint8)}, "result 'trees' has 101 bytes: 100 are allowed (max_bytes)"),
+        ({"trees": np.zeros((1, 10), np.uint8)}, "result 'trees' is uint8 (1, 10): uint8 (any,) is declared"),
+        ({"more": np.zeros(1)}, "result 'more' isn't declared: hessian, trees are"),
+        ({"hessian": None}, "result 'hessian' is missing"),
+    ],
+)
+def test_an_update_is_rejected_whose_results_arent_as_declared(
+    declaring: RunFolder, chunks: MemoryChunks, wrong: dict[str, arrays.Array | None], reason: str
+) -> None:
+    # Given a client that doesn't look at what it sends, when its update is taken in, then it is rejected for that
+    given = {name: values for name, values in {**RESULTS, **wrong}.items() if values is not None}
+    assert rejection(declaring, chunks, sent(chunks, results.join(UPDATE, given))) == reason
+
+
+def test_an_update_that_carries_too_much_isnt_read(declaring: RunFolder, chunks: MemoryChunks) -> None:
+    # Given an update with a result that is longer than all that is allowed, when it is taken in
+    reason = rejection(declaring, chunks, sent(chunks, results.join(UPDATE, {"trees": np.zeros(10**6, np.uint8)})))
+    # Then it is rejected by its size
+    assert re.fullmatch(r"the update has 1000\d+ bytes, \d+ are allowed for this model", reason)
+
+
+def test_results_of_a_run_that_declares_none_are_rejected(folder: RunFolder, chunks: MemoryChunks) -> None:
+    reason = rejection(folder, chunks, sent(chunks, results.join(UPDATE, {"trees": np.zeros(1, np.uint8)})))
+    assert reason == "result 'trees' isn't declared: none is"

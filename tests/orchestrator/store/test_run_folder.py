@@ -156,7 +156,7 @@ def test_closed_rounds_are_lines_of_the_history(folder: RunFolder) -> None:
         "evaluation_problem",
         "evaluation_due", "evaluation_s",
         "client_metrics", "client_partial", "client_spread", "client_evaluations",
-        "num_evaluated", "not_evaluated", "checkpoint", "digest", "state_digest",
+        "num_evaluated", "not_evaluated", "checkpoint", "digest", "state_digest", "results",
         "started_at", "duration_s", "bytes_down", "bytes_up", "late",
     ]  # fmt: skip
 
