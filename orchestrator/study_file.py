@@ -74,8 +74,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _checked(path: Path, key: str, value: object, field: FieldInfo | None) -> Any:
     kind: Any = str | None if field is None else Annotated[(field.annotation, *field.metadata)]
+    is_number = field is not None and field.annotation in (int, float)
+    read = str(value) if is_number and isinstance(value, bool) else value  # true would be 1
     try:
-        return TypeAdapter(kind).validate_python(value)
+        return TypeAdapter(kind).validate_python(read)
     except ValidationError as error:
         what = (allowed(field) or _IN_WORDS.get(field.annotation, "")) if field else "a text"
         told = f"{what} is allowed" if what else error.errors()[0]["msg"]

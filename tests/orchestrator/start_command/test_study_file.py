@@ -65,6 +65,7 @@ def test_the_config_of_a_run_begins_another_like_it(cwd: Path, monkeypatch: pyte
         ("run-dir = 3", "study.toml: run-dir = 3: a text is allowed"),
         ("algorithm = 3", "study.toml: algorithm = 3: a text is allowed"),
         ('verify = "norm"', 'study.toml: verify = "norm": a list of texts is allowed'),
+        ("clients = true", "study.toml: clients = true: a whole number from 1 is allowed"),
         ("cross-site = 3", "study.toml: cross-site = 3: true or false is allowed"),
         ("run-config = { a = { b = 1 } }", 'study.toml: run-config = {"a": {"b": 1}}: '),
         ("rounds =", "study.toml: Invalid value (at end of document): a file of options in TOML"),
