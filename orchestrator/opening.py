@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -36,15 +37,15 @@ from tasks.broker import run_lock
 from tasks.errors import ArraysError, ConfigurationError, DataMissingError
 from tasks.messages import TrainOptions
 from tasks.plugins import check_spec
-from tasks.spec import WorkloadSpec
-from tasks.workload import BUILT_IN
+from tasks.spec import WorkloadSpec, canonical
+from tasks.workload import BUILT_IN, RUNS_PROGRAMS
 from verification import SCORERS
 
 RUNS = Path("runs")
 """Parent of the run folders, unless the user names a folder."""
 CHANGEABLE = ("rounds", "stop_when", "patience", "observe", "log_format")
 """Settings that may be other ones when a run is resumed."""
-WITH_RESUME = ("resume", "broker", *CHANGEABLE)
+WITH_RESUME = ("resume", "broker", "workload", *CHANGEABLE)
 """Options allowed when resuming a run; its stored settings hold for all else."""
 
 
@@ -96,6 +97,7 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     if config.local != (options["broker"] is None):
         had, needed = ("none", "leave --broker out") if config.local else ("a broker", "name it with --broker URL")
         raise ConfigurationError(f"the run in {shown_path(folder.path)} was begun with {had}: {needed}")
+    _check_repeated(options["workload"] if "workload" in given else None, config, folder)
     changed = config.model_copy(update={name: options[name] for name in CHANGEABLE if name in given})
     if changed.rounds < num_closed:
         raise ConfigurationError(
@@ -112,6 +114,29 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     if changed == config:
         return Opened(config, folder, lock)
     return Opened(changed, folder, folder.replace_config(changed, lock))
+
+
+def _check_repeated(workload: str | None, config: RunConfig, folder: RunFolder) -> None:
+    """Check that the workload which was given, if one was, is the stored run's. Programs have to be given again.
+
+    A folder may have come from somebody else, who is not to say which programs are run here.
+
+    Raises:
+        ConfigurationError: If it isn't, or is needed.
+    """
+    path = shown_path(folder.path)
+    if workload is not None and canonical(workload) != config.workload:
+        raise ConfigurationError(f"--workload {workload}: the run in {path} trains {config.workload!r}, leave it out")
+    if workload is None and runs_programs(config.workload):
+        raise ConfigurationError(
+            f"the run in {path} runs programs: repeat them if they are to be run here, "
+            f"--workload {shlex.quote(config.workload)}"
+        )
+
+
+def runs_programs(workload: str) -> bool:
+    """Say whether a workload's spec names programs to be run."""
+    return WorkloadSpec.parse(workload).name in RUNS_PROGRAMS
 
 
 def shown_path(path: Path) -> str:

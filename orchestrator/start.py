@@ -8,6 +8,7 @@ if __name__ == "__main__":
     # Until there is a run that can be closed cleanly, Ctrl-C ends the process at once and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+import shlex
 import sys
 import tomllib
 from importlib import metadata
@@ -28,7 +29,7 @@ from orchestrator.config import PEERS, RunConfig
 from orchestrator.cross_site_table import table_of
 from orchestrator.driver.lifecycle import run_session
 from orchestrator.observers import OBSERVERS
-from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, shown_path, take_up
+from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, runs_programs, shown_path, take_up
 from orchestrator.options import GroupedCommand, GroupedOption, options_of
 from orchestrator.policies import POLICIES
 from orchestrator.store.records import Summary
@@ -202,7 +203,8 @@ def _how_to_go_on(config: RunConfig, summary: Summary, folder: RunFolder) -> str
     """Return the command that takes a run up again; one all of whose rounds are over needs more of them."""
     broker = "" if config.local else " --broker URL"
     rounds = f" --rounds {2 * config.rounds}" if summary.rounds >= config.rounds else ""
-    return f"python -m orchestrator.start --resume {shown_path(folder.path)}{broker}{rounds}"
+    workload = f" --workload {shlex.quote(config.workload)}" if runs_programs(config.workload) else ""
+    return f"python -m orchestrator.start --resume {shown_path(folder.path)}{broker}{rounds}{workload}"
 
 
 def _quality(summary: Summary, folder: RunFolder) -> str:

@@ -39,6 +39,11 @@ class TimeBudget:
         return self._cut_short
 
     @property
+    def left_s(self) -> float:
+        """Seconds that are left, for what can't ask before each step; infinite where nothing ends the time."""
+        return 0.0 if self._expired else max(0.0, self._end - self._clock())
+
+    @property
     def cut_short(self) -> bool:
         """Whether training was told to stop."""
         return self._cut_short

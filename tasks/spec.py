@@ -1,7 +1,8 @@
 """A workload's spec: its name and the parameters that it is made with, like ``mnist,net=cnn,split=dirichlet:0.1``.
 
 The run and its clients compare specs as text, so there is one way to write each: the name first, keys in ascending
-order with hyphens, no blanks. Values are compared as they are written: ``0.1`` and ``0.10`` are two.
+order with hyphens, no blanks but those within a value. Values are compared as they are written: ``0.1`` and ``0.10``
+are two.
 """
 
 from __future__ import annotations
@@ -77,9 +78,10 @@ def canonical(text: str) -> str:
 
 def _key_and_value(text: str, pair: str) -> tuple[str, str]:
     key, equals, value = (part.strip() for part in pair.partition("="))
-    is_value = bool(value) and not any(character.isspace() or character == "," for character in value)
+    is_value = bool(value) and value.isprintable() and "," not in value
     if not (equals and key.replace("-", "_").isidentifier() and is_value):
         raise ConfigurationError(
-            f"workload {text!r}: {pair!r} is no parameter: write NAME[,KEY=VALUE...] without blanks, like mnist,net=cnn"
+            f"workload {text!r}: {pair!r} is no parameter: "
+            "write NAME[,KEY=VALUE...], no comma in a value, like mnist,net=cnn"
         )
     return key.replace("_", "-"), value

@@ -28,10 +28,13 @@ from tasks.spec import WorkloadSpec
 StartMethod = Literal["spawn", "fork", "solo"]
 """How the processes that train come by what a client has: see :attr:`Workload.start_method`."""
 BUILT_IN = {
+    "command": "celeriac.workloads.command:Command",
     "digits": "celeriac.workloads.digits:Digits",
     "mnist": "celeriac.workloads.mnist:Mnist",
 }
 """Workloads that come with the project, and where they are."""
+RUNS_PROGRAMS = ("command",)
+"""Those of them whose parameters are programs to be run."""
 
 
 @dataclass(frozen=True, slots=True)

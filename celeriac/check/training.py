@@ -135,7 +135,7 @@ def _findings_of_time(training: Training) -> Iterator[Finding]:
     num_steps, num_asked = training.result.num_steps, training.budget.num_asked
     if training.budget.num_asked_later > _MOST_LATER:
         yield Finding("train() went on after context.budget.is_over() had said so: return what there is then")
-    elif num_steps > 2 * (num_asked + 1):
+    elif num_steps > 2 * (num_asked + 1) and not training.budget.is_asked_for_left:
         often = "never" if not num_asked else "once" if num_asked == 1 else f"{num_asked} times"
         yield Finding(
             f"train() asked context.budget.is_over() {often} in {num_steps} steps: ask before each, or a client can't "

@@ -109,11 +109,18 @@ class AskedBudget(TimeBudget):
         self._count = itertools.count()
         self._most = num_asks
         self.num_asked = 0
+        self.is_asked_for_left = False
         super().__init__(num_asks, clock=self._ask)
 
     def _ask(self) -> float:
         self.num_asked = next(self._count)
         return self.num_asked
+
+    @property
+    def left_s(self) -> float:
+        """A minute: what asks for the seconds that are left needn't ask before each step."""
+        self.is_asked_for_left = True
+        return 60.0
 
     @property
     def num_asked_later(self) -> int:

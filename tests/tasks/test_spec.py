@@ -38,6 +38,7 @@ def test_whatever_the_order_of_keys_there_is_one_way_to_write_a_spec(
         (" mnist , net = cnn ", "mnist,net=cnn"),
         ("mnist,split_seed=3", "mnist,split-seed=3"),
         ("my.module:name,depth=a=b", "my.module:name,depth=a=b"),
+        ("command, train = Rscript  train.R ", "command,train=Rscript  train.R"),
         ("", ""),
     ],
 )
@@ -53,7 +54,7 @@ def test_a_spec_is_written_so(text: str, written: str) -> None:
         ("mnist,cnn", "'cnn'"),
         ("mnist,net=", "'net='"),
         ("mnist,=cnn", "'=cnn'"),
-        ("mnist,net=c nn", "'net=c nn'"),
+        ("mnist,net=c\tnn", "'net=c\\tnn'"),
         ("mnist,net x=cnn", "'net x=cnn'"),
         ("mnist,1st=cnn", "'1st=cnn'"),
     ],
@@ -63,7 +64,8 @@ def test_a_parameter_of_another_form_is_refused_with_how_to_write_it(text: str, 
     with pytest.raises(ConfigurationError) as caught:
         WorkloadSpec.parse(text)
     assert str(caught.value) == (
-        f"workload {text!r}: {wrong} is no parameter: write NAME[,KEY=VALUE...] without blanks, like mnist,net=cnn"
+        f"workload {text!r}: {wrong} is no parameter: "
+        "write NAME[,KEY=VALUE...], no comma in a value, like mnist,net=cnn"
     )
 
 
@@ -91,7 +93,7 @@ def test_a_parameter_is_added_in_its_place() -> None:
     assert str(WorkloadSpec.parse("mnist,split=iid").with_parameter("net", "cnn")) == "mnist,net=cnn,split=iid"
 
 
-@pytest.mark.parametrize("value", ["", "cnn,split=iid", "c nn"])
+@pytest.mark.parametrize("value", ["", "cnn,split=iid", "c\nnn"])
 def test_a_value_that_would_be_more_than_one_is_not_added(value: str) -> None:
     # Given a value with a comma, when it is added, then it is refused rather than read as two parameters
     with pytest.raises(ConfigurationError, match="is no parameter"):

@@ -49,6 +49,24 @@ def test_a_run_may_be_resumed_with_other_observers_and_logs_which_it_keeps(
     assert changed == run_config(observe=("plot",), log_format="json")
 
 
+def test_programs_that_a_run_s_folder_names_are_run_only_if_they_are_repeated(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run's folder, of somebody else maybe, whose workload are programs
+    programs = "command,initial=rm -r a,train=sh b"
+    RunFolder.create(cwd / "one", run_config(workload=programs))
+    # When it is to be resumed, then that is refused, and so is another workload than its own
+    assert one_line(refused("--resume", "one")) == (
+        f"the run in one runs programs: repeat them if they are to be run here, --workload '{programs}'"
+    )
+    assert one_line(refused("--resume", "one", "--workload", "digits")) == (
+        f"--workload digits: the run in one trains {programs!r}, leave it out"
+    )
+    # When they are repeated, in whatever order, then it goes on
+    changed = config_of(monkeypatch, "--resume", "one", "--workload", "command,train=sh b,initial=rm -r a")
+    assert changed == run_config(workload=programs)
+
+
 def test_a_run_isnt_given_rounds_for_which_its_schedule_has_nothing_that_is_allowed(cwd: Path) -> None:
     # Given a run with epochs that are halved, when it is given more rounds than they can be halved
     RunFolder.create(cwd / "one", run_config(rounds=2, schedule={"epochs": "step:2:0.5:1"}))

@@ -40,8 +40,8 @@ SLIPS = {
     "--observe plot,nowhere:Mine:9": "observer 'nowhere:Mine': there is no module 'nowhere' in this folder",
     "--observe subprocess:Popen": "observer 'subprocess:Popen': 'subprocess' is of Python's standard library",
     "--observe tests.support:job_of": "observer 'tests.support:job_of' doesn't say that it returns an Observer",
-    "--workload digit": "unknown workload 'digit': did you mean 'digits'? known are digits, mnist, or your own as "
-    "module:name",
+    "--workload digit": "unknown workload 'digit': did you mean 'digits'? known are command, digits, mnist, or your "
+    "own as module:name",
     "--blobs redis://127.0.0.1:1": "blobs 'redis://127.0.0.1:1': of all Redis servers only the broker may hold them: ",
     "--blobs s4://bucket": "blobs 's4://bucket': write a URL that begins with one of redis, ",
     "--blobs file:///nowhere/at/all": "blobs 'file:///nowhere/at/all': there is no such folder here",
@@ -70,7 +70,7 @@ def test_a_workload_whose_module_isnt_there_is_told_with_the_folder(cwd: Path) -
 @pytest.mark.parametrize("arguments", [["--workload", "mnist,cnn"], ["--split", "iid,net=cnn"], ["--net", ""]])
 def test_a_parameter_of_another_form_is_refused(arguments: list[str]) -> None:
     # Given something else than a key and a value, when the command is given it, then it says how they are written
-    assert "is no parameter: write NAME[,KEY=VALUE...] without blanks" in one_line(refused(*arguments))
+    assert "is no parameter: write NAME[,KEY=VALUE...], no comma in a value" in one_line(refused(*arguments))
 
 
 @pytest.mark.parametrize(
