@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format setup dev compose-check attacks mnist bench compression scaling soak kills clean
+.PHONY: help run test test-fast check format setup dev compose-check attacks mnist bench compression scaling soak kills r clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -14,7 +14,7 @@ run: .venv/.installed ## Train digits over two clients on this machine (ARGS="--
 	$(BIN)/python -m orchestrator.start --clients 2 $(ARGS)
 
 # Files as they come: those of few long tests, which begin whole runs, would otherwise be left to the end.
-test: .venv/.dev ## Run all tests (ARGS="-k name" adds options)
+test: .venv/.dev r ## Run all tests (ARGS="-k name" adds options)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Nor the attacks, which are thirty whole trainings.
@@ -64,6 +64,9 @@ setup: .venv/.installed ## Install what a run needs
 
 dev: .venv/.dev ## Install what developing needs, pre-commit hooks included
 	$(BIN)/pre-commit install
+
+r: ## Install R from Debian's packages, where it is missing: a test of a client in R needs it (ten seconds)
+	@command -v Rscript >/dev/null || scripts/install_r.sh
 
 clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 	rm -rf .venv .venv-flower build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,94 @@
+"""The client in R of examples/r-client: two sites train as its README says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tasks.arrays import map_file
+from tests.integration.harness import ROOT, Field, history
+
+EXAMPLE = ROOT / "examples" / "r-client"
+README = (EXAMPLE / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def sites(tmp_path: Path) -> Path:
+    """The example in a folder of its own, with the data that the README makes."""
+    if shutil.which("Rscript") is None:
+        pytest.fail("R isn't here: make r, or apt-get install --no-install-recommends r-base-core")
+    folder = tmp_path / "sites"
+    shutil.copytree(EXAMPLE, folder)
+    commands = re.search(r"```sh\n(mkdir data\n.*?)```", README, re.DOTALL)
+    assert commands is not None
+    subprocess.run(["sh", "-ec", commands[1]], cwd=folder, check=True, timeout=60)
+    return folder
+
+
+def workload() -> str:
+    """What the README's command names."""
+    found = re.search(r"--workload \\\n +'(.*)'", README)
+    assert found is not None
+    return found[1]
+
+
+def pooled(folder: Path, num_steps: int, rate: float) -> npt.NDArray[np.float64]:
+    """The model of gradient descent on the rows of all sites."""
+    names = np.genfromtxt(folder / "site-1.csv", delimiter=",", max_rows=1, dtype=str)
+    columns = {str(name).strip('"'): index for index, name in enumerate(names)}
+    used = [columns[name] for name in ("age", "parity", "induced", "spontaneous", "case")]
+    table = np.concatenate(
+        [np.genfromtxt(folder / f"site-{i}.csv", delimiter=",", skip_header=1)[:, used] for i in (1, 2)]
+    )
+    assert len(table) == 248
+    x, y, beta = np.column_stack([np.ones(248), table[:, 0] / 10, table[:, 1:4]]), table[:, 4], np.zeros(5)
+    for _ in range(num_steps):
+        beta -= rate * x.T @ (1 / (1 + np.exp(-x @ beta)) - y) / 248
+    return beta
+
+
+def test_two_sites_find_the_model_of_their_pooled_data(field: Field, sites: Path) -> None:
+    # Given the README's two sites, of 82 and 166 women
+    options = "--clients 2 --data data --rounds 5 --epochs 1 --learning-rate 0.1"
+    # When its command is run for five rounds of one pass
+    field.run("run", options, workload=workload(), cwd=sites).succeeds()
+    # Then the model is that of five steps on all of them
+    beta = map_file(sites / "run" / "checkpoints" / "round-0005.safetensors")["beta"]
+    np.testing.assert_allclose(beta, pooled(sites / "data", 5, 0.1), rtol=0, atol=1e-12)
+    # And clients evaluate it
+    record = history(sites / "run")[-1]
+    assert {name: each["num_examples"] for name, each in record["responses"].items()} == {
+        "client-1": 82,
+        "client-2": 166,
+    }
+    assert record["client_metrics"]["loss"] < np.log(2)
+
+
+def test_the_lines_that_the_page_goes_through_are_the_program_s() -> None:
+    # Given the page's table of lines
+    page = (ROOT / "docs" / "any-program.md").read_text(encoding="utf-8").partition("## A client in R")[2]
+    lines = re.findall(r"^\| `(.+?)`", page, re.MULTILINE)
+    assert len(lines) > 9
+    # When they are looked for in the program, up to where one is cut, then they are there
+    program = (EXAMPLE / "client.R").read_text(encoding="utf-8")
+    assert [line for line in lines if line.partition(" …")[0] not in program] == []
+
+
+def test_what_r_has_done_when_the_time_is_over_counts(field: Field, sites: Path) -> None:
+    # Given more passes than there is time for
+    options = "--clients 2 --data data --rounds 1 --epochs 100000 --learning-rate 0.1 --timeout 6 --no-evaluate-clients"
+    # When they train
+    field.run("run", options, workload=workload(), cwd=sites).succeeds()
+    # Then what they have done by then is in the model
+    (record,) = history(sites / "run")
+    for response in record["responses"].values():
+        assert response["status"] == "timed_out"
+        assert 1 <= response["num_steps"] == response["num_epochs"] < 100_000
+    assert record["train_metrics"]["train_loss"] < np.log(2)
+    assert np.abs(map_file(sites / "run" / "checkpoints" / "round-0001.safetensors")["beta"]).max() > 0
