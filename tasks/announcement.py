@@ -51,6 +51,8 @@ class Announcement(BaseModel):
     """Identity of the store in which the client looks for models, and puts updates."""
     num_processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
     """Processes of the client's worker: orders that it carries out at a time."""
+    holds_out: bool = True
+    """Whether the client holds examples out; one that doesn't isn't asked how good a model is."""
 
 
 PassedOver = Mapping[str, tuple[Announcement, str]]

@@ -97,6 +97,7 @@ class Loader:
             shared_queue=self.served.shared_queue,
             blobs=self._blobs.identity,
             num_processes=self.settings.num_processes,
+            holds_out=client.data.test is not None,
         )
 
     def _warm_up(self, client: Client) -> None:

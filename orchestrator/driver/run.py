@@ -144,7 +144,7 @@ class Run:
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
         self._evaluations.finish()
-        self._cross_site.evaluate(self._last_round, self._connected_incarnations())
+        self._cross_site.evaluate(self._last_round, self._evaluating())
         self._goals.prune(self._last_round)
         check_any_closed(history, self._config)
 
@@ -249,7 +249,8 @@ class Run:
         """Have clients evaluate a round's model, if it is its turn."""
         if not self._config.is_evaluated_by_clients(record.round_number, is_last=is_last):
             return record
-        return evaluated_by_clients(self._context, record, self._connected_incarnations())
+        evaluating = self._evaluating()
+        return evaluated_by_clients(self._context, record, evaluating) if evaluating else record
 
     def _has_rounds_left(self) -> bool:
         return self._last_round < self._config.rounds and not self._goals.why_over()
@@ -358,6 +359,11 @@ class Run:
         self._forget_former()
         self._services.transport.collect([], min(left, TICK_S))
         self._tick()
+
+    def _evaluating(self) -> dict[str, str]:
+        """Return the incarnations of the connected clients that hold examples out."""
+        connected = self._manager.connected()
+        return {each.client_id: each.announcement.incarnation for each in connected if each.announcement.holds_out}
 
     def _connected_incarnations(self) -> dict[str, str]:
         return {client.client_id: client.announcement.incarnation for client in self._manager.connected()}

@@ -154,6 +154,7 @@ def _announcement(client: Client) -> Announcement:
         num_examples=client.data.num_train,
         labels=client.data.labels,
         hardware=Hardware(num_cpus=1, memory_bytes=2**30),
+        holds_out=client.data.test is not None,
     )
 
 

@@ -38,6 +38,21 @@ def test_clients_evaluate_the_final_model_weighted_by_their_examples(federation:
     assert again.history()[2].client_metrics == {}
 
 
+def test_a_client_that_holds_nothing_out_isnt_asked(federation: Federation) -> None:
+    # Given three clients of which one says that it holds nothing out
+    there = federation.registry.present()
+    federation.registry.announce(there["bert"].model_copy(update={"holds_out": False}))
+    # When a run is over, then the others' evaluations are all there are to be, and nobody is missed
+    record = federation.run(rounds=1).history()[0]
+    assert sorted(record.client_evaluations) == ["anna", "carl"]
+    assert record.not_evaluated == {}
+    # And where none does, no evaluation is recorded, and none is missed
+    for announced in there.values():
+        federation.registry.announce(announced.model_copy(update={"holds_out": False}))
+    record = federation.run("nobody", rounds=1).history()[0]
+    assert (record.client_metrics, record.num_evaluated, record.not_evaluated) == ({}, 0, {})
+
+
 class Counting(Pull):
     """Counts its rounds; its loss at a client is that count."""
 

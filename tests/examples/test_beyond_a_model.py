@@ -74,7 +74,8 @@ def test_trees_are_sent_once_and_nothing_else_is(field: Field, tmp_path: Path) -
         sizes = [response["size_bytes"] for _, response in sorted(record["responses"].items())]
         assert [size - len(tree) for size, tree in zip(sizes, trees, strict=True)] == pytest.approx([72] * 4, abs=8)
 
-    # And the forest is better than any guess
+    # And the forest is better than any guess; no client holds patients out, and none is missed
+    assert summary(run_dir)["num_not_evaluated"] == 0
     assert history(run_dir)[-1]["responses"].keys() == {"client-1", "client-2", "client-3", "client-4"}
     assert summary(run_dir)["final"]["accuracy"] > 0.93
 
