@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from redis import Redis
 
+from tasks.arrays import map_file, write_file
 from tests.integration.harness import ROOT, Field, Program, history, present, wait_until
 
 PROGRAMS = "command,train=sh client.sh,initial=sh client.sh"
@@ -65,6 +69,44 @@ def test_a_program_s_failure_is_a_value_and_its_half_work_counts(field: Field, b
         assert responses[client_id]["status"] == "failed"
         assert responses[client_id]["reason"].startswith(reason)
     assert "other passed over" in program.output
+
+
+FIT = """
+import argparse, csv, json
+import numpy as np
+from safetensors.numpy import load_file, save_file
+parser = argparse.ArgumentParser()
+for name in ("--init", "--save", "--data", "--epochs", "--lr", "--alpha"):
+    parser.add_argument(name)
+args = parser.parse_args()
+x, y = np.loadtxt(args.data, delimiter=",", unpack=True)
+w = load_file(args.init)["w"]
+for _ in range(int(args.epochs)):
+    w = w - float(args.lr) * (np.mean((w * x - y) * x) + float(args.alpha) * w)
+save_file({"w": w}, args.save)
+print("loss", np.mean((w * x - y) ** 2))
+"""
+"""A script for ridge regression that knows nothing of federations."""
+
+
+def test_a_script_that_is_there_already_trains_by_the_page_s_few_lines_of_shell(field: Field, tmp_path: Path) -> None:
+    # Given the page's lines around such a script, and points at y = 2x
+    page = (ROOT / "docs" / "any-program.md").read_text(encoding="utf-8").partition("## A script")[2]
+    lines = re.search(r"```sh\n(.*?)```", page, re.DOTALL)
+    assert lines is not None
+    (tmp_path / "train.sh").write_text(lines[1])
+    (tmp_path / "fit.py").write_text(FIT)
+    (tmp_path / "table.csv").write_text("1,2\n2,4\n")
+    write_file(tmp_path / "initial.safetensors", {"w": np.zeros(1)})
+    # When it trains with alpha = 0 for three rounds of two steps, each of which has 1 - 0.1 * 2.5 of the error left
+    options = f"--clients 2 --data {tmp_path} --rounds 3 --epochs 2 --learning-rate 0.1 --run-config alpha=0.0"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    spec = "command,train=sh train.sh,initial=initial.safetensors"
+    field.run("run", options, workload=spec, cwd=tmp_path, PATH=path).succeeds()
+    # Then the model is where it should be, and its loss is told
+    (w,) = map_file(tmp_path / "run" / "checkpoints" / "round-0003.safetensors")["w"]
+    assert w == pytest.approx(2 - 2 * 0.75**6)
+    assert history(tmp_path / "run")[-1]["train_metrics"]["train_loss"] == pytest.approx(2.5 * (2 * 0.75**6) ** 2)
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["the pool's process", "the whole worker"])
