@@ -10,15 +10,15 @@ import os
 import shlex
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from celeriac.workloads.program_files import Files, Results, read_arrays
 from celeriac.workloads.programs import grace_s, run_program
-from tasks.arrays import Arrays, decode, encode
+from tasks.arrays import Arrays
 from tasks.context import Context
-from tasks.errors import ArraysError, ConfigurationError
+from tasks.errors import ConfigurationError
 from tasks.evaluation import Evaluation
 from tasks.metrics import Metric
 from tasks.user_code import UserCodeError
@@ -26,7 +26,6 @@ from tasks.workload import ClientData, DataSource, TrainResult, Workload
 
 MOST_S = 600.0
 """Seconds that a program may take where no order says less: one that counts, or that works for the orchestrator."""
-_ADVICE = "write to another name, and rename that when it is whole"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,58 +34,6 @@ class Site:
 
     source: DataSource
     num_examples: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """The files of a program, in a folder that lasts as long as it runs."""
-
-    folder: Path
-
-    @property
-    def parameters(self) -> Path:
-        """The model that it is given; there is none for ``initial`` and ``count``."""
-        return self.folder / "parameters.safetensors"
-
-    @property
-    def update(self) -> Path:
-        """The arrays that it writes."""
-        return self.folder / "update.safetensors"
-
-    @property
-    def metrics(self) -> Path:
-        """The numbers that it writes."""
-        return self.folder / "metrics.json"
-
-    def told(self) -> dict[str, str]:
-        """Return the variables that say where they are."""
-        paths = {"FL_PARAMETERS": self.parameters, "FL_UPDATE": self.update, "FL_METRICS": self.metrics}
-        return {name: str(path) for name, path in paths.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What a program has written, whole, and whether its time was over before it ended."""
-
-    task: str
-    update: Arrays | None
-    numbers: Mapping[str, float]
-    was_stopped: bool
-
-    def count(self, name: str, default: int) -> int:
-        """Return one of the numbers that are counts; 1e+05 is one.
-
-        Raises:
-            UserCodeError: If it isn't whole.
-        """
-        value = self.numbers.get(name, default)
-        if value != int(value):
-            raise UserCodeError(f"{self.task}: FL_METRICS has {name}={value}: a whole number is needed")
-        return int(value)
-
-    def metrics(self, *others: str) -> dict[str, float]:
-        """Return the numbers but for these."""
-        return {name: value for name, value in self.numbers.items() if name not in others}
 
 
 class Command(Workload):
@@ -132,7 +79,7 @@ class Command(Workload):
         if command.endswith(".safetensors"):
             if not Path(command).is_file():
                 raise ConfigurationError(f"workload command: initial={command}: there is no such file")
-            return _read_arrays(Path(command), f"initial={command}")
+            return read_arrays(Path(command), f"initial={command}")
         return self._updated(self._run("initial", context))
 
     def client_data(self, source: DataSource) -> ClientData:
@@ -176,9 +123,10 @@ class Command(Workload):
 
     def evaluate(self, parameters: Arrays, data: Site | None, context: Context) -> Evaluation:
         """Have ``evaluate`` evaluate, or at the orchestrator ``holdout``."""
-        if data is None:
+        task = "evaluate" if context.client_id else "holdout"
+        if data is None or task not in self._words:
             return Evaluation(None, 0)
-        results = self._run("evaluate" if context.client_id else "holdout", context, data, parameters)
+        results = self._run(task, context, data, parameters)
         if results.was_stopped:
             raise UserCodeError(f"{results.task}: its time was over before it ended")
         return Evaluation(
@@ -205,14 +153,12 @@ class Command(Workload):
         with tempfile.TemporaryDirectory(prefix="celeriac-", ignore_cleanup_errors=True) as name:
             files = Files(Path(name))
             if parameters is not None:
-                with files.parameters.open("wb") as file:
-                    file.writelines(encode(parameters))
+                files.write(parameters)
             told = {**_told(task, context, site, time_s - grace_s(time_s)), **files.told()}
             ended = run_program(self._words[task], {**os.environ, **told}, time_s, files.folder, task)
             if ended.code and not ended.was_stopped:
                 raise UserCodeError(f"{task}: {command!r} {ended}")
-            update = _read_arrays(files.update, f"{task}: FL_UPDATE") if files.update.exists() else None
-            return Results(task, update, _read_numbers(files.metrics, task), ended.was_stopped)
+            return files.read(task, was_stopped=ended.was_stopped)
 
     def _updated(self, results: Results) -> Arrays:
         """Return the arrays that a program had to write."""
@@ -246,25 +192,6 @@ def _told(task: str, context: Context, site: Site | None, time_left_s: float) ->
         },
     }
     return {f"FL_{name}": str(value) for name, value in told.items()}
-
-
-def _read_arrays(path: Path, what: str) -> Arrays:
-    try:
-        return decode(path.read_bytes())
-    except ArraysError as error:
-        raise UserCodeError(f"{what}: {error}; {_ADVICE}") from None
-
-
-def _read_numbers(path: Path, task: str) -> dict[str, float]:
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserCodeError(f"{task}: FL_METRICS is no JSON: {error}; {_ADVICE}") from None
-    if not isinstance(found, dict) or not all(type(value) in (int, float) for value in found.values()):
-        raise UserCodeError(f'{task}: FL_METRICS is no object of numbers by name, like {{"loss": 0.5}}')
-    return found
 
 
 def _words(task: str, command: str) -> list[str]:

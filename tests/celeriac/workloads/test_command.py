@@ -72,7 +72,8 @@ def test_without_a_program_that_evaluates_there_is_nothing_to_evaluate_on() -> N
     data = chosen.client_data(DataSource())
     assert data.num_train == 1
     assert chosen.holdout_data(None) is None
-    assert chosen.evaluate(MODEL, data.test, AT_CLIENT).num_examples == 0
+    for examples in (data.test, data.train):  # the latter for an algorithm that goes by the loss
+        assert chosen.evaluate(MODEL, examples, AT_CLIENT).num_examples == 0
 
 
 def test_a_program_finds_in_its_environment_what_it_is_to_know(standing: Path) -> None:
@@ -152,6 +153,14 @@ def test_a_program_that_had_its_time_and_wrote_nothing_is_told_so(standing: Path
     chosen = workload(train="sleep 1000")
     with pytest.raises(UserCodeError, match="train: 'sleep 1000' had its time, and wrote no FL_UPDATE"):
         chosen.train(MODEL, chosen.client_data(DataSource()).train, Context(budget=TimeBudget(0.3)))
+
+
+def test_a_number_of_steps_is_a_whole_number(standing: Path) -> None:
+    # Given a program that says that it has done NaN steps, when it trains, then that is refused
+    (standing / "train.sh").write_text("cp $FL_PARAMETERS $FL_UPDATE; echo '{\"num_steps\": NaN}' > $FL_METRICS\n")
+    chosen = workload(train="sh train.sh")
+    with pytest.raises(UserCodeError, match="train: FL_METRICS has num_steps=nan: a whole number is needed"):
+        chosen.train(MODEL, chosen.client_data(DataSource()).train, AT_CLIENT)
 
 
 def test_more_examples_than_were_counted_are_refused(standing: Path) -> None:
