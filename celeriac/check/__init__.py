@@ -45,7 +45,7 @@ def _try_all(trial: Trial) -> Iterator[Said]:
     trained = yield from _tried("train()", try_training(trial, model, client))
     if trained is not None:
         yield from _tried("train_along()", try_algorithms(trial, model, client))
-    later = model if trained is None else trained
+    later = trained or model
     yield from _tried("evaluate()", try_at_client(trial, model, later, client))
     if holdout is not None:
         yield from _tried("evaluate()", try_at_orchestrator(trial, model, later, holdout))

@@ -13,7 +13,7 @@ from celeriac.check.examples import same
 from celeriac.check.trial import NUM_CLIENTS, SEED, Finding, Note, Said, Trial, digest_of
 from tasks.arrays import Arrays, encoded_size, is_float, spec_of
 from tasks.described import first_of
-from tasks.user_code import checked_buffers, checked_client_data, checked_parameters
+from tasks.user_code import checked_buffers, checked_client_data, checked_parameters, declared_results
 from tasks.workload import ClientData, DataSource, Part, Workload
 
 
@@ -102,7 +102,8 @@ def not_finite(arrays: Arrays) -> str:
 
 def _initial(trial: Trial, workload: Workload, seed: int) -> Arrays:
     context = trial.context(workload, seed=seed, round_number=0)
-    return checked_parameters(trial.call("initial_parameters()", workload.initial_parameters, context))
+    returned = trial.call("initial_parameters()", workload.initial_parameters, context)
+    return checked_parameters(returned, may_be_none=bool(declared_results(workload, context)))
 
 
 def _size(examples: Any) -> str:

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from celeriac import Context
+import celeriac
+from celeriac import Arrays, ClientData, Context, DataSource, Evaluation, TrainResult, Workload
 from celeriac.check import Finding, Note, Trial, try_workload
 from celeriac.check.__main__ import main
 from tests.celeriac.check import faulty
@@ -36,6 +38,34 @@ class KeepsOnItself(Sound):
         return super().batches(num, context)[self.count - 1 :]
 
 
+class Counts(Workload):
+    """Has no model, nothing to evaluate, and a result."""
+
+    def client_data(self, source: DataSource) -> ClientData:
+        return ClientData(np.arange(10) + source.part.index, None, 10)
+
+    def results(self, context: Context) -> dict[str, celeriac.Result]:
+        return {"sum": celeriac.Result("sum", dtype="int64")}
+
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        return TrainResult({}, len(data), results={"sum": data.sum()})
+
+
+class CountsOnly(Counts):
+    """Has a model, which training returns nothing of."""
+
+    def initial_parameters(self, context: Context) -> Arrays:
+        return {"sum": np.zeros(1)}
+
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
+        return Evaluation(float(parameters["sum"][0]), 1)
+
+
+class Undeclared(Counts):
+    def results(self, context: Context) -> dict[str, celeriac.Result]:
+        return {"sum": celeriac.Result("sum")}
+
+
 def check(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
@@ -50,8 +80,19 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.chdir(folder)
 
 
-def spec_of(kind: type[Sound]) -> str:
+def spec_of(kind: type[Workload]) -> str:
     return f"{kind.__module__}:{kind.__name__}"
+
+
+@pytest.mark.parametrize("kind", [Counts, CountsOnly])
+def test_a_workload_whose_training_returns_results_alone_is_sound(kind: type[Workload]) -> None:
+    assert findings(spec_of(kind)) == []
+
+
+def test_results_that_arent_as_declared_are_found() -> None:
+    assert findings(spec_of(Undeclared)) == [
+        "train() returned results: result 'sum' is int64 (): float64 () is declared"
+    ]
 
 
 @pytest.mark.parametrize("kind", faulty.FAULTS, ids=lambda kind: kind.__name__)
