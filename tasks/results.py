@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import ml_dtypes
 import numpy as np
@@ -28,7 +29,7 @@ MAX_BYTES = 2**20
 NAME_BYTES = 512
 """Bytes that a result may take beside its values: its name, dtype and shape."""
 LARGEST_WHOLE = 2**53
-"""Largest whole number in a result that is added up: a thousand clients' stay within int64."""
+"""Largest whole number in a result that is added up: the sum of a thousand clients' is exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class Result:
         reduction: What becomes of the clients' arrays: their ``sum``, their ``mean``, weighed as updates are, the
             greatest of each element (``max``), or all of them one after the other along the first axis, in the order of
             the clients' ids (``concat``).
-        shape: The array's sizes. With ``concat`` the first is None: each client's may have another.
-        dtype: The array's dtype, by NumPy's name for it.
+        shape: The array's sizes, each from 1. With ``concat`` the first is None: each client's may have another.
+        dtype: The array's dtype, as NumPy takes it; kept is its name.
         max_bytes: Bytes that a client's array may have at the most; for ``concat``, where its shape doesn't say it.
         judged: Whether an update is dropped if this array is out of all proportion to the others', by its L2 length.
         to_clients: Whether those that train in the next round are given what became of it, as ``context.results``.
@@ -59,17 +60,33 @@ class Result:
     def __post_init__(self) -> None:
         if self.reduction not in get_args(Reduction):
             raise self._refused(f"reduction={self.reduction!r}", f"one of {', '.join(get_args(Reduction))}")
-        try:
-            kind = np.dtype(self.dtype).kind
-            spec_of({"": np.empty(0, self.dtype)})
-        except (TypeError, ArraysError):
-            raise self._refused(f"dtype={self.dtype!r}", "a dtype of numbers, like float64 or uint8") from None
-        free = [size is None for size in self.shape]
-        if free != [True, *[False] * (len(free) - 1)] if self.reduction == "concat" else any(free):
-            needed = "(None, …), None standing for any size," if self.reduction == "concat" else "a tuple of sizes"
-            raise self._refused(f"{self.reduction!r}, shape={self.shape}", needed)
-        if (kind == "b" and self.reduction in ("sum", "mean")) or (kind in "iu" and self.reduction == "mean"):
+        dtype = self._dtype()
+        object.__setattr__(self, "dtype", dtype.name)
+        object.__setattr__(self, "shape", self._sizes())
+        if dtype.kind in {"sum": "b", "mean": "biu"}.get(self.reduction, ""):
             raise self._refused(f"{self.reduction!r}, dtype={self.dtype!r}", "a dtype that has such values")
+        if not isinstance(self.max_bytes, int) or self.max_bytes < 1:
+            raise self._refused(f"max_bytes={self.max_bytes!r}", "a whole number from 1")
+
+    def _dtype(self) -> np.dtype[Any]:
+        try:
+            dtype = np.dtype(self.dtype)
+            spec_of({"": np.empty(0, dtype)})
+        except (TypeError, ValueError, ArraysError):
+            raise self._refused(f"dtype={self.dtype!r}", "a dtype of numbers, like float64 or uint8") from None
+        return dtype
+
+    def _sizes(self) -> tuple[int | None, ...]:
+        is_free = self.reduction == "concat"
+        needed = "(None, …), None standing for any size," if is_free else "a tuple of sizes from 1"
+        refused = self._refused(f"{self.reduction!r}, shape={self.shape!r}", needed)
+        try:
+            first, others = self.shape[:is_free], [operator.index(size or 0) for size in self.shape[is_free:]]
+        except TypeError:
+            raise refused from None
+        if tuple(first) != (None,) * is_free or any(size < 1 for size in others):
+            raise refused
+        return (*first, *others)
 
     def _refused(self, given: str, needed: str) -> ConfigurationError:
         return ConfigurationError(f"Result({given}): {needed} is allowed")
@@ -121,8 +138,15 @@ class Result:
         sums: Array = np.zeros(of_clients[0].shape, wide)
         with np.errstate(over="ignore"):
             for values, share in zip(of_clients, shares, strict=True):
-                sums = sums + share * values.astype(wide)
+                added = share * values.astype(wide)
+                sums = (_within(sums, added) if wide is np.int64 else sums) + added
         return np.asarray(np.clip(sums, limits.min, limits.max).astype(dtype))
+
+
+def _within(sums: Array, added: Array) -> Array:
+    """Return sums of int64 as far as what is added leaves them within its range."""
+    limits = np.iinfo(np.int64)
+    return np.asarray(np.clip(sums, limits.min - np.minimum(added, 0), limits.max - np.maximum(added, 0)))
 
 
 Declared = Mapping[str, Result]

@@ -11,6 +11,7 @@ from celeriac.geometry import LARGEST, lengths
 from tasks.arrays import BFLOAT16, Array, Arrays, Spec, difference, is_float, spec_of
 from tasks.auxiliary import parts_of
 from tasks.errors import FederationError
+from tasks.results import KIND as RESULTS
 from tasks.results import Declared
 from tasks.results import difference as difference_of_results
 from verification.proportion import PARAMETERS, in_short, part_of, result_part
@@ -123,8 +124,14 @@ def _is_long(values: Array) -> bool:
 
 
 def own_length(part: str, model: Arrays, buffers: Collection[str]) -> float:
-    """Return the L2 length of a part of the model itself; for a part of a set, of the matching part of the model."""
-    own_part = parts_of(part)[1] or PARAMETERS
+    """Return the L2 length of a part of the model itself; for a part of a set, of the matching part of the model.
+
+    A result has no part of the model to match: 0.
+    """
+    kind, own_name = parts_of(part)
+    if kind == RESULTS:
+        return 0.0
+    own_part = own_name or PARAMETERS
     floats = {name: values for name, values in model.items() if is_float(values.dtype)}
     squares = [squared_change(values, None) for name, values in floats.items() if part_of(name, buffers) == own_part]
     return math.sqrt(sum(square or 0.0 for square in squares))

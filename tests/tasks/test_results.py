@@ -54,6 +54,14 @@ def test_a_sum_beyond_the_range_is_at_its_end(dtype: str, values: list[float], e
     assert (found.dtype, float(found)) == (np.dtype(dtype), expected)
 
 
+def test_a_sum_of_more_clients_than_int64_holds_is_at_its_end() -> None:
+    # Given the largest numbers of so many clients that their sum is beyond int64, one of which takes 1 from it
+    of_clients = [np.array([2**53, -(2**53)])] * 1025 + [np.array([-1, 1])]
+    # When they are added up, then the sum hasn't gone round to the other sign
+    found = Result("sum", shape=(2,), dtype="int64").reduce(of_clients, [1] * 1026)
+    assert found.tolist() == [2**63 - 2, -(2**63) + 1]
+
+
 def test_a_mean_of_what_weighs_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"2 updates weigh 0.0 in sum: more than 0 is needed"):
         Result("mean").reduce([np.array(1.0), np.array(2.0)], [0, 0])
@@ -108,9 +116,14 @@ def test_names_that_are_too_many_or_too_few_are_said() -> None:
             "dtype='complex64'): a dtype of numbers, like float64 or uint8 is",
         ),
         ({"reduction": "sum", "dtype": "floaty"}, "dtype='floaty'): a dtype of numbers, like float64 or uint8 is"),
-        ({"reduction": "sum", "shape": (None,)}, "'sum', shape=(None,)): a tuple of sizes is allowed"),
+        ({"reduction": "sum", "shape": (None,)}, "'sum', shape=(None,)): a tuple of sizes from 1 is allowed"),
+        ({"reduction": "sum", "shape": 3}, "'sum', shape=3): a tuple of sizes from 1 is allowed"),
+        ({"reduction": "sum", "shape": (2, -1)}, "'sum', shape=(2, -1)): a tuple of sizes from 1 is allowed"),
+        ({"reduction": "sum", "shape": ("2",)}, "'sum', shape=('2',)): a tuple of sizes from 1 is allowed"),
         ({"reduction": "concat"}, "'concat', shape=()): (None, …), None standing for any size, is allowed"),
         ({"reduction": "concat", "shape": (2, None)}, "'concat', shape=(2, None)): (None, …), None standing"),
+        ({"reduction": "concat", "shape": (None, 0)}, "'concat', shape=(None, 0)): (None, …), None standing"),
+        ({"reduction": "concat", "shape": (None,), "max_bytes": 0}, "max_bytes=0): a whole number from 1 is allowed"),
         ({"reduction": "mean", "dtype": "int64"}, "'mean', dtype='int64'): a dtype that has such values is"),
         ({"reduction": "sum", "dtype": "bool"}, "'sum', dtype='bool'): a dtype that has such values is allowed"),
     ],
@@ -119,3 +132,11 @@ def test_a_declaration_that_makes_no_sense_is_refused(given: dict[str, Any], mes
     with pytest.raises(ConfigurationError) as refused:
         Result(**given)
     assert str(refused.value).startswith(f"Result({message}")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "f4", ">f4", np.float32, np.dtype("float32")])
+def test_a_dtype_may_be_given_as_numpy_takes_it(dtype: Any) -> None:
+    # Given a dtype in one of its forms, and sizes as a list, when a result is declared, then it is by name, as a tuple
+    declared = Result("sum", shape=[2], dtype=dtype)  # type: ignore[arg-type]
+    assert declared == Result("sum", shape=(2,), dtype="float32")
+    assert declared.wrong_with(np.zeros(2, np.float32)) == ""

@@ -169,6 +169,7 @@ def test_an_update_is_checked_and_measured_part_by_part() -> None:
     assert found == {"buffers": 13.0, "parameters": 5.0, "@c/buffers": 2.0, "@c": 10.0}
     # And the model itself is √5 long in what is trained, √3 in its variance; sets are compared with these
     assert own_length("parameters", model, {"var"}) == own_length("@c", model, {"var"}) == pytest.approx(5**0.5)
+    assert own_length("@results/parameters", model, {"var"}) == own_length("@results/buffers", model, {"var"}) == 0
     assert own_length("buffers", model, {"var"}) == own_length("@c/buffers", model, {"var"}) == pytest.approx(3**0.5)
 
 
