@@ -7,6 +7,7 @@ from pathlib import Path
 
 from celeriac.compressors.models import unpack_model
 from celeriac.compressors.updates import PackedUpdate, pack_update
+from tasks import results
 from tasks.arrays import Arrays
 from tasks.messages import UpdateOrder
 from worker.local_state import LocalState
@@ -34,12 +35,13 @@ class Packing:
         self._lost = LocalState(folder, order.run_id, KIND)
 
     def unpack(self, packed: Arrays) -> Arrays:
-        """Return the arrays that came with the order.
+        """Return the arrays that came with the order; results among them aren't compressed.
 
         Raises:
             ArraysError: If they aren't compressed as it says.
         """
-        return unpack_model(self._compressor, packed)
+        others, found = results.split(packed)
+        return results.join(unpack_model(self._compressor, others), found)
 
     def pack(self, start: Arrays, update: Arrays, buffer_names: Callable[[], frozenset[str]]) -> PackedUpdate:
         """Return what goes out of ``update``, to which belongs what was lost up to the last that was accepted.

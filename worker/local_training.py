@@ -20,6 +20,7 @@ from tasks.auxiliary import Sets
 from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError
 from tasks.messages import UpdateOrder
+from tasks.orders.train import TrainOrder
 from tasks.user_code import (
     UserCodeError,
     check_sets,
@@ -63,7 +64,7 @@ class Received:
 
 
 def train_locally(
-    workload: Workload, data: Any, order: UpdateOrder, received: Received, context: Context, allowed: Allowed
+    workload: Workload, data: Any, order: TrainOrder, received: Received, context: Context, allowed: Allowed
 ) -> LocalResult:
     """Carry out the client's part of the order's algorithm.
 
@@ -81,7 +82,8 @@ def train_locally(
     """
     algorithm = allowed.find_algorithm(order.algorithm)
     with soft_limit(context.budget), user_code(f"the client's part of {order.algorithm}"):
-        result: object = algorithm.local(_task(workload, data, order, received, context))
+        task = _task(workload, data, order, received, context, wants_parameters=order.wants_parameters)
+        result: object = algorithm.local(task)
     if not isinstance(result, LocalResult):
         raise UserCodeError(f"local() of {order.algorithm} returned {type(result).__name__}: a LocalResult is needed")
     if not callable(result.state):
@@ -113,23 +115,36 @@ def survey_locally(
     return found
 
 
-def _task(workload: Workload, data: Any, order: UpdateOrder, received: Received, context: Context) -> LocalTask:
-    """Return what an algorithm's client's part works with."""
+def _task(
+    workload: Workload,
+    data: Any,
+    order: UpdateOrder,
+    received: Received,
+    context: Context,
+    *,
+    wants_parameters: bool = False,
+) -> LocalTask:
+    """Return what an algorithm's client's part works with; where it wants parameters, training has to return them."""
     model, own, is_ours = received.model, received.model.own, order.algorithm in ALGORITHMS
     declared = declared_results(workload, context)
+
+    def checked(returned: object, method: str) -> TrainResult:
+        result = checked_result(returned, model.arrays, declared, method)
+        if wants_parameters and model.arrays and not result.parameters:
+            raise UserCodeError(f"{method} returned no parameters: {order.algorithm} needs those of the model")
+        return result
 
     def train(direction: Direction | None) -> TrainResult:
         if direction is None:
             with user_code("train()"):
-                return checked_result(workload.train(own(), data, context), model.arrays, declared)
+                return checked(workload.train(own(), data, context), "train()")
         if not can_train_along(workload):
             raise ConfigurationError(
                 f"algorithm {order.algorithm!r} changes the clients' training steps, and workload "
                 f"{order.workload!r} has no train_along() to its train(): see docs/algorithms.md"
             )
         with user_code("train_along()"):
-            trained = workload.train_along(own(), data, context, direction)
-            return checked_result(trained, model.arrays, declared, "train_along()")
+            return checked(workload.train_along(own(), data, context, direction), "train_along()")
 
     def gradients() -> Gradients:
         with user_code("gradients()"):

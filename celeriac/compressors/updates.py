@@ -55,10 +55,11 @@ def pack_update(
         start: The model that the client started from, as it was given.
         update: The trained model, and the sets of arrays that go with it (:mod:`tasks.auxiliary`).
         buffers: Names of the model's arrays that aren't trained.
-        lost: This client's residual; None for zeros.
+        lost: This client's residual; None for zeros. It is dropped of an array that has had another shape since, as a
+            model's that grows.
 
     Raises:
-        ArraysError: If ``update`` or ``lost`` have other names or shapes than ``start``.
+        ArraysError: If ``update`` has other names or shapes than ``start``.
     """
     names = _compressed(spec_of(start), buffers)
     owed = {name: _difference(name, update, start, lost) for name in names}
@@ -129,7 +130,7 @@ def _difference(name: str, update: Arrays, start: Arrays, lost: Arrays | None) -
     # NaN and infinities are sent: the orchestrator judges them.
     with np.errstate(over="ignore", invalid="ignore"):
         difference = np.subtract(update[name], start[name], dtype=np.float64)
-        if lost is not None:
+        if lost is not None and name in lost and lost[name].shape == difference.shape:
             difference += lost[name]
         return np.asarray(difference.astype(np.float32))
 

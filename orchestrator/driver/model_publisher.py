@@ -39,11 +39,10 @@ def publish_broadcast(context: RunContext, after_round: int) -> BlobRef | None:
     state = auxiliary.split(arrays.map_file(path))[1]
     found = {name: values for name, values in state.get(results.KIND, {}).items() if name in for_clients}
     sets = {kind: state[kind] for kind in context.algorithm.broadcast if kind in state}
-    chosen = results.join(auxiliary.join({}, sets), found)
-    name = context.scope.broadcast(after_round)
-    if not chosen:
+    if not (found or sets):
         return None
-    return blob.publish(context.services.blobs, name, arrays.encode(pack_model(context.compressor, chosen)))
+    packed = results.join(pack_model(context.compressor, auxiliary.join({}, sets)), found)
+    return blob.publish(context.services.blobs, context.scope.broadcast(after_round), arrays.encode(packed))
 
 
 def _publish_packed(context: RunContext, name: str, path: Path, digest: str) -> BlobRef:

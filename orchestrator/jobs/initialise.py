@@ -40,9 +40,9 @@ def make_model(job: Job) -> Evaluated:
     _check_state(job)
     _check_root_data(job)
     _check_scorers(job)
-    _check_without_parameters(job)
     path = job.folder.checkpoint(0)
     model = arrays.map_file(path) if path.exists() else _initial_parameters(job)
+    _check_without_parameters(job, model)
     with user_code("buffer_names()"):
         job.folder.save_buffers(checked_buffers(workload.buffer_names(job.context("buffer names"))))
     job.folder.save_declared(checked_declared(workload))
@@ -135,14 +135,14 @@ def _check_scorers(job: Job) -> None:
         )
 
 
-def _check_without_parameters(job: Job) -> None:
-    """Refuse what goes by the parameters in updates where the algorithm has them carry none.
+def _check_without_parameters(job: Job, model: Arrays) -> None:
+    """Refuse what goes by the parameters in updates where these carry none: the algorithm says so, or has no model.
 
     Raises:
         ConfigurationError: If there is such an option.
     """
     config = job.config
-    if job.algorithm.sends_parameters:
+    if job.algorithm.sends_parameters and (model or job.algorithm.grows):
         return
     chosen = {
         "--aggregator": config.aggregator if config.aggregator != "mean" else "",
@@ -151,10 +151,10 @@ def _check_without_parameters(job: Job) -> None:
         "--compression": config.compression if job.compressor else "",
     }
     if wrong := [f"{option} {value}" for option, value in chosen.items() if value]:
-        raise ConfigurationError(
-            f"{wrong[0]} goes by the parameters in updates, and those of --algorithm {config.algorithm} carry none: "
-            "leave it out"
-        )
+        why = f"those of --algorithm {config.algorithm} carry none"
+        if job.algorithm.sends_parameters:
+            why = f"workload {config.workload!r} has no model"
+        raise ConfigurationError(f"{wrong[0]} goes by the parameters in updates, and {why}: leave it out")
 
 
 def _check_compressor(job: Job, model: Arrays) -> None:

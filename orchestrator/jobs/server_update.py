@@ -38,7 +38,8 @@ def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, St
     Raises:
         AggregationError: If the aggregator, or what mixes the updates before it, needs more of them, or can make
             nothing of these.
-        UserCodeError: If the algorithm's step returns a model of other shapes, and isn't one that grows.
+        UserCodeError: If the algorithm's step returns a model of other shapes, and isn't one that grows; or a state
+            named as the results are.
         ValueError, ArithmeticError: If what clients sent can't be aggregated.
     """
     config, number, model = job.config, job.round_number, job.model()
@@ -63,6 +64,11 @@ def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, St
             rng=generator(config.seed, number, "step"),
         )
     )
+    if results.KIND in state:
+        raise UserCodeError(
+            f"step() of {config.algorithm} returned a state with the set {results.KIND!r}: that name is for the "
+            "workload's results"
+        )
     parameters = {**parameters, **{name: aggregate[name] for name in job.buffers if name in aggregate}}
     if not job.algorithm.grows and (wrong := arrays.difference(arrays.spec_of(parameters), arrays.spec_of(model))):
         raise UserCodeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from tasks.context import Context
 from tasks.errors import FederationError
 from tasks.evaluation import Evaluation
 from tasks.results import Result
-from tasks.workload import TrainResult
+from tasks.workload import ClientData, DataSource, Direction, TrainResult, Workload
 from tests.eager.federation import Federation
-from tests.support import Pull
+from tests.support import Pull, points
 
 COUNTING = f"{__name__}:Counting"
 SUMS_ALONE = f"{__name__}:SUMS"
@@ -199,6 +200,120 @@ def test_a_model_grows_where_the_algorithm_says_so(federation: Federation) -> No
     joined(federation)
     with pytest.raises(FederationError, match=r"returned another model, and doesn't say that it grows: array 'point'"):
         federation.run("unsaid", workload=COUNTING, rounds=1, algorithm=f"{__name__}:GROWS_UNSAID")
+
+
+class Following(Pull):
+    """Pulls the first three numbers of a point, adds 1 to all further ones, and says a third, twice."""
+
+    def __init__(self) -> None:
+        self.found: list[Mapping[str, Any]] = []
+
+    def results(self, context: Context) -> Mapping[str, Result]:
+        return {"thirds": Result("sum", shape=(2,), to_clients=True)}
+
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        self.found.append(context.results)
+        trained = super().train(_of_three(parameters), data, context)
+        point = np.concatenate([trained.parameters["point"], parameters["point"][3:] + np.float32(1)])
+        return TrainResult(
+            {**trained.parameters, "point": point}, len(data), trained.num_steps, results={"thirds": np.ones(2) / 3}
+        )
+
+    def evaluate(self, parameters: Arrays, data: Any, context: Context) -> Evaluation:
+        return super().evaluate(_of_three(parameters), data, context)
+
+
+GROWS_BY_UPDATES = Algorithm("grows", step=GROWS.step, grows=True)
+
+
+@pytest.mark.parametrize("compression", ["bf16", "int8", "topk:0.25"])
+def test_compression_goes_with_a_model_that_grows_and_leaves_results_as_they_are(
+    federation: Federation, compression: str
+) -> None:
+    # Given clients that owe of each update what compression took, and are sent a sum that it would round
+    clients = {client_id: Following() for client_id in ("anna", "bert", "carl")}
+    for client_id, workload in clients.items():
+        federation.join(client_id, workload, f"{__name__}:Following")
+
+    # When a model grows for three rounds that they train
+    algorithm = f"{__name__}:GROWS_BY_UPDATES"
+    folder = federation.run(workload=f"{__name__}:Following", rounds=3, algorithm=algorithm, compression=compression)
+
+    # Then all updates counted, and the sum came as it was made
+    assert [record.status for each in folder.history() for record in each.responses.values()] == ["trained"] * 9
+    assert [len(arrays.map_file(folder.checkpoint(number))["point"]) for number in (0, 1, 2, 3)] == [3, 4, 5, 6]
+    for client in clients.values():
+        assert [values.tolist() for found in client.found for values in found.values()] == [[1.0, 1.0]] * 2
+
+
+KEEPS_RESULTS = Algorithm("keeps", step=lambda server: (server.target, {"results": {"point": server.target["point"]}}))
+
+
+def test_a_state_named_as_results_are_fails_the_round(federation: Federation) -> None:
+    # Given an algorithm that keeps a set of that name, when a run is over, then its rounds have failed for that
+    joined(federation)
+    with pytest.raises(FederationError, match=r"returned a state with the set 'results': that name is for the"):
+        federation.run(workload=COUNTING, rounds=1, algorithm=f"{__name__}:KEEPS_RESULTS")
+
+
+class OnlyCounting(Counting):
+    """Returns no parameters, also where it is trained along a direction."""
+
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        return replace(super().train(parameters, data, context), parameters={})
+
+    def train_along(self, parameters: Arrays, data: Any, context: Context, direction: Direction) -> TrainResult:
+        return self.train(parameters, data, context)
+
+
+@pytest.mark.parametrize(("algorithm", "method"), [("fedavg", "train()"), ("scaffold", "train_along()")])
+def test_who_returns_no_parameters_is_told_where_they_are_needed(
+    federation: Federation, algorithm: str, method: str
+) -> None:
+    # Given clients that return results alone, when they train by an algorithm that averages parameters
+    for client_id in ("anna", "bert", "carl"):
+        federation.join(client_id, OnlyCounting(), f"{__name__}:OnlyCounting")
+    with pytest.raises(FederationError) as failed:
+        federation.run(workload=f"{__name__}:OnlyCounting", rounds=1, algorithm=algorithm)
+
+    # Then the reason says so
+    assert f"anna: {method} returned no parameters: {algorithm} needs those of the model" in str(failed.value)
+
+
+class Bare(Workload):
+    """Has no model: clients say how many they are."""
+
+    def client_data(self, source: DataSource) -> ClientData:
+        return points("client", 4)
+
+    def results(self, context: Context) -> Mapping[str, Result]:
+        return {"clients": Result("sum", dtype="int64")}
+
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        return TrainResult({}, len(data), results={"clients": np.array(1)})
+
+
+def bare(federation: Federation, **changes: Any) -> RunFolder:
+    for client_id in ("anna", "bert", "carl"):
+        federation.join(client_id, Bare(), f"{__name__}:Bare")
+    return federation.run(workload=f"{__name__}:Bare", rounds=1, **changes)
+
+
+def test_a_workload_without_a_model_collects_results(federation: Federation) -> None:
+    folder = bare(federation)
+    assert reduced(folder, 1) == {"clients": 3}
+    assert folder.history()[0].results == {"clients": 3}
+    assert arrays.map_file(folder.checkpoint(1)) == {}
+
+
+@pytest.mark.parametrize("option", ["aggregator=median", "verify=peers", "mix=nnm", "compression=int8"])
+def test_what_goes_by_parameters_is_refused_where_there_is_no_model(federation: Federation, option: str) -> None:
+    name, _, value = option.partition("=")
+    with pytest.raises(FederationError) as refused:
+        bare(federation, **{name: (value,) if name in ("verify", "mix") else value})
+    assert str(refused.value) == (
+        f"--{name} {value} goes by the parameters in updates, and workload '{__name__}:Bare' has no model: leave it out"
+    )
 
 
 def put(name: str, value: Any) -> Callable[[dict[str, Any]], None]:

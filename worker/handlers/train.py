@@ -14,7 +14,7 @@ from tasks.messages import Response, Status
 from tasks.metrics import finite
 from tasks.names import update_name
 from tasks.orders.train import TrainOrder
-from tasks.user_code import UserCodeError, check_sets, user_code
+from tasks.user_code import check_sets, user_code
 from tasks.workload import TrainResult
 from worker.client import Client
 from worker.compressing import Packing
@@ -42,8 +42,6 @@ def handle(client: Client, order: TrainOrder) -> Response:
     local = train_locally(client.workload, client.data.train, order, received, context, client.allowed)
     result = local.trained
     trained = result.parameters if order.wants_parameters else {}
-    if order.wants_parameters and received.model.arrays and not trained:
-        raise UserCodeError("train() returned no parameters: the run's algorithm needs those of the model")
     if result.num_steps == 0:
         return order.respond(Status.FAILED, reason=_why_no_step(result, budget))
     sent = auxiliary.join(trained, auxiliary.widened(local.sent))

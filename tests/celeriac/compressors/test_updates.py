@@ -134,6 +134,19 @@ def test_a_buffer_is_never_a_difference() -> None:
     np.testing.assert_array_equal(came["running_var"], update["running_var"])
 
 
+def test_what_is_owed_of_an_array_that_has_grown_is_dropped() -> None:
+    # Given what a client owes of two arrays, of which one had another shape then, and a third that wasn't there
+    start: Arrays = {name: np.zeros(4, np.float32) for name in ("grown", "new", "old")}
+    lost: Arrays = {"grown": np.ones(3, np.float32), "old": np.ones(4, np.float32)}
+
+    # When it packs an update without changes, then what it owes of the one that is as it was goes along
+    packed = pack_update(compressor_of("bf16"), start, start, (), lost)
+    came = dict(unpack_update(compressor_of("bf16"), packed.arrays, start, spec_of(start)))
+    assert {name: values.tolist() for name, values in came.items()} == {
+        "grown": [0] * 4, "new": [0] * 4, "old": [1] * 4
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_without_floats_has_nothing_to_compress(name: str) -> None:
     compressor, start = compressor_of(name), {"votes": np.arange(5), "flags": np.ones(2, np.bool_)}
