@@ -8,12 +8,10 @@ the program's, or 128 and the number of the signal that ended the program.
 
 from __future__ import annotations
 
-import contextlib
+import _thread  # threading, and others, would have the start take twice as long
 import os
-import shutil
 import signal
 import sys
-import threading
 
 
 def main() -> None:
@@ -31,24 +29,28 @@ def main() -> None:
     )
     signal.signal(signal.SIGTERM, lambda *_: _signal_group(pid, signal.SIGTERM))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-    is_alone = threading.Event()
-    threading.Thread(target=_kill_when_told, args=(pid, is_alone), daemon=True).start()
+    alone: list[bool] = []
+    _thread.start_new_thread(_kill_when_told, (pid, alone))
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     _signal_group(pid, signal.SIGKILL)  # what the program has started may outlive it
-    if is_alone.is_set():
+    if alone:
+        import shutil  # noqa: PLC0415  # likewise
+
         shutil.rmtree(folder, ignore_errors=True)
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _kill_when_told(pid: int, is_alone: threading.Event) -> None:
+def _kill_when_told(pid: int, alone: list[bool]) -> None:
     if not os.read(0, 1):
-        is_alone.set()
+        alone.append(True)
     _signal_group(pid, signal.SIGKILL)
 
 
 def _signal_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    try:
         os.killpg(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return  # it is gone
 
 
 if __name__ == "__main__":

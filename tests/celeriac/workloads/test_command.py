@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from celeriac.check import Finding, Trial, try_workload
 from tasks.arrays import write_file
 from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError
@@ -109,6 +110,18 @@ def test_a_program_finds_in_its_environment_what_it_is_to_know(standing: Path) -
     }  # fmt: skip
     # And its files are gone
     assert not Path(files[0]).parent.exists()
+
+
+def test_the_check_of_a_workload_tries_programs_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given programs that do what they have to, when the check tries them, then it finds nothing, and says what it saw
+    spec = f"command,train={PROGRAM},initial={PROGRAM},evaluate={PROGRAM},count={PROGRAM}"
+    said = list(try_workload(Trial(spec)))
+    assert [each for each in said if isinstance(each, Finding)] == []
+    assert any("10 steps" in each.text and "the same bits again" in each.text for each in said)
+    # And given one that fails, then it says so as a run would
+    monkeypatch.setenv("HOW", "fails")
+    found = [each.text for each in try_workload(Trial(spec)) if isinstance(each, Finding)]
+    assert found == [f"train: {PROGRAM!r} ended with code 1: training Error: there is no column 'age'"]
 
 
 @pytest.mark.parametrize("how", ["slow", "stubborn"])
