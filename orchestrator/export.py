@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import click
 
 from orchestrator.opening import shown_path
-from orchestrator.store.best import best_of
+from orchestrator.store.best import BEST, model_of
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Arrays
@@ -17,7 +17,6 @@ from tasks.errors import ConfigurationError, FederationError
 from tasks.files import replacing
 
 FORMATS = (".safetensors", ".pt")
-BEST = "best"
 
 
 class _RoundNumber(click.IntRange):
@@ -67,29 +66,13 @@ def export(run: Path, file: Path, round_number: int | str | None = None) -> int:
     """
     if file.suffix not in FORMATS:
         raise ConfigurationError(f"{file}: the name's end says what is written, {' or '.join(FORMATS)} are allowed")
-    folder = RunFolder.open(run)
-    number = _number(folder, round_number)
-    folder.check_checkpoint(number)
-    model = arrays.map_file(folder.checkpoint(number))
+    number, model = model_of(RunFolder.open(run), round_number)
     try:
         with replacing(file) as temporary, temporary.open("wb") as stream:
             _write(file.suffix, model, stream)
     except OSError as error:
         raise ConfigurationError(f"{file} can't be written: {error}") from None
     return number
-
-
-def _number(folder: RunFolder, round_number: int | str | None) -> int:
-    """Return the number of the round that is meant, if its model is there."""
-    number = best_of(folder) if round_number == BEST else round_number
-    if number is None and round_number == BEST:
-        raise ConfigurationError(f"none of the models of the run in {folder.path} was evaluated: name a round")
-    last = len(folder.history())
-    wanted = last if number is None else int(number)
-    kept = folder.config().keep_best
-    if kept and wanted < last and not folder.checkpoint(wanted).exists():
-        raise ConfigurationError(f"the model after round {wanted} isn't kept: the run's --keep-best is {kept}")
-    return wanted
 
 
 def _write(suffix: str, model: Arrays, stream: BinaryIO) -> None:

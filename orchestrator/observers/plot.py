@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.observers import ObserverContext
 from orchestrator.observers.events import Event, ModelEvaluated, RunEnded
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks.metrics import Metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _HELD_OUT, _CLIENTS, _TRAINING = "held-out data", "clients' held-out data", "clients' training"
 _WORST = "the worst client's"
@@ -52,43 +54,42 @@ class Plot:
         history = self._folder.history()
         if history == self._drawn:
             return
-        title = f"{self._config.algorithm} on {self._config.workload}, run {self._config.run_id}"
-        draw(history, self._folder.plot, self._folder.initial().metrics, title)
+        figure_of_run(self._folder, history).savefig(self._folder.plot)
         self._drawn = history
 
 
-def draw(history: Sequence[RoundRecord], path: Path, initial: Metrics | None = None, title: str = "") -> None:
-    """Draw each metric by round, a panel each, into a PNG file.
+def figure_of(history: Sequence[RoundRecord], initial: Metrics | None = None, title: str = "") -> Figure:
+    """Return a figure of each metric by round, a panel each. It has no window: a notebook shows it, a file takes it.
 
     Args:
         history: The closed rounds.
-        path: The file.
         initial: Metrics of the initial model on the orchestrator's held-out data.
         title: The plot's title.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    import matplotlib as mpl  # noqa: PLC0415  # slow to import, and only needed at the end
-
-    mpl.use("agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from orchestrator.observers.figure import DPI, ShownFigure  # noqa: PLC0415  # slow to import, and needed at the end
 
     panels = panels_of(history, initial or {})
     shown = dict(list(panels.items())[:MOST_PANELS])
     columns = min(len(shown), _COLUMNS)
     rows = -(-len(shown) // columns)
-    size = (9 if columns < _COLUMNS else 12, 3.6 * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    try:
-        more = f" ({len(panels) - len(shown)} more metrics in the history)" if len(panels) > len(shown) else ""
-        figure.suptitle(title + more, fontsize="medium", parse_math=False)
-        failed = [record.round_number for record in history if record.status == "failed"]
-        for axis, (name, lines) in zip(axes.flat, shown.items(), strict=False):
-            _draw_metric(axis, lines, failed, name)
-        for axis in axes.flat[len(shown) :]:
-            axis.set_visible(False)
-        figure.savefig(path, dpi=120)
-    finally:
-        plt.close(figure)
+    figure = ShownFigure((9 if columns < _COLUMNS else 12, 3.6 * rows), dpi=DPI, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    more = f" ({len(panels) - len(shown)} more metrics in the history)" if len(panels) > len(shown) else ""
+    figure.suptitle(title + more, fontsize="medium", parse_math=False)
+    failed = [record.round_number for record in history if record.status == "failed"]
+    for axis, (name, lines) in zip(axes.flat, shown.items(), strict=False):
+        _draw_metric(axis, lines, failed, name)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
+    return figure
+
+
+def figure_of_run(folder: RunFolder, history: Sequence[RoundRecord]) -> Figure:
+    """Return a figure of a history of the run in a folder; see :func:`figure_of`."""
+    config = folder.config()
+    title = f"{config.algorithm} on {config.workload}, run {config.run_id}"
+    return figure_of(history, folder.initial().metrics, title)
 
 
 def panels_of(history: Sequence[RoundRecord], initial: Metrics) -> Panels:

@@ -8,9 +8,13 @@ from orchestrator.config import RunConfig
 from orchestrator.goal import parse_goal
 from orchestrator.store.records import Evaluated, RoundRecord
 from orchestrator.store.run_folder import RunFolder
+from tasks import arrays
+from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError
 from tasks.metrics import Declared, Metrics, digits, first_declared, in_words, metric_of
 
+BEST = "best"
+"""The round of the best model."""
 ByRound = Mapping[int, Metrics]
 """Metrics by round, see :func:`metrics_by_round`, in the order of the rounds; the initial model's round is 0."""
 
@@ -61,6 +65,28 @@ def best_of(folder: RunFolder) -> int | None:
     declared = folder.declared()
     by_round = metrics_by_round(folder.history(), folder.initial())
     return next(iter(best_rounds(by_round, goes_by(folder.config(), by_round, declared), declared)), None)
+
+
+def model_of(folder: RunFolder, round_number: int | str | None) -> tuple[int, Arrays]:
+    """Return the number of a round and the model that it ended with, as a map of its file.
+
+    Args:
+        folder: The run's folder.
+        round_number: The round; 0 for the initial model, None for the last closed round, ``BEST`` for that of the best.
+
+    Raises:
+        ConfigurationError: If there is no such round, or its model isn't kept or is damaged.
+    """
+    number = best_of(folder) if round_number == BEST else round_number
+    if number is None and round_number == BEST:
+        raise ConfigurationError(f"none of the models of the run in {folder.path} was evaluated: name a round")
+    last = len(folder.history())
+    wanted = last if number is None else int(number)
+    kept = folder.config().keep_best
+    if kept and wanted < last and not folder.checkpoint(wanted).exists():
+        raise ConfigurationError(f"the model after round {wanted} isn't kept: the run's --keep-best is {kept}")
+    folder.check_checkpoint(wanted)
+    return wanted, arrays.map_file(folder.checkpoint(wanted))
 
 
 def prune(folder: RunFolder, kept: Collection[int], before: int) -> None:

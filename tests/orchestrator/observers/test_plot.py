@@ -15,7 +15,7 @@ FAILED = {"status": "failed", "reason": "0 updates", "metrics": {}}
 
 def drawn(history: list[RoundRecord], folder: Path) -> np.ndarray:
     path = folder / "plot.png"
-    plot.draw(history, path)
+    plot.figure_of(history).savefig(path)
     assert path.read_bytes().startswith(b"\x89PNG")
     return image.imread(path)
 
@@ -99,7 +99,7 @@ def test_a_title_stands_above(tmp_path: Path) -> None:
     titles = [f"fedavg on my_study:Net,cost=$5_a$, run {name}" for name in ("one", "two")]
     # When their histories, which are the same, are drawn, then the pictures tell them apart
     for title in titles:
-        plot.draw([round_record()], tmp_path / f"{title[-3:]}.png", title=title)
+        plot.figure_of([round_record()], title=title).savefig(tmp_path / f"{title[-3:]}.png")
     one, two = (image.imread(tmp_path / f"{title[-3:]}.png") for title in titles)
     assert not np.array_equal(one, two)
 
