@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from celeriac.workloads.splits import Split
     from celeriac.workloads.table import Table
     from celeriac.workloads.torch_workload import TorchWorkload
+    from orchestrator.federate import FederatedRun, federate, load_model
     from tasks.arrays import Arrays, ArraySpec
     from tasks.context import Context, State, TimeBudget
     from tasks.evaluation import Evaluation
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "federate",
+    "load_model",
+    "FederatedRun",
     "AggregationError",
     "Algorithm",
     "Arrays",
@@ -93,6 +97,7 @@ _ELSEWHERE = {
     "celeriac.workloads.table": ("Table",),
     "celeriac.workloads.torch_workload": ("TorchWorkload",),
     "celeriac.selectors.client_statistics": ("ClientStatistics",),
+    "orchestrator.federate": ("FederatedRun", "federate", "load_model"),
     "tasks.arrays": ("Arrays", "ArraySpec"),
     "tasks.context": ("Context", "State", "TimeBudget"),
     "tasks.evaluation": ("Evaluation",),

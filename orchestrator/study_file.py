@@ -44,6 +44,20 @@ def read_study(path: Path) -> dict[str, Any]:
     """
     given = _read(path)
     given |= given.pop("options", {}) if isinstance(given.get("options"), dict) else {}
+    return checked_options(given, str(path))
+
+
+def checked_options(given: Mapping[str, object], where: str, join: str = "-") -> dict[str, Any]:
+    """Return options by the names that the command has for them, each of the type that it needs.
+
+    Args:
+        given: Options by the config's names, or as on the command line without the dashes in front.
+        where: Where they are given, for the message.
+        join: What is between the words of a name there.
+
+    Raises:
+        ConfigurationError: If there is no such option, or a value isn't allowed.
+    """
     names = {flag.removeprefix("--").replace("-", "_"): name for name, flag in flags_of(RunConfig).items()}
     fields = {**RunConfig.model_fields, **TrainOptions.model_fields}
     found: dict[str, Any] = {}
@@ -52,10 +66,16 @@ def read_study(path: Path) -> dict[str, Any]:
         if name in _OF_THE_RUN:
             continue
         if name not in fields and name not in _BESIDE:
-            known = [name.replace("_", "-") for name in (*names, *_BESIDE)]
-            raise ConfigurationError(f"{path}: {key}: there is no such option; {near_name(key, known)}")
-        found[name] = _checked(path, key, value, fields.get(name))
+            known = [name.replace("_", join) for name in (*names, *_BESIDE)]
+            raise ConfigurationError(f"{where}: {key}: there is no such option; {near_name(key, known)}")
+        found[name] = _checked(where, key, value, fields.get(name))
     return {name: Path(value) if name in _PATHS and value is not None else value for name, value in found.items()}
+
+
+def defaults() -> dict[str, Any]:
+    """Return what each option is that isn't given, by the names that the command has for them."""
+    fields = {**RunConfig.model_fields, **TrainOptions.model_fields}
+    return {**dict.fromkeys(_BESIDE), **{name: fields[name].default for name in flags_of(RunConfig)}}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -72,7 +92,7 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def _checked(path: Path, key: str, value: object, field: FieldInfo | None) -> Any:
+def _checked(where: str, key: str, value: object, field: FieldInfo | None) -> Any:
     kind: Any = str | None if field is None else Annotated[(field.annotation, *field.metadata)]
     is_number = field is not None and field.annotation in (int, float)
     read = str(value) if is_number and isinstance(value, bool) else value  # true would be 1
@@ -81,7 +101,7 @@ def _checked(path: Path, key: str, value: object, field: FieldInfo | None) -> An
     except ValidationError as error:
         what = (allowed(field) or _IN_WORDS.get(field.annotation, "")) if field else "a text"
         told = f"{what} is allowed" if what else error.errors()[0]["msg"]
-        raise ConfigurationError(f"{path}: {key} = {_shown(value)}: {told}") from None
+        raise ConfigurationError(f"{where}: {key} = {_shown(value)}: {told}") from None
 
 
 def _shown(value: object) -> str:

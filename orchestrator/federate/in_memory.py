@@ -5,27 +5,34 @@ There is no server and no worker. It's what unit tests of a workload need, and e
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import orchestrator.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
 import worker.tasks  # noqa: F401
 from orchestrator.config import RunConfig
 from orchestrator.driver.run import Run
+from orchestrator.driver.summary import summarise
+from orchestrator.federate.by_value import ByValue
 from orchestrator.jobs.job import Loaded
 from orchestrator.observers.events import Report
+from orchestrator.processes.workers import CLIENT, log_of
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.eager import EagerTransport
 from orchestrator.transport.transport import RunServices
 from tasks.announcement import Announcement, Hardware, PassedOver
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import FederationApp, make_app
+from tasks.errors import FederationError
+from tasks.names import numbered_client_id
 from tasks.user_code import checked_client_data, user_code
-from tasks.workload import DataSource, Part, Workload
+from tasks.workload import DataSource, Part, Workload, find_workload
 from worker.client import Client
 from worker.models import Models
 from worker.serving import Serving
@@ -126,6 +133,7 @@ def go_on(
     config, announcements = folder.config(), dict[str, Announcement]()
     federation, models = InMemory(lambda: announcements), Models(are_shared=len(participants) > 1)
     for client_id, participant in participants.items():
+        (clients / client_id).mkdir(parents=True, exist_ok=True)
         with user_code("client_data()"):
             source = DataSource(Path(config.data) if config.data else None, participant.part)
             data = checked_client_data(participant.workload.client_data(source))
@@ -144,6 +152,71 @@ def go_on(
         federation.serving.add(client)
         announcements[client_id] = _announcement(client)
     federation.carry_out(folder, report)
+
+
+@dataclass(frozen=True, slots=True)
+class InThisProcess:
+    """Carries a run out here, with as many clients as it has, each with a part of the data.
+
+    Attributes:
+        by_value: What the run's code can't be imported from elsewhere.
+    """
+
+    by_value: ByValue
+
+    def __call__(self, folder: RunFolder, look: Callable[[], None], stopping: Event) -> None:
+        """Carry the run out.
+
+        Raises:
+            FederationError: If a client's data can't be had, the run can't go on, or none of its rounds could be
+                closed.
+        """
+
+        def report(_: object) -> None:
+            look()
+            if stopping.is_set():
+                raise _Stopped
+
+        started, status, reason, config = time.monotonic(), "failed", "", folder.config()
+        count = config.num_clients
+        try:
+            with self.by_value.importable(), _logged(folder, config):
+                make = find_workload(config.workload)
+                go_on(
+                    folder,
+                    {numbered_client_id(CLIENT, i, count): Participant(Part(i, count), make()) for i in range(count)},
+                    folder.clients,
+                    report,
+                )
+            status = "completed"
+        except (_Stopped, KeyboardInterrupt) as stopped:
+            status, reason = "interrupted", type(stopped).__name__
+            if isinstance(stopped, KeyboardInterrupt):
+                raise
+        except FederationError as error:
+            reason = str(error)
+            raise
+        finally:
+            folder.save_summary(summarise(config, folder, status, reason, time.monotonic() - started))
+
+
+@contextmanager
+def _logged(folder: RunFolder, config: RunConfig) -> Iterator[None]:
+    """Log what clients say where those of processes would."""
+    client_ids = [numbered_client_id(CLIENT, index, config.num_clients) for index in range(config.num_clients)]
+    handlers = [logging.FileHandler(folder.path / name) for name in {log_of(config, each) for each in client_ids}]
+    for handler in handlers:
+        logging.getLogger("worker").addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            logging.getLogger("worker").removeHandler(handler)
+            handler.close()
+
+
+class _Stopped(BaseException):
+    """Raised where a run that was stopped goes on."""
 
 
 def _announcement(client: Client) -> Announcement:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import TypeAdapter
 
@@ -51,9 +52,19 @@ def read_events(path: Path) -> Iterator[Event]:
     Raises:
         ValidationError: If another line is none.
     """
-    *lines, _cut_short = path.read_bytes().split(b"\n")
-    for line in lines:
+    with path.open("rb") as file:
+        yield from new_events(file)
+
+
+def new_events(file: BinaryIO) -> Iterator[Event]:
+    """Yield the events from where a file stands on; afterwards it stands before a line that isn't whole yet.
+
+    Raises:
+        ValidationError: If another line is none.
+    """
+    while (line := file.readline()).endswith(b"\n"):
         yield _EVENT.validate_json(line)
+    file.seek(-len(line), os.SEEK_CUR)
 
 
 def _whole_lines(path: Path) -> int:

@@ -17,7 +17,7 @@ from tasks.errors import RunFailedError
 GRACE_S = 1.0
 """Seconds between asking a process to end and killing it."""
 CLOSE_TIMEOUT_S = 5 * GRACE_S
-"""Seconds that the guardian may take to end everything."""
+"""Seconds that the guardian may take to end everything, unless it is told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,14 @@ class Process:
 
 
 class Processes:
-    """Starts child processes, which end with this one; use as a context manager."""
+    """Starts child processes, which end with this one; use as a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        close_timeout_s: Seconds that the guardian may take to end everything.
+    """
+
+    def __init__(self, close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        self._close_timeout_s = close_timeout_s
         self._buffer = b""
         self._guardian = subprocess.Popen(
             [sys.executable, "-S", guardian.__file__],
@@ -85,7 +90,7 @@ class Processes:
     def close(self) -> None:
         """End all processes and remove the temporary folder."""
         try:
-            self._guardian.communicate(timeout=CLOSE_TIMEOUT_S)
+            self._guardian.communicate(timeout=self._close_timeout_s)
         except (subprocess.TimeoutExpired, ValueError):
             self._guardian.kill()
             self._guardian.wait()

@@ -333,6 +333,14 @@ class RunFolder:
         evaluations = self._evaluations()
         return [record.with_evaluation(evaluations.get(record.round_number)) for record in records]
 
+    def progress(self) -> object:
+        """Return what is another one as soon as a round was closed, or a model evaluated."""
+        return [
+            (found.st_ino, found.st_size)
+            for name in ("initial.json", "history.jsonl", "evaluations.jsonl")
+            if (path := self.path / name).exists() and (found := path.stat())
+        ]
+
     def not_evaluated(self) -> list[int]:
         """Return the closed rounds whose turn it was to be evaluated and that were not, where there is data for it."""
         return [

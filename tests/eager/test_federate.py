@@ -1,0 +1,229 @@
+"""A federation from Python, in this process: options, the run that is returned, hooks, going on."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import threading
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from celeriac import Context, FederatedRun, TrainResult, federate, load_model
+from celeriac.selectors import ConnectedClient, Selection
+from orchestrator.store.records import RoundRecord
+from tasks.errors import ConfigurationError, FederationError, RunFailedError
+from tests.support import PULL, Pull, Raising
+
+
+def toy(workload: Any = Pull, **options: Any) -> FederatedRun:
+    return federate(workload, **{"rounds": 3, "backend": "eager", **options})
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_has_its_rounds_its_model_and_its_summary() -> None:
+    run = toy(clients=3, seed=7)
+    # Then it says what became of it
+    assert run.status == "completed"
+    assert run.summary is not None
+    assert run.summary.rounds == 3
+    assert repr(run).startswith("<run completed: 3 of 3 rounds, loss ")
+    # And it has a record a round, and a row
+    assert [record.round_number for record in run] == [1, 2, 3]
+    assert isinstance(run.history, pd.DataFrame)
+    assert list(run.history.index) == [1, 2, 3]
+    assert list(run.history.num_accepted) == [3, 3, 3]
+    assert list(run.history.loss) == [record.metrics["loss"] for record in run]
+    # And models: the last, any other, the best
+    assert same(run.parameters, load_model(run, 3))
+    assert not same(run.parameters, load_model(run, 0))
+    assert run.best is not None
+    assert same(load_model(run, round="best"), load_model(run.folder, run.best))
+    assert run.parameters["point"].flags.writeable
+
+
+def test_its_plot_is_a_figure_that_a_notebook_shows() -> None:
+    figure: Any = toy().plot()
+    assert [axis.get_ylabel() for axis in figure.axes] == ["loss", "accuracy"]
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_its_folder_is_removed_when_it_is_let_go_unless_it_was_named(tmp_path: Path) -> None:
+    folder = toy().folder
+    gc.collect()
+    assert not folder.parent.exists()
+    run = toy(run_dir=tmp_path / "run")
+    assert run.folder == tmp_path / "run"
+    del run
+    gc.collect()
+    assert load_model(tmp_path / "run", "last")
+
+
+def test_options_go_by_the_names_of_the_config() -> None:
+    class Noting(Pull):
+        run_config: ClassVar = {"hidden": 8}
+        seen: ClassVar[list[tuple[int, Any]]] = []
+
+        def train(self, parameters: Any, data: Any, context: Context) -> TrainResult:
+            self.seen.append((context.options.epochs, context.run_config["hidden"]))
+            return super().train(parameters, data, context)
+
+    toy(
+        Noting,
+        clients=2,
+        rounds=1,
+        epochs=4,
+        run_config={"hidden": 64},
+        settings={"momentum": 0.5},
+        algorithm="fedavgm",
+    )
+    assert Noting.seen == [(4, 64)] * 2
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"learning_rte": 0.1}, "learning_rte: there is no such option; did you mean 'learning_rate'?"),
+        ({"rounds": 0}, "rounds = 0: a whole number from 1 is allowed"),
+        ({"clients": 2, "min_updates": 3, "accept": "nobody"}, 'accept = "nobody": one of live, next, closed'),
+        ({"algorithm": "fedaverage"}, "unknown algorithm 'fedaverage'"),
+        ({"algorithm": 3}, "algorithm = 3"),
+        ({"workload": "tests.support:Pul"}, "did you mean 'Pull'?"),
+        ({"backend": "ray"}, "backend = 'ray': one of processes, eager is allowed"),
+        ({"background": True}, "without background or broker"),
+        (
+            {"broker": "redis://localhost", "backend": "processes", "select": lambda _: []},
+            "select: clients of a broker",
+        ),
+    ],
+)
+def test_a_wrong_option_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError) as raised:
+        toy(**{"workload": PULL, **options})
+    assert told in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_objects_stand_where_the_command_has_names() -> None:
+    seen: list[int] = []
+
+    def first(clients: list[ConnectedClient], selection: Selection) -> list[str]:
+        return [clients[0].client_id]
+
+    def rate(round_number: int, num_rounds: int) -> float:
+        seen.append(round_number)
+        return 0.1
+
+    run = toy(Pull(), clients=3, select=first, schedule={"learning_rate": rate}, observe="plot")
+    assert {tuple(record.cohort) for record in run} == {("client-1",)}
+    assert set(seen) == {1, 2, 3}
+
+
+def test_a_hook_is_told_each_round_with_its_metrics_and_may_end_the_run() -> None:
+    told: list[RoundRecord] = []
+
+    def hook(record: RoundRecord) -> bool:
+        told.append(record)
+        return record.round_number < 2
+
+    run = toy(rounds=5, on_round_end=hook)
+    assert [record.round_number for record in told] == [1, 2]
+    assert all(record.metrics for record in told)
+    assert run.status == "interrupted"
+    assert len(run.history) == 2
+
+
+def test_what_a_hook_raises_is_raised_here_and_ends_the_run(tmp_path: Path) -> None:
+    def hook(record: RoundRecord) -> None:
+        raise LookupError("enough")
+
+    with pytest.raises(LookupError, match="enough"):
+        toy(on_round_end=hook, run_dir=tmp_path / "run")
+    assert len((tmp_path / "run" / "history.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_run_that_fails_raises_what_the_users_code_did() -> None:
+    with pytest.raises(RunFailedError, match=r"3 rounds in a row failed.*RuntimeError: the disk is full \(support.py"):
+        toy(Raising)
+
+    class WithoutData(Pull):
+        def client_data(self, source: Any) -> Any:
+            raise FileNotFoundError("patients.csv")
+
+    with pytest.raises(FederationError, match=r"client_data\(\): FileNotFoundError: patients.csv") as raised:
+        toy(WithoutData)
+    assert isinstance(raised.value.__cause__, FileNotFoundError)
+
+
+def test_a_run_is_gone_on_with_and_ends_where_one_with_as_many_rounds_does(tmp_path: Path) -> None:
+    # Given a workload that can't be imported, and a run of it with two rounds
+    class Own(Pull):
+        pass
+
+    toy(Own, rounds=2, run_dir=tmp_path / "run")
+    # When it is given more
+    run = toy(Own, resume=tmp_path / "run", rounds=4)
+    # Then it has as many in all, and the same model as one that had them from the beginning
+    assert len(run.history) == 4
+    assert same(run.parameters, toy(Own, rounds=4).parameters)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"seed": 3}, "seed is 0 there, not 3"),
+        ({"workload": None}, "has Own of a program: give that again, too"),
+        ({"rounds": 1}, "2 rounds of the run in"),
+    ],
+)
+def test_going_on_with_what_the_run_is_not_is_refused(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    class Own(Pull):
+        pass
+
+    toy(Own, rounds=2, run_dir=tmp_path / "run")
+    with pytest.raises(ConfigurationError) as raised:
+        federate(**{"workload": Own, "backend": "eager", "resume": tmp_path / "run", **options})
+    assert told in str(raised.value)
+
+
+def test_runs_from_two_threads_come_one_after_the_other() -> None:
+    runs = list[FederatedRun]()
+    threads = [threading.Thread(target=lambda: runs.append(toy(seed=3))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert same(runs[0].parameters, runs[1].parameters)
+
+
+def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    run = toy()
+    wrongs: dict[Any, str] = {4: "round 4 .* isn't over", -1: "a number from 0, 'last' or 'best'", "first": "'best'"}
+    for wrong, told in wrongs.items():
+        with pytest.raises(ConfigurationError, match=told):
+            load_model(run, wrong)
+    with pytest.raises(ConfigurationError, match="isn't the folder of a run"):
+        load_model(tmp_path)
+
+
+def test_a_history_without_pandas_is_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    rows = toy().history
+    assert [row["round"] for row in rows] == [1, 2, 3]
+
+
+def test_a_run_says_a_line_a_round_where_it_is_asked_to(capsys: pytest.CaptureFixture[str]) -> None:
+    run = toy(show=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["round 1", "round 2", "round 3"]
+    assert all("loss" in line for line in itertools.islice(lines, 3))
+    assert run.wait() is run
