@@ -31,13 +31,6 @@ def sites(tmp_path: Path) -> Path:
     return folder
 
 
-def workload() -> str:
-    """What the README's command names."""
-    found = re.search(r"--workload \\\n +'(.*)'", README)
-    assert found is not None
-    return found[1]
-
-
 def pooled(folder: Path, num_steps: int, rate: float) -> npt.NDArray[np.float64]:
     """The model of gradient descent on the rows of all sites."""
     names = np.genfromtxt(folder / "site-1.csv", delimiter=",", max_rows=1, dtype=str)
@@ -55,9 +48,8 @@ def pooled(folder: Path, num_steps: int, rate: float) -> npt.NDArray[np.float64]
 
 def test_two_sites_find_the_model_of_their_pooled_data(field: Field, sites: Path) -> None:
     # Given the README's two sites, of 82 and 166 women
-    options = "--clients 2 --data data --rounds 5 --epochs 1 --learning-rate 0.1"
     # When its command is run for five rounds of one pass
-    field.run("run", options, workload=workload(), cwd=sites).succeeds()
+    field.run("run", "study.toml --rounds 5", workload=None, cwd=sites).succeeds()
     # Then the model is that of five steps on all of them
     beta = map_file(sites / "run" / "checkpoints" / "round-0005.safetensors")["beta"]
     np.testing.assert_allclose(beta, pooled(sites / "data", 5, 0.1), rtol=0, atol=1e-12)
@@ -82,9 +74,9 @@ def test_the_lines_that_the_page_goes_through_are_the_program_s() -> None:
 
 def test_what_r_has_done_when_the_time_is_over_counts(field: Field, sites: Path) -> None:
     # Given more passes than there is time for
-    options = "--clients 2 --data data --rounds 1 --epochs 100000 --learning-rate 0.1 --timeout 6 --no-evaluate-clients"
+    options = "study.toml --rounds 1 --epochs 100000 --timeout 6 --no-evaluate-clients"
     # When they train
-    field.run("run", options, workload=workload(), cwd=sites).succeeds()
+    field.run("run", options, workload=None, cwd=sites).succeeds()
     # Then what they have done by then is in the model
     (record,) = history(sites / "run")
     for response in record["responses"].values():
