@@ -5,13 +5,16 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-fast check format setup dev compose-check attacks mnist bench compression scaling soak kills r clean
+.PHONY: help run examples test test-fast check format setup dev compose-check attacks mnist bench compression scaling soak kills r clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 run: .venv/.installed ## Train digits over two clients on this machine (ARGS="--rounds 20" adds options)
 	$(BIN)/python -m orchestrator.start --clients 2 $(ARGS)
+
+examples: .venv/.dev r ## Run the examples and say what they end with: docs/examples.md (ARGS=jax: one)
+	$(BIN)/python -m scripts.examples $(ARGS)
 
 # Files as they come: those of few long tests, which begin whole runs, would otherwise be left to the end.
 test: .venv/.dev r ## Run all tests (ARGS="-k name" adds options)

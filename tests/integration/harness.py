@@ -33,7 +33,7 @@ from tasks.scope import ClientScope, result_key
 
 WORKLOADS = Path(__file__).parent / "workload"
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "numpy_softmax"
+EXAMPLE = ROOT / "examples" / "numpy"
 PATIENCE_S = 240.0
 """How long a busy machine may take; less than the five minutes after which a run gives up what it waits for."""
 

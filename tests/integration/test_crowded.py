@@ -19,7 +19,7 @@ def test_a_crowded_round_of_the_numpy_example_gives_the_same_model_to_the_last_b
         run_dir = tmp_path / f"run-{in_flight_mb}"
         options = f"--clients 20 --rounds 3 --learning-rate 0.5 --algorithm {algorithm} --in-flight-mb {in_flight_mb}"
         # When they train the example that does without torch, run from its folder
-        field.run(run_dir, options, "--no-evaluate-clients", workload="softmax:Softmax", cwd=EXAMPLE).succeeds()
+        field.run(run_dir, options, "--no-evaluate-clients", workload="study:Study", cwd=EXAMPLE).succeeds()
         records = history(run_dir)
         assert all(response["status"] == "trained" for record in records for response in record["responses"].values())
         assert summary(run_dir)["final"]["accuracy"] >= 0.9

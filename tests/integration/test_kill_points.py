@@ -20,7 +20,7 @@ def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs are of the example that does without torch, by which they start sooner."""
     monkeypatch.setattr("tests.integration.harness.WORKLOADS", EXAMPLE)
     for kind in ("plain", "scaffold", "goals"):
-        monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "softmax:Softmax"))
+        monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "study:Study"))
 
 
 @pytest.mark.parametrize("kind", ["plain", "scaffold", "goals"])

@@ -93,7 +93,7 @@ def test_a_study_with_metrics_of_its_own_ends_as_its_page_says(field: Field, tmp
     ("kind", "spec", "page", "workload"),
     [
         ("algorithm", "my_algorithm:CLIPPED", "docs/algorithms.md", "digits"),
-        ("compression", "my_compression:half", "docs/compression.md", "softmax:Softmax"),
+        ("compression", "my_compression:half", "docs/compression.md", "study:Study"),
     ],
 )
 def test_a_client_elsewhere_carries_out_nothing_that_its_operator_has_not_named(

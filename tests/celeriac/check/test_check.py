@@ -127,11 +127,11 @@ def test_the_workload_of_the_readme_is_sound(monkeypatch: pytest.MonkeyPatch, tm
 
 def test_the_example_without_torch_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given the example's folder, when its workload is tried by the command, then it says what it saw, and is content
-    stand_in(monkeypatch, ROOT / "examples" / "numpy_softmax")
-    result = check("softmax:Softmax")
+    stand_in(monkeypatch, ROOT / "examples" / "numpy")
+    result = check("study:Study")
     assert result.exit_code == 0, result.output
     assert "300 and 300 training examples of 6 labels" in result.output
-    assert result.output.splitlines()[-1].startswith("softmax:Softmax: nothing found that would fail, in ")
+    assert result.output.splitlines()[-1].startswith("study:Study: nothing found that would fail, in ")
 
 
 def test_what_was_found_is_a_line_each_and_the_exit_code_is_1() -> None:

@@ -15,7 +15,7 @@ from tasks.messages import TrainOptions
 from tasks.workload import DataSource, Part, Workload, load_workload
 
 ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "examples" / "numpy_softmax"
+FOLDER = ROOT / "examples" / "numpy"
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def workload(monkeypatch: pytest.MonkeyPatch) -> Workload:
     """The workload, found as a user's is: by the folder one stands in."""
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     monkeypatch.chdir(FOLDER)
-    return load_workload("softmax:Softmax")
+    return load_workload("study:Study")
 
 
 def endless() -> TimeBudget:
@@ -32,7 +32,7 @@ def endless() -> TimeBudget:
 
 def test_it_does_without_torch() -> None:
     # Given a fresh interpreter in the example's folder
-    code = f"import sys; sys.path.append({str(ROOT)!r}); import softmax; print('torch' in sys.modules)"
+    code = f"import sys; sys.path.append({str(ROOT)!r}); import study; print('torch' in sys.modules)"
     # When the workload is imported
     done = subprocess.run([sys.executable, "-c", code], cwd=FOLDER, capture_output=True, text=True, check=True)
     # Then torch is not
@@ -52,7 +52,7 @@ def test_zero_weights_know_nothing(workload: Workload) -> None:
 def test_averaging_two_clients_over_five_rounds_learns_the_six_classes(workload: Workload) -> None:
     # Given two clients with points of their own
     clients = [workload.client_data(DataSource(part=Part(index, 2))) for index in range(2)]
-    assert not np.array_equal(clients[0].train.positions, clients[1].train.positions)
+    assert not np.array_equal(clients[0].train[0], clients[1].train[0])
     parameters = workload.initial_parameters(Context(seed=1))
     # When five rounds of FedAvg are done by hand
     for round_number in range(1, 6):
