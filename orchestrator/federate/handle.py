@@ -11,7 +11,7 @@ from orchestrator.observers.plot import figure_of_run
 from orchestrator.store.best import BEST, best_of, model_of
 from orchestrator.store.records import ACCEPTED, RoundRecord, Summary
 from orchestrator.store.run_folder import RunFolder
-from tasks import arrays
+from tasks import arrays, results
 from tasks.arrays import Array
 from tasks.errors import ConfigurationError
 from tasks.metrics import in_words
@@ -143,6 +143,12 @@ class FederatedRun:
     def parameters(self) -> dict[str, Array]:
         """The newest model's arrays by name, in memory of their own."""
         return load_model(self)
+
+    @property
+    def results(self) -> dict[str, Array]:
+        """What became of the clients' results in the last round that closed, by name; empty if they have none."""
+        path = self._store.state(len(self._store.history()))
+        return arrays.copied(results.split(arrays.map_file(path))[1]) if path.exists() else {}
 
     @property
     def best(self) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,14 @@ def test_the_study_with_an_accountant_adds_up_what_its_rounds_spend(field: Field
         for response in record["responses"].values():
             assert math.isclose(response["metrics"]["epsilon"], epsilon)
     assert summary(study / "run")["final"]["accuracy"] > 0.8
+
+
+def test_the_program_of_results_prints_those_of_all_clients(field: Field, tmp_path: Path) -> None:
+    # Given the page's program, when it is run
+    (tmp_path / "ages.py").write_text(documented("docs/beyond-a-model.md"))
+    program = field.start("ages", "ages.py", cwd=tmp_path, python=(sys.executable,))
+    program.succeeds()
+    # Then it prints what all three clients' ages are
+    ages = np.concatenate([np.random.default_rng(index).uniform(0, 90, 1000) for index in range(3)])
+    expected = {"oldest": np.array(ages.max()), "over_65": np.array((ages > 65).sum())}
+    assert program.output.splitlines()[-1] == repr(expected)
