@@ -12,7 +12,7 @@ from threading import Event
 
 from orchestrator.federate.by_value import ByValue
 from orchestrator.federate.showing import shown
-from orchestrator.opening import discard
+from orchestrator.opening import discard, runs_programs
 from orchestrator.processes.processes import Process, Processes
 from orchestrator.processes.workers import last_line
 from orchestrator.store.run_folder import RunFolder
@@ -88,6 +88,7 @@ class InProcesses:
             command=[
                 sys.executable, "-P", "-m", "orchestrator.start", "--resume", str(folder.path.absolute()),
                 *([] if self.broker else ["--broker", "embedded"]),
+                *(["--workload", spec] if runs_programs(spec := folder.config().workload) else []),
             ],
             environment={
                 "PYTHONPATH": os.pathsep.join(dict.fromkeys([*paths, str(ROOT), str(own)])),

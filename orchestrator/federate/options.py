@@ -74,6 +74,8 @@ def former_folder(path: Path, given: Mapping[str, Any], broker: str | None, by_v
         raise ConfigurationError(
             f"{WHERE}: the run in {shown_path(path)} has {', '.join(missing)} of a program: give that again, too"
         )
+    if given.get("workload") == config.workload:
+        changed["workload"] = config.workload  # programs have to be repeated
     opened = take_up({**defaults(), **changed, "resume": path, "broker": broker}, list(changed))
     opened.lock.close()
     return opened.folder

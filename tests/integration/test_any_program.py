@@ -13,10 +13,13 @@ import psutil
 import pytest
 from redis import Redis
 
+from celeriac import federate
 from tasks.arrays import map_file, write_file
+from tasks.errors import ConfigurationError
 from tests.integration.harness import ROOT, Field, Program, history, present, wait_until
 
 PROGRAMS = "command,train=sh client.sh,initial=sh client.sh"
+PROGRAMS_IN_ORDER = "command,initial=sh client.sh,train=sh client.sh"
 
 
 @pytest.fixture
@@ -107,6 +110,22 @@ def test_a_script_that_is_there_already_trains_by_the_page_s_few_lines_of_shell(
     (w,) = map_file(tmp_path / "run" / "checkpoints" / "round-0003.safetensors")["w"]
     assert w == pytest.approx(2 - 2 * 0.75**6)
     assert history(tmp_path / "run")[-1]["train_metrics"]["train_loss"] == pytest.approx(2.5 * (2 * 0.75**6) ** 2)
+
+
+def test_programs_are_called_from_python_too_and_again_only_if_they_are_repeated(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run from Python whose workload is a program that adds 10
+    monkeypatch.chdir(study)
+    federate(PROGRAMS_IN_ORDER, clients=2, rounds=1, run_dir="run")
+    # When it is to go on, then the programs have to be named again
+    with pytest.raises(ConfigurationError, match="the run in run runs programs: repeat them"):
+        federate(resume="run", rounds=2)
+    run = federate(PROGRAMS_IN_ORDER, resume="run", rounds=2)
+    # And then it goes on
+    assert run.parameters["w"].tolist() == [20.0, 20.0]
+    # And in this process it is the same
+    assert federate(PROGRAMS, clients=2, rounds=2, backend="eager").parameters["w"].tolist() == [20.0, 20.0]
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["the pool's process", "the whole worker"])
