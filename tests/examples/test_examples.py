@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 import pytest
 from lifelines import KaplanMeierFitter
 from lifelines.datasets import load_waltons
@@ -72,6 +73,22 @@ def test_only_adapters_travel(ran: Callable[[str], Ran]) -> None:
     assert {name.split(".")[-2] for name in model} == {"lora_A", "lora_B"}
     sizes = {response["size_bytes"] for record in history(run_dir) for response in record["responses"].values()}
     assert all(size < 4 * sum(array.size for array in model.values()) + 5_000 for size in sizes)
+
+
+def test_two_sites_in_r_find_the_model_of_their_pooled_table(ran: Callable[[str], Ran]) -> None:
+    # Given two sites in R, with a third and two thirds of the rows, when they have done twenty steps
+    run_dir = ran("r-client").run_dir
+    found = arrays.decode(checkpoint(run_dir, 20))["beta"]
+
+    # Then the model is that of twenty steps on all rows
+    data = run_dir.parents[1] / "data"
+    rows = pd.concat([pd.read_csv(data / f"site-{number}.csv") for number in (1, 2)])
+    x = np.column_stack([np.ones(len(rows)), rows.age / 10, rows.parity, rows.induced, rows.spontaneous])
+    beta = np.zeros(5)
+    for _ in range(20):
+        beta -= 0.1 * x.T @ (1 / (1 + np.exp(-x @ beta)) - rows.case.to_numpy()) / len(rows)
+    np.testing.assert_allclose(found, beta, rtol=0, atol=1e-12)
+    assert [each["num_examples"] for each in history(run_dir)[0]["responses"].values()] == [82, 166]
 
 
 def test_a_survival_curve_is_that_of_all_patients_in_one_table(ran: Callable[[str], Ran]) -> None:
