@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -50,22 +51,20 @@ class Example:
 
     @property
     def command(self) -> str:
-        """Return what the README has one type in the folder, up to what is printed."""
-        return "".join(_COMMANDS.findall(self.readme.partition("```text")[0]))
+        """Return what the README has one type in the folder, up to what is printed; empty if nothing is printed."""
+        commands, printed, _ = self.readme.partition("```text\n")
+        return "".join(_COMMANDS.findall(commands)) if printed else ""
 
     @property
     def printed(self) -> str:
         """Return what the README says that the command prints."""
-        found = _PRINTED.findall(self.readme)
-        if len(found) != 1:
-            raise click.ClickException(f"{self.folder}/README.md has {len(found)} blocks ```text: one is needed")
-        return str(found[0])
+        return "".join(_PRINTED.findall(self.readme))
 
     @property
     def num_lines(self) -> int:
         """Return how many lines the study has, blank ones left out: data, model and training."""
         files = [path for path in self.folder.iterdir() if path.suffix in CODE] or [self.folder / "study.toml"]
-        return sum(bool(line.strip()) for path in files for line in path.read_text(encoding="utf-8").splitlines())
+        return sum(bool(line.strip()) for path in files for line in _code_of(path).splitlines())
 
     def run(self, folder: Path) -> subprocess.CompletedProcess[str]:
         """Run the README's command in a copy of the example.
@@ -91,16 +90,28 @@ class Example:
         (self.folder / "README.md").write_text(_PRINTED.sub(lambda _: printed, self.readme), encoding="utf-8")
 
 
+def _code_of(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    return "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+
+
 def examples() -> list[Example]:
     """Return the examples by name: each is a folder with a README."""
     return [Example(path.parent) for path in sorted(FOLDER.glob("*/README.md"))]
 
 
+def runnable() -> list[Example]:
+    """Return those that a command runs: not a notebook, which is looked at."""
+    return [each for each in examples() if each.command]
+
+
 def ending(printed: str) -> str:
-    """Return what a run ended with, in short: its rounds and its metrics, or else the last line."""
+    """Return what a run ended with, in short: its rounds and its metrics, or else the last line, if any."""
     completed, at_clients = _COMPLETED.search(printed), _AT_CLIENTS.search(printed)
     if completed is None:
-        return printed.strip().splitlines()[-1]
+        return "".join(printed.strip().splitlines()[-1:])
     rounds, metrics = completed.groups()
     if metrics.startswith("no held-out data"):
         return f"{rounds}, {at_clients[1]}" if at_clients else rounds
@@ -117,16 +128,16 @@ def table() -> str:
 
 
 @click.command()
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, metavar="[NAME]...", type=click.Choice([each.folder.name for each in runnable()]))
 @click.option("--write", is_flag=True, help="Put what is printed into the READMEs, and the table into the docs.")
 def main(names: tuple[str, ...], *, write: bool) -> None:
     """Run the examples, or those that are named, and say what they end with."""
-    found = [each for each in examples() if not names or each.folder.name in names]
-    failed = [each.folder.name for each in found if not _ran(each, write=write)]
+    chosen = [each for each in runnable() if not names or each.folder.name in names]
+    failed = [each.folder.name for each in chosen if not _ran(each, write=write)]
     if write:
         paste_into(PAGE, {"examples": table()})
-    if failed or not found:
-        raise click.ClickException(f"failed: {', '.join(failed)}" if failed else f"none is called {' or '.join(names)}")
+    if failed:
+        raise click.ClickException(f"failed: {', '.join(failed)}")
 
 
 def _ran(example: Example, *, write: bool) -> bool:

@@ -15,7 +15,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import scale
 
-from scripts.examples import FOLDER, PAGE, Example, ending, examples, table
+from scripts.examples import FOLDER, PAGE, Example, ending, examples, runnable, table
 from tasks import arrays
 from tests.examples.conftest import Ran
 from tests.integration.harness import checkpoint, history, summary
@@ -47,7 +47,7 @@ def numbers(printed: str) -> list[float]:
     return [float(number) for number in NUMBER.findall(VARYING.sub("", printed))]
 
 
-@pytest.mark.parametrize("example", examples(), ids=lambda example: example.folder.name)
+@pytest.mark.parametrize("example", runnable(), ids=lambda example: example.folder.name)
 def test_an_example_prints_what_its_readme_says(example: Example, ran: Callable[[str], Ran]) -> None:
     # Given an example, when it is run as its README says
     printed = ran(example.folder.name).printed
