@@ -55,7 +55,7 @@ class FederatedRun:
         self._drive = drive
         self._hooks = hooks
         self._rounds = folder.config().rounds
-        self._records = folder.history()
+        self._records = self._evaluated()
         self._changed = Condition()
         self._stopping = Event()
         self._has_ended = False
@@ -177,6 +177,11 @@ class FederatedRun:
                 self._has_ended = True
                 self._changed.notify_all()
 
+    def _evaluated(self) -> list[RoundRecord]:
+        """Return the records of the closed rounds up to the first that is still to be evaluated."""
+        history = self._store.history()
+        return history[: min(self._store.not_evaluated(history), default=len(history) + 1) - 1]
+
     def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
@@ -187,9 +192,7 @@ class FederatedRun:
         if seen == self._seen:
             return
         self._seen = seen
-        waiting = min(self._store.not_evaluated(), default=None)
-        records = [each for each in self._store.history() if waiting is None or each.round_number < waiting]
-        for record in records[len(self._records) :]:
+        for record in self._evaluated()[len(self._records) :]:
             with self._changed:
                 self._records.append(record)
                 self._changed.notify_all()

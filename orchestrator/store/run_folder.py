@@ -341,11 +341,15 @@ class RunFolder:
             if (path := self.path / name).exists() and (found := path.stat())
         ]
 
-    def not_evaluated(self) -> list[int]:
-        """Return the closed rounds whose turn it was to be evaluated and that were not, where there is data for it."""
+    def not_evaluated(self, history: Iterable[RoundRecord] | None = None) -> list[int]:
+        """Return the closed rounds whose turn it was to be evaluated and that were not, where there is data for it.
+
+        Args:
+            history: The rounds' records, where they have been read; None reads them.
+        """
         return [
             record.round_number
-            for record in (self.history() if self.initial().is_known else [])
+            for record in ((self.history() if history is None else history) if self.initial().is_known else [])
             if record.status == "closed"
             and record.evaluation_due
             and not record.metrics
