@@ -103,14 +103,7 @@ class InMemory:
 def simulate(
     config: RunConfig, participants: Mapping[str, Participant], path: Path, report: Report = lambda _: None
 ) -> RunFolder:
-    """Carry out a run and return its folder; one at a time in a process.
-
-    Args:
-        config: The run's.
-        participants: The clients by id, in the order in which they connect.
-        path: A folder for the run's folder and those of the clients.
-        report: Is told of what happens; what it raises ends the run.
-    """
+    """Carry out a run and return its folder, which lies in ``path`` beside those of the clients; see :func:`go_on`."""
     folder = RunFolder.create(path / "run", config)
     go_on(folder, participants, path / "clients", report)
     return folder
@@ -119,7 +112,7 @@ def simulate(
 def go_on(
     folder: RunFolder, participants: Mapping[str, Participant], clients: Path, report: Report = lambda _: None
 ) -> None:
-    """Carry out what a folder's run has left to do, with clients that are started anew; see :func:`simulate`.
+    """Carry out what a folder's run has left to do, with clients that are started anew; one at a time in a process.
 
     Args:
         folder: The run's.

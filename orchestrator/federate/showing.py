@@ -10,7 +10,6 @@ import click
 from rich.console import Console
 
 from orchestrator.observers import ObserverContext
-from orchestrator.observers.console import ConsoleDisplay
 from orchestrator.observers.events_file import new_events
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
@@ -44,6 +43,8 @@ def shown(folder: RunFolder, *, is_live: bool) -> Iterator[Callable[[], None]]:
     if not is_live:
         yield lambda: None
         return
+    from orchestrator.observers.console import ConsoleDisplay  # noqa: PLC0415  # tests of a workload don't wait for it
+
     folder.events.touch()
     with folder.events.open("rb") as events:
         events.seek(0, os.SEEK_END)
