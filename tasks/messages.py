@@ -209,6 +209,8 @@ class UpdateOrder(StudyOrder):
     """What the algorithm sends along with the model."""
     compression: str = "none"
     """How model and broadcast are compressed, and how the update is to be."""
+    results_bytes: Annotated[int, Field(ge=0)] = 0
+    """How long the results in the update may be."""
     waits_for_turn: bool = False
     """Whether the client is to say that it is ready, and to send its update when it is told to: see
     :mod:`tasks.broker.turns`."""

@@ -41,7 +41,8 @@ def try_model(trial: Trial) -> Generator[Said, None, Arrays]:
     spec = spec_of(model)
     dtypes = ", ".join(sorted({entry.dtype for entry in spec.values()}))
     num_values, size = sum(values.size for values in model.values()), encoded_size(spec)
-    yield Note("initial_parameters", f"{len(spec)} arrays of {dtypes}: {num_values:,} values, {size / 1e6:,.2f} MB")
+    whole = f"{len(spec)} arrays of {dtypes}: {num_values:,} values, {size / 1e6:,.2f} MB"
+    yield Note("initial_parameters", whole if spec else "none: training returns results alone")
     names = checked_buffers(trial.call("buffer_names()", workload.buffer_names, trial.context(workload)))
     if unknown := sorted(names - model.keys()):
         yield Finding(f"buffer_names() returned names that no parameter has: {first_of([*map(repr, unknown)])}")

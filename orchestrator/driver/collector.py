@@ -296,7 +296,8 @@ class _Collection:
         """Return how much of the update is there that was ordered."""
         if not isinstance(order, UpdateOrder):
             return 0
-        return bytes_sent(self._collector.services.blobs, order.update_blob, order.parameters.size_bytes)
+        blobs = self._collector.services.blobs
+        return bytes_sent(blobs, order.update_blob, order.parameters.size_bytes, order.results_bytes)
 
     def _read_responses(self, pause_s: float) -> Iterator[Filled]:
         """Wait for answers, and fill their slots."""

@@ -46,7 +46,7 @@ class Exchange:
         self._body_task = body_task
         self._is_crowded = opened.is_crowded
         self._slots = Slots(orders, opened.cohort)
-        self._uploads = self._new_uploads(opened.parameters.size_bytes)
+        self._uploads = self._new_uploads(opened.parameters.size_bytes + opened.results_bytes)
         self._hold_back(orders)
         self._chords: list[Chord] = []
         self._untold: dict[str, Outcome] = {}
@@ -138,7 +138,7 @@ class Exchange:
         transport.forget(task_ids + [chord.body_id for chord in self._chords], self._chords)
         # Of those that came late or were rejected unread.
         updates = [order.update_blob for order in self._slots.orders()]
-        discard_updates(self._context.services.blobs, updates, model_bytes)
+        discard_updates(self._context.services.blobs, updates, model_bytes, self._opened.results_bytes)
 
     def _send(self, orders: Sequence[Order]) -> None:
         self._context.collector.send([each for each in orders if not self._uploads.is_held(each.order_id)])
@@ -154,12 +154,12 @@ class Exchange:
             if self._is_crowded and queue != client_queue(order.client_id):
                 self._uploads.hold(order.order_id, queue, ORDERS_A_PROCESS * manager.num_processes(order.client_id))
 
-    def _new_uploads(self, model_bytes: int) -> Uploads:
+    def _new_uploads(self, update_bytes: int) -> Uploads:
         """Return what lets updates come: all may be on their way if they are few, or aren't carried."""
         config = self._context.config
         if not self._is_crowded or not self._context.services.blobs.needs_permits:
             return Uploads()
-        allowed = config.in_flight_mb * 1e6, model_bytes
+        allowed = config.in_flight_mb * 1e6, update_bytes
         return Uploads(
             updates_at_a_time(*allowed),
             slow_updates_at_a_time(*allowed),

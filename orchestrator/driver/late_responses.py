@@ -51,7 +51,7 @@ class LateResponses:
     def discard(self, order: Order) -> None:
         """Remove what is there of the update that was ordered, if one was."""
         if isinstance(order, UpdateOrder):
-            discard_updates(self._services.blobs, [order.update_blob], order.parameters.size_bytes)
+            discard_updates(self._services.blobs, [order.update_blob], order.parameters.size_bytes, order.results_bytes)
 
     def take(self, order_id: str, raw: bytes | str) -> None:
         """Take an answer that came late, and remove its update; a client that is only ready is told to stop."""

@@ -178,8 +178,15 @@ class Round:
     def _train_order(self, client_id: str, limits: TimeLimits) -> TrainOrder:
         """Return an order to train; one with something else from the first exchange would be another order."""
         version = self._surveyed.digest[:16] if self._surveyed else ""
-        wanted = self._context.algorithm.sends_parameters
-        return self._order(TrainOrder, client_id, limits, version, surveyed=self._surveyed, wants_parameters=wanted)
+        return self._order(
+            TrainOrder,
+            client_id,
+            limits,
+            version,
+            surveyed=self._surveyed,
+            wants_parameters=self._context.algorithm.sends_parameters,
+            results_bytes=self._opened.results_bytes,
+        )
 
     def _order(self, kind: type[O], client_id: str, limits: TimeLimits, version: str = "", **rest: object) -> O:
         context, opened = self._context, self._opened

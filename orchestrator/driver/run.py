@@ -43,7 +43,7 @@ from orchestrator.store.records import ACCEPTED, Evaluated, OpenRound, RoundReco
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import updates_at_a_time
-from tasks import names
+from tasks import names, results
 from tasks.errors import RunFailedError, SelectionError, TooFewFitError
 from tasks.seeds import generator
 from tasks.user_code import user_code
@@ -313,13 +313,16 @@ class Run:
         parameters = publish_start(self._context, round_number - 1)
         broadcast = publish_broadcast(self._context, round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
+        results_bytes = results.most_bytes(self._folder.results())
+        update_bytes = parameters.size_bytes + results_bytes
         return OpenRound(
             round_number=round_number,
             cohort=members,
             parameters=parameters,
             broadcast=broadcast,
             num_clients=self._context.num_clients(),
-            is_crowded=len(cohort) > updates_at_a_time(self._config.in_flight_mb * 1e6, parameters.size_bytes),
+            is_crowded=len(cohort) > updates_at_a_time(self._config.in_flight_mb * 1e6, update_bytes),
+            results_bytes=results_bytes,
             started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
             boot_id=_boot_id(),
         )

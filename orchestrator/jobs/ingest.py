@@ -46,7 +46,8 @@ def ingest_response(job: Job, response: Response, exchange: str = TrainOrder.nam
         record = kept or score_as_it_comes(job, client_id, record)
         folder.save_slot(job.round_number, client_id, exchange, record)
     if response.update is not None:
-        discard_updates(store, [response.update.name], folder.checkpoint(job.round_number - 1).stat().st_size)
+        model_bytes = folder.checkpoint(job.round_number - 1).stat().st_size
+        discard_updates(store, [response.update.name], model_bytes, results.most_bytes(job.results))
     return record
 
 

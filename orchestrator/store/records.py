@@ -289,6 +289,8 @@ class OpenRound(_Record):
     parameters: BlobRef
     broadcast: BlobRef | None = None
     """What the algorithm sends along with the model."""
+    results_bytes: int = 0
+    """How long the results in an update may be."""
     num_clients: int = 1
     """Clients known to the run when the round was opened."""
     is_crowded: bool = False

@@ -19,16 +19,23 @@ def blobs_url(config: RunConfig, folder: RunFolder, broker_url: str) -> str:
     return config.blobs or (linked_url(folder.blobs) if config.local else broker_url)
 
 
-def discard_updates(store: BlobStore, updates: Iterable[str], model_bytes: int) -> None:
-    """Take updates out of the blob store, whatever their clients say of their length, for a model of this one."""
-    store.discard(updates, _most_bytes(model_bytes))
+def discard_updates(store: BlobStore, updates: Iterable[str], model_bytes: int, results_bytes: int) -> None:
+    """Take updates out of the blob store, whatever their clients say of their length.
+
+    Args:
+        store: The blob store.
+        updates: Their names.
+        model_bytes: How long the model is.
+        results_bytes: How long an update's results may be.
+    """
+    store.discard(updates, _most_bytes(model_bytes, results_bytes))
 
 
-def bytes_sent(store: BlobStore, update: str, model_bytes: int) -> int:
-    """Return how much of an update is in the blob store by now, for a model of this length."""
-    return store.num_bytes(update, _most_bytes(model_bytes))
+def bytes_sent(store: BlobStore, update: str, model_bytes: int, results_bytes: int) -> int:
+    """Return how much of an update is in the blob store by now; see :func:`discard_updates`."""
+    return store.num_bytes(update, _most_bytes(model_bytes, results_bytes))
 
 
-def _most_bytes(model_bytes: int) -> int:
-    """Return how long an update may be: the parameters, and as many sets of arrays as an algorithm sends at most."""
-    return model_bytes * (1 + MAX_SENT) + HEADER_SLACK_BYTES
+def _most_bytes(model_bytes: int, results_bytes: int) -> int:
+    """Return how long an update may be: model, results, and as many sets of arrays as an algorithm sends at most."""
+    return model_bytes * (1 + MAX_SENT) + results_bytes + HEADER_SLACK_BYTES

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from celeriac.algorithms import Algorithm, ServerRound
+from orchestrator.observers.events import RoundOpened
+from orchestrator.store.records import OpenRound
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary, results
 from tasks.arrays import Arrays
@@ -69,11 +71,12 @@ def _of_three(parameters: Arrays) -> Arrays:
 
 def add_up(server: ServerRound) -> tuple[Arrays, Mapping[str, Arrays]]:
     """Move the point by what was counted; what comes as parameters would be far from that."""
+    assert server.state.keys() <= {"kept"}  # what became of earlier results isn't in it
     point = server.target["point"] + np.float32(server.results["count"])
     return {**server.target, "point": point}, {"kept": {"point": point}}
 
 
-SUMS = Algorithm("sums", step=add_up, sends_parameters=False)
+SUMS = Algorithm("sums", step=add_up, sends_parameters=False, keeps=("kept",))
 KEEPS_SUMS = Algorithm("keeps", step=add_up)
 GROWS = Algorithm(
     "grows",
@@ -140,6 +143,20 @@ def test_those_that_are_for_clients_reach_them_in_the_next_round(federation: Fed
         ]  # fmt: skip
 
 
+def test_results_come_with_the_second_of_two_exchanges(federation: Federation) -> None:
+    # Given an algorithm that asks clients for something before they train
+    asking, plain = "tests.support:ASKING_FIRST", federation.another("plain")
+    federation.algorithm = plain.algorithm = asking
+    joined(federation)
+    plain.join_all()
+
+    # When they train for two rounds, then results are there, and the model is the one without them
+    folder = federation.run(workload=COUNTING, rounds=2, algorithm=asking)
+    assert reduced(folder, 2)["count"] == EXAMPLES
+    expected = plain.run(rounds=2, algorithm=asking).checkpoint(2).read_bytes()
+    assert folder.checkpoint(2).read_bytes() == expected
+
+
 @pytest.mark.parametrize("compression", ["none", "int8", "topk:0.25", "bf16"])
 def test_an_algorithm_steps_by_results_whatever_the_compression(federation: Federation, compression: str) -> None:
     # Given an algorithm that adds the count to the mean of the points
@@ -195,6 +212,12 @@ def test_a_model_grows_where_the_algorithm_says_so(federation: Federation) -> No
     # Given an algorithm whose model has another number each round, when it says so, then it has
     folder = federation.run("said", workload=COUNTING, rounds=2, algorithm=GROWING, evaluate_clients=False)
     assert [len(arrays.map_file(folder.checkpoint(number))["point"]) for number in (0, 1, 2)] == [3, 4, 5]
+
+    # When another run starts from what has grown, then that grows on
+    joined(federation)
+    changes: dict[str, Any] = {"algorithm": GROWING, "evaluate_clients": False, "rounds": 1}
+    later = federation.run("later", workload=COUNTING, initial_model=str(folder.checkpoint(2)), **changes)
+    assert len(arrays.map_file(later.checkpoint(1))["point"]) == 6
 
     # When it doesn't, then the round fails, says why, and the model stays
     joined(federation)
@@ -304,6 +327,29 @@ def test_a_workload_without_a_model_collects_results(federation: Federation) -> 
     assert reduced(folder, 1) == {"clients": 3}
     assert folder.history()[0].results == {"clients": 3}
     assert arrays.map_file(folder.checkpoint(1)) == {}
+
+
+class Longer(Bare):
+    """Says that its clients' results are up to as long as this."""
+
+    def results(self, context: Context) -> Mapping[str, Result]:
+        return {"clients": Result("concat", shape=(None,), max_bytes=5 * 10**7)}
+
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        return TrainResult({}, len(data), results={"clients": np.ones(1)})
+
+
+def test_what_is_on_its_way_is_counted_with_the_results(federation: Federation) -> None:
+    # Given a workload whose updates may be of fifty megabytes
+    opened: list[OpenRound | None] = []
+    for client_id in ("anna", "bert", "carl"):
+        federation.join(client_id, Longer(), f"{__name__}:Longer")
+    run = RunFolder(federation.folder / "run")
+    federation.on_event = lambda event: opened.append(run.open_round()) if isinstance(event, RoundOpened) else None
+
+    # When three clients train, and 64 MB may be on their way, then that is a crowded round
+    federation.run(workload=f"{__name__}:Longer", rounds=1, in_flight_mb=64)
+    assert [each.is_crowded for each in opened if each] == [True]
 
 
 @pytest.mark.parametrize("option", ["aggregator=median", "verify=peers", "mix=nnm", "compression=int8"])

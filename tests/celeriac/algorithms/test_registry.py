@@ -10,6 +10,7 @@ from tasks.errors import ConfigurationError, LoadError
 
 ASKS_TOO_MUCH = Algorithm("greedy", survey=lambda _: {}, surveyed=("a", "b", "c", "d"))
 ASKS_NOTHING = Algorithm("idle", survey=lambda _: {})
+SENDS_RESULTS = Algorithm("results", sent=("results",))
 ASKS_FOR_ITS_OWN = Algorithm("forgetful", survey=lambda _: {}, surveyed=("c",), broadcast=("c",))
 TALKATIVE = Algorithm(name="talkative", sent=("a", "b", "c", "d"))
 MISNAMED = Algorithm(name="misnamed", sent=("a/b",))
@@ -30,6 +31,7 @@ def test_algorithms_are_found_by_name() -> None:
         ("ASKS_TOO_MUCH", "sends 4 sets of arrays: 3 are allowed"),
         ("MISNAMED", "the name of a set of arrays can't have a '/' in it"),
         ("ASKS_NOTHING", "has one of survey and surveyed: both are needed, or neither"),
+        ("SENDS_RESULTS", "a set of arrays can't be named 'results': that is for the workload's"),
         ("ASKS_FOR_ITS_OWN", "the set 'c' is both in surveyed and in broadcast"),
     ],
 )

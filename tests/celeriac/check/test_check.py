@@ -89,6 +89,11 @@ def test_a_workload_whose_training_returns_results_alone_is_sound(kind: type[Wor
     assert findings(spec_of(kind)) == []
 
 
+def test_that_there_is_no_model_is_noted() -> None:
+    notes = [said for said in try_workload(Trial(spec_of(Counts))) if isinstance(said, Note)]
+    assert notes[0] == Note("initial_parameters", "none: training returns results alone")
+
+
 def test_results_that_arent_as_declared_are_found() -> None:
     assert findings(spec_of(Undeclared)) == [
         "train() returned results: result 'sum' is int64 (): float64 () is declared"

@@ -371,6 +371,16 @@ def test_an_update_is_rejected_whose_results_arent_as_declared(
     assert rejection(declaring, chunks, sent(chunks, results.join(UPDATE, given))) == reason
 
 
+def test_results_may_be_longer_than_the_model_by_far(folder: RunFolder, chunks: MemoryChunks) -> None:
+    # Given a result of several of the blob store's chunks, beside a model of some bytes
+    folder.save_results({"trees": Result("concat", shape=(None,), dtype="uint8", max_bytes=5 * 10**6)})
+    trees = {"trees": np.ones(5 * 10**6, np.uint8)}
+    # When it is taken in, then it counts, and nothing of it is left in the blob store
+    record = ingest_response(job_of(folder, chunks), sent(chunks, results.join(UPDATE, trees)))
+    assert (record.status, record.reason) == (Status.TRAINED, "")
+    assert chunks.chunks == {}
+
+
 def test_an_update_that_carries_too_much_isnt_read(declaring: RunFolder, chunks: MemoryChunks) -> None:
     # Given an update with a result that is longer than all that is allowed, when it is taken in
     reason = rejection(declaring, chunks, sent(chunks, results.join(UPDATE, {"trees": np.zeros(10**6, np.uint8)})))

@@ -16,6 +16,7 @@ from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import Response, Status
+from tasks.results import Result
 from tests.orchestrator.jobs.rounds import folder_in
 from tests.support import (
     blob_ref,
@@ -85,6 +86,14 @@ def test_updates_are_added_up_where_nothing_asks_for_them_again(
     folder = RunFolder.create(tmp_path / "run", run_config(**config))
     folder.save_open_round(opened(**change))
     assert is_streamed(job_of(folder)) is expected
+
+
+def test_updates_with_results_are_kept_until_the_round_closes(tmp_path: Path) -> None:
+    # Given a crowded round of large updates, when its workload declares results, then those are wanted at its close
+    folder = RunFolder.create(tmp_path / "run", run_config())
+    folder.save_open_round(opened())
+    folder.save_results({"count": Result("sum")})
+    assert not is_streamed(job_of(folder))
 
 
 def test_a_crowded_round_is_closed_with_the_mean(tmp_path: Path, kept_bytes: int) -> None:
