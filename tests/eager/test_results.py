@@ -127,6 +127,28 @@ def test_results_are_reduced_and_kept_and_stand_in_the_history(federation: Feder
     assert folder.checkpoint(2).read_bytes() == plain.checkpoint(2).read_bytes()
 
 
+class Tables(Pull):
+    """Returns a table, a hundred numbers, and one more."""
+
+    def results(self, context: Context) -> Mapping[str, Result]:
+        return {
+            "table": Result("sum", shape=(2, 2)),
+            "hundred": Result("sum", shape=(100,)),
+            "more": Result("sum", shape=(101,)),
+        }
+
+    def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
+        found = {"table": np.eye(2), "hundred": np.ones(100), "more": np.ones(101)}
+        return replace(super().train(parameters, data, context), results=found)
+
+
+def test_long_results_are_in_the_file_alone(federation: Federation) -> None:
+    federation.join_all(Tables(), f"{__name__}:Tables")
+    folder = federation.run(workload=f"{__name__}:Tables", rounds=1)
+    assert folder.history()[0].results == {"hundred": [3.0] * 100}
+    assert reduced(folder, 1)["table"] == [[3.0, 0.0], [0.0, 3.0]]
+
+
 def test_those_that_are_for_clients_reach_them_in_the_next_round(federation: Federation) -> None:
     # Given clients that note what they are given
     clients = [Counting() for _ in range(3)]
