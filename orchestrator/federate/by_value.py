@@ -16,6 +16,7 @@ from importlib.machinery import ModuleSpec
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
+from threading import Lock
 from types import CodeType, ModuleType
 from typing import Any, ClassVar
 
@@ -23,6 +24,8 @@ import cloudpickle
 
 from tasks.errors import ConfigurationError
 
+_PICKLING = Lock()
+"""Which modules go by value is noted for the whole process."""
 MODULE_PATTERN = r"\bby_value_[0-9a-f]{8}\b"
 _LOADS = '''"""Made for one run: what its user's program handed to it."""
 
@@ -85,7 +88,7 @@ class ByValue:
         """
         if not self.objects:
             return b""
-        with ExitStack() as stack:
+        with _PICKLING, ExitStack() as stack:
             for module in {_module(value) for value in self.objects.values()}:
                 if module in sys.modules and not _is_found(module):
                     cloudpickle.register_pickle_by_value(sys.modules[module])

@@ -12,7 +12,7 @@ from threading import Event
 
 from orchestrator.federate.by_value import ByValue
 from orchestrator.federate.showing import shown
-from orchestrator.opening import discard, runs_programs
+from orchestrator.opening import discard, runs_programs, shown_path
 from orchestrator.processes.processes import Process, Processes
 from orchestrator.processes.workers import last_line
 from orchestrator.store.run_folder import RunFolder
@@ -63,23 +63,31 @@ class InProcesses:
             ConfigurationError: If it was refused, by what an option or a user's code was found to be.
             RunFailedError: If it failed otherwise, or was ended by somebody else.
         """
+        try:
+            code, told = self._await_end(folder, look, stopping)
+            if code and not stopping.is_set():
+                raise (ConfigurationError if code == ConfigurationError.exit_code else RunFailedError)(told)
+        except BaseException as error:
+            if folder.has_rounds():
+                error.add_note(f"go on with federate(…, resume={shown_path(folder.path)!r})")
+            elif self.is_new and isinstance(error, ConfigurationError):
+                discard(folder)
+            raise
+
+    def _await_end(self, folder: RunFolder, look: Callable[[], None], stopping: Event) -> tuple[int, str]:
+        """Start the orchestrator and return its exit code and the error that it has said, or 0 when it is to stop."""
         with Processes(GRACE_S + POLL_S) as processes, shown(folder, is_live=self.is_live) as show:
             log = processes.folder / "orchestrator.log"
             if self.pickled:
                 self.by_value.write(self.pickled, processes.folder)
             processes.start(self._orchestrator(folder, log, processes.folder))
-            code = None
-            while code is None and not stopping.wait(POLL_S):
+            while not stopping.wait(POLL_S):
                 code = processes.ended().get("orchestrator")
                 look()
                 show()
-            told = _told(log)
-        if code and not stopping.is_set():
-            if code == ConfigurationError.exit_code and self.is_new and not folder.has_rounds():
-                discard(folder)
-            raise (ConfigurationError if code == ConfigurationError.exit_code else RunFailedError)(
-                told or f"the orchestrator was ended from elsewhere ({_ending(code)}): {last_line(log)}"
-            )
+                if code is not None:
+                    return code, _told(log) or f"the orchestrator was ended from elsewhere ({_ending(code, log)})"
+        return 0, ""
 
     def _orchestrator(self, folder: RunFolder, log: Path, own: Path) -> Process:
         paths = [path or str(Path.cwd()) for path in sys.path]
@@ -105,6 +113,7 @@ def _told(log: Path) -> str:
     return next((line.removeprefix(_ERROR) for line in reversed(lines) if line.startswith(_ERROR)), "")
 
 
-def _ending(code: int) -> str:
+def _ending(code: int, log: Path) -> str:
+    """Return the signal that ended it, or the last that it said."""
     number = -code if code < 0 else code - 128
-    return signal.Signals(number).name if number in set(signal.Signals) else f"code {code}"
+    return signal.Signals(number).name if number in set(signal.Signals) else last_line(log)

@@ -100,7 +100,9 @@ def test_a_program_that_ends_leaves_nothing_behind(field: Field, tmp_path: Path,
     # Then all that it has started ends too, and its temporary folders are gone
     wait_until(lambda: not there() or all(each.pid == program.pid for each in there()), "all have ended", 60)
     wait_until(lambda: not any(Path(folder).exists() for folder in folders), "their folders are removed", 60)
-    # And the run ended in good order
+    # And the run ended in good order, and Ctrl-C says how to go on
+    said = (tmp_path / "program-0.log").read_text()
+    assert ("KeyboardInterrupt\ngo on with federate(…, resume='runs/" in said) == (number == signal.SIGINT)
     assert '"status": "interrupted"' in next(tmp_path.glob("runs/*/summary.json")).read_text()
 
 
