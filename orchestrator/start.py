@@ -36,6 +36,7 @@ from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.study_file import read_study
 from tasks.broker import connection as brokers
+from tasks.described import first_of
 from tasks.errors import ConfigurationError, FederationError
 from tasks.metrics import in_words
 from tasks.option import DATA, OUTPUT, TRANSPORT
@@ -187,6 +188,8 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
             )
             of_all = f" ({summary.num_evaluated} of {num_asked} clients)" if summary.num_not_evaluated else ""
             click.echo(f"on the clients' own held-out data{of_all}: {shown or 'nothing'}")
+        if results := _results(folder):
+            click.echo(f"results of all clients: {results}")
         for line in table_of(matrix, folder.declared()) if (matrix := folder.cross_site()) else ():
             click.echo(line)
         click.echo(f"the run's folder: {shown_path(folder.path)}")
@@ -216,6 +219,16 @@ def _quality(summary: Summary, folder: RunFolder) -> str:
         return f"not evaluated: {summary.evaluation_problem}"
     has_failed_last = any(record.status == "failed" for record in folder.history()[-1:])
     return "the last of them failed" if has_failed_last else "no held-out data to evaluate on"
+
+
+def _results(folder: RunFolder) -> str:
+    """Return what became of the clients' results in the last round, as far as they are few numbers, in words."""
+    record = next(reversed(folder.history()), None)
+    if record is None or not record.results:
+        return ""
+    told = [in_words({name: value}) for name, value in record.single_results.items()]
+    told += [f"{name} of {len(value)} numbers" for name, value in record.results.items() if isinstance(value, list)]
+    return first_of(told)
 
 
 def _is_given(context: click.Context, name: str) -> bool:

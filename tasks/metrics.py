@@ -136,6 +136,8 @@ def _average(values: Sequence[tuple[int, float]], average: Average) -> float:
 
 def digits(value: float) -> str:
     """Return a number as it is shown: to four decimals, or to four digits if these would tell nothing."""
+    if isinstance(value, int):
+        return str(value)
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
 
 

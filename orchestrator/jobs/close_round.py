@@ -79,7 +79,7 @@ def close_round(job: Job, judged: Records) -> ClosedRound:
 def _short(job: Job, reduced: Arrays) -> ShortResults:
     """Return the results that a line of the history has room for; what is put one after the other isn't."""
     return {
-        name: values.astype(float).tolist()
+        name: (values if values.dtype.kind in "iu" else values.astype(float)).tolist()
         for name, values in reduced.items()
         if values.ndim < 2 and values.size <= MAX_IN_HISTORY and job.results[name].reduction != "concat"
     }

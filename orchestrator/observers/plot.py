@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HELD_OUT, _CLIENTS, _TRAINING = "held-out data", "clients' held-out data", "clients' training"
-_WORST = "the worst client's"
+_WORST, _RESULTS = "the worst client's", "all clients' results"
 _STYLES: Mapping[str, Mapping[str, Any]] = {
     _HELD_OUT: {"color": "tab:blue", "marker": "o"},
     _CLIENTS: {"color": "tab:orange", "marker": "D", "linestyle": "--"},
     _WORST: {"color": "tab:orange", "marker": "v", "linestyle": ":"},
     _TRAINING: {"color": "tab:grey", "marker": ".", "linestyle": ":"},
+    _RESULTS: {"color": "tab:green", "marker": "s", "linestyle": "-."},
 }
 MOST_PANELS = 12
 """Metrics that are drawn, a panel each."""
@@ -114,6 +115,7 @@ def _measured(history: Sequence[RoundRecord], initial: Metrics) -> Iterator[tupl
         worst = {name: spread.worst for name, spread in record.client_spread.items() if spread.worst is not None}
         yield _WORST, record.round_number, worst
         yield _TRAINING, record.round_number, record.train_metrics
+        yield _RESULTS, record.round_number, record.single_results
 
 
 def _draw_metric(axis: Any, lines: Mapping[str, Points], failed: Sequence[int], name: str) -> None:

@@ -18,7 +18,7 @@ COUNTED = (*ACCEPTED, Status.SURVEYED)
 """How a slot was filled by arrays that count, in either exchange of a round."""
 
 
-ShortResults = dict[str, float | list[float]]
+ShortResults = dict[str, int | float | list[int] | list[float]]
 """Results of at most one axis and ``MAX_IN_HISTORY`` numbers, by name."""
 MAX_IN_HISTORY = 100
 
@@ -261,6 +261,11 @@ class RoundRecord(_Record):
     """Bytes of the updates that came back."""
     late: list[LateResponse] = []
     """Answers to orders of earlier rounds, or of this one, that came when their slots were filled."""
+
+    @property
+    def single_results(self) -> dict[str, int | float]:
+        """Those of the results that are one number each."""
+        return {name: value for name, value in self.results.items() if isinstance(value, int | float)}
 
     def with_evaluation(self, evaluated: Evaluated | None) -> RoundRecord:
         """Return the record with what an evaluation of the round's model has found since."""

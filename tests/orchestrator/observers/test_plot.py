@@ -94,6 +94,12 @@ def test_without_held_out_data_the_clients_train_loss_is_drawn() -> None:
     assert plot.panels_of(history, {}) == {"loss": {"clients' training": [(1, 3.5)]}}
 
 
+def test_a_result_that_is_one_number_is_drawn_round_by_round() -> None:
+    # Given rounds with results, when they are drawn, then those of one number have a panel
+    history = [round_record(number, metrics={}, results={"deaths": 3 * number, "days": [1, 2]}) for number in (1, 2)]
+    assert plot.panels_of(history, {}) == {"deaths": {"all clients' results": [(1, 3), (2, 6)]}}
+
+
 def test_a_title_stands_above(tmp_path: Path) -> None:
     # Given the names of two runs, with signs that mean something to TeX
     titles = [f"fedavg on my_study:Net,cost=$5_a$, run {name}" for name in ("one", "two")]
