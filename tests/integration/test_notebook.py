@@ -28,11 +28,12 @@ def kernel(tmp_path: Path) -> Iterator[KernelManager]:
 
 
 def execute(client: BlockingKernelClient, code: str) -> tuple[str, str]:
-    """What a cell wrote, and the name of what it raised, if anything."""
+    """What a cell wrote to standard output, and the name of what it raised, if anything."""
     written: list[str] = []
 
     def take(message: dict[str, Any]) -> None:
-        written.append(message["content"].get("text", ""))
+        if message["content"].get("name") == "stdout":
+            written.append(message["content"]["text"])
 
     reply = client.execute_interactive(code, timeout=PATIENCE_S, output_hook=take)
     return "".join(written), reply["content"].get("ename", "")
