@@ -40,7 +40,7 @@ def close_survey(job: Job, records: Records) -> Surveyed:
         aggregate = auxiliary.join({}, surveyed_sets(job, counted))
         if not all(is_finite(values) for values in aggregate.values()):
             raise ValueError("what came aggregates to values that are NaN or infinite")
-    except (AggregationError, ValueError, ArithmeticError) as error:
+    except (AggregationError, UserCodeError, ValueError, ArithmeticError) as error:
         return Surveyed(left_out=left_out, failed=_failed(job, judged, f"the exchange before training: {error}"))
     digest = arrays.write_file(job.folder.surveyed(job.round_number), aggregate)
     bytes_up = sum(record.size_bytes for record in counted.values())

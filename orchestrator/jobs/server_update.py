@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from tasks.arrays import Array, Arrays, is_float
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
 from tasks.seeds import generator
-from tasks.user_code import UserCodeError
+from tasks.user_code import UserCodeError, check_sets, checked_arrays, user_code
 
 
 def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, State]:
@@ -38,8 +38,7 @@ def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, St
     Raises:
         AggregationError: If the aggregator, or what mixes the updates before it, needs more of them, or can make
             nothing of these.
-        UserCodeError: If the algorithm's step returns a model of other shapes, and isn't one that grows; or a state
-            named as the results are.
+        UserCodeError: If the algorithm or the aggregator raises, or returns something wrong.
         ValueError, ArithmeticError: If what clients sent can't be aggregated.
     """
     config, number, model = job.config, job.round_number, job.model()
@@ -50,7 +49,8 @@ def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, St
     reduced = results.reduced(job.results, of_clients, weights.weights)
     num_clients = job.opened.num_clients if job.opened else config.num_clients
     former = _sets_of(job.folder.state(number - 1))
-    parameters, state = job.algorithm.step(
+    parameters, state = _step(
+        job,
         ServerRound(
             parameters=model,
             target=move(model, aggregate, weights.scale) if job.algorithm.sends_parameters else model,
@@ -62,19 +62,30 @@ def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, St
             surveyed=_sets_of(job.folder.surveyed(number)),
             results=reduced,
             rng=generator(config.seed, number, "step"),
-        )
+        ),
     )
-    if results.KIND in state:
-        raise UserCodeError(
-            f"step() of {config.algorithm} returned a state with the set {results.KIND!r}: that name is for the "
-            "workload's results"
-        )
     parameters = {**parameters, **{name: aggregate[name] for name in job.buffers if name in aggregate}}
     if not job.algorithm.grows and (wrong := arrays.difference(arrays.spec_of(parameters), arrays.spec_of(model))):
         raise UserCodeError(
             f"step() of {config.algorithm} returned another model, and doesn't say that it grows: {wrong}"
         )
     return parameters, {**state, results.KIND: reduced} if reduced else state
+
+
+def _step(job: Job, server: ServerRound) -> tuple[Arrays, State]:
+    """Have the algorithm do its step, and return the new parameters and its state."""
+    what = f"step() of {job.config.algorithm}"
+    with user_code(what):
+        returned: object = job.algorithm.step(server)
+    if not (isinstance(returned, tuple) and len(returned) == 2):
+        raise UserCodeError(f"{what} returned {type(returned).__name__}: (parameters, state), two dicts, is needed")
+    parameters, state = returned
+    check_sets(state, f"{what} returned sets of its state")
+    if results.KIND in state:
+        raise UserCodeError(
+            f"{what} returned a state with the set {results.KIND!r}: that name is for the workload's results"
+        )
+    return checked_arrays(parameters, f"{what} returned parameters"), state
 
 
 def surveyed_sets(job: Job, counted: Mapping[str, SlotRecord]) -> State:
@@ -92,8 +103,7 @@ def surveyed_sets(job: Job, counted: Mapping[str, SlotRecord]) -> State:
         UpdateInfo(client_id, record.num_examples, record.num_steps, record.metrics)
         for client_id, record in counted.items()
     ]
-    config, algorithm = job.config, job.algorithm
-    weights = algorithm.weigh(infos, job.options, settings_of(algorithm, config.settings)).weights
+    weights = _weigh(job, infos, settings_of(job.algorithm, job.config.settings)).weights
     return _aggregate(job, SurveyOrder.name, dict(zip(counted, weights, strict=True)), {})[1]
 
 
@@ -101,9 +111,21 @@ def _weights(job: Job, accepted: Mapping[str, SlotRecord], settings: Mapping[str
     """Return what the updates weigh, and how far the model moves towards their mean."""
     trained = {name: values for name, values in job.model().items() if name not in job.buffers}
     infos = [_info(job, client_id, record, trained) for client_id, record in accepted.items()]
-    weights = job.algorithm.weigh(infos, job.options, settings)
+    weights = _weigh(job, infos, settings)
     is_to_normalise = job.config.weighting == "steps" and not job.algorithm.weighs_steps
     return normalise(infos, weights) if is_to_normalise else weights
+
+
+def _weigh(job: Job, infos: Sequence[UpdateInfo], settings: Mapping[str, float]) -> Weights:
+    """Have the algorithm weigh updates."""
+    what = f"weigh() of {job.config.algorithm}"
+    with user_code(what):
+        found: object = job.algorithm.weigh(infos, job.options, settings)
+    if not isinstance(found, Weights):
+        raise UserCodeError(f"{what} returned {type(found).__name__}: Weights(weights, scale) is needed")
+    if len(found.weights) != len(infos):
+        raise UserCodeError(f"{what} returned {len(found.weights)} weights for {len(infos)} updates")
+    return found
 
 
 def _info(job: Job, client_id: str, record: SlotRecord, trained: Arrays) -> UpdateInfo:
@@ -140,8 +162,15 @@ def _aggregate(job: Job, exchange: str, weights: Mapping[str, float], origin: Ar
     train_root = job.train_root if exchange == TrainOrder.name else None
     context = AggregatorContext(origin, config.num_byzantine or None, config.trim, job.buffers, train_root)
     rng = generator(config.seed, job.round_number, "mix")
-    mixed = mix(updates, context, job.mixers, rng, functools.partial(scratch_arrays, job.folder.path))
-    return auxiliary.split(job.aggregator(*mixed))
+    with user_code(f"--mix {','.join(config.mix)}"):
+        mixed = mix(updates, context, job.mixers, rng, functools.partial(scratch_arrays, job.folder.path))
+    what = f"aggregator {config.aggregator}"
+    with user_code(what):
+        returned = job.aggregator(*mixed)
+    aggregate = checked_arrays(returned, f"{what} returned arrays")
+    if wrong := arrays.difference(arrays.spec_of(aggregate), job.update_spec(exchange)):
+        raise UserCodeError(f"{what} returned something else than an update: {wrong}")
+    return auxiliary.split(aggregate)
 
 
 def move(start: Arrays, end: Arrays, scale: float) -> dict[str, Array]:
