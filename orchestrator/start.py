@@ -222,13 +222,9 @@ def _quality(summary: Summary, folder: RunFolder) -> str:
 
 
 def _results(folder: RunFolder) -> str:
-    """Return what became of the clients' results in the last round, as far as they are few numbers, in words."""
+    """Return what became of the clients' results in the last round, where that is one number each, in words."""
     record = next(reversed(folder.history()), None)
-    if record is None or not record.results:
-        return ""
-    told = [in_words({name: value}) for name, value in record.single_results.items()]
-    told += [f"{name} of {len(value)} numbers" for name, value in record.results.items() if isinstance(value, list)]
-    return first_of(told)
+    return first_of([in_words({name: value}) for name, value in record.single_results.items()]) if record else ""
 
 
 def _is_given(context: click.Context, name: str) -> bool:

@@ -72,9 +72,9 @@ def test_the_verdict_tells_the_last_results(tmp_path: Path, capsys: pytest.Captu
     # Given a run without a model, whose clients counted
     folder = RunFolder.create(tmp_path / "run", run_config())
     for number in (1, 2):
-        results = {"deaths": 3 * number, "rate": 0.25, "days": [1, 2], "more": 1, "most": 2}
+        results = {"deaths": 3 * number, "rate": 0.25, "days": [1, 2], "more": 1, "most": 2, "least": 0}
         folder.close_round(round_record(number, metrics={}, results=results))
-    # When its verdict is said, then the last round's results are told, three of them
+    # When its verdict is said, then the last round's single numbers are told, three of them
     say_verdict(folder.config(), summarise(folder.config(), folder, "completed", "", 3.0), folder, exit_code=0)
     told = capsys.readouterr().out.splitlines()[1]
     assert told == "results of all clients: deaths 6, rate 0.2500, more 1 and 2 more"
