@@ -61,11 +61,6 @@ def widened(sets: Sets) -> dict[str, dict[str, Array]]:
     }
 
 
-def spec_with(spec: Spec, kinds: Iterable[str]) -> Spec:
-    """Return the spec of a model's parameters together with these sets, each of which has all arrays of floats."""
-    return {**spec, **spec_of_sets(spec, kinds)}
-
-
 def spec_of_sets(spec: Spec, kinds: Iterable[str]) -> dict[str, ArraySpec]:
     """Return the spec of these sets alone, each of which has all arrays of floats of the model with this spec."""
     floats = {

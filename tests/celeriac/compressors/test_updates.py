@@ -50,7 +50,8 @@ def trained(start: Arrays, seed: int) -> dict[str, Array]:
 
 
 def full_spec(start: Arrays) -> Spec:
-    return dict(sorted(auxiliary.spec_with(spec_of(start), KINDS).items()))
+    spec = spec_of(start)
+    return dict(sorted({**spec, **auxiliary.spec_of_sets(spec, KINDS)}.items()))
 
 
 @pytest.mark.parametrize("name", NAMES)
