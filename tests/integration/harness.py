@@ -53,14 +53,14 @@ class Server:
 
     Args:
         folder: Where its socket and its append-only file are; a short path.
-        appendonly: Whether it remembers what it held when it is started again.
+        appendonly: Whether it writes down each word before it answers, and so holds it again when it is started again.
     """
 
     def __init__(self, folder: Path, *, appendonly: bool) -> None:
         self.socket = folder / "s"
         self._command = [
             str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(folder),
-            "--save", "", "--appendonly", "yes" if appendonly else "no",
+            "--save", "", "--appendonly", "yes" if appendonly else "no", "--appendfsync", "always",
         ]  # fmt: skip
         self.client = Redis(unix_socket_path=str(self.socket))
         self.start()
