@@ -20,7 +20,7 @@ from benchmarks.hostile import ATTACKS
 from benchmarks.pasting import markdown, paste_into
 from benchmarks.side_by_side import side_by_side
 from celeriac.aggregators import AGGREGATORS
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from orchestrator.config import RunConfig
 from orchestrator.federate.in_memory import Participant, simulate
 from orchestrator.store.records import RoundRecord

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from celeriac.workloads.digits import NUM_CLASSES
+from celeriac.workloads.datasets.digits import NUM_CLASSES
 from celeriac.workloads.examples import Examples
 from tasks.arrays import Array, Arrays, encode
 from tasks.context import Context

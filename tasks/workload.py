@@ -29,8 +29,8 @@ StartMethod = Literal["spawn", "fork", "solo"]
 """How the processes that train come by what a client has: see :attr:`Workload.start_method`."""
 BUILT_IN = {
     "command": "celeriac.workloads.command:Command",
-    "digits": "celeriac.workloads.digits:Digits",
-    "mnist": "celeriac.workloads.mnist:Mnist",
+    "digits": "celeriac.workloads.datasets.digits:Digits",
+    "mnist": "celeriac.workloads.datasets.mnist:Mnist",
 }
 """Workloads that come with the project, and where they are."""
 RUNS_PROGRAMS = ("command",)

@@ -22,8 +22,8 @@ from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
 from benchmarks.contenders.ours import ROLES, num_lines, opened_at
 from benchmarks.contenders.programs import programs, write_json
 from benchmarks.sampling import Sampler
+from celeriac.workloads.datasets.mnist import Mnist
 from celeriac.workloads.examples import Examples
-from celeriac.workloads.mnist import Mnist
 from orchestrator.store.run_folder import RunFolder
 from tasks.context import Context
 from tasks.cores import num_cores

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from orchestrator.config import RunConfig
 from orchestrator.federate.in_memory import InMemory, Participant, simulate
 from orchestrator.observers.events import Event, Report, RoundClosed

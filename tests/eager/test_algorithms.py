@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from celeriac.algorithms import ALGORITHMS, LocalResult
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from orchestrator.federate.in_memory import InMemory, go_on
 from orchestrator.observers.events import Event, RoundClosed
 from orchestrator.store.run_folder import RunFolder

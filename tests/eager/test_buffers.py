@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from orchestrator.config import RunConfig
 from orchestrator.federate.in_memory import Participant, simulate
 from orchestrator.store.run_folder import RunFolder

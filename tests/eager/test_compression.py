@@ -12,7 +12,7 @@ import pytest
 from celeriac.compressors import load_compressor
 from celeriac.compressors.models import pack_model
 from celeriac.compressors.updates import packed_spec
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from orchestrator.federate.in_memory import go_on
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.attacks import POINT
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from orchestrator.config import RunConfig
 from orchestrator.federate.in_memory import Participant, simulate
 from orchestrator.store.run_folder import RunFolder

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from redis import Redis
 
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from tasks.workload import DataSource, Part
 from tests.integration.harness import ROOT, Field, part, present, url, wait_until
 

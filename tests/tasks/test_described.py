@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from celeriac.workloads.idx import parse
+from celeriac.workloads.datasets.idx import parse
 from tasks.described import MAX_TEXT, described
 
 

@@ -8,7 +8,7 @@ import pytest
 from tasks import plugins
 from tasks.errors import ConfigurationError, LoadError, UnknownNameError
 
-KNOWN = {"digits": "celeriac.workloads.digits:Digits", "mnist": "celeriac.workloads.mnist:Mnist"}
+KNOWN = {"digits": "celeriac.workloads.datasets.digits:Digits", "mnist": "celeriac.workloads.datasets.mnist:Mnist"}
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_known_name_stands_for_its_module_and_name() -> None:
     # Given a built-in name, when it is checked, then its place is returned
-    assert plugins.check_spec("workload", "digits", KNOWN) == "celeriac.workloads.digits:Digits"
+    assert plugins.check_spec("workload", "digits", KNOWN) == "celeriac.workloads.datasets.digits:Digits"
 
 
 @pytest.mark.parametrize(("spec", "guess"), [("digit", "digits"), ("minst", "mnist")])

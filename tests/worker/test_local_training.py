@@ -6,7 +6,7 @@ import pytest
 
 from celeriac.algorithms import Algorithm, LocalResult
 from celeriac.algorithms.fedavg import FEDAVG
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from tasks.arrays import copied
 from tasks.context import Context, TimeBudget
 from tasks.errors import ConfigurationError

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from celeriac.workloads.torch_workload import TorchWorkload
 from tasks.arrays import Arrays
 from tasks.context import Context, TimeBudget

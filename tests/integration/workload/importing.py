@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from tasks.arrays import Arrays
 from tasks.context import Context
 from tasks.workload import TrainResult

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from celeriac.algorithms import Algorithm
-from celeriac.workloads.digits import Digits
+from celeriac.workloads.datasets.digits import Digits
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Arrays, ArraySpec, Spec

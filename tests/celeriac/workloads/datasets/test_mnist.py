@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-import celeriac.workloads.mnist
+import celeriac.workloads.datasets.mnist
 import celeriac.workloads.splits
-from celeriac.workloads.idx import read_content
-from celeriac.workloads.mnist import Mnist
+from celeriac.workloads.datasets.idx import read_content
+from celeriac.workloads.datasets.mnist import Mnist
 from celeriac.workloads.splits import Split, load_split
 from tasks.arrays import Array
 from tasks.context import Context, TimeBudget
@@ -163,7 +163,7 @@ def test_files_are_read_and_checked_once_a_process_whatever_the_number_of_client
         made.append(spec)
         return load_split(spec)
 
-    monkeypatch.setattr(celeriac.workloads.mnist, "read_content", counted_read)
+    monkeypatch.setattr(celeriac.workloads.datasets.mnist, "read_content", counted_read)
     monkeypatch.setattr(celeriac.workloads.splits, "load_split", counted_split)
     # When ten clients load their data, each with a workload of its own
     clients = [TinyMnist(split_seed="77").client_data(DataSource(folder, Part(index, 10))) for index in range(10)]

@@ -12,7 +12,7 @@ import pytest
 from sklearn.datasets import load_digits
 from torch import nn
 
-from celeriac.workloads.digits import Digits, read_digits
+from celeriac.workloads.datasets.digits import Digits, read_digits
 from celeriac.workloads.local_steps import seeded
 from celeriac.workloads.splits import hold_out
 from tasks.arrays import spec_of
@@ -36,10 +36,11 @@ def test_digits_read_from_the_packaged_file_are_those_of_scikit_learn() -> None:
 def test_reading_digits_does_not_import_scikit_learn() -> None:
     # Given a fresh interpreter
     code = (
-        "import sys; from celeriac.workloads.digits import read_digits; read_digits(); print('sklearn' in sys.modules)"
+        "import sys; from celeriac.workloads.datasets import digits; digits.read_digits(); "
+        "print('sklearn' in sys.modules)"
     )
     # When it reads the digits
-    folder = Path(__file__).parents[3]
+    folder = Path(__file__).parents[4]
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     # Then scikit-learn, slow to start, was left alone
     assert done.stdout.strip() == "False"

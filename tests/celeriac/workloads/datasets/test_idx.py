@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from celeriac.workloads.idx import parse, read_content
+from celeriac.workloads.datasets.idx import parse, read_content
 from tasks.arrays import Array
 from tasks.errors import DataMissingError
 

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from celeriac.workloads.datasets.idx import parse, read_content
 from celeriac.workloads.examples import Examples, Indices
-from celeriac.workloads.idx import parse, read_content
 from celeriac.workloads.image_workload import ImageWorkload
 from celeriac.workloads.nets.net import ImageShape
 from celeriac.workloads.splits import Labels

@@ -1,0 +1,1 @@
+"""Data sets, a file each: workloads that read one, and split it among the clients."""
