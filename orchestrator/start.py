@@ -36,7 +36,7 @@ from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.study_file import read_study
 from tasks.broker import connection as brokers
-from tasks.described import first_of
+from tasks.described import counted, first_of
 from tasks.errors import ConfigurationError, FederationError
 from tasks.metrics import in_words
 from tasks.option import DATA, OUTPUT, TRANSPORT
@@ -178,7 +178,7 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
     if summary.status == "completed":
         failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
         quality = _quality(summary, folder)
-        click.echo(f"completed: {summary.rounds} rounds{failed} in {summary.wall_time_s:.1f} s, {quality}")
+        click.echo(f"completed: {counted(summary.rounds, 'round')}{failed} in {summary.wall_time_s:.1f} s, {quality}")
         if summary.stopped:
             click.echo(f"ended early: {summary.stopped}")
         num_asked = summary.num_evaluated + summary.num_not_evaluated
@@ -197,7 +197,7 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
     if summary.status == "failed":
         click.echo(f"error: {summary.reason}", err=True)
     else:
-        click.echo(f"interrupted ({summary.reason}) with {summary.rounds} rounds closed", err=True)
+        click.echo(f"interrupted ({summary.reason}) with {counted(summary.rounds, 'round')} closed", err=True)
     if exit_code != ConfigurationError.exit_code or summary.rounds:
         click.echo(f"go on with: {_how_to_go_on(config, summary, folder)}", err=True)
 

@@ -1,4 +1,4 @@
-"""What is told in one line: an exception of a user's code with where it was raised, and the first of many names."""
+"""What is told in one line: an exception of a user's code and where it was raised, how many, and a few of many."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def described(error: BaseException) -> str:
     if len(text) > MAX_TEXT:
         text = f"{text[:MAX_TEXT]}…"
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something, like ``1 round`` or ``2 rounds``."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def first_of(names: Collection[str]) -> str:

@@ -13,6 +13,7 @@ from orchestrator.store.records import ACCEPTED, RoundRecord, Summary
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, results
 from tasks.arrays import Array
+from tasks.described import counted
 from tasks.errors import ConfigurationError
 from tasks.metrics import in_words
 
@@ -89,7 +90,8 @@ class FederatedRun:
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._has_ended, timeout_s):
-                raise TimeoutError(f"the run goes on after {timeout_s:g} s; it has {len(self._records)} rounds")
+                closed = counted(len(self._records), "round")
+                raise TimeoutError(f"the run goes on after {timeout_s:g} s; it has {closed}")
         self._raise_error()
         return self
 

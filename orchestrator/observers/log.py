@@ -29,7 +29,7 @@ from orchestrator.observers.events import (
     UpdatesJudged,
     Waiting,
 )
-from tasks.described import first_of
+from tasks.described import counted, first_of
 from tasks.messages import Status
 from tasks.metrics import Metrics, in_words
 
@@ -139,7 +139,7 @@ def evaluated(metrics: Metrics, problem: str = "") -> str:
 def _started(event: RunStarted) -> str:
     since = f", {event.rounds_closed} of them closed already" if event.rounds_closed else ""
     what = f"{event.algorithm} on {event.workload}"
-    return f"run {event.run_id}: {what}, {event.rounds} rounds{since}, in {event.folder}"
+    return f"run {event.run_id}: {what}, {counted(event.rounds, 'round')}{since}, in {event.folder}"
 
 
 def _slow(event: EvaluationSlow) -> str:

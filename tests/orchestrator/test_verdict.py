@@ -64,7 +64,7 @@ def test_the_verdict_says_of_how_many_clients_it_speaks(tmp_path: Path, capsys: 
     # When its verdict is said, then so it is
     say_verdict(config, summary, folder, exit_code=0)
     first, second, _ = capsys.readouterr().out.splitlines()
-    assert first == "completed: 1 rounds in 3.0 s, not evaluated: evaluate(): no luck"
+    assert first == "completed: 1 round in 3.0 s, not evaluated: evaluate(): no luck"
     assert second == "on the clients' own held-out data (1 of 2 clients): accuracy 0.5000"
 
 
