@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from orchestrator.analytics.pooling import GroupsSummary, Histogram, NumbersSummary, Quantile
-from orchestrator.analytics.query import ColumnStatistics, Statistics, Summary
+from tasks.pooling import GroupsSummary, Histogram, NumbersSummary, Quantile
+from tasks.statistics import ColumnStatistics, Statistics, Summary
 
 MOST_CLIENTS = 20
 """Clients that are shown one by one; all of them are in the file."""

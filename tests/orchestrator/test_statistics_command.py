@@ -7,10 +7,10 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from orchestrator.analytics.pooling import GroupsSummary, Histogram, NumbersSummary, Quantile
-from orchestrator.analytics.query import ColumnStatistics, Statistics
 from orchestrator.analytics.report import show
 from orchestrator.statistics import main
+from tasks.pooling import GroupsSummary, Histogram, NumbersSummary, Quantile
+from tasks.statistics import ColumnStatistics, Statistics
 
 AGE = NumbersSummary(
     num_clients=1,

@@ -8,7 +8,6 @@ import pytest
 from celery import Celery
 
 from celeriac.workloads.table import Table
-from orchestrator.analytics.pooling import GroupsSummary, NumbersSummary
 from orchestrator.analytics.query import Query, ask_statistics
 from orchestrator.asking import Clients
 from orchestrator.store.run_folder import RunFolder
@@ -17,6 +16,7 @@ from orchestrator.transport.transport import RunServices
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import make_app
 from tasks.errors import ConfigurationError, NothingToldError
+from tasks.pooling import GroupsSummary, NumbersSummary
 from tasks.workload import DataSource
 from tests.support import PULL, announcement, run_config
 from worker.client import Client

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.analytics.pooling import GroupsSummary, NumbersSummary
-from orchestrator.analytics.query import Query, Statistics, put_together
+from orchestrator.analytics.query import Query
 from orchestrator.transport.responses import read_response
 from tasks.errors import MessageError, NothingToldError
 from tasks.messages import Response, Status, encode
 from tasks.orders.statistics import Bins, Column, Groups, Numbers, StatisticsOrder, StatisticsResponse
+from tasks.pooling import GroupsSummary, NumbersSummary
+from tasks.statistics import Statistics, put_together
 from worker.handlers.statistics import summarise
 
 WARD = Groups(count=20, missing=0, groups={"a": 20}, other=0)
@@ -35,7 +36,7 @@ def telling(client_id: str, **columns: Column) -> Response:
 
 
 def together(responses: Sequence[Response]) -> Statistics:
-    return put_together(responses, {}, Query())
+    return put_together(responses, shares=Query().shares)
 
 
 def test_columns_are_told_over_all_and_of_each_client() -> None:
@@ -108,7 +109,7 @@ def test_whatever_a_client_tells_the_others_are_told_of(change: dict[str, Any], 
     told = read_response(json.dumps({"status": "SUCCESS", "result": {**answer, **change}}), asked)
 
     # When what they tell is put together, then it is told
-    found = put_together([telling("anna", age=age), telling("bert", age=age), told], edges, Query())
+    found = put_together([telling("anna", age=age), telling("bert", age=age), told], edges=edges, shares=Query().shares)
     assert {"anna", "bert"} <= found.columns["age"].clients.keys()
     assert found.columns["age"].over_all.count >= 40
     json.loads(found.model_dump_json())

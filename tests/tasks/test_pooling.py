@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.analytics.pooling import Quantile, edges_around, pool_groups, pool_numbers
 from tasks.orders.statistics import Bins, Groups, Numbers
+from tasks.pooling import Quantile, edges_around, pool_groups, pool_numbers
 from worker.handlers.statistics import summarise
 
 EDGES = (-10.0, -1.0, 0.0, 2.5, 4.0, 30.0)
