@@ -24,6 +24,7 @@ from tasks.plugins import load
 from tasks.results import Result
 from tasks.run_config import RunSetting
 from tasks.spec import WorkloadSpec
+from tasks.statistics import Statistics
 
 StartMethod = Literal["spawn", "fork", "solo"]
 """How the processes that train come by what a client has: see :attr:`Workload.start_method`."""
@@ -285,6 +286,27 @@ class Workload(ABC):
         raise ConfigurationError(
             f"statistics are of columns, and workload {type(self).__name__} has no columns(): see docs/statistics.md"
         )
+
+    def prepare(self, statistics: Statistics, context: Context) -> Mapping[str, RunSetting]:
+        """Return settings of the study that follow from what clients have, like means to scale their columns by.
+
+        By default there are none, and no client is asked. A workload that overrides this is asked once, before the
+        initial model is made. All find the settings in ``context.run_config`` from then on; where ``--run-config`` has
+        one of them, that holds.
+
+        Args:
+            statistics: What the clients that were there told of their :meth:`columns`.
+            context: The orchestrator's.
+
+        Raises:
+            ConfigurationError: If there can be no run with such data.
+        """
+        return {}
+
+
+def wants_statistics(workload: Workload) -> bool:
+    """Say whether the clients are to be asked for statistics before the initial model is made."""
+    return type(workload).prepare is not Workload.prepare
 
 
 def _cannot(workload: Workload, method: str, what: str) -> str:

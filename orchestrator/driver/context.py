@@ -22,6 +22,7 @@ from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.task_failures import TaskFailure
 from orchestrator.transport.transport import RunServices
 from tasks.errors import ConfigurationError, RunFailedError
+from tasks.run_config import RunSettings
 from tasks.scope import RunScope
 
 T = TypeVar("T", bound=BaseModel)
@@ -46,6 +47,8 @@ class RunContext:
     """Whether a client may join a round that is open."""
     accepted: dict[str, str] = field(default_factory=dict)
     """The last update of each client that was accepted (``names.update_name``), by client id; kept up by the run."""
+    prepared: RunSettings = field(default_factory=dict)
+    """Settings that the workload made of the clients' statistics; kept up by the run."""
     known: set[str] = field(default_factory=set)
     """Clients that were in a cohort of the run; kept up by the run."""
     digests: dict[int, str] = field(default_factory=dict)

@@ -95,7 +95,10 @@ def for_study(context: RunContext, client_id: str, round_number: int, cohort_siz
     """
     config = context.config.in_round(round_number)
     study = Study(
-        num_rounds=config.rounds, cohort_size=cohort_size, options=config.options, run_config=config.run_config
+        num_rounds=config.rounds,
+        cohort_size=cohort_size,
+        options=config.options,
+        run_config={**context.prepared, **config.run_config},
     )
     seed = context_seed(config.seed, round_number, client_id)
     return {"study": study, "seed": seed, "accepted": context.accepted.get(client_id, "")}

@@ -25,6 +25,7 @@ from orchestrator.driver.finish_run import finish_run
 from orchestrator.driver.goals import Goals
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start
 from orchestrator.driver.round import Round
+from orchestrator.driver.statistics import ask_statistics
 from orchestrator.observers.events import (
     ClientsJoined,
     ClientsLeft,
@@ -197,7 +198,8 @@ class Run:
             found = transport.collect([task_id], min(left, TICK_S))
             if task_id in found:
                 initial = own_result(found[task_id], Evaluated, "the run could not be prepared")
-                self._goals.check(initial)
+                if not initial.wants_statistics:
+                    self._goals.check(initial)
                 # The result stays: only the clients are waited for from here on.
                 transport.collect([], min(left, TICK_S))
             look()
@@ -212,6 +214,11 @@ class Run:
             self._manager.close()
         raw = self._context.collector.result(task_id, call)
         initial = own_result(raw, Evaluated, "the run could not be prepared", self._report)
+        if initial.wants_statistics:
+            self._folder.save_statistics(ask_statistics(self._context))
+            raw = self._context.collector.result(call(), call)
+            initial = own_result(raw, Evaluated, "the run could not be prepared", self._report)
+        self._context.prepared.update(self._folder.prepared())
         self._goals.check(initial)
         self._folder.save_initial(initial)
         self._goals.note((), initial)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from celeriac.aggregators import asks_for_root
 from celeriac.algorithms import check_optimizer, check_workload
 from celeriac.compressors.updates import packed_spec
@@ -15,8 +17,17 @@ from tasks import arrays, auxiliary, results
 from tasks.arrays import Arrays, Spec
 from tasks.described import described
 from tasks.errors import ArraysError, ConfigurationError
-from tasks.run_config import with_defaults
-from tasks.user_code import checked_buffers, checked_declared, checked_parameters, declared_results, user_code
+from tasks.run_config import RunSettings, with_defaults
+from tasks.statistics import Statistics
+from tasks.user_code import (
+    UserCodeError,
+    checked_buffers,
+    checked_declared,
+    checked_parameters,
+    declared_results,
+    user_code,
+)
+from tasks.workload import wants_statistics
 from verification import SCORERS
 from verification.checks import LARGEST_OF_MODEL, UpdateRejectedError, check_update, too_large_whole
 
@@ -27,6 +38,8 @@ _BY_HOLDOUT = ("fltrust", "holdout")
 def make_model(job: Job) -> Evaluated:
     """Write the initial model and return how good it is; done anew each time it is asked for.
 
+    Where the workload goes by clients' statistics and nobody has asked for them yet, that is all that is returned.
+
     Raises:
         FederationError: If the workload or its data can't be loaded, or its model can't be trained here.
     """
@@ -35,6 +48,11 @@ def make_model(job: Job) -> Evaluated:
     for round_number in range(1, job.config.rounds + 1 if job.config.schedule else 1):
         with_defaults(workload.run_config, job.config.in_round(round_number).run_config)
     check_workload(job.algorithm, workload)
+    if wants_statistics(workload) and not job.folder.prepared():
+        statistics = job.folder.statistics()
+        if statistics is None:
+            return Evaluated(wants_statistics=True)
+        job.folder.save_prepared(_prepared(job, statistics))
     with user_code("build_optimizer()"):
         check_optimizer(job.algorithm, workload.optimizer_name(job.context("optimizer")))
     _check_state(job)
@@ -51,6 +69,23 @@ def make_model(job: Job) -> Evaluated:
     if not path.exists():
         arrays.write_file(path, model)
     return evaluate(job, arrays.map_file(path))
+
+
+def _prepared(job: Job, statistics: Statistics) -> RunSettings:
+    """Return the settings that the workload makes of what clients told.
+
+    Raises:
+        ConfigurationError: If it can make none.
+        UserCodeError: If it returns something else.
+    """
+    with user_code("prepare()"):
+        returned: object = job.workload.prepare(statistics, job.context("prepare"))
+        try:
+            settings = TypeAdapter(RunSettings).validate_python(returned)
+        except ValidationError as error:
+            raise UserCodeError(f"prepare() returned {returned!r:.100}: settings by name are needed: {error}") from None
+        with_defaults(job.workload.run_config, settings)
+    return settings
 
 
 def _check_state(job: Job) -> None:

@@ -221,7 +221,7 @@ class Job:
             num_rounds=config.rounds,
             cohort_size=len(self.opened.cohort) if self.opened else 0,
             options=config.options,
-            run_config=with_defaults(self.workload.run_config, config.run_config),
+            run_config=with_defaults(self.workload.run_config, {**self.folder.prepared(), **config.run_config}),
             seed=context_seed(config.seed, self.round_number, purpose),
             budget=budget or TimeBudget(),
             device=resolved(config.device),

@@ -137,6 +137,8 @@ class Evaluated(_Record):
     """Said by former versions, whose runs' folders are still read."""
     duration_s: float = 0.0
     """Seconds that it took."""
+    wants_statistics: Annotated[bool, Field(exclude_if=lambda wants: not wants)] = False
+    """There is no initial model yet: the workload goes by statistics of what clients have."""
 
     @property
     def is_known(self) -> bool:

@@ -34,12 +34,16 @@ from tasks.metrics import Declared, Metric
 from tasks.orders.train import TrainOrder
 from tasks.results import Declared as Results
 from tasks.results import Result
+from tasks.run_config import RunSettings
+from tasks.statistics import Statistics
 
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
 _NAMES = TypeAdapter(list[str])
 _DECLARED = TypeAdapter(dict[str, Metric])
 _RESULTS = TypeAdapter(dict[str, Result])
+_SETTINGS = TypeAdapter(RunSettings)
+_STATISTICS: TypeAdapter[Statistics | None] = TypeAdapter(Statistics | None)
 
 
 class RunFolder:
@@ -284,6 +288,30 @@ class RunFolder:
         """
         names: list[str] = self._said("buffers.json", _NAMES, [])
         return frozenset(names)
+
+    def save_statistics(self, statistics: Statistics) -> None:
+        """Keep what clients told of their data before the initial model was made."""
+        replace_text(self.path / "statistics.json", _STATISTICS.dump_json(statistics, indent=2).decode() + "\n")
+
+    def statistics(self) -> Statistics | None:
+        """Return what clients told of their data; None as long as nobody was asked.
+
+        Raises:
+            RunFolderError: If the file is damaged.
+        """
+        return self._said("statistics.json", _STATISTICS, None)
+
+    def save_prepared(self, settings: RunSettings) -> None:
+        """Keep the settings that the workload made of the clients' statistics."""
+        replace_text(self.path / "prepared.json", _SETTINGS.dump_json(settings, indent=2).decode() + "\n")
+
+    def prepared(self) -> RunSettings:
+        """Return the settings that the workload made of the clients' statistics; none as long as it hasn't.
+
+        Raises:
+            RunFolderError: If the file is damaged.
+        """
+        return self._said("prepared.json", _SETTINGS, {})
 
     def save_declared(self, declared: Declared) -> None:
         """Keep what the workload declares of its metrics, so that nobody has to load it to know that."""

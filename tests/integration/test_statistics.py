@@ -25,7 +25,7 @@ NUM_ROWS = (300, 450, 60)
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     """A folder outside the repo with the file of docs/statistics.md, and the tables that it reads."""
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "statistics.md").read_text(), flags=re.DOTALL)
+    block, _ = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "statistics.md").read_text(), flags=re.DOTALL)
     (tmp_path / "my_tables.py").write_text(block)
     (tmp_path / "tables").mkdir()
     for number, num_rows in enumerate(NUM_ROWS, start=1):
