@@ -30,6 +30,7 @@ from orchestrator.options import flags_of
 from orchestrator.policies import load_policy
 from orchestrator.scheduling import check_schedules
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.workload_options import workload_of
 from tasks import arrays
 from tasks.blobs.stores import check_named
 from tasks.broker import connection as brokers
@@ -38,7 +39,7 @@ from tasks.errors import ArraysError, ConfigurationError, DataMissingError
 from tasks.messages import TrainOptions
 from tasks.plugins import check_spec
 from tasks.spec import WorkloadSpec, canonical
-from tasks.workload import BUILT_IN, RUNS_PROGRAMS
+from tasks.workload import BUILT_IN, DATA_SETS, RUNS_PROGRAMS
 from verification import SCORERS
 
 RUNS = Path("runs")
@@ -68,7 +69,7 @@ def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     Raises:
         ConfigurationError: If an option is wrong, or two are incompatible; then no folder is made.
     """
-    workload = _workload(options)
+    workload = workload_of(options, given)
     _check_names(options, workload)
     run_id = f"{datetime.now().strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     config = _config(run_id, {**options, "workload": str(workload)})
@@ -153,19 +154,10 @@ def discard(folder: RunFolder) -> None:
             folder.path.parent.rmdir()
 
 
-def _workload(options: Mapping[str, Any]) -> WorkloadSpec:
-    """Return the workload's spec, including the parameters given as flags (``--net``, ``--split``)."""
-    spec = WorkloadSpec.parse(options["workload"])
-    for key in ("net", "split"):
-        if options[key] is not None:
-            spec = spec.with_parameter(key, options[key])
-    return spec
-
-
 def _check_names(options: Mapping[str, Any], workload: WorkloadSpec) -> None:
     """Check that everything named by an option exists, without slow imports."""
     check_spec("workload", workload.name, BUILT_IN)
-    if workload.name in BUILT_IN:
+    if workload.name in DATA_SETS:
         check_spec("net", workload.parameters.get("net", "cnn"), NETS)
         load_split(workload.parameters.get("split", "iid"))
     algorithm = load_algorithm(options["algorithm"])

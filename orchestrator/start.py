@@ -25,6 +25,8 @@ from celeriac.mixers import FORMS as MIX_FORMS
 from celeriac.mixers import MIXERS
 from celeriac.schedules import FORMS as FORMS_OF_SCHEDULES
 from celeriac.selectors import FORMS, SELECTORS
+from celeriac.workloads.nets import NETS
+from celeriac.workloads.splits import SPLITS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.cross_site_table import table_of
 from orchestrator.driver.lifecycle import run_session
@@ -35,18 +37,22 @@ from orchestrator.policies import POLICIES
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.study_file import read_study
+from orchestrator.workload_options import WorkloadOptions
 from tasks.broker import connection as brokers
 from tasks.described import counted, first_of
 from tasks.errors import ConfigurationError, FederationError
 from tasks.metrics import in_words
-from tasks.option import DATA, OUTPUT, TRANSPORT
-from tasks.workload import BUILT_IN
+from tasks.option import OUTPUT, TRANSPORT
+from tasks.workload import BUILT_IN, DATA_SETS
 from verification import SCORERS
 
 EMBEDDED = "embedded"
 """What ``--broker`` says to have a server and clients started here although the environment names a broker."""
 _KNOWN = {
     "workloads": BUILT_IN,
+    "data_sets": DATA_SETS,
+    "nets": NETS,
+    "splits": SPLITS,
     "algorithms": ALGORITHMS,
     "aggregators": AGGREGATORS,
     "mixers": [MIX_FORMS.get(name, name) for name in MIXERS],
@@ -68,20 +74,6 @@ _BROKER = GroupedOption(
     show_default=False,
     help=f"Redis to use, like redis://host:6379/0 [env: {brokers.URL_VARIABLE}]. "
     f"Without it, or with {EMBEDDED!r}, a server and all clients are started here.",
-)
-_NET = GroupedOption(
-    ["--net"],
-    group=DATA,
-    metavar="NAME",
-    show_default="the workload's own",
-    help="Short for the parameter net in --workload: what model is trained, like 2nn or cnn.",
-)
-_SPLIT = GroupedOption(
-    ["--split"],
-    group=DATA,
-    metavar="NAME[:PARAMETER]",
-    show_default="the workload's own",
-    help="Short for the parameter split in --workload: how data is shared out among the clients, like dirichlet:0.1.",
 )
 _RUN_DIR = GroupedOption(
     ["--run-dir"],
@@ -108,7 +100,7 @@ _VERSION = click.Option(
     callback=lambda context, _parameter, is_asked: _say_version(context) if is_asked else None,
     help="Print the version, and end.",
 )
-_AFTER = {"num_clients": [_BROKER], "workload": [_NET, _SPLIT], "seed": [_RUN_DIR, _RESUME]}
+_AFTER = {"num_clients": [_BROKER], "workload": [*options_of(WorkloadOptions, _KNOWN)], "seed": [_RUN_DIR, _RESUME]}
 """Options that are no fields of the config, each below the one after which the help lists it."""
 _OPTIONS = [
     _STUDY,

@@ -13,14 +13,15 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.config import RunConfig
 from orchestrator.options import flags_of
+from orchestrator.workload_options import WorkloadOptions
 from tasks.errors import ConfigurationError
 from tasks.messages import TrainOptions
-from tasks.option import allowed
+from tasks.option import allowed, kind_of
 from tasks.plugins import near_name
 
 _OF_THE_RUN = ("run_id", "local")
 """Settings of a ``config.json`` that belong to the run that it is of."""
-_BESIDE = ("broker", "net", "split", "run_dir")
+_BESIDE = ("broker", *WorkloadOptions.model_fields, "run_dir")
 """Options that are no fields of the config."""
 _IN_WORDS: Mapping[object, str] = {
     str: "a text",
@@ -59,7 +60,7 @@ def checked_options(given: Mapping[str, object], where: str, join: str = "-") ->
         ConfigurationError: If there is no such option, or a value isn't allowed.
     """
     names = {flag.removeprefix("--").replace("-", "_"): name for name, flag in flags_of(RunConfig).items()}
-    fields = {**RunConfig.model_fields, **TrainOptions.model_fields}
+    fields = {**RunConfig.model_fields, **TrainOptions.model_fields, **WorkloadOptions.model_fields}
     found: dict[str, Any] = {}
     for key, value in given.items():
         name = names.get(key.replace("-", "_"), key.replace("-", "_"))
@@ -94,7 +95,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _checked(where: str, key: str, value: object, field: FieldInfo | None) -> Any:
     kind: Any = str | None if field is None else Annotated[(field.annotation, *field.metadata)]
-    is_number = field is not None and field.annotation in (int, float)
+    is_number = field is not None and kind_of(field) in (int, float)
     read = str(value) if is_number and isinstance(value, bool) else value  # true would be 1
     try:
         return TypeAdapter(kind).validate_python(read)

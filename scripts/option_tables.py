@@ -13,6 +13,7 @@ from benchmarks.pasting import markdown, paste_into
 from orchestrator.config import RunConfig
 from orchestrator.options import GroupedOption
 from orchestrator.start import main
+from orchestrator.workload_options import WorkloadOptions
 from tasks.option import GROUPS, Option, allowed
 from worker.settings import ClientSettings
 
@@ -27,7 +28,7 @@ def tables() -> dict[Path, dict[str, str]]:
 def _options() -> str:
     """Return the options of the command line, a table a group."""
     options = [option for option in main.params if isinstance(option, GroupedOption)]
-    fields = dict(_fields(RunConfig))
+    fields = {**dict(_fields(WorkloadOptions)), **dict(_fields(RunConfig))}
     parts = []
     for group in GROUPS:
         rows = [_row(option, fields.get(str(option.name))) for option in options if option.group == group]

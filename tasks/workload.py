@@ -28,12 +28,13 @@ from tasks.statistics import Statistics
 
 StartMethod = Literal["spawn", "fork", "solo"]
 """How the processes that train come by what a client has: see :attr:`Workload.start_method`."""
-BUILT_IN = {
-    "command": "celeriac.workloads.command:Command",
+DATA_SETS = {
     "digits": "celeriac.workloads.datasets.digits:Digits",
     "mnist": "celeriac.workloads.datasets.mnist:Mnist",
 }
-"""Workloads that come with the project, and where they are."""
+"""Workloads of a data set that comes with the project, or is known to it, and where they are."""
+BUILT_IN = {"command": "celeriac.workloads.command:Command", **DATA_SETS}
+"""All workloads that come with the project."""
 RUNS_PROGRAMS = ("command",)
 """Those of them whose parameters are programs to be run."""
 

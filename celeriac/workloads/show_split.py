@@ -79,7 +79,7 @@ def _put_rest_together(labels: list[str], counts: Counts) -> tuple[list[str], Co
 
 
 def table(labels: Sequence[str], counts: Counts) -> str:
-    """Return a table with a row for each of the first twenty clients, a row of sums, and two lines of ranges."""
+    """Return a table with a row for each of the first twenty clients, a row of sums, and three lines of ranges."""
     rows = [["client", *labels, "all"]]
     rows += [[str(i + 1), *map(str, row), str(row.sum())] for i, row in enumerate(counts[:MAX_ROWS])]
     if len(counts) > MAX_ROWS:
@@ -87,12 +87,14 @@ def table(labels: Sequence[str], counts: Counts) -> str:
     rows.append(["all", *map(str, counts.sum(axis=0)), str(counts.sum())])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    sizes, present = counts.sum(axis=1).tolist(), (counts > 0).sum(axis=1).tolist()
-    return "\n".join([*lines, "", _range("training examples", sizes), _range("labels", present)])
+    sizes, present = counts.sum(axis=1), (counts > 0).sum(axis=1)
+    largest = counts[:, : None if labels[-1] != REST else -1].max(axis=1) / np.maximum(sizes, 1)
+    ranges = [("training examples", sizes), ("labels", present), ("share of the largest label", largest.round(2))]
+    return "\n".join([*lines, "", *(_range(what, values.tolist()) for what, values in ranges)])
 
 
-def _range(what: str, values: Sequence[int]) -> str:
-    return f"{what} a client: {min(values)} to {max(values)}, median {median(values):g}"
+def _range(what: str, values: Sequence[float]) -> str:
+    return f"{what} a client: {min(values):g} to {max(values):g}, median {median(values):g}"
 
 
 def draw(labels: Sequence[str], counts: Counts, title: str, path: Path) -> None:

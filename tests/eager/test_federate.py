@@ -15,6 +15,7 @@ import pytest
 from celeriac import Context, FederatedRun, TrainResult, federate, load_model
 from celeriac.selectors import ConnectedClient, Selection
 from orchestrator.store.records import RoundRecord
+from orchestrator.store.run_folder import RunFolder
 from tasks.errors import ConfigurationError, FederationError, RunFailedError
 from tests.support import PULL, Pull, Raising
 
@@ -46,6 +47,17 @@ def test_a_run_has_its_rounds_its_model_and_its_summary() -> None:
     assert run.best is not None
     assert same(load_model(run, round="best"), load_model(run.folder, run.best))
     assert run.parameters["point"].flags.writeable
+
+
+def test_a_data_set_and_a_level_of_skew_are_named_as_on_the_command_line() -> None:
+    # Given both by name, when a round is run, then its workload and its clients' labels are those
+    run = federate(dataset="digits", niid=5, clients=5, rounds=1, backend="eager")
+    assert RunFolder.open(run.folder).config().workload == "digits,split=niid:5"
+    assert run.status == "completed"
+    with pytest.raises(ConfigurationError, match=r"^--dataset digits and --workload mnist exclude each other: "):
+        federate("mnist", dataset="digits", backend="eager")
+    with pytest.raises(ConfigurationError, match=r"^federate\(\): niid = 9: a whole number from 0 to 5 is allowed$"):
+        federate(niid=9, backend="eager")
 
 
 def test_its_plot_is_a_figure_that_a_notebook_shows() -> None:

@@ -54,6 +54,7 @@ def test_the_table_has_a_row_a_client_and_a_line_about_all() -> None:
         "",
         "training examples a client: 1 to 4, median 1",
         "labels a client: 1 to 2, median 1",
+        "share of the largest label a client: 0.75 to 1, median 1",
         "drawn: out.png",
     ]
 

@@ -16,21 +16,34 @@ from tests.support import run_config
         ([], "digits"),
         (["--net", "cnn"], "digits,net=cnn"),
         (["--split", "dirichlet:0.1", "--net", "cnn", "--workload", "mnist"], "mnist,net=cnn,split=dirichlet:0.1"),
+        (["--dataset", "mnist"], "mnist"),
+        (["--niid", "3"], "digits,split=niid:3"),
+        (["--dataset", "mnist", "--niid", "0", "--net", "cnn"], "mnist,net=cnn,split=niid:0"),
         (["--workload", " mnist, split_seed=3 , net=2nn", "--split", "iid"], "mnist,net=2nn,split=iid,split-seed=3"),
     ],
 )
-def test_net_and_split_become_parameters_of_the_workload(
+def test_what_is_said_in_short_of_the_workload_becomes_its_spec(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], workload: str
 ) -> None:
-    # Given flags for the net and the split, when a run is begun, then its workload is written in the one way
+    # Given flags for data set, net and split, when a run is begun, then its workload is written in the one way
     assert config_of(monkeypatch, *arguments).workload == workload
 
 
-def test_a_net_that_the_workload_has_already_is_refused() -> None:
-    # Given a workload with a net, when the flag names one too, then the message names both
-    assert one_line(refused("--workload", "mnist,net=2nn", "--net", "cnn")) == (
-        "--net cnn: the workload 'mnist,net=2nn' has net=2nn already: give one"
-    )
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--workload mnist,net=2nn --net cnn", "--net cnn: the workload 'mnist,net=2nn' has net=2nn already: give one"),
+        ("--workload mnist,split=iid --niid 2", "--split niid:2: the workload 'mnist,split=iid' has split=iid already"),
+        ("--niid 2 --split iid", "--niid and --split exclude each other: give one"),
+        ("--dataset mnist --workload digits", "--dataset mnist and --workload digits exclude each other: give one"),
+        ("--dataset minst", "unknown data set 'minst': did you mean 'mnist'? known are "),
+        ("--dataset command", "unknown data set 'command': known are "),
+        ("--dataset mnist,net=cnn", "unknown data set 'mnist,net=cnn': known are "),
+    ],
+)
+def test_what_is_said_twice_of_the_workload_or_names_no_data_set_is_refused(options: str, told: str) -> None:
+    # Given options of which one alone can hold, when a run is to begin, then the message names both
+    assert one_line(refused(*options.split())).startswith(told)
 
 
 def test_a_run_folder_that_holds_a_run_is_refused_with_how_to_go_on(cwd: Path) -> None:

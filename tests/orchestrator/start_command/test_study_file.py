@@ -46,6 +46,15 @@ def test_what_is_given_on_the_command_line_comes_first(cwd: Path, monkeypatch: p
     assert config.schedule == {"learning_rate": "cosine:0.25:0.01", "epochs": "step:4:0.5:1"}
 
 
+def test_a_study_says_in_short_what_the_workload_is(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a study that names a data set and a level, when it is begun, with a net beside it, then all are taken in
+    (cwd / "study.toml").write_text('dataset = "mnist"\nniid = 3\n')
+    assert config_of(monkeypatch, "study.toml", "--net", "cnn").workload == "mnist,net=cnn,split=niid:3"
+    assert one_line(refused("study.toml", "--workload", "digits")) == (
+        "--dataset mnist and --workload digits exclude each other: give one"
+    )
+
+
 def test_the_config_of_a_run_begins_another_like_it(cwd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a run, when its config is given as the study, then the new one differs in its name alone
     first = config_of(monkeypatch, "--run-dir", "one", "--clients", "3", "--set", "mu=0.1", "--algorithm", "fedprox")
@@ -65,6 +74,8 @@ def test_the_config_of_a_run_begins_another_like_it(cwd: Path, monkeypatch: pyte
         ("run-dir = 3", "study.toml: run-dir = 3: a text is allowed"),
         ("algorithm = 3", "study.toml: algorithm = 3: a text is allowed"),
         ('verify = "norm"', 'study.toml: verify = "norm": a list of texts is allowed'),
+        ("niid = 6", "study.toml: niid = 6: a whole number from 0 to 5 is allowed"),
+        ("niid = true", "study.toml: niid = true: a whole number from 0 to 5 is allowed"),
         ("clients = true", "study.toml: clients = true: a whole number from 1 is allowed"),
         ("cross-site = 3", "study.toml: cross-site = 3: true or false is allowed"),
         ("run-config = { a = { b = 1 } }", 'study.toml: run-config = {"a": {"b": 1}}: '),

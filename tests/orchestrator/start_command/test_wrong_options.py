@@ -184,6 +184,8 @@ WRONG = {
         *(f"redis://127.0.0.1:1{query}" for query in ("", "/0?socket_timeout=soon", "/0?colour=red")),
     ],
     "--workload": ["digit", "nowhere:Model", "digits,net", "digits,net=", "mnist,net=cnn,net=2nn"],
+    "--dataset": ["", "digit", "command", "digits,net=mlp"],
+    "--niid": ["-1", "6", "iid"],
     "--net": ["", "two words", "a,b", "cn", "nowhere:net"],
     "--split": ["", "iid,net=cnn", "idd", "dirichlet:x"],
     "--data": ["nowhere"],
