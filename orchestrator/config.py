@@ -131,6 +131,8 @@ class RunConfig(BaseModel):
     """Share of the held-out examples, drawn by the seed, to evaluate the model on."""
     best_by: Annotated[str | None, Option("METRIC", default="what the workload declares first", group=OUTPUT)] = None
     """The metric on held-out data that says which model is best; the loss, if nothing else says so."""
+    keep: Annotated[int, Field(ge=0), Option("N", default="all", group=OUTPUT)] = 0
+    """Keep the checkpoints of the last N rounds, beside the initial one and the best."""
     keep_best: Annotated[int, Field(ge=0), Option("N", default="all", group=OUTPUT)] = 0
     """Keep the checkpoints of the N best models, beside the initial and the last one."""
     evaluate_clients: Annotated[bool, Option(group=OUTPUT)] = True
@@ -187,6 +189,11 @@ class RunConfig(BaseModel):
     def may_end_early(self) -> bool:
         """Whether a model's metrics may end the run before its last round."""
         return self.stop_when.strip() != NEVER or bool(self.patience)
+
+    @property
+    def keeps_some(self) -> bool:
+        """Whether checkpoints are removed as rounds are closed."""
+        return bool(self.keep or self.keep_best)
 
     def is_evaluated_by_clients(self, round_number: int, *, is_last: bool) -> bool:
         """Say whether it is a round's turn to have clients evaluate its model."""

@@ -44,7 +44,7 @@ from verification import SCORERS
 
 RUNS = Path("runs")
 """Parent of the run folders, unless the user names a folder."""
-CHANGEABLE = ("rounds", "stop_when", "patience", "observe", "log_format")
+CHANGEABLE = ("rounds", "stop_when", "patience", "keep", "observe", "log_format")
 """Settings that may be other ones when a run is resumed."""
 WITH_RESUME = ("resume", "broker", "workload", *CHANGEABLE)
 """Options allowed when resuming a run; its stored settings hold for all else."""

@@ -31,7 +31,7 @@ from orchestrator.config import PEERS, RunConfig
 from orchestrator.cross_site_table import table_of
 from orchestrator.driver.lifecycle import run_session
 from orchestrator.observers import OBSERVERS
-from orchestrator.opening import WITH_RESUME, Opened, discard, open_new, runs_programs, shown_path, take_up
+from orchestrator.opening import CHANGEABLE, WITH_RESUME, Opened, discard, open_new, runs_programs, shown_path, take_up
 from orchestrator.options import GroupedCommand, GroupedOption, options_of
 from orchestrator.policies import POLICIES
 from orchestrator.store.records import Summary
@@ -89,7 +89,7 @@ _RESUME = GroupedOption(
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Go on with the run in this folder, with its own settings, after its last closed round; with --rounds N it "
-    "has N rounds in all; --stop-when, --patience, --observe and --log-format may be others, too.",
+    "has N rounds in all; --stop-when, --patience, --keep, --observe and --log-format may be others, too.",
 )
 _STUDY = click.Argument(["study"], type=click.Path(path_type=Path), required=False, metavar="[STUDY]")
 _VERSION = click.Option(
@@ -158,8 +158,7 @@ def _taken_up(context: click.Context, options: dict[str, Any], given: list[str])
     if wrong:
         flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
         raise ConfigurationError(
-            "--resume goes on with the run's own settings, but for --rounds, --stop-when, --patience, --observe and "
-            "--log-format: "
+            f"--resume goes on with the run's own settings, but for {', '.join(flags[name] for name in CHANGEABLE)}: "
             f"leave out {', '.join(flags[name] for name in wrong)}"
         )
     return take_up(options, given)

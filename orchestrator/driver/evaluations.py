@@ -90,7 +90,7 @@ class Evaluations:
         except FederationError as error:
             evaluated = Evaluated(problem=str(error))
         context.services.transport.forget([self._task_id()])
-        context.folder.save_evaluation(number, evaluated, durable=bool(context.config.keep_best))
+        context.folder.save_evaluation(number, evaluated, durable=context.config.keeps_some)
         if evaluated.metrics:
             self.by_round[number] = evaluated.metrics
         context.report(ModelEvaluated(round_number=number, metrics=evaluated.metrics, problem=evaluated.problem))

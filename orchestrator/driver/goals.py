@@ -51,9 +51,10 @@ class Goals:
         return why_over(self._context.config, self._by_round, self._context.folder.declared())
 
     def prune(self, last_round: int, others: Collection[int] = ()) -> None:
-        """Remove the checkpoints of rounds that are neither among the best, the first and the last nor ``others``."""
+        """Remove the checkpoints that the run isn't to keep, but for those of the rounds ``others``."""
         config, folder = self._context.config, self._context.folder
-        if config.keep_best:
+        if config.keeps_some:
             declared = folder.declared()
             best = best_rounds(self._by_round, goes_by(config, self._by_round, declared), declared)
-            prune(folder, {0, *best[: config.keep_best], *others}, before=last_round)
+            last = range(last_round - config.keep + 1, last_round)
+            prune(folder, {0, *best[: config.keep_best or 1], *last, *others}, before=last_round)

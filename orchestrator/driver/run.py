@@ -24,6 +24,7 @@ from orchestrator.driver.federated_evaluation import evaluated_by_clients
 from orchestrator.driver.finish_run import finish_run
 from orchestrator.driver.goals import Goals
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start
+from orchestrator.driver.room import check_room
 from orchestrator.driver.round import Round
 from orchestrator.driver.statistics import ask_statistics
 from orchestrator.observers.events import (
@@ -136,12 +137,12 @@ class Run:
         if config.may_end_early:
             self._evaluations.finish()
         while self._has_rounds_left():
+            self._goals.prune(self._last_round, (self._last_round - 1, *self._evaluations.waiting))
             history.append(self._run_round(self._last_round + 1))
             self._last_round += 1
             self._statistics.add(history[-1])
             self._tell_of_left_out(history[-1])
             self._check_progress(history)
-            self._goals.prune(self._last_round, (self._last_round - 1, *self._evaluations.waiting))
             del history[: -config.max_failed_rounds]  # on disk there is all of it
         self._forget_former()
         self._evaluations.finish()
@@ -221,6 +222,7 @@ class Run:
         self._context.prepared.update(self._folder.prepared())
         self._goals.check(initial)
         self._folder.save_initial(initial)
+        check_room(self._config, self._folder, self._last_round)
         self._goals.note((), initial)
         self._report(Initialised(metrics=initial.metrics, problem=initial.problem))
         transport.forget([task_id])

@@ -82,9 +82,10 @@ def model_of(folder: RunFolder, round_number: int | str | None) -> tuple[int, Ar
         raise ConfigurationError(f"none of the models of the run in {folder.path} was evaluated: name a round")
     last = len(folder.history())
     wanted = last if number is None else int(number)
-    kept = folder.config().keep_best
-    if kept and wanted < last and not folder.checkpoint(wanted).exists():
-        raise ConfigurationError(f"the model after round {wanted} isn't kept: the run's --keep-best is {kept}")
+    config = folder.config()
+    if config.keeps_some and wanted < last and not folder.checkpoint(wanted).exists():
+        kept = f"--keep {config.keep}" if config.keep else f"--keep-best {config.keep_best}"
+        raise ConfigurationError(f"the model after round {wanted} isn't kept: the run has {kept}")
     folder.check_checkpoint(wanted)
     return wanted, arrays.map_file(folder.checkpoint(wanted))
 

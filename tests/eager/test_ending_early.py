@@ -109,6 +109,44 @@ def test_the_best_models_are_kept_beside_the_first_and_the_last(swinging: Federa
     assert max(map(len, closed)) <= 6
 
 
+@pytest.mark.parametrize(
+    ("options", "rounds"),
+    [({"keep": 1}, [0, 5, 6]), ({"keep": 3}, [0, 4, 5, 6]), ({"keep": 2, "keep_best": 2}, [0, 2, 5, 6])],
+)
+def test_the_last_models_are_kept_beside_the_first_and_the_best(
+    swinging: Federation, options: dict[str, Any], rounds: list[int]
+) -> None:
+    # Given a run that keeps the last of its models, when it is carried out, then it has these, the first and the best
+    assert kept(swinging.run(workload=WORKLOAD, rounds=6, **options)) == rounds
+
+
+def test_a_run_keeps_fewer_models_from_where_it_is_taken_up(swinging: Federation) -> None:
+    # Given a run that has kept all of its models
+    folder = swinging.run(workload=WORKLOAD, rounds=5)
+    # When it goes on for a round, and is to keep the last alone
+    changed = folder.config().model_copy(update={"rounds": 6, "keep": 1})
+    folder.replace_config(changed, folder.lock()).close()
+    swinging.go_on(folder)
+    # Then the others are gone but for the first and the best
+    assert kept(folder) == [0, 5, 6]
+
+
+def test_a_run_whose_models_find_no_room_is_refused_before_its_first_round(swinging: Federation) -> None:
+    # Given more rounds than any disk has room for, when they are begun, then it is said what would do
+    why = (
+        r"^10{13} checkpoints of \d+ bytes to come take .* PB, and .*run has .* left: --keep N keeps those of the last"
+    )
+    with pytest.raises(ConfigurationError, match=why):
+        swinging.run(workload=WORKLOAD, rounds=10**13)
+    # And where few are kept, or the run may end early, it begins
+    allowed: dict[str, dict[str, Any]] = {"few": {"keep": 3}, "early": {"stop_when": "gain>=0.3"}}
+    for name, options in allowed.items():
+        begun = another(swinging, name)
+        begun.on_event = stop_after(1)
+        with pytest.raises(StoppedError):
+            begun.run(workload=WORKLOAD, rounds=10**13, **options)
+
+
 @pytest.mark.parametrize("killed_after", [1, 3, 5])
 def test_a_run_that_keeps_the_best_goes_on_wherever_it_was_killed(swinging: Federation, killed_after: int) -> None:
     # Given a run that is killed as a round is closed

@@ -91,7 +91,7 @@ def test_a_model_that_isnt_there_any_more_or_isnt_known_is_told_as_that(folder: 
     RunFolder.create(Path("new"), run_config())
     # When these are exported, then the message says so
     assert "none of the models of the run" in said("new", "out.safetensors", "--round", "best", code=2)
-    kept = "error: the model after round 1 isn't kept: the run's --keep-best is 1\n"
+    kept = "error: the model after round 1 isn't kept: the run has --keep-best 1\n"
     assert said("run", "out.safetensors", "--round", "1", code=2) == kept
     assert "'worst' is not a valid integer range" in said("run", "out.safetensors", "--round", "worst", code=2)
 

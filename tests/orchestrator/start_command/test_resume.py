@@ -29,9 +29,8 @@ def test_a_run_is_resumed_with_its_own_settings_alone(cwd: Path) -> None:
     RunFolder.create(cwd / "one", run_config())
     # When it is to be resumed with other settings, then the message names the flags that are too much
     assert one_line(refused("--resume", "one", "--rounds", "20", "--clients", "3", "--no-evaluate-clients")) == (
-        "--resume goes on with the run's own settings, but for --rounds, --stop-when, --patience, --observe and "
-        "--log-format: "
-        "leave out --clients, --evaluate-clients"
+        "--resume goes on with the run's own settings, but for --rounds, --stop-when, --patience, --keep, --observe, "
+        "--log-format: leave out --clients, --evaluate-clients"
     )
     assert "leave out --run-dir" in one_line(refused("--resume", "one", "--run-dir", "two"))
     assert "leave out --split, --net" in one_line(refused("--resume", "one", "--split", "iid", "--net", "cnn"))
