@@ -183,7 +183,7 @@ def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
         "run_id": run_id,
     }
     if options["blobs"] is not None:
-        check_named(options["blobs"], options["broker"])
+        check_named(options["blobs"])
     try:
         values["options"] = TrainOptions(**{name: options[name] for name in TrainOptions.model_fields})
         return RunConfig(**{name: values[name] for name in RunConfig.model_fields if name in values})

@@ -51,7 +51,7 @@ def _begin(conf: Any, **_: object) -> None:
     """Take the clients' identities, and go on when the worker has its logs and queues."""
     with said_at_once():
         served = take_clients(settings)
-    conf.broker_transport_options = transport_options(served.queue)
+    conf.broker_transport_options = {**conf.broker_transport_options, **transport_options(served.queue)}
 
     def prepare(instance: Any, **_: object) -> None:
         """Consume the clients' own queue and no other; load what they have, if pool processes don't."""

@@ -181,7 +181,7 @@ class ClientSettings(BaseModel):
         if self.client_id and self.num_clients:
             check_client_id(numbered_client_id(self.client_id, self.num_clients - 1, self.num_clients))
         if self.blobs is not None:
-            check_named(self.blobs, self.broker_url)
+            check_named(self.blobs)
         return self
 
     @classmethod

@@ -28,7 +28,7 @@ from orchestrator.transport.eager import EagerTransport
 from orchestrator.transport.transport import RunServices
 from tasks.announcement import Announcement, Hardware, PassedOver
 from tasks.blobs.chunks import MemoryChunks
-from tasks.broker.app import FederationApp, make_app
+from tasks.broker.app import IN_MEMORY, FederationApp, make_app
 from tasks.errors import FederationError
 from tasks.names import numbered_client_id
 from tasks.user_code import checked_client_data, user_code
@@ -226,7 +226,6 @@ def _announcement(client: Client) -> Announcement:
 
 @cache
 def _app() -> FederationApp:
-    app = make_app("eager", "memory://", include=(), task_always_eager=True)
-    app.conf.update(result_backend="cache+memory://")
+    app = make_app("eager", IN_MEMORY, include=(), task_always_eager=True)
     app.finalize()
     return app

@@ -7,7 +7,7 @@ line in ``STORES``.
 from __future__ import annotations
 
 from tasks.blobs.blob import BlobStore
-from tasks.broker.connection import shown
+from tasks.broker.url import masked
 from tasks.errors import ConfigurationError
 from tasks.plugins import load_function
 
@@ -31,15 +31,15 @@ def open_store(url: str) -> BlobStore:
     return opened
 
 
-def check_named(url: str, broker_url: str | None) -> None:
-    """Check that a user's URL names a store that can be used with this broker, if there is one already.
+def check_named(url: str) -> None:
+    """Check that a user's URL names a store that can be used.
 
     Raises:
-        ConfigurationError: If it doesn't: a Redis may only be the broker itself, whose losses are looked after.
+        ConfigurationError: If it doesn't, or names a Redis: that is the broker's to be, whose losses are looked after.
     """
-    if STORES[_scheme(url)] == _REDIS and url != broker_url:
+    if STORES[_scheme(url)] == _REDIS:
         raise ConfigurationError(
-            f"blobs {shown(url)!r}: of all Redis servers only the broker may hold them: leave this out for the "
+            f"blobs {masked(url)!r}: of all Redis servers only the broker may hold them: leave this out for the "
             "broker, or name a folder, like file:///mnt/shared"
         )
     open_store(url)
@@ -49,6 +49,6 @@ def _scheme(url: str) -> str:
     scheme = url.partition(":")[0]
     if scheme not in STORES or scheme == url:
         raise ConfigurationError(
-            f"blobs {shown(url)!r}: write a URL that begins with one of {', '.join(STORES)}, like file:///mnt/shared"
+            f"blobs {masked(url)!r}: write a URL that begins with one of {', '.join(STORES)}, like file:///mnt/shared"
         )
     return scheme

@@ -15,8 +15,10 @@ from kombu.utils.objects import cached_property
 from redis.exceptions import OutOfMemoryError
 
 from tasks.broker.connection import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, URL_VARIABLE
+from tasks.broker.url import OPTION, Broker
 from tasks.scope import unacked_key
 
+IN_MEMORY = "memory://"
 HEALTH_CHECK_S = 5
 """Seconds between two looks of a worker at the connection on which it waits for orders. The broker says every second
 that there is none; where it was silent for one look and a second, the worker connects anew. An order that is on its way
@@ -56,23 +58,19 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
 
     Args:
         name: The app's name.
-        url: The broker's URL; results go there too.
+        url: The broker's URL; results go there too. ``IN_MEMORY``: they stay in this process.
         include: Modules with the bodies of the tasks, imported when a worker starts.
         extra: Further Celery settings.
     """
-    _settle_url(url)
+    settings = _in_memory() if url == IN_MEMORY else _at_redis(Broker.read(url))
+    _settle_url(url, settings["broker_url"])
     # Celery logs each task twice, its result written out; a task is an order or a slot, which have logs of their own.
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
     app = FederationApp(name, include=list(include), set_as_current=False)
     app.conf.update(
-        broker_url=url,
-        # The class by its name: of socket:///PATH alone Celery doesn't know whose it is.
-        result_backend=f"celery.backends.redis:RedisBackend+{url.removeprefix('redis+')}",
         task_serializer="json",
         result_serializer="json",
-        # A result that the broker has no memory for is stored again and again, as when the broker is away.
-        result_backend_transport_options={"additional_connection_errors": [OutOfMemoryError]},
         accept_content=["json"],
         # A worker takes one order at a time and acknowledges it at once: nothing is redelivered while it trains,
         # and a lost connection doesn't end a worker that holds an order (celery 5.7).
@@ -89,7 +87,6 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         redis_socket_connect_timeout=CONNECT_TIMEOUT_S,
         redis_socket_timeout=COMMAND_TIMEOUT_S,
         redis_retry_on_timeout=True,  # Celery itself doesn't try again to fill a chord's slot, and the round would fail
-        broker_transport_options=transport_options("all"),
         result_expires=24 * 3600,
         task_store_eager_result=False,
         task_eager_propagates=True,
@@ -98,16 +95,40 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         worker_send_task_events=False,
         worker_hijack_root_logger=True,
         worker_proc_alive_timeout=60,
+        **settings,
         **extra,
     )
     return app
 
 
-def _settle_url(url: str) -> None:
-    """Have this process and its children use this broker: Celery puts its own variables above an app's settings."""
-    for variable in ("CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL", "CELERY_RESULT_BACKEND"):
-        os.environ.pop(variable, None)
-    os.environ[URL_VARIABLE] = url
+def _in_memory() -> dict[str, Any]:
+    return {"broker_url": IN_MEMORY, "result_backend": "cache+memory://"}
+
+
+def _at_redis(broker: Broker) -> dict[str, Any]:
+    """Return the settings that say where Celery's messages and results go, and who connects to there."""
+    return {
+        "broker_url": str(broker).removeprefix("redis+"),  # kombu takes what stands before a + for a transport
+        "broker_transport": "tasks.broker.over_kombu:Transport",
+        "broker_transport_options": {OPTION: broker, **transport_options("all")},
+        "result_backend": "tasks.broker.over_kombu:Backend",
+        "result_backend_transport_options": {
+            OPTION: broker,
+            # A result that the broker has no memory for is stored again and again, as when the broker is away.
+            "additional_connection_errors": [OutOfMemoryError],
+        },
+    }
+
+
+def _settle_url(url: str, shown: str) -> None:
+    """Have this process and its children use this broker: Celery puts its own variables above an app's settings.
+
+    Args:
+        url: What they, and nobody else, read.
+        shown: What Celery is told.
+    """
+    os.environ.pop("CELERY_RESULT_BACKEND", None)
+    os.environ.update({URL_VARIABLE: url, "CELERY_BROKER_READ_URL": shown, "CELERY_BROKER_WRITE_URL": shown})
 
 
 def transport_options(queue: str) -> dict[str, object]:

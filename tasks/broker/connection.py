@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import time
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -18,6 +16,7 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
+from tasks.broker.url import Broker, masked
 from tasks.errors import BrokerUnreachableError, ConfigurationError
 
 DEFAULT_URL = "redis://localhost:6379/0"
@@ -26,7 +25,6 @@ URL_VARIABLE = "CELERY_BROKER_URL"
 
 T = TypeVar("T")
 
-_SCHEMES = ("redis", "rediss", "redis+socket")
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 5.0
 """Seconds that the broker may take to answer a command. Where the network was cut, a connection may be dead without
@@ -53,32 +51,8 @@ def check_url(url: str) -> str:
     Raises:
         ConfigurationError: If it isn't.
     """
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"broker {shown(url)!r}: {error}") from None
-    if parts.scheme not in _SCHEMES or not (parts.hostname or parts.path) or url != url.strip():
-        raise ConfigurationError(
-            f"broker {shown(url)!r}: write redis://HOST:PORT/DB, rediss://… for TLS, or redis+socket:///PATH"
-        )
-    if parts.scheme != "redis+socket" and not re.fullmatch(r"/?|/\d+", parts.path):
-        raise ConfigurationError(f"broker {shown(url)!r}: after the port comes the number of a database, like /0")
-    try:
-        with Redis.from_url(_for_redis(url)) as client:
-            client.connection_pool.make_connection()
-    except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"broker {shown(url)!r}: {error}") from None
+    Broker.read(url)
     return url
-
-
-def shown(url: str) -> str:
-    """Return ``url`` without its password, for messages."""
-    return re.sub(r"//([^:/@]*):[^/@]*@", r"//\1:**@", url)
-
-
-def _for_redis(url: str) -> str:
-    return url.replace("redis+socket://", "unix://", 1)
 
 
 def connect(url: str, *, retries: int = OUTAGE_RETRIES, timeout_s: float = COMMAND_TIMEOUT_S) -> Redis:
@@ -89,19 +63,20 @@ def connect(url: str, *, retries: int = OUTAGE_RETRIES, timeout_s: float = COMMA
         retries: How often a command that lost its connection, or that there was no memory for, is tried again.
         timeout_s: Seconds without an answer after which a connection counts as lost.
     """
-    return Redis.from_url(
-        _for_redis(url),
-        socket_connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
-        socket_timeout=timeout_s,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries, _PASSING),
-        health_check_interval=30,
+    return Redis.from_pool(
+        Broker.read(url).pool(
+            socket_connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
+            socket_timeout=timeout_s,
+            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries, _PASSING),
+            health_check_interval=30,
+        )
     )
 
 
 def connect_quickly(url: str) -> Redis:
     """Return a client that gives up at once, or after ``_QUICK_TIMEOUT_S``, for those who will ask again anyway."""
-    return Redis.from_url(
-        _for_redis(url), socket_connect_timeout=_QUICK_TIMEOUT_S, socket_timeout=_QUICK_TIMEOUT_S, retry=None
+    return Redis.from_pool(
+        Broker.read(url).pool(socket_connect_timeout=_QUICK_TIMEOUT_S, socket_timeout=_QUICK_TIMEOUT_S, retry=None)
     )
 
 
@@ -180,6 +155,6 @@ def check_reachable(url: str) -> None:
             client.ping()
     except (RedisError, OSError) as error:
         raise BrokerUnreachableError(
-            f"no Redis answers at {shown(url)} ({error}): start one there, or name another with --broker URL"
+            f"no Redis answers at {masked(url)} ({error}): start one there, or name another with --broker URL"
             f" or {URL_VARIABLE}"
         ) from None

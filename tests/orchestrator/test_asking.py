@@ -25,7 +25,6 @@ from worker.serving import Serving
 def app(tmp_path: Path) -> Celery:
     """An app that carries orders to anna and bert out at once."""
     app = make_app("asking", "memory://", include=("worker.tasks",), task_always_eager=True)
-    app.conf.update(result_backend="cache+memory://")
     app.finalize()
     app.loader.import_default_modules()
     app.serving = Serving()

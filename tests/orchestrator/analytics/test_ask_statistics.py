@@ -38,7 +38,6 @@ class Given(Table):
 @pytest.fixture
 def app() -> Celery:
     app = make_app("statistics", "memory://", include=("worker.tasks",), task_always_eager=True)
-    app.conf.update(result_backend="cache+memory://")
     app.finalize()
     app.loader.import_default_modules()
     return app

@@ -48,7 +48,7 @@ SLIPS = {
     "--data nowhere": "--data nowhere: there is no such folder",
     **{
         f"--broker {url}": f"broker {url!r}: "
-        for url in ("localhost:6379", "http://host", "redis://", "redis://host:port", "redis://[::1", "x")
+        for url in ("localhost:6379", "http://host", "redis://", "redis://host:**", "redis://[::1", "x")
     },
 }
 """A slip, a parameter out of range or where there is none, no module or no folder -> how the message starts."""

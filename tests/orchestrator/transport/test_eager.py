@@ -23,7 +23,6 @@ def done() -> list[object]:
 @pytest.fixture
 def app(done: list[object]) -> Celery:
     made = make_app("twin", "memory://", include=(), task_always_eager=True)
-    made.conf.update(result_backend="cache+memory://")
 
     @made.task(name="part", shared=False)
     def part(value: list[int]) -> list[int]:

@@ -1,0 +1,67 @@
+"""The broker as Celery reaches it, through kombu's transport for messages and a backend of its own for results.
+
+Both are given a :class:`Broker`, and make their connections of what it says. Of the URL they know what may be shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.backends.redis import RedisBackend
+from kombu.transport import redis
+from redis import ConnectionPool
+
+from tasks.broker.url import OPTION, Broker
+
+
+class Channel(redis.Channel):
+    """A channel to the broker in its transport options."""
+
+    from_transport_options = (*redis.Channel.from_transport_options, OPTION)
+    broker: Broker
+
+    @property
+    def connection_class(self) -> type:  # type: ignore[override]  # nobody writes to it
+        """The class of the broker's connections, of which kombu makes another that heeds its event loop."""
+        found: type = self.broker.connection["connection_class"]
+        return found
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        made = super()._connparams(asynchronous)  # type: ignore[misc]  # its stub has little
+        return {**made, **self.broker.connection, "connection_class": made["connection_class"]}
+
+    def _get_pool(self, asynchronous: bool = False) -> ConnectionPool:
+        params = self._connparams(asynchronous)
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=params["db"])
+        return self.broker.pool(**params)
+
+
+class Transport(redis.Transport):
+    """A transport over such channels."""
+
+    Channel = Channel
+    can_parse_url = True  # kombu is to leave the URL alone
+
+    def as_uri(self, uri: str, include_password: bool = False, mask: str = "**") -> str:
+        """Return the URL that is shown."""
+        return str(self.client.transport_options[OPTION])  # type: ignore[union-attr,index]
+
+
+class Backend(RedisBackend):
+    """The results, at the broker in the transport options of results."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._broker: Broker = self.app.conf.result_backend_transport_options[OPTION]  # type: ignore[attr-defined]
+        made: dict[str, Any] = self.connparams  # type: ignore[has-type]
+        self.connparams = {
+            **{name: value for name, value in made.items() if name not in ("host", "port")},
+            **self._broker.connection,
+        }
+
+    def _get_pool(self, **params: Any) -> ConnectionPool:
+        return self._broker.pool(**params)
+
+    def as_uri(self, include_password: bool = False) -> str:
+        """Return the URL that is shown."""
+        return str(self._broker)

@@ -1,0 +1,232 @@
+"""The broker's URL: read once, here, and what connections are made of it.
+
+redis-py, kombu and Celery each have a reader of their own, and these differ: of ``redis+socket:///s?db=3`` one takes
+database 3, and another 0. None of them is given a URL; each is given :attr:`Broker.connection`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
+
+from redis import Connection, ConnectionPool, SSLConnection
+from redis.connection import UnixDomainSocketConnection
+
+from tasks.errors import ConfigurationError
+
+DEFAULT_PORT = 6379
+SCHEMES = ("redis", "rediss", "redis+socket")
+MASK = "**"
+OPTION = "broker"
+"""The option, of Celery's transports of messages and of results, that holds the :class:`Broker`."""
+_FORMS = "write redis://HOST:PORT/DB, rediss://… for TLS, or redis+socket:///PATH"
+_ENCODE = "percent-encode what a password or a path has of / ? # @ (they are %2F %3F %23 %40)"
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+_TLS_KEYS = (*_FILES, "ssl_cert_reqs", "ssl_check_hostname")
+_KEYS = ("db", *_TLS_KEYS)
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+CertReqs = Literal["required", "optional", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How a connection is encrypted, and whom it trusts.
+
+    Attributes:
+        ca_certs: A file with the certificates of authorities that are trusted beside the system's, or those of
+            ``SSL_CERT_FILE``.
+        certfile: A file with the certificate that is shown to the server.
+        keyfile: A file with its key.
+        cert_reqs: Whether the server's certificate is checked.
+        check_hostname: Whether it has to be for the host that the URL names.
+    """
+
+    ca_certs: str | None = None
+    certfile: str | None = None
+    keyfile: str | None = None
+    cert_reqs: CertReqs = "required"
+    check_hostname: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """A Redis, as its URL names it.
+
+    Attributes:
+        host: Its name or address; empty if it listens at a socket.
+        port: Its port.
+        socket: The path of its unix socket; empty if it listens at a port.
+        database: The database's number.
+        user: Whom its access rules know the connection as. Without a password it may be one, so it isn't shown either.
+        password: That user's, or the server's.
+        tls: None: the connection isn't encrypted.
+    """
+
+    host: str = ""
+    port: int = DEFAULT_PORT
+    socket: str = ""
+    database: int = 0
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    tls: Tls | None = None
+
+    @classmethod
+    def read(cls, url: str) -> Broker:
+        """Take a URL apart.
+
+        Raises:
+            ConfigurationError: If it isn't one that a broker can have. The message holds no password.
+        """
+        try:
+            return _read(url)
+        except ValueError as error:
+            raise ConfigurationError(f"broker {masked(url)!r}: {error}") from None
+
+    def __str__(self) -> str:
+        """Return the URL without the password, and without settings of TLS."""
+        who = MASK if self.password is None else f"{quote(self.user or '', safe='')}:{MASK}"
+        at = f"{who}@" if self.user or self.password else ""
+        if self.socket:
+            return f"redis+socket://{at}{quote(self.socket)}" + (f"?db={self.database}" if self.database else "")
+        host = f"[{self.host}]" if ":" in self.host else quote(self.host)
+        return f"redis{'s' if self.tls else ''}://{at}{host}:{self.port}/{self.database}"
+
+    @property
+    def connection(self) -> dict[str, Any]:
+        """What a connection of redis-py's is made with: its class under ``connection_class``, and its arguments."""
+        common = {"db": self.database, "username": self.user, "password": self.password}
+        if self.socket:
+            return {**common, "connection_class": UnixDomainSocketConnection, "path": self.socket}
+        common |= {"host": self.host, "port": self.port}
+        if self.tls is None:
+            return {**common, "connection_class": Connection}
+        return {
+            **common,
+            "connection_class": SSLConnection,
+            "ssl_ca_certs": self.tls.ca_certs,
+            "ssl_certfile": self.tls.certfile,
+            "ssl_keyfile": self.tls.keyfile,
+            "ssl_cert_reqs": self.tls.cert_reqs,
+            "ssl_check_hostname": self.tls.check_hostname,
+        }
+
+    def pool(self, **settings: Any) -> ConnectionPool:
+        """Return a pool of connections.
+
+        Args:
+            settings: Further arguments of a connection or a pool; they come before this broker's own.
+        """
+        return ConnectionPool(**{**self.connection, **settings})
+
+
+def masked(url: str) -> str:
+    """Return any text that may have been meant as a URL without what may be a secret in it.
+
+    That is all up to the last ``@`` but for a user's name, what stands for a port and is none, and the values of
+    settings that there aren't.
+    """
+    head, slashes, rest = url.partition("//") if "//" in url else ("", "", url)
+    before, at, rest = rest.rpartition("@")
+    user = re.match(r"([^:/?#]*):", before)
+    who = f"{user[1]}:{MASK}@" if user else f"{MASK}{at}" if at else ""
+    rest = re.sub(r"^([^:/?#\[\]]*):(?!\d*(?:[/?#]|$))[^/?#]*", rf"\1:{MASK}", rest)
+    rest = re.sub(rf"([?&#;](?!(?:{'|'.join(_KEYS)})=)[^=&#;]*=).*", rf"\1{MASK}", rest, flags=re.DOTALL)
+    return f"{head}{slashes}{who}{rest}"
+
+
+def _read(url: str) -> Broker:
+    """Take a URL apart; a ``ValueError`` says what is wrong with it."""
+    parts = _split(url)
+    query = _query(parts)
+    if parts.scheme == "redis+socket":
+        if parts.hostname:
+            raise ValueError("a socket's path begins after three slashes: redis+socket:///PATH")
+        where: dict[str, Any] = {"socket": unquote(parts.path), "database": _database(query.get("db", "0"))}
+    else:
+        where = {"host": unquote(parts.hostname or ""), "port": _port(parts), "database": _path_database(parts, query)}
+    return Broker(
+        **where,
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        tls=_tls(query) if parts.scheme == "rediss" else None,
+    )
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its text may hold a password
+        raise ValueError(f"its host can't be told: an IPv6 address is in brackets; {_ENCODE}") from None
+    if "@" in url.replace(parts.netloc, "", 1):
+        raise ValueError(_ENCODE)
+    if parts.scheme not in SCHEMES or not (parts.hostname or parts.path) or url != url.strip():
+        raise ValueError(_FORMS)
+    if parts.fragment:
+        raise ValueError(f"there is no meaning in what follows #; {_ENCODE}")
+    return parts
+
+
+def _port(parts: SplitResult) -> int:
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("the port, after the host's last colon, is a number from 1 to 65535") from None
+    if not parts.hostname or port == 0:
+        raise ValueError(_FORMS)
+    return port or DEFAULT_PORT
+
+
+def _query(parts: SplitResult) -> dict[str, str]:
+    """Return the settings after the question mark, each of which there is, and is said once."""
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    keys = [key for key, _ in pairs]
+    allowed = _KEYS if parts.scheme == "rediss" else ("db",)
+    for key in keys:
+        if key in _TLS_KEYS and key not in allowed:
+            raise ValueError(f"{key} is for TLS: write rediss://…")
+        if key not in allowed:
+            raise ValueError(f"there is no setting {key!r}, allowed are {', '.join(allowed)}")
+        if keys.count(key) > 1:
+            raise ValueError(f"{key} is said twice")
+    return dict(pairs)
+
+
+def _path_database(parts: SplitResult, query: dict[str, str]) -> int:
+    if not re.fullmatch(r"/?|/[0-9]+", parts.path):
+        raise ValueError("after the port comes the number of a database, like /0")
+    in_path = parts.path.strip("/")
+    database = _database(query.get("db", in_path or "0"))
+    if in_path and int(in_path) != database:
+        raise ValueError(f"it names two databases, {in_path} and {database}")
+    return database
+
+
+def _database(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError("db is the number of a database, like db=0")
+    return int(text)
+
+
+def _tls(query: dict[str, str]) -> Tls:
+    for key in _FILES:
+        if key in query and not Path(query[key]).is_file():
+            raise ValueError(f"{key}={query[key]}: there is no such file")
+    if "ssl_keyfile" in query and "ssl_certfile" not in query:
+        raise ValueError("ssl_keyfile is the key of a certificate: name that with ssl_certfile")
+    requirement = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if requirement not in get_args(CertReqs):
+        raise ValueError(f"ssl_cert_reqs is one of {', '.join(get_args(CertReqs))}")
+    check = _BOOLEANS.get(query.get("ssl_check_hostname", "true").lower())
+    if check is None:
+        raise ValueError("ssl_check_hostname is true or false")
+    return Tls(
+        ca_certs=query.get("ssl_ca_certs"),
+        certfile=query.get("ssl_certfile"),
+        keyfile=query.get("ssl_keyfile"),
+        cert_reqs=requirement,  # type: ignore[arg-type]  # it was looked up
+        check_hostname=check,
+    )
