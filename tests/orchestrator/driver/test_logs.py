@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.driver.logs import logging_run
+from orchestrator.driver import logs
+from orchestrator.driver.logs import NUM_FORMER, logging_run
 from orchestrator.observers.events import RoundOpened
 from orchestrator.store.run_folder import RunFolder
 from tests.orchestrator.observers.telling import closed
@@ -56,6 +57,25 @@ def test_lines_of_text_are_in_the_file_and_where_there_is_no_terminal_on_standar
     ]  # fmt: skip
     said = capsys.readouterr().err.splitlines()
     assert [line.split(maxsplit=2)[2] for line in said] == ["INFO at work", "WARNING of another", "INFO it is over"]
+
+
+def test_a_log_that_is_too_long_is_begun_anew_beside_some_former_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run whose log is to have 20 kB a file, when it logs seven times as much
+    monkeypatch.setattr(logs, "MAX_BYTES", 20_000)
+    config = run_config()
+    folder = RunFolder.create(tmp_path / "run", config)
+    with logging_run(config, folder, Console(file=io.StringIO(), force_terminal=True)):
+        for _ in range(7 * 20):
+            logger.info("x" * 1000)
+    # Then none is longer, and the oldest are gone
+    files = sorted(folder.logs.iterdir())
+    assert [path.name for path in files] == [
+        "orchestrator.log",
+        *(f"orchestrator.log.{n + 1}" for n in range(NUM_FORMER)),
+    ]
+    assert max(path.stat().st_size for path in files) <= 20_000
 
 
 def test_a_terminal_which_shows_the_run_gets_no_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
