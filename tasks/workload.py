@@ -29,7 +29,11 @@ from tasks.statistics import Statistics
 StartMethod = Literal["spawn", "fork", "solo"]
 """How the processes that train come by what a client has: see :attr:`Workload.start_method`."""
 DATA_SETS = {
+    "cifar10": "celeriac.workloads.datasets.cifar:Cifar10",
+    "cifar100": "celeriac.workloads.datasets.cifar:Cifar100",
     "digits": "celeriac.workloads.datasets.digits:Digits",
+    "emnist": "celeriac.workloads.datasets.emnist:Emnist",
+    "fashion-mnist": "celeriac.workloads.datasets.fashion_mnist:FashionMnist",
     "mnist": "celeriac.workloads.datasets.mnist:Mnist",
 }
 """Workloads of a data set that comes with the project, or is known to it, and where they are."""

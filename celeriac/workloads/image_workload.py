@@ -1,4 +1,4 @@
-"""Base of the built-in workloads: labelled images split among the clients, a net and a split by name."""
+"""Bases of workloads for labelled images, with a net by name: split among the clients, or with clients of their own."""
 
 from __future__ import annotations
 
@@ -12,17 +12,49 @@ from torch import nn
 
 from celeriac.workloads.examples import Examples, Indices
 from celeriac.workloads.nets.net import ImageShape, load_net
+from celeriac.workloads.parameters import read_seed, read_share
 from celeriac.workloads.splits import CLIENT_TEST_SHARE, Labels, client_split, load_split
 from celeriac.workloads.torch_workload import TorchWorkload
 from tasks.context import Context
-from tasks.errors import ConfigurationError
 from tasks.run_config import RunSetting
 from tasks.workload import ClientData, DataSource
 
-NUM_CLASSES = 10
+
+class LabelledImages(TorchWorkload):
+    """Trains a net by name on :class:`celeriac.workloads.examples.Examples`; a subclass says what clients have.
+
+    Args:
+        net: The net: a name in :data:`celeriac.workloads.nets.NETS` or ``module:function``; None: the default.
+
+    Raises:
+        ConfigurationError: If the net doesn't take images of this size.
+    """
+
+    image_shape: ClassVar[ImageShape]
+    """Channels, height and width."""
+    num_classes: int
+    """Number of classes, which are counted from 0. It may depend on a parameter: set it before ``super().__init__``."""
+    default_net: ClassVar[str] = "cnn"
+    run_config: ClassVar[Mapping[str, RunSetting] | None] = {}
+
+    def __init__(self, net: str | None = None) -> None:
+        self._net = load_net(net or self.default_net, self.image_shape, self.num_classes)
+
+    def build_model(self, context: Context) -> nn.Module:
+        """Return a new model, from images to logits ``(n, num_classes)``."""
+        return self._net(self.image_shape, self.num_classes)
+
+    def columns(self, data: ClientData) -> dict[str, np.ndarray]:
+        """Return of each image, to train and to test on, its ``label``, a name, and the mean of its pixels."""
+        parts: tuple[Examples, Examples] = data.train, data.test
+        pixels = tuple(range(1, parts[0].inputs.ndim))
+        return {
+            "label": np.concatenate([part.targets for part in parts]).astype(str),
+            "mean_pixel": np.concatenate([part.inputs.mean(axis=pixels, dtype=np.float64) for part in parts]),
+        }
 
 
-class ImageWorkload(TorchWorkload):
+class ImageWorkload(LabelledImages):
     """Trains a net on a client's part of a data set; a subclass provides the data set.
 
     Whatever reads the data set raises DataMissingError if it is missing or isn't the original.
@@ -39,10 +71,7 @@ class ImageWorkload(TorchWorkload):
         ConfigurationError: If an argument is wrong, or the net doesn't take images of this size.
     """
 
-    image_shape: ClassVar[ImageShape]
-    default_net: ClassVar[str]
-    default_split_seed: ClassVar[int]
-    run_config: ClassVar[Mapping[str, RunSetting] | None] = {}
+    default_split_seed: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -51,11 +80,11 @@ class ImageWorkload(TorchWorkload):
         split_seed: str | None = None,
         test_share: str = str(CLIENT_TEST_SHARE),
     ) -> None:
-        self._net = load_net(net or self.default_net, self.image_shape, NUM_CLASSES)
+        super().__init__(net)
         load_split(split)
         self._split = split
-        self._split_seed = self.default_split_seed if split_seed is None else _seed(split_seed)
-        self._test_share = _share(test_share)
+        self._split_seed = read_seed(split_seed, self.default_split_seed)
+        self._test_share = read_share(test_share)
 
     @abstractmethod
     def shared_labels(self, folder: Path | None) -> Labels:
@@ -64,10 +93,6 @@ class ImageWorkload(TorchWorkload):
     @abstractmethod
     def shared_examples(self, folder: Path | None, rows: Indices) -> Examples:
         """Return the examples at ``rows`` of :meth:`shared_labels`."""
-
-    def build_model(self, context: Context) -> nn.Module:
-        """Return a new model, from images to logits ``(n, 10)``."""
-        return self._net(self.image_shape, NUM_CLASSES)
 
     def client_data(self, source: DataSource) -> ClientData:
         """Return the client's part of the split, and a share of the part to test on.
@@ -79,28 +104,3 @@ class ImageWorkload(TorchWorkload):
         train_rows, test_rows = client_split(labels, source.part, self._split_seed, self._split, self._test_share)
         train = self.shared_examples(source.folder, train_rows)
         return ClientData(train, self.shared_examples(source.folder, test_rows), len(train), train.labels())
-
-    def columns(self, data: ClientData) -> dict[str, np.ndarray]:
-        """Return of each image, to train and to test on, its ``label``, a name, and the mean of its pixels."""
-        parts: tuple[Examples, Examples] = data.train, data.test
-        pixels = tuple(range(1, parts[0].inputs.ndim))
-        return {
-            "label": np.concatenate([part.targets for part in parts]).astype(str),
-            "mean_pixel": np.concatenate([part.inputs.mean(axis=pixels, dtype=np.float64) for part in parts]),
-        }
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < 1:
-        raise ConfigurationError(f"test-share={text}: numbers from 0 to under 1 are allowed")
-    return share
-
-
-def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
-        raise ConfigurationError(f"split-seed={text}: whole numbers from 0 to {2**63 - 1} are allowed")
-    return int(text)

@@ -14,13 +14,12 @@ from typing import ClassVar
 import numpy as np
 
 from celeriac.workloads.examples import Examples, Indices
-from celeriac.workloads.image_workload import NUM_CLASSES, ImageWorkload
+from celeriac.workloads.image_workload import ImageWorkload
 from celeriac.workloads.nets.net import ImageShape
 from celeriac.workloads.splits import Labels, hold_out
 from tasks.errors import DataMissingError
 
-__all__ = ["NUM_CLASSES", "Digits", "read_digits"]
-
+NUM_CLASSES = 10
 NUM_DIGITS = 1_797
 NUM_PIXELS = 64
 MIDDLE_PIXEL = 8
@@ -38,6 +37,7 @@ class Digits(ImageWorkload):
     """
 
     image_shape: ClassVar[ImageShape] = (1, 8, 8)
+    num_classes: int = NUM_CLASSES
     default_net: ClassVar[str] = "mlp"
     default_split_seed: ClassVar[int] = SPLIT_SEED
 

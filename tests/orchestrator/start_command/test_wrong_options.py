@@ -40,8 +40,7 @@ SLIPS = {
     "--observe plot,nowhere:Mine:9": "observer 'nowhere:Mine': there is no module 'nowhere' in this folder",
     "--observe subprocess:Popen": "observer 'subprocess:Popen': 'subprocess' is of Python's standard library",
     "--observe tests.support:job_of": "observer 'tests.support:job_of' doesn't say that it returns an Observer",
-    "--workload digit": "unknown workload 'digit': did you mean 'digits'? known are command, digits, mnist, or your "
-    "own as module:name",
+    "--workload digit": "unknown workload 'digit': did you mean 'digits'? known are cifar10, cifar100, command, ",
     "--blobs redis://127.0.0.1:1": "blobs 'redis://127.0.0.1:1': of all Redis servers only the broker may hold them: ",
     "--blobs s4://bucket": "blobs 's4://bucket': write a URL that begins with one of redis, ",
     "--blobs file:///nowhere/at/all": "blobs 'file:///nowhere/at/all': there is no such folder here",

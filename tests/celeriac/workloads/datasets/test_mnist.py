@@ -3,17 +3,19 @@ from __future__ import annotations
 import gzip
 import hashlib
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
 
-import celeriac.workloads.datasets.mnist
+import celeriac.workloads.datasets.originals
 import celeriac.workloads.splits
 from celeriac.workloads.datasets.idx import read_content
 from celeriac.workloads.datasets.mnist import Mnist
+from celeriac.workloads.datasets.originals import Originals
 from celeriac.workloads.splits import Split, load_split
 from tasks.arrays import Array
 from tasks.context import Context, TimeBudget
@@ -42,9 +44,10 @@ def tiny_files() -> dict[str, bytes]:
 
 
 class TinyMnist(Mnist):
-    digests: ClassVar[Mapping[str, str]] = {
-        name: hashlib.sha256(content).hexdigest() for name, content in tiny_files().items()
-    }
+    originals: ClassVar[Originals] = replace(
+        Mnist.originals,
+        digests={name: f"sha256:{hashlib.sha256(content).hexdigest()}" for name, content in tiny_files().items()},
+    )
 
 
 def write_plain(folder: Path) -> Path:
@@ -139,7 +142,7 @@ def test_a_folder_that_does_not_exist_is_an_error_of_the_same_kind(tmp_path: Pat
 @pytest.mark.parametrize("write", [write_plain, write_gzipped])
 def test_files_that_are_not_the_original_ones_are_refused(tmp_path: Path, write: Callable[[Path], Path]) -> None:
     # Given well-formed files with other images, when they are loaded, then their digest gives them away
-    with pytest.raises(DataMissingError, match=r"not MNIST's original t10k-images-idx3-ubyte: .*SHA-256"):
+    with pytest.raises(DataMissingError, match=r"not MNIST's original t10k-images-idx3-ubyte: .*sha256"):
         Mnist().holdout_data(write(tmp_path))
 
 
@@ -163,7 +166,7 @@ def test_files_are_read_and_checked_once_a_process_whatever_the_number_of_client
         made.append(spec)
         return load_split(spec)
 
-    monkeypatch.setattr(celeriac.workloads.datasets.mnist, "read_content", counted_read)
+    monkeypatch.setattr(celeriac.workloads.datasets.originals, "read_content", counted_read)
     monkeypatch.setattr(celeriac.workloads.splits, "load_split", counted_split)
     # When ten clients load their data, each with a workload of its own
     clients = [TinyMnist(split_seed="77").client_data(DataSource(folder, Part(index, 10))) for index in range(10)]
