@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run examples test test-fast check format setup dev compose-check attacks mnist bench compression scaling soak kills r clean
+.PHONY: help run examples test test-fast check format setup dev compose-check attacks evidence bench compression scaling soak kills r clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,8 +42,8 @@ compose-check: .venv/.dev ## Run docker-compose.yml for real on the Docker engin
 attacks: .venv/.dev ## Every attack against every scorer and aggregator, on digits: the tables of docs (some minutes)
 	$(BIN)/python -m benchmarks.attacks $(ARGS)
 
-mnist: .venv/.dev ## McMahan's rows and the algorithms compared on MNIST: docs/results.md (ARGS="--data DIR"; an hour or two)
-	$(BIN)/python -m benchmarks.mnist $(ARGS)
+evidence: .venv/.dev ## Run what docs/results.md still lacks, and write the page's tables and plot (ARGS="--data DIR"; whole: hours)
+	$(BIN)/python -m benchmarks.evidence $(ARGS)
 
 # Flower is installed apart, and only where it is wanted.
 FLOWER := $(if $(findstring --without-flower,$(ARGS)),,.venv-flower/.installed)

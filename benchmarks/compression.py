@@ -1,13 +1,13 @@
 """What does compression cost, and what does it save? MNIST over 100 clients, with each ``--compression``.
 
 ``make compression ARGS="--data folder"`` runs what has not been run yet, keeps each trial in
-``benchmarks/results/compression.json``, and with ``--docs`` writes tables and a plot into docs/compression.md. The
+``benchmarks/outcomes``, and with ``--docs`` writes tables and a plot into docs/compression.md. The
 federation is the real one, in a process a trial; bytes are those of its history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -17,20 +17,19 @@ import matplotlib as mpl
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-from benchmarks.mnist_trials import Outcome, Trial, load_outcomes, mean_curve, run_missing
 from benchmarks.pasting import markdown, paste_into
+from benchmarks.trials import OUTCOMES, Outcome, Outcomes, Trial, load_outcomes, mean_curve, run_missing
 
-RESULTS = Path(__file__).parent / "results" / "compression.json"
+KEPT = OUTCOMES / "compression.json"
 DOCS = Path(__file__).parents[1] / "docs" / "compression.md"
 PLOT = DOCS.parent / "images" / "compression.png"
 NUM_LAST = 5
 """Rounds at the end whose accuracy counts, on average: single ones jump."""
-Outcomes = Mapping[Trial, Outcome]
 
 
 def trial(compression: str, split: str = "iid", seed: int = 0, learning_rate: float = 0.2, rounds: int = 60) -> Trial:
     """Return a federation: 2NN, E = 1, B = 10."""
-    return Trial("fedavg", "2nn", split, 1, 10, learning_rate, rounds, seed=seed, compression=compression)
+    return Trial(split=split, learning_rate=learning_rate, rounds=rounds, seed=seed, compression=compression)
 
 
 MAIN_NAMES = ("none", "bf16", "int8", "topk:0.01")
@@ -91,25 +90,28 @@ def draw(trials: Sequence[Trial], outcomes: Outcomes, path: Path) -> None:
     panels[0].legend(loc="lower right")
     for panel in panels:
         panel.grid(alpha=0.3)
-    path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--data", required=True, type=click.Path(exists=True, file_okay=False), help="Folder with MNIST's files.")
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder that has MNIST's files in its folder mnist.",
+)
 @click.option("--tables", is_flag=True, help="Run nothing; make the tables of what has been run.")
 @click.option("--docs", is_flag=True, help="Write tables and plot into docs/compression.md.")
-def main(data: str, tables: bool, docs: bool) -> None:
+def main(data: Path, tables: bool, docs: bool) -> None:
     """Run the trials that have not been run yet, and print the tables."""
-    folder = str(Path(data).resolve())
     trials = [each for some in TABLES.values() for each in some]
-    outcomes = load_outcomes(RESULTS) if tables else run_missing(trials, folder, 1, click.echo, RESULTS)
+    outcomes = load_outcomes(KEPT) if tables else run_missing(trials, data, 1, click.echo, KEPT)
     texts = {name: table(some, outcomes) for name, some in TABLES.items()}
     for text in texts.values():
         click.echo(text)
-    draw(MAIN, outcomes, PLOT if docs else RESULTS.parent / PLOT.name)
     if docs:
+        draw(MAIN, outcomes, PLOT)
         paste_into(DOCS, texts)
 
 

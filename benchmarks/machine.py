@@ -23,7 +23,7 @@ def describe() -> dict[str, str]:
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        "CPU": _cpu(),
+        "CPU": cpu(),
         "cores": str(num_cores()),
         "memory": f"{memory_bytes / 1e9:.1f} GB",
         "kernel": f"{platform.system()} {platform.release()}",
@@ -34,7 +34,8 @@ def describe() -> dict[str, str]:
     }
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """Return the processor's name."""
     path = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*:\s*(.+)$", path.read_text(), re.MULTILINE) if path.exists() else None
     return found.group(1) if found else platform.processor()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks.mnist import DOCS, algorithms_table, rows_table
-from benchmarks.mnist_trials import Outcome, Trial, load_outcomes, save_outcomes
+from benchmarks.evidence import DOCS, TABLES, kept
+from benchmarks.trials import Outcome, Outcomes, Trial, load_outcomes, save_outcomes
 
 
-@pytest.mark.parametrize("table", [rows_table, algorithms_table])
-def test_the_page_has_the_tables_that_are_made_of_the_kept_outcomes(table) -> None:  # type: ignore[no-untyped-def]
-    assert table(load_outcomes()) in DOCS.read_text(encoding="utf-8")
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_the_page_has_the_tables_that_are_made_of_the_kept_outcomes(table: Callable[[Outcomes], str]) -> None:
+    assert table(kept()) in DOCS.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -34,9 +35,9 @@ def test_rounds_are_counted_on_straight_lines_between_the_best_so_far(
 
 
 def test_outcomes_are_read_as_they_were_written(tmp_path: Path) -> None:
-    # Given a trial with settings and one without
-    trial = Trial("fedadam", "2nn", "iid", 1, 20, 0.1, 50, settings=(("server_learning_rate", 0.01), ("tau", 0.1)))
-    outcomes = {trial: Outcome([0.1, 0.25]), Trial("fedavg", "2nn", "iid", 1, 20, 0.1, 50): Outcome([])}
+    # Given a trial with settings and one as usual
+    trial = Trial("fedadam", dataset="fashion-mnist", settings=(("server_learning_rate", 0.01), ("tau", 0.1)))
+    outcomes = {trial: Outcome([0.1, 0.25], seconds=2.5), Trial(): Outcome([])}
 
     # When they are kept
     save_outcomes(outcomes, tmp_path / "outcomes.json")
