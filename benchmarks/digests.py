@@ -28,7 +28,7 @@ from orchestrator.store.run_folder import RunFolder
 
 WORKLOADS = Path(__file__).parents[1] / "tests" / "integration" / "workload"
 PATIENCE_S = 300.0
-TIMES = {"duration_s", "evaluation_s", "started_at"}
+TIMES = {"cpu_s", "duration_s", "evaluation_s", "started_at"}
 """Fields of a history that tell when and how long."""
 RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 CROWDED = ("--in-flight-mb", "0.0001")

@@ -183,6 +183,8 @@ def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_cod
             click.echo(f"results of all clients: {results}")
         for line in table_of(matrix, folder.declared()) if (matrix := folder.cross_site()) else ():
             click.echo(line)
+        if summary.energy is not None:
+            click.echo(summary.energy.said())
         click.echo(f"the run's folder: {shown_path(folder.path)}")
         return
     if summary.status == "failed":

@@ -37,7 +37,8 @@ logger = logging.getLogger(__name__)
 @shared_task(name=names.INITIALISE_TASK, bind=True)
 def initialise(self: Any, run_dir: str) -> dict[str, object]:
     """Write the run's initial model and return how good it is."""
-    return _value("initialise", 0, lambda: make_model(_job(self, run_dir, 0)))
+    job = _job(self, run_dir, 0)
+    return _value("initialise", job, lambda: make_model(job))
 
 
 @shared_task(name=names.INGEST_TASK, bind=True)
@@ -78,7 +79,8 @@ def close_round(
 @shared_task(name=names.EVALUATE_MODEL_TASK, bind=True)
 def evaluate(self: Any, run_dir: str, round_number: int) -> dict[str, object]:
     """Evaluate the model that a round ended with."""
-    return _value("evaluate", round_number, lambda: evaluate_model(_job(self, run_dir, round_number)))
+    job = _job(self, run_dir, round_number)
+    return _value("evaluate", job, lambda: evaluate_model(job))
 
 
 def _job(task: Any, run_dir: str, round_number: int) -> Job:
@@ -90,10 +92,10 @@ def _closed(name: str, job: Job, work: Callable[[], BaseModel]) -> dict[str, obj
     """Return what comes of closing an exchange of a round: a task that was sent twice may come when all is done."""
     if job.opened is None:
         return {"error": f"round {job.round_number} is closed already", "exit_code": 1}
-    return _value(name, job.round_number, work)
+    return _value(name, job, work)
 
 
-def _value(name: str, round_number: int, work: Callable[[], BaseModel]) -> dict[str, object]:
+def _value(name: str, job: Job, work: Callable[[], BaseModel]) -> dict[str, object]:
     """Return what a task's work returns, and how long it took."""
     started = time.perf_counter()
     try:
@@ -106,5 +108,5 @@ def _value(name: str, round_number: int, work: Callable[[], BaseModel]) -> dict[
     except Exception as error:  # the boundary: the orchestrator is told, whatever it was
         logger.exception("a task of the orchestrator failed")
         return {"error": f"{described(error)}; see logs/jobs.log", "exit_code": 1}
-    done = {"job": name, "round_number": round_number, "duration_s": round(time.perf_counter() - started, 6)}
-    return {**result.model_dump(mode="json"), "done": done}
+    took = {"duration_s": round(time.perf_counter() - started, 6), "cpu_s": job.loaded.untold_cpu_s()}
+    return {**result.model_dump(mode="json"), "done": {"job": name, "round_number": job.round_number, **took}}

@@ -115,6 +115,8 @@ class Response(Message):
     metrics: Metrics = {}
     duration_s: Seconds = 0.0
     """Seconds the client took, by its own clock."""
+    cpu_s: Annotated[float, Field(ge=0, le=MAX_COUNT, allow_inf_nan=False)] = 0.0
+    """Processor seconds that its process took, with the programs that this started, by its own account."""
     update: BlobRef | None = None
     """Where a trained client put its parameters."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.cores import cpu_s
 from tasks.messages import Response, Status
 from tasks.scope import client_queue, shared_queue
 from tasks.user_code import SEE_LOG, UserCodeError
@@ -53,7 +54,7 @@ class Serving:
         return self._clients[client_id]()
 
     def carry_out(self, act: Callable[[], Response], order_id: str, client_id: str) -> Response:
-        """Return what ``act`` answers, with the time it took; whatever it raises becomes an answer that says so.
+        """Return what ``act`` answers, with the time that it took; whatever it raises becomes an answer that says so.
 
         An order that comes twice is carried out once and answered as before, as long as the broker remembers the
         answer.
@@ -61,7 +62,7 @@ class Serving:
         recent = self._recent.get(order_id)
         if recent is not None and client_id in self._clients and self.find(client_id).stands_by(recent):
             return recent
-        started = time.monotonic()
+        started, cpu_before_s = time.monotonic(), cpu_s()
         logger.info("order %s: begun", order_id)
         try:
             response = act()
@@ -70,7 +71,8 @@ class Serving:
             is_users = isinstance(error, UserCodeError)
             reason = f"{error}{SEE_LOG}" if is_users else f"{type(error).__name__}: {error}"
             response = Response(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
-        response = response.model_copy(update={"duration_s": round(time.monotonic() - started, 6)})
+        took = {"duration_s": round(time.monotonic() - started, 6), "cpu_s": round(cpu_s() - cpu_before_s, 6)}
+        response = response.model_copy(update=took)
         logger.info("order %s: %s after %.3f s", order_id, response.status, response.duration_s)
         self._recent[order_id] = response
         while len(self._recent) > _MAX_RECENT_RESPONSES:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from orchestrator.clients.manager import ClientManager
 from orchestrator.driver.late_responses import LateResponses
 from orchestrator.driver.slots import MAX_SENT, Slot, Slots
+from orchestrator.observers.events import OrdersAnswered, Report
 from orchestrator.policies import Progress
 from orchestrator.store.updates import bytes_sent
 from orchestrator.transport.responses import MAX_RESPONSE_BYTES, read_response, says_ready
@@ -64,6 +65,7 @@ class Collector:
         manager: Who is connected.
         tick: Called between two waits; returns what was lost since the last.
         clock: Seconds that only go up.
+        report: Is told what has been answered to orders that were asked.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Collector:
         manager: ClientManager,
         tick: Callable[[], Lost],
         clock: Callable[[], float] = time.monotonic,
+        report: Report = lambda _: None,
     ) -> None:
         self.services = services
         self.manager = manager
@@ -81,6 +84,7 @@ class Collector:
         self.aside: dict[str, Callable[[bytes | str], None]] = {}
         """Tasks of the orchestrator's own that nobody waits for -> what takes the raw result."""
         self._tick = tick
+        self._report = report
 
     def send(self, orders: Sequence[Order]) -> None:
         """Send orders to the queues that their clients announced."""
@@ -89,7 +93,7 @@ class Collector:
     def ask(
         self, orders: Sequence[Order], timeout_s: float, restore: Callable[[], object] = lambda: None
     ) -> list[Response]:
-        """Send orders and return what answers them, or stands in for an answer, in their order.
+        """Send orders of one kind and return what answers them, or stands in for an answer, in their order.
 
         Args:
             orders: The orders.
@@ -102,7 +106,12 @@ class Collector:
             if event is Lost.ALL:
                 restore()
         self.services.transport.forget([order.order_id for order in orders])
-        return [response for _, response in slots.filled()]
+        responses = [response for _, response in slots.filled()]
+        if orders:
+            number, kind = orders[0].round_number, orders[0].name
+            cpu_s = {response.client_id: response.cpu_s for response in responses}
+            self._report(OrdersAnswered(round_number=number, order=kind, cpu_s=cpu_s))
+        return responses
 
     def collect(
         self,

@@ -10,7 +10,7 @@ from orchestrator.driver.collector import Filled, Looked
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start, publish_surveyed
 from orchestrator.driver.slots import Slot, Slots
-from orchestrator.observers.events import Outcome, SlotsFilled
+from orchestrator.observers.events import OrdersAnswered, Outcome, SlotsFilled
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.updates import discard_updates
 from orchestrator.transport.responses import MAX_RESPONSE_BYTES, says_ready
@@ -233,14 +233,16 @@ class Exchange:
         part_id = self._send_ingest(slot, response)
         is_awaited = self._is_crowded and response.update is not None
         self._uploads.answered(slot.order.order_id, part_id if is_awaited else None, self._context.clock())
-        if self._kind == TrainOrder.name:
-            self._untold[response.client_id] = Outcome.of(SlotRecord.of(response))
+        self._untold[response.client_id] = Outcome.of(SlotRecord.of(response))
 
     def _tell_filled(self) -> None:
         """Tell which slots were filled since this was called last."""
-        if self._untold:
-            self._context.report(SlotsFilled(round_number=self._number, slots=self._untold))
-            self._untold = {}
+        untold, self._untold = self._untold, {}
+        if untold and self._kind == TrainOrder.name:
+            self._context.report(SlotsFilled(round_number=self._number, slots=untold))
+        elif untold:
+            cpu_s = {client_id: slot.cpu_s for client_id, slot in untold.items()}
+            self._context.report(OrdersAnswered(round_number=self._number, order=self._kind, cpu_s=cpu_s))
 
     def _send_ingest(self, slot: Slot, response: Response) -> str:
         """Have an own worker take an answer in as a part of the chord, and return that task's id."""

@@ -55,6 +55,10 @@ def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
         folder.remove_temporaries()
         summary, exit_code = _run(config, folder, broker_url, report, signals, started)
         report(RunEnded(summary=summary))
+    energy = folder.energy()  # whole only when the observers are done
+    if energy is not None:
+        summary = summary.model_copy(update={"energy": energy})
+        folder.save_summary(summary)
     return summary, exit_code
 
 

@@ -295,7 +295,12 @@ class Round:
             bytes_down=opened.size_bytes * len(opened.cohort) + bytes_surveyed,
             bytes_up=surveyed.bytes_up + sum(response.size_bytes for response in responses.values()),
             late=[
-                LateResponse(client_id=response.client_id, order_id=response.order_id, answered=response.status)
+                LateResponse(
+                    client_id=response.client_id,
+                    order_id=response.order_id,
+                    answered=response.status,
+                    cpu_s=response.cpu_s,
+                )
                 for response in context.collector.late.pop()
             ],
         )

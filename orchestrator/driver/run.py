@@ -88,7 +88,7 @@ class Run:
             folder=folder,
             services=services,
             manager=self._manager,
-            collector=Collector(services, self._manager, self._tick, clock),
+            collector=Collector(services, self._manager, self._tick, clock, report),
             report=report,
             algorithm=algorithm,
             settings=settings_of(algorithm, config.settings),

@@ -21,6 +21,7 @@ from tasks import arrays, auxiliary, results
 from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobStore
 from tasks.context import Context, TimeBudget
+from tasks.cores import cpu_s
 from tasks.device import resolved
 from tasks.errors import RunFailedError
 from tasks.messages import Status, TrainOptions
@@ -49,6 +50,12 @@ class Loaded:
         self._open_store = open_store
         self._broker_url = broker_url
         self._last: dict[str, tuple[Hashable, Any]] = {}
+        self._told_cpu_s = 0.0
+
+    def untold_cpu_s(self) -> float:
+        """Return the processor seconds that the process has used since this was last called."""
+        before, self._told_cpu_s = self._told_cpu_s, cpu_s()
+        return round(self._told_cpu_s - before, 6)
 
     def config(self, folder: RunFolder) -> RunConfig:
         """Return a run's config, read anew only if the file is another than the last."""

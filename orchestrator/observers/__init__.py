@@ -16,6 +16,7 @@ from tasks.plugins import load_factory, split_spec
 OBSERVERS = {
     "console": "orchestrator.observers.console:ConsoleDisplay",
     "plot": "orchestrator.observers.plot:Plot",
+    "energy": "orchestrator.observers.energy:EnergyEstimate",
     "events": "orchestrator.observers.events_file:EventsFile",
     "log": "orchestrator.observers.log:Log",
 }
@@ -60,10 +61,12 @@ def load_observer(spec: str) -> tuple[Factory, str]:
 
     Raises:
         UnknownNameError: If there is no such name.
+        ConfigurationError: If it takes no such parameter.
         LoadError: If it can't be imported, or is neither an observer's class nor a function annotated to return one.
     """
     name, parameter = split_spec(spec, OBSERVERS)
     factory: Factory = load_factory("observer", name, OBSERVERS, "Observer", _is_observer)
+    getattr(factory, "check", lambda _: None)(parameter)
     return factory, parameter
 
 

@@ -115,6 +115,8 @@ class Outcome(_Told):
     """Examples that it trained on."""
     duration_s: float = 0.0
     """Seconds that it took, by its own clock."""
+    cpu_s: float = 0.0
+    """Processor seconds that it took, by its own account."""
     size_bytes: int = 0
     """Bytes of its update."""
     metrics: Metrics = {}
@@ -132,6 +134,16 @@ class SlotsFilled(_OfRound):
     kind: Literal["slots_filled"] = "slots_filled"
     slots: dict[str, Outcome]
     """Client id → what came of its order, see above."""
+
+
+class OrdersAnswered(_OfRound):
+    """Clients have answered orders of a round that are none to train."""
+
+    kind: Literal["orders_answered"] = "orders_answered"
+    order: str
+    """Which, like ``evaluate``."""
+    cpu_s: dict[str, float]
+    """Client id → processor seconds that it took, by its own account."""
 
 
 class UpdatesJudged(_OfRound):
@@ -152,6 +164,8 @@ class ResponsesLate(_OfRound):
     kind: Literal["responses_late"] = "responses_late"
     orders: dict[str, str]
     """Order's id → client id."""
+    cpu_s: dict[str, float] = {}
+    """Order's id → processor seconds that it took, by the client's account."""
 
 
 class JobDone(_OfRound):
@@ -162,6 +176,8 @@ class JobDone(_OfRound):
     """Which, like ``evaluate``."""
     duration_s: float
     """Seconds that it took."""
+    cpu_s: float = 0.0
+    """Processor seconds that its process has used since it last told of a job: parts of the round's chord are in it."""
 
 
 class ClientsEvaluated(_OfRound):
@@ -265,6 +281,7 @@ Event = Annotated[
     | RoundOpened
     | JoinedLive
     | SlotsFilled
+    | OrdersAnswered
     | UpdatesJudged
     | ResponsesLate
     | JobDone
@@ -292,7 +309,11 @@ def told_of(record: RoundRecord) -> Iterator[Event]:
         scores={client_id: slot.scores for client_id, slot in slots.items() if slot.scores},
     )
     if record.late:
-        yield ResponsesLate(round_number=number, orders={late.order_id: late.client_id for late in record.late})
+        yield ResponsesLate(
+            round_number=number,
+            orders={late.order_id: late.client_id for late in record.late},
+            cpu_s={late.order_id: late.cpu_s for late in record.late},
+        )
     if record.num_evaluated or record.not_evaluated:
         yield ClientsEvaluated(
             round_number=number,

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
+from orchestrator.store.energy import Energy
 from tasks.blobs.blob import BlobRef
 from tasks.messages import Order, Reason, Response, Status
 from tasks.metrics import Metrics, Spreads
@@ -38,6 +39,8 @@ class SlotRecord(_Record):
     metrics: Metrics = {}
     duration_s: float = 0.0
     """Seconds the client took, by its own clock."""
+    cpu_s: float = 0.0
+    """Processor seconds that it took, by its own account."""
     size_bytes: int = 0
     """Bytes of the update."""
     digest: str = ""
@@ -69,6 +72,7 @@ class SlotRecord(_Record):
             num_epochs=response.num_epochs,
             metrics=response.metrics,
             duration_s=response.duration_s,
+            cpu_s=response.cpu_s,
             size_bytes=response.update.size_bytes if response.update else 0,
             digest=response.update.digest if response.update else "",
         )
@@ -83,6 +87,7 @@ class SlotRecord(_Record):
             num_examples=self.num_examples,
             num_steps=self.num_steps,
             metrics=self.metrics,
+            cpu_s=self.cpu_s,
         )
 
 
@@ -206,6 +211,8 @@ class LateResponse(_Record):
     status: Status = Status.LATE
     answered: Status
     """What its status would have been in time."""
+    cpu_s: float = 0.0
+    """Processor seconds that the client took, by its own account."""
 
 
 class RoundRecord(_Record):
@@ -368,3 +375,5 @@ class Summary(_Record):
     """The newest checkpoint, relative to the run's folder."""
     wall_time_s: float
     """Seconds since this start of the orchestrator."""
+    energy: Energy | None = None
+    """What it took, an estimate, where ``--observe energy`` was asked for."""

@@ -17,6 +17,7 @@ from typing import IO, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from orchestrator.config import RunConfig
+from orchestrator.store.energy import Energy, RoundEnergy
 from orchestrator.store.records import (
     CrossSiteMatrix,
     Evaluated,
@@ -454,6 +455,19 @@ class RunFolder:
         """Remove files that a process was writing when it was killed; for the orchestrator, with no worker at work."""
         updates = self.path / "updates"
         remove_temporaries([*self.path.glob("*.tmp"), *self.checkpoints.glob("*.tmp"), *updates.rglob("*.tmp")])
+
+    def add_energy(self, line: RoundEnergy) -> None:
+        """Append what a round took."""
+        append_line(self.path / "energy.jsonl", line.model_dump_json(), durable=False)
+
+    def energy(self) -> Energy | None:
+        """Return what the run took in all, or None if nobody has noted it; a damaged line is none."""
+        lines = []
+        with suppress(FileNotFoundError):
+            for line in (self.path / "energy.jsonl").read_bytes().splitlines():
+                with suppress(ValidationError):
+                    lines.append(RoundEnergy.model_validate_json(line))
+        return Energy.of(lines) if lines else None
 
     def save_summary(self, summary: Summary) -> None:
         """Write ``summary.json``."""

@@ -15,6 +15,7 @@ from orchestrator.observers.events import (
     Initialised,
     JobDone,
     ModelEvaluated,
+    OrdersAnswered,
     RoundClosed,
     RoundOpened,
     RunStarted,
@@ -100,7 +101,7 @@ def test_what_happens_is_reported_in_order(federation: Federation) -> None:
     federation.run(rounds=1)
     # When the events are looked at, then there is a beginning, and each thing in its time; the end is the session's
     jobs = [event for event in federation.events if isinstance(event, JobDone)]
-    others = [event for event in federation.events if not isinstance(event, JobDone)]
+    others = [event for event in federation.events if not isinstance(event, JobDone | OrdersAnswered)]
     told = [RunStarted, ClientsJoined, Initialised, RoundOpened, SlotsFilled, UpdatesJudged, ClientsEvaluated]
     assert [type(event) for event in others] == [*told, RoundClosed, ModelEvaluated]
     joined, opened, filled, judged = (others[index] for index in (1, 3, 4, 5))

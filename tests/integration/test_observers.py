@@ -52,12 +52,20 @@ def test_a_bad_observer_neither_stops_a_run_nor_keeps_others_from_their_events(
     does, said = BAD[how]
     (tmp_path / "bad.py").write_text(CLASS.format(**{"made": "pass", "told": "pass", **does}))
     # When a run is told to it
-    program = field.run("run", OPTIONS, "--observe", "bad:Bad,plot", cwd=tmp_path, PYTHONPATH=PATHS)
+    program = field.run("run", OPTIONS, "--observe", "bad:Bad,plot,energy:10:100", cwd=tmp_path, PYTHONPATH=PATHS)
     program.succeeds()
     # Then the run completes, the log says so, and the others were told all
     assert len(history(tmp_path / "run")) == 2
     assert [text for text in said if text not in program.output] == []
     assert events(tmp_path / "run", "run_ended")[0].summary.status == "completed"
+    # And the energy is told: each round has what both clients took, and the summary what they took in all
+    summary = RunFolder(tmp_path / "run").summary()
+    assert summary is not None
+    assert summary.energy is not None
+    assert summary.energy.said() in program.output
+    lines = [json.loads(line) for line in (tmp_path / "run" / "energy.jsonl").read_text().splitlines()]
+    assert [line["round_number"] for line in lines] == [1, 2, None]
+    assert all(line["cpu_s"].keys() == {"client-1", "client-2"} and min(line["cpu_s"].values()) > 0 for line in lines)
     assert (tmp_path / "run" / "plot.png").exists()
 
 

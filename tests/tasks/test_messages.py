@@ -75,6 +75,7 @@ def test_a_trained_answer_is_this_json() -> None:
         "num_epochs": 0.0,
         "metrics": {"train_loss": 0.25},
         "duration_s": 0.0,
+        "cpu_s": 0.0,
         "update": {"name": "fl:blob:anna/run/1", "size_bytes": 100, "digest": DIGEST},
     }
 

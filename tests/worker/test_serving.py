@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -116,3 +119,22 @@ def test_clients_that_this_process_serves_are_found_by_id(client: Client, servin
         serving.find("bert")
     with pytest.raises(LookupError, match="doesn't serve client 'anna'"):
         Serving().find("anna")
+
+
+def compute(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_an_answer_tells_the_processor_seconds_of_the_process_and_of_what_it_started(serving: Serving) -> None:
+    # Given an order for which this process computes for 0.02 s, and a program that it starts for 0.05 s
+    program = "import time\nwhile time.process_time() < 0.05: pass"
+
+    def act() -> Response:
+        compute(0.02)
+        subprocess.run([sys.executable, "-c", program], check=True)
+        return Response(order_id="anna/run/1/train", client_id="anna", status=Status.TRAINED)
+
+    # When it is carried out, then its answer tells of both
+    assert serving.carry_out(act, "anna/run/1/train", "anna").cpu_s >= 0.07
