@@ -56,10 +56,12 @@ class Evaluation:
     def judged_by(self, declared: Declared) -> str:
         """Return the metric that scorers judge a model by.
 
-        It is the first that is declared to be better in some direction. Without one it is the accuracy, or, in an
-        evaluation without accuracy, the loss.
+        It is the first that is declared to be better in some direction, of those that there are if there are some.
+        Without one it is the accuracy, or, in an evaluation without accuracy, the loss.
         """
-        return first_declared(declared) or ("accuracy" if "accuracy" in self.metrics else "loss")
+        there = {name: metric for name, metric in declared.items() if name in self.values}
+        first = first_declared(there) or first_declared(declared)
+        return first or ("accuracy" if "accuracy" in self.metrics else "loss")
 
     def score(self, name: str, declared: Declared) -> float:
         """Return a metric as a number that is greater for a better model; NaN if it is unknown.

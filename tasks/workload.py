@@ -37,7 +37,11 @@ DATA_SETS = {
     "mnist": "celeriac.workloads.datasets.mnist:Mnist",
 }
 """Workloads of a data set that comes with the project, or is known to it, and where they are."""
-BUILT_IN = {"command": "celeriac.workloads.command:Command", **DATA_SETS}
+BUILT_IN = {
+    "command": "celeriac.workloads.command:Command",
+    "table": "celeriac.workloads.tables.tabular:Tabular",
+    **DATA_SETS,
+}
 """All workloads that come with the project."""
 RUNS_PROGRAMS = ("command",)
 """Those of them whose parameters are programs to be run."""

@@ -47,6 +47,7 @@ def test_the_former_form_is_refused_with_what_is_needed() -> None:
         ({}, {"auc": 0.75}, "loss", 0.5),
         ({"auc": Metric("higher")}, {"accuracy": 0.25, "auc": 0.75}, "auc", 0.75),
         ({"auc": Metric("higher")}, {"accuracy": 0.25}, "auc", math.nan),
+        ({"auc": Metric("higher"), "rmse": Metric("lower")}, {"rmse": 3.0}, "rmse", 0.25),
         ({"size": Metric(), "rmse": Metric("lower")}, {"size": 3.0, "rmse": 3.0}, "rmse", 0.25),
         ({"rmse": Metric("lower")}, {"rmse": -3.0}, "rmse", math.nan),
         ({}, {"accuracy": math.nan}, "accuracy", math.nan),

@@ -1,0 +1,1 @@
+"""Tables, CSV or parquet: their rows, what clients agree on of their columns, and the workload that trains on them."""
