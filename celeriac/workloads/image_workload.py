@@ -46,7 +46,7 @@ class LabelledImages(TorchWorkload):
 
     def columns(self, data: ClientData) -> dict[str, np.ndarray]:
         """Return of each image, to train and to test on, its ``label``, a name, and the mean of its pixels."""
-        parts: tuple[Examples, Examples] = data.train, data.test
+        parts: list[Examples] = [part for part in (data.train, data.test) if part is not None]
         pixels = tuple(range(1, parts[0].inputs.ndim))
         return {
             "label": np.concatenate([part.targets for part in parts]).astype(str),

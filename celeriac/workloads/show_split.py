@@ -24,6 +24,8 @@ MAX_ROWS = 20
 MAX_LABELS = 20
 """Columns, and colours, for labels; with more labels the last column sums up the rest."""
 REST = "others"
+UNLABELLED = "examples"
+"""The only column where examples have no labels."""
 MAX_TICKS = 25
 """Most numbers on the axis of clients, beside the first."""
 
@@ -67,7 +69,8 @@ def count_labels(spec: str, folder: Path | None, num_clients: int) -> tuple[list
 
 def _labels(workload: Workload, source: DataSource) -> Mapping[str, int]:
     with user_code("client_data()"):
-        return checked_client_data(workload.client_data(source)).labels
+        data = checked_client_data(workload.client_data(source))
+        return data.labels or {UNLABELLED: data.num_train}
 
 
 def _put_rest_together(labels: list[str], counts: Counts) -> tuple[list[str], Counts]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import pickletools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -126,11 +126,10 @@ class _Cifar(ImageWorkload):
             )
         return labels
 
-    def _files(self, folder: Path | None, *names: str) -> Iterator[Batch]:
-        for name in names:
-            path = self.originals.find(folder, f"{name}.bin", name)
-            binary, python = self.formats
-            yield self.originals.read(path, binary if path.name.removesuffix(".gz").endswith(".bin") else python)
+    def _files(self, folder: Path | None, *names: str) -> list[Batch]:
+        paths = [self.originals.find(folder, f"{name}.bin", name) for name in names]
+        is_binary = paths[0].name.removesuffix(".gz").endswith(".bin")
+        return self.originals.read_all(paths, self.formats[0 if is_binary else 1])
 
 
 class Cifar10(_Cifar):

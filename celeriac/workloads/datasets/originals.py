@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -35,37 +35,45 @@ class Originals:
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, folder: Path | None, *names: str) -> Path:
-        """Return the first file that there is of ``names``, each also gzipped.
+        """Return the first file that there is of ``names``, each also gzipped; see :meth:`find_all`."""
+        return self.find_all(folder, *names)[0]
+
+    def find_all(self, folder: Path | None, *patterns: str) -> list[Path]:
+        """Return the files that match the first of ``patterns`` which any does, each also gzipped, in order of names.
 
         Raises:
-            DataMissingError: If there is no folder or none of them in it; it says how to get them.
+            DataMissingError: If there is no folder or no such file in it; it says how to get them.
         """
         if folder is None:
             raise DataMissingError(
                 f"{self.title} needs a data folder, and none was given (--data, or CLIENT_DATA at a client). "
-                f"{self._how_to_get(Path(self.title.lower()))}"
+                f"{self._how_to_get(Path('data'))}"
             )
-        looked_for = [each for name in names for each in (name, f"{name}.gz")]
+        looked_for = [each for pattern in patterns for each in (pattern, f"{pattern}.gz")]
         for place in ("", *self.folders):
-            for name in looked_for:
-                if (folder / place / name).is_file():
-                    return folder / place / name
+            for pattern in looked_for:
+                if found := sorted(path for path in (folder / place).glob(pattern) if path.is_file()):
+                    return found
         places = f" or its folder {' or '.join(self.folders)}" if self.folders else ""
         raise DataMissingError(
             f"there is no {' or '.join(looked_for)} in {folder.resolve()}{places}. {self._how_to_get(folder)}"
         )
 
     def read(self, path: Path, parse: Parse[T]) -> T:
-        """Return what ``parse`` makes of a file's content; a process does it once, until the file changes.
+        """Return what ``parse`` makes of a file's content; see :meth:`read_all`."""
+        return self.read_all([path], parse)[0]
+
+    def read_all(self, paths: Sequence[Path], parse: Parse[T]) -> list[T]:
+        """Return what ``parse`` makes of each file's content; a process does it once, until one of them changes.
 
         Raises:
-            DataMissingError: If the file can't be read, or isn't the original.
+            DataMissingError: If a file can't be read, or isn't the original.
         """
         try:
-            status = path.stat()
+            versions = tuple((status.st_mtime_ns, status.st_size) for status in (path.stat() for path in paths))
         except OSError as error:
-            raise DataMissingError(f"{path} can't be read: {error}") from error
-        made: T = _read(self, path.absolute(), parse, (status.st_mtime_ns, status.st_size))
+            raise DataMissingError(f"{error.filename} can't be read: {error}") from error
+        made: list[T] = _read(self, tuple(path.absolute() for path in paths), parse, versions)
         return made
 
     def check(self, path: Path, content: memoryview) -> None:
@@ -93,8 +101,14 @@ class Originals:
         return f"To put its files into {where}: {self.how_to_get.replace('{folder}', where)}"
 
 
-@functools.lru_cache(maxsize=16)
-def _read(originals: Originals, path: Path, parse: Parse[T], _version: tuple[int, int]) -> T:
+@functools.lru_cache(maxsize=8)
+def _read(
+    originals: Originals, paths: tuple[Path, ...], parse: Parse[T], _versions: tuple[tuple[int, int], ...]
+) -> list[T]:
+    return [_read_one(originals, path, parse) for path in paths]
+
+
+def _read_one(originals: Originals, path: Path, parse: Parse[T]) -> T:
     content = read_content(path)
     originals.check(path, content)
     return parse(content, path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,3 +65,47 @@ def cifar_python(labels: Bytes, images: Bytes, names: tuple[str, ...], *, by_col
     parts += [b"\x88" if by_columns else b"\x89", b"T", struct.pack("<i", len(content)), content, b"tb"]
     parts += [text("filenames"), b"](", text("a.png"), text("b.png"), b"eu."]
     return b"".join(parts)
+
+
+def leaf_json(users: dict[str, tuple[list[Any], list[Any]]]) -> str:
+    """A file as LEAF writes it."""
+    return json.dumps(
+        {
+            "users": list(users),
+            "num_samples": [len(y) for _, y in users.values()],
+            "user_data": {name: {"x": x, "y": y} for name, (x, y) in users.items()},
+        }
+    )
+
+
+def write_leaf(folder: Path, kind: str, files: dict[str, dict[str, tuple[list[Any], list[Any]]]]) -> Path:
+    (folder / kind).mkdir(parents=True)
+    for name, users in files.items():
+        (folder / kind / name).write_text(leaf_json(users))
+    return folder
+
+
+def write_femnist_leaf(folder: Path) -> Path:
+    """Four writers in two files: writer i has i + 2 images to train on, and one to test on, all of class i."""
+
+    def user(writer: int, count: int) -> tuple[list[Any], list[Any]]:
+        return [[writer / 100] * 784] * count, [writer] * count
+
+    for kind, more in (("train", 2), ("test", None)):
+        counts = [1 if more is None else writer + more for writer in range(4)]
+        users = {f"f{writer:04}_{writer}": user(writer, counts[writer]) for writer in range(4)}
+        names = list(users)
+        files = {
+            "a.json": {name: users[name] for name in names[:2]},
+            "b.json": {name: users[name] for name in names[2:]},
+        }
+        write_leaf(folder, kind, files)
+    return folder
+
+
+def write_shakespeare_leaf(folder: Path) -> Path:
+    """Two roles with three texts to train on, and one to test on."""
+    for kind, count in (("train", 3), ("test", 1)):
+        users = {role: (["to be " * 13 + "or"] * count, list("abc")[:count]) for role in ("HAMLET", "MACBETH")}
+        write_leaf(folder, kind, {"all_data_niid_2_keep_0.json": users})
+    return folder
