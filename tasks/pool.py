@@ -1,29 +1,59 @@
-"""The pool that workers run: Celery's prefork pool, which notices sooner that a process of its own was killed.
+"""The pool that workers run: Celery's prefork pool, whose processes end when their worker says so and not before.
 
-Celery hears of it by a pipe that closes, and then looks once for processes that have ended. The pipe may close before
-the process can be waited for; then it is found by a timer alone, up to five seconds later, and all that while the order
-that it had, or the next one, waits.
+A service manager sends SIGTERM to all processes of a service, a terminal that is closed SIGHUP to all that it has. The
+worker's main process then lets the order under way be carried out, so its pool processes take no notice.
+
+The pool also notices sooner that a process of its own was killed. Celery hears of it by a pipe that closes, and then
+looks once for processes that have ended. The pipe may close before the process can be waited for; then it is found by a
+timer alone, up to five seconds later, and all that while the order that it had, or the next one, waits.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from celery.concurrency import asynpool, prefork
 
-from tasks.pool_process import end_children_of
+from tasks.pool_process import end_children_of, leave_ending_to_parent
 
 LOOK_S = 0.5
 """Seconds between two looks for processes that have ended."""
 
 
+class PoolProcess(asynpool.Worker):
+    """A process of the pool."""
+
+    def on_loop_start(self, pid: int) -> None:  # billiard's
+        """Begin to wait for orders: from here on billiard sets no more signals' handlers."""
+        leave_ending_to_parent()
+        super().on_loop_start(pid)
+
+    def _do_exit(self, pid: int, exitcode: int | None, exc: Exception | None = None) -> None:
+        """Tell the main process and end, a second later or when that sends SIGTERM."""
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+        super()._do_exit(pid, exitcode, exc)
+
+
 class WatchfulPool(asynpool.AsynPool):
     """The pool's processes, looked after more often."""
+
+    Worker = PoolProcess
 
     @property
     def timers(self) -> dict[Callable[[], None], float]:
         """What the worker's event loop calls, and every how many seconds."""
         return {self.maintain_pool: LOOK_S}
+
+    def terminate(self) -> None:
+        """Kill the processes: they heed no other signal."""
+        for pid in self._pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        super().terminate()
 
     def _join_exited_workers(self, shutdown: bool = False) -> list[int]:  # billiard's
         """Take leave of processes that have ended, and end what users' code has started there."""

@@ -15,6 +15,8 @@ _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _MOST_BYTES = 2**30
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that a service manager, or a terminal, sends to all processes at once."""
 _MAIN_PROCESS = multiprocessing.current_process()
 """What the standard library takes a worker's main process for, in which this module is imported."""
 
@@ -25,6 +27,12 @@ def start_pool_process() -> None:
     allow_children()
     gc.freeze()  # what was imported stays; to look through it for garbage takes 30 ms, in the middle of a round
     keep_freed_memory()
+
+
+def leave_ending_to_parent() -> None:
+    """Take no notice of signals to end; a program that is started from here has its own way with them."""
+    for number in ENDING:
+        signal.signal(number, lambda *_: None)  # SIG_IGN would be passed on to such a program
 
 
 def die_with_parent() -> None:
@@ -56,7 +64,8 @@ def allow_children() -> None:
         is_bound = threading.current_thread() is threading.main_thread()
 
     def in_child() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ENDING:
+            signal.signal(number, signal.SIG_DFL)
         if is_bound:
             die_with_parent()
 

@@ -7,6 +7,8 @@ which ``--pool`` may name, the main process loads it all.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,6 +64,8 @@ def _begin(conf: Any, **_: object) -> None:
             with said_at_once():
                 app.loading.load_here(forks=issubclass(instance.pool_cls, prefork.TaskPool))
         instance.app.amqp.queues.select([served.queue])
+        # As SIGTERM. Celery has a worker whose output is no terminal begin anew instead, when its order is done.
+        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         signals.worker_ready.connect(lambda **_: _join(app.loading.announcements), weak=False)
 
     signals.celeryd_after_setup.connect(prepare, weak=False)

@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 from redis import Redis
 
@@ -99,6 +100,26 @@ def test_a_client_that_is_stopped_and_started_again_between_rounds_comes_back_un
     assert {response["status"] for record in history(run_dir) for response in record["responses"].values()} == {
         "trained"
     }
+
+
+def test_a_client_whose_processes_are_all_told_to_end_finishes_its_order(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given a round that two clients are in
+    run_dir = tmp_path / "run"
+    orchestrator = field.run(run_dir, "--rounds 1", broker=broker)
+    clients = start_clients(field, broker, 1, 2)
+    wait_until(lambda: all("/train: begun" in client.output for client in clients), "both train")
+
+    # When a service manager tells all processes of one to end, and the terminal that has the other is closed
+    for client, number in zip(clients, (signal.SIGTERM, signal.SIGHUP), strict=True):
+        for process in [*client.descendants(), psutil.Process(client.process.pid)]:
+            process.send_signal(number)
+
+    # Then both have trained all that they were to, and the first has ended
+    orchestrator.succeeds()
+    assert [response["status"] for response in history(run_dir)[0]["responses"].values()] == ["trained"] * 2
+    clients[0].succeeds()
 
 
 def test_a_client_that_is_killed_in_a_round_is_lost_and_the_round_goes_on(
