@@ -20,7 +20,7 @@ from celeriac.algorithms import check_weighting, load_algorithm, settings_of
 from celeriac.compressors import load_compressor
 from celeriac.mixers import load_mixer
 from celeriac.selectors import load_selector
-from celeriac.workloads.nets import NETS
+from celeriac.workloads.nets import parse_net
 from celeriac.workloads.splits import load_split
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.feasibility import check_feasible
@@ -158,7 +158,7 @@ def _check_names(options: Mapping[str, Any], workload: WorkloadSpec) -> None:
     """Check that everything named by an option exists, without slow imports."""
     check_spec("workload", workload.name, BUILT_IN)
     if workload.name in DATA_SETS:
-        check_spec("net", workload.parameters.get("net", "cnn"), NETS)
+        parse_net(workload.parameters.get("net", "cnn"))
         load_split(workload.parameters.get("split", "iid"))
     algorithm = load_algorithm(options["algorithm"])
     settings_of(algorithm, options["settings"])

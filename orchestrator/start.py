@@ -25,7 +25,8 @@ from celeriac.mixers import FORMS as MIX_FORMS
 from celeriac.mixers import MIXERS
 from celeriac.schedules import FORMS as FORMS_OF_SCHEDULES
 from celeriac.selectors import FORMS, SELECTORS
-from celeriac.workloads.nets import NETS
+from celeriac.workloads.nets import FORMS as FORMS_OF_NETS
+from celeriac.workloads.nets import NETS, NORMS
 from celeriac.workloads.splits import SPLITS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.cross_site_table import table_of
@@ -51,7 +52,8 @@ EMBEDDED = "embedded"
 _KNOWN = {
     "workloads": BUILT_IN,
     "data_sets": DATA_SETS,
-    "nets": NETS,
+    "nets": [FORMS_OF_NETS.get(name, name) for name in NETS],
+    "norms": NORMS,
     "splits": SPLITS,
     "algorithms": ALGORITHMS,
     "aggregators": AGGREGATORS,

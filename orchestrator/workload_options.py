@@ -25,8 +25,9 @@ class WorkloadOptions(BaseModel):
 
     dataset: Annotated[str | None, Option("NAME", group=DATA)] = None
     """Short for --workload, which it excludes, with a data set that is built in: {data_sets}."""
-    net: Annotated[str | None, Option("NAME", default=_OWN, group=DATA)] = None
-    """Short for the parameter net in --workload: what model is trained: {nets}, or your own as module:function."""
+    net: Annotated[str | None, Option("NAME[:NORM]", default=_OWN, group=DATA)] = None
+    """Short for the parameter net in --workload: what model is trained: {nets}, or your own as module:function; NORM is
+    one of {norms}."""
     split: Annotated[str | None, Option("NAME[:PARAMETER]", default=_OWN, group=DATA)] = None
     """Short for the parameter split in --workload: how data is shared out among the clients: {splits}, or your own as
     module:name; like dirichlet:0.1."""

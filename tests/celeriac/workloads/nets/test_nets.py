@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -8,16 +10,37 @@ from torch import Tensor, nn
 import tests.support
 from celeriac.workloads.nets import NETS
 from celeriac.workloads.nets.net import ImageShape, load_net
-from celeriac.workloads.nets.resnet18 import Block, group_norm, resnet18
+from celeriac.workloads.nets.norms import group_norm
+from celeriac.workloads.nets.residual import Block, basic
+from celeriac.workloads.nets.resnet18 import resnet18
+from celeriac.workloads.nets.vit import vit
+from celeriac.workloads.side_by_side import threads
 from tasks.errors import ConfigurationError, LoadError, UnknownNameError
 
 DIGITS: ImageShape = (1, 8, 8)
 MNIST: ImageShape = (1, 28, 28)
 COLOUR: ImageShape = (3, 32, 32)
+IMAGENET: ImageShape = (3, 224, 224)
+TOO_SMALL = {"lenet5": 12, "alexnet": 28, "vgg16": 28}
+"""Nets that don't take digits, and the least height and width that they take."""
 
 
-def num_parameters(model: nn.Module) -> int:
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Several threads wait for each other, which takes longer where others compute, too."""
+    with threads(1):
+        yield
+
+
+def num_parameters(spec: str, shape: ImageShape, num_classes: int) -> int:
+    with torch.device("meta"):  # where a model takes no memory
+        model = load_net(spec, shape, num_classes)(shape, num_classes)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def vit_base(image_shape: ImageShape, num_classes: int) -> nn.Module:
+    """ViT-Base of the paper's table 1."""
+    return vit(image_shape, num_classes, dim=768, depth=12, num_heads=12)
 
 
 def random_images(*shape: int) -> Tensor:
@@ -25,7 +48,7 @@ def random_images(*shape: int) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "number"),
+    ("spec", "shape", "number"),
     [
         ("linear", MNIST, 784 * 10 + 10),
         ("linear", DIGITS, 650),
@@ -35,27 +58,63 @@ def random_images(*shape: int) -> Tensor:
         ("2nn", DIGITS, 64 * 200 + 200 + 40_200 + 2_010),
         ("cnn", MNIST, 1_663_370),  # McMahan et al. 2017
         ("cnn", DIGITS, 832 + 51_264 + (64 * 2 * 2) * 512 + 512 + 5_130),
+        # LeCun et al. 1998, "60,000 trainable parameters"; C3 is connected to all of S2 here, and the output is linear
         ("lenet5", MNIST, 156 + 2_416 + 48_120 + 10_164 + 850),  # C1, C3, C5, F6, output
-        ("lenet5", COLOUR, 456 + 2_416 + (16 * 6 * 6) * 120 + 120 + 10_164 + 850),
-        ("resnet18", COLOUR, 11_173_962),  # with batch normalisation it has as many: see torchvision's, less its stem
+        ("lenet5", (1, 32, 32), 61_706),
+        ("lenet5", COLOUR, 456 + 2_416 + 48_120 + 10_164 + 850),
+        ("alexnet", COLOUR, 2_472_266),  # "2.47 M" in the README of github.com/bearpaw/pytorch-classification
+        ("alexnet", MNIST, 2_472_266 - 2 * 64 * 121),
+        (
+            "vgg16",
+            COLOUR,
+            14_728_266 - 2 * 4_224,
+        ),  # github.com/kuangliu/pytorch-cifar, less its norms of 4,224 channels
+        ("vgg16:batch", COLOUR, 14_728_266),
+        ("vgg16:group", COLOUR, 14_728_266),
+        ("vgg16", MNIST, 14_728_266 - 2 * 4_224 - 2 * 64 * 9),
+        ("resnet18", COLOUR, 11_173_962),  # github.com/kuangliu/pytorch-cifar
+        ("resnet18:batch", COLOUR, 11_173_962),
         ("resnet18", MNIST, 11_173_962 - 2 * 64 * 9),
         ("resnet18", DIGITS, 11_173_962 - 2 * 64 * 9),
+        ("resnet50", COLOUR, 23_520_842),  # github.com/kuangliu/pytorch-cifar
+        ("resnet50:batch", COLOUR, 23_520_842),
+        ("resnet50", MNIST, 23_520_842 - 2 * 64 * 9),
+        # by hand: patches, class token, positions, four blocks (attention, MLP, two norms), the head's norm, the head
+        ("vit", MNIST, 1_088 + 64 + 50 * 64 + 4 * (16_640 + 33_088 + 256) + 128 + 650),
+        ("vit", COLOUR, (3 * 16 * 64 + 64) + 64 + 65 * 64 + 4 * (16_640 + 33_088 + 256) + 128 + 650),
     ],
 )
-def test_a_net_has_the_number_of_parameters_of_its_paper(name: str, shape: ImageShape, number: int) -> None:
+def test_a_net_has_the_number_of_parameters_of_its_paper(spec: str, shape: ImageShape, number: int) -> None:
     # Given a net for images of a size, when its parameters are counted, then they are as many
-    assert num_parameters(load_net(name, shape, 10)(shape, 10)) == number
+    assert num_parameters(spec, shape, 10) == number
 
 
-@pytest.mark.parametrize("name", sorted(NETS))
+@pytest.mark.parametrize(
+    ("spec", "number"),
+    [
+        ("alexnet", 61_100_840),  # torchvision's alexnet, of Krizhevsky 2014
+        ("vgg16", 138_357_544),  # torchvision's vgg16; "138 million" in Simonyan and Zisserman 2015, table 2
+        ("vgg16:batch", 138_365_992),  # torchvision's vgg16_bn
+        ("resnet18", 11_689_512),  # torchvision's resnet18
+        ("resnet50", 25_557_032),  # torchvision's resnet50
+        ("resnet50:batch", 25_557_032),
+        (f"{__name__}:vit_base", 86_567_656),  # torchvision's vit_b_16; "86M" in Dosovitskiy et al. 2021, table 1
+    ],
+)
+def test_for_imagenet_a_net_has_its_papers_stem_and_head(spec: str, number: int) -> None:
+    # Given colour images of 224x224 pixels in a thousand classes, when parameters are counted, then they are as many
+    assert num_parameters(spec, IMAGENET, 1_000) == number
+
+
+@pytest.mark.parametrize("name", [*sorted(NETS), "resnet50:batch", "vgg16:group"])
 @pytest.mark.parametrize(
     ("shape", "batch"),
     [(DIGITS, (3, 64)), (MNIST, (3, 28, 28)), ((1, 29, 33), (3, 1, 29, 33)), (COLOUR, (3, 3, 32, 32))],
 )
 def test_a_net_returns_logits_for_flat_images_and_others(name: str, shape: ImageShape, batch: tuple[int, ...]) -> None:
-    # Given three images, flat or not, of a size that every net but one takes
-    if (name, shape) == ("lenet5", DIGITS):
-        shape, batch = (1, 12, 12), (3, 144)
+    # Given three images, flat or not, of a size that a net takes
+    if shape == DIGITS and (least := TOO_SMALL.get(name.partition(":")[0])):
+        shape, batch = (1, least, least), (3, least * least)
     model, inputs = load_net(name, shape, 7)(shape, 7).eval(), random_images(*batch)
     # When they go through the net for seven classes
     with torch.inference_mode():
@@ -66,12 +125,64 @@ def test_a_net_returns_logits_for_flat_images_and_others(name: str, shape: Image
     assert torch.isfinite(outputs).all()
 
 
-def test_digits_are_too_small_for_lenet5() -> None:
-    # Given images of 8x8, when LeNet-5 is to take them, then the message says which it takes
+@pytest.mark.parametrize(("name", "least"), TOO_SMALL.items())
+def test_digits_are_too_small_for_some(name: str, least: int) -> None:
+    # Given images of 8x8, when a net is to take them that can't, then the message says which it takes
     with pytest.raises(
-        ConfigurationError, match=r"^net 'lenet5' takes images of 12x12 pixels or more, these have 8x8: take another$"
+        ConfigurationError,
+        match=rf"^net '{name}' takes images of {least}x{least} pixels or more, these have 8x8: take another$",
     ):
-        load_net("lenet5", DIGITS, 10)
+        load_net(name, DIGITS, 10)
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (
+            "lenet5:batch",
+            "net 'lenet5:batch': lenet5 takes nothing after a colon, as resnet18[:NORM], resnet50[:",
+        ),
+        ("alexnet:", "net 'alexnet:': alexnet takes nothing after a colon, as resnet18[:NORM], "),
+        (
+            "tests.support:pull:batch",
+            "net 'tests.support:pull:batch': tests.support:pull takes nothing after a colon",
+        ),
+        (
+            "resnet18:bach",
+            "net 'resnet18:bach': 'bach' is no normalisation: did you mean 'batch'? known are ",
+        ),
+        (
+            "vgg16:batch:2",
+            "net 'vgg16:batch:2': 'batch:2' is no normalisation: did you mean 'batch'? known ",
+        ),
+    ],
+)
+def test_a_normalisation_that_a_net_doesnt_take_is_refused(spec: str, told: str) -> None:
+    # Given another, or one for a net that takes none, when it is loaded, then the message says what may be written
+    with pytest.raises(ConfigurationError) as caught:
+        load_net(spec, COLOUR, 10)
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "number"),
+    [
+        ("resnet18", nn.GroupNorm, 20),
+        ("resnet18:batch", nn.BatchNorm2d, 20),
+        ("resnet50", nn.GroupNorm, 53),
+        ("resnet50:batch", nn.BatchNorm2d, 53),
+        ("vgg16", nn.GroupNorm, 0),
+        ("vgg16:group", nn.GroupNorm, 13),
+        ("vgg16:batch", nn.BatchNorm2d, 13),
+    ],
+)
+def test_each_convolution_is_normalised_as_the_name_says(spec: str, kind: type[nn.Module], number: int) -> None:
+    # Given a net, when its normalisations are counted, then one follows each convolution
+    model = load_net(spec, MNIST, 10)(MNIST, 10)
+    norms = [layer for layer in model.modules() if isinstance(layer, nn.GroupNorm | nn.BatchNorm2d)]
+    assert [type(layer) for layer in norms] == [kind] * number
+    assert len(list(model.buffers())) == (3 * number if kind is nn.BatchNorm2d else 0)
+    assert {layer.num_groups for layer in norms if isinstance(layer, nn.GroupNorm)} <= {32}
 
 
 def test_an_unknown_net_is_refused_with_the_nearest_one() -> None:
@@ -80,7 +191,7 @@ def test_an_unknown_net_is_refused_with_the_nearest_one() -> None:
         load_net("cn", DIGITS, 10)
     assert str(caught.value) == (
         "unknown net 'cn': did you mean 'cnn'? "
-        "known are 2nn, cnn, lenet5, linear, mlp, resnet18, or your own as module:name"
+        "known are 2nn, alexnet, cnn, lenet5, linear, mlp, resnet18, resnet50, vgg16, vit, or your own as module:name"
     )
 
 
@@ -123,17 +234,6 @@ def test_the_convolutions_of_the_cnn_keep_the_size_and_pooling_halves_it() -> No
 # ResNet-18
 
 
-def test_resnet18_normalises_by_groups_and_has_no_buffers() -> None:
-    # Given the net, and it with another normalisation
-    model, other = resnet18(MNIST, 10), resnet18(MNIST, 10, nn.BatchNorm2d)
-    # Then nothing of it depends on batches that were seen, unless it is asked to: 1 in the stem, 16 in the blocks, 3
-    # where the shape changes, as the paper's has
-    assert list(model.buffers()) == []
-    for kind, net in ((nn.GroupNorm, model), (nn.BatchNorm2d, other)):
-        assert sum(isinstance(layer, kind) for layer in net.modules()) == 20
-    assert {layer.num_groups for layer in model.modules() if isinstance(layer, nn.GroupNorm)} == {32}
-
-
 def test_resnet18_has_a_stem_that_keeps_the_size_and_halves_it_three_times() -> None:
     # Given the net and the outputs of its blocks
     sizes: list[tuple[int, ...]] = []
@@ -148,10 +248,45 @@ def test_resnet18_has_a_stem_that_keeps_the_size_and_halves_it_three_times() -> 
 
 def test_a_block_is_its_residual_on_top_of_its_inputs() -> None:
     # Given a block whose last normalisation multiplies by zero
-    block = Block(64, 64, 1, group_norm)
-    last = block.residual[4]
+    block = basic(64, 64, 1, group_norm)
+    [*_, last] = block.residual.children()
     assert isinstance(last, nn.GroupNorm)
     nn.init.zeros_(last.weight)
     inputs = random_images(2, 64, 5, 5)
     # When inputs go through it, then they come out as they were, negative ones cut off
     assert torch.equal(block(inputs), inputs.clamp(min=0))
+
+
+# The larger nets
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_images_of_28_pixels_are_put_into_the_middle_of_32(name: str) -> None:
+    # Given an image, and it with two zeros on each side
+    small, large = (load_net(name, shape, 10)(shape, 10).eval() for shape in (MNIST, (1, 32, 32)))
+    small.load_state_dict(large.state_dict())
+    image = random_images(1, 1, 28, 28)
+    # When they go through the nets for either with the same weights, then their logits are equal
+    with torch.inference_mode():
+        assert torch.equal(small(image), large(nn.functional.pad(image, (2, 2, 2, 2))))
+
+
+@pytest.mark.parametrize("name", ["alexnet", "vgg16"])
+def test_deep_nets_without_normalisation_begin_with_signals_that_pass(name: str) -> None:
+    # Given a new net
+    torch.manual_seed(1)
+    model = load_net(name, COLOUR, 10)(COLOUR, 10).eval()
+    # When images of unit variance go through it, then the logits are neither lost nor blown up
+    with torch.inference_mode():
+        assert 0.1 < model(random_images(8, 3, 32, 32)).std() < 10
+
+
+def test_the_transformer_sees_where_a_patch_is() -> None:
+    # Given an image, and it upside down
+    torch.manual_seed(1)
+    model = load_net("vit", MNIST, 10)(MNIST, 10).eval()
+    image = random_images(1, 1, 28, 28)
+    # When both go through, then their logits differ, although the patches' contents would be the same in another order
+    blocks = image.unfold(2, 4, 4)
+    with torch.inference_mode():
+        assert not torch.allclose(model(image), model(blocks.flip(2).transpose(3, 4).reshape(1, 1, 28, 28)), atol=1e-3)
