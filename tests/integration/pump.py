@@ -6,10 +6,12 @@ import itertools
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from redis import Redis
+
+Change = Callable[[bytes], bytes]
 
 
 def _close(end: socket.socket) -> None:
@@ -17,13 +19,13 @@ def _close(end: socket.socket) -> None:
         end.shutdown(socket.SHUT_RDWR)
 
 
-def _copy(source: socket.socket, target: socket.socket, sizes: Sequence[int]) -> None:
+def _copy(source: socket.socket, target: socket.socket, sizes: Sequence[int], change: Change) -> None:
     with suppress(OSError):
         for size in itertools.cycle(sizes):
             data = source.recv(size)
             if not data:
                 break
-            target.sendall(data)
+            target.sendall(change(data))
     _close(source)
     _close(target)
 
@@ -31,11 +33,12 @@ def _copy(source: socket.socket, target: socket.socket, sizes: Sequence[int]) ->
 class _Pump:
     """Takes connections, and forwards each in two threads."""
 
-    def __init__(self, path: str, sizes: Sequence[int], context: ssl.SSLContext | None) -> None:
+    def __init__(self, path: str, sizes: Sequence[int], context: ssl.SSLContext | None, change: Change) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self._path = path
         self._sizes = sizes
         self._context = context
+        self._change = change
         self._ends: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
         self._threads[0].start()
@@ -56,7 +59,7 @@ class _Pump:
         server.connect(self._path)
         self._ends += [end, server]
         for pair in ((end, server), (server, end)):
-            self._threads.append(threading.Thread(target=_copy, args=(*pair, self._sizes)))
+            self._threads.append(threading.Thread(target=_copy, args=(*pair, self._sizes, self._change)))
             self._threads[-1].start()
 
     def close(self) -> None:
@@ -72,12 +75,14 @@ class _Pump:
 
 
 @contextmanager
-def pump(broker: Redis, sizes: Sequence[int], context: ssl.SSLContext | None = None) -> Iterator[int]:
+def pump(
+    broker: Redis, sizes: Sequence[int], context: ssl.SSLContext | None = None, change: Change = bytes
+) -> Iterator[int]:
     """Forward connections to a port, which is yielded, to the server; ``sizes`` bytes at the most, by turns, at a time.
 
-    With ``context`` they are encrypted up to here.
+    With ``context`` they are encrypted up to here. ``change`` makes of what comes at a time what is passed on.
     """
-    started = _Pump(broker.connection_pool.connection_kwargs["path"], sizes, context)
+    started = _Pump(broker.connection_pool.connection_kwargs["path"], sizes, context, change)
     try:
         yield started.listener.getsockname()[1]
     finally:
