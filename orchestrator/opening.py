@@ -34,7 +34,8 @@ from orchestrator.workload_options import workload_of
 from tasks import arrays
 from tasks.blobs.stores import check_named
 from tasks.broker import connection as brokers
-from tasks.broker import run_lock
+from tasks.broker import needs, run_lock
+from tasks.broker.probe import check_broker
 from tasks.errors import ArraysError, ConfigurationError, DataMissingError
 from tasks.messages import TrainOptions
 from tasks.plugins import check_spec
@@ -194,11 +195,10 @@ def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
 
 
 def _check_broker(url: str | None, run_id: str) -> None:
-    """Check that the broker at ``url``, if given, is reachable, evicts no keys, and has no other run on it."""
+    """Check that the broker at ``url``, if given, will do, evicts no keys, and has no other run on it."""
     if url is None:
         return
-    brokers.check_url(url)
-    brokers.check_reachable(url)
+    check_broker(url, needs.of_orchestrator(run_id), brokers.OUTAGE_S)
     with brokers.connect(url) as client:
         run_lock.check_free(client, run_id)
         brokers.check_keeps_all(client)

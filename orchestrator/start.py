@@ -39,7 +39,7 @@ from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.study_file import read_study
 from orchestrator.workload_options import WorkloadOptions
-from tasks.broker import connection as brokers
+from tasks.broker.url import URL_VARIABLE
 from tasks.described import counted, first_of
 from tasks.errors import ConfigurationError, FederationError
 from tasks.metrics import in_words
@@ -72,9 +72,9 @@ _BROKER = GroupedOption(
     ["--broker"],
     group=TRANSPORT,
     metavar="URL",
-    envvar=brokers.URL_VARIABLE,
+    envvar=URL_VARIABLE,
     show_default=False,
-    help=f"Redis to use, like redis://host:6379/0 [env: {brokers.URL_VARIABLE}]. "
+    help=f"Redis to use, like redis://host:6379/0 [env: {URL_VARIABLE}]. "
     f"Without it, or with {EMBEDDED!r}, a server and all clients are started here.",
 )
 _RUN_DIR = GroupedOption(

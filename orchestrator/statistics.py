@@ -16,7 +16,7 @@ from orchestrator.analytics.report import show
 from orchestrator.asking import connect_clients
 from orchestrator.config import RunConfig
 from orchestrator.options import OneLineCommand, names
-from tasks.broker import connection as brokers
+from tasks.broker.url import URL_VARIABLE
 from tasks.errors import ConfigurationError, FederationError
 from tasks.files import replace_text
 from tasks.orders.statistics import DEFAULT_MIN_COUNT, LARGEST, MAX_EDGES
@@ -58,8 +58,8 @@ def _shares(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 @click.command(cls=OneLineCommand, context_settings={"max_content_width": 110, "show_default": True})
 @click.option("--clients", "num_clients", type=click.IntRange(1), default=_DEFAULTS["num_clients"], metavar="N",
               help="Clients to wait for; without a broker also how many to start here.")  # fmt: skip
-@click.option("--broker", "broker_url", envvar=brokers.URL_VARIABLE, metavar="URL", show_default=False,
-              help=f"Redis to use [env: {brokers.URL_VARIABLE}]. Without it, or with {EMBEDDED!r}, a server and all "
+@click.option("--broker", "broker_url", envvar=URL_VARIABLE, metavar="URL", show_default=False,
+              help=f"Redis to use [env: {URL_VARIABLE}]. Without it, or with {EMBEDDED!r}, a server and all "
               "clients are started here.")  # fmt: skip
 @click.option("--workload", default=_DEFAULTS["workload"], metavar="NAME[,KEY=VALUE…]",
               help="The clients' workload, which has a method columns().")  # fmt: skip

@@ -35,6 +35,10 @@ class BrokerUnreachableError(ConfigurationError):
     """Raised when no Redis answers at the broker's URL."""
 
 
+class BrokerUnfitError(ConfigurationError):
+    """Raised when the broker answers, and is of no use for a run."""
+
+
 class DataMissingError(ConfigurationError):
     """Raised when a workload's data isn't where it should be, or isn't what it should be."""
 

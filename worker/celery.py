@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import billiard.pool
@@ -17,9 +18,11 @@ from celery import signals
 from celery.concurrency import prefork, solo
 
 from tasks.announcement import Announcement
-from tasks.broker import connection
+from tasks.broker import connection, needs
 from tasks.broker.app import make_app, transport_options
 from tasks.broker.presence import LIFETIME_HEARTBEATS
+from tasks.broker.probe import check_broker
+from tasks.errors import BrokerUnreachableError
 from tasks.logs import set_up_worker
 from tasks.pool_process import start_pool_process
 from worker.ending import said_at_once
@@ -53,6 +56,8 @@ def _begin(conf: Any, **_: object) -> None:
     """Take the clients' identities, and go on when the worker has its logs and queues."""
     with said_at_once():
         served = take_clients(settings)
+        with suppress(BrokerUnreachableError):  # the worker waits for it, for as long as it takes
+            check_broker(settings.broker_url, needs.of_client(next(iter(served.folders)), served.queue))
     conf.broker_transport_options = {**conf.broker_transport_options, **transport_options(served.queue)}
 
     def prepare(instance: Any, **_: object) -> None:

@@ -15,7 +15,8 @@ from celeriac.algorithms import ALGORITHMS, Algorithm, load_algorithm
 from celeriac.compressors import NAMES, Compressor, load_compressor
 from tasks.announcement import DEFAULT_HEARTBEAT_S, MAX_PROCESSES
 from tasks.blobs.stores import check_named
-from tasks.broker.connection import DEFAULT_URL, URL_VARIABLE, check_url
+from tasks.broker.connection import DEFAULT_URL, check_url
+from tasks.broker.url import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.device import Device
 from tasks.errors import ConfigurationError, DataMissingError

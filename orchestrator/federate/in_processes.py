@@ -16,7 +16,7 @@ from orchestrator.opening import discard, runs_programs, shown_path
 from orchestrator.processes.processes import Process, Processes
 from orchestrator.processes.workers import last_line
 from orchestrator.store.run_folder import RunFolder
-from tasks.broker.connection import URL_VARIABLE
+from tasks.broker.url import URL_VARIABLE
 from tasks.errors import ConfigurationError, RunFailedError
 from tasks.own_packages import ROOT
 

@@ -20,8 +20,9 @@ from orchestrator.transport.over_redis import RedisTransport
 from orchestrator.transport.transport import RunServices
 from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import open_store
-from tasks.broker import connection, run_lock
+from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
+from tasks.broker.probe import check_broker
 from tasks.scope import RunScope
 
 logger = logging.getLogger(__name__)
@@ -41,10 +42,11 @@ def connect_run(
 
     Raises:
         BrokerUnreachableError: If there is no broker.
+        BrokerUnfitError: If there is one that won't do.
         FederationBusyError: If another orchestrator is at work on it.
     """
     if broker_url is not None:
-        connection.check_reachable(broker_url)
+        check_broker(broker_url, needs.of_orchestrator(config.run_id), connection.OUTAGE_S)
     with _blob_folder(config, folder), Processes() as processes:
         url = broker_url or start_server(processes, folder.logs / "server.log")
         with connection.connect(url) as client:

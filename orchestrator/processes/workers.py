@@ -11,7 +11,7 @@ from orchestrator.config import RunConfig
 from orchestrator.processes.processes import Process
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
-from tasks.broker.connection import URL_VARIABLE
+from tasks.broker.url import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, FederationError
 from tasks.logs import FORMAT_VARIABLE

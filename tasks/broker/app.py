@@ -14,8 +14,8 @@ from celery.apps.worker import Worker
 from kombu.utils.objects import cached_property
 from redis.exceptions import OutOfMemoryError
 
-from tasks.broker.connection import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S, URL_VARIABLE
-from tasks.broker.url import OPTION, Broker
+from tasks.broker.connection import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S
+from tasks.broker.url import OPTION, URL_VARIABLE, Broker
 from tasks.scope import unacked_key
 
 IN_MEMORY = "memory://"

@@ -16,12 +16,10 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
-from tasks.broker.url import Broker, masked
-from tasks.errors import BrokerUnreachableError, ConfigurationError
+from tasks.broker.url import URL_VARIABLE, Broker
+from tasks.errors import ConfigurationError
 
 DEFAULT_URL = "redis://localhost:6379/0"
-URL_VARIABLE = "CELERY_BROKER_URL"
-"""The variable that Celery itself reads, so that there is one place to say it."""
 
 T = TypeVar("T")
 
@@ -32,6 +30,7 @@ anybody having said so: this is how long it takes to find out."""
 CHUNK_TIMEOUT_S = 60.0
 """The same for commands that carry a chunk of a blob, so that a line of a megabit per second is enough."""
 _QUICK_TIMEOUT_S = 2.0
+OUTAGE_S = 60.0
 OUTAGE_RETRIES = 60
 """How often a command is tried again, about once a second, while the broker is away or its memory is full."""
 KEEPS_ALL = "noeviction"
@@ -142,19 +141,3 @@ def check_keeps_all(client: Redis) -> bool:
             f"with them orders and updates: set maxmemory-policy {KEEPS_ALL} there, or maxmemory 0"
         )
     return True
-
-
-def check_reachable(url: str) -> None:
-    """Ask the Redis at ``url`` for a sign of life.
-
-    Raises:
-        BrokerUnreachableError: If there is none.
-    """
-    try:
-        with connect(url, retries=0) as client:
-            client.ping()
-    except (RedisError, OSError) as error:
-        raise BrokerUnreachableError(
-            f"no Redis answers at {masked(url)} ({error}): start one there, or name another with --broker URL"
-            f" or {URL_VARIABLE}"
-        ) from None

@@ -15,8 +15,11 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 from redis import Connection, ConnectionPool, SSLConnection
 from redis.connection import UnixDomainSocketConnection
 
+from tasks.broker.refusals import Parser
 from tasks.errors import ConfigurationError
 
+URL_VARIABLE = "CELERY_BROKER_URL"
+"""The variable that Celery itself reads, so that there is one place to say it."""
 DEFAULT_PORT = 6379
 SCHEMES = ("redis", "rediss", "redis+socket")
 MASK = "**"
@@ -98,7 +101,7 @@ class Broker:
     @property
     def connection(self) -> dict[str, Any]:
         """What a connection of redis-py's is made with: its class under ``connection_class``, and its arguments."""
-        common = {"db": self.database, "username": self.user, "password": self.password}
+        common = {"db": self.database, "username": self.user, "password": self.password, "parser_class": Parser}
         if self.socket:
             return {**common, "connection_class": UnixDomainSocketConnection, "path": self.socket}
         common |= {"host": self.host, "port": self.port}

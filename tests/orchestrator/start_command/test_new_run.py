@@ -72,7 +72,7 @@ def test_a_broker_that_doesnt_answer_is_refused_with_advice() -> None:
     # When the command is given it, then the message says where, without the password, and what to do
     assert by_flag == by_variable
     assert re.fullmatch(
-        r"no Redis answers at redis://:\*\*@127.0.0.1:1/? \(.*\): start one there, or name another with --broker URL"
+        r"no Redis answers at redis://:\*\*@127.0.0.1:1/0 \(.*\): start one there, or name another with --broker URL"
         r" or CELERY_BROKER_URL",
         one_line(by_flag),
     )

@@ -1,0 +1,112 @@
+"""What each side does at the broker: the commands, the keys and channels they are for, and room for connections.
+
+The broker is asked for all of it when a side starts (:mod:`tasks.broker.probe`), so that what it lacks, or what its
+access rules forbid, is told then and not in the middle of a round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tasks.scope import (
+    ORCHESTRATOR_QUEUE,
+    PRESENCE_CHANNEL,
+    RUN_LOCK_KEY,
+    ClientScope,
+    RunScope,
+    chord_keys,
+    result_key,
+    turn_key,
+    unacked_key,
+)
+
+Words = tuple[str, ...]
+_UNKNOWN_SCRIPT = "0" * 40
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a side does at the broker.
+
+    Attributes:
+        num_connections: How many connections it opens, about.
+        commands: Commands with keys as it uses them; none is carried out.
+        patterns: Patterns of channels that it listens to.
+        channels: Channels that it listens to.
+    """
+
+    num_connections: int
+    commands: tuple[Words, ...] = field(repr=False)
+    patterns: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+
+
+def of_orchestrator(run_id: str) -> Needs:
+    """Return what an orchestrator and its own worker need."""
+    run = RunScope(run_id)
+    mark, result, chunk = run.mark_key, result_key(run.initialise_id), f"{run.model(0)}:0"
+    commands = (
+        *_of_messages(ORCHESTRATOR_QUEUE, result),
+        *(("EVAL", "return 1", "1", key) for key in (RUN_LOCK_KEY, *chord_keys(run.initialise_id))),
+        ("SET", mark, "1", "EX", "1", "GET"),
+        ("SET", chunk, "1", "EX", "1"),
+        ("GET", chunk),
+        ("GETRANGE", result, "0", "1"),
+        ("INCRBY", chord_keys(run.initialise_id)[-1], "1"),
+        ("EXPIRE", mark, "1"),
+        ("EXISTS", chunk),
+        ("UNLINK", chunk),
+        ("RPUSH", turn_key(chunk), "1"),
+        ("SCRIPT", "LOAD", "return 1"),
+        ("SCAN", "0", "MATCH", f"{ClientScope('').key}*", "COUNT", "1"),
+    )
+    return Needs(16, commands, (run.result_keys,), (PRESENCE_CHANNEL,))
+
+
+def of_client(client_id: str, queue: str) -> Needs:
+    """Return what a client's worker needs.
+
+    Args:
+        client_id: The client, or one of those that the worker serves.
+        queue: By which its orders come.
+    """
+    scope = ClientScope(client_id)
+    update, result = scope.update("run", 1), result_key(scope.order_id("run", 1, "train"))
+    turn = turn_key(update)
+    commands = (
+        *_of_messages(queue, result),
+        ("EVAL", "return 1", "1", scope.key),
+        ("SET", scope.key, "1", "PX", "1", "GET"),
+        ("SET", f"{update}:0", "1", "EX", "1"),
+        ("EXISTS", result),
+        ("GET", RUN_LOCK_KEY),
+        ("MGET", scope.away_key, scope.passed_over_key),
+        ("DEL", scope.away_key),
+        ("BLMOVE", turn, turn, "LEFT", "RIGHT", "1"),
+        ("PUBLISH", PRESENCE_CHANNEL, "1"),
+    )
+    return Needs(8, commands)
+
+
+def _of_messages(queue: str, result: str) -> tuple[Words, ...]:
+    """Return what Celery and kombu do to take messages from a queue and to store results."""
+    held, index, mutex = (unacked_key(kind, queue) for kind in ("unacked", "unacked_index", "unacked_mutex"))
+    return (
+        ("PING",),
+        ("TIME",),
+        ("BRPOP", queue, "1"),
+        ("LLEN", queue),
+        ("LPUSH", queue, "1"),
+        ("SADD", f"_kombu.binding.{queue}", "1"),
+        ("SMEMBERS", f"_kombu.binding.{queue}"),
+        ("HSET", held, "1", "1"),
+        ("HDEL", held, "1"),
+        ("ZADD", index, "0", "1"),
+        ("ZREM", index, "1"),
+        ("ZRANGE", index, "0", "1"),
+        ("SET", mutex, "1", "NX", "EX", "1"),
+        ("EVALSHA", _UNKNOWN_SCRIPT, "1", mutex),
+        ("GET", result),
+        ("SETEX", result, "1", "1"),
+        ("PUBLISH", result, "1"),
+    )
