@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -181,6 +181,13 @@ def run_study(name: str, data: Path, processes: int) -> None:
         run_missing(missing, data, processes, click.echo, _path(name))
 
 
+def _check(data: Path, studies: Iterable[str]) -> None:
+    """Refuse a folder that lacks a data set's, before hours have gone by."""
+    for dataset in sorted({trial.dataset for name in studies for trial in STUDIES[name](kept())}):
+        if not (data / dataset).is_dir():
+            raise click.UsageError(f"--data {data}: no folder {dataset} in it; docs/workloads.md says where to get one")
+
+
 @click.command(context_settings={"show_default": True})
 @click.option(
     "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder of data sets' folders."
@@ -189,8 +196,10 @@ def run_study(name: str, data: Path, processes: int) -> None:
 @click.option("--processes", default=1, type=click.IntRange(1), help="Trials at a time.")
 def main(data: Path | None, only: Sequence[str], processes: int) -> None:
     """Run the trials that are missing, if data is given, and write tables and plot into docs/results.md."""
+    names = only or tuple(STUDIES)
     if data:
-        for name in only or STUDIES:
+        _check(data, names)
+        for name in names:
             run_study(name, data, processes)
     outcomes = kept()
     texts: Mapping[str, str] = {name: table(outcomes) for name, table in TABLES.items()}

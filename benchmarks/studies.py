@@ -180,11 +180,7 @@ PUBLISHED = (
     Published(f"{_LINEAR}iid", _TIMES, FLUTE),
     Published(f"{_LINEAR}two shards", _TIMES, replace(FLUTE, split="shards:2")),
     Published(f"{_SILOS}Dirichlet(0.5)", "98.89 ± 0.07 % in 50 rounds", replace(NIID_BENCH, split="dirichlet:0.5")),
-    Published(
-        f"{_SILOS}one label each",
-        "19.33 ± 11.82 % in 50 rounds",
-        replace(NIID_BENCH, split=ONE_LABEL),
-    ),
+    Published(f"{_SILOS}one label each", "19.33 ± 11.82 % in 50 rounds", replace(NIID_BENCH, split=ONE_LABEL)),
 )
 
 
