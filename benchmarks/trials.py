@@ -209,7 +209,7 @@ def _by_command(config: RunConfig, path: Path) -> Outcome:
     subprocess.run(command, check=True, capture_output=True)
     seconds = time.perf_counter() - began
     accuracies = [record.metrics.get("accuracy", 0.0) for record in RunFolder.open(run).history()]
-    machine = f"{num_cores()} cores of {cpu()}, {load:.0f} busy before"
+    machine = f"{num_cores()} cores of {cpu()}, load {load:.0f}"
     return Outcome([round(each, DIGITS) for each in accuracies], seconds=round(seconds, 1), machine=machine)
 
 
