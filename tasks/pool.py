@@ -35,7 +35,7 @@ class PoolProcess(asynpool.Worker):
     def _do_exit(self, pid: int, exitcode: int | None, exc: Exception | None = None) -> None:
         """Tell the main process and end, a second later or when that sends SIGTERM."""
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-        super()._do_exit(pid, exitcode, exc)
+        super()._do_exit(pid, exitcode, exc)  # type: ignore[misc]  # billiard has no types
 
 
 class WatchfulPool(asynpool.AsynPool):
