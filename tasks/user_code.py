@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from tasks import results
 from tasks.announcement import MAX_LABELS
@@ -26,12 +27,14 @@ from tasks.errors import ArraysError, FederationError
 from tasks.evaluation import Evaluation
 from tasks.messages import MAX_COUNT
 from tasks.metrics import MAX_METRICS, NAME_PATTERN, Declared, Metric
+from tasks.run_config import RunSettings
 from tasks.workload import ClientData, Gradients, TrainResult, Workload
 
 SEE_LOG = "; see the log of its worker"
 """What a client's answer says at its end, where the log has the exception whole."""
 
 _ARRAY_KINDS = (np.ndarray, np.generic)
+_SETTINGS = TypeAdapter(RunSettings)
 
 
 class UserCodeError(FederationError):
@@ -180,6 +183,17 @@ def checked_declared(workload: Workload) -> Declared:
         _checked(metric, Metric, f"{type(workload).__name__}.known_metrics has {name!r} as", needed)
     _check_metric_names(declared, f"{type(workload).__name__}.known_metrics has")
     return {str(name): metric for name, metric in declared.items() if isinstance(metric, Metric)}
+
+
+def checked_prepared(returned: object) -> RunSettings:
+    """Return the settings that ``prepare`` made of clients' statistics."""
+    try:
+        return _SETTINGS.validate_python(returned)
+    except ValidationError as error:
+        raise UserCodeError(
+            f"prepare() returned {returned!r:.100}: a dict of settings by name is needed, each a finite number, "
+            f"true, false, a text, or a list of these: {error.errors()[0]['msg']}"
+        ) from None
 
 
 def checked_arrays(returned: object, what: str) -> Arrays:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from celeriac.check.data import try_client_data, try_holdout, try_model
 from celeriac.check.evaluating import try_at_client, try_at_orchestrator
+from celeriac.check.preparing import try_prepare
 from celeriac.check.training import try_algorithms, try_training
 from celeriac.check.trial import Finding, Note, Said, Trial
 from tasks.errors import FederationError
@@ -36,6 +37,10 @@ def _try_all(trial: Trial) -> Iterator[Said]:
     made = yield from _tried("", _make(trial))
     if made is None:
         return
+    prepared = yield from _tried("", try_prepare(trial))
+    if prepared is None:
+        return
+    trial = prepared
     model = yield from _tried("initial_parameters()", try_model(trial))
     clients = yield from _tried("client_data()", try_client_data(trial))
     holdout = yield from _tried("holdout_data()", try_holdout(trial))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from celeriac.aggregators import asks_for_root
 from celeriac.algorithms import check_optimizer, check_workload
 from celeriac.compressors.updates import packed_spec
@@ -20,10 +18,10 @@ from tasks.errors import ArraysError, ConfigurationError
 from tasks.run_config import RunSettings, with_defaults
 from tasks.statistics import Statistics
 from tasks.user_code import (
-    UserCodeError,
     checked_buffers,
     checked_declared,
     checked_parameters,
+    checked_prepared,
     declared_results,
     user_code,
 )
@@ -79,12 +77,8 @@ def _prepared(job: Job, statistics: Statistics) -> RunSettings:
         UserCodeError: If it returns something else.
     """
     with user_code("prepare()"):
-        returned: object = job.workload.prepare(statistics, job.context("prepare"))
-        try:
-            settings = TypeAdapter(RunSettings).validate_python(returned)
-        except ValidationError as error:
-            raise UserCodeError(f"prepare() returned {returned!r:.100}: settings by name are needed: {error}") from None
-        with_defaults(job.workload.run_config, settings)
+        settings = checked_prepared(job.workload.prepare(statistics, job.context("prepare")))
+    with_defaults(job.workload.run_config, settings)
     return settings
 
 

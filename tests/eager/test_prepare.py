@@ -113,7 +113,7 @@ def test_a_run_that_is_taken_up_again_keeps_its_settings_whatever_clients_have_n
 
 @pytest.mark.parametrize(
     ("workload", "name", "told"),
-    [(Choosy(), CHOOSY, "heights of more than 10 are needed"), (Odd(), ODD, "settings by name are needed")],
+    [(Choosy(), CHOOSY, "heights of more than 10 are needed"), (Odd(), ODD, "a dict of settings by name is needed")],
 )
 def test_what_a_workload_cant_prepare_is_refused_before_the_first_round(
     federation: Federation, workload: Pull, name: str, told: str

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.orders.statistics import Bins, Groups, Numbers
 from tasks.pooling import Quantile, edges_around, pool_groups, pool_numbers
-from worker.handlers.statistics import summarise
+from tasks.summarising import summarise
 
 EDGES = (-10.0, -1.0, 0.0, 2.5, 4.0, 30.0)
 SHARES = (0.0, 0.1, 0.25, 0.5, 0.7, 0.9, 1.0)

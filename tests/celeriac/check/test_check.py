@@ -114,6 +114,19 @@ def test_nothing_is_found_in_a_workload_that_is_sound(spec: str) -> None:
     assert findings(spec) == []
 
 
+def test_a_table_is_tried_with_what_it_prepares_of_its_own_statistics(tmp_path: Path) -> None:
+    # Given a table, when it is tried, then its schema is made of it, as a run makes it of the clients'
+    rows = "".join(f"{age},{'fm'[age % 2]},{int(age > 45)}\n" for age in range(30, 60))
+    (tmp_path / "t.csv").write_text(f"age,sex,ill\n{rows}")
+    said = list(try_workload(Trial("table,target=ill", tmp_path)))
+    assert [each.text for each in said if isinstance(each, Finding)] == []
+    assert Note("prepare", "schema, of 3 columns") in said
+    # And without a table that is what is found
+    assert findings("table,target=ill") == [
+        "a table is needed: name its folder, by --data, or at a client by CLIENT_DATA"
+    ]
+
+
 def test_what_a_workload_keeps_on_itself_is_noted() -> None:
     # Given a workload whose second training goes by what the first left on it, and not in its state
     notes = [said.text for said in try_workload(Trial(spec_of(KeepsOnItself))) if isinstance(said, Note)]

@@ -16,7 +16,7 @@ from tasks.messages import Response, Status, encode
 from tasks.orders.statistics import Bins, Column, Groups, Numbers, StatisticsOrder, StatisticsResponse
 from tasks.pooling import GroupsSummary, NumbersSummary
 from tasks.statistics import Statistics, put_together
-from worker.handlers.statistics import summarise
+from tasks.summarising import summarise
 
 WARD = Groups(count=20, missing=0, groups={"a": 20}, other=0)
 AGE = Numbers(count=20, missing=1, mean=40.0, squares=190.0)
