@@ -57,4 +57,8 @@ class Goals:
             declared = folder.declared()
             best = best_rounds(self._by_round, goes_by(config, self._by_round, declared), declared)
             last = range(last_round - config.keep + 1, last_round)
-            prune(folder, {0, *best[: config.keep_best or 1], *last, *others}, before=last_round)
+            kept = {0, *best[: config.keep_best or 1], *last, *others}
+            prune(folder, kept, before=last_round)
+            for number in self._by_round.keys() - kept:  # none of them will be among the best
+                if number < last_round:
+                    del self._by_round[number]
