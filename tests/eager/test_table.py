@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from orchestrator.federate import FederatedRun, federate
 from orchestrator.store.run_folder import RunFolder
 from tasks.workload import DataSource, Part
 
+ROOT = Path(__file__).parents[2]
 NUM_ROWS = 30_000
 SITES = list("ABCDE")
 LEAST = 10
@@ -117,6 +119,19 @@ def test_the_model_is_nearly_as_good_as_one_of_the_pooled_table(run: FederatedRu
     assert run.summary is not None
     assert run.summary.final["accuracy"] > best.score(test, held_out.ill) - 0.005
     assert run.summary.final["auc"] > roc_auc_score(held_out.ill, best.decision_function(test)) - 0.005
+
+
+def test_the_pages_program_says_what_the_model_makes_of_a_table(
+    folder: Path, run: FederatedRun, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given the program of the page, when it is run on the rows that the orchestrator holds out
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tables.md").read_text(), flags=re.DOTALL)
+    monkeypatch.setattr("sys.argv", ["predict.py", str(run.folder), str(folder / "held-out.csv")])
+    exec(compile(code, "predict.py", "exec"), {})
+    # Then as many of its answers are right as the run has said
+    answers = [int(line) for line in capsys.readouterr().out.splitlines()]
+    assert run.summary is not None
+    assert np.mean(answers == made(2, 4_000).ill) == pytest.approx(run.summary.final["accuracy"])
 
 
 def test_no_value_of_fewer_than_the_least_count_is_in_what_clients_told(run: FederatedRun) -> None:

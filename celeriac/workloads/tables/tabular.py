@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from celeriac.workloads.batches import Batches
+from celeriac.workloads.parameters import read_share
 from celeriac.workloads.splits import CLIENT_TEST_SHARE, hold_out
 from celeriac.workloads.tables.columns import are_two_classes, holds_numbers, names_of, numbers_of, one_name
 from celeriac.workloads.tables.measures import auc_of_classes, errors_of_numbers
@@ -98,7 +99,7 @@ class Tabular(TorchWorkload):
         self._classes = tuple(map(one_name, _listed(classes)))
         self._categories = frozenset(_listed(categories))
         self._dropped = frozenset(_listed(drop))
-        self._test_share = _share(test_share)
+        self._test_share = read_share(test_share)
         self._encode = functools.lru_cache(maxsize=2)(_encoded)
 
     def client_data(self, source: DataSource) -> ClientData:
@@ -238,13 +239,3 @@ def _schema(context: Context) -> Schema:
 
 def _listed(text: str) -> list[str]:
     return [name.strip() for name in text.split("+")] if text else []
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share < 1:
-        raise ConfigurationError(f"test-share={text}: numbers from 0 to under 1 are allowed")
-    return share
