@@ -52,19 +52,27 @@ class Energy(_Record):
         own_wh = [line.own_cpu_s * line.watts / 3600 for line in lines]
         grams = [(a + b) * line.grams_per_kwh / 1000 for a, b, line in zip(clients_wh, own_wh, lines, strict=True)]
         return cls(
-            clients_cpu_s=sum(cpu_s for cpu_s, _ in clients),
-            own_cpu_s=sum(line.own_cpu_s for line in lines),
-            clients_wh=sum(clients_wh),
-            own_wh=sum(own_wh),
-            grams_co2e=sum(grams),
+            clients_cpu_s=round(sum(cpu_s for cpu_s, _ in clients), 6),
+            own_cpu_s=round(sum(line.own_cpu_s for line in lines), 6),
+            clients_wh=round(sum(clients_wh), 9),
+            own_wh=round(sum(own_wh), 9),
+            grams_co2e=round(sum(grams), 9),
         )
 
     def said(self) -> str:
         """Return it in words, with what it is made of."""
         cpu_s, wh = self.clients_cpu_s + self.own_cpu_s, self.clients_wh + self.own_wh
-        if not cpu_s:
-            return "no processor seconds are known, to estimate the energy by"
+        if not wh:
+            return f"energy: not known ({_digits(cpu_s)} processor seconds at 0 W)"
+        of_clients, own = _digits(self.clients_cpu_s), _digits(self.own_cpu_s)
+        watts, grams_per_kwh = wh * 3600 / cpu_s, self.grams_co2e * 1000 / wh
         return (
-            f"energy: about {wh:.3g} Wh, {self.grams_co2e:.3g} g CO2e (an estimate: {self.clients_cpu_s:.3g} processor "
-            f"seconds of clients and {self.own_cpu_s:.3g} of the orchestrator × {wh * 3600 / cpu_s:.3g} W a core)"
+            f"energy: about {_digits(wh)} Wh, {_digits(self.grams_co2e)} g CO2e (an estimate: "
+            f"{of_clients} processor seconds of clients and {own} of the orchestrator "
+            f"× {_digits(watts)} W a core, {_digits(grams_per_kwh)} g a kWh)"
         )
+
+
+def _digits(number: float) -> str:
+    """Return three digits of a number, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

@@ -37,8 +37,7 @@ def test_a_client_that_leaves_is_back_in_a_later_round_and_in_a_later_run(
     leaving = start_client(field, broker, "client-2", two)
     options = "--clients 2 --rounds 2 --min-updates 2 --no-evaluate-clients"
     program = field.run(first_run, options, "--reconnect-after 1", broker=broker, workload=ACCOUNTANT)
-    for client in (staying, leaving):
-        wait_until(lambda client=client: "/1/train: begun" in client.output, "it trains")
+    wait_until(lambda: all("/1/train: begun" in client.output for client in (staying, leaving)), "both train")
 
     # When the second's operator stops its worker with SIGTERM while it trains
     leaving.send(signal.SIGTERM)

@@ -23,6 +23,20 @@ from tasks.messages import Status
 from tests.orchestrator.observers.telling import ENDED, closed
 from tests.support import run_config
 
+CODECARBON = """
+from pathlib import Path
+
+class OfflineEmissionsTracker:
+    def __init__(self, country_iso_code, output_dir, log_level):
+        self.country, self.path = country_iso_code, Path(output_dir) / "emissions.csv"
+
+    def start(self):
+        self.is_on = True
+
+    def stop(self):
+        self.path.write_text(f"{self.country}, from start to stop" if self.is_on else "")
+"""
+
 
 def told(folder: RunFolder, *events: Event, parameter: str = "") -> list[RoundEnergy]:
     """What is in the file after an observer was told these events."""
@@ -112,3 +126,20 @@ def test_what_is_no_number_of_watts_or_grams_is_refused_before_a_run(parameter: 
 def test_watts_and_grams_may_each_be_left_out(spec: str) -> None:
     # Given a parameter that is one, when it is named, then it is taken
     assert load_observer(spec)[0] is EnergyEstimate
+
+
+def test_the_pages_observer_has_codecarbon_measure_from_the_runs_beginning_to_its_end(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given the page's observer, and what stands in for codecarbon, which is no dependency
+    page = (Path(__file__).parents[3] / "docs" / "energy.md").read_text(encoding="utf-8")
+    (tmp_path / "codecarbon_observer.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    (tmp_path / "codecarbon.py").write_text(CODECARBON)
+    monkeypatch.syspath_prepend(tmp_path)
+    # When it is made, told of an event, and closed
+    factory, parameter = load_observer("codecarbon_observer:CodeCarbon:FRA")
+    observer = factory(ObserverContext(folder.path, run_config(), parameter, Console()))
+    observer.observe(ENDED)
+    observer.close()
+    # Then what was measured for the country is in the run's folder
+    assert (folder.path / "emissions.csv").read_text() == "FRA, from start to stop"

@@ -28,15 +28,24 @@ def test_a_run_that_went_on_with_other_figures_counts_each_round_by_its_own() ->
     assert energy.clients_wh == pytest.approx(30.0)
     assert energy.grams_co2e == pytest.approx(11.0)
     # And it is told with the watts on the average
-    assert "× 15 W a core" in energy.said()
+    assert "× 15 W a core, 367 g a kWh" in energy.said()
 
 
-def test_it_says_that_it_is_an_estimate_and_of_what() -> None:
-    # Given 360 seconds of clients and 36 of the orchestrator's, when it is said, then so it is
-    said = Energy.of([line(36.0, anna=360.0)]).said()
-    assert said == (
-        "energy: about 1.32 Wh, 0.627 g CO2e (an estimate: 360 processor seconds of clients and 36 of the orchestrator "
-        "× 12 W a core)"
-    )
-    # And of nothing nothing is said to be known
-    assert Energy.of([line(0.0)]).said() == "no processor seconds are known, to estimate the energy by"
+@pytest.mark.parametrize(
+    ("cpu_s", "own_cpu_s", "said"),
+    [
+        (360.0, 36.0, "1.32 Wh, 0.627 g CO2e (an estimate: 360 processor seconds of clients and 36 of the"),
+        (3.6e6, 0.0, "12,000 Wh, 5,700 g CO2e (an estimate: 3,600,000 processor seconds of clients and 0 of the"),
+        (0.03, 0.0, "0.0001 Wh, 4.75e-05 g CO2e (an estimate: 0.03 processor seconds of clients and 0 of the"),
+    ],
+)
+def test_it_says_that_it_is_an_estimate_and_of_what(cpu_s: float, own_cpu_s: float, said: str) -> None:
+    # Given seconds of clients and of the orchestrator, when it is said what they come to, then it is in three digits
+    assert Energy.of([line(own_cpu_s, anna=cpu_s)]).said().startswith(f"energy: about {said}")
+    # And with what a second is taken for
+    assert Energy.of([line(own_cpu_s, anna=cpu_s)]).said().endswith(" × 12 W a core, 475 g a kWh)")
+
+
+def test_where_a_core_takes_nothing_no_energy_is_known() -> None:
+    # Given 0 W, when it is said what a second and a half come to, then it isn't said to be nothing
+    assert Energy.of([line(0.5, watts=0.0, anna=1.0)]).said() == "energy: not known (1.5 processor seconds at 0 W)"
