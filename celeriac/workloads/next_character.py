@@ -9,6 +9,7 @@ it in reasonable time.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import numpy as np
@@ -32,8 +33,20 @@ IGNORED = -100
 
 Codes = npt.NDArray[np.uint8]
 """Characters as positions in the alphabet; its length stands for those outside."""
-Windows = tuple[Codes, npt.NDArray[np.int16]]
-"""Inputs and targets, each of shape ``(n, 80)``: a target is the character after the input at its place."""
+Targets = npt.NDArray[np.int16]
+"""Codes of the characters that follow, or :data:`IGNORED`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """Examples: inputs and targets, each of shape ``(n, 80)``; a target is what follows the input at its place."""
+
+    inputs: Codes
+    targets: Targets
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.targets)
 
 
 def encode(text: str) -> Codes:
@@ -44,8 +57,8 @@ def encode(text: str) -> Codes:
     return cast(Codes, codes[np.minimum(characters, 255)])
 
 
-def windows(text: str) -> Windows:
-    """Cut a text into windows of 80 characters, and what follows each character.
+def windows(text: str) -> tuple[Codes, Targets]:
+    """Cut a text into windows of 80 characters, and what follows each character: the two parts of :class:`Windows`.
 
     Fewer than 80 characters at the end are left out.
     """
@@ -72,7 +85,7 @@ class CharacterGru(nn.Module):
 
 
 class NextCharacter(TorchWorkload):
-    """Trains :class:`CharacterGru` on :data:`Windows`. The accuracy is the share of characters that it gets right.
+    """Trains :class:`CharacterGru` on :class:`Windows`. The accuracy is the share of characters that it gets right.
 
     Args:
         hidden: Units of the GRU, from 1 to 4096.

@@ -21,7 +21,7 @@ from celeriac.workloads.datasets.originals import Originals, Parse
 from celeriac.workloads.examples import Examples
 from celeriac.workloads.image_workload import LabelledImages
 from celeriac.workloads.nets.net import ImageShape
-from celeriac.workloads.next_character import IGNORED, NUM_CHARACTERS, NextCharacter, encode
+from celeriac.workloads.next_character import IGNORED, NUM_CHARACTERS, NextCharacter, Windows, encode
 from celeriac.workloads.parameters import read_seed
 from tasks.errors import DataMissingError
 from tasks.workload import ClientData, DataSource
@@ -162,8 +162,8 @@ class ShakespeareLeaf(NextCharacter):
     def client_data(self, source: DataSource) -> ClientData:
         """Return the texts of the client's roles."""
         train, test = self.leaf.of_client(source, self._split_seed)
-        return ClientData(train, test, len(train[0]))
+        return ClientData(Windows(*train), test and Windows(*test))
 
-    def holdout_data(self, folder: Path | None) -> Pair:
+    def holdout_data(self, folder: Path | None) -> Windows:
         """Return what LEAF holds out of all roles."""
-        return self.leaf.held_out(folder)
+        return Windows(*self.leaf.held_out(folder))

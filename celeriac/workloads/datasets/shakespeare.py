@@ -14,9 +14,9 @@ import tarfile
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from celeriac.workloads.datasets.natural import SPLIT_SEED, Pair, deal, joined
+from celeriac.workloads.datasets.natural import SPLIT_SEED, deal, joined
 from celeriac.workloads.datasets.originals import Originals
-from celeriac.workloads.next_character import NextCharacter, windows
+from celeriac.workloads.next_character import NextCharacter, Windows, windows
 from celeriac.workloads.parameters import read_seed, read_share
 from tasks.errors import DataMissingError
 from tasks.workload import ClientData, DataSource
@@ -110,15 +110,15 @@ class Shakespeare(NextCharacter):
     def client_data(self, source: DataSource) -> ClientData:
         """Return the windows of what the client's roles say, to train on and to test on."""
         roles = deal(self.roles(source.folder), source.part, self._split_seed)
-        train = joined(windows(role.text[: self._num_train(role)]) for role in roles)
-        return ClientData(train, self._test_windows(roles), len(train[0]))
+        train = Windows(*joined(windows(role.text[: self._num_train(role)]) for role in roles))
+        return ClientData(train, self._test_windows(roles))
 
-    def holdout_data(self, folder: Path | None) -> Pair:
+    def holdout_data(self, folder: Path | None) -> Windows:
         """Return the windows of all roles that they are tested on."""
         return self._test_windows(self.roles(folder))
 
-    def _test_windows(self, roles: list[Role]) -> Pair:
-        return joined(windows(role.text[self._num_train(role) :]) for role in roles)
+    def _test_windows(self, roles: list[Role]) -> Windows:
+        return Windows(*joined(windows(role.text[self._num_train(role) :]) for role in roles))
 
     def _num_train(self, role: Role) -> int:
         return round(len(role.text) * (1 - self._test_share))

@@ -10,6 +10,7 @@ from celeriac.workloads.next_character import (
     NUM_CHARACTERS,
     NUM_SYMBOLS,
     NextCharacter,
+    Windows,
     encode,
     windows,
 )
@@ -23,8 +24,8 @@ class Repeating(NextCharacter):
     """A text in which each character says which one follows."""
 
     def client_data(self, source: DataSource) -> ClientData:
-        data = windows("abcdefgh" * 101)
-        return ClientData(data, data, len(data[0]))
+        data = Windows(*windows("abcdefgh" * 101))
+        return ClientData(data, data)
 
 
 def test_the_alphabet_is_leaf_s_80_characters_and_one_for_all_others() -> None:
@@ -80,7 +81,7 @@ def test_ignored_targets_count_neither_for_loss_nor_for_accuracy() -> None:
     # When they are evaluated
     workload = Repeating("16")
     parameters = workload.initial_parameters(Context(seed=1))
-    found = workload.evaluate(parameters, (inputs, last), Context())
+    found = workload.evaluate(parameters, Windows(inputs, last), Context())
     # Then the loss is that of the last characters
     model = workload.build_model(Context())
     model.load_state_dict({name: torch.tensor(array) for name, array in parameters.items()})

@@ -1,49 +1,24 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
 
-from celeriac.workloads.datasets.cifar import Cifar10, Cifar100, parse_binary, parse_python
-from celeriac.workloads.datasets.originals import Originals
+from celeriac.workloads.datasets.cifar import parse_binary, parse_python
 from tasks.context import Context
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.workload import DataSource, Part, load_workload
-from tests.celeriac.workloads.datasets.tiny_files import cifar_batch, cifar_binary, cifar_python
-
-LABELS = ("labels",)
-BOTH_LABELS = ("coarse_labels", "fine_labels")
-
-
-class TinyCifar10(Cifar10):
-    originals: ClassVar[Originals] = replace(Cifar10.originals, digests={})
-
-
-class TinyCifar100(Cifar100):
-    originals: ClassVar[Originals] = replace(Cifar100.originals, digests={})
-
-
-def write_cifar10(folder: Path, *, binary: bool) -> Path:
-    """Five files of twelve images, and one of ten, as the archive of this format unpacks."""
-    place = folder / ("cifar-10-batches-bin" if binary else "cifar-10-batches-py")
-    place.mkdir(parents=True)
-    batches = {f"data_batch_{number}": cifar_batch(12 * number - 12, 12, (10,)) for number in range(1, 6)}
-    for name, batch in (batches | {"test_batch": cifar_batch(0, 10, (10,))}).items():
-        content = cifar_binary(*batch) if binary else cifar_python(*batch, LABELS)
-        (place / (f"{name}.bin" if binary else name)).write_bytes(content)
-    return folder
-
-
-def write_cifar100(folder: Path, *, binary: bool) -> Path:
-    for name, count in (("train", 60), ("test", 10)):
-        batch = cifar_batch(0, count, (20, 100))
-        content = cifar_binary(*batch) if binary else cifar_python(*batch, BOTH_LABELS)
-        (folder / (f"{name}.bin" if binary else name)).write_bytes(content)
-    return folder
+from tests.celeriac.workloads.datasets.tiny_data_sets import (
+    BOTH_LABELS,
+    LABELS,
+    TinyCifar10,
+    TinyCifar100,
+    write_cifar10,
+    write_cifar100,
+)
+from tests.celeriac.workloads.datasets.tiny_files import cifar_batch, cifar_python
 
 
 @pytest.mark.parametrize("binary", [True, False])

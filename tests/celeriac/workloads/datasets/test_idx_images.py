@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,19 +13,10 @@ from celeriac.workloads.datasets.mnist import Mnist
 from tasks.context import Context
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.workload import DataSource, Part, load_workload
+from tests.celeriac.workloads.datasets.tiny_data_sets import TinyEmnist, emnist_names
 from tests.celeriac.workloads.datasets.tiny_files import idx_bytes, write_idx
 
 NAMES = IdxFiles()
-
-
-class TinyEmnist(Emnist):
-    num_examples: ClassVar[dict[str, tuple[int, int]]] = dict.fromkeys(CLASSES, (120, 30))
-
-
-def emnist_names(variant: str) -> tuple[str, ...]:
-    return tuple(
-        f"emnist-{variant}-{part}-{kind}-ubyte" for part in ("train", "test") for kind in ("images-idx3", "labels-idx1")
-    )
 
 
 def test_fashion_mnist_has_mnist_s_names_and_digests_of_its_own(tmp_path: Path) -> None:

@@ -51,12 +51,12 @@ def test_of_a_text_the_character_after_it_alone_is_the_target(tmp_path: Path) ->
     # Given two roles with texts and what follows
     data = ShakespeareLeaf().client_data(DataSource(write_shakespeare_leaf(tmp_path)))
     # When they are read
-    inputs, targets = data.train
+    inputs, targets = data.train.inputs, data.train.targets
     # Then the model reads the text, and its last answer counts
     assert inputs.shape == targets.shape == (data.num_train, 80) == (6, 80)
     assert set(targets[:, :-1].ravel().tolist()) == {IGNORED}
     assert set(targets[:, -1].tolist()) <= set(encode("abc").tolist())
-    assert ShakespeareLeaf().holdout_data(tmp_path)[0].shape == (2, 80)
+    assert ShakespeareLeaf().holdout_data(tmp_path).inputs.shape == (2, 80)
 
 
 @pytest.mark.parametrize(

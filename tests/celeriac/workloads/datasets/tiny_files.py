@@ -1,4 +1,4 @@
-"""Files of data sets in their formats, with few examples: image i has pixel value i everywhere, but for its corner."""
+"""The formats of data sets, with few examples: image i has pixel value i everywhere, but for its corner."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def idx_bytes(array: Array) -> bytes:
 
 def write_idx(folder: Path, names: tuple[str, ...], num_train: int, num_test: int, classes: range) -> Path:
     """Two pairs of files; the corner that is marked with 255 is at the top right, row 0 and column 27."""
+    folder.mkdir(parents=True, exist_ok=True)
     for (images, labels), count in zip((names[:2], names[2:]), (num_train, num_test), strict=True):
         numbers = np.arange(count)
         pixels = np.broadcast_to(numbers[:, None, None].astype(np.uint8), (count, 28, 28)).copy()

@@ -1,0 +1,34 @@
+"""A round on each data set's format, with files of a few examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from celeriac import federate
+from tasks.workload import DATA_SETS
+from tests.celeriac.workloads.datasets.tiny_data_sets import FORMATS
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_two_clients_train_a_round_on_each_format(tmp_path: Path, name: str) -> None:
+    # Given files of the format, when two clients train on their parts of them
+    new_workload, write = FORMATS[name]
+    folder = str(write(tmp_path / "data"))
+    run = federate(
+        new_workload(), clients=2, rounds=1, backend="eager", seed=1, data=folder, batch_size=10, evaluate_share=0.5
+    )
+    # Then both updates make a model, which is evaluated on what the orchestrator holds out, as clients do with theirs
+    (record,) = list(run)
+    assert run.history.num_accepted.tolist() == [2]
+    assert 0 <= record.metrics["accuracy"] <= 1
+    assert run.summary is not None
+    assert run.summary.rounds == 1
+
+
+def test_no_data_set_is_left_out() -> None:
+    # Given all data sets, when digits, which need no files, and mnist, whose files are fashion-mnist's, are left out
+    tried = {name.partition(" ")[0] for name in FORMATS}
+    # Then the rest is tried above
+    assert tried == DATA_SETS.keys() - {"digits", "mnist"}
