@@ -49,6 +49,13 @@ class Centred(Pull):
         return Evaluation(float(str(context.run_config["mean"])), 1)
 
 
+class Silent(Centred):
+    """Tells nothing."""
+
+    def columns(self, data: ClientData) -> Mapping[str, Any]:
+        raise ConfigurationError("nobody is to know")
+
+
 class Choosy(Centred):
     """Can't go on with such data."""
 
@@ -109,6 +116,21 @@ def test_a_run_that_is_taken_up_again_keeps_its_settings_whatever_clients_have_n
     # Then
     assert ((folder / "prepared.json").read_bytes(), (folder / "statistics.json").read_bytes()) == before
     assert taken_up.history()[-1].train_metrics["train_loss"] == taken_up.prepared()["mean"]
+
+
+def test_a_run_that_was_killed_before_it_had_a_model_doesnt_ask_again(federation: Federation) -> None:
+    # Given a run that knew what clients told, and no more
+    federation.join_all(Centred(), CENTRED)
+    former = federation.run("former", workload=CENTRED)
+    config = former.config().model_copy(update={"run_id": "killed"})
+    killed = RunFolder.create(federation.folder / "killed", config)
+    statistics = former.statistics()
+    assert statistics is not None
+    killed.save_statistics(statistics)
+    # When it goes on with clients that tell nothing, then it goes by what it knows
+    federation.join_all(Silent(), CENTRED, incarnation="second")
+    assert federation.go_on(killed).prepared() == former.prepared()
+    assert len(killed.history()) == 3
 
 
 @pytest.mark.parametrize(

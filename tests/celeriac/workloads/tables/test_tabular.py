@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from celeriac.workloads.tables.measures import auc, auc_of_classes, errors_of_numbers
 from celeriac.workloads.tables.rows import read_rows
-from celeriac.workloads.tables.schema import Schema
+from celeriac.workloads.tables.schema import Names, Schema
 from celeriac.workloads.tables.tabular import Tabular
 from orchestrator.federate import FederatedRun, federate
 from orchestrator.store.run_folder import RunFolder
@@ -201,6 +201,20 @@ def test_who_lacks_a_column_or_has_another_kind_in_it_fails_alone_and_is_told_th
     assert "3.csv, row 2, column 'ward': 'west' is no number" in told["client-3"]
     schema = Schema.model_validate_json(str(RunFolder.open(run.folder).prepared()["schema"]))
     assert schema.names() == ["age", "sex=f", "sex=m", "ward"]
+
+
+@pytest.mark.parametrize(
+    ("values", "inputs"),
+    [
+        (("a", "b"), [[1, 0], [0, 0], [0, 0]]),
+        (("a", "(missing)", "(other)"), [[1, 0, 0], [0, 0, 1], [0, 1, 0]]),
+    ],
+)
+def test_a_name_that_nobody_told_is_one_of_the_others_if_there_are_such_and_else_nothing(
+    tmp_path: Path, values: tuple[str, ...], inputs: list[list[int]]
+) -> None:
+    rows = loaded(tmp_path, "ward,ill\na,0\nnew,1\n,1\n").train
+    np.testing.assert_array_equal(Names(values=values).inputs(rows, "ward"), inputs)
 
 
 def test_a_class_that_too_few_rows_have_is_refused_with_the_way_out(tmp_path: Path) -> None:
