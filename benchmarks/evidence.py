@@ -185,7 +185,7 @@ def _check(data: Path, studies: Iterable[str]) -> None:
     """Refuse a folder that lacks a data set's, before hours have gone by."""
     for dataset in sorted({trial.dataset for name in studies for trial in STUDIES[name](kept())}):
         if not (data / dataset).is_dir():
-            raise click.UsageError(f"--data {data}: no folder {dataset} in it; docs/workloads.md says where to get one")
+            raise click.UsageError(f"--data {data}: no folder {dataset} in it; docs/data-sets.md says where to get one")
 
 
 @click.command(context_settings={"show_default": True})
