@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from tasks.announcement import Announcement
 from tasks.broker.presence import RedisRegistry
+from tasks.broker.refusals import is_refusal
 from worker.connection import Absence, read_told
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ class Heartbeat:
             except (RedisError, OSError) as error:
                 for sign in self._signs:
                     sign.up = False
-                logger.warning("%s can't reach the broker: %s", _names(self._signs), error)
+                what = "is refused by the broker for now" if is_refusal(error) else "can't reach the broker"
+                logger.warning("%s %s: %s", _names(self._signs), what, error)
             if last:
                 return
             self._wake.wait(self._heartbeat_s)

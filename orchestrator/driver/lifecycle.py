@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from redis.exceptions import OutOfMemoryError
+from kombu.exceptions import OperationalError
+from redis.exceptions import OutOfMemoryError, RedisError
 from rich.console import Console
 
 from orchestrator.config import RunConfig
@@ -22,6 +23,7 @@ from orchestrator.processes.connect import connect_run
 from orchestrator.store.best import is_over
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
+from tasks.broker.refusals import away
 from tasks.errors import FederationError
 
 logger = logging.getLogger(__name__)
@@ -83,6 +85,8 @@ def _run(
         status, reason, exit_code = "failed", str(error), error.exit_code
     except OutOfMemoryError:
         status, reason, exit_code = "failed", _FULL, 1
+    except (RedisError, OperationalError) as error:
+        status, reason, exit_code = "failed", f"{away(error)}, and stayed so", 1
     except Exception as error:  # the boundary: whatever it was, it is told in one line, and in the log in full
         logger.debug("the run failed", exc_info=True)
         status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from tasks.announcement import Announcement
 from tasks.blobs.blob import TTL_S
 from tasks.broker.presence import RedisRegistry
+from tasks.broker.refusals import away
 from tasks.errors import BrokerUnreachableError
 from tasks.scope import RunScope
 
@@ -96,4 +97,4 @@ class WatchedRegistry(RedisRegistry):
         try:
             return self._memory.look()
         except (RedisError, OSError) as error:
-            raise BrokerUnreachableError(f"the broker is away: {error}") from None
+            raise BrokerUnreachableError(away(error)) from None

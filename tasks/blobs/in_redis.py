@@ -20,7 +20,6 @@ from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, OutOfMemoryError, ResponseError
 from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
@@ -28,6 +27,7 @@ from redis.retry import Retry
 from tasks.blobs.blob import TTL_S, BlobRef
 from tasks.blobs.chunks import Chunk, ChunkedBlobs, Wanted
 from tasks.broker import connection
+from tasks.broker.refusals import Parser
 from tasks.errors import BlobError, BlobMissingError
 
 MAX_IDLE_S = 1.0
@@ -311,11 +311,6 @@ def _lost_if_broken() -> Iterator[None]:
 
 def _refusal(text: str) -> Exception:
     """Return what redis-py, or a blob's reader, makes of an error that the server tells."""
-    code = text.partition(" ")[0]
-    if code == "LOADING":
-        return BusyLoadingError(text)
-    if code == "OOM":
-        return OutOfMemoryError(text)
-    if code == "WRONGTYPE":
+    if text.startswith("WRONGTYPE"):
         return BlobError(f"a chunk can't be read: {text}")
-    return ResponseError(text)
+    return Parser.parse_error(text)

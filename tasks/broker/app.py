@@ -82,6 +82,7 @@ def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> 
         # Outages end: a worker tries for as long as it takes, and keeps a result until it is stored.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # whatever the server refuses, a worker connects anew and asks again
         result_backend_always_retry=True,
         result_backend_max_sleep_between_retries_ms=1000,
         redis_socket_connect_timeout=CONNECT_TIMEOUT_S,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -16,8 +17,11 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
+from tasks.broker.refusals import away
 from tasks.broker.url import URL_VARIABLE, Broker
 from tasks.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_URL = "redis://localhost:6379/0"
 
@@ -31,6 +35,9 @@ CHUNK_TIMEOUT_S = 60.0
 """The same for commands that carry a chunk of a blob, so that a line of a megabit per second is enough."""
 _QUICK_TIMEOUT_S = 2.0
 OUTAGE_S = 60.0
+"""Seconds that a broker may be away, or refuse for now, and be waited for."""
+_SAY_S = 5.0
+"""Seconds of that between two lines that say so."""
 OUTAGE_RETRIES = 60
 """How often a command is tried again, about once a second, while the broker is away or its memory is full."""
 KEEPS_ALL = "noeviction"
@@ -54,6 +61,38 @@ def check_url(url: str) -> str:
     return url
 
 
+class _Patience(Retry):
+    """Tries again, and says so every few seconds."""
+
+    def call_with_retry(self, do: Callable[[], T], fail: Callable[..., Any], *args: Any, **kwargs: Any) -> T:
+        """Do it until it is done, or was tried too often; see redis-py's own."""
+        wait = Wait()
+
+        def failed(error: Exception, *count: int) -> Any:
+            wait.note(error)
+            return fail(error, *count)
+
+        return super().call_with_retry(do, failed, *args, **kwargs)
+
+
+class Wait:
+    """A wait for the broker, of which a line tells every ``_SAY_S``."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._began: float | None = None
+        self._said = 0.0
+
+    def note(self, error: Exception) -> None:
+        """Note that it was tried in vain."""
+        now = self._clock()
+        if self._began is None:
+            self._began = self._said = now
+        elif now - self._said >= _SAY_S:
+            self._said = now
+            logger.warning("%s; waiting since %.0f s", away(error), now - self._began)
+
+
 def connect(url: str, *, retries: int = OUTAGE_RETRIES, timeout_s: float = COMMAND_TIMEOUT_S) -> Redis:
     """Return a client for the Redis at ``url``; it connects when first used.
 
@@ -66,7 +105,7 @@ def connect(url: str, *, retries: int = OUTAGE_RETRIES, timeout_s: float = COMMA
         Broker.read(url).pool(
             socket_connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
             socket_timeout=timeout_s,
-            retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries, _PASSING),
+            retry=_Patience(ExponentialBackoff(cap=1.0, base=0.05), retries, _PASSING),
             health_check_interval=30,
         )
     )
@@ -85,10 +124,12 @@ def persist(action: Callable[[], T]) -> T:
     Raises:
         RedisError: If the broker is still away then; or ``OSError``, or kombu's ``OperationalError``.
     """
+    wait = Wait()
     for _ in range(OUTAGE_RETRIES):
         try:
             return action()
-        except (RedisError, OSError, OperationalError):
+        except (RedisError, OSError, OperationalError) as error:
+            wait.note(error)
             time.sleep(1)
     return action()
 

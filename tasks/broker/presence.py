@@ -14,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.announcement import Announcement, PassedOver
+from tasks.broker.refusals import away
 from tasks.errors import BrokerUnreachableError
 from tasks.scope import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, ClientScope
 
@@ -127,7 +128,7 @@ class RedisRegistry:
         try:
             keys, values = self._look()
         except (RedisError, OSError) as error:
-            raise BrokerUnreachableError(f"the broker is away: {error}") from None
+            raise BrokerUnreachableError(away(error)) from None
         read = self._read
         self._read = {
             key: read[key] if key in read and read[key][0] == value else (value, _decode_at(key, value))
@@ -149,7 +150,7 @@ class RedisRegistry:
                     pipe.set(ClientScope(client_id).passed_over_key, value, px=_lifetime_ms(said))
                 pipe.execute()
         except (RedisError, OSError) as error:
-            raise BrokerUnreachableError(f"the broker is away: {error}") from None
+            raise BrokerUnreachableError(away(error)) from None
 
     def _look(self) -> tuple[list[bytes], list[bytes | None]]:
         """Return the keys of announcements, sorted, and what stands there."""

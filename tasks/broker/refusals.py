@@ -6,6 +6,8 @@ new connection, which after a failover may lead to another server.
 
 from __future__ import annotations
 
+import re
+
 from redis.connection import DefaultParser
 from redis.exceptions import BusyLoadingError
 
@@ -22,6 +24,10 @@ CODES = {
 """First word of a server's error -> what it means."""
 
 
+_IN_SCRIPT = re.compile(rf"running script.*-({'|'.join(CODES)}) ")
+"""How servers before Redis 7 tell of it in a script."""
+
+
 class RefusedForNowError(BusyLoadingError):
     """Raised when the server refuses what it may soon take."""
 
@@ -33,6 +39,8 @@ class Parser(DefaultParser):  # type: ignore[misc,valid-type]  # one of two clas
     def parse_error(cls, response: str) -> Exception:
         """Return the exception for an error that the server tells."""
         code = response.partition(" ")[0]
+        if code == "ERR" and (inner := _IN_SCRIPT.search(response)):
+            code = inner[1]
         if code in CODES:
             return RefusedForNowError(f"{CODES[code]}: {response}")
         error: Exception = super().parse_error(response)

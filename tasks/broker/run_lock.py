@@ -14,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.broker.connection import check_keeps_all
+from tasks.broker.refusals import away
 from tasks.errors import FederationBusyError
 from tasks.names import ID_PATTERN
 from tasks.scope import RUN_LOCK_KEY
@@ -85,7 +86,7 @@ class RunLock:
             self.put_up()
             check_keeps_all(self._client)
         except (RedisError, OSError) as error:
-            logger.warning("the broker can't be reached: %s", error)
+            logger.warning("%s", away(error))
 
     def take_down(self) -> None:
         """Take the notice down."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from redis import Redis
 from redis.backoff import ConstantBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
@@ -97,7 +97,7 @@ def test_an_error_of_the_server_is_raised_and_the_store_goes_on(broker: Redis) -
     broker.config_set("maxmemory", 8 * MIB)
     store = RedisChunks(connect(broker))
     # When they are sent, then it says so
-    with pytest.raises(ResponseError, match="OOM"):
+    with pytest.raises(OutOfMemoryError, match="maxmemory"):
         store.send([chunk(str(number), bytes(2 * MIB)) for number in range(8)])
     # And the store goes on
     broker.config_set("maxmemory", 0)
