@@ -138,3 +138,15 @@ def test_no_value_of_fewer_than_the_least_count_is_in_what_clients_told(run: Fed
     told = (run.folder / "statistics.json").read_text()
     assert "rare" not in told
     assert "hospice, alone" in told
+
+
+def test_a_site_with_few_rare_names_hides_its_smallest_with_them_as_the_page_says(tmp_path: Path) -> None:
+    # Given a name that one site alone has, often, beside one of a single row
+    wards = ["surgery"] * 60 + ["hospice"] * 39 + ["rare"]
+    for name, of_site in (("a.csv", wards), ("b.csv", ["surgery"] * 60 + ["medicine"] * 40)):
+        pd.DataFrame({"ward": of_site, "ill": [0, 1] * 50}).to_csv(tmp_path / name, index=False)
+    # When clients agree, then it is among the others, and so are its rows
+    run = federate("table,target=ill,test-share=0", clients=2, rounds=1, data=str(tmp_path), backend="eager", epochs=1)
+    schema = schema_of(run)
+    assert schema.names() == ["ward=medicine", "ward=surgery", "ward=(other)"]
+    assert schema.inputs(read_rows(tmp_path / "a.csv")).sum(axis=0).tolist() == [0, 60, 40]
