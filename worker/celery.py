@@ -83,7 +83,12 @@ def _join(announcements: Sequence[Announcement]) -> None:
     heartbeat = Heartbeat(client, announcements)
     heartbeat.start()
     signals.worker_shutting_down.connect(lambda **_: heartbeat.leave(), weak=False)
-    signals.worker_shutdown.connect(lambda **_: heartbeat.stop(), weak=False)
+
+    def stop(sender: Any, **_: object) -> None:
+        heartbeat.stop()
+        sender.exitcode = heartbeat.exit_code or sender.exitcode
+
+    signals.worker_shutdown.connect(stop, weak=False)
 
 
 @signals.worker_process_init.connect

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from tasks.announcement import Announcement
 from tasks.broker.presence import RedisRegistry
 from tasks.broker.refusals import is_refusal
+from tasks.errors import ConfigurationError
 from worker.connection import Absence, read_told
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ class Heartbeat:
     """Keeps announcements up until it is told to stop; without any left, it ends its worker.
 
     A heartbeat is two or three round trips, however many clients the worker serves.
+
+    Attributes:
+        exit_code: What the worker that it ends is to end with.
     """
 
     def __init__(self, client: Redis, announcements: Sequence[Announcement]) -> None:
@@ -55,6 +59,7 @@ class Heartbeat:
         self._stopped = False
         self._leaving = False
         self._told_leaving = False
+        self.exit_code = 0
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -115,7 +120,7 @@ class Heartbeat:
             sign.up = True
         if joined:
             self._tell(joined, "joined")
-        self._give_up(taken)
+        self._give_up(taken, exit_code=ConfigurationError.exit_code)
 
     def _present(self) -> list[_Sign]:
         """Return the clients that are not to stay away, and serve those no longer that are to do so for good."""
@@ -147,13 +152,14 @@ class Heartbeat:
         sign.num_others = sign.num_others + 1 if is_another else 0
         return found is not None and sign.num_others >= MAX_OTHERS and mine > found.incarnation
 
-    def _give_up(self, signs: Sequence[_Sign]) -> None:
+    def _give_up(self, signs: Sequence[_Sign], exit_code: int = 0) -> None:
         """Announce these clients no more; when there are no others, end this worker."""
         if not signs:
             return
         given_up = set(signs)
         self._signs = [sign for sign in self._signs if sign not in given_up]
         if not self._signs:
+            self.exit_code = exit_code
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _tell(self, signs: Sequence[_Sign], what: str) -> None:

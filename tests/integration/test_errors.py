@@ -98,8 +98,8 @@ def test_two_workers_with_one_id_on_machines_of_their_own(field: Field, broker: 
     # When both announce themselves
     ended = wait_until(lambda: [p for p in programs if p.process.poll() is not None], "one of them ends")
 
-    # Then that one says why, and the other goes on
-    assert len(ended) == 1
+    # Then that one says why, with an exit code that says so too, and the other goes on
+    assert [program.wait() for program in ended] == [2]
     assert "another worker goes by the id of client client-1" in ended[0].output
     assert harness.present(broker) == {"client-1"}
 
