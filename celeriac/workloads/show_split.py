@@ -97,7 +97,7 @@ def table(labels: Sequence[str], counts: Counts) -> str:
 
 
 def _range(what: str, values: Sequence[float]) -> str:
-    return f"{what} a client: {min(values):g} to {max(values):g}, median {median(values):g}"
+    return f"{what} a client: {min(values):.9g} to {max(values):.9g}, median {median(values):.9g}"
 
 
 def draw(labels: Sequence[str], counts: Counts, title: str, path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,16 @@ def test_what_is_wrong_is_said_in_one_line(arguments: list[str], message: str) -
     assert message in result.stderr
     assert result.stdout == ""
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_the_page_says_of_each_level_of_skew_what_the_table_says() -> None:
+    # Given the rows of docs/workloads.md on the levels
+    page = (Path(__file__).parents[3] / "docs" / "workloads.md").read_text(encoding="utf-8")
+    [labels] = re.findall(r"^\| of ten labels a client has \(median\) \| (.*) \|$", page, re.MULTILINE)
+    [shares] = re.findall(r"^\| share of a client's largest label \(median\) \| (.*) \|$", page, re.MULTILINE)
+    rows = zip(labels.split(" | "), shares.split(" | "), strict=True)
+    # When digits are split among ten clients at each level, then the medians are those
+    for level, (num_labels, share) in enumerate(rows):
+        shown = table(*count_labels(f"digits,split=niid:{level}", None, 10))
+        medians = [float(line.rpartition("median ")[2]) for line in shown.splitlines()[-2:]]
+        assert medians == [float(num_labels), pytest.approx(float(share), abs=0.006)]
