@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def checked(named: Mapping[str, Any], by_value: ByValue) -> dict[str, Any]:
 
 
 def _spelled(name: str, value: object, by_value: ByValue) -> object:
+    if isinstance(value, PathLike):
+        return fspath(value)
     field = RunConfig.model_fields.get(name)
     if field is None or field.annotation not in (_NAMES, _SEVERAL, _BY_NAME):
         return value

@@ -15,7 +15,7 @@ from tests.celeriac.workloads.datasets.tiny_data_sets import FORMATS
 def test_two_clients_train_a_round_on_each_format(tmp_path: Path, name: str) -> None:
     # Given files of the format, when two clients train on their parts of them
     new_workload, write = FORMATS[name]
-    folder = str(write(tmp_path / "data"))
+    folder = write(tmp_path / "data")
     run = federate(
         new_workload(), clients=2, rounds=1, backend="eager", seed=1, data=folder, batch_size=10, evaluate_share=0.5
     )
