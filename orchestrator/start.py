@@ -10,8 +10,6 @@ if __name__ == "__main__":
 
 import shlex
 import sys
-import tomllib
-from importlib import metadata
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -44,6 +42,7 @@ from tasks.described import counted, first_of
 from tasks.errors import ConfigurationError, FederationError
 from tasks.metrics import in_words
 from tasks.option import OUTPUT, TRANSPORT
+from tasks.protocol import installed_version
 from tasks.workload import BUILT_IN, DATA_SETS
 from verification import SCORERS
 
@@ -227,17 +226,8 @@ def _is_given(context: click.Context, name: str) -> bool:
 
 
 def _say_version(context: click.Context) -> None:
-    click.echo(f"celeriac {_version()}")
+    click.echo(f"celeriac {installed_version()}")
     context.exit()
-
-
-def _version() -> str:
-    """Return the installed version; of a checkout that isn't installed, its own."""
-    try:
-        return metadata.version("celeriac")
-    except metadata.PackageNotFoundError:
-        pyproject = Path(__file__).parents[1] / "pyproject.toml"
-        return str(tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]["version"])
 
 
 if __name__ == "__main__":

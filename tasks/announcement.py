@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.blobs.blob import AT_BROKER
 from tasks.names import ID_PATTERN
+from tasks.protocol import PROTOCOL, version
 
 DEFAULT_HEARTBEAT_S = 2.0
 MAX_PROCESSES = 1_000
@@ -49,6 +50,10 @@ class Announcement(BaseModel):
     """Queue of a worker that serves several clients; empty: the client has a queue of its own."""
     blobs: Annotated[str, Field(max_length=100)] = AT_BROKER
     """Identity of the store in which the client looks for models, and puts updates."""
+    protocol: Annotated[int, Field(ge=1)] = PROTOCOL
+    """See :mod:`tasks.protocol`."""
+    version: Annotated[str, Field(max_length=50)] = Field(default_factory=version)
+    """Version of the client's celeriac."""
     num_processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
     """Processes of the client's worker: orders that it carries out at a time."""
     holds_out: bool = True

@@ -17,6 +17,7 @@ from tasks.errors import MessageError
 from tasks.metrics import Metrics
 from tasks.names import ID_PATTERN
 from tasks.option import ALGORITHM, Option
+from tasks.protocol import PROTOCOL, difference
 from tasks.run_config import RunSettings
 from tasks.scope import ClientScope
 
@@ -39,6 +40,8 @@ def readable(text: object) -> object:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON_LENGTH]
 
 
+Protocol = Annotated[int, Field(ge=1)]
+"""See :mod:`tasks.protocol`."""
 Reason = Annotated[str, BeforeValidator(readable)]
 """Why something is as it is, in words; see :func:`readable`."""
 
@@ -102,6 +105,7 @@ def turn_timeout_s(timeout_s: float) -> float:
 class Response(Message):
     """What a client says in return for any order."""
 
+    protocol: Protocol = PROTOCOL
     order_id: Annotated[str, Field(max_length=300)]
     client_id: Annotated[str, Field(max_length=64)]
     status: Status
@@ -131,6 +135,7 @@ class Order(Message):
     response: ClassVar[type[Response]] = Response
     """What its answer is; where no answer can be given it is a plain :class:`Response`."""
 
+    protocol: Protocol = PROTOCOL
     order_id: str
     run_id: Annotated[str, Field(pattern=ID_PATTERN)]
     """Name of the run; clients keep what is theirs of it in a folder of that name."""
@@ -222,13 +227,15 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def decode(kind: type[M], message: object) -> M:
-    """Return ``message``, as it came out of JSON, as a checked message of this kind.
+    """Return ``message``, as it came out of JSON, as a checked message of this kind; what isn't known is passed over.
 
     Raises:
-        MessageError: If anything is missing, too much, of the wrong type or out of range.
+        MessageError: If anything is missing, of the wrong type or out of range, or if it is of another protocol.
     """
+    if isinstance(message, dict) and (why := difference(message.get("protocol"))):
+        raise MessageError(f"{kind.__name__}: {why}"[:500])
     try:
-        return kind.model_validate(message)
+        return kind.model_validate(message, extra="ignore")
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "message"

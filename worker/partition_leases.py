@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.broker import run_lock
+from tasks.protocol import difference
 from tasks.scope import CLIENT_KEY_PREFIX, leases_key
 from tasks.workload import Part
 
@@ -53,7 +54,7 @@ def wait_for_part(client: Redis, client_id: str) -> Part:
     while True:
         try:
             notice = run_lock.read(client)
-            part = take_lease(client, client_id, notice) if notice is not None else None
+            part = None if notice is None or difference(notice.protocol) else take_lease(client, client_id, notice)
         except (RedisError, OSError) as error:
             why, level, part = f"can't reach the broker yet, and tries on: {error}", logging.WARNING, None
         else:
@@ -70,6 +71,8 @@ def _awaited(notice: run_lock.Notice | None) -> tuple[str, int]:
     """Return what a client without a part waits for, in words, and the level at which that is told."""
     if notice is None:
         return "waits for an orchestrator to say how data is split", logging.INFO
+    if why := difference(notice.protocol, notice.version):
+        return f"can't take part in run {notice.run_id}: {why}", logging.WARNING
     return (
         f"waits until one of the {notice.num_parts} parts of the data is free, as run {notice.run_id} has that many "
         "clients: start it with a larger --clients, or set CLIENT_PART or, for data of its own, CLIENT_DATA and "

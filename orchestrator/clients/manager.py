@@ -17,6 +17,7 @@ from orchestrator.clients.waves import Place
 from tasks.announcement import Announcement, PassedOver
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
 from tasks.messages import MAX_COUNT, readable
+from tasks.protocol import difference
 from tasks.scope import client_queue
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,8 @@ class ClientManager:
 
     def _why_unsuited(self, said: Announcement) -> str:
         """Return why a client can't carry out any order of the run; empty if it can."""
+        if reason := difference(said.protocol, str(readable(said.version))):
+            return reason
         if self._workload not in (None, said.workload):
             return f"it has the workload {readable(said.workload)}, the run trains {self._workload}"
         if self._blobs not in (None, said.blobs):

@@ -179,6 +179,6 @@ def _decode(value: bytes | str | None) -> Announcement | None:
     if value is None:
         return None
     try:
-        return Announcement.model_validate_json(value)
+        return Announcement.model_validate_json(value, extra="ignore")
     except ValidationError:
         return None

@@ -17,6 +17,7 @@ from tasks.broker.connection import check_keeps_all
 from tasks.broker.refusals import away
 from tasks.errors import FederationBusyError
 from tasks.names import ID_PATTERN
+from tasks.protocol import PROTOCOL, version
 from tasks.scope import RUN_LOCK_KEY
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,10 @@ class Notice(BaseModel):
 
     run_id: Annotated[str, Field(pattern=ID_PATTERN)]
     num_parts: Annotated[int, Field(ge=1, le=1_000_000)]
+    protocol: Annotated[int, Field(ge=1)] = PROTOCOL
+    """See :mod:`tasks.protocol`."""
+    version: Annotated[str, Field(max_length=50)] = Field(default_factory=version)
+    """Version of the orchestrator's celeriac."""
 
 
 class RunLock:
@@ -114,6 +119,6 @@ def read(client: Redis) -> Notice | None:
     """Return the notice that is up, or None."""
     value: bytes | None = client.get(RUN_LOCK_KEY)  # type: ignore[assignment]  # a client without decoding
     try:
-        return Notice.model_validate_json(value) if value is not None else None
+        return Notice.model_validate_json(value, extra="ignore") if value is not None else None
     except ValidationError:
         return None

@@ -13,7 +13,6 @@ from tasks.errors import MessageError
 from tasks.messages import Order, Response, Status, TrainOptions, decode, encode
 from tasks.metrics import NAME_PATTERN
 from tasks.orders.disconnect import DisconnectOrder
-from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.set_parameters import SetParametersOrder
 from tasks.orders.train import TrainOrder
 from tests.support import DIGEST, blob_ref, evaluate_order, train_order, trained
@@ -66,6 +65,7 @@ def test_a_trained_answer_is_this_json() -> None:
     response = trained(train_order(), reason="all of it", metrics={"train_loss": 0.25})
     # When it is encoded, then it is plain JSON with the reference to the update
     assert encode(response) == {
+        "protocol": 1,
         "order_id": "anna/run/1/train",
         "client_id": "anna",
         "status": "trained",
@@ -81,9 +81,9 @@ def test_a_trained_answer_is_this_json() -> None:
 
 
 def test_the_message_about_a_message_is_short() -> None:
-    # Given an answer with a field whose name has ten thousand letters, when it is decoded, then 500 are enough
+    # Given an answer with a metric whose name has ten thousand letters, when it is decoded, then 500 are enough
     with pytest.raises(MessageError) as caught:
-        decode(Response, {"order_id": "o", "client_id": "anna", "status": "trained", "x" * 10_000: 1})
+        decode(Response, {"order_id": "o", "client_id": "anna", "status": "trained", "metrics": {"x" * 10_000: "1"}})
     assert len(str(caught.value)) == 500
 
 
@@ -120,10 +120,18 @@ def test_messages_cant_be_changed() -> None:
         order.seed = 8
 
 
-def test_an_order_of_one_kind_isnt_taken_for_another() -> None:
-    # Given an order to train, when it is decoded as one to evaluate, then what is too much is named
-    with pytest.raises(MessageError, match="EvaluateOrder: algorithm: Extra inputs"):
-        decode(EvaluateOrder, encode(train_order()))
+def test_what_a_later_version_orders_beside_is_passed_over() -> None:
+    # Given an order with options that aren't known, when it is decoded, then it is the one without them
+    later = encode(train_order())
+    later |= {"later": 1, "study": {**later["study"], "options": {"momentum": 0.9}}}  # type: ignore[dict-item]
+    assert decode(TrainOrder, later) == train_order()
+
+
+def test_an_order_of_another_protocol_is_refused_with_both() -> None:
+    # Given an order of a later protocol, whose fields may have another meaning, when it is decoded, then that is said
+    later = encode(train_order()) | {"protocol": 2, "order_id": ["one", "two"]}
+    with pytest.raises(MessageError, match=r"^TrainOrder: it speaks protocol 2, here it is 1 \(celeriac .*upgrade the"):
+        decode(TrainOrder, later)
 
 
 @pytest.mark.parametrize("run_id", ["run", "20261129-101530-a1b2", "a" * 64])
