@@ -83,15 +83,15 @@ def padded(image_shape: ImageShape, least: int) -> nn.Module:
 
 
 def draw_weights(model: nn.Module) -> nn.Module:
-    """Draw the weights of convolutions and linear layers that ReLUs follow, set biases to 0, and return the model.
+    """Draw the weights of all convolutions and linear layers but the last, set their biases to 0, and return the model.
 
     He et al., "Delving Deep into Rectifiers" (2015, arXiv 1502.01852), equation 10: with variance 2 / inputs, which
     lasts from layer to layer. torch's own draws have a sixth of it, and from them deep nets without normalisation don't
     learn. The paper's draws are normal; these are uniform, as torch's.
     """
-    for layer in model.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+    *before_relus, _ = (layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.Linear))
+    for layer in before_relus:
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     return model
