@@ -16,6 +16,7 @@ STORES = {
     "redis": _REDIS,
     "rediss": _REDIS,
     "redis+socket": _REDIS,
+    "sentinel": _REDIS,
     "file": "tasks.blobs.in_files:open_store",
 }
 """Scheme of a URL -> what opens the store."""

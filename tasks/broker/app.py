@@ -109,7 +109,7 @@ def _in_memory() -> dict[str, Any]:
 def _at_redis(broker: Broker) -> dict[str, Any]:
     """Return the settings that say where Celery's messages and results go, and who connects to there."""
     return {
-        "broker_url": str(broker).removeprefix("redis+"),  # kombu takes what stands before a + for a transport
+        "broker_url": "socket:///PATH" if broker.socket else "redis:///",  # the broker itself is in the options
         "broker_transport": "tasks.broker.over_kombu:Transport",
         "broker_transport_options": {OPTION: broker, **transport_options("all")},
         "result_backend": "tasks.broker.over_kombu:Backend",
@@ -126,7 +126,7 @@ def _settle_url(url: str, shown: str) -> None:
 
     Args:
         url: What they, and nobody else, read.
-        shown: What Celery is told.
+        shown: What Celery is told, which is next to nothing.
     """
     os.environ.pop("CELERY_RESULT_BACKEND", None)
     os.environ.update({URL_VARIABLE: url, "CELERY_BROKER_READ_URL": shown, "CELERY_BROKER_WRITE_URL": shown})

@@ -15,21 +15,23 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 from redis import Connection, ConnectionPool, SSLConnection
 from redis.connection import UnixDomainSocketConnection
 
+from tasks.broker.by_sentinel import ManagedConnection, pool_of
 from tasks.broker.refusals import Parser
 from tasks.errors import ConfigurationError
 
 URL_VARIABLE = "CELERY_BROKER_URL"
 """The variable that Celery itself reads, so that there is one place to say it."""
 DEFAULT_PORT = 6379
-SCHEMES = ("redis", "rediss", "redis+socket")
+SENTINEL_PORT = 26379
+SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
 MASK = "**"
 OPTION = "broker"
 """The option, of Celery's transports of messages and of results, that holds the :class:`Broker`."""
-_FORMS = "write redis://HOST:PORT/DB, rediss://… for TLS, or redis+socket:///PATH"
+_FORMS = "write redis://HOST:PORT/DB, rediss://… for TLS, redis+socket:///PATH, or sentinel://HOST:PORT,HOST:PORT/DB?primary=NAME"
 _ENCODE = "percent-encode what a password or a path has of / ? # @ (they are %2F %3F %23 %40)"
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_KEYS = (*_FILES, "ssl_cert_reqs", "ssl_check_hostname")
-_KEYS = ("db", *_TLS_KEYS)
+_KEYS = ("db", "primary", *_TLS_KEYS)
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 CertReqs = Literal["required", "optional", "none"]
@@ -63,6 +65,8 @@ class Broker:
         host: Its name or address; empty if it listens at a socket.
         port: Its port.
         socket: The path of its unix socket; empty if it listens at a port.
+        sentinels: Host and port of each sentinel that knows where it is; none if its place is given.
+        primary: The name by which they know it.
         database: The database's number.
         user: Whom its access rules know the connection as. Without a password it may be one, so it isn't shown either.
         password: That user's, or the server's.
@@ -72,6 +76,8 @@ class Broker:
     host: str = ""
     port: int = DEFAULT_PORT
     socket: str = ""
+    sentinels: tuple[tuple[str, int], ...] = ()
+    primary: str = ""
     database: int = 0
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
@@ -95,8 +101,10 @@ class Broker:
         at = f"{who}@" if self.user or self.password else ""
         if self.socket:
             return f"redis+socket://{at}{quote(self.socket)}" + (f"?db={self.database}" if self.database else "")
-        host = f"[{self.host}]" if ":" in self.host else quote(self.host)
-        return f"redis{'s' if self.tls else ''}://{at}{host}:{self.port}/{self.database}"
+        if self.sentinels:
+            hosts = ",".join(_place(*sentinel) for sentinel in self.sentinels)
+            return f"sentinel://{at}{hosts}/{self.database}?primary={quote(self.primary)}"
+        return f"redis{'s' if self.tls else ''}://{at}{_place(self.host, self.port)}/{self.database}"
 
     @property
     def connection(self) -> dict[str, Any]:
@@ -104,6 +112,8 @@ class Broker:
         common = {"db": self.database, "username": self.user, "password": self.password, "parser_class": Parser}
         if self.socket:
             return {**common, "connection_class": UnixDomainSocketConnection, "path": self.socket}
+        if self.sentinels:
+            return {**common, "connection_class": ManagedConnection}
         common |= {"host": self.host, "port": self.port}
         if self.tls is None:
             return {**common, "connection_class": Connection}
@@ -123,7 +133,12 @@ class Broker:
         Args:
             settings: Further arguments of a connection or a pool; they come before this broker's own.
         """
-        return ConnectionPool(**{**self.connection, **settings})
+        arguments = {**self.connection, **settings}
+        return pool_of(self.sentinels, self.primary, **arguments) if self.sentinels else ConnectionPool(**arguments)
+
+
+def _place(host: str, port: int) -> str:
+    return f"{f'[{host}]' if ':' in host else quote(host)}:{port}"
 
 
 def masked(url: str) -> str:
@@ -136,7 +151,7 @@ def masked(url: str) -> str:
     before, at, rest = rest.rpartition("@")
     user = re.match(r"([^:/?#]*):", before)
     who = f"{user[1]}:{MASK}@" if user else f"{MASK}{at}" if at else ""
-    rest = re.sub(r"^([^:/?#\[\]]*):(?!\d*(?:[/?#]|$))[^/?#]*", rf"\1:{MASK}", rest)
+    rest = re.sub(r"^([^:/?#\[\]]*):(?!\d*(?:[,/?#]|$))[^/?#]*", rf"\1:{MASK}", rest)
     rest = re.sub(rf"([?&#;](?!(?:{'|'.join(_KEYS)})=)[^=&#;]*=).*", rf"\1{MASK}", rest, flags=re.DOTALL)
     return f"{head}{slashes}{who}{rest}"
 
@@ -150,13 +165,24 @@ def _read(url: str) -> Broker:
             raise ValueError("a socket's path begins after three slashes: redis+socket:///PATH")
         where: dict[str, Any] = {"socket": unquote(parts.path), "database": _database(query.get("db", "0"))}
     else:
-        where = {"host": unquote(parts.hostname or ""), "port": _port(parts), "database": _path_database(parts, query)}
+        where = {**_where(parts, query), "database": _path_database(parts, query)}
     return Broker(
         **where,
         user=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
         tls=_tls(query) if parts.scheme == "rediss" else None,
     )
+
+
+def _where(parts: SplitResult, query: dict[str, str]) -> dict[str, Any]:
+    """Return the host and port, or those of the sentinels."""
+    if parts.scheme != "sentinel":
+        return {"host": unquote(parts.hostname or ""), "port": _port(parts, DEFAULT_PORT)}
+    if not query.get("primary"):
+        raise ValueError("primary is the name by which the sentinels know the server, like ?primary=mymaster")
+    each = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+    sentinels = tuple((unquote(one.hostname or ""), _port(one, SENTINEL_PORT)) for one in each)
+    return {"sentinels": sentinels, "primary": query["primary"]}
 
 
 def _split(url: str) -> SplitResult:
@@ -173,21 +199,21 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
-def _port(parts: SplitResult) -> int:
+def _port(parts: SplitResult, default: int) -> int:
     try:
         port = parts.port
     except ValueError:
         raise ValueError("the port, after the host's last colon, is a number from 1 to 65535") from None
     if not parts.hostname or port == 0:
         raise ValueError(_FORMS)
-    return port or DEFAULT_PORT
+    return port or default
 
 
 def _query(parts: SplitResult) -> dict[str, str]:
     """Return the settings after the question mark, each of which there is, and is said once."""
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     keys = [key for key, _ in pairs]
-    allowed = _KEYS if parts.scheme == "rediss" else ("db",)
+    allowed = ("db", *{"rediss": _TLS_KEYS, "sentinel": ("primary",)}.get(parts.scheme, ()))
     for key in keys:
         if key in _TLS_KEYS and key not in allowed:
             raise ValueError(f"{key} is for TLS: write rediss://…")

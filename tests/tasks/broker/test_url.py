@@ -31,6 +31,12 @@ GOOD = {
     "redis+socket:///run/my%20redis.sock?db=3": Broker(socket="/run/my redis.sock", database=3),
     "redis+socket://:secret@/run/a;b.sock": Broker(socket="/run/a;b.sock", password="secret"),
     "redis+socket://anna:sec%2Fret@/run/s?db=7": Broker(socket="/run/s", database=7, user="anna", password="sec/ret"),
+    "sentinel://a:1,b,[::1]:2/3?primary=my%20master": Broker(
+        sentinels=(("a", 1), ("b", 26379), ("::1", 2)), primary="my master", database=3
+    ),
+    "sentinel://anna:sec%2Cret@a?primary=m": Broker(
+        sentinels=(("a", 26379),), primary="m", user="anna", password="sec,ret"
+    ),
     "rediss://host:6379/0": Broker("host", tls=Tls()),
     "rediss://:secret@host/1?ssl_cert_reqs=CERT_REQUIRED": Broker("host", database=1, password="secret", tls=Tls()),
     "rediss://host?ssl_cert_reqs=required": Broker("host", tls=Tls()),
@@ -72,7 +78,9 @@ def test_a_url_says_the_same_to_all_who_connect(url: str, monkeypatch: pytest.Mo
     first, *others = [_told(pool.make_connection()) for pool in pools]
     assert first["db"] == read.database
     assert (first["username"], first["password"]) == (read.user, read.password)
-    assert (first.get("host") or "", first.get("path") or "") == (read.host, read.socket)
+    if not read.sentinels:
+        assert (first.get("host") or "", first.get("path") or "") == (read.host, read.socket)
+    assert [getattr(pool, "service_name", "") for pool in pools] == [read.primary] * 4
     assert ("cert_reqs" in first) == (read.tls is not None)
     assert others == [first] * 3
     # And what Celery shows reads as that place
@@ -116,6 +124,10 @@ def test_a_url_of_something_else_is_refused_with_what_to_write(url: str) -> None
         ("rediss://host?ssl_ca_certs=/nowhere/ca.pem", "ssl_ca_certs=/nowhere/ca.pem: there is no such file"),
         (f"rediss://host?ssl_keyfile={__file__}", "name that with ssl_certfile"),
         ("rediss://host?ssl_password=secret", "allowed are db, ssl_ca_certs, ssl_certfile, ssl_keyfile, "),
+        ("sentinel://a:1,b:2/0", "primary is the name by which the sentinels know the server, like ?primary=mymaster"),
+        ("sentinel://a:1,b:x/0?primary=m", "the port, after"),
+        ("sentinel://a:1,,b/0?primary=m", "write redis://"),
+        ("redis://a/0?primary=m", "there is no setting 'primary', allowed are db"),
         ("redis://:sec/ret@host", "percent-encode what a password"),
         ("redis://:sec?ret@host", "percent-encode what a password"),
         ("redis://:sec#ret@host", "percent-encode what a password"),
