@@ -13,6 +13,7 @@ from redis.exceptions import ResponseError
 from orchestrator.transport.sending import Call, Publisher
 from tasks.broker.app import make_app
 from tasks.broker.connection import connect
+from tests.integration import harness
 from tests.integration.harness import url
 
 CHORD = {"task": "orchestrator.close_round", "args": [], "kwargs": {}, "options": {"task_id": "g/body", "queue": "q"}}
@@ -78,9 +79,9 @@ def test_a_queue_that_is_none_keeps_no_task_from_the_others(broker: Redis) -> No
 
 
 def test_what_the_server_refuses_for_another_reason_is_raised(broker: Redis) -> None:
-    # Given a server that nothing may be written to
+    # Given a user who may not write to a queue
     publisher = Publisher(make_app("orchestrator", url(broker), include=()), connect(url(broker)))
-    broker.replicaof("127.0.0.1", "1")
+    broker.execute_command("ACL", "SETUSER", harness.USER, "-lpush")  # type: ignore[no-untyped-call]
     # When a task is published, then it says so
-    with pytest.raises(ResponseError, match="read only"):
+    with pytest.raises(ResponseError, match="permissions"):
         publisher.publish([Call("t", "one", "q")])
