@@ -50,7 +50,7 @@ def parse(content: memoryview, path: Path) -> Array:
         path: The file that they come from, for messages.
 
     Raises:
-        DataMissingError: If the header isn't IDX, or describes more or fewer bytes than follow it.
+        DataMissingError: If the header isn't IDX, describes more or fewer bytes than follow it, or no array's shape.
     """
     magic = bytes(content[:_MAGIC_BYTES])
     if len(magic) < _MAGIC_BYTES or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
@@ -65,4 +65,7 @@ def parse(content: memoryview, path: Path) -> Array:
         raise DataMissingError(
             f"{path} has {len(content) - start} bytes of values: shape {shape} of {dtype.name} needs {size_bytes}"
         )
-    return np.frombuffer(content[start:], dtype=dtype).reshape(shape)
+    try:
+        return np.frombuffer(content[start:], dtype=dtype).reshape(shape)
+    except ValueError as error:  # there are too many dimensions, or beside one of 0 too large ones
+        raise DataMissingError(f"{path} says that its shape is {shape}: {error}") from error

@@ -11,10 +11,10 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, TypeVar
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, ValidationError
 
 from celeriac.workloads.datasets.natural import SPLIT_SEED, Pair, deal, joined
 from celeriac.workloads.datasets.originals import Originals, Parse
@@ -23,6 +23,7 @@ from celeriac.workloads.image_workload import LabelledImages
 from celeriac.workloads.nets.net import ImageShape
 from celeriac.workloads.next_character import IGNORED, NUM_CHARACTERS, NextCharacter, Windows, encode
 from celeriac.workloads.parameters import read_seed
+from tasks.described import first_of
 from tasks.errors import DataMissingError
 from tasks.workload import ClientData, DataSource
 
@@ -30,6 +31,8 @@ X = TypeVar("X")
 Y = TypeVar("Y")
 IMAGE_SHAPE = (1, 28, 28)
 NUM_CLASSES = 62
+_Image = list[Annotated[float, Field(ge=0, le=1)]]
+_Class = Annotated[int, Field(ge=0, lt=NUM_CLASSES)]
 
 
 class _User(BaseModel, Generic[X, Y]):
@@ -54,15 +57,17 @@ def _parse(
         if uneven := [name for name, user in users.items() if len(user.x) != len(user.y)]:
             raise ValueError(f"user {uneven[0]!r} has another number of x than of y")
         return {name: make(user) for name, user in users.items()}
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]  # there may be one for each example
+        told = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
+        raise DataMissingError(f"{path} is no file of LEAF's: {told}") from error
     except ValueError as error:
-        raise DataMissingError(f"{path} is no file of LEAF's: {' '.join(str(error).split())}") from error
+        raise DataMissingError(f"{path} is no file of LEAF's: {error}") from error
 
 
-def _images(user: _User[list[float], int]) -> Pair:
+def _images(user: _User[_Image, _Class]) -> Pair:
     """Return images, 0 being ink and 1 paper, and their classes, of which there are 62."""
     labels = np.array(user.y, np.int64)
-    if ((labels < 0) | (labels >= NUM_CLASSES)).any():
-        raise ValueError(f"classes from 0 to {NUM_CLASSES - 1} are needed")
     return np.array(user.x, np.float32).reshape(len(labels), *IMAGE_SHAPE[1:]), labels
 
 
@@ -92,9 +97,23 @@ class _Leaf:
         return cls(Originals(f"LEAF's {name}", how_to_get, ("data",)), parse)
 
     def users(self, folder: Path | None, kind: str) -> dict[str, Pair]:
-        """Return the users of all files in a folder, ``train`` or ``test``, in the order of the files' names."""
-        files = self.originals.read_all(self.originals.find_all(folder, f"{kind}/*.json"), self.parse)
-        return {name: pair for users in files for name, pair in users.items()}
+        """Return the users of all files in a folder, ``train`` or ``test``, in the order of the files' names.
+
+        Raises:
+            DataMissingError: If there are none, or two files have the same one, as files of two divisions have.
+        """
+        paths = self.originals.find_all(folder, f"{kind}/*.json")
+        users: dict[str, Pair] = {}
+        for path, found in zip(paths, self.originals.read_all(paths, self.parse), strict=True):
+            if twice := users.keys() & found.keys():
+                raise DataMissingError(
+                    f"{path} has users that another file in {path.parent} has too: {first_of(sorted(twice))}; leave "
+                    "the files of one run of LEAF's script there"
+                )
+            users |= found
+        if not users:
+            raise DataMissingError(f"{paths[0].parent} has files without a user: at least one is needed")
+        return users
 
     def of_client(self, source: DataSource, seed: int) -> tuple[Pair, Pair | None]:
         """Return what a client trains on, and what it tests on, if LEAF holds out anything of its users."""
@@ -120,7 +139,7 @@ class FemnistLeaf(LabelledImages):
     """
 
     leaf: ClassVar[_Leaf] = _Leaf.of(
-        "FEMNIST", "-s niid --sf 0.05 -k 0 -t sample", functools.partial(_parse, _File[list[float], int], _images)
+        "FEMNIST", "-s niid --sf 0.05 -k 0 -t sample", functools.partial(_parse, _File[_Image, _Class], _images)
     )
     image_shape: ClassVar[ImageShape] = IMAGE_SHAPE
     num_classes: int = NUM_CLASSES

@@ -45,6 +45,8 @@ def test_a_file_is_read_as_it_was_written_byte_by_byte(tmp_path: Path, content: 
         (TWO_BY_THREE[:10], "ends in its header: 10 of 12 bytes"),
         (TWO_BY_THREE[:-1], r"5 bytes of values: shape \(2, 3\) of uint8 needs 6"),
         (TWO_BY_THREE + b"\0", "7 bytes of values"),
+        (bytes([0, 0, 0x08, 65]) + bytes([0, 0, 0, 1]) * 65 + b"x", "its shape is .*: maximum supported dimension"),
+        (bytes([0, 0, 0x08, 3]) + b"\xff" * 8 + bytes(4), r"its shape is \(4294967295, 4294967295, 0\): "),
         (gzip.compress(TWO_BY_THREE, mtime=0)[:-5], "can't be read"),
         (b"\x1f\x8b\x08 and then nonsense", "can't be read"),
     ],

@@ -65,7 +65,19 @@ def test_of_a_text_the_character_after_it_alone_is_the_target(tmp_path: Path) ->
         ("femnist-leaf", "{", "is no file of LEAF's: .*Invalid JSON"),
         ("femnist-leaf", "{}", "user_data Field required"),
         ("femnist-leaf", leaf_json({"u": ([[1.0] * 784], [])}), "user 'u' has another number of x than of y"),
-        ("femnist-leaf", leaf_json({"u": ([[1.0] * 784], [62])}), "classes from 0 to 61 are needed"),
+        ("femnist-leaf", leaf_json({"u": ([[1.0] * 784], [62])}), "user_data.u.y.0 Input should be less than 62$"),
+        ("femnist-leaf", leaf_json({"u": ([[1.0] * 784], [10**30])}), "user_data.u.y.0 Input should be less than 62$"),
+        (
+            "femnist-leaf",
+            leaf_json({"u": ([[2.0] * 784], [1])}),
+            "user_data.u.x.0.0 Input should be less than or equal",
+        ),
+        ("femnist-leaf", leaf_json({"u": ([[float("nan")] * 784], [1])}), "user_data.u.x.0.0 Input should be"),
+        (
+            "femnist-leaf",
+            leaf_json({"u": (["x" * 80] * 9, ["y"] * 9)}),
+            "user_data.u.x.0 Input should be a valid array$",
+        ),
         ("femnist-leaf", leaf_json({"u": ([[1.0] * 783], [1])}), "cannot reshape"),
         ("shakespeare-leaf", leaf_json({"u": (["x" * 79], ["y"])}), "x of 80 characters and y of one are needed"),
         ("shakespeare-leaf", leaf_json({"u": (["x" * 80], ["yz"])}), "x of 80 characters and y of one are needed"),
@@ -89,3 +101,20 @@ def test_without_files_it_is_said_how_leaf_makes_them(tmp_path: Path, name: str)
 def test_more_clients_than_writers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="5 clients for 4 users"):
         FemnistLeaf().client_data(DataSource(write_femnist_leaf(tmp_path), Part(0, 5)))
+
+
+def test_files_without_a_user_are_refused(tmp_path: Path) -> None:
+    write_femnist_leaf(tmp_path)
+    for path in (tmp_path / "test").iterdir():
+        path.write_text(leaf_json({}))
+    with pytest.raises(DataMissingError, match="test has files without a user: at least one is needed"):
+        FemnistLeaf().holdout_data(tmp_path)
+
+
+def test_a_user_in_two_files_is_refused(tmp_path: Path) -> None:
+    # Given a folder in which files of two runs of LEAF's script are
+    write_femnist_leaf(tmp_path)
+    (tmp_path / "train" / "c.json").write_text((tmp_path / "train" / "a.json").read_text())
+    # When a client loads its data, then it says which users are there twice, rather than take one of both
+    with pytest.raises(DataMissingError, match=r"train/c\.json has users that another .* too: f0000_0, f0001_1; leave"):
+        FemnistLeaf().client_data(DataSource(tmp_path))
