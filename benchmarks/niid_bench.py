@@ -1,13 +1,21 @@
-"""Net and one-label split of Flower's baseline niid_bench, after Li et al. 2022 (arXiv 2102.02079), section V."""
+"""What Flower's baseline niid_bench trains, after Li et al. 2022 (arXiv 2102.02079), section V."""
 
 from __future__ import annotations
 
 import numpy as np
 from torch import nn
 
+from celeriac.workloads.datasets.mnist import Mnist
 from celeriac.workloads.examples import Indices
 from celeriac.workloads.nets.net import ImageShape, as_images
 from celeriac.workloads.splits import Labels, Split
+
+
+class Silos(Mnist):
+    """MNIST with the baseline's SGD."""
+
+    momentum = 0.9
+    weight_decay = 0.00001
 
 
 def net(image_shape: ImageShape, num_classes: int) -> nn.Module:

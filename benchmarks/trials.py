@@ -54,9 +54,9 @@ class Trial:
         seed: The run's.
         compression: At ``--compression``.
         dataset: The workload's name, and the folder's of its files.
+        workload: ``module:name`` of a workload of one's own for the data set; empty: the built-in one.
         num_clients: How many there are.
         fraction: C.
-        run_config: At ``--run-config``.
         is_command: Whether it is carried out by the command, with a server and processes, and its time counts.
     """
 
@@ -72,9 +72,9 @@ class Trial:
     seed: int = 0
     compression: str = "none"
     dataset: str = "mnist"
+    workload: str = ""
     num_clients: int = 100
     fraction: float = 0.1
-    run_config: Settings = ()
     is_command: bool = False
 
     def __str__(self) -> str:
@@ -85,7 +85,7 @@ class Trial:
     def spec(self) -> str:
         """The workload: as in the paper, clients train on all of their examples."""
         split = f",split={self.split}" if self.split else ""
-        return canonical(f"{self.dataset},net={self.net}{split},test-share=0")
+        return canonical(f"{self.workload or self.dataset},net={self.net}{split},test-share=0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,6 @@ def run_trial(trial: Trial, data: Path) -> Outcome:
         algorithm=trial.algorithm,
         compression=trial.compression,
         settings=dict(trial.settings),
-        run_config=dict(trial.run_config),
         num_clients=trial.num_clients,
         fraction=trial.fraction,
         rounds=trial.rounds,
@@ -220,8 +219,8 @@ def load_outcomes(path: Path) -> dict[Trial, Outcome]:
     outcomes = {}
     for entry in json.loads(path.read_text(encoding="utf-8")):
         outcome = Outcome(**{each.name: entry.pop(each.name) for each in fields(Outcome) if each.name in entry})
-        entry |= {name: tuple(sorted(entry[name].items())) for name in ("settings", "run_config") if name in entry}
-        outcomes[Trial(**entry)] = outcome
+        settings = tuple(sorted(entry.pop("settings", {}).items()))
+        outcomes[Trial(**entry, settings=settings)] = outcome
     return outcomes
 
 
