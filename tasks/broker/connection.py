@@ -106,7 +106,6 @@ def connect(url: str, *, retries: int = OUTAGE_RETRIES, timeout_s: float = COMMA
             socket_connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
             socket_timeout=timeout_s,
             retry=_Patience(ExponentialBackoff(cap=1.0, base=0.05), retries, _PASSING),
-            health_check_interval=30,
         )
     )
 

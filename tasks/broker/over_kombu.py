@@ -33,7 +33,7 @@ class Channel(redis.Channel):
     def _get_pool(self, asynchronous: bool = False) -> ConnectionPool:
         params = self._connparams(asynchronous)
         self.keyprefix_fanout = self.keyprefix_fanout.format(db=params["db"])
-        return self.broker.pool(**params)
+        return self.broker.pool(is_polled=asynchronous, **params)
 
 
 class Transport(redis.Transport):

@@ -16,6 +16,7 @@ from redis import Connection, ConnectionPool, SSLConnection
 from redis.connection import UnixDomainSocketConnection
 
 from tasks.broker.by_sentinel import ManagedConnection, pool_of
+from tasks.broker.fresh import fresh
 from tasks.broker.refusals import Parser
 from tasks.errors import ConfigurationError
 
@@ -127,13 +128,16 @@ class Broker:
             "ssl_check_hostname": self.tls.check_hostname,
         }
 
-    def pool(self, **settings: Any) -> ConnectionPool:
+    def pool(self, *, is_polled: bool = False, **settings: Any) -> ConnectionPool:
         """Return a pool of connections.
 
         Args:
+            is_polled: Whether an event loop waits for what is said on them, and so looks after them itself.
             settings: Further arguments of a connection or a pool; they come before this broker's own.
         """
         arguments = {**self.connection, **settings}
+        if not is_polled:
+            arguments["connection_class"] = fresh(arguments["connection_class"])
         return pool_of(self.sentinels, self.primary, **arguments) if self.sentinels else ConnectionPool(**arguments)
 
 
