@@ -61,7 +61,11 @@ def check_broker(url: str, needs: Needs, patience_s: float = 0.0) -> None:
 
 
 def _look(broker: Broker, needs: Needs) -> None:
-    timing: dict[str, Any] = {"socket_connect_timeout": TIMEOUT_S, "socket_timeout": TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
+    timing: dict[str, Any] = {
+        "socket_connect_timeout": TIMEOUT_S,
+        "socket_timeout": TIMEOUT_S,
+        "retry": Retry(NoBackoff(), 0),
+    }
     with closing(Redis.from_pool(broker.pool(**timing))) as client:
         try:
             for problem in _problems(client, needs):
