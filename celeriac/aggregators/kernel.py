@@ -5,7 +5,8 @@ That takes three to four times as long, a tenth of a round of a hundred clients 
 NumPy's in NumPy's order, with no instruction that fuses or reorders them, so the sums are equal to the last bit. NumPy
 adds every other dtype.
 
-llvmlite compiles it in some hundredths of a second, and keeps nothing on disk.
+llvmlite compiles it in some hundredths of a second, and keeps nothing on disk. Where a process may not make memory
+executable (systemd's ``MemoryDenyWriteExecute``, SELinux), NumPy adds these too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import mmap
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -118,9 +121,28 @@ def adder(dtype: np.dtype[Any], num_bytes: int) -> Add:
 def float32_kernel() -> Kernel | None:
     """Return the kernel, which is made when it is first asked for; None if there is none here."""
     try:
+        require_executable_memory()
         import llvmlite.binding as llvm  # noqa: PLC0415  # slow to import, and not needed for small models
 
         return Kernel(llvm)
     except (ImportError, OSError, RuntimeError) as error:
         logger.warning("NumPy averages, which takes several times as long as machine code: %s", error)
         return None
+
+
+def require_executable_memory() -> None:
+    """Make a page of memory executable after writing to it is over, as LLVM does, which doesn't look at the answer.
+
+    Raises:
+        OSError: If that isn't allowed here.
+    """
+    with mmap.mmap(-1, mmap.PAGESIZE) as page:
+        c = ctypes.CDLL(None, use_errno=True)
+        start = ctypes.c_char.from_buffer(page)
+        failed = c.mprotect(ctypes.byref(start), ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_EXEC)
+        del start  # the page can't be closed before
+        if failed:
+            cause = os.strerror(ctypes.get_errno())
+            raise OSError(
+                f"memory can't be made executable here: {cause} (MemoryDenyWriteExecute= allows it with 'no')"
+            )

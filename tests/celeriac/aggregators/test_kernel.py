@@ -122,3 +122,31 @@ for size in (99, 100):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     # Then LLVM is loaded for the second
     assert done.stdout.split() == ["False", "True"]
+
+
+WITHOUT_EXECUTABLE_MEMORY = """
+import ctypes, errno, sys
+import numpy as np
+from celeriac.aggregators.blocks import add_block
+from celeriac.aggregators.kernel import LARGE_BYTES, adder
+
+PR_SET_MDWE, REFUSE_EXEC_GAIN = 65, 1
+c = ctypes.CDLL(None, use_errno=True)
+if c.prctl(PR_SET_MDWE, REFUSE_EXEC_GAIN, 0, 0, 0):
+    assert ctypes.get_errno() == errno.EINVAL  # Linux before 6.3 has no such refusal
+    print("memory can't be made inexecutable here", file=sys.stderr)
+    sys.exit()
+add = adder(np.dtype(np.float32), LARGE_BYTES)
+sums = np.zeros(64)
+add([np.full(64, 0.1, np.float32)], [3.0], sums)
+assert add is add_block and sums[0] == np.float64(np.float32(0.1)) * 3.0
+"""
+
+
+def test_where_memory_may_not_be_made_executable_numpy_adds() -> None:
+    # Given a process that is refused executable memory, as by systemd's MemoryDenyWriteExecute
+    # When it adds large updates, then NumPy does it, and a line says why
+    command = [sys.executable, "-c", WITHOUT_EXECUTABLE_MEMORY]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "memory can't be made" in done.stderr
