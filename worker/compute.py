@@ -9,11 +9,13 @@ import sys
 
 from tasks.announcement import Hardware
 from tasks.cores import num_cores
+from tasks.limits import memory_limit_bytes
 
 
 def hardware() -> Hardware:
     """Return this machine's processors, memory and accelerator, as far as this process may use them."""
-    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    installed_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory_bytes = min(installed_bytes, memory_limit_bytes() or installed_bytes)
     return Hardware(num_cpus=num_cores(), memory_bytes=memory_bytes, accelerator=_accelerator())
 
 

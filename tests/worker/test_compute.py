@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tasks.cores import num_cores
+from tasks.limits import memory_limit_bytes
 from worker import compute
 
 
@@ -31,9 +32,10 @@ def test_the_machine_is_told_as_the_system_knows_it(monkeypatch: pytest.MonkeyPa
     # Given a machine without an accelerator, when a client says what it computes with
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     hardware = compute.hardware()
-    # Then it has the processors that this process may use, all of the memory, and no accelerator
+    # Then it has the processors and the memory that this process may use, and no accelerator
     assert hardware.num_cpus == num_cores()
-    assert hardware.memory_bytes == psutil.virtual_memory().total
+    installed_bytes = psutil.virtual_memory().total
+    assert hardware.memory_bytes == min(installed_bytes, memory_limit_bytes() or installed_bytes)
     assert hardware.accelerator == ""
 
 
