@@ -69,11 +69,24 @@ def _begin(conf: Any, **_: object) -> None:
             with said_at_once():
                 app.loading.load_here(forks=issubclass(instance.pool_cls, prefork.TaskPool))
         instance.app.amqp.queues.select([served.queue])
-        # As SIGTERM. Celery has a worker whose output is no terminal begin anew instead, when its order is done.
-        signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        signals.worker_ready.connect(lambda **_: _join(app.loading.announcements), weak=False)
+        outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+        def join(**_: object) -> None:
+            _set_hangup(outlives_terminal)
+            _join(app.loading.announcements)
+
+        signals.worker_ready.connect(join, weak=False)
 
     signals.celeryd_after_setup.connect(prepare, weak=False)
+
+
+def _set_hangup(outlives_terminal: bool) -> None:
+    """Take SIGHUP as SIGTERM, or not at all, as ``nohup`` has it.
+
+    Celery, a moment ago, has had it start a worker anew whose output is no terminal.
+    """
+    ending = signal.SIG_IGN if outlives_terminal else lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGHUP, ending)
 
 
 def _join(announcements: Sequence[Announcement]) -> None:

@@ -108,10 +108,12 @@ def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None)
 
 
 class Signals:
-    """The signals that ask the orchestrator to end: SIGINT, SIGTERM, SIGHUP."""
+    """The signals that ask the orchestrator to end: SIGINT, SIGTERM, and SIGHUP unless ``nohup`` has it ignored."""
 
     def __init__(self) -> None:
         self._received: list[int] = []
+        outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        self._numbers = (signal.SIGINT, signal.SIGTERM, *(() if outlives_terminal else (signal.SIGHUP,)))
 
     def hold(self) -> None:
         """Keep what comes, until :meth:`handle` is called."""
@@ -148,5 +150,5 @@ class Signals:
         raise Interrupted(number)
 
     def _set_handlers(self, handler: Callable[[int, object], None] | signal.Handlers) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in self._numbers:
             signal.signal(number, handler)

@@ -116,10 +116,11 @@ def test_a_client_whose_processes_are_all_told_to_end_finishes_its_order(
         for process in [*client.descendants(), psutil.Process(client.process.pid)]:
             process.send_signal(number)
 
-    # Then both have trained all that they were to, and the first has ended
+    # Then both have trained all that they were to, and have ended, rather than begun anew
     orchestrator.succeeds()
     assert [response["status"] for response in history(run_dir)[0]["responses"].values()] == ["trained"] * 2
-    clients[0].succeeds()
+    for client in clients:
+        client.succeeds()
 
 
 def test_a_client_that_is_killed_in_a_round_is_lost_and_the_round_goes_on(

@@ -47,3 +47,18 @@ def test_a_signal_that_comes_while_an_object_is_destroyed_is_heeded_all_the_same
 
 def test_without_a_signal_things_are_looked_after(signals: Signals) -> None:
     assert signals.heeding(lambda: True)() is True
+
+
+def test_a_terminal_that_is_closed_ends_no_run_that_was_started_with_nohup() -> None:
+    # Given an orchestrator that has SIGHUP ignored from its start
+    before = {number: signal.getsignal(number) for number in NUMBERS}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        # When it sets its handlers and the terminal is closed, then it goes on, and heeds the other signals
+        Signals().handle()
+        os.kill(os.getpid(), signal.SIGHUP)
+        with pytest.raises(Interrupted):
+            os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
