@@ -118,11 +118,14 @@ class StatisticsOrder(Order):
         return self
 
     def check(self, response: Response) -> None:
-        """Refuse columns that weren't asked for, and bins of cells that there aren't."""
+        """Refuse columns that weren't asked for, counts below the minimum, and bins of cells that there aren't."""
         assert isinstance(response, StatisticsResponse)
         for name, column in response.columns.items():
             if self.columns and name not in self.columns:
                 raise MessageError(f"column {name!r} wasn't asked for")
+            counts = (column.count, *(column.groups.values() if isinstance(column, Groups) else ()))
+            if min(counts) < self.min_count:
+                raise MessageError(f"column {name!r} has a count of {min(counts)}: {self.min_count} is the minimum")
             bins = column.bins if isinstance(column, Numbers) else None
             num_cells = len(self.edges[name]) + 1 if name in self.edges else 0
             if bins is not None and bins.starts[-1] >= num_cells:

@@ -73,6 +73,14 @@ def test_where_nobody_tells_anything_the_reasons_are_the_error() -> None:
     [
         ({"name": WARD}, "column 'name' wasn't asked for"),
         (
+            {"age": Numbers(count=0, missing=20, mean=0, squares=0)},
+            "column 'age' has a count of 0: 10 is the minimum",
+        ),
+        (
+            {"height": Groups(count=20, missing=0, groups={"tall": 11, "small": 9}, other=0)},
+            "column 'height' has a count of 9: 10 is the minimum",
+        ),
+        (
             {"age": AGE.model_copy(update={"bins": Bins(starts=(0, 4), counts=(10, 10))})},
             "column 'age' has a bin from cell 4: there are 4",
         ),
