@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,17 @@ def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATI
             return value
         time.sleep(0.02)
     raise AssertionError(f"not within {patience_s:g} s: {what}")
+
+
+def free_port() -> int:
+    """A port that nobody listens at now."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        return port
+
+
+CLUSTER = f"--cluster-enabled yes --port {free_port()} --cluster-port {free_port()}"
+"""A server's options that make it a node of a cluster, which has to listen at ports."""
 
 
 class Server:

@@ -63,7 +63,7 @@ STATES: dict[str, tuple[tuple[str, ...], Callable[[Redis], object], Callable[[Re
     ),
     "BUSY": ((), _loop, lambda client: client.script_kill()),
     "CLUSTERDOWN": (
-        ("--cluster-enabled", "yes", "--port", "17391"),
+        tuple(harness.CLUSTER.split()),
         lambda client: None,
         lambda client: client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383),  # type: ignore[no-untyped-call]
     ),

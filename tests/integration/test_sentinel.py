@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,16 +18,10 @@ from tests.integration.harness import Field, history, wait_until
 NUM_CLIENTS = 8
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @contextmanager
 def pair(folder: Path) -> Iterator[tuple[Redis, str]]:
     """The replica of a primary, and the URL by which a sentinel tells where the primary is."""
-    ports = [_free_port() for _ in range(3)]
+    ports = [harness.free_port() for _ in range(3)]
     with ExitStack() as stack:
         _, second = (
             stack.enter_context(harness.server("--port", str(port), *options)).client

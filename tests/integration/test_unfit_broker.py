@@ -48,7 +48,7 @@ UNFIT = {
     ),
     "lonely replica": ("--replicaof 127.0.0.1 1 --replica-serve-stale-data no", "is a replica of 127.0.0.1:1"),
     "cluster": (
-        "--cluster-enabled yes --port 17390",
+        harness.CLUSTER,
         "is a node of a cluster, which spreads keys over many: use a server",
     ),
     "connections": ("--maxclients 10", r"has room for \d connections more \(maxclients 10\), and about 16 are needed"),
