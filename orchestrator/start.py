@@ -8,6 +8,7 @@ if __name__ == "__main__":
     # Until there is a run that can be closed cleanly, Ctrl-C ends the process at once and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+import os
 import shlex
 import sys
 from itertools import islice
@@ -167,6 +168,13 @@ def _taken_up(context: click.Context, options: dict[str, Any], given: list[str])
 
 def say_verdict(config: RunConfig, summary: Summary, folder: RunFolder, exit_code: int) -> None:
     """Say on standard output how good the model is, or on standard error what went wrong and how to go on."""
+    try:
+        _say(config, summary, folder, exit_code)
+    except BrokenPipeError:  # nobody reads any longer (``| head``), which changes nothing of the run
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try again at its end
+
+
+def _say(config: RunConfig, summary: Summary, folder: RunFolder, exit_code: int) -> None:
     if summary.status == "completed":
         failed = f" ({summary.rounds_failed} of them failed)" if summary.rounds_failed else ""
         quality = _quality(summary, folder)

@@ -195,8 +195,9 @@ class ClientSettings(BaseModel):
         variables = cls.variables()
         _check_spelling(environment, variables.values())
         given = {name: text for name, variable in variables.items() if (text := environment.get(variable))}
+        by_default = {} if "state" in given else {"state": default_state_folder(environment)}
         try:
-            return cls.model_validate({"state": default_state_folder(environment), **given})
+            return cls.model_validate(by_default | given)
         except ValidationError as error:
             name = str(error.errors()[0]["loc"][0])
             what = allowed(cls.model_fields[name])
@@ -222,6 +223,15 @@ def _check_spelling(environment: Mapping[str, str], variables: Iterable[str]) ->
 
 
 def default_state_folder(environment: Mapping[str, str]) -> Path:
-    """Return the folder that the XDG base directory specification sets aside for a program's state."""
+    """Return the folder that the XDG base directory specification sets aside for a program's state.
+
+    Raises:
+        ConfigurationError: If it would be in a home directory, and this user has none.
+    """
     base = environment.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(base).expanduser() / "celeriac"
+    try:
+        return Path(base).expanduser() / "celeriac"
+    except RuntimeError:
+        raise ConfigurationError(
+            f"user {os.getuid()} has no home directory: CLIENT_STATE has to name a folder for its id and models"
+        ) from None

@@ -102,9 +102,13 @@ def main() -> None:
     """Carry out commands until standard input ends, then end everything."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    # A unix socket's path is limited to 107 bytes.
-    short = len(tempfile.gettempdir()) <= MAX_FOLDER_LENGTH
-    folder = tempfile.mkdtemp(prefix="celeriac-", dir=None if short else "/tmp")  # noqa: S108
+    try:
+        # A unix socket's path is limited to 107 bytes.
+        short = len(tempfile.gettempdir()) <= MAX_FOLDER_LENGTH
+        folder = tempfile.mkdtemp(prefix="celeriac-", dir=None if short else "/tmp")  # noqa: S108
+    except OSError as error:
+        _tell({"no_folder": str(error)})
+        return
     _tell({"folder": folder})
     try:
         _serve()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.processes import guardian
-from tasks.errors import RunFailedError
+from tasks.errors import ConfigurationError, RunFailedError
 
 GRACE_S = 1.0
 """Seconds between asking a process to end and killing it."""
@@ -46,6 +46,9 @@ class Processes:
 
     Args:
         close_timeout_s: Seconds that the guardian may take to end everything.
+
+    Raises:
+        ConfigurationError: If no temporary folder can be made.
     """
 
     def __init__(self, close_timeout_s: float = CLOSE_TIMEOUT_S) -> None:
@@ -59,7 +62,12 @@ class Processes:
             start_new_session=True,
         )
         assert self._guardian.stdout is not None
-        self.folder = Path(json.loads(self._guardian.stdout.readline())["folder"])
+        begun = json.loads(self._guardian.stdout.readline())
+        if "no_folder" in begun:
+            raise ConfigurationError(
+                f"no temporary folder can be made, name one that is writable by TMPDIR: {begun['no_folder']}"
+            )
+        self.folder = Path(begun["folder"])
         """A temporary folder; the guardian removes it when the processes end."""
         os.set_blocking(self._guardian.stdout.fileno(), False)
 

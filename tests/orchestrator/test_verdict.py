@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,16 @@ def test_a_round_that_failed_earlier_is_no_reason_for_a_final_model_without_metr
     say_verdict(folder.config(), summarise(folder.config(), folder, "completed", "", 3.0), folder, exit_code=0)
     told = "completed: 2 rounds (1 of them failed) in 3.0 s, no held-out data to evaluate on"
     assert capsys.readouterr().out.splitlines()[0] == told
+
+
+def test_a_verdict_that_nobody_reads_is_none_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a completed run, and a standard output whose reader has ended, as that of ``| head -1`` does
+    folder = RunFolder.create(tmp_path / "run", run_config())
+    folder.close_round(round_record(1))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        # When its verdict is said, then nothing is raised, nor when what is left is written at the end
+        say_verdict(folder.config(), summarise(folder.config(), folder, "completed", "", 3.0), folder, exit_code=0)
+        output.write("and more")

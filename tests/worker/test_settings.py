@@ -8,6 +8,9 @@ from tasks.errors import ConfigurationError, DataMissingError
 from tasks.workload import Part
 from worker.settings import Allowed, ClientSettings
 
+NO_USER = 4_000_000_123
+"""A number that no user has."""
+
 
 def settings(**environment: str) -> ClientSettings:
     return ClientSettings.from_environment({"CELERY_BROKER_URL": "redis://host", **environment})
@@ -104,6 +107,16 @@ def test_the_state_folder_is_below_home_unless_told_otherwise(monkeypatch: pytes
     # Given a home, when no folder is named, then it is the one for a program's state
     monkeypatch.setenv("HOME", "/home/anna")
     assert settings().state == Path("/home/anna/.local/state/celeriac")
+
+
+def test_without_a_home_the_state_folder_has_to_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a user of whom the system knows no home, as a container's may be
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("os.getuid", lambda: NO_USER)
+    # When no folder is named, then the line says what to set; and one that is named will do
+    with pytest.raises(ConfigurationError, match=rf"^user {NO_USER} has no home directory: CLIENT_STATE has to name"):
+        settings()
+    assert settings(CLIENT_STATE=str(tmp_path)).state == tmp_path
 
 
 def test_a_folder_below_home_may_be_named_by_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
