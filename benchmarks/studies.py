@@ -171,7 +171,7 @@ class Published:
 FLUTE = Trial(net="linear", num_clients=1000, fraction=0.01, learning_rate=0.03, rounds=100, is_command=True)
 NIID_BENCH = Trial(
     net="benchmarks.niid_bench:net", workload="benchmarks.niid_bench:Silos",
-    num_clients=10, fraction=1.0, epochs=10, batch_size=64, learning_rate=0.01, rounds=5,
+    num_clients=10, fraction=1.0, epochs=10, batch_size=64, learning_rate=0.01, rounds=3,
 )  # fmt: skip
 ONE_LABEL = "benchmarks.niid_bench:one_label"
 _LINEAR, _SILOS = "softmax regression, 1,000 clients, ", "CNN, 10 clients, "
