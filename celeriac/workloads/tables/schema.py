@@ -83,7 +83,9 @@ class Names(_Agreed):
         found = [
             places.get(MISSING, nowhere) if name is None else places.get(name, other) for name in names_of(rows, column)
         ]
-        return np.eye(nowhere + 1, nowhere)[found]
+        inputs = np.zeros((len(rows), nowhere + 1))
+        inputs[np.arange(len(rows)), found] = 1
+        return inputs[:, :nowhere]
 
 
 class Schema(_Agreed):
