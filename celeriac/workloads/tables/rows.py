@@ -29,6 +29,18 @@ Cells = npt.NDArray[np.object_]
 """A column's cells, texts without blanks around, None where missing; shape ``(n,)``."""
 
 
+class CellError(DataMissingError):
+    """Raised when a cell holds what it may not.
+
+    Attributes:
+        told: The message without row and value, for others than whose table it is.
+    """
+
+    def __init__(self, message: str, told: str) -> None:
+        super().__init__(message)
+        self.told = told
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
     """Some of a file's rows.
@@ -64,7 +76,7 @@ class Rows:
             raise DataMissingError(f"{self.path} has no column {name!r}: {near_name(name, self.columns)}")
         return self.columns[name]
 
-    def wrong(self, index: int, name: str, why: str) -> DataMissingError:
+    def wrong(self, index: int, name: str, why: str) -> CellError:
         """Return an error that names a cell.
 
         Args:
@@ -74,7 +86,10 @@ class Rows:
         """
         cell = self.columns[name][index]
         shown = "nothing" if cell is None else repr(cell[:MAX_NAME])
-        return DataMissingError(f"{self.path}, row {self.numbers[index]}, column {name!r}: {shown} {why}")
+        return CellError(
+            f"{self.path}, row {self.numbers[index]}, column {name!r}: {shown} {why}",
+            f"{self.path}, column {name!r}: a value {why}",
+        )
 
 
 def tables_in(folder: Path) -> list[Path]:

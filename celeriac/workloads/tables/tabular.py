@@ -19,7 +19,7 @@ from celeriac.workloads.parameters import read_share
 from celeriac.workloads.splits import CLIENT_TEST_SHARE, hold_out
 from celeriac.workloads.tables.columns import are_two_classes, holds_numbers, names_of, numbers_of, one_name
 from celeriac.workloads.tables.measures import auc_of_classes, errors_of_numbers
-from celeriac.workloads.tables.rows import Rows, read_rows, tables_in
+from celeriac.workloads.tables.rows import CellError, Rows, read_rows, tables_in
 from celeriac.workloads.tables.schema import Schema, agree
 from celeriac.workloads.tables.sharing import share_of
 from celeriac.workloads.torch_workload import TorchWorkload
@@ -99,6 +99,8 @@ class Tabular(TorchWorkload):
         self._classes = tuple(map(one_name, _listed(classes)))
         self._categories = frozenset(_listed(categories))
         self._dropped = frozenset(_listed(drop))
+        if target in self._left_out:
+            raise ConfigurationError(f"target={target}: it is to be learned, and left out by site= or drop=")
         self._test_share = read_share(test_share)
         self._encode = functools.lru_cache(maxsize=2)(_encoded)
 
@@ -170,7 +172,27 @@ class Tabular(TorchWorkload):
         return replace(found, metrics=scaled)
 
     def _batches(self, data: Any, what: str, model: nn.Module, context: Context) -> Batches:
-        return super()._batches(self._encode(data, str(context.run_config[SCHEMA])), what, model, context)
+        return super()._batches(self._as_agreed(data, context), what, model, context)
+
+    def _as_agreed(self, rows: Rows, context: Context) -> tuple[Any, Any]:
+        """Return rows as the model takes them, by a schema of the columns that this workload uses.
+
+        Raises:
+            ConfigurationError: If it is of others.
+            DataMissingError: If the rows aren't as was agreed on. At a client it has no value: others read it, too.
+        """
+        schema = _schema(context)
+        if schema.target != self._target or (left_out := schema.columns.keys() & {self._target, *self._left_out}):
+            used = f"the target {schema.target!r}" if schema.target != self._target else f"column {min(left_out)!r}"
+            raise ConfigurationError(
+                f"the schema uses {used}, which workload table doesn't, by its target=, site= or drop="
+            )
+        try:
+            return self._encode(rows, str(context.run_config[SCHEMA]))
+        except CellError as error:
+            if not context.client_id:
+                raise
+            raise DataMissingError(f"{error.told} (the client's log has the row)") from error
 
     @property
     def _left_out(self) -> frozenset[str]:
@@ -204,6 +226,10 @@ class Tabular(TorchWorkload):
         """Return the rows with a target, after looking at what each column holds."""
         for name in sorted(self._categories):
             rows.column(name)
+        for name in sorted(self._dropped - rows.columns.keys()):
+            logger.warning(
+                "%s has no column %r for drop= to leave out: %s", rows.path, name, near_name(name, rows.columns)
+            )
         rows = self._with_target(rows)
         inputs = rows.columns.keys() - self._left_out
         return replace(rows, numeric=frozenset(name for name in inputs if self._holds_numbers(rows, name)))

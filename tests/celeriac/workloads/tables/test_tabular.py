@@ -16,6 +16,7 @@ from celeriac.workloads.tables.schema import Names, Schema
 from celeriac.workloads.tables.tabular import Tabular
 from orchestrator.federate import FederatedRun, federate
 from orchestrator.store.run_folder import RunFolder
+from tasks.context import Context
 from tasks.errors import ConfigurationError, DataMissingError, FederationError
 from tasks.workload import ClientData, DataSource, Part, load_workload
 
@@ -88,6 +89,8 @@ def test_a_table_that_is_wrong_is_refused_with_the_place(tmp_path: Path, content
         ("table,target=a,net=cnn", "net=cnn: known are linear, mlp"),
         ("table,target=a,task=ranks", "classes or number is allowed"),
         ("table,target=a,task=number,classes=a+b", "no classes= with a number"),
+        ("table,target=a,drop=b+a", "target=a: it is to be learned, and left out by site= or drop="),
+        ("table,target=a,site=a", "target=a: it is to be learned, and left out"),
         ("table,target=a,test-share=1", "numbers from 0 to under 1"),
         ("table,target=a,column=b", "column"),
     ],
@@ -198,7 +201,9 @@ def test_who_lacks_a_column_or_has_another_kind_in_it_fails_alone_and_is_told_th
     told = reasons(run)
     assert sorted(told) == ["client-2", "client-3"]
     assert "2.csv has no column 'sex': known are age, ill, ward" in told["client-2"]
-    assert "3.csv, row 2, column 'ward': 'west' is no number" in told["client-3"]
+    # And nobody else learns a value of theirs
+    assert "3.csv, column 'ward': a value is no number" in told["client-3"]
+    assert "west" not in told["client-3"]
     schema = Schema.model_validate_json(str(RunFolder.open(run.folder).prepared()["schema"]))
     assert schema.names() == ["age", "sex=f", "sex=m", "ward"]
 
@@ -223,7 +228,8 @@ def test_a_class_that_too_few_rows_have_is_refused_with_the_way_out(tmp_path: Pa
     tables["2.csv"].loc[0, "ill"] = "rare"
     # When nobody names the classes, then who has it can't train, and it is told
     told = reasons(ran(tmp_path / "data", tables, "table,target=ill,test-share=0"))
-    assert "row 2, column 'ill': 'rare' is none of the classes that clients agreed on, no, yes: " in told["client-2"]
+    assert "column 'ill': a value is none of the classes that clients agreed on, no, yes: " in told["client-2"]
+    assert "rare" not in told["client-2"]
     # And when somebody does, all train
     assert reasons(ran(tmp_path / "data", tables, "table,target=ill,test-share=0,classes=no+yes+rare")) == {}
 
@@ -277,3 +283,29 @@ def test_what_is_written_with_quotes_by_pandas_is_read_back(tmp_path: Path) -> N
     table = pd.DataFrame({"a,b": ["x\ny", 'q"q'], "ill": [0, 1]})
     table.to_csv(tmp_path / "t.csv", index=False, quoting=csv.QUOTE_ALL)
     assert read_rows(tmp_path / "t.csv").column("a,b").tolist() == ["x\ny", 'q"q']
+
+
+@pytest.mark.parametrize(
+    ("target", "column", "used"),
+    [("name", "age", "the target 'name'"), ("ill", "name", "column 'name'"), ("ill", "ward", "column 'ward'")],
+)
+def test_whoever_makes_the_schema_gets_no_column_that_a_client_leaves_out(
+    tmp_path: Path, target: str, column: str, used: str
+) -> None:
+    # Given a client that leaves out names, and a site, and a schema of these
+    data = loaded(tmp_path, "age,name,ward,ill\n1,Eve,a,0\n2,Bob,b,1\n", drop="name", site="ward")
+    schema = Schema(target=target, columns={column: Names(values=("Eve", "Bob"))}, classes=("0", "1"))
+    context = Context(client_id="client-1", run_config={"schema": schema.model_dump_json(), "hidden": [1]})
+    workload = Tabular("ill", "ward", drop="name")
+    # When it is to evaluate by that, then it refuses, and tells nothing of what they hold
+    with pytest.raises(ConfigurationError, match=f"the schema uses {used}, which workload table doesn't") as raised:
+        workload.evaluate(workload.initial_parameters(context), data.train, context)
+    assert "Eve" not in str(raised.value)
+
+
+def test_a_column_to_leave_out_that_there_isnt_is_told_as_its_name_may_be_mistyped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = loaded(tmp_path, "name,age,ill\nEve,1,0\nBob,2,1\n", drop="nmae")
+    assert "name" in data.train.columns
+    assert "has no column 'nmae' for drop= to leave out: did you mean 'name'?" in caplog.text
