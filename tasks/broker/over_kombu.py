@@ -5,6 +5,8 @@ Both are given a :class:`Broker`, and make their connections of what it says. Of
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 from celery.backends.redis import RedisBackend
@@ -12,6 +14,9 @@ from kombu.transport import redis
 from redis import ConnectionPool
 
 from tasks.broker.url import OPTION, Broker
+
+LAST_TRY_S = 60.0
+"""Seconds after which a worker that was told to end gives up a result that it can't store."""
 
 
 class Channel(redis.Channel):
@@ -52,12 +57,23 @@ class Backend(RedisBackend):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._last_try = math.inf
         self._broker: Broker = self.app.conf.result_backend_transport_options[OPTION]  # type: ignore[attr-defined]
         made: dict[str, Any] = self.connparams  # type: ignore[has-type]
         self.connparams = {
             **{name: value for name, value in made.items() if name not in ("host", "port")},
             **self._broker.connection,
         }
+
+    def exception_safe_to_retry(self, exc: Exception) -> bool:
+        """Say whether to try again: for as long as it takes, but in a worker that was told to end for a minute."""
+        from celery.worker import state  # noqa: PLC0415  # wanted in trouble alone
+
+        if state.should_stop is None and state.should_terminate is None:
+            self._last_try = math.inf
+        elif self._last_try == math.inf:
+            self._last_try = time.monotonic() + LAST_TRY_S
+        return bool(super().exception_safe_to_retry(exc)) and time.monotonic() < self._last_try
 
     def _get_pool(self, **params: Any) -> ConnectionPool:
         return self._broker.pool(**params)

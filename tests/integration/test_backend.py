@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 from celery import states
+from celery.worker import state
 from redis import Redis
+from redis.exceptions import ConnectionError as LostConnectionError
 
+from tasks.broker import over_kombu
 from tasks.broker.app import make_app
 from tasks.scope import result_key
 from tests.integration import harness
@@ -17,6 +21,32 @@ from tests.integration.harness import url
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Call to deprecated setex:DeprecationWarning"
 )  # it is Celery that calls it
+
+
+def test_who_was_told_to_end_doesnt_try_for_ever_to_store_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a broker that is gone
+    with harness.server() as server:
+        app = make_app("stores", url(server.client), include=())
+        app.conf.update(redis_socket_connect_timeout=0.1, result_backend_transport_options={
+            **app.conf.result_backend_transport_options, "retry_policy": {"max_retries": 0},
+        })  # fmt: skip
+        monkeypatch.setattr(over_kombu, "LAST_TRY_S", 0.5)
+    backend: Any = app.backend
+    tried: list[int] = []
+
+    def pause(_: float) -> None:
+        tried.append(len(tried))
+        if len(tried) == 3:
+            monkeypatch.setattr(state, "should_stop", 0)
+        assert len(tried) < 1000
+        time.sleep(0.01)
+
+    monkeypatch.setattr(backend, "_sleep", pause)
+    # When a worker's main process stores what became of an order, and is told to end meanwhile
+    with pytest.raises(LostConnectionError):
+        backend.mark_as_failure("run/one", ValueError("lost"))
+    # Then it tries on for a while, and gives up
+    assert len(tried) > 3
 
 
 @pytest.fixture
