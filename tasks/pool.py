@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from celery.concurrency import asynpool, prefork
 
+from tasks.errors import ConfigurationError
 from tasks.pool_process import end_children_of, leave_ending_to_parent
 
 LOOK_S = 0.5
@@ -73,3 +74,15 @@ class TaskPool(prefork.TaskPool):
     """What ``worker_pool`` names."""
 
     Pool = WatchfulPool
+
+    def on_start(self) -> None:
+        """Make the processes.
+
+        Raises:
+            ConfigurationError: If the system doesn't let the processes be made, or share semaphores.
+        """
+        try:
+            super().on_start()
+        except OSError as error:
+            needs = "they need a writable /dev/shm, and open files (ulimit -n)"
+            raise ConfigurationError(f"the worker's processes can't be made: {error}: {needs}") from None

@@ -148,7 +148,8 @@ class LoadingPool(TaskPool):
         """Make the processes and wait until they have loaded."""
         loading: Loading = self.app.loading
         loading.begin(self.limit)
-        super().on_start()
+        with said_at_once():
+            super().on_start()
         start_method: StartMethod = "spawn"
         try:
             with said_at_once():
