@@ -69,7 +69,8 @@ class Backend(RedisBackend):
         """Say whether to try again: for as long as it takes, but in a worker that was told to end for a minute."""
         from celery.worker import state  # noqa: PLC0415  # wanted in trouble alone
 
-        if state.should_stop is None and state.should_terminate is None:
+        told: tuple[int | None, ...] = (state.should_stop, state.should_terminate)
+        if told == (None, None):
             self._last_try = math.inf
         elif self._last_try == math.inf:
             self._last_try = time.monotonic() + LAST_TRY_S

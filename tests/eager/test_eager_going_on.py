@@ -8,6 +8,7 @@ import pytest
 
 from orchestrator.observers.events import (
     ClientsJoined,
+    OrdersAnswered,
     RunStarted,
 )
 from orchestrator.store.run_folder import RunFolder
@@ -90,7 +91,8 @@ def test_a_round_that_was_interrupted_is_taken_up_with_what_has_come_in(federati
     assert trained == ["carl", "anna", "bert", "carl"]
     assert digests(folder) == digests(expected)
     kept, whole = folder.history()[1].responses["anna"], expected.history()[1].responses["anna"]
-    assert kept.model_copy(update={"duration_s": 0.0}) == whole.model_copy(update={"duration_s": 0.0})
+    times = {"duration_s": 0.0, "cpu_s": 0.0}
+    assert kept.model_copy(update=times) == whole.model_copy(update=times)
     assert interrupted.chunks.chunks == {}
 
 
@@ -123,5 +125,5 @@ def test_a_run_that_is_complete_does_nothing_more(federation: Federation) -> Non
     federation.events.clear()
     # When it is to go on, then it is told that it began, clients that are there are said farewell to, and that is all
     federation.go_on(folder)
-    assert {type(event) for event in federation.events} == {RunStarted, ClientsJoined}
+    assert {type(event) for event in federation.events} == {RunStarted, ClientsJoined, OrdersAnswered}
     assert len(folder.history()) == 2
