@@ -163,9 +163,11 @@ def agree(
             f"no client tells of the target {target!r}: of fewer than {statistics.min_count} values none does; "
             f"they told of {', '.join(sorted(statistics.columns))}"
         )
+    told_of = {client for column in statistics.columns.values() for client in column.clients}
+    num_clients = len(told_of | statistics.withheld.keys())
     columns: dict[str, Scale | Names] = {}
     for name in sorted(statistics.columns.keys() - {target, *dropped}):
-        if 2 * _num_with(statistics, name) > len(statistics.min_counts):
+        if 2 * _num_with(statistics, name) > num_clients:
             summary = statistics.columns[name].over_all
             columns[name] = Names.of(summary) if isinstance(summary, GroupsSummary) else Scale.of(summary)
     if not columns:

@@ -309,3 +309,11 @@ def test_a_column_to_leave_out_that_there_isnt_is_told_as_its_name_may_be_mistyp
     data = loaded(tmp_path, "name,age,ill\nEve,1,0\nBob,2,1\n", drop="nmae")
     assert "name" in data.train.columns
     assert "has no column 'nmae' for drop= to leave out: did you mean 'name'?" in caplog.text
+
+
+def test_sites_with_too_few_rows_to_tell_of_take_no_column_from_the_others(tmp_path: Path) -> None:
+    # Given a site, and one with fewer rows than are told of
+    run = ran(tmp_path / "data", {"1.csv": patients(1), "2.csv": patients(2, num_rows=8)})
+    # When they train, then both do, by the columns of the first
+    assert reasons(run) == {}
+    assert sorted(RunFolder.open(run.folder).history()[-1].responses) == ["client-1", "client-2"]
