@@ -12,12 +12,13 @@ from sklearn.metrics import roc_auc_score
 
 from celeriac.workloads.tables.measures import auc, auc_of_classes, errors_of_numbers
 from celeriac.workloads.tables.rows import read_rows
-from celeriac.workloads.tables.schema import Names, Schema
+from celeriac.workloads.tables.schema import Names, Scale, Schema
 from celeriac.workloads.tables.tabular import Tabular
 from orchestrator.federate import FederatedRun, federate
 from orchestrator.store.run_folder import RunFolder
 from tasks.context import Context
 from tasks.errors import ConfigurationError, DataMissingError, FederationError
+from tasks.pooling import NumbersSummary
 from tasks.workload import ClientData, DataSource, Part, load_workload
 
 GOOD = "age,ill\n" + "".join(f"{age},{age % 2}\n" for age in range(30, 60))
@@ -317,3 +318,11 @@ def test_sites_with_too_few_rows_to_tell_of_take_no_column_from_the_others(tmp_p
     # When they train, then both do, by the columns of the first
     assert reasons(run) == {}
     assert sorted(RunFolder.open(run.folder).history()[-1].responses) == ["client-1", "client-2"]
+
+
+@pytest.mark.parametrize(("variance", "deviation"), [(1e-33, 1.0), (1e-20, 1e-10)])
+def test_what_rounding_makes_of_equal_values_is_no_deviation(variance: float, deviation: float) -> None:
+    # Given 1,000 values near 0.1, as clients' means and squares give them, whose epsilon is some 1e-17
+    summary = NumbersSummary(num_clients=2, count=1_000, missing=0, mean=0.1, variance=variance * 1_000 / 999)
+    # When they are scaled, then equal ones stay 0 rather than become as large as others
+    assert Scale.of(summary).deviation == pytest.approx(deviation)
