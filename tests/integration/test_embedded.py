@@ -33,7 +33,7 @@ def test_digits_are_learned_with_the_defaults(field: Field, tmp_path: Path) -> N
     run_dir = tmp_path / "run"
 
     # When it runs
-    program = field.run(run_dir, workload=None)
+    program = field.run(run_dir, workload=None, observe="")
     wait_until(lambda: history(run_dir), "a round is closed")
     with_torch = [process for process in program.descendants() if uses_torch(process.pid)]
     orchestrator_uses_torch = uses_torch(program.process.pid)

@@ -17,10 +17,10 @@ BESIDE = {"goals": ("os.remove checkpoints/round-0001", "open evaluations.jsonl"
 
 @pytest.fixture(autouse=True)
 def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The runs are of the example that does without torch, by which they start sooner."""
+    """The runs are of the example that does without torch, and draw no plot, by which they are done sooner."""
     monkeypatch.setattr("tests.integration.harness.WORKLOADS", EXAMPLE)
     for kind in ("plain", "scaffold", "goals"):
-        monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "study:Study"))
+        monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "study:Study", "--observe", "console"))
 
 
 @pytest.mark.parametrize("kind", ["plain", "scaffold", "goals"])

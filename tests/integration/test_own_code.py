@@ -106,8 +106,8 @@ def test_a_client_elsewhere_carries_out_nothing_that_its_operator_has_not_named(
     field.client(broker, "client-2", **settings, cwd=tmp_path)
 
     # When a run asks for it
-    path = {"PYTHONPATH": settings["PYTHONPATH"], "cwd": tmp_path}
-    field.run("run", f"--{kind} {spec} --rounds 1", broker=broker, workload=workload, **path).succeeds()
+    options, paths = f"--{kind} {spec} --rounds 1", settings["PYTHONPATH"]
+    field.run("run", options, broker=broker, workload=workload, cwd=tmp_path, PYTHONPATH=paths).succeeds()
 
     # Then the one trains, and the other says what is to be set
     responses = history(tmp_path / "run")[0]["responses"]
