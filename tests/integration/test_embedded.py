@@ -81,7 +81,7 @@ def test_the_same_seed_gives_the_same_model_also_when_clients_finish_in_another_
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The final checkpoint of a run of ``ROUNDS`` rounds that nobody disturbs."""
-    return harness.undisturbed_model(tmp_path_factory.mktemp("undisturbed"), ROUNDS)
+    return harness.checkpoint(harness.undisturbed(tmp_path_factory.mktemp("undisturbed"), rounds=ROUNDS), ROUNDS)
 
 
 @pytest.fixture

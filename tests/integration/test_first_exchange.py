@@ -104,9 +104,8 @@ def test_an_orchestrator_that_is_killed_in_either_exchange_ends_at_the_same_mode
     field: Field, broker: Redis, tmp_path: Path, exchange: str
 ) -> None:
     # Given what an undisturbed run comes to
-    reference, run_dir = tmp_path / "reference", tmp_path / "run"
-    undisturbed = field.run(reference, f"--algorithm {ASKING_FIRST} --rounds 2 --clients {COUNT} --no-evaluate-clients")
-    undisturbed.succeeds()
+    reference = harness.undisturbed(tmp_path, rounds=2, clients=COUNT, algorithm=ASKING_FIRST)
+    run_dir = tmp_path / "run"
 
     # When another is killed in an exchange of its first round, and taken up again
     clients = [client(field, broker, number, LOSS_S="1.5", STEP_S="0.4") for number in range(1, COUNT + 1)]

@@ -15,7 +15,7 @@ ROUNDS = 4
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The final checkpoint of the same run without an outage."""
-    return harness.undisturbed_model(tmp_path_factory.mktemp("undisturbed"), ROUNDS)
+    return harness.checkpoint(harness.undisturbed(tmp_path_factory.mktemp("undisturbed"), rounds=ROUNDS), ROUNDS)
 
 
 @pytest.mark.parametrize("num_missed", [3, 30])

@@ -42,7 +42,7 @@ class Pulled(Workload):
     def train(self, parameters: Arrays, data: Any, context: Context) -> TrainResult:
         point = parameters["point"].copy()
         noise = generator(context.seed, "noise")
-        step_s = float(os.environ.get(f"STEP_S_{os.environ['CLIENT_ID']}") or os.environ.get("STEP_S") or 0)
+        step_s = float(os.environ.get(f"STEP_S_{os.environ.get('CLIENT_ID', '')}") or os.environ.get("STEP_S") or 0)
         stuck = os.environ.get("STUCK", "")
         if Path(stuck).is_file():
             Path(stuck).unlink()
