@@ -29,8 +29,11 @@ class QuietWorker(Worker):
     """A worker that doesn't talk to other workers: clients are no business of each other's."""
 
     def prepare_args(self, **kwargs: Any) -> dict[str, Any]:
-        """Leave out the start-up exchange with other workers (mingle) and their event stream (gossip)."""
-        return {**kwargs, "without_mingle": True, "without_gossip": True}
+        """Leave out the exchange with other workers at the start (mingle), and all events (gossip, heartbeat).
+
+        A heartbeat that finds the broker gone tries until it is there again, and has the worker do nothing else.
+        """
+        return {**kwargs, "without_mingle": True, "without_gossip": True, "without_heartbeat": True}
 
 
 class FederationApp(Celery):
