@@ -217,6 +217,7 @@ class Run:
         initial = own_result(raw, Evaluated, "the run could not be prepared", self._report)
         if initial.wants_statistics:
             self._folder.save_statistics(ask_statistics(self._context))
+        while initial.wants_statistics:  # once more where the answer was that of a call before they were there
             raw = self._context.collector.result(call(), call)
             initial = own_result(raw, Evaluated, "the run could not be prepared", self._report)
         self._context.prepared.update(self._folder.prepared())
