@@ -213,13 +213,7 @@ class Run:
         look()
         if config.accept == "closed":
             self._manager.close()
-        raw = self._context.collector.result(task_id, call)
-        initial = own_result(raw, Evaluated, "the run could not be prepared", self._report)
-        if initial.wants_statistics:
-            self._folder.save_statistics(ask_statistics(self._context))
-        while initial.wants_statistics:  # once more where the answer was that of a call before they were there
-            raw = self._context.collector.result(call(), call)
-            initial = own_result(raw, Evaluated, "the run could not be prepared", self._report)
+        initial = self._initial(task_id, call)
         self._context.prepared.update(self._folder.prepared())
         self._goals.check(initial)
         self._folder.save_initial(initial)
@@ -227,6 +221,21 @@ class Run:
         self._goals.note((), initial)
         self._report(Initialised(metrics=initial.metrics, problem=initial.problem))
         transport.forget([task_id])
+
+    def _initial(self, task_id: str, call: Callable[[], str]) -> Evaluated:
+        """Return what the initial model is worth, when it is made: after clients were asked, if the workload wants it.
+
+        Args:
+            task_id: The task that makes it, which is under way.
+            call: Has it made anew.
+        """
+        what = "the run could not be prepared"
+        initial = own_result(self._context.collector.result(task_id, call), Evaluated, what, self._report)
+        if initial.wants_statistics:
+            self._folder.save_statistics(ask_statistics(self._context))
+        while initial.wants_statistics:  # once more where the answer was that of a call before they were there
+            initial = own_result(self._context.collector.result(call(), call), Evaluated, what, self._report)
+        return initial
 
     def _run_round(self, round_number: int) -> RoundRecord:
         current = self._take_up(round_number) or self._open(round_number)
