@@ -56,6 +56,10 @@ class WatchfulPool(asynpool.AsynPool):
                 os.kill(pid, signal.SIGKILL)
         super().terminate()
 
+    def terminate_job(self, pid: int, sig: int | None = None) -> None:
+        """Kill the process of an order that is given up, as by a worker that is to end at once."""
+        super().terminate_job(pid, signal.SIGKILL)
+
     def _join_exited_workers(self, shutdown: bool = False) -> list[int]:  # billiard's
         """Take leave of processes that have ended, and end what users' code has started there."""
         before = self._pids()

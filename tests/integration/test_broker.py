@@ -123,6 +123,19 @@ def test_a_client_whose_processes_are_all_told_to_end_finishes_its_order(
         client.succeeds()
 
 
+def test_a_client_that_is_told_to_end_at_once_leaves_its_order(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a client in the middle of a step that takes longer than anybody waits
+    field.run(tmp_path / "run", "--rounds 1 --clients 1", broker=broker)
+    client = field.client(broker, "client-1", **part(1, 2), STEP_S="1000")
+    wait_until(lambda: "/train: begun" in client.output, "it trains")
+    # When it is told to end, and then at once, then it ends, and nothing of it is left
+    processes = client.descendants()
+    client.send(signal.SIGTERM)
+    client.send(signal.SIGQUIT)
+    client.wait()
+    wait_until(lambda: not any(process.is_running() for process in processes), "its processes have ended")
+
+
 def test_a_client_that_is_killed_in_a_round_is_lost_and_the_round_goes_on(
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
