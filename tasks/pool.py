@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from celery.concurrency import asynpool, prefork
+from celery.worker import state
 
 from tasks.errors import ConfigurationError
 from tasks.pool_process import end_children_of, leave_ending_to_parent
@@ -49,11 +50,15 @@ class WatchfulPool(asynpool.AsynPool):
         """What the worker's event loop calls, and every how many seconds."""
         return {self.maintain_pool: LOOK_S}
 
-    def terminate(self) -> None:
+    def kill(self) -> None:
         """Kill the processes: they heed no other signal."""
         for pid in self._pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """End at once."""
+        self.kill()
         super().terminate()
 
     def terminate_job(self, pid: int, sig: int | None = None) -> None:
@@ -90,3 +95,12 @@ class TaskPool(prefork.TaskPool):
         except OSError as error:
             needs = "they need a writable /dev/shm, and open files (ulimit -n)"
             raise ConfigurationError(f"the worker's processes can't be made: {error}: {needs}") from None
+
+    def on_stop(self) -> None:
+        """Wait for the orders under way; if the worker is to end at once, give them up.
+
+        Celery has by then cancelled those of which it knows that they have begun, and would wait for the others.
+        """
+        if self._pool is not None and state.should_terminate is not None:
+            self._pool.kill()
+        super().on_stop()

@@ -7,7 +7,9 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -55,7 +57,7 @@ class Heartbeat:
         self._registry = RedisRegistry(client)
         self._signs = [_Sign(announcement) for announcement in announcements]
         self._heartbeat_s = announcements[0].heartbeat_s
-        self._wake = threading.Event()
+        self._wakes: SimpleQueue[None] = SimpleQueue()
         self._stopped = False
         self._leaving = False
         self._told_leaving = False
@@ -67,9 +69,12 @@ class Heartbeat:
         self._thread.start()
 
     def leave(self) -> None:
-        """Let it be known that the clients take no further orders, while the last tasks end."""
+        """Let it be known that the clients take no further orders, while the last tasks end.
+
+        Signals' handlers call this, one in the middle of another, where a lock would be waited for for ever.
+        """
         self._leaving = True
-        self._wake.set()
+        self._wakes.put(None)
 
     def stop(self) -> None:
         """End the thread. The announcements, which say that the clients are leaving, expire by themselves.
@@ -95,8 +100,8 @@ class Heartbeat:
                 logger.warning("%s %s: %s", _names(self._signs), what, error)
             if last:
                 return
-            self._wake.wait(self._heartbeat_s)
-            self._wake.clear()
+            with suppress(Empty):
+                self._wakes.get(timeout=self._heartbeat_s)
 
     def _say_leaving(self) -> None:
         if not self._signs:

@@ -8,7 +8,7 @@ from redis import Redis
 
 from tasks.blobs.blob import CHUNK_BYTES
 from tests.integration import harness
-from tests.integration.harness import Field, history, part, watched
+from tests.integration.harness import Field, history, part, wait_until, watched
 
 MB = 10**6
 
@@ -52,9 +52,9 @@ def test_redis_holds_the_global_model_once_and_is_empty_after_the_run(
     # orchestrator, its worker. It keeps one for some seconds after the chunk has passed.
     assert 40 * MB < watch.peak_bytes - before < 3 * 40 * MB + 4 * CHUNK_BYTES + 2 * MB
 
-    # And afterwards there is (nearly) nothing
+    # And afterwards there is (nearly) nothing, once those buffers are given back
     assert not list(broker.scan_iter("fl:blob:*"))
-    assert broker.info("memory")["used_memory"] - before < 2 * MB
+    wait_until(lambda: broker.info("memory")["used_memory"] - before < 2 * MB, "the server has given the memory back")
     assert all(record["bytes_up"] > 80 * MB for record in history(run_dir))
 
 
