@@ -101,6 +101,7 @@ class TaskPool(prefork.TaskPool):
 
         Celery has by then cancelled those of which it knows that they have begun, and would wait for the others.
         """
-        if self._pool is not None and state.should_terminate is not None:
+        at_once: object = state.should_terminate
+        if self._pool is not None and at_once is not None:
             self._pool.kill()
         super().on_stop()
