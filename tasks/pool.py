@@ -83,6 +83,7 @@ class TaskPool(prefork.TaskPool):
     """What ``worker_pool`` names."""
 
     Pool = WatchfulPool
+    _pool: WatchfulPool | None
 
     def on_start(self) -> None:
         """Make the processes.
