@@ -173,7 +173,7 @@ class LoadingPool(TaskPool):
         return code
 
     def _processes(self) -> list[Any]:
-        processes: list[Any] = self._pool._pool  # type: ignore[attr-defined]  # billiard has no types
+        processes: list[Any] = self._pool._pool  # type: ignore[union-attr]  # billiard has no types
         return processes
 
 
