@@ -32,6 +32,7 @@ Arrays = Mapping[str, Array]
 BFLOAT16: np.dtype[Any] = np.dtype(bfloat16)
 """The dtype that NumPy itself lacks; its ``kind`` isn't ``f``, so ask :func:`is_float`."""
 MAX_HEADER_BYTES = 100_000_000
+"""Bytes that a header may have where nothing is known of the arrays. Reading one takes up to 25 times its length."""
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
 _MAX_DIMENSIONS = 64
@@ -153,14 +154,16 @@ def encoded_size(spec: Spec) -> int:
     return len(encode_header(spec)) + sum(entry.size_bytes for entry in spec.values())
 
 
-def decode(data: bytes | bytearray | memoryview | mmap.mmap) -> dict[str, Array]:
-    """Return views into ``data``, by name; read-only if ``data`` is.
+def decode(
+    data: bytes | bytearray | memoryview | mmap.mmap, max_header_bytes: int = MAX_HEADER_BYTES
+) -> dict[str, Array]:
+    """Return views into ``data``, by name; read-only if ``data`` is. A longer header than allowed isn't read.
 
     Raises:
         ArraysError: If ``data`` isn't well-formed: a length, an offset, a shape or a dtype is wrong.
     """
     view = memoryview(data)
-    spec, start = decode_header(view)
+    spec, start = decode_header(view, max_header_bytes)
     arrays = {}
     for name, entry in spec.items():
         end = start + entry.size_bytes
@@ -169,16 +172,22 @@ def decode(data: bytes | bytearray | memoryview | mmap.mmap) -> dict[str, Array]
     return arrays
 
 
-def decode_header(view: memoryview) -> tuple[Spec, int]:
+def decode_header(view: memoryview, max_bytes: int = MAX_HEADER_BYTES) -> tuple[Spec, int]:
     """Return the spec in order of offsets, and where the first array's bytes begin.
+
+    Args:
+        view: The arrays' bytes.
+        max_bytes: How long the header may be: a longer one isn't read.
 
     Raises:
         ArraysError: If the header isn't well-formed or doesn't describe exactly the bytes that follow it.
     """
     length = int.from_bytes(view[:_LENGTH_BYTES], "little")
     start = _LENGTH_BYTES + length
-    if len(view) < _LENGTH_BYTES or length > MAX_HEADER_BYTES or start > len(view):
+    if len(view) < _LENGTH_BYTES or start > len(view):
         raise ArraysError(f"{len(view)} bytes are too few for a header of {length} bytes")
+    if length > max_bytes:
+        raise ArraysError(f"the header has {length} bytes: {max_bytes} are allowed")
     try:
         header = json.loads(bytes(view[_LENGTH_BYTES:start]).decode(), object_pairs_hook=_unique)
         entries = [_entry(name, value) for name, value in header.items() if name != _METADATA]
@@ -235,8 +244,10 @@ def write_file(path: Path, arrays: Arrays) -> str:
     return digest.hexdigest()
 
 
-def map_file(path: Path) -> dict[str, Array]:
+def map_file(path: Path, max_header_bytes: int = MAX_HEADER_BYTES) -> dict[str, Array]:
     """Return the arrays of a file as read-only views of its memory map: read from disk as they are used.
+
+    A longer header than allowed isn't read.
 
     The map is this call's own: code that writes to it all the same, as PyTorch lets it, changes neither the file nor
     what others read.
@@ -248,4 +259,5 @@ def map_file(path: Path) -> dict[str, Array]:
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise ArraysError(f"{path} is empty")
-        return decode(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly())
+        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly()
+        return decode(mapped, max_header_bytes)

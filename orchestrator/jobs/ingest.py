@@ -60,11 +60,11 @@ def _take_in(job: Job, response: Response, exchange: str) -> SlotRecord:
     declared = job.results if exchange == TrainOrder.name else {}
     sent = packed_spec(compressor, dict(sorted(spec.items())), job.buffers) if compressor else spec
     try:
-        most_bytes = arrays.encoded_size(sent) + HEADER_SLACK_BYTES + results.most_bytes(declared)
-        _check_size(response.update, most_bytes)
+        most_header = len(arrays.encode_header(sent)) + HEADER_SLACK_BYTES + results.NAME_BYTES * len(declared)
+        _check_size(response.update, most_header + _values_bytes(sent, declared))
         with replacing(path, durable=False) as temporary:
             job.store.get_file(response.update, temporary)
-            update, found = results.split(arrays.map_file(temporary))
+            update, found = results.split(arrays.map_file(temporary, most_header))
             lengths = measure_results(found, declared)
             if compressor:
                 check_update(update, sent)
@@ -105,6 +105,11 @@ def _decompress(job: Job, compressor: Compressor, path: Path, model: Arrays, spe
         raise
     except Exception as error:  # whatever a compressor of the user's own raises
         raise UpdateRejectedError(f"it can't be decompressed: {described(error)}") from error
+
+
+def _values_bytes(sent: Spec, declared: results.Declared) -> int:
+    """Return how long an update may be without its header."""
+    return sum(entry.size_bytes for entry in sent.values()) + sum(result.most_bytes for result in declared.values())
 
 
 def _check_size(ref: BlobRef, max_bytes: int) -> None:

@@ -177,6 +177,20 @@ def test_an_update_much_longer_than_the_model_is_rejected_unread(folder: RunFold
     )
 
 
+def test_a_header_much_longer_than_the_models_is_rejected_unread(folder: RunFolder, chunks: MemoryChunks) -> None:
+    # Given a model of 1 MB whose header takes 80 bytes, and an update of the same length that is nearly all header
+    arrays.write_file(folder.checkpoint(0), {"weights": np.zeros(250_000, np.float32)})
+    model_bytes = folder.checkpoint(0).stat().st_size
+    length = model_bytes - 8
+    text = b"[" + b"[]," * ((length - 5) // 3) + b"[]]"
+    response = raw(chunks, length.to_bytes(8, "little") + text.ljust(length))
+    # When it is taken in, then it is rejected before it becomes hundreds of thousands of lists
+    header_bytes = len(arrays.encode_header({"weights": arrays.ArraySpec("F32", (250_000,))}))
+    assert rejection(folder, chunks, response) == (
+        f"the header has {length} bytes: {header_bytes + HEADER_SLACK_BYTES} are allowed"
+    )
+
+
 def test_a_blob_that_isnt_there_is_rejected(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an answer whose update is gone
     response = sent(chunks, UPDATE)
