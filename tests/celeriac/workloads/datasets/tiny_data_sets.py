@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -98,23 +99,22 @@ def play(*roles: str) -> str:
     return f"ACT I.\n\n{speeches}\n"
 
 
-FORMATS: dict[str, tuple[Callable[[], Workload], Callable[[Path], Path]]] = {
-    "fashion-mnist": (
-        lambda: TinyFashionMnist("linear"),
-        lambda folder: write_idx(folder, IdxFiles(), 40, 12, range(10)),
-    ),
+IMAGES: dict[str, tuple[Callable[[str], Workload], Callable[[Path], Path]]] = {
+    "fashion-mnist": (TinyFashionMnist, lambda folder: write_idx(folder, IdxFiles(), 40, 12, range(10))),
     **{
-        f"emnist {variant}": (
-            lambda variant=variant: TinyEmnist(variant, "linear"),  # type: ignore[misc]
-            lambda folder, variant=variant: write_emnist(folder, variant),  # type: ignore[misc]
-        )
+        f"emnist {variant}": (partial(TinyEmnist, variant), partial(write_emnist, variant=variant))
         for variant in CLASSES
     },
-    "cifar10": (lambda: TinyCifar10("linear"), lambda folder: write_cifar10(folder, binary=True)),
-    "cifar10 python": (lambda: TinyCifar10("linear"), lambda folder: write_cifar10(folder, binary=False)),
-    "cifar100": (lambda: TinyCifar100("fine", "linear"), lambda folder: write_cifar100(folder, binary=True)),
-    "cifar100 python": (lambda: TinyCifar100("coarse", "linear"), lambda folder: write_cifar100(folder, binary=False)),
-    "femnist-leaf": (lambda: FemnistLeaf("linear"), write_femnist_leaf),
+    "cifar10": (TinyCifar10, partial(write_cifar10, binary=True)),
+    "cifar10 python": (TinyCifar10, partial(write_cifar10, binary=False)),
+    "cifar100": (partial(TinyCifar100, "fine"), partial(write_cifar100, binary=True)),
+    "cifar100 python": (partial(TinyCifar100, "coarse"), partial(write_cifar100, binary=False)),
+    "femnist-leaf": (FemnistLeaf, write_femnist_leaf),
+}
+"""For each data set of images a workload of a net, and what writes its files into a folder."""
+
+FORMATS: dict[str, tuple[Callable[[], Workload], Callable[[Path], Path]]] = {
+    **{name: (partial(new_workload, "linear"), write) for name, (new_workload, write) in IMAGES.items()},
     "shakespeare-leaf": (lambda: ShakespeareLeaf("8"), write_shakespeare_leaf),
     "shakespeare": (lambda: TinyShakespeare("8"), lambda folder: write_plays(folder, {"a_gut": play("Anna", "Bert")})),
 }
