@@ -14,8 +14,18 @@ from tasks.protocol import PROTOCOL, version
 DEFAULT_HEARTBEAT_S = 2.0
 MAX_PROCESSES = 1_000
 """Processes that a worker may have."""
-MAX_LABELS = 100_000
+MAX_LABELS = 25_000
 """Labels that a client may announce."""
+MAX_LABEL_LENGTH = 100
+MAX_LABELS_BYTES = 2**19
+"""Bytes that a client's labels may take, as JSON with the number of examples of each."""
+MAX_ANNOUNCEMENT_BYTES = MAX_LABELS_BYTES + 4096
+Number = Annotated[int, Field(ge=0, le=10**12)]
+Labels = Annotated[
+    Mapping[Annotated[str, Field(max_length=MAX_LABEL_LENGTH)], Number],
+    Field(max_length=MAX_LABELS),
+]
+"""Number of examples of each label."""
 
 
 class Hardware(BaseModel):
@@ -23,8 +33,8 @@ class Hardware(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    num_cpus: Annotated[int, Field(ge=1)]
-    memory_bytes: Annotated[int, Field(ge=0)]
+    num_cpus: Annotated[int, Field(ge=1, le=1_000_000)]
+    memory_bytes: Annotated[int, Field(ge=0, le=2**60)]
     accelerator: Annotated[str, Field(max_length=100)] = ""
 
 
@@ -40,8 +50,8 @@ class Announcement(BaseModel):
     client_id: Annotated[str, Field(pattern=ID_PATTERN)]
     incarnation: Annotated[str, Field(min_length=1, max_length=64)]
     workload: Annotated[str, Field(max_length=300)]
-    num_examples: Annotated[int, Field(ge=0, le=10**12)]
-    labels: Annotated[Mapping[str, Annotated[int, Field(ge=0)]], Field(max_length=MAX_LABELS)] = {}
+    num_examples: Number
+    labels: Labels = {}
     hardware: Hardware
     heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = DEFAULT_HEARTBEAT_S
     leaving: bool = False

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from tasks import results
-from tasks.announcement import MAX_LABELS
+from tasks.announcement import MAX_LABEL_LENGTH, MAX_LABELS, MAX_LABELS_BYTES
 from tasks.arrays import Arrays, difference, spec_of
 from tasks.auxiliary import check_names
 from tasks.context import Context, State
@@ -78,9 +78,26 @@ def checked_client_data(returned: object) -> ClientData:
     }
     if len(labels) < len(data.labels):
         raise UserCodeError("client_data() returned labels of which two are one as text: 3 and '3', say")
+    _check_labels(labels)
+    return replace(data, num_train=num_train, labels=labels)
+
+
+def _check_labels(labels: Mapping[str, int]) -> None:
+    """Refuse labels that can't be announced."""
     if len(labels) > MAX_LABELS:
         raise UserCodeError(f"client_data() returned {len(labels)} labels: at most {MAX_LABELS} are allowed")
-    return replace(data, num_train=num_train, labels=labels)
+    longest = max(labels, key=len, default="")
+    if len(longest) > MAX_LABEL_LENGTH:
+        raise UserCodeError(
+            f"client_data() returned labels with {longest[:20]!r}…, which has {len(longest)} characters: "
+            f"at most {MAX_LABEL_LENGTH} are allowed"
+        )
+    num_bytes = len(json.dumps(labels, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    if num_bytes > MAX_LABELS_BYTES:
+        raise UserCodeError(
+            f"client_data() returned labels that take {num_bytes} bytes with their numbers: at most {MAX_LABELS_BYTES} "
+            "are allowed"
+        )
 
 
 def checked_parameters(returned: object, *, may_be_none: bool = False) -> Arrays:

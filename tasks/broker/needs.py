@@ -45,9 +45,10 @@ def of_orchestrator(run_id: str) -> Needs:
     """Return what an orchestrator and its own worker need."""
     run = RunScope(run_id)
     mark, result, chunk = run.mark_key, result_key(run.initialise_id), f"{run.model(0)}:0"
+    client = ClientScope("").key
     commands = (
         *_of_messages(ORCHESTRATOR_QUEUE, result),
-        *(("EVAL", "return 1", "1", key) for key in (RUN_LOCK_KEY, *chord_keys(run.initialise_id))),
+        *(("EVAL", "return 1", "1", key) for key in (RUN_LOCK_KEY, client, *chord_keys(run.initialise_id))),
         ("SET", mark, "1", "EX", "1", "GET"),
         ("SET", chunk, "1", "EX", "1"),
         ("GET", chunk),
@@ -58,7 +59,7 @@ def of_orchestrator(run_id: str) -> Needs:
         ("UNLINK", chunk),
         ("RPUSH", turn_key(chunk), "1"),
         ("SCRIPT", "LOAD", "return 1"),
-        ("SCAN", "0", "MATCH", f"{ClientScope('').key}*", "COUNT", "1"),
+        ("SCAN", "0", "MATCH", f"{client}*", "COUNT", "1"),
     )
     return Needs(16, commands, (run.result_keys,), (PRESENCE_CHANNEL,))
 

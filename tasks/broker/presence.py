@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from itertools import chain
 
 from pydantic import ValidationError
 from redis import Redis
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 
-from tasks.announcement import Announcement, PassedOver
+from tasks.announcement import MAX_ANNOUNCEMENT_BYTES, Announcement, PassedOver
 from tasks.broker.refusals import away
 from tasks.errors import BrokerUnreachableError
 from tasks.scope import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, ClientScope
@@ -42,8 +44,17 @@ for index, key in ipairs(KEYS) do
 end
 return standing
 """
-_REFRESHED_AT_ONCE = 1000
-"""Announcements that the server keeps up in one step: a millisecond or two."""
+_READ = """
+local found, most = {}, tonumber(ARGV[1])
+for index, key in ipairs(KEYS) do
+  local length = redis.pcall('STRLEN', key)
+  found[index] = type(length) == 'number' and length <= most and redis.call('GET', key)
+end
+return found
+"""
+"""As ``MGET``, but of what is longer than an announcement may be nothing is sent."""
+_AT_ONCE = 1000
+"""Announcements that the server keeps up, or reads, in one step: a few milliseconds."""
 
 
 class RedisRegistry:
@@ -70,10 +81,7 @@ class RedisRegistry:
 
     def _refresh(self, announcements: Sequence[Announcement]) -> set[str]:
         """Keep from expiring what stands as it was put up, and return whose announcements do."""
-        parts = [
-            announcements[start : start + _REFRESHED_AT_ONCE]
-            for start in range(0, len(announcements), _REFRESHED_AT_ONCE)
-        ]
+        parts = [announcements[start : start + _AT_ONCE] for start in range(0, len(announcements), _AT_ONCE)]
         with self._client.pipeline(transaction=False) as pipe:
             for part in parts:
                 keys = [ClientScope(said.client_id).key for said in part]
@@ -157,12 +165,21 @@ class RedisRegistry:
         pattern, known = f"{CLIENT_KEY_PREFIX}*", list(self._read)
         with self._client.pipeline(transaction=False) as pipe:
             pipe.scan(match=pattern, count=_SCAN_COUNT)
-            pipe.mget(known or [CLIENT_KEY_PREFIX])
-            (cursor, found), values = pipe.execute()
+            _ask_for(pipe, known)
+            (cursor, found), *values = pipe.execute()
         if cursor == 0 and sorted(found) == known:
-            return known, values if known else []
+            return known, [*chain.from_iterable(values)]
         keys: list[bytes] = sorted(self._client.scan_iter(match=pattern, count=_SCAN_COUNT))
-        return keys, self._client.mget(keys) if keys else []  # type: ignore[return-value]  # no decoding
+        with self._client.pipeline(transaction=False) as pipe:
+            _ask_for(pipe, keys)
+            return keys, [*chain.from_iterable(pipe.execute())]
+
+
+def _ask_for(pipe: Pipeline, keys: Sequence[bytes]) -> None:
+    """Have a pipeline read announcements, as lists one after the other."""
+    for start in range(0, len(keys), _AT_ONCE):
+        part = keys[start : start + _AT_ONCE]
+        pipe.eval(_READ, len(part), *part, str(MAX_ANNOUNCEMENT_BYTES))
 
 
 def _lifetime_ms(announcement: Announcement) -> int:

@@ -119,3 +119,21 @@ def test_a_client_that_is_frozen_is_lost_and_comes_back_and_its_late_answer_is_n
     late = [entry for record in records for entry in record["late"]]
     assert [(entry["client_id"], entry["order_id"].split("/")[-2:]) for entry in late] == [("client-2", ["1", "train"])]
     assert records[-1]["responses"]["client-2"]["status"] == "trained"
+
+
+def test_announcements_that_are_too_long_or_none_at_all_are_passed_over_unread(broker: Redis) -> None:
+    # Given a client, 2,500 strangers, and beside them a label of 1 MB, a number of 4,000 digits, and a list
+    broker.mset({ClientScope(f"s{index}").key: announcement(f"s{index}").model_dump_json() for index in range(2_500)})
+    registry = RedisRegistry(broker)
+    registry.announce_all([announcement("anna")])
+    text = announcement("long", labels={"7": 1}).model_dump_json()
+    broker.set(ClientScope("long").key, text.replace('"7"', f'"{"7" * 2**20}"'))
+    broker.set(ClientScope("large").key, text.replace('"long"', '"large"').replace(":1", f":1{'0' * 4000}"))
+    broker.rpush(ClientScope("list").key, "1")
+    before = broker.info("stats")["total_net_output_bytes"]
+    # When one looks, and looks again
+    looks = [registry.present() for _ in range(2)]
+    # Then those that are announcements are found each time, and the long one wasn't sent
+    expected = {"anna", *(f"s{index}" for index in range(2_500))}
+    assert [set(found) for found in looks] == [expected, expected]
+    assert broker.info("stats")["total_net_output_bytes"] - before < 3 * 2_500 * len(text)

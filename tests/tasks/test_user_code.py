@@ -45,7 +45,12 @@ def test_labels_and_counts_of_numpy_are_taken_as_text_and_whole_numbers() -> Non
         (data(labels={True: 2}), r"returned labels with True, which is bool"),
         (data(labels={"cat": "two"}), r"returned labels: the number of 'cat' is str: a whole number is needed"),
         (data(labels={"3": 1, 3: 2}), r"returned labels of which two are one as text"),
-        (data(labels=dict.fromkeys(range(100_001), 1)), r"returned 100001 labels: at most 100000 are allowed"),
+        (data(labels=dict.fromkeys(range(25_001), 1)), r"returned 25001 labels: at most 25000 are allowed"),
+        (data(labels={"x" * 101: 1}), r"returned labels with 'x{20}'…, which has 101 characters: at most 100 are"),
+        (
+            data(labels={f"{index:0>90}": 1 for index in range(6_000)}),
+            r"returned labels that take 570001 bytes with their numbers: at most 524288 are allowed",
+        ),
     ],
 )
 def test_what_is_no_clients_data_is_refused_with_what_is_needed(returned: object, message: str) -> None:
