@@ -68,7 +68,7 @@ def export(run: Path, file: Path, round_number: int | str | None = None) -> int:
         raise ConfigurationError(f"{file}: the name's end says what is written, {' or '.join(FORMATS)} are allowed")
     number, model = model_of(RunFolder.open(run), round_number)
     try:
-        with replacing(file) as temporary, temporary.open("wb") as stream:
+        with replacing(file, mode=None) as temporary, temporary.open("wb") as stream:
             _write(file.suffix, model, stream)
     except OSError as error:
         raise ConfigurationError(f"{file} can't be written: {error}") from None

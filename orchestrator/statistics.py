@@ -104,7 +104,7 @@ def main(broker_url: str | None, output: Path | None, data: Path | None, **optio
         sys.exit(1)
     show(statistics, Console())
     if output is not None:
-        replace_text(output, statistics.model_dump_json(indent=2) + "\n")
+        replace_text(output, statistics.model_dump_json(indent=2) + "\n", mode=None)
         click.echo(f"all of it is in {output}")
 
 

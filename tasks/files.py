@@ -1,4 +1,8 @@
-"""Writing a file so that it is whole or as it was, whenever the process is killed."""
+"""Writing a file so that it is whole or as it was, whenever the process is killed; and files for nobody else's eyes.
+
+What this project keeps is private: a folder that it makes is its user's alone (0700), and so is a file (0600), whatever
+the umask.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,36 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _TEMPORARY = re.compile(r"\.\d+\.tmp$")
 """How the name ends of a file that is being written: with the number of the process."""
 
 
+PRIVATE = 0o600
+"""Mode of a file that nobody but its owner may read."""
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing; nobody else may enter it, even if it was there.
+
+    One of another owner stays as it is: who may enter it is the owner's to say.
+    """
+    if not folder.parent.is_dir():
+        make_private(folder.parent)
+    folder.mkdir(0o700, exist_ok=True)
+    with suppress(PermissionError):
+        folder.chmod(0o700)
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file, which its owner alone may read if it is new; for the ``opener`` of :func:`open`."""
+    return os.open(path, flags, PRIVATE)
+
+
 @contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True, mode: int | None = PRIVATE) -> Iterator[Path]:
     """Give the name of a file to write, which takes the place of ``path`` when all is written.
 
     If the block raises, or writes no file, ``path`` is as it was, and nothing else is left behind.
@@ -23,10 +48,13 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         path: The file.
         durable: Whether it is on disk before it takes its place. Else it is whole whenever the process is killed, but
             after a loss of power it may be empty.
+        mode: The file's; None for what the process's umask makes of it.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        if mode is not None:
+            temporary.chmod(mode)
         if durable:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
@@ -45,15 +73,15 @@ def remove_temporaries(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def replace_text(path: Path, text: str, *, durable: bool = True) -> None:
+def replace_text(path: Path, text: str, *, durable: bool = True, mode: int | None = PRIVATE) -> None:
     """Make ``text`` the content of ``path``, whole or not at all; see :func:`replacing`."""
-    with replacing(path, durable=durable) as temporary:
+    with replacing(path, durable=durable, mode=mode) as temporary:
         temporary.write_bytes(text.encode())
 
 
 def append_line(path: Path, text: str, *, durable: bool = True) -> None:
     """Append a line after the last whole one: a line that was cut short goes."""
-    with path.open("ab+") as file:
+    with open(path, "ab+", opener=private) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - 1))
         if file.read(1) not in (b"", b"\n"):

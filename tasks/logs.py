@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Mapping
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
 from typing import Any
 
 from celery import current_task
+
+from tasks.files import private
 
 FORMAT_VARIABLE = "FEDERATION_LOG_FORMAT"
 """Environment variable by which a worker's log is ``json`` in place of Celery's text."""
@@ -21,6 +25,13 @@ def json_formatter() -> logging.Formatter:
 
     names = {"levelname": "level", "name": "logger"}
     return JsonFormatter("%(levelname)s %(name)s %(message)s", rename_fields=names, timestamp="time")
+
+
+class PrivateLog(RotatingFileHandler):
+    """A log file that its owner alone may read; without a length it is never begun anew."""
+
+    def _open(self) -> TextIOWrapper:
+        return TextIOWrapper(open(self.baseFilename, f"{self.mode}b", opener=private), self.encoding, self.errors)
 
 
 def set_up_worker(logger: logging.Logger, **_: object) -> None:

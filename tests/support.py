@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,30 @@ from tasks.workload import ClientData, DataSource, TrainResult, Workload
 PULL = "tests.support:Pull"
 DIGEST = "0" * 64
 HARDWARE = Hardware(num_cpus=2, memory_bytes=2**30)
+
+
+@contextmanager
+def with_umask(umask: int) -> Iterator[None]:
+    """What this process makes is made with another umask, and so is what the processes do that it starts."""
+    former = os.umask(umask)
+    try:
+        yield
+    finally:
+        os.umask(former)
+
+
+def modes_under(folder: Path) -> dict[str, int]:
+    """The permissions of a folder and all under it that is there at the time, by their paths in it."""
+    found = {}
+    for path in (folder, *folder.rglob("*")):
+        with suppress(FileNotFoundError):
+            found[str(path.relative_to(folder))] = stat.S_IMODE(path.stat().st_mode)
+    return found
+
+
+def open_to_others(folder: Path) -> list[str]:
+    """What of it its owner isn't alone to read, write or enter."""
+    return [path for path, mode in modes_under(folder).items() if mode & 0o077]
 
 
 class MemoryRegistry:

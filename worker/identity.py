@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.errors import ConfigurationError
-from tasks.files import remove_temporaries
+from tasks.files import make_private, private, remove_temporaries
 from tasks.names import check_client_id, numbered_client_id
 
 _ID_FILE = "client_id"
@@ -97,8 +97,8 @@ def _made_up() -> Iterator[str]:
 
 def _lock(folder: Path, client_id: str) -> Identity | None:
     """Lock the folder's id file for this process; None if another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = os.fdopen(os.open(folder / _ID_FILE, os.O_RDWR | os.O_CREAT, 0o644), "r+", encoding="utf-8")
+    make_private(folder)
+    file = os.fdopen(private(str(folder / _ID_FILE), os.O_RDWR | os.O_CREAT), "r+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

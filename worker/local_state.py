@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tasks import arrays, auxiliary
 from tasks.auxiliary import Sets
+from tasks.files import make_private
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class LocalState:
             self.began_anew = True
             logger.warning("what this client kept with its update %s is gone: it began anew", self._missing)
         if not self._folder.exists():
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_private(self._folder)
             _remove_oldest(self._runs)
         arrays.write_file(self._path(update), auxiliary.join({}, state))
         if self._found:

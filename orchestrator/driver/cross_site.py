@@ -17,7 +17,7 @@ from orchestrator.store.records import ACCEPTED, CrossSiteMatrix, CrossSiteRow, 
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary
 from tasks.blobs import blob
-from tasks.files import link_or_copy, replacing
+from tasks.files import link_or_copy, make_private, replacing
 from tasks.messages import Status
 from tasks.orders.evaluate import EvaluateOrder
 
@@ -37,7 +37,7 @@ class CrossSite:
         folder = self._context.folder
         if not self._context.config.cross_site or record.status != "closed":
             return
-        folder.last_models.mkdir(exist_ok=True)
+        make_private(folder.last_models)
         for client_id, response in record.responses.items():
             update = folder.update(record.round_number, client_id)
             if response.status in ACCEPTED and update.exists():

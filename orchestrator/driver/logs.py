@@ -6,14 +6,13 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from logging.handlers import RotatingFileHandler
 
 from rich.console import Console
 
 from orchestrator.config import RunConfig
 from orchestrator.observers.events import Event, RoundClosed, RoundOpened
 from orchestrator.store.run_folder import RunFolder
-from tasks.logs import json_formatter
+from tasks.logs import PrivateLog, json_formatter
 
 MAX_BYTES = 20_000_000
 """Length of the file at which it becomes ``orchestrator.log.1``, and that ``orchestrator.log.2``, and so on."""
@@ -25,7 +24,7 @@ NUM_FORMER = 4
 def logging_run(config: RunConfig, folder: RunFolder, console: Console) -> Iterator[Callable[[Event], None]]:
     """Log for as long as the block lasts; what this gives is to be told the run's events, to know the open round."""
     path = folder.logs / "orchestrator.log"
-    file = RotatingFileHandler(path, "a", MAX_BYTES, NUM_FORMER, encoding="utf-8", errors="backslashreplace")
+    file = PrivateLog(path, "a", MAX_BYTES, NUM_FORMER, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     handlers: list[logging.Handler] = [file]
     if not console.is_terminal:

@@ -30,6 +30,8 @@ from tasks.announcement import Announcement, Hardware, PassedOver
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import IN_MEMORY, FederationApp, make_app
 from tasks.errors import FederationError
+from tasks.files import make_private
+from tasks.logs import PrivateLog
 from tasks.names import numbered_client_id
 from tasks.user_code import checked_client_data, user_code
 from tasks.workload import DataSource, Part, Workload, find_workload
@@ -126,7 +128,7 @@ def go_on(
     config, announcements = folder.config(), dict[str, Announcement]()
     federation, models = InMemory(lambda: announcements), Models(are_shared=len(participants) > 1)
     for client_id, participant in participants.items():
-        (clients / client_id).mkdir(parents=True, exist_ok=True)
+        make_private(clients / client_id)
         with user_code("client_data()"):
             source = DataSource(Path(config.data) if config.data else None, participant.part)
             data = checked_client_data(participant.workload.client_data(source))
@@ -197,7 +199,7 @@ class InThisProcess:
 def _logged(folder: RunFolder, config: RunConfig) -> Iterator[None]:
     """Log what clients say where those of processes would."""
     client_ids = [numbered_client_id(CLIENT, index, config.num_clients) for index in range(config.num_clients)]
-    handlers = [logging.FileHandler(folder.path / name) for name in {log_of(config, each) for each in client_ids}]
+    handlers = [PrivateLog(folder.path / name) for name in {log_of(config, each) for each in client_ids}]
     for handler in handlers:
         logging.getLogger("worker").addHandler(handler)
     try:

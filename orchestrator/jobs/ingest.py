@@ -18,7 +18,7 @@ from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobRef
 from tasks.described import described
 from tasks.errors import ArraysError, BlobError
-from tasks.files import replacing
+from tasks.files import make_private, replacing
 from tasks.messages import Response, Status
 from tasks.orders.train import TrainOrder
 from verification.checks import UpdateRejectedError, check_update, measure_results, measure_update
@@ -37,7 +37,7 @@ def ingest_response(job: Job, response: Response, exchange: str = TrainOrder.nam
         exchange: Kind of the order that is answered.
     """
     folder, client_id, store = job.folder, response.client_id, job.store
-    folder.updates(job.round_number, exchange).mkdir(parents=True, exist_ok=True)
+    make_private(folder.updates(job.round_number, exchange))
     record = job.record(client_id, exchange)
     if record is None:
         record = _take_in(job, response, exchange)

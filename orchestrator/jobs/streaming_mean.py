@@ -32,7 +32,7 @@ from orchestrator.jobs.disproportion import AT_ONCE, InOrder
 from orchestrator.jobs.job import Job
 from tasks.arrays import Array, Arrays, Spec, map_file
 from tasks.cores import num_cores
-from tasks.files import replace_text
+from tasks.files import make_private, private, replace_text
 from tasks.orders.train import TrainOrder
 from verification.checks import own_length
 
@@ -129,7 +129,7 @@ class StreamingMean:
         path_of: Callable[[str], Path],
         discard: Callable[[Path], None],
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         self._folder = folder
         self._spec = spec
         self._path_of = path_of
@@ -225,7 +225,7 @@ class StreamingMean:
         A new file is filled with zeros, many at a time: so the system keeps it in large pages. In those that it would
         make as single sums are written, all that follows takes several times as long.
         """
-        with (self._folder / f"sums-{number}").open("a+b") as file:
+        with open(self._folder / f"sums-{number}", "a+b", opener=private) as file:
             num_bytes = max(self._size, 1) * np.dtype(np.float64).itemsize
             if os.fstat(file.fileno()).st_size != num_bytes:
                 file.truncate(0)
@@ -238,7 +238,7 @@ class StreamingMean:
     @contextmanager
     def _alone(self, *, wait: bool) -> Iterator[bool]:
         """Keep others out; give False if another is in, and isn't to be waited for."""
-        with (self._folder / "sums.lock").open("wb") as file:
+        with open(self._folder / "sums.lock", "wb", opener=private) as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:

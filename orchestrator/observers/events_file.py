@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ from pydantic import TypeAdapter
 from orchestrator.observers import ObserverContext
 from orchestrator.observers.events import Event
 from orchestrator.store.run_folder import RunFolder
+from tasks.files import private
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
@@ -21,7 +23,7 @@ class EventsFile:
 
     def __init__(self, context: ObserverContext) -> None:
         path = RunFolder(context.folder).events
-        self._file = path.open("ab", buffering=0)
+        self._file = FileIO(path, "ab", opener=private)
         self._length = _whole_lines(path)
         self._cut()
 

@@ -10,6 +10,7 @@ from orchestrator.observers import ObserverContext
 from orchestrator.observers.events import Event, ModelEvaluated, RunEnded
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
+from tasks.files import replacing
 from tasks.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Plot:
         history = self._folder.history()
         if history == self._drawn:
             return
-        figure_of_run(self._folder, history).savefig(self._folder.plot)
+        with replacing(self._folder.plot, durable=False) as temporary:
+            figure_of_run(self._folder, history).savefig(temporary, format="png")
         self._drawn = history
 
 

@@ -23,6 +23,7 @@ from tasks.blobs.stores import open_store
 from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import check_broker
+from tasks.files import make_private
 from tasks.scope import RunScope
 
 logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def _blob_folder(config: RunConfig, folder: RunFolder) -> Iterator[None]:
     """Make the run's own folder of blobs, if all processes are on this machine and it names no other; remove it."""
     shutil.rmtree(folder.blobs, ignore_errors=True)  # what a former start has left
     if config.local and not config.blobs:
-        folder.blobs.mkdir()
+        make_private(folder.blobs)
     try:
         yield
     finally:

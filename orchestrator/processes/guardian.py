@@ -29,6 +29,11 @@ MAX_FOLDER_LENGTH = 70
 _PR_SET_PDEATHSIG = 1
 
 
+def _private(path: str, flags: int) -> int:
+    """Open a file, which its owner alone may read if it is new."""
+    return os.open(path, flags, 0o600)
+
+
 class Guardian:
     """Starts processes, reports their ends, and ends all that still run."""
 
@@ -40,7 +45,7 @@ class Guardian:
     def start(self, order: dict[str, Any]) -> None:
         """Start a process that appends its output to a log."""
         name = order["start"]
-        with open(order["log"], "ab") as log:
+        with open(order["log"], "ab", opener=_private) as log:
             self.running[name] = subprocess.Popen(
                 order["command"],
                 env=order["environment"],

@@ -30,7 +30,7 @@ from orchestrator.store.records import (
 )
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
-from tasks.files import append_line, remove_temporaries, replace_text, replacing
+from tasks.files import append_line, make_private, remove_temporaries, replace_text, replacing
 from tasks.metrics import Declared, Metric
 from tasks.orders.train import TrainOrder
 from tasks.results import Declared as Results
@@ -69,12 +69,12 @@ class RunFolder:
                 raise RunFolderError(f"{path} holds a run already: go on with it by --resume {path}, or name another")
             if path.exists() and (not path.is_dir() or not all(map(_is_left_over, path.iterdir()))):
                 raise RunFolderError(f"{path} exists and isn't an empty folder: name another with --run-dir")
-            path.mkdir(parents=True, exist_ok=True)
+            make_private(path)
             replace_text(folder.config_path, config.model_dump_json(indent=2) + "\n")
             for left_over in filter(_is_left_over, path.iterdir()):
                 left_over.unlink(missing_ok=True)
-            folder.logs.mkdir(exist_ok=True)
-            folder.checkpoints.mkdir(exist_ok=True)
+            make_private(folder.logs)
+            make_private(folder.checkpoints)
         except OSError as error:
             raise RunFolderError(f"the run's folder {path} can't be made: {error}") from None
         return folder
@@ -90,8 +90,8 @@ class RunFolder:
         if not folder.config_path.is_file():
             raise RunFolderError(f"{path} isn't the folder of a run: it has no config.json")
         try:
-            folder.logs.mkdir(exist_ok=True)
-            folder.checkpoints.mkdir(exist_ok=True)
+            make_private(folder.logs)
+            make_private(folder.checkpoints)
         except OSError as error:
             raise RunFolderError(f"{path} is damaged: {error}") from None
         return folder
@@ -234,7 +234,7 @@ class RunFolder:
     def save_verdicts(self, round_number: int, verdicts: Verdicts) -> None:
         """Keep what a round's updates were judged to be, whole or not at all, until the round is closed."""
         path = self._verdicts_path(round_number)
-        path.parent.mkdir(exist_ok=True)
+        make_private(path.parent)
         replace_text(path, verdicts.model_dump_json(), durable=False)
 
     def verdicts(self, round_number: int) -> Verdicts:

@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote, urlsplit
 from tasks.blobs.blob import CHUNK_BYTES, BlobRef
 from tasks.digests import Digest
 from tasks.errors import BlobError, ConfigurationError
-from tasks.files import link_or_copy, replacing
+from tasks.files import PRIVATE, link_or_copy, make_private, replacing
 
 _MAX_PIECES = 512
 """Pieces that are written by one call; systems allow 1024."""
@@ -83,6 +83,7 @@ class FileBlobs:
         if not path.exists():
             own = path.with_name(f"{_IDENTITY}.{secrets.token_hex(8)}")
             own.write_text(secrets.token_hex(4))
+            own.chmod(self._mode)
             try:
                 path.hardlink_to(own)
             except FileExistsError:  # another was faster
@@ -95,14 +96,15 @@ class FileBlobs:
 
     def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
-        with replacing(self._path(ref.name), durable=False) as temporary, self._new_file(temporary) as file:
+        path = self._path(ref.name)
+        with replacing(path, durable=False, mode=self._mode) as temporary, self._new_file(temporary) as file:
             for start in range(0, len(pieces), _MAX_PIECES):
                 _write(file.fileno(), pieces[start : start + _MAX_PIECES])
             file.truncate()
 
     def put_file(self, ref: BlobRef, path: Path) -> None:
         """Keep a copy of a file, which ``ref`` describes."""
-        with replacing(self._path(ref.name), durable=False) as temporary:
+        with replacing(self._path(ref.name), durable=False, mode=self._mode) as temporary:
             shutil.copyfile(path, temporary)
 
     def get(self, ref: BlobRef) -> memoryview:
@@ -152,6 +154,11 @@ class FileBlobs:
     def recycle(self, path: Path) -> None:
         """Remove a file that nobody reads any more."""
         path.unlink(missing_ok=True)
+
+    @property
+    def _mode(self) -> int:
+        """Mode of a blob's file, whatever the umask: whoever may enter the folder may read it."""
+        return PRIVATE | (self._folder.stat().st_mode & 0o011) << 2
 
     def _new_file(self, path: Path) -> FileIO:
         """Open a file to write to."""
@@ -203,7 +210,7 @@ class LinkedBlobs(FileBlobs):
         with contextlib.suppress(OSError):  # to keep it is no more than an advantage
             spare = self._folder / _SPARE
             if self._folder.is_dir() and path.stat().st_nlink == 1 and len(_files(spare)) < MAX_SPARE:
-                spare.mkdir(exist_ok=True)
+                make_private(spare)
                 path.replace(spare / path.name)
         path.unlink(missing_ok=True)
 

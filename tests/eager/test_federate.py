@@ -17,7 +17,7 @@ from celeriac.selectors import ConnectedClient, Selection
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import ConfigurationError, FederationError, RunFailedError
-from tests.support import PULL, Pull, Raising
+from tests.support import PULL, Pull, Raising, open_to_others, with_umask
 
 
 def toy(workload: Any = Pull, **options: Any) -> FederatedRun:
@@ -29,7 +29,10 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def test_a_run_has_its_rounds_its_model_and_its_summary() -> None:
-    run = toy(clients=3, seed=7)
+    with with_umask(0):
+        run = toy(clients=3, seed=7)
+    # Then nobody else may look at any of it
+    assert open_to_others(run.folder) == []
     # Then it says what became of it
     assert run.status == "completed"
     assert run.summary is not None

@@ -14,6 +14,7 @@ from matplotlib import image
 
 from tests.integration import harness
 from tests.integration.harness import Field, history, summary, wait_until
+from tests.support import open_to_others, with_umask
 
 ROUNDS = 6
 
@@ -32,9 +33,11 @@ def test_digits_are_learned_with_the_defaults(field: Field, tmp_path: Path) -> N
     # Given the command without any option but the run's folder
     run_dir = tmp_path / "run"
 
-    # When it runs
-    program = field.run(run_dir, workload=None, observe="")
+    # When it runs, with an umask that keeps nothing from anybody
+    with with_umask(0):
+        program = field.run(run_dir, workload=None, observe="")
     wait_until(lambda: history(run_dir), "a round is closed")
+    open_meanwhile = open_to_others(run_dir)
     with_torch = [process for process in program.descendants() if uses_torch(process.pid)]
     orchestrator_uses_torch = uses_torch(program.process.pid)
     code = program.wait()
@@ -43,6 +46,8 @@ def test_digits_are_learned_with_the_defaults(field: Field, tmp_path: Path) -> N
     assert code == 0, program.output
     assert len(with_torch) >= 3
     assert not orchestrator_uses_torch
+    # And nobody else could read any of it, or can
+    assert open_meanwhile == open_to_others(run_dir) == []
 
     # And the folder holds all that is promised
     result = summary(run_dir)

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tasks.errors import ConfigurationError
 from tasks.names import check_client_id
+from tests.support import modes_under, with_umask
 from worker.identity import Identity, client_folders, take_identity, take_worker_identity
+from worker.local_state import LocalState
 
 
 @contextmanager
@@ -97,11 +99,21 @@ def test_a_folder_that_cant_be_made_is_told_with_the_variable(tmp_path: Path, cl
         take_identity(tmp_path / "file", client_id)
 
 
-def test_others_can_read_the_id_and_not_write_it(tmp_path: Path) -> None:
-    # Given an identity, when its file is looked at, then nobody but its owner may write to it
-    with taken(tmp_path, "anna") as identity:
-        mode = (identity.folder / "client_id").stat().st_mode
-        assert not mode & (stat.S_IWGRP | stat.S_IWOTH)
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_what_a_client_keeps_is_its_users_alone_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    # Given a folder of clients that another version has made for all to read
+    (tmp_path / "anna").mkdir(mode=0o755)
+    # When one takes its identity, and keeps something of a round
+    with with_umask(umask), taken(tmp_path, "anna") as identity:
+        LocalState(identity.folder, "run").save("0001-ab", {"c": {"weight": np.ones(1)}})
+    # Then nobody else may look at any of it
+    assert modes_under(tmp_path / "anna") == {
+        ".": 0o700,
+        "client_id": 0o600,
+        "runs": 0o700,
+        "runs/run": 0o700,
+        "runs/run/after-round-0001-ab.safetensors": 0o600,
+    }
 
 
 def test_each_of_many_clients_has_a_folder_of_its_id(tmp_path: Path) -> None:

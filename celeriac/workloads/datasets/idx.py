@@ -23,8 +23,12 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _MAGIC_BYTES = 4
 
 
-def read_content(path: Path) -> memoryview:
+def read_content(path: Path, *, copied: bool = False) -> memoryview:
     """Return the bytes of a file, uncompressed: a read-only memory map of a plain one, a copy of a gzipped one.
+
+    Args:
+        path: The file.
+        copied: Whether of a plain one, too, a copy is wanted, which stays as it is whoever writes to the file.
 
     Raises:
         DataMissingError: If the file can't be read, or is gzipped and damaged.
@@ -35,7 +39,7 @@ def read_content(path: Path) -> memoryview:
                 return memoryview(b"")
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if content[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
-            return memoryview(content)
+            return memoryview(bytes(content) if copied else content)
         with content:
             return memoryview(gzip.decompress(content))
     except (OSError, EOFError, zlib.error) as error:

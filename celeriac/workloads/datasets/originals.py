@@ -83,7 +83,7 @@ class Originals:
             DataMissingError: If it is.
         """
         name = path.name.removesuffix(".gz")
-        algorithm, _, original = self.digests.get(name, "").partition(":")
+        algorithm, _, original = self.digest_of(path).partition(":")
         if not original:
             return
         digest = hashlib.new(algorithm, content, usedforsecurity=False).hexdigest()
@@ -95,6 +95,10 @@ class Originals:
                 f"{path} is not {self.title}'s original {name}: its content has {algorithm} {digest}, not {original}. "
                 f"{self._how_to_get(Path(folder))}"
             )
+
+    def digest_of(self, path: Path) -> str:
+        """Return ``ALGORITHM:HEX`` of what such a file has to hold; empty if it isn't known."""
+        return self.digests.get(path.name.removesuffix(".gz"), "")
 
     def _how_to_get(self, folder: Path) -> str:
         where = shlex.quote(str(folder))
@@ -109,6 +113,7 @@ def _read(
 
 
 def _read_one(originals: Originals, path: Path, parse: Parse[T]) -> T:
-    content = read_content(path)
+    is_checked = originals.digest_of(path) != ""
+    content = read_content(path, copied=is_checked)  # what is used is what was checked, and no map that may change
     originals.check(path, content)
     return parse(content, path)

@@ -15,7 +15,7 @@ from tasks.blobs.blob import publish
 from tasks.blobs.in_files import MAX_SPARE, FileBlobs, LinkedBlobs, linked_url
 from tasks.blobs.stores import open_store
 from tasks.errors import BlobError, ConfigurationError
-from tests.support import added_in_place
+from tests.support import added_in_place, modes_under, with_umask
 
 NAME = "fl:blob:anna/run/1"
 NAMES = (b"anna", b"bert", b"carl")
@@ -49,6 +49,22 @@ def test_what_is_published_is_got_in_any_number_of_pieces(store: FileBlobs, piec
     # Given pieces, when they are published, then what is got is the same
     ref = blob.publish(store, NAME, views(*pieces))
     assert bytes(store.get(ref)) == b"".join(pieces)
+
+
+@pytest.mark.parametrize(("of_folder", "of_file"), [(0o700, 0o600), (0o770, 0o640), (0o777, 0o644), (0o711, 0o644)])
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_whoever_may_enter_the_folder_may_read_a_blob_whatever_the_umask(
+    folder: Path, of_folder: int, of_file: int, umask: int
+) -> None:
+    # Given a folder that some may enter
+    folder.chmod(of_folder)
+    (folder.parent / "model").write_bytes(b"model")
+    # When blobs are put there, then the same may read them, and nobody else may write to them
+    with with_umask(umask):
+        store = open_store(folder.as_uri())
+        blob.publish(store, NAME, views(b"update"))
+        store.put_file(blob.describe("fl:blob:run/1", views(b"model")), folder.parent / "model")
+    assert {mode for path, mode in modes_under(folder).items() if path != "."} == {of_file}
 
 
 def test_the_memory_of_arrays_is_published_and_got_read_only(store: FileBlobs) -> None:

@@ -158,9 +158,9 @@ def test_files_are_read_and_checked_once_a_process_whatever_the_number_of_client
     # Given the files, and how often one is read and a split is made
     folder, read, made = write_plain(tmp_path), [], []
 
-    def counted_read(path: Path) -> memoryview:
+    def counted_read(path: Path, *, copied: bool) -> memoryview:
         read.append(path.name)
-        return read_content(path)
+        return read_content(path, copied=copied)
 
     def counted_split(spec: str) -> Split:
         made.append(spec)
@@ -174,6 +174,20 @@ def test_files_are_read_and_checked_once_a_process_whatever_the_number_of_client
     assert sorted(read) == ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
     assert made == ["iid"]
     assert sum(len(data.train) + len(data.test) for data in clients) == NUM_TRAIN
+
+
+def test_what_is_used_of_a_file_is_what_was_checked(tmp_path: Path) -> None:
+    # Given a file whose digest is known, read and checked
+    def parse(content: memoryview, _: Path) -> memoryview:
+        return content
+
+    (tmp_path / "known").write_bytes(b"before")
+    digest = f"sha256:{hashlib.sha256(b'before').hexdigest()}"
+    read = Originals("Tiny", "", digests={"known": digest}).read(tmp_path / "known", parse)
+    # When somebody writes to it, then what was checked is as it was
+    with (tmp_path / "known").open("r+b") as file:
+        file.write(b"after!")
+    assert bytes(read) == b"before"
 
 
 def test_a_file_that_was_changed_is_read_anew(tmp_path: Path) -> None:
