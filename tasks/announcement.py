@@ -68,6 +68,8 @@ class Announcement(BaseModel):
     """Processes of the client's worker: orders that it carries out at a time."""
     holds_out: bool = True
     """Whether the client holds examples out; one that doesn't isn't asked how good a model is."""
+    num_held_out: Number = 0
+    """How many it holds out; 0 where that isn't known."""
 
 
 PassedOver = Mapping[str, tuple[Announcement, str]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
@@ -34,15 +35,23 @@ class Metric:
         better: In which direction it gets better: ``higher``, ``lower``, or ``none`` if in neither.
         average: How the clients' values become one: by their ``examples``, all ``clients`` alike, their ``sum``, or
             the ``max``.
+        least: The least value that it can have, where there is one: a client's that is less doesn't count.
+        most: The greatest, likewise.
     """
 
     better: Better = "none"
     average: Average = "examples"
+    least: float | None = None
+    most: float | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("better", Better), ("average", Average)):
             if (value := getattr(self, name)) not in get_args(kind):
                 raise ConfigurationError(f"Metric({name}={value!r}): one of {', '.join(get_args(kind))} is allowed")
+        ends = [end for end in (self.least, self.most) if end is not None]
+        if not all(isinstance(end, int | float) and math.isfinite(end) for end in ends) or ends != sorted(ends):
+            given = f"least={self.least!r}, most={self.most!r}"
+            raise ConfigurationError(f"Metric({given}): numbers, the least first, or None are allowed")
 
     def gain(self, value: float) -> float:
         """Return a number that is greater, the better ``value`` is."""
@@ -51,13 +60,34 @@ class Metric:
 
 Declared = Mapping[str, Metric]
 """What a workload declares of its metrics, by name, the one it goes by first."""
-KNOWN: Declared = {"loss": Metric("lower"), "train_loss": Metric("lower"), "accuracy": Metric("higher")}
-"""What is known of these names where a workload doesn't declare something else."""
+KNOWN: Declared = {
+    "loss": Metric("lower"),
+    "train_loss": Metric("lower"),
+    "accuracy": Metric("higher", least=0, most=1),
+}
+"""What is known of these names where a workload doesn't declare something else; an accuracy is a share in any case."""
 
 
 def metric_of(name: str, declared: Declared) -> Metric:
     """Return what is known of a metric."""
     return declared.get(name) or KNOWN.get(name) or Metric()
+
+
+def out_of_range(metrics: Mapping[str, float], declared: Declared) -> str:
+    """Say which metric has a value that it can't have, and what is allowed; empty if none has."""
+    for name, value in metrics.items():
+        metric, known = metric_of(name, declared), KNOWN.get(name, Metric())
+        least = known.least if metric.least is None else metric.least
+        most = known.most if metric.most is None else metric.most
+        if (least is not None and value < least) or (most is not None and value > most):
+            return f"{name} is {value:g}: {_in_words(least, most)} is allowed"
+    return ""
+
+
+def _in_words(least: float | None, most: float | None) -> str:
+    if least is None:
+        return f"up to {most:g}"
+    return f"from {least:g} on" if most is None else f"{least:g} to {most:g}"
 
 
 def first_declared(declared: Declared) -> str | None:
@@ -79,20 +109,36 @@ class Averages:
 
 
 def averaged(told: Sequence[tuple[int, Mapping[str, float]]], declared: Declared) -> Averages:
-    """Return the averages of clients' metrics, each over those clients that report it.
+    """Return the averages of clients' metrics, each over those clients that report it, in its range.
+
+    There are ``MAX_METRICS`` at most, whatever clients make up: those that are declared or known, then those that most
+    report.
 
     Args:
         told: Each client's number of examples and its metrics, in an order that is the same in each run.
         declared: What is declared of them.
     """
     metrics, partial = {}, {}
-    for name in sorted({name for _, metrics in told for name in metrics}):
-        values = [(num_examples, metrics[name]) for num_examples, metrics in told if name in metrics]
+    counted = [(num_examples, _in_range(reported, declared)) for num_examples, reported in told]
+    for name in _names([reported for _, reported in counted], declared):
+        values = [(num_examples, reported[name]) for num_examples, reported in counted if name in reported]
         metrics[name] = _average(values, metric_of(name, declared).average)
         if len(values) < len(told):
             partial[name] = len(values)
     known = finite(metrics)
     return Averages(known, {name: number for name, number in partial.items() if name in known})
+
+
+def _in_range(metrics: Mapping[str, float], declared: Declared) -> Mapping[str, float]:
+    """Return those metrics whose values they can have."""
+    return {name: value for name, value in metrics.items() if not out_of_range({name: value}, declared)}
+
+
+def _names(told: Collection[Mapping[str, float]], declared: Declared) -> list[str]:
+    """Return the names of the metrics that are averaged, sorted."""
+    reports = Counter(name for metrics in told for name in metrics)
+    first = sorted(reports, key=lambda name: (name not in declared and name not in KNOWN, -reports[name], name))
+    return sorted(first[:MAX_METRICS])
 
 
 class Spread(BaseModel):
@@ -111,10 +157,11 @@ Spreads = dict[MetricName, Spread]
 
 
 def spread_of(told: Collection[Mapping[str, float]], declared: Declared) -> Spreads:
-    """Return the spread of each metric that two clients or more report, sorted by name."""
+    """Return the spread of each metric that two clients or more report, sorted by name; see :func:`averaged`."""
     spread = {}
-    for name in sorted({name for metrics in told for name in metrics}):
-        values = [metrics[name] for metrics in told if name in metrics]
+    counted = [_in_range(metrics, declared) for metrics in told]
+    for name in _names(counted, declared):
+        values = [metrics[name] for metrics in counted if name in metrics]
         metric = metric_of(name, declared)
         worst = min(values, key=metric.gain) if metric.better != "none" else None
         if len(values) > 1:

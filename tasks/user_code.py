@@ -70,6 +70,7 @@ def checked_client_data(returned: object) -> ClientData:
         returned, ClientData, "client_data() returned", "a ClientData(train, test, num_train, labels)"
     )
     num_train = _count(data.num_train, "client_data() returned num_train")
+    num_test = None if data.num_test is None else _count(data.num_test, "client_data() returned num_test")
     needed = "a dict with the number of examples of each label"
     given: Mapping[object, object] = _checked(data.labels, Mapping, "client_data() returned labels that are", needed)
     labels = {
@@ -79,7 +80,7 @@ def checked_client_data(returned: object) -> ClientData:
     if len(labels) < len(data.labels):
         raise UserCodeError("client_data() returned labels of which two are one as text: 3 and '3', say")
     _check_labels(labels)
-    return replace(data, num_train=num_train, labels=labels)
+    return replace(data, num_train=num_train, num_test=num_test, labels=labels)
 
 
 def _check_labels(labels: Mapping[str, int]) -> None:

@@ -95,6 +95,7 @@ class ClientData:
         test: Examples held out at the client, for federated evaluation; never trained on.
         num_train: Number of examples in ``train``; left out, it is the length of ``train``, or of its targets.
         labels: Number of training examples of each label, as the client announces them; empty if there are none.
+        num_test: Number of examples in ``test``; left out, it is counted as ``num_train`` is. None: it isn't known.
 
     Raises:
         ConfigurationError: If ``num_train`` is left out, and ``train`` has no length.
@@ -104,6 +105,7 @@ class ClientData:
     test: Any
     num_train: int = None  # type: ignore[assignment]  # it is put in below
     labels: Mapping[str, int] = field(default_factory=dict)
+    num_test: int | None = None
 
     def __post_init__(self) -> None:
         """Count the examples if their number isn't given."""
@@ -114,6 +116,8 @@ class ClientData:
                 "num_train is needed"
             )
         object.__setattr__(self, "num_train", num_train)
+        if self.num_test is None:
+            object.__setattr__(self, "num_test", _length(self.test))
 
 
 def _length(data: Any) -> int | None:

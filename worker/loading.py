@@ -98,6 +98,7 @@ class Loader:
             blobs=self._blobs.identity,
             num_processes=self.settings.num_processes,
             holds_out=client.data.test is not None,
+            num_held_out=client.data.num_test or 0,
         )
 
     def _warm_up(self, client: Client) -> None:

@@ -63,6 +63,7 @@ class ClientManager:
         self._clients: dict[str, Announcement] = {}
         self._connected: tuple[ConnectedClient, ...] | None = None
         self._num_examples: dict[str, int] = {}
+        self._num_held_out: dict[str, int] = {}
         self._shared_queues: dict[str, str] = {}
         self._members: set[str] | None = None
         self._hold_until = -math.inf
@@ -91,6 +92,7 @@ class ClientManager:
         former = self._clients
         self._clients = {**kept, **{client_id: present[client_id] for client_id in came}}
         self._num_examples.update({client_id: said.num_examples for client_id, said in self._clients.items()})
+        self._num_held_out.update({client_id: said.num_held_out for client_id, said in self._clients.items()})
         self._shared_queues.update({client_id: said.shared_queue for client_id, said in self._clients.items()})
         self._tell_passed_over(said for said in self._clients.values() if former.get(said.client_id) is not said)
 
@@ -165,6 +167,10 @@ class ClientManager:
     def num_examples(self, client_id: str) -> int:
         """Return the number of examples that a client last announced; ``MAX_COUNT`` if it never did."""
         return self._num_examples.get(client_id, MAX_COUNT)
+
+    def most_evaluated(self, client_id: str) -> int:
+        """Return how many examples a client's evaluation counts for at the most: as many as it announced, of either."""
+        return max(self.num_examples(client_id), self._num_held_out.get(client_id, 0))
 
     def queue(self, client_id: str) -> str:
         """Return the queue for a client's orders, as it last announced."""

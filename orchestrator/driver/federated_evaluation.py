@@ -9,8 +9,8 @@ from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_model
 from orchestrator.driver.orders import for_study, make_order, time_limits
 from orchestrator.store.records import RoundRecord
-from tasks.messages import Status
-from tasks.metrics import averaged, spread_of
+from tasks.messages import Response, Status
+from tasks.metrics import Declared, averaged, out_of_range, spread_of
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.seeds import generator
 
@@ -41,10 +41,12 @@ def evaluated_by_clients(context: RunContext, record: RoundRecord, incarnations:
     ]
     responses = context.collector.ask(orders, limits.total_s, lambda: publish_model(context, round_number))
     context.services.blobs.discard([parameters.name], parameters.size_bytes)
-    found = {each.client_id: each for each in responses if each.status is Status.EVALUATED}
-    others = {each.client_id: each.reason for each in responses if each.status is not Status.EVALUATED}
-    told = [(each.num_examples, each.metrics) for each in found.values()]
-    declared = context.folder.declared()
+    declared, manager = context.folder.declared(), context.manager
+    found = {each.client_id: each for each in responses if not _why_not(each, declared)}
+    others = {each.client_id: why for each in responses if (why := _why_not(each, declared))}
+    told = [
+        (min(each.num_examples, manager.most_evaluated(client_id)), each.metrics) for client_id, each in found.items()
+    ]
     averages = averaged(told, declared)
     return record.model_copy(
         update={
@@ -56,6 +58,13 @@ def evaluated_by_clients(context: RunContext, record: RoundRecord, incarnations:
             "not_evaluated": others,
         }
     )
+
+
+def _why_not(response: Response, declared: Declared) -> str:
+    """Return why a client's answer doesn't count; empty if it does."""
+    if response.status is not Status.EVALUATED:
+        return response.reason or str(response.status)
+    return out_of_range(response.metrics, declared)
 
 
 def _drawn(context: RunContext, round_number: int, client_ids: Sequence[str]) -> list[str]:

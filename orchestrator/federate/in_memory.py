@@ -223,6 +223,7 @@ def _announcement(client: Client) -> Announcement:
         labels=client.data.labels,
         hardware=Hardware(num_cpus=1, memory_bytes=2**30),
         holds_out=client.data.test is not None,
+        num_held_out=client.data.num_test or 0,
     )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import ConfigurationError
-from tasks.metrics import Averages, Metric, averaged, in_words, metric_of, spread_of
+from tasks.metrics import MAX_METRICS, Averages, Metric, averaged, in_words, metric_of, out_of_range, spread_of
 
 
 def test_averages_follow_what_is_declared() -> None:
@@ -28,6 +28,30 @@ def test_a_metric_that_some_report_is_theirs_alone_and_says_of_how_many() -> Non
     told = [(10, {"loss": 1.0, "auc": 1.0}), (30, {"loss": 1.0, "auc": 0.5}), (60, {"loss": 2.0, "odd": math.inf})]
     # When they are averaged, then the AUC is (10 + 15) / 40 and of two
     assert averaged(told, {}) == Averages({"auc": 0.625, "loss": 1.6}, {"auc": 2})
+
+
+def test_a_value_that_a_metric_cant_have_is_nobodys() -> None:
+    # Given three clients, one of which reports an accuracy of 42, though the workload declares no range for it
+    told = [(10, {"accuracy": 0.5, "r2": -3.0}), (10, {"accuracy": 1.0, "r2": 1.0}), (9, {"accuracy": 42, "r2": 9.0})]
+    declared = {"accuracy": Metric("higher", "clients"), "r2": Metric("higher", most=1)}
+    # When they are averaged, then it counts for nothing, and neither does it in the spread
+    assert averaged(told, declared) == Averages({"accuracy": 0.75, "r2": -1.0}, {"accuracy": 2, "r2": 2})
+    assert spread_of([metrics for _, metrics in told], declared)["accuracy"].worst == 0.5
+    # And what is allowed is told
+    assert out_of_range(told[2][1], declared) == "accuracy is 42: 0 to 1 is allowed"
+    assert out_of_range({"r2": 9.0}, declared) == "r2 is 9: up to 1 is allowed"
+    assert out_of_range({"rmse": -1.0}, {"rmse": Metric("lower", least=0)}) == "rmse is -1: from 0 on is allowed"
+    assert out_of_range(told[0][1], declared) == ""
+
+
+def test_names_that_one_client_makes_up_crowd_out_nobodys() -> None:
+    # Given two clients with a metric of their own, and ninety who report as many others as they may
+    told = [(1, {"zeal": 1.0, "auc": 0.5})] * 2
+    told += [(1, {f"a{client}-{number}": 0.0 for number in range(MAX_METRICS)}) for client in range(90)]
+    # When they are averaged, then there are a hundred, those that are declared or more report among them
+    found = averaged(told, {"auc": Metric("higher")}).metrics
+    assert len(found) == MAX_METRICS
+    assert (found["zeal"], found["auc"]) == (1.0, 0.5)
 
 
 def test_without_examples_or_clients_there_is_no_average() -> None:
@@ -56,6 +80,10 @@ def test_a_wrong_declaration_is_refused_with_what_is_allowed() -> None:
         Metric("more")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"^Metric\(average='mean'\): one of examples, clients, sum, max is"):
         Metric(average="mean")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"^Metric\(least=1, most=0\): numbers, the least first, or None are"):
+        Metric(least=1, most=0)
+    with pytest.raises(ConfigurationError, match=r"^Metric\(least=nan, most=None\): numbers"):
+        Metric(least=math.nan)
 
 
 def test_metrics_are_told_to_four_decimals_where_these_tell_something() -> None:

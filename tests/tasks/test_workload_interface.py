@@ -206,6 +206,9 @@ def test_where_data_has_a_length_its_number_may_be_left_out(train: object, num_t
     # Given data with a length, when it is a client's, then that is its number, unless another is given
     assert ClientData(train, None).num_train == num_train
     assert ClientData(train, None, 1).num_train == 1
+    # And so may that of what is held out, where it is known
+    assert ClientData([], train).num_test == num_train
+    assert (ClientData([], train, num_test=1).num_test, ClientData([], None).num_test) == (1, None)
 
 
 def test_data_without_a_length_needs_its_number() -> None:

@@ -97,6 +97,7 @@ def test_a_single_client_has_a_queue_and_the_part_of_its_own(take: Take, tmp_pat
     # Then it says what it has, and is served with it
     assert (announced.client_id, announced.num_examples, announced.labels) == ("anna", 2, {"point": 2})
     assert (announced.shared_queue, announced.num_processes) == ("", 1)
+    assert announced.num_held_out == len(serving.find("anna").data.test) > 0
     assert served.queue == client_queue("anna")
     assert serving.find("anna").data.num_train == 2
 

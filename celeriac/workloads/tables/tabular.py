@@ -70,10 +70,10 @@ class Tabular(TorchWorkload):
         SCHEMA: "",
     }
     known_metrics: ClassVar[Mapping[str, Metric]] = {
-        "accuracy": Metric("higher"),
-        "rmse": Metric("lower"),
-        "auc": Metric("higher"),
-        "r2": Metric("higher"),
+        "accuracy": Metric("higher", least=0, most=1),
+        "rmse": Metric("lower", least=0),
+        "auc": Metric("higher", least=0, most=1),
+        "r2": Metric("higher", most=1),
     }
 
     def __init__(

@@ -74,7 +74,7 @@ class Clients:
             arrays.write_file(folder.checkpoint(number), MODEL)
         registry = MemoryRegistry()
         for client_id in self.client_ids:
-            registry.announce(announcement(client_id, f"of-{client_id}"))
+            registry.announce(announcement(client_id, f"of-{client_id}", num_held_out=30))
         services = RunServices(
             transport=Answered(self),
             present=registry.present,
