@@ -86,7 +86,7 @@ class Loader:
         return announcements
 
     def _announcement(self, client: Client) -> Announcement:
-        return Announcement(
+        announcement = Announcement(
             client_id=client.client_id,
             incarnation=client.incarnation,
             workload=self.settings.workload,
@@ -100,6 +100,7 @@ class Loader:
             holds_out=client.data.test is not None,
             num_held_out=client.data.num_test or 0,
         )
+        return self.settings.allowed.policy.announced(announcement)
 
     def _warm_up(self, client: Client) -> None:
         """Have the workload get ready; that it can't is no reason not to join: its first order will tell."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -26,6 +26,8 @@ from tasks.orders.statistics import DEFAULT_MIN_COUNT
 from tasks.plugins import split_spec
 from tasks.spec import canonical
 from tasks.workload import Part, StartMethod
+from worker.policy.rules import read_rules
+from worker.policy.site import SitePolicy
 
 MAX_CLIENTS = 100_000
 _PREFIX = "CLIENT_"
@@ -44,12 +46,14 @@ class Allowed:
         compression: ``CLIENT_COMPRESSION``: likewise a compression that isn't built in.
         orders: ``CLIENT_ORDERS``: likewise kinds of orders.
         min_count: ``CLIENT_MIN_COUNT``: the fewest values that statistics tell of, whatever an order says.
+        policy: ``CLIENT_POLICY``: what the site takes part in, whatever an order says.
     """
 
     algorithm: str | None = None
     compression: str | None = None
     orders: tuple[str, ...] = ()
     min_count: int = DEFAULT_MIN_COUNT
+    policy: SitePolicy = field(default_factory=SitePolicy)
 
     def load(self) -> None:
         """Load what is allowed.
@@ -94,6 +98,15 @@ def _folder(path: Path) -> Path:
     return folder.resolve()
 
 
+def _policy(path: Path) -> Path:
+    path = path.expanduser().resolve()
+    try:
+        read_rules(path)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"CLIENT_POLICY: {error}") from None
+    return path
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -107,6 +120,7 @@ _ClientId = Annotated[str, AfterValidator(check_client_id)]
 _Folder = Annotated[Path, AfterValidator(_folder)]
 _Part = Annotated[Part, _of_text(Part.parse)]
 _Names = Annotated[tuple[str, ...], _of_text(_names)]
+_Policy = Annotated[Path, AfterValidator(_policy)]
 
 
 class ClientSettings(BaseModel):
@@ -155,11 +169,13 @@ class ClientSettings(BaseModel):
     """Kinds of orders of your own that the client carries out."""
     min_count: Annotated[int, Field(ge=1), Option("N")] = DEFAULT_MIN_COUNT
     """The fewest values that statistics tell of, whatever an order says."""
+    policy: Annotated[_Policy | None, Option("FILE", default="nothing is refused")] = None
+    """What the site takes part in and tells: see [site-policy.md](site-policy.md)."""
 
     @property
     def allowed(self) -> Allowed:
         """What an order may ask for."""
-        return Allowed(self.algorithm, self.compression, self.orders, self.min_count)
+        return Allowed(self.algorithm, self.compression, self.orders, self.min_count, SitePolicy(self.policy))
 
     @property
     def num_processes(self) -> int:

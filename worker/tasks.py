@@ -45,7 +45,8 @@ def register(kind: AnyKind) -> None:
 
         def act() -> Response:
             client = replace(serving.find(client_id), say_ready=lambda: self.update_state(state=READY))
-            return kind.handle(client, decode(kind.order, message))
+            order = decode(kind.order, message)
+            return client.allowed.policy.carry_out(order, client, lambda: kind.handle(client, order))
 
         return encode(serving.carry_out(act, self.request.id, client_id))
 

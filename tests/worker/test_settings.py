@@ -6,6 +6,7 @@ import pytest
 
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.workload import Part
+from worker.policy.site import SitePolicy
 from worker.settings import Allowed, ClientSettings
 
 NO_USER = 4_000_000_123
@@ -35,6 +36,8 @@ def test_without_settings_a_client_has_the_defaults() -> None:
 
 def test_every_setting_has_a_variable(tmp_path: Path) -> None:
     # Given all variables
+    policy = tmp_path / "policy.toml"
+    policy.write_text('orders = ["train"]')
     variables = {
         "CELERY_BROKER_URL": "rediss://:secret@host:1/2",
         "CLIENT_ID": "anna",
@@ -44,6 +47,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         "CLIENT_COMPRESSION": "own.module:short",
         "CLIENT_ORDERS": "own.module:ASK, own.other:TELL",
         "CLIENT_MIN_COUNT": "20",
+        "CLIENT_POLICY": str(policy),
         "CLIENT_BLOBS": tmp_path.as_uri(),
         "CLIENT_DATA": str(tmp_path),
         "CLIENT_PART": "2/4",
@@ -64,6 +68,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         compression="own.module:short",
         orders=("own.module:ASK", "own.other:TELL"),
         min_count=20,
+        policy=policy.resolve(),
         data=tmp_path.resolve(),
         part=Part(1, 4),
         state=Path("/somewhere"),
@@ -73,7 +78,8 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         concurrency=3,
         start_method="fork",
     )
-    assert found.allowed == Allowed("own.module:Rule", "own.module:short", ("own.module:ASK", "own.other:TELL"), 20)
+    own_orders = ("own.module:ASK", "own.other:TELL")
+    assert found.allowed == Allowed("own.module:Rule", "own.module:short", own_orders, 20, SitePolicy(policy.resolve()))
     assert found.num_processes == 3
     # And there are no others
     assert set(ClientSettings.variables().values()) == set(variables)

@@ -1,0 +1,159 @@
+"""A client with a policy: what an orchestrator that oversteps it is told, and what it isn't."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks import arrays
+from tasks.announcement import Announcement, Hardware
+from tasks.arrays import Arrays
+from tasks.auxiliary import Sets
+from tasks.blobs.chunks import MemoryChunks
+from tasks.messages import Order, Response, Status, Study, TrainOptions
+from tests.worker.asked import MODEL, to_evaluate, to_train
+from worker.client import Client
+from worker.handlers import KINDS
+from worker.policy.protection import NotProtectedError
+from worker.policy.site import SitePolicy
+from worker.settings import Allowed
+
+TRAINS = 'orders = ["train"]\nalgorithms = ["fedavg"]\n'
+
+
+def ask(client: Client, path: Path, order: Order) -> Response:
+    """Carry an order out at a client of a site with this policy."""
+    bound = replace(client, allowed=Allowed(policy=SitePolicy(path)))
+    return SitePolicy(path).carry_out(order, bound, lambda: KINDS[order.name].handle(bound, order))
+
+
+def trains(**options: Any) -> Study:
+    return Study(options=TrainOptions(**{"epochs": 1, **options}))
+
+
+OVERREACH: list[tuple[str, str, dict[str, Any], str]] = [
+    ("orders", 'orders = ["evaluate"]', {}, "orders = [evaluate], and this is train"),
+    (
+        "algorithm",
+        'orders = ["train"]\nalgorithms = ["fedprox"]',
+        {},
+        "algorithms = [fedprox], and the run's is fedavg",
+    ),
+    ("unlisted code", TRAINS, {"algorithm": "os:RULE"}, "algorithms = [fedavg], and the run's is os:RULE"),
+    ("compression", TRAINS, {"compression": "int8"}, "compressions = [none], and the run's is int8"),
+    ("epochs", f"{TRAINS}max_epochs = 2", {"study": trains(epochs=3)}, "max_epochs = 2, and the order asks for 3"),
+    # the client has two examples: five steps of one are two and a half passes, six of two are six
+    ("steps", f"{TRAINS}max_epochs = 2", {"study": trains(max_steps=5, batch_size=1)}, "the order asks for 2.5"),
+    ("batches", f"{TRAINS}max_epochs = 2", {"study": trains(max_steps=6, batch_size=2)}, "the order asks for 6"),
+    ("seconds", f"{TRAINS}max_timeout_s = 5", {"timeout_s": 6.0}, "max_timeout_s = 5, and the order may take 6 s"),
+    ("few examples", f"{TRAINS}min_examples = 3", {}, "min_examples = 3, and the client has fewer"),
+]
+
+
+@pytest.mark.parametrize(("rules", "changes", "said"), [case[1:] for case in OVERREACH], ids=[c[0] for c in OVERREACH])
+def test_an_order_that_oversteps_the_policy_is_refused_with_the_rule(
+    client: Client, chunks: MemoryChunks, tmp_path: Path, rules: str, changes: dict[str, Any], said: str
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(rules)
+    response = ask(client, path, to_train(chunks, **changes))
+    assert (response.status, response.update) == (Status.FAILED, None)
+    assert response.reason.startswith("refused by the site: its policy has ")
+    assert said in response.reason
+
+
+def test_what_the_policy_allows_is_done_and_told_without_the_rest(
+    client: Client, chunks: MemoryChunks, tmp_path: Path
+) -> None:
+    # Given a site that tells of no metric, and of its examples in fives
+    path = tmp_path / "policy.toml"
+    path.write_text(f"{TRAINS}max_epochs = 1\n[tells]\nexamples_rounded_to = 2")
+    data = replace(client.data, train=np.ones((3, 3), np.float32), num_train=3)
+    # When it trains
+    response = ask(replace(client, data=data), path, to_train(chunks))
+    # Then that is what its answer has
+    assert (response.status, response.num_examples, response.metrics) == (Status.TRAINED, 2, {})
+
+
+def test_metrics_that_are_named_are_told(client: Client, chunks: MemoryChunks, tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('orders = ["evaluate"]\n[tells]\nmetrics = ["loss"]')
+    response = ask(client, path, to_evaluate(chunks))
+    assert (response.status, list(response.metrics)) == (Status.EVALUATED, ["loss"])
+
+
+def test_a_policy_holds_as_soon_as_it_is_changed(client: Client, chunks: MemoryChunks, tmp_path: Path) -> None:
+    # Given a site that trains
+    path = tmp_path / "policy.toml"
+    path.write_text(TRAINS)
+    policy = SitePolicy(path)
+
+    def status() -> tuple[Status, str]:
+        order = to_train(chunks)
+        response = policy.carry_out(order, client, lambda: order.respond(Status.FAILED, reason="carried out"))
+        return response.status, response.reason
+
+    assert status()[1] == "carried out"
+    # When its owner forbids it, breaks the file, removes it, then nothing is done, until it is right again
+    for text in ('orders = ["evaluate"]', "orders = [", None):
+        path.unlink() if text is None else path.write_text(text)
+        assert status()[1].startswith("refused by the site: its policy")
+    path.write_text(f"{TRAINS}\n# again")
+    assert status()[1] == "carried out"
+
+
+def test_a_day_has_so_many_orders_and_no_more(client: Client, chunks: MemoryChunks, tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(f"{TRAINS}max_orders_per_day = 2")
+    # When three orders come, one more of them after the worker was started anew, then the third is refused
+    told = [ask(client, path, to_train(chunks)) for _ in range(3)]
+    assert [response.status for response in told] == [Status.TRAINED, Status.TRAINED, Status.FAILED]
+    assert told[2].reason.endswith("max_orders_per_day = 2")
+    # And another day has its own
+    count = client.folder / "orders_of_the_day.json"
+    count.write_text(json.dumps({"day": "2001-01-01", "count": 2}))
+    assert ask(client, path, to_train(chunks)).status is Status.TRAINED
+
+
+def test_an_update_leaves_no_longer_than_the_policy_lets_it(
+    client: Client, chunks: MemoryChunks, tmp_path: Path
+) -> None:
+    # Given an order whose training moves a model by one at least, at a site that lets it move by a hundredth
+    path = tmp_path / "policy.toml"
+    path.write_text(f"{TRAINS}[protects]\nclip = 0.01\nnoise = 0")
+    response = ask(client, path, to_train(chunks))
+    assert response.update is not None
+    sent = arrays.decode(chunks.get(response.update))
+    assert np.linalg.norm(sent["point"] - MODEL["point"]) == pytest.approx(0.01, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("trained", "beside", "results"),
+    [(MODEL, {"control": MODEL}, {}), (MODEL, {}, {"counts": np.ones(2)}), ({}, {"gradients": MODEL}, {})],
+)
+def test_a_site_that_clips_sends_nothing_that_it_can_t_clip(
+    tmp_path: Path, trained: Arrays, beside: Sets, results: Arrays
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("orders = []\n[protects]\nclip = 1\nnoise = 0")
+    with pytest.raises(NotProtectedError, match="sends more than the trained model"):
+        SitePolicy(path).protected(MODEL, trained, beside, results)
+
+
+def test_an_announcement_has_what_may_be_told(tmp_path: Path) -> None:
+    whole = Announcement(
+        client_id="anna", incarnation="i", workload="digits", num_examples=57, labels={"1": 57},
+        hardware=Hardware(num_cpus=64, memory_bytes=2**40, accelerator="H100"),
+    )  # fmt: skip
+    path = tmp_path / "policy.toml"
+    assert SitePolicy(None).announced(whole) == whole
+    path.write_text("orders = []\n[tells]\nexamples_rounded_to = 10")
+    told = SitePolicy(path).announced(whole)
+    assert (told.num_examples, told.labels, told.hardware) == (50, {}, Hardware(num_cpus=1, memory_bytes=0))
+    path.write_text("orders = []\n[tells]\nlabels = true\nhardware = true")
+    assert SitePolicy(path).announced(whole) == whole
