@@ -31,7 +31,7 @@ def _read(path: Path, orders: str) -> Rules:
     """Return a file's rules; end with its error if it isn't right."""
     try:
         rules = read_rules(path)
-        kinds = [*KINDS, *(kind.order.name for kind in load_kinds(ClientSettings.from_environment().orders))]
+        kinds = [*KINDS, *(kind.order.name for kind in load_kinds(filter(None, orders.split(","))))]
         for name in rules.orders:
             if name not in kinds:
                 raise ConfigurationError(f"{path}: orders: {name!r}: {near_name(name, kinds)}")
