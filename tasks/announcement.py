@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.blobs.blob import AT_BROKER
 from tasks.names import ID_PATTERN
 from tasks.protocol import PROTOCOL, version
+from tasks.scope import is_served_by
 
 DEFAULT_HEARTBEAT_S = 2.0
 MAX_PROCESSES = 1_000
@@ -57,7 +58,7 @@ class Announcement(BaseModel):
     leaving: bool = False
     """True from the moment a worker is told to end until its last task is done: it takes no further orders."""
     shared_queue: Annotated[str, Field(pattern=r"^(clients\.[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")] = ""
-    """Queue of a worker that serves several clients; empty: the client has a queue of its own."""
+    """Queue of a worker that serves several clients, this one among them; empty: the client has one of its own."""
     blobs: Annotated[str, Field(max_length=100)] = AT_BROKER
     """Identity of the store in which the client looks for models, and puts updates."""
     protocol: Annotated[int, Field(ge=1)] = PROTOCOL
@@ -70,6 +71,12 @@ class Announcement(BaseModel):
     """Whether the client holds examples out; one that doesn't isn't asked how good a model is."""
     num_held_out: Number = 0
     """How many it holds out; 0 where that isn't known."""
+
+    @model_validator(mode="after")
+    def _check_queue(self) -> Self:
+        if self.shared_queue and not is_served_by(self.client_id, self.shared_queue):
+            raise ValueError(f"the queue {self.shared_queue} isn't for client {self.client_id}")
+        return self
 
 
 PassedOver = Mapping[str, tuple[Announcement, str]]

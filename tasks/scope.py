@@ -9,6 +9,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from tasks.names import numbered_client_id
+
 ORCHESTRATOR_QUEUE = "orchestrator"
 RUN_LOCK_KEY = "fl:federation"
 """The notice of the run that is on; it keeps a second orchestrator off."""
@@ -132,9 +134,21 @@ def client_queue(client_id: str) -> str:
     return ClientScope(client_id).queue
 
 
+_SHARED_QUEUE = "clients."
+
+
 def shared_queue(prefix: str, count: int) -> str:
     """Queue of a worker that serves ``count`` clients by the ids of :func:`tasks.names.numbered_client_id`."""
-    return f"clients.{prefix}.{count}"
+    return f"{_SHARED_QUEUE}{prefix}.{count}"
+
+
+def is_served_by(client_id: str, queue: str) -> bool:
+    """Say whether a client is one of those that a shared queue is for: nobody else has a say in what goes there."""
+    prefix, _, count = queue.removeprefix(_SHARED_QUEUE).rpartition(".")
+    number = client_id.removeprefix(f"{prefix}-")
+    if not (queue.startswith(_SHARED_QUEUE) and prefix and count.isdecimal() and number.isdecimal()):
+        return False
+    return 1 <= int(number) <= int(count) and numbered_client_id(prefix, int(number) - 1, int(count)) == client_id
 
 
 def leases_key(num_parts: int) -> str:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import scope
+from tasks.names import numbered_client_id
 from tasks.scope import ClientScope, RunScope
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,18 @@ def test_names_are_spelled_like_this() -> None:
     assert (run.surveyed(3), run.handed_out(3, 7)) == ("fl:blob:run/3/surveyed", "fl:blob:run/3/update/7")
     assert (run.initialise_id, scope.body_id("run/3/ab")) == ("run/initialise", "run/3/ab/body")
     assert scope.part_id("run/3/ab", 2) == "run/3/ab/2"
+
+
+@pytest.mark.parametrize(("prefix", "count"), [("ward", 50), ("ward-0.5", 3), ("a.10", 100)])
+def test_a_shared_queue_is_for_its_own_clients_alone(prefix: str, count: int) -> None:
+    # Given a worker of several clients, and the ids of two others
+    queue, others = scope.shared_queue(prefix, count), [("ward", 9), ("ward-0", 5), ("a", 100)]
+    ids = [numbered_client_id(prefix, index, count) for index in range(count)]
+    # When one asks who is served by its queue, then all of its own are, and nobody else
+    assert all(scope.is_served_by(client_id, queue) for client_id in ids)
+    strangers = [prefix, f"{prefix}-{count + 1}", *(numbered_client_id(each, 1, of) for each, of in others)]
+    assert not any(scope.is_served_by(client_id, queue) for client_id in strangers)
+    assert not scope.is_served_by(ids[0], scope.client_queue(ids[0]))
 
 
 IDS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,8}\Z")
