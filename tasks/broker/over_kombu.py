@@ -10,7 +10,8 @@ import time
 from typing import Any
 
 from celery.backends.redis import RedisBackend
-from kombu.transport import redis
+from kombu.exceptions import DecodeError
+from kombu.transport import redis, virtual
 from redis import ConnectionPool
 
 from tasks.broker.url import OPTION, Broker
@@ -19,9 +20,21 @@ LAST_TRY_S = 60.0
 """Seconds after which a worker that was told to end gives up a result that it can't store."""
 
 
+class Message(virtual.Message):
+    """A message whose body is what was sent: one that is compressed is refused, as it may inflate a thousandfold."""
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        if method := (payload.get("headers") or {}).get("compression"):
+            refused = DecodeError(f"a message is compressed ({method!r:.50}): none is taken that is")
+            self.errors = [(DecodeError, refused, None)]
+            payload = {**payload, "body": ""}
+        super().__init__(payload, channel, **kwargs)
+
+
 class Channel(redis.Channel):
     """A channel to the broker in its transport options."""
 
+    Message = Message
     from_transport_options = (*redis.Channel.from_transport_options, OPTION)
     broker: Broker
 
