@@ -12,7 +12,7 @@ from celeriac.aggregators import AGGREGATORS
 from orchestrator.goal import NEVER, parse_goal
 from orchestrator.scheduling import values_in_round
 from tasks.device import Device
-from tasks.messages import TrainOptions
+from tasks.messages import MAX_AWAY_S, MAX_TIMEOUT_S, TrainOptions
 from tasks.names import ID_PATTERN
 from tasks.option import ALGORITHM, DATA, HOSTILE, OUTPUT, ROUNDS, TRANSPORT, Option
 from tasks.run_config import RunSettings
@@ -114,7 +114,7 @@ class RunConfig(BaseModel):
     wait_timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("SECONDS", group=ROUNDS)] = 120.0
     """How long to wait for enough clients."""
     timeout_s: Annotated[
-        float, Field(gt=0, le=43_200, allow_inf_nan=False), Option("SECONDS", capped=False, group=ROUNDS)
+        float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False), Option("SECONDS", capped=False, group=ROUNDS)
     ] = 3600.0
     """How long a client may train in a round; then it returns what it has."""
     in_flight_mb: Annotated[float, Field(gt=0, allow_inf_nan=False), Option("MB", group=TRANSPORT)] = 64.0
@@ -148,9 +148,7 @@ class RunConfig(BaseModel):
     cross_site: Annotated[bool, Option(group=OUTPUT)] = False
     """When the last round is closed, have clients evaluate each client's own last model and the global one, each on its
     own held-out data; cross-site.json has what they find. They are given each other's models for it."""
-    reconnect_after_s: Annotated[
-        float, Field(ge=0, le=7 * 24 * 3600), Option("SECONDS", capped=False, group=ROUNDS)
-    ] = 0.0
+    reconnect_after_s: Annotated[float, Field(ge=0, le=MAX_AWAY_S), Option("SECONDS", capped=False, group=ROUNDS)] = 0.0
     """When the run is over clients come back after so many seconds, for the next; with 0 their workers end."""
     pool: Annotated[Literal["prefork", "solo"], Option(group=ROUNDS)] = "prefork"
     """How the clients that are started here train: in processes of a pool, or in one process for everything, where

@@ -19,6 +19,7 @@ from orchestrator.options import OneLineCommand, names
 from tasks.broker.url import URL_VARIABLE
 from tasks.errors import ConfigurationError, FederationError
 from tasks.files import replace_text
+from tasks.messages import MAX_TIMEOUT_S
 from tasks.orders.statistics import DEFAULT_MIN_COUNT, LARGEST, MAX_EDGES
 
 EMBEDDED = "embedded"
@@ -80,7 +81,7 @@ def _shares(_context: click.Context, _parameter: click.Parameter, text: str) -> 
               help="File for all that is told, as JSON.")  # fmt: skip
 @click.option("--wait-timeout", "wait_timeout_s", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
               default=_DEFAULTS["wait_timeout_s"], help="How long to wait for enough clients.")  # fmt: skip
-@click.option("--timeout", "timeout_s", type=click.FloatRange(0, 43_200, min_open=True), metavar="SECONDS",
+@click.option("--timeout", "timeout_s", type=click.FloatRange(0, MAX_TIMEOUT_S, min_open=True), metavar="SECONDS",
               default=300.0, help="How long a client may take.")  # fmt: skip
 def main(broker_url: str | None, output: Path | None, data: Path | None, **options: Any) -> None:
     """Tell counts, means, variances, histograms, quantiles and missing values of what clients have.

@@ -25,6 +25,10 @@ MAX_COUNT = 10**12
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MAX_REASON_LENGTH = 2_000
+MAX_TIMEOUT_S = 43_200
+"""Seconds that an order may take at the most: half a day."""
+MAX_AWAY_S = 7 * 24 * 3600
+"""Seconds that a client may be told to stay away for at the most, if not for good."""
 MAX_TURN_S = 300.0
 """Seconds that updates may wait for their turn at the most."""
 
@@ -143,10 +147,15 @@ class Order(Message):
     round_number: int
     workload: str
     """Name of the workload that the run trains, to be compared with the client's own."""
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)]
     """Seconds the client may take, from when it begins; then it returns what it has."""
     deadline: Annotated[float, Field(allow_inf_nan=False)]
     """When its time is over wherever it is, waiting in a queue included: seconds since 1970 by the broker's clock."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the blobs that it refers to."""
+        return sum(value.size_bytes for _, value in self if isinstance(value, BlobRef))
 
     @property
     def turn_timeout_s(self) -> float:

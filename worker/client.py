@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import arrays
-from tasks.blobs.blob import BlobRef, BlobStore
+from tasks.blobs.blob import MAX_BLOB_BYTES, BlobRef, BlobStore
 from tasks.context import Context, TimeBudget
 from tasks.device import resolved
 from tasks.evaluation import Evaluation
@@ -39,6 +39,7 @@ class Client:
         allowed: What of a user's own an order may name.
         models: What it shares with other clients of this process.
         device: The device that its workload computes on; ``auto`` for the first that is there.
+        memory_bytes: Memory that this process may use: no order comes with more.
         say_ready: Called before the client waits for its turn to send an update, if the order wants it to.
     """
 
@@ -53,6 +54,7 @@ class Client:
     allowed: Allowed = field(default_factory=Allowed)
     models: Models = field(default_factory=Models)
     device: str = "cpu"
+    memory_bytes: int = MAX_BLOB_BYTES
     say_ready: Callable[[], None] = lambda: None
 
     def stands_by(self, response: Response) -> bool:
@@ -70,6 +72,14 @@ class Client:
             raise ValueError(
                 f"the run trains the workload {order.workload!r}, client {self.client_id} has "
                 f"{self.workload_name!r}: set CLIENT_WORKLOAD"
+            )
+
+    def check_size(self, order: Order) -> None:
+        """Refuse an order that comes with more than can be held here."""
+        if order.size_bytes > self.memory_bytes:
+            raise ValueError(
+                f"the order comes with {order.size_bytes} bytes, "
+                f"client {self.client_id} has {self.memory_bytes} of memory"
             )
 
     def time_left_s(self, order: Order) -> float:

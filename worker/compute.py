@@ -14,9 +14,13 @@ from tasks.limits import memory_limit_bytes
 
 def hardware() -> Hardware:
     """Return this machine's processors, memory and accelerator, as far as this process may use them."""
+    return Hardware(num_cpus=num_cores(), memory_bytes=memory_bytes(), accelerator=_accelerator())
+
+
+def memory_bytes() -> int:
+    """Return how much memory this process may use."""
     installed_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    memory_bytes = min(installed_bytes, memory_limit_bytes() or installed_bytes)
-    return Hardware(num_cpus=num_cores(), memory_bytes=memory_bytes, accelerator=_accelerator())
+    return min(installed_bytes, memory_limit_bytes() or installed_bytes)
 
 
 def use_one_thread() -> None:

@@ -131,6 +131,7 @@ class Loader:
             allowed=self.settings.allowed,
             models=self._models,
             device=self.settings.device,
+            memory_bytes=compute.memory_bytes(),
         )
 
     def _source(self, client_id: str, *, splits_data: bool) -> DataSource:

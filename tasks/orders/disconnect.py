@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from tasks.messages import Order, Seconds
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.messages import MAX_AWAY_S, Order
 
 
 class DisconnectOrder(Order):
@@ -13,5 +17,5 @@ class DisconnectOrder(Order):
     incarnation: str
     """The incarnation of the client that is meant: a later one of the same id stays."""
     message: str
-    reconnect_after_s: Seconds = 0.0
+    reconnect_after_s: Annotated[float, Field(ge=0, le=MAX_AWAY_S)] = 0.0
     """Seconds after which to come back; 0: never, the worker ends."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tasks.messages import encode
 from tasks.names import order_task
 from tasks.orders.train import TrainOrder
 from tasks.user_code import UserCodeError
-from tests.support import PULL, Pull, points, train_order
+from tests.support import PULL, Pull, blob_ref, points, train_order
 from worker.client import Client
 from worker.connection import Connection
 from worker.serving import Serving
@@ -60,6 +61,20 @@ def test_an_order_that_says_no_deadline_or_no_client_is_answered_with_what_is_wr
         train.pop_request()
         assert response["status"] == "failed"
         assert reason in str(response["reason"])
+
+
+@pytest.mark.parametrize("broadcast_bytes", [2**40, 999_901])
+def test_an_order_that_comes_with_more_than_can_be_held_is_refused_unread(train: Any, broadcast_bytes: int) -> None:
+    # Given a client with a megabyte of memory, and an order for a model of 100 bytes with more beside it
+    client = replace(train.app.serving.find("anna"), memory_bytes=10**6)
+    train.app.serving.add(client)
+    order = train_order("anna", deadline=NOW + 9, broadcast=blob_ref("fl:blob:run/0/b", size_bytes=broadcast_bytes))
+    # When it is taken up, then the answer says how much is too much
+    train.push_request(id=order.order_id)
+    response = train(encode(order))
+    train.pop_request()
+    assert response["status"] == "failed"
+    assert f"comes with {broadcast_bytes + 100} bytes, client anna has 1000000 of memory" in response["reason"]
 
 
 def test_an_order_to_a_client_whose_data_cant_be_loaded_any_more_is_answered_with_the_reason(train: Any) -> None:
