@@ -21,6 +21,9 @@ from tasks.errors import DataMissingError
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAGIC_BYTES = 4
+MAX_CONTENT_BYTES = 2**32
+"""Bytes to which a gzipped file may unpack."""
+_PIECE_BYTES = 2**20
 
 
 def read_content(path: Path, *, copied: bool = False) -> memoryview:
@@ -31,7 +34,7 @@ def read_content(path: Path, *, copied: bool = False) -> memoryview:
         copied: Whether of a plain one, too, a copy is wanted, which stays as it is whoever writes to the file.
 
     Raises:
-        DataMissingError: If the file can't be read, or is gzipped and damaged.
+        DataMissingError: If the file can't be read, or is gzipped and damaged, or unpacks to more than its header says.
     """
     try:
         with path.open("rb") as file:
@@ -40,10 +43,30 @@ def read_content(path: Path, *, copied: bool = False) -> memoryview:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         if content[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
             return memoryview(bytes(content) if copied else content)
-        with content:
-            return memoryview(gzip.decompress(content))
+        with content, gzip.GzipFile(fileobj=content) as unpacking:
+            return _unpacked(unpacking, path)
     except (OSError, EOFError, zlib.error) as error:
         raise DataMissingError(f"{path} can't be read: {error}") from error
+
+
+def _unpacked(file: gzip.GzipFile, path: Path) -> memoryview:
+    """Return what a gzipped file holds; of more than an IDX file has by its header no more is read than tells so."""
+    content = bytearray(file.read(_MAGIC_BYTES + 4 * 255))
+    most = min(_content_bytes(content) or MAX_CONTENT_BYTES, MAX_CONTENT_BYTES)
+    while len(content) <= most and (piece := file.read(min(_PIECE_BYTES, most + 1 - len(content)))):
+        content += piece
+    if len(content) > most:
+        raise DataMissingError(f"{path} unpacks to more than the {most} bytes that it may have")
+    return memoryview(content).toreadonly()
+
+
+def _content_bytes(beginning: bytearray) -> int | None:
+    """Return how long an IDX file is, by its header; None if there is none."""
+    if len(beginning) < _MAGIC_BYTES or beginning[:2] != b"\0\0" or beginning[2] not in _DTYPES:
+        return None
+    start = _MAGIC_BYTES + 4 * beginning[3]
+    sizes = (int.from_bytes(beginning[at : at + 4], "big") for at in range(_MAGIC_BYTES, start, 4))
+    return start + math.prod(sizes) * np.dtype(_DTYPES[beginning[2]]).itemsize
 
 
 def parse(content: memoryview, path: Path) -> Array:

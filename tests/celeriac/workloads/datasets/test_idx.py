@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,7 @@ def test_a_file_is_read_as_it_was_written_byte_by_byte(tmp_path: Path, content: 
         (bytes([0, 0, 0x08, 65]) + bytes([0, 0, 0, 1]) * 65 + b"x", "its shape is .*: maximum supported dimension"),
         (bytes([0, 0, 0x08, 3]) + b"\xff" * 8 + bytes(4), r"its shape is \(4294967295, 4294967295, 0\): "),
         (gzip.compress(TWO_BY_THREE, mtime=0)[:-5], "can't be read"),
+        (gzip.compress(TWO_BY_THREE + b"x" * 2_000, mtime=0), "unpacks to more than the 18 bytes that it may have"),
         (b"\x1f\x8b\x08 and then nonsense", "can't be read"),
     ],
 )
@@ -58,6 +61,19 @@ def test_damaged_files_are_refused(tmp_path: Path, content: bytes, message: str)
     # When it is read, then the message says what is wrong with it
     with pytest.raises(DataMissingError, match=message):
         read_idx(path)
+
+
+def test_what_unpacks_to_a_thousand_times_its_length_is_read_no_further_than_its_header_says(tmp_path: Path) -> None:
+    # Given 200 kB that unpack to 200 MB, and say that they are six pixels
+    packer = zlib.compressobj(9, wbits=31)
+    pieces = [packer.compress(TWO_BY_THREE), *(packer.compress(bytes(10**6)) for _ in range(200)), packer.flush()]
+    (tmp_path / "images.gz").write_bytes(b"".join(pieces))
+    tracemalloc.start()
+    # When it is read, then it is refused, and took next to no memory
+    with pytest.raises(DataMissingError, match="unpacks to more than the 18 bytes"):
+        read_idx(tmp_path / "images.gz")
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
