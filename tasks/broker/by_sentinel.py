@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
@@ -30,6 +32,34 @@ def pool_of(sentinels: Sequence[tuple[str, int]], primary: str, **settings: Any)
         primary: The name by which they know it.
         settings: Arguments of a connection or a pool.
     """
-    timing = {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}
-    manager = Sentinel(sentinels, sentinel_kwargs=timing)  # type: ignore[no-untyped-call]  # redis has no types for it
+    manager = Sentinel(sentinels, sentinel_kwargs=_timing())  # type: ignore[no-untyped-call]  # redis has no types for it
     return SentinelConnectionPool(primary, manager, **settings)  # type: ignore[no-untyped-call]
+
+
+def why_none_names(sentinels: Sequence[tuple[str, int]], primary: str) -> tuple[str, bool]:
+    """Return what each sentinel says where none tells where its primary is; nothing where one does.
+
+    The second is whether any of them has answered.
+    """
+    said, has_answered = [], False
+    for host, port in sentinels:
+        try:
+            with Redis(host, port, **_timing()) as sentinel:
+                known: Any = sentinel.sentinel_masters()
+            if primary in known:
+                return "", True
+            has_answered = True
+            others = f", but {', '.join(sorted(known))}" if known else ""
+            said.append(f"{host}:{port} knows no {primary}{others}")
+        except ResponseError as error:
+            has_answered = True
+            unknown = "unknown command" in str(error)
+            said.append(f"{host}:{port} is no sentinel" if unknown else f"{host}:{port} refuses ({error})")
+        except (RedisError, OSError) as error:
+            has_answered |= isinstance(error, AuthenticationError)
+            said.append(f"{host}:{port} {'refuses' if isinstance(error, AuthenticationError) else 'is away'} ({error})")
+    return "; ".join(said), has_answered
+
+
+def _timing() -> dict[str, Any]:
+    return {"socket_timeout": TIMEOUT_S, "socket_connect_timeout": TIMEOUT_S, "retry": Retry(NoBackoff(), 0)}

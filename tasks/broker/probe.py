@@ -20,6 +20,7 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 from redis.retry import Retry
 
 from tasks.blobs.blob import CHUNK_BYTES
+from tasks.broker.by_sentinel import why_none_names
 from tasks.broker.needs import Needs, Words
 from tasks.broker.refusals import RefusedForNowError
 from tasks.broker.url import URL_VARIABLE, Broker
@@ -34,6 +35,10 @@ _NUM_TOLD = 5
 """Refused commands that a message names."""
 _TOLD = ("max number of clients reached",)
 """What a server says and redis-py takes for a lost connection."""
+_NAME_AUTHORITY = ": name its authority's by ?ssl_ca_certs=FILE, or by SSL_CERT_FILE"
+_OTHER_HOST = ": name the broker as the certificate does"
+_CERTIFICATE_ADVICE = {9: ": is a clock wrong?", 10: ": it has to be renewed", 62: _OTHER_HOST, 64: _OTHER_HOST}
+"""OpenSSL's number of what is wrong with a certificate -> what to do, where that isn't to trust another authority."""
 
 
 def check_broker(url: str, needs: Needs, patience_s: float = 0.0) -> None:
@@ -79,6 +84,8 @@ def _look(broker: Broker, needs: Needs) -> None:
 def _problems(client: Redis, needs: Needs) -> Iterator[str]:
     """Yield what is wrong with a server, what explains the rest first."""
     told = _told(client)
+    if "sentinel" in (told.get("redis_mode"), told.get("server_mode")):
+        yield "is a sentinel, which knows where a server is: write sentinel://HOST:PORT/DB?primary=NAME"
     version = str(told.get("redis_version", ""))
     numbers = tuple(int(word) for word in version.split(".")[:2] if word.isdigit())
     if numbers and numbers < LEAST_VERSION:
@@ -163,14 +170,22 @@ def _why_refused(words: Words, read: Callable[[], object]) -> str:
 
 def _why_useless(broker: Broker, error: Exception) -> BrokerUnfitError | BrokerUnreachableError:
     """Return what is told of an error that ended the look."""
+    if broker.sentinels:
+        why, has_answered = why_none_names(broker.sentinels, broker.primary)
+        if why:
+            kind = BrokerUnfitError if has_answered else BrokerUnreachableError
+            return kind(f"no sentinel of {broker} tells where its primary is: {why}")
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return BrokerUnfitError(
-                f"the broker {broker} shows a certificate that isn't trusted ({cause.verify_message}): name its "
-                "authority's by ?ssl_ca_certs=FILE, or by SSL_CERT_FILE"
+                f"the broker {broker} shows a certificate that isn't trusted ({cause.verify_message})"
+                f"{_CERTIFICATE_ADVICE.get(cause.verify_code, _NAME_AUTHORITY)}"
             )
         if isinstance(cause, ssl.SSLError):
-            return BrokerUnfitError(f"the broker {broker} speaks TLS in another way, or not at all ({cause.reason})")
+            return BrokerUnfitError(
+                f"the broker {broker} speaks TLS in another way, or not at all ({cause.reason or cause.strerror}), or "
+                "wants a certificate that is shown by ?ssl_certfile=FILE"
+            )
     if isinstance(error, AuthenticationError | ResponseError) or str(error) in _TOLD:
         code = f"{error.status_code} " if isinstance(error, RedisError) and error.status_code else ""
         advice = ": it wants a password, redis://:PASSWORD@HOST" if code == "NOAUTH " else ""

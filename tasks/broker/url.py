@@ -7,6 +7,7 @@ database 3, and another 0. None of them is given a URL; each is given :attr:`Bro
 from __future__ import annotations
 
 import re
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -148,14 +149,15 @@ def _place(host: str, port: int) -> str:
 def masked(url: str) -> str:
     """Return any text that may have been meant as a URL without what may be a secret in it.
 
-    That is all up to the last ``@`` but for a user's name, what stands for a port and is none, and the values of
-    settings that there aren't.
+    That is all up to the last ``@`` but for a user's name, what stands for a port and is none, the values of settings
+    that there aren't, and all after ``#``.
     """
     head, slashes, rest = url.partition("//") if "//" in url else ("", "", url)
     before, at, rest = rest.rpartition("@")
     user = re.match(r"([^:/?#]*):", before)
     who = f"{user[1]}:{MASK}@" if user else f"{MASK}{at}" if at else ""
     rest = re.sub(r"^([^:/?#\[\]]*):(?!\d*(?:[,/?#]|$))[^/?#]*", rf"\1:{MASK}", rest)
+    rest = re.sub(r"#.*", f"#{MASK}", rest, flags=re.DOTALL)
     rest = re.sub(rf"([?&#;](?!(?:{'|'.join(_KEYS)})=)[^=&#;]*=).*", rf"\1{MASK}", rest, flags=re.DOTALL)
     return f"{head}{slashes}{who}{rest}"
 
@@ -244,12 +246,33 @@ def _database(text: str) -> int:
     return int(text)
 
 
+def _check_certificates(query: dict[str, str]) -> None:
+    """Check that the files hold what they are to."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if authorities := query.get("ssl_ca_certs"):
+            context.load_verify_locations(authorities)
+    except OSError:
+        raise ValueError(f"ssl_ca_certs={authorities}: it holds no certificate that can be read (PEM)") from None
+    try:
+        if shown := query.get("ssl_certfile"):
+            # OpenSSL would ask for the password of a key at the terminal.
+            context.load_cert_chain(shown, query.get("ssl_keyfile"), password="")
+    except OSError:
+        key = query.get("ssl_keyfile", shown)
+        raise ValueError(
+            f"ssl_certfile={shown}: it holds no certificate that can be read (PEM), or {key} not its key without a "
+            "password"
+        ) from None
+
+
 def _tls(query: dict[str, str]) -> Tls:
     for key in _FILES:
         if key in query and not Path(query[key]).is_file():
             raise ValueError(f"{key}={query[key]}: there is no such file")
     if "ssl_keyfile" in query and "ssl_certfile" not in query:
         raise ValueError("ssl_keyfile is the key of a certificate: name that with ssl_certfile")
+    _check_certificates(query)
     requirement = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if requirement not in get_args(CertReqs):
         raise ValueError(f"ssl_cert_reqs is one of {', '.join(get_args(CertReqs))}")

@@ -9,40 +9,15 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnectionError
-from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
+from redis.exceptions import ResponseError
 
 from tasks.blobs.chunks import Chunk
 from tasks.blobs.in_redis import RedisChunks
 from tasks.broker.connection import Wait, connect
 from tasks.broker.refusals import Parser, RefusedForNowError
-from tests.integration import harness
+from tests.integration import harness, unfit
 from tests.integration.harness import Field, check_trained_once, history, wait_until
-
-BUSY_LOOP = "while true do redis.call('PING') end"
-
-
-def _fail_to_save(client: Redis) -> None:
-    """Have the server find that it can't write to its disk."""
-    folder = client.connection_pool.connection_kwargs["path"].removesuffix("/s")
-    Path(folder, "dump.rdb").mkdir()
-    client.config_set("save", "3600 1")
-    client.bgsave()
-    wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", "it couldn't save")
-
-
-def _loop(client: Redis) -> None:
-    """Keep the server busy with a script until that is killed."""
-    client.config_set("busy-reply-threshold", 1)
-    path = client.connection_pool.connection_kwargs["path"]
-
-    def go() -> None:
-        with pytest.raises(RedisError), Redis(unix_socket_path=path, retry=Retry(NoBackoff(), 0)) as other:
-            other.eval(BUSY_LOOP, 0)
-
-    threading.Thread(target=go).start()
 
 
 def _replica(client: Redis, **settings: str) -> None:
@@ -55,13 +30,13 @@ PRIMARY: Callable[[Redis], object] = lambda client: client.replicaof("NO", "ONE"
 STATES: dict[str, tuple[tuple[str, ...], Callable[[Redis], object], Callable[[Redis], object]]] = {
     "READONLY": ((), _replica, PRIMARY),
     "MASTERDOWN": ((), lambda client: _replica(client, replica_serve_stale_data="no"), PRIMARY),
-    "MISCONF": ((), _fail_to_save, lambda client: client.config_set("stop-writes-on-bgsave-error", "no")),
+    "MISCONF": ((), unfit.fail_to_save, lambda client: client.config_set("stop-writes-on-bgsave-error", "no")),
     "NOREPLICAS": (
         (),
         lambda client: client.config_set("min-replicas-to-write", 1),
         lambda client: client.config_set("min-replicas-to-write", 0),
     ),
-    "BUSY": ((), _loop, lambda client: client.script_kill()),
+    "BUSY": ((), unfit.loop, lambda client: client.script_kill()),
     "CLUSTERDOWN": (
         tuple(harness.CLUSTER.split()),
         lambda client: None,

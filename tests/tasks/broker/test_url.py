@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from redis import Redis
 
 from tasks.broker import connection
@@ -45,9 +47,9 @@ GOOD = {
     "rediss://host/2?ssl_cert_reqs=optional&ssl_check_hostname=false": Broker(
         "host", database=2, tls=Tls(cert_reqs="optional", check_hostname=False)
     ),
-    f"rediss://host?ssl_ca_certs={__file__}": Broker("host", tls=Tls(ca_certs=__file__)),
-    f"rediss://host?db=4&ssl_certfile={__file__.replace('/', '%2F')}&ssl_keyfile={__file__}": Broker(
-        "host", database=4, tls=Tls(certfile=__file__, keyfile=__file__)
+    "rediss://host?ssl_ca_certs=./a%2Fca.pem": Broker("host", tls=Tls(ca_certs="./a/ca.pem")),
+    "rediss://host?db=4&ssl_certfile=a%2Fown.pem&ssl_keyfile=a/key.pem": Broker(
+        "host", database=4, tls=Tls(certfile="a/own.pem", keyfile="a/key.pem")
     ),
 }
 _SAME = ("host", "port", "path", "db", "username", "password", "cert_reqs", "ca_certs", "certfile", "keyfile",
@@ -61,9 +63,26 @@ class Unconnected(Channel):
         return type("Client", (Redis,), {"ping": lambda _: True})
 
 
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in whose folder ``a`` are an authority's certificate, and one of it with its key."""
+    made, authority = tmp_path_factory.mktemp("certificates"), trustme.CA()
+    own = authority.issue_cert("host")
+    (made / "a").mkdir()
+    for name, blob in (
+        ("ca", authority.cert_pem),
+        ("own", own.cert_chain_pems[0]),
+        ("key", own.private_key_pem),
+        ("other", authority.issue_cert("host").private_key_pem),
+    ):
+        blob.write_to_path(str(made / "a" / f"{name}.pem"))
+    return made
+
+
 @pytest.mark.parametrize("url", GOOD)
-def test_a_url_says_the_same_to_all_who_connect(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_url_says_the_same_to_all_who_connect(url: str, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a URL, when it is read, then it says what it is to
+    monkeypatch.chdir(certificates)
     for variable in ("CELERY_BROKER_URL", "CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"):
         monkeypatch.setenv(variable, "redis://elsewhere")
     read = Broker.read(url)
@@ -144,6 +163,25 @@ def test_a_url_that_cant_be_read_is_refused_with_the_reason(url: str, what: str)
 
 
 @pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        ("ssl_ca_certs=a/key.pem", "ssl_ca_certs=a/key.pem: it holds no certificate that can be read (PEM)"),
+        ("ssl_certfile=a/own.pem", "a/own.pem not its key without a password"),
+        ("ssl_certfile=a/key.pem&ssl_keyfile=a/key.pem", "ssl_certfile=a/key.pem: it holds no certificate"),
+        ("ssl_certfile=a/own.pem&ssl_keyfile=a/other.pem", "or a/other.pem not its key"),
+    ],
+)
+def test_files_that_hold_something_else_are_refused(
+    query: str, what: str, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given files of which one has another thing in it, when a URL names them, then the message says which it is
+    monkeypatch.chdir(certificates)
+    with pytest.raises(ConfigurationError) as caught:
+        connection.check_url(f"rediss://host?{query}")
+    assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("redis://:secret@host:6379/0", "redis://:**@host:6379/0"),
@@ -163,6 +201,7 @@ def test_a_url_that_cant_be_read_is_refused_with_the_reason(url: str, what: str)
         ("secret@host:6379", "**@host:6379"),
         (":secret", ":**"),
         ("redis://host/0?password=secret", "redis://host/0?password=**"),
+        ("redis://host/0#secret", "redis://host/0#**"),
         ("redis://host/0?db=1&password=sec&ret", "redis://host/0?db=1&password=**"),
         ("redis://host/0?Password=sec;ret=1", "redis://host/0?Password=**"),
         ("redis://host/0?password=secret@host", "redis://**@host"),
