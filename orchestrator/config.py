@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from fractions import Fraction
 from typing import Annotated, Literal, Self
@@ -12,6 +13,7 @@ from celeriac.aggregators import AGGREGATORS
 from orchestrator.goal import NEVER, parse_goal
 from orchestrator.scheduling import values_in_round
 from tasks.device import Device
+from tasks.errors import ConfigurationError
 from tasks.messages import MAX_AWAY_S, MAX_TIMEOUT_S, TrainOptions
 from tasks.names import ID_PATTERN
 from tasks.option import ALGORITHM, DATA, HOSTILE, OUTPUT, ROUNDS, TRANSPORT, Option
@@ -212,6 +214,26 @@ class RunConfig(BaseModel):
             return [(scorer, DEFAULT_THRESHOLDS.get(scorer, "")) for scorer in self.verify]
         texts = self.threshold * len(self.verify) if len(self.threshold) == 1 else self.threshold
         return list(zip(self.verify, texts, strict=True))
+
+    def check_can_be_saved(self) -> None:
+        """Check that a file can hold the config and give it back.
+
+        Raises:
+            ConfigurationError: If it can't: a text isn't UTF-8, or a whole number has thousands of digits.
+        """
+        for name in type(self).model_fields:
+            try:
+                json.loads(self.model_dump_json(include={name}))
+            except ValueError:
+                raise ConfigurationError(
+                    f"{name} has a text that isn't UTF-8, or a number of thousands of digits: config.json can't hold it"
+                ) from None
+
+    @model_validator(mode="after")
+    def _check_texts(self) -> Self:
+        """Refuse what can't be saved."""
+        self.check_can_be_saved()
+        return self
 
     @model_validator(mode="after")
     def _check_scorers(self) -> Self:

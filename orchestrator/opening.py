@@ -108,6 +108,7 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
         )
     for observer in changed.observe:
         load_observer(observer)
+    changed.check_can_be_saved()
     parse_goal(changed.stop_when)
     check_schedules(changed.schedule, changed.options, changed.run_config, changed.rounds)
     folder.check_checkpoint()

@@ -63,7 +63,7 @@ def _pairs(text: str) -> list[str]:
 def _value(text: str) -> object:
     try:
         found = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, or a number or a list that Python's reader gives up
         return text
     return found if isinstance(found, bool | int | float | str | list) else text
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tasks.blobs.chunks import MemoryChunks
 
 # No test depends on how fast the machine is, and each run tries the same examples.
 settings.register_profile("celeriac", deadline=None, derandomize=True)
+# But for `make fuzz`, which tries many others each time.
+settings.register_profile(
+    "fuzz", deadline=None, derandomize=False, database=None, max_examples=2_000, suppress_health_check=list(HealthCheck)
+)
 settings.load_profile("celeriac")
 
 

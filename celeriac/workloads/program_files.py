@@ -97,7 +97,7 @@ def _read_numbers(path: Path, task: str) -> dict[str, float]:
         return {}
     try:
         found = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserCodeError(f"{task}: FL_METRICS is no JSON: {error}; {_ADVICE}") from None
     if not isinstance(found, dict) or not all(type(value) in (int, float) for value in found.values()):
         raise UserCodeError(f'{task}: FL_METRICS is no object of numbers by name, like {{"loss": 0.5}}')

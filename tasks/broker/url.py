@@ -169,6 +169,8 @@ def _read(url: str) -> Broker:
     if parts.scheme == "redis+socket":
         if parts.hostname:
             raise ValueError("a socket's path begins after three slashes: redis+socket:///PATH")
+        if "\0" in unquote(parts.path):
+            raise ValueError("a socket's path has no null character")
         where: dict[str, Any] = {"socket": unquote(parts.path), "database": _database(query.get("db", "0"))}
     else:
         where = {**_where(parts, query), "database": _path_database(parts, query)}
@@ -183,17 +185,39 @@ def _read(url: str) -> Broker:
 def _where(parts: SplitResult, query: dict[str, str]) -> dict[str, Any]:
     """Return the host and port, or those of the sentinels."""
     if parts.scheme != "sentinel":
-        return {"host": unquote(parts.hostname or ""), "port": _port(parts, DEFAULT_PORT)}
+        return {"host": _host(parts), "port": _port(parts, DEFAULT_PORT)}
     if not query.get("primary"):
         raise ValueError("primary is the name by which the sentinels know the server, like ?primary=mymaster")
     each = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
-    sentinels = tuple((unquote(one.hostname or ""), _port(one, SENTINEL_PORT)) for one in each)
+    sentinels = tuple((_host(one), _port(one, SENTINEL_PORT)) for one in each)
     return {"sentinels": sentinels, "primary": query["primary"]}
+
+
+def _host(parts: SplitResult) -> str:
+    host = unquote(parts.hostname or "")
+    try:
+        host.encode("idna")  # as it is when it is looked up
+        is_name = host.isprintable()
+    except UnicodeError:
+        is_name = False
+    if not is_name:
+        raise ValueError("its host can't be looked up: a name has 1 to 63 printable characters between points")
+    return host
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # it is too long to be one's name
+        return False
 
 
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
+        url.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"it isn't UTF-8; {_ENCODE}") from None
     except ValueError:  # its text may hold a password
         raise ValueError(f"its host can't be told: an IPv6 address is in brackets; {_ENCODE}") from None
     if "@" in url.replace(parts.netloc, "", 1):
@@ -268,7 +292,7 @@ def _check_certificates(query: dict[str, str]) -> None:
 
 def _tls(query: dict[str, str]) -> Tls:
     for key in _FILES:
-        if key in query and not Path(query[key]).is_file():
+        if key in query and not _is_file(query[key]):
             raise ValueError(f"{key}={query[key]}: there is no such file")
     if "ssl_keyfile" in query and "ssl_certfile" not in query:
         raise ValueError("ssl_keyfile is the key of a certificate: name that with ssl_certfile")
