@@ -1,10 +1,11 @@
-"""Refusing a new run whose options contradict each other, before anything starts.
+"""Refusing a run that can't go well, before anything starts: options that contradict each other, too few open files.
 
-A resumed run isn't checked again, so that folders of earlier versions can be resumed.
+A resumed run's options aren't checked again, so that folders of earlier versions can be resumed.
 """
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Collection
 
 from celeriac.aggregators import AGGREGATORS, load_aggregator, num_needed
@@ -14,6 +15,30 @@ from orchestrator.options import check_together
 from tasks.errors import ConfigurationError
 from verification import SCORERS
 from verification.thresholds import load_threshold
+
+OWN_FILES = 40
+"""Files that a process of the orchestrator's own worker has open beside a round's updates."""
+
+
+def check_open_files(config: RunConfig, most: int | None = None) -> None:
+    """Check that a round's updates can be open at the same time, each of which is a file.
+
+    Args:
+        config: The run's configuration.
+        most: How many open files a process may have; the system's hard limit, up to which own workers raise theirs.
+
+    Raises:
+        ConfigurationError: If they can't.
+    """
+    if most is None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    cohort = config.cohort_of(config.num_clients)
+    needed = cohort + OWN_FILES
+    if most != resource.RLIM_INFINITY and most < needed:
+        raise ConfigurationError(
+            f"a round of {cohort} clients needs {needed} open files, and {most} are allowed here: raise the hard limit "
+            f"(ulimit -Hn {needed}, LimitNOFILE={needed}), or take fewer clients a round (--cohort)"
+        )
 
 
 def check_feasible(config: RunConfig, given: Collection[str]) -> None:

@@ -23,7 +23,7 @@ from celeriac.selectors import load_selector
 from celeriac.workloads.nets import parse_net
 from celeriac.workloads.splits import load_split
 from orchestrator.config import PEERS, RunConfig
-from orchestrator.feasibility import check_feasible
+from orchestrator.feasibility import check_feasible, check_open_files
 from orchestrator.goal import parse_goal
 from orchestrator.observers import load_observer
 from orchestrator.options import flags_of
@@ -77,6 +77,7 @@ def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     load_policy(config.policy, config)
     check_schedules(config.schedule, config.options, config.run_config, config.rounds)
     check_feasible(config, given)
+    check_open_files(config)
     _check_broker(options["broker"], run_id)
     path: Path = options["run_dir"] or RUNS / run_id
     folder = RunFolder.create(path.absolute(), config)
@@ -112,6 +113,7 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     parse_goal(changed.stop_when)
     check_schedules(changed.schedule, changed.options, changed.run_config, changed.rounds)
     folder.check_checkpoint()
+    check_open_files(changed)
     _check_broker(options["broker"], config.run_id)
     lock = folder.lock()
     if changed == config:

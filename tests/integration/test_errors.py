@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,15 @@ def test_a_parameter_of_the_workload_that_is_wrong(
     # Given a broker without clients, and a value that only the workload itself knows to be wrong
     # When a run is to start, then it is refused before any client has come, and leaves no folder
     check_told(field.run(tmp_path / "run", *options, broker=broker, workload=None), 2, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_clients_than_files_can_be_open_are_refused_at_the_start(field: Field, tmp_path: Path) -> None:
+    # Given a process that may have 64 files open, when a round of a hundred clients is to be, then it says what to do
+    limited = ("sh", "-c", 'ulimit -n 64; exec "$0" -m "$@"', sys.executable)
+    options = ("--run-dir", str(tmp_path / "run"), "--clients", "100")
+    program = field.start("orchestrator", "orchestrator.start", *options, python=limited)
+    check_told(program, 2, "a round of 100 clients needs 140 open files, and 64 are allowed here: raise", "--cohort")
     assert not (tmp_path / "run").exists()
 
 
