@@ -6,6 +6,7 @@ a client writes begins with its id behind a fixed beginning, so that an access r
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 
@@ -17,6 +18,9 @@ RUN_LOCK_KEY = "fl:federation"
 PRESENCE_CHANNEL = "fl:presence"
 CLIENT_KEY_PREFIX = "fl:client:"
 _BLOB = "fl:blob:"
+BLOB_KEYS = f"{_BLOB}*"
+"""Pattern of the keys of all blobs' chunks."""
+_OF_UPDATE = re.compile(rf"{_BLOB}[^/]+/[^/]+/[0-9]{{1,9}}(?:/survey)?:(?:turn|(?P<index>[0-9]{{1,9}}))")
 _RESULT = "celery-task-meta-"
 _CHORD = "celery-taskset-meta-"
 _RESULT_OR_CHORD = "celery-t*-meta-"
@@ -162,6 +166,17 @@ def leases_key(num_parts: int) -> str:
 def unacked_key(kind: str, queue: str) -> str:
     """Key of what a queue's worker has taken and not acknowledged yet; kombu has three kinds of it."""
     return f"fl:{kind}:{queue}"
+
+
+def owner_of_blob(key: str) -> str:
+    """Return the client, or the run, whose a chunk is that is kept under a key."""
+    return key.removeprefix(_BLOB).partition("/")[0]
+
+
+def index_in_update(key: str) -> int | None:
+    """Return which chunk of an update it is that is kept under a key; None if an update has no such key."""
+    match = _OF_UPDATE.fullmatch(key)
+    return int(match["index"] or 0) if match else None
 
 
 def turn_key(update: str) -> str:

@@ -65,6 +65,7 @@ class ClientManager:
         self._num_examples: dict[str, int] = {}
         self._num_held_out: dict[str, int] = {}
         self._shared_queues: dict[str, str] = {}
+        self._expelled: dict[str, str] = {}
         self._members: set[str] | None = None
         self._hold_until = -math.inf
         self._looked_at = -math.inf
@@ -125,6 +126,8 @@ class ClientManager:
 
     def _why_unsuited(self, said: Announcement) -> str:
         """Return why a client can't carry out any order of the run; empty if it can."""
+        if said.client_id in self._expelled:
+            return self._expelled[said.client_id]
         if reason := difference(said.protocol, str(readable(said.version))):
             return reason
         if self._workload not in (None, said.workload):
@@ -144,6 +147,12 @@ class ClientManager:
         """Accept no new clients from now on."""
         self._members = set(self._clients)
         self._connected = None
+
+    def expel(self, client_id: str, reason: str) -> None:
+        """Have a client take no further part in the run, however often it comes back, and tell it why."""
+        self._expelled.setdefault(client_id, reason)
+        self._connected = None
+        self._tell_passed_over(said for said in self._clients.values() if said.client_id == client_id)
 
     def connected(self) -> Sequence[ConnectedClient]:
         """Return the clients that take orders, in the order in which they connected, as of the last refresh."""

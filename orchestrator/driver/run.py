@@ -23,6 +23,7 @@ from orchestrator.driver.failures import why_rounds_failed
 from orchestrator.driver.federated_evaluation import evaluated_by_clients
 from orchestrator.driver.finish_run import finish_run
 from orchestrator.driver.goals import Goals
+from orchestrator.driver.hoarders import expel_hoarders
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start
 from orchestrator.driver.room import check_room
 from orchestrator.driver.round import Round
@@ -159,6 +160,7 @@ class Run:
         """Look who is there and tend to what has to be; return what was lost since the last look."""
         is_own_work_lost = self._services.poll()
         self._manager.refresh()
+        expel_hoarders(self._context, self._last_round)
         announced = {client.client_id: client.announcement for client in self._manager.connected()}
         if came := sorted(announced.keys() - self._shown):
             self._report(ClientsJoined(clients={name: announced[name].num_examples for name in came}))

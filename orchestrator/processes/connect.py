@@ -17,6 +17,7 @@ from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
 from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.transport.over_redis import RedisTransport
+from orchestrator.transport.strays import Strays
 from orchestrator.transport.transport import RunServices
 from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import open_store
@@ -100,6 +101,7 @@ def _services(
     registry = WatchedRegistry(connection.connect_quickly(url), memory)
 
     transport = RedisTransport(app, url, config.run_id)
+    strays = Strays(connection.connect_quickly(url), config.run_id)
 
     def poll() -> bool:
         own_worker_ended = supervisor.poll()
@@ -115,6 +117,7 @@ def _services(
         poll=poll,
         tidy=lambda: tidy(client, blobs, config.run_id),
         forgot=memory.take_forgotten,
+        remove_strays=strays.remove if blobs.needs_permits else lambda _: {},
     )
 
 

@@ -36,6 +36,17 @@ def bytes_sent(store: BlobStore, update: str, model_bytes: int, results_bytes: i
     return store.num_bytes(update, _most_bytes(model_bytes, results_bytes))
 
 
+def most_of_client(model_bytes: int, num_sets: int, results_bytes: int) -> int:
+    """Return how much a client may have in the blob store: an update on its way, one that is late, and as much again.
+
+    Args:
+        model_bytes: How long the model is.
+        num_sets: Sets of arrays that come with an update.
+        results_bytes: How long an update's results may be.
+    """
+    return 3 * (model_bytes * (1 + num_sets) + results_bytes + HEADER_SLACK_BYTES)
+
+
 def _most_bytes(model_bytes: int, results_bytes: int) -> int:
     """Return how long an update may be: model, results, and as many sets of arrays as an algorithm sends at most."""
     return model_bytes * (1 + MAX_SENT) + results_bytes + HEADER_SLACK_BYTES

@@ -56,6 +56,8 @@ class RunServices:
             may be lost: it had to be started anew, or the connection was lost, and with it what was being taken.
         tidy: Removes what the run left on the broker, when it is over.
         forgot: Says whether the broker has forgotten all that was on it since this was last asked.
+        remove_strays: Removes what clients have put beside updates where blobs are, and all that those have who have
+            more than this many bytes there; returns who has, and how much.
     """
 
     transport: Transport
@@ -66,6 +68,7 @@ class RunServices:
     poll: Callable[[], bool]
     tidy: Callable[[], None]
     forgot: Callable[[], bool] = lambda: False
+    remove_strays: Callable[[int], Mapping[str, int]] = lambda _: {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ def of_orchestrator(run_id: str) -> Needs:
         ("EXPIRE", mark, "1"),
         ("EXISTS", chunk),
         ("UNLINK", chunk),
+        ("MEMORY", "USAGE", chunk),
         ("RPUSH", turn_key(chunk), "1"),
         ("SCRIPT", "LOAD", "return 1"),
         ("SCAN", "0", "MATCH", f"{client}*", "COUNT", "1"),

@@ -1,0 +1,23 @@
+"""Clients that fill the broker take no further part in the run."""
+
+from __future__ import annotations
+
+from orchestrator.driver.context import RunContext
+from orchestrator.store.updates import most_of_client
+from tasks import results
+
+
+def expel_hoarders(context: RunContext, last_round: int) -> None:
+    """Have what clients put beside their updates removed, and expel those who have too much there.
+
+    Args:
+        context: The run's.
+        last_round: The last round that is closed; as long as there is no model, nobody has an update.
+    """
+    path = context.folder.checkpoint(last_round)
+    if not path.exists():
+        return
+    results_bytes = results.most_bytes(context.folder.results())
+    most_bytes = most_of_client(path.stat().st_size, len(context.algorithm.sent), results_bytes)
+    for client_id, size_bytes in context.services.remove_strays(most_bytes).items():
+        context.manager.expel(client_id, f"it put {size_bytes} bytes at the broker: {most_bytes} are allowed")

@@ -1,0 +1,88 @@
+"""What clients put at the broker beside their updates: it is removed, and who puts too much there is told of.
+
+A client may write to all keys that begin with its name, and what it writes takes memory that all share.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from tasks.blobs.blob import CHUNK_BYTES
+from tasks.broker.refusals import away
+from tasks.scope import BLOB_KEYS, index_in_update, owner_of_blob
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 2.0
+"""Seconds between two looks."""
+_SCAN_COUNT = 1000
+_MAX_DELETED = 1000
+
+
+class Strays:
+    """Looks after the chunks of clients.
+
+    Args:
+        client: A client for the broker.
+        run_id: The run, whose own chunks are none of a client's.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(self, client: Redis, run_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._run_id = run_id
+        self._clock = clock
+        self._next = -math.inf
+
+    def remove(self, most_bytes: int) -> dict[str, int]:
+        """Remove what no update has, and all that clients have who have too much, every ``LOOK_S``.
+
+        Args:
+            most_bytes: How much each client may have there.
+
+        Returns:
+            Client id -> bytes, of those who had more.
+        """
+        if self._clock() < self._next:
+            return {}
+        self._next = self._clock() + LOOK_S
+        try:
+            return self._remove(most_bytes)
+        except (RedisError, OSError) as error:
+            logger.warning("%s", away(error))
+            return {}
+
+    def _remove(self, most_bytes: int) -> dict[str, int]:
+        owners = {key: owner for key in self._keys() if (owner := owner_of_blob(_text(key))) != self._run_id}
+        with self._client.pipeline(transaction=False) as pipe:
+            for key in owners:
+                pipe.memory_usage(key)
+            sizes = pipe.execute()
+        held: Counter[str] = Counter()
+        for owner, size_bytes in zip(owners.values(), sizes, strict=True):
+            held[owner] += size_bytes or 0  # it may have expired
+        over = {client_id: size_bytes for client_id, size_bytes in held.items() if size_bytes > most_bytes}
+        most_chunks = -(-most_bytes // CHUNK_BYTES)
+        strays = [key for key, owner in owners.items() if owner in over or not _is_of_update(key, most_chunks)]
+        for start in range(0, len(strays), _MAX_DELETED):
+            self._client.unlink(*strays[start : start + _MAX_DELETED])
+        return over
+
+    def _keys(self) -> list[bytes]:
+        return list(self._client.scan_iter(match=BLOB_KEYS, count=_SCAN_COUNT))
+
+
+def _is_of_update(key: bytes, most_chunks: int) -> bool:
+    index = index_in_update(_text(key))
+    return index is not None and index < most_chunks
+
+
+def _text(key: bytes) -> str:
+    return key.decode("utf-8", "replace")

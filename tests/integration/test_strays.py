@@ -1,0 +1,60 @@
+"""What clients put at the broker beside their updates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from orchestrator.transport.strays import LOOK_S, Strays
+from tasks.scope import ClientScope, RunScope, turn_key
+from tests.integration.harness import Field, history, part
+from tests.integration.liar import Liar, living
+
+
+def test_what_no_update_has_is_removed_and_who_has_too_much_loses_all(broker: Redis) -> None:
+    # Given the model, an honest update on its way with its turn, and what two others put beside theirs
+    anna, eve, zoe = map(ClientScope, ("anna", "eve", "zoe"))
+    kept = [f"{RunScope('run').model(1)}:0", f"{anna.update('run', 1)}:0", f"{anna.survey('run', 2)}:0"]
+    strays = [f"{eve.update('run', 1)}:99999", f"{eve.update('run', 1)}:x", "fl:blob:eve/junk"]
+    for key in (*kept, *strays, f"{eve.update('run', 1)}:0"):
+        broker.set(key, b"x" * 1000)
+    broker.set(b"fl:blob:eve/\xff", "x")
+    broker.rpush(turn_key(anna.update("run", 1)), "go")
+    broker.set(f"{zoe.update('run', 1)}:0", b"x" * 20_000)
+    broker.rpush(turn_key(zoe.update("run", 1)), b"x" * 20_000)
+    now = [0.0]
+    found = Strays(broker, "run", lambda: now[0])
+    # When each may have 30 kB
+    over = found.remove(30_000)
+    # Then the one who has 40 kB is told of, and what is left is what updates may have
+    assert over.keys() == {"zoe"}
+    assert over["zoe"] > 40_000
+    left: set[Any] = {*broker.scan_iter("fl:blob:*")}
+    assert {key.decode() for key in left} == {*kept, f"{eve.update('run', 1)}:0", turn_key(anna.update("run", 1))}
+    # And the next look is a while later
+    broker.set("fl:blob:eve/junk", "x")
+    now[0] += LOOK_S / 2
+    assert found.remove(30_000) == {}
+    assert broker.exists("fl:blob:eve/junk")
+    now[0] += LOOK_S
+    assert found.remove(30_000) == {}
+    assert not broker.exists("fl:blob:eve/junk")
+
+
+def test_a_client_that_fills_the_broker_takes_no_further_part(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given an honest client, and one that puts megabytes beside each of its answers
+    def fill(liar: Liar, order: dict[str, Any]) -> bytes:
+        name = ClientScope("mallory").update(order["run_id"], order["round_number"])
+        liar.client.mset({f"{name}:{index}": b"x" * 2**20 for index in range(9, 17)})
+        return b"{}"
+
+    field.client(broker, "client-1", STEP_S="0.3", **part(1, 2))
+    with living(Liar(broker, ["mallory"], fill)):
+        program = field.run(tmp_path / "run", "--rounds 4 --clients 2 --min-updates 1", broker=broker)
+        program.succeeds()
+    # Then what it put is gone, and from then on the other trains alone
+    assert "WARNING client mallory passed over: it put " in program.output
+    assert history(tmp_path / "run")[-1]["cohort"] == ["client-1"]
+    assert broker.keys("fl:blob:mallory/*") == []
