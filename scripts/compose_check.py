@@ -309,9 +309,10 @@ def _last_answers(project: Project, earlier: Collection[str]) -> Record:
 
 def _seats(project: Project) -> dict[str, str]:
     """Return who has which part of the data."""
-    read = ("redis-cli", "HGETALL", f"fl:seats:{NUM_CLIENTS}")
-    words = project.compose("exec", "--no-TTY", "redis", *read).split()
-    return dict(zip(words[::2], words[1::2], strict=True))
+    redis_cli = ("exec", "--no-TTY", "redis", "redis-cli")
+    keys = sorted(project.compose(*redis_cli, "--scan", "--pattern", "fl:part:*").split())
+    parts = project.compose(*redis_cli, "MGET", *keys).split()
+    return {part: key.removeprefix("fl:part:") for part, key in zip(parts, keys, strict=True)}
 
 
 def _timed_down(project: Project) -> float:

@@ -17,6 +17,7 @@ RUN_LOCK_KEY = "fl:federation"
 """The notice of the run that is on; it keeps a second orchestrator off."""
 PRESENCE_CHANNEL = "fl:presence"
 CLIENT_KEY_PREFIX = "fl:client:"
+PART_KEY_PREFIX = "fl:part:"
 _BLOB = "fl:blob:"
 BLOB_KEYS = f"{_BLOB}*"
 """Pattern of the keys of all blobs' chunks."""
@@ -116,6 +117,14 @@ class ClientScope:
         return f"fl:away:{self.client_id}"
 
     @property
+    def part_key(self) -> str:
+        """Key with which part of a shared data set the client has, like ``0/4``, counted from 0.
+
+        It outlives a run, as a client that stays connected keeps its part.
+        """
+        return f"{PART_KEY_PREFIX}{self.client_id}"
+
+    @property
     def passed_over_key(self) -> str:
         """Key with why the client takes no part in the run that is on; it expires."""
         return f"fl:passed-over:{self.client_id}"
@@ -153,14 +162,6 @@ def is_served_by(client_id: str, queue: str) -> bool:
     if not (queue.startswith(_SHARED_QUEUE) and prefix and count.isdecimal() and number.isdecimal()):
         return False
     return 1 <= int(number) <= int(count) and numbered_client_id(prefix, int(number) - 1, int(count)) == client_id
-
-
-def leases_key(num_parts: int) -> str:
-    """Hash of leases (part number from 0 -> client id), for clients that share one data set in so many parts.
-
-    It outlives a run, as a client that stays connected keeps its part.
-    """
-    return f"fl:seats:{num_parts}"
 
 
 def unacked_key(kind: str, queue: str) -> str:

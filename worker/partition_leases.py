@@ -1,7 +1,8 @@
 """A lease on a partition: which part of a data set that all share is this client's, when nobody has said.
 
-A lease is an entry of a hash in Redis. A client that comes back finds its own again; the lease of one that is gone may
-be taken by another. There are as many as the run has clients: one more waits until one is free.
+A lease is a key of the client's in Redis, to which nobody else writes. A client that comes back finds its own again,
+unless another has taken the part that it left, and is there. There are as many parts as the run has clients: one more
+waits until one is free.
 """
 
 from __future__ import annotations
@@ -14,35 +15,48 @@ from redis.exceptions import RedisError
 
 from tasks.broker import run_lock
 from tasks.protocol import difference
-from tasks.scope import CLIENT_KEY_PREFIX, leases_key
+from tasks.scope import CLIENT_KEY_PREFIX, PART_KEY_PREFIX, ClientScope
 from tasks.workload import Part
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.2
+_TTL_S = 24 * 3600
 _HOLD_S = 120
+"""Seconds for which a lease holds before its client has announced itself."""
 _TAKE = """
-local me, count, hold_s = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local taken = {}
-local function take(index)
-  redis.call('HSET', KEYS[1], index, me)
-  redis.call('EXPIRE', KEYS[1], 86400)
-  redis.call('SET', KEYS[1] .. ':hold:' .. me, 1, 'EX', hold_s)
-  return index
+local count, ttl_s, hold_s, prefix = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local own, taken, lives, cursor = nil, {}, {}, '0'
+repeat
+  local page = redis.call('SCAN', cursor, 'MATCH', prefix .. '*', 'COUNT', 1000)
+  cursor = page[1]
+  for _, key in ipairs(page[2]) do
+    local value = redis.pcall('GET', key)
+    local index, of = string.match(type(value) == 'string' and value or '', '^(%d+)/(%d+)$')
+    index = tonumber(index)
+    if tonumber(of) == count and index < count then
+      if key == KEYS[1] then
+        own = index
+      else
+        taken[index] = true
+        local is_held = redis.call('TTL', key) > ttl_s - hold_s
+        lives[index] = lives[index] or is_held or redis.call('EXISTS', ARGV[5] .. string.sub(key, #prefix + 1)) == 1
+      end
+    end
+  end
+until cursor == '0'
+local function first(is_out)
+  for index = 0, count - 1 do
+    if not is_out[index] then return index end
+  end
 end
-for index = 0, count - 1 do
-  taken[index] = redis.call('HGET', KEYS[1], index)
-  if taken[index] == me then return take(index) end
-end
-for index = 0, count - 1 do
-  if not taken[index] then return take(index) end
-end
-for index = 0, count - 1 do
-  local there = redis.call('EXISTS', ARGV[4] .. taken[index], KEYS[1] .. ':hold:' .. taken[index])
-  if there == 0 then return take(index) end
-end
-return -1
+if own and lives[own] then own = nil end
+local index = own or first(taken) or first(lives)
+if not index then return -1 end
+redis.call('SET', KEYS[1], string.format('%d/%d', index, count), 'EX', ttl_s)
+return index
 """
+"""Own key -> a part: the client's own, else a free one, else one whose client is gone."""
 
 
 def wait_for_part(client: Redis, client_id: str) -> Part:
@@ -83,9 +97,6 @@ def _awaited(notice: run_lock.Notice | None) -> tuple[str, int]:
 
 def take_lease(client: Redis, client_id: str, notice: run_lock.Notice) -> Part | None:
     """Take this client's lease in the run of ``notice``; None if all are taken, as two would train on the same data."""
-    index = int(
-        client.eval(
-            _TAKE, 1, leases_key(notice.num_parts), client_id, str(notice.num_parts), str(_HOLD_S), CLIENT_KEY_PREFIX
-        )
-    )
+    arguments = (str(notice.num_parts), str(_TTL_S), str(_HOLD_S), PART_KEY_PREFIX, CLIENT_KEY_PREFIX)
+    index = int(client.eval(_TAKE, 1, ClientScope(client_id).part_key, *arguments))
     return Part(index, notice.num_parts) if index >= 0 else None

@@ -25,9 +25,32 @@ def test_no_two_clients_have_the_same_part(broker: Redis, num_parts: int) -> Non
     assert take_lease(broker, "late", notice) is None
     assert take_lease(broker, "client-0", notice) == Part(0, num_parts)
     # And when one is gone for good, then it gets that one's
-    broker.delete(f"fl:seats:{num_parts}:hold:client-0")
+    broker.expire(ClientScope("client-0").part_key, 3600)
     broker.set(ClientScope("late").key, "{}")
     assert take_lease(broker, "late", notice) == Part(0, num_parts)
+
+
+def test_a_client_writes_no_others_lease_and_none_can_take_a_part_from_who_has_it(broker: Redis) -> None:
+    # Given four clients with a part each, all of whose leases have stood for long
+    notice, clients = run_lock.Notice(run_id="run", num_parts=4), ("anna", "bert", "carl", "dora")
+    for index, client_id in enumerate(clients):
+        assert take_lease(broker, client_id, notice) == Part(index, 4)
+        broker.expire(ClientScope(client_id).part_key, 3600)
+    # When anna alone is there, and eve claims her part, and what is none
+    broker.set(ClientScope("anna").key, "{}")
+    for claimed in ("0/4", "7/4", "-1/4", "nonsense", ""):
+        broker.set(ClientScope("eve").part_key, claimed)
+        # Then eve gets one of those who are gone
+        assert take_lease(broker, "eve", notice) == Part(1, 4)
+        broker.expire(ClientScope("eve").part_key, 3600)
+    broker.rpush(ClientScope("list").part_key, "0/4")
+    # And anna keeps hers, and bert, who is back while eve is there, gets another that is free
+    broker.set(ClientScope("eve").key, "{}")
+    assert take_lease(broker, "anna", notice) == Part(0, 4)
+    assert take_lease(broker, "bert", notice) == Part(2, 4)
+    # And each has written its own key alone
+    keys = {f"fl:part:{name}".encode() for name in (*clients, "eve", "list")}
+    assert {*broker.scan_iter("*")} == keys | {ClientScope(name).key.encode() for name in ("anna", "eve")}
 
 
 @pytest.mark.usefixtures("counted")
