@@ -15,6 +15,7 @@ from tasks import arrays
 from tasks.arrays import Arrays
 from tasks.errors import ConfigurationError, FederationError
 from tasks.files import replacing
+from tasks.readable import readable
 
 FORMATS = (".safetensors", ".pt")
 
@@ -48,7 +49,7 @@ def main(run: Path, file: Path, round_number: int | str | None) -> None:
     try:
         written = export(run, file, round_number)
     except FederationError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {readable(str(error))}", err=True)
         sys.exit(error.exit_code)
     click.echo(f"the model after round {written} is in {shown_path(file)}")
 

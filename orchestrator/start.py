@@ -44,6 +44,7 @@ from tasks.errors import ConfigurationError, FederationError
 from tasks.metrics import in_words
 from tasks.option import OUTPUT, TRANSPORT
 from tasks.protocol import installed_version
+from tasks.readable import readable
 from tasks.workload import BUILT_IN, DATA_SETS
 from verification import SCORERS
 
@@ -131,7 +132,7 @@ def main(context: click.Context, /, **options: Any) -> None:
             options["broker"] = None
         opened = _taken_up(context, options, given) if options["resume"] else open_new(options, given)
     except FederationError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {readable(str(error))}", err=True)
         sys.exit(error.exit_code)
     config, folder = opened.config, opened.folder
     with opened.lock:

@@ -21,6 +21,7 @@ from tasks.errors import ConfigurationError, FederationError
 from tasks.files import replace_text
 from tasks.messages import MAX_TIMEOUT_S
 from tasks.orders.statistics import DEFAULT_MIN_COUNT, LARGEST, MAX_EDGES
+from tasks.readable import readable
 
 EMBEDDED = "embedded"
 _DEFAULTS = {name: field.default for name, field in RunConfig.model_fields.items()}
@@ -96,12 +97,12 @@ def main(broker_url: str | None, output: Path | None, data: Path | None, **optio
         with connect_clients(None if broker_url == EMBEDDED else broker_url, **settings) as clients:
             statistics = ask_statistics(clients, query)
     except FederationError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {readable(str(error))}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:  # the boundary: whatever it was, it is told in one line
-        click.echo(f"error: {type(error).__name__}: {error}", err=True)
+        click.echo(f"error: {type(error).__name__}: {readable(str(error))}", err=True)
         sys.exit(1)
     show(statistics, Console())
     if output is not None:

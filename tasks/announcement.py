@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tasks.blobs.blob import AT_BROKER
 from tasks.names import ID_PATTERN
 from tasks.protocol import PROTOCOL, version
+from tasks.readable import Readable
 from tasks.scope import is_served_by
 
 DEFAULT_HEARTBEAT_S = 2.0
@@ -36,7 +37,7 @@ class Hardware(BaseModel):
 
     num_cpus: Annotated[int, Field(ge=1, le=1_000_000)]
     memory_bytes: Annotated[int, Field(ge=0, le=2**60)]
-    accelerator: Annotated[str, Field(max_length=100)] = ""
+    accelerator: Annotated[str, Readable, Field(max_length=100)] = ""
 
 
 class Announcement(BaseModel):
@@ -49,8 +50,8 @@ class Announcement(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     client_id: Annotated[str, Field(pattern=ID_PATTERN)]
-    incarnation: Annotated[str, Field(min_length=1, max_length=64)]
-    workload: Annotated[str, Field(max_length=300)]
+    incarnation: Annotated[str, Readable, Field(min_length=1, max_length=64)]
+    workload: Annotated[str, Readable, Field(max_length=300)]
     num_examples: Number
     labels: Labels = {}
     hardware: Hardware
@@ -59,11 +60,11 @@ class Announcement(BaseModel):
     """True from the moment a worker is told to end until its last task is done: it takes no further orders."""
     shared_queue: Annotated[str, Field(pattern=r"^(clients\.[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")] = ""
     """Queue of a worker that serves several clients, this one among them; empty: the client has one of its own."""
-    blobs: Annotated[str, Field(max_length=100)] = AT_BROKER
+    blobs: Annotated[str, Readable, Field(max_length=100)] = AT_BROKER
     """Identity of the store in which the client looks for models, and puts updates."""
     protocol: Annotated[int, Field(ge=1)] = PROTOCOL
     """See :mod:`tasks.protocol`."""
-    version: Annotated[str, Field(max_length=50)] = Field(default_factory=version)
+    version: Annotated[str, Readable, Field(max_length=50)] = Field(default_factory=version)
     """Version of the client's celeriac."""
     num_processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
     """Processes of the client's worker: orders that it carries out at a time."""

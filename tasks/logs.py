@@ -1,4 +1,8 @@
-"""The form of log lines: text, or JSON with the run, the round and the client in each line that has them."""
+"""The form of log lines: text, or JSON with the run, the round and the client in each line that has them.
+
+Nothing that a stranger wrote comes into a log as it is. Celery logs ids and names of tasks out of messages, and errors
+have in their texts what they are about; so lines are made readable where they are written.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,8 @@ from typing import Any
 from celery import current_task
 
 from tasks.files import private
+from tasks.own_packages import OWN_PACKAGES
+from tasks.readable import readable, readable_lines
 
 FORMAT_VARIABLE = "FEDERATION_LOG_FORMAT"
 """Environment variable by which a worker's log is ``json`` in place of Celery's text."""
@@ -34,8 +40,28 @@ class PrivateLog(RotatingFileHandler):
         return TextIOWrapper(open(self.baseFilename, f"{self.mode}b", opener=private), self.encoding, self.errors)
 
 
+_LOG_STRANGERS = OWN_PACKAGES | {"celery", "kombu", "redis", "billiard"}
+"""Packages whose lines may hold what others wrote; those of a user's own code are the user's."""
+_PRINTED = "celery.redirected"
+"""Logger of what a user's code prints."""
+
+
+def make_readable(record: logging.LogRecord) -> bool:
+    """Make a record one readable line, with its traceback indented below; a filter that lets everything pass."""
+    if record.name.partition(".")[0] in _LOG_STRANGERS and record.name != _PRINTED:
+        record.msg, record.args = readable(record.getMessage()), None
+    if record.exc_info and not record.exc_text:
+        record.exc_text = readable_lines(_PLAIN.formatException(record.exc_info))
+    return True
+
+
+_PLAIN = logging.Formatter()
+
+
 def set_up_worker(logger: logging.Logger, **_: object) -> None:
     """Have a Celery worker log as the environment says; for the signal ``after_setup_logger``."""
+    for handler in logger.handlers:
+        handler.addFilter(make_readable)
     if os.environ.get(FORMAT_VARIABLE) != "json":
         return
     for handler in logger.handlers:
@@ -49,7 +75,7 @@ def add_fields_of_task(record: logging.LogRecord) -> bool:
     for message in _messages(request) if request else ():
         for name in FIELDS:
             if name in message and not hasattr(record, name):
-                setattr(record, name, message[name])
+                setattr(record, name, readable(message[name]))
     return True
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.blobs.blob import BlobRef
 from tasks.errors import MessageError
@@ -18,13 +18,13 @@ from tasks.metrics import Metrics
 from tasks.names import ID_PATTERN
 from tasks.option import ALGORITHM, Option
 from tasks.protocol import PROTOCOL, difference
+from tasks.readable import Reason
 from tasks.run_config import RunSettings
 from tasks.scope import ClientScope
 
 MAX_COUNT = 10**12
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-MAX_REASON_LENGTH = 2_000
 MAX_TIMEOUT_S = 43_200
 """Seconds that an order may take at the most: half a day."""
 MAX_AWAY_S = 7 * 24 * 3600
@@ -33,21 +33,8 @@ MAX_TURN_S = 300.0
 """Seconds that updates may wait for their turn at the most."""
 
 
-def readable(text: object) -> object:
-    """Return a text that can stand in a message, a log or on a terminal: one line, no control characters, not too long.
-
-    What isn't a text is returned as it is, for validation to refuse.
-    """
-    if not isinstance(text, str):
-        return text
-    text = text[: 2 * MAX_REASON_LENGTH].encode("utf-8", "replace").decode()
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_REASON_LENGTH]
-
-
 Protocol = Annotated[int, Field(ge=1)]
 """See :mod:`tasks.protocol`."""
-Reason = Annotated[str, BeforeValidator(readable)]
-"""Why something is as it is, in words; see :func:`readable`."""
 
 
 class Status(StrEnum):

@@ -16,7 +16,7 @@ from redis import Redis
 
 from tasks.broker.connection import Clock
 from tasks.broker.turns import RedisTurns
-from tasks.messages import readable
+from tasks.readable import readable
 from tasks.scope import ClientScope, result_key
 
 _FOR_GOOD_TTL_S = 24 * 3600

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from tasks.described import described
 from tasks.errors import FederationError
-from tasks.messages import readable
+from tasks.readable import readable
 
 logger = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from celeriac.check import Finding, Trial, try_workload
 from tasks.errors import ConfigurationError
 from tasks.plugins import check_spec
+from tasks.readable import readable
 from tasks.run_config import RunSettings, parse_run_config
 from tasks.spec import WorkloadSpec
 from tasks.workload import BUILT_IN
@@ -48,7 +49,7 @@ def main(workload: str, data: Path | None, run_config: str, timeout_s: float) ->
         check_spec("workload", spec.name, BUILT_IN)
         settings = TypeAdapter(RunSettings).validate_python(parse_run_config(run_config) if run_config else {})
     except (ConfigurationError, ValidationError) as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {readable(str(error))}", err=True)
         sys.exit(2)
     started, num_found = time.perf_counter(), 0
     for said in try_workload(Trial(str(spec), data, settings, timeout_s)):

@@ -16,7 +16,7 @@ from orchestrator.clients.naming import by_what, named
 from orchestrator.clients.waves import Place
 from tasks.announcement import Announcement, PassedOver
 from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
-from tasks.messages import MAX_COUNT, readable
+from tasks.messages import MAX_COUNT
 from tasks.protocol import difference
 from tasks.scope import client_queue
 
@@ -128,13 +128,13 @@ class ClientManager:
         """Return why a client can't carry out any order of the run; empty if it can."""
         if said.client_id in self._expelled:
             return self._expelled[said.client_id]
-        if reason := difference(said.protocol, str(readable(said.version))):
+        if reason := difference(said.protocol, said.version):
             return reason
         if self._workload not in (None, said.workload):
-            return f"it has the workload {readable(said.workload)}, the run trains {self._workload}"
+            return f"it has the workload {said.workload}, the run trains {self._workload}"
         if self._blobs not in (None, said.blobs):
             return (
-                f"its models and updates are in {readable(said.blobs)} (CLIENT_BLOBS), the run's in {self._blobs} "
+                f"its models and updates are in {said.blobs} (CLIENT_BLOBS), the run's in {self._blobs} "
                 "(--blobs): both have to name the same"
             )
         return ""

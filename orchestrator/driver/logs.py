@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.config import RunConfig
 from orchestrator.observers.events import Event, RoundClosed, RoundOpened
 from orchestrator.store.run_folder import RunFolder
-from tasks.logs import PrivateLog, json_formatter
+from tasks.logs import PrivateLog, json_formatter, make_readable
 
 MAX_BYTES = 20_000_000
 """Length of the file at which it becomes ``orchestrator.log.1``, and that ``orchestrator.log.2``, and so on."""
@@ -37,6 +37,7 @@ def logging_run(config: RunConfig, folder: RunFolder, console: Console) -> Itera
     root.setLevel(logging.INFO)
     logging.getLogger("orchestrator").setLevel(logging.DEBUG)
     for handler in handlers:
+        handler.addFilter(make_readable)
         handler.addFilter(fields.add)
         if config.log_format == "json":
             handler.setFormatter(json_formatter())

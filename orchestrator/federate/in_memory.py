@@ -31,7 +31,7 @@ from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import IN_MEMORY, FederationApp, make_app
 from tasks.errors import FederationError
 from tasks.files import make_private
-from tasks.logs import PrivateLog
+from tasks.logs import PrivateLog, make_readable
 from tasks.names import numbered_client_id
 from tasks.user_code import checked_client_data, user_code
 from tasks.workload import DataSource, Part, Workload, find_workload
@@ -201,6 +201,7 @@ def _logged(folder: RunFolder, config: RunConfig) -> Iterator[None]:
     client_ids = [numbered_client_id(CLIENT, index, config.num_clients) for index in range(config.num_clients)]
     handlers = [PrivateLog(folder.path / name) for name in {log_of(config, each) for each in client_ids}]
     for handler in handlers:
+        handler.addFilter(make_readable)
         logging.getLogger("worker").addHandler(handler)
     try:
         yield

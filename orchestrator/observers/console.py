@@ -171,7 +171,7 @@ class Drawn:
         trained = list(dict.fromkeys(name for line in self._lines.values() for name in line.train_metrics))
         trained = trained[: _SHOWN_METRICS - len(evaluated) + 1]
         for name in (*evaluated, *(_of_training(name) for name in trained)):
-            table.add_column(name, justify="right")
+            table.add_column(Text(name), justify="right")
         table.add_column("time", justify="right")
         table.add_column("")
         for name, line in list(self._lines.items())[-_SHOWN_ROUNDS:]:

@@ -12,8 +12,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.store.records import ACCEPTED, RoundRecord, SlotRecord, Summary
-from tasks.messages import Reason, Status
+from tasks.messages import Status
 from tasks.metrics import Metrics, Spreads
+from tasks.readable import Reason
 
 
 class _Told(BaseModel):
@@ -210,7 +211,7 @@ class RoundClosed(_OfRound):
     kind: Literal["round_closed"] = "round_closed"
     status: Literal["closed", "failed"]
     """Whether it made a model; a failed round leaves it as it was."""
-    reason: str
+    reason: Reason
     """Why a failed round failed."""
     num_clients: int
     """Clients of the cohort."""
@@ -232,7 +233,7 @@ class StoppedEarly(_OfRound):
     """The run ends with this round, before its last one."""
 
     kind: Literal["stopped_early"] = "stopped_early"
-    reason: str
+    reason: Reason
     """Why: what ``--stop-when`` or ``--patience`` says has come."""
 
 

@@ -9,9 +9,10 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from orchestrator.store.energy import Energy
 from tasks.blobs.blob import BlobRef
-from tasks.messages import Order, Reason, Response, Status
+from tasks.messages import Order, Response, Status
 from tasks.metrics import Metrics, Spreads
 from tasks.orders.survey import SurveyOrder
+from tasks.readable import Reason, readable
 
 ACCEPTED = (Status.TRAINED, Status.TIMED_OUT)
 """How the slot of a client was filled whose update goes into the model."""
@@ -59,7 +60,7 @@ class SlotRecord(_Record):
 
     def rejected(self, reason: str) -> SlotRecord:
         """Return the record of an update that was rejected after it had been taken in."""
-        return self.model_copy(update={"status": Status.REJECTED, "reason": reason})
+        return self.model_copy(update={"status": Status.REJECTED, "reason": readable(reason)})
 
     @classmethod
     def of(cls, response: Response, status: Status | None = None, reason: str | None = None) -> SlotRecord:
@@ -100,7 +101,7 @@ class Opinion(_Record):
     """Whose update -> who gave the score."""
     accepted: list[str] = []
     """Whose updates reach the scorer's threshold."""
-    problem: str = ""
+    problem: Reason = ""
     """Why it could not score; then nobody's does."""
 
 
@@ -180,7 +181,7 @@ class ClosedRound(_Record):
     """What the body of a round's chord returns."""
 
     status: Literal["closed", "failed"]
-    reason: str = ""
+    reason: Reason = ""
     responses: dict[str, SlotRecord]
     digest: str
     """BLAKE3 digest of the checkpoint file."""
@@ -220,7 +221,7 @@ class RoundRecord(_Record):
 
     round_number: int
     status: Literal["closed", "failed"]
-    reason: str = ""
+    reason: Reason = ""
     """Why a failed round failed."""
     cohort: list[str]
     responses: Annotated[dict[str, SlotRecord], Field(validation_alias=AliasChoices("responses", "answers"))]
@@ -345,7 +346,7 @@ class Summary(_Record):
 
     run_id: str
     status: Literal["completed", "interrupted", "failed"]
-    reason: str = ""
+    reason: Reason = ""
     rounds: int
     """Rounds that are closed."""
     stopped: Reason = ""

@@ -11,10 +11,11 @@ import itertools
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from tasks.errors import MessageError
-from tasks.messages import Count, Message, Order, Response, readable
+from tasks.messages import Count, Message, Order, Response
+from tasks.readable import Readable
 
 DEFAULT_MIN_COUNT = 10
 MAX_COLUMNS = 1_000
@@ -23,7 +24,7 @@ MAX_GROUPS = 1_000
 LARGEST = 1e100
 """The largest number that can be told of: sums of squares of as many as there may be are floats, too."""
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
-Name = Annotated[str, BeforeValidator(readable), Field(max_length=100)]
+Name = Annotated[str, Readable, Field(max_length=100)]
 """A column's or a group's name, fit to be shown."""
 Edges = Annotated[tuple[Number, ...], Field(min_length=2, max_length=MAX_EDGES)]
 

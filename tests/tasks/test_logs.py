@@ -81,3 +81,37 @@ def test_without_the_variable_a_worker_s_log_stays_as_it_is(monkeypatch: pytest.
     logger.addHandler(handler)
     set_up_worker(logger)
     assert handler.formatter is None
+
+
+@pytest.mark.parametrize("name", ["celery.worker.strategy", "worker.serving"])
+def test_what_a_stranger_wrote_is_a_line_of_a_worker_s_log_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # Given a worker's log
+    monkeypatch.delenv(FORMAT_VARIABLE, raising=False)
+    logger, handler = logging.Logger(name), logging.StreamHandler(io.StringIO())
+    logger.addHandler(handler)
+    set_up_worker(logger)
+    # When it logs the id that a task came with, and an error that has a text of the same kind
+    stranger = "\x1b[1A\nINFO all is well"
+    logger.info("Task worker.train[%s] received", stranger + "x" * 10_000)
+    try:
+        raise ValueError(stranger)
+    except ValueError:
+        logger.exception("client anna failed at order %s", stranger)
+    # Then escapes and lines' ends are shown, and nothing passes for another line
+    received, failed, *traceback = handler.stream.getvalue().splitlines()
+    assert received == rf"Task worker.train[\x1b[1A\nINFO all is well{'x' * 10_000}"[:2000]
+    assert failed == r"client anna failed at order \x1b[1A\nINFO all is well"
+    assert traceback[-2:] == [r"  ValueError: \x1b[1A", "  INFO all is well"]
+
+
+def test_what_a_user_s_code_prints_or_logs_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a table in several lines, when a user's code prints or logs it, then it is as long and has as many
+    monkeypatch.delenv(FORMAT_VARIABLE, raising=False)
+    for name in ("celery.redirected", "my_study"):
+        logger, handler = logging.Logger(name), logging.StreamHandler(io.StringIO())
+        logger.addHandler(handler)
+        set_up_worker(logger)
+        logger.warning("%s", "a row\n" * 1000)
+        assert handler.stream.getvalue() == "a row\n" * 1000 + "\n"

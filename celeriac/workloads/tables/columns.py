@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from celeriac.workloads.tables.rows import MAX_NAME, Rows
-from tasks.messages import readable
 from tasks.orders.statistics import LARGEST
+from tasks.readable import readable
 
 MOST_NUMBERS = 0.9
 """From this share of numbers on, a cell that is none is a mistake rather than a name."""
@@ -67,7 +67,7 @@ def one_name(cell: str) -> str:
     if cell.lower() in ("true", "false"):
         return cell.lower()
     whole = _WHOLE.fullmatch(cell)
-    return whole[1] if whole else str(readable(cell))[:MAX_NAME].rstrip()
+    return whole[1] if whole else str(readable(" ".join(cell.split())))[:MAX_NAME].rstrip()
 
 
 def holds_numbers(rows: Rows, name: str) -> bool:

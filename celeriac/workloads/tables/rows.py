@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from celeriac.workloads.examples import Indices
 from tasks.errors import DataMissingError
-from tasks.messages import readable
 from tasks.plugins import near_name
+from tasks.readable import readable
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none"})
 """Cells that are missing values, in lower case and without blanks around."""
@@ -136,7 +136,7 @@ def _names(path: Path, header: Sequence[str]) -> list[str]:
     Raises:
         DataMissingError: If one is empty, or there twice.
     """
-    names = [str(readable(name))[:MAX_NAME].rstrip() for name in header]
+    names = [str(readable(" ".join(name.split())))[:MAX_NAME].rstrip() for name in header]
     if not names:
         raise DataMissingError(f"{path} has no columns")
     if not all(names):

@@ -67,7 +67,7 @@ def test_many_clients_that_are_passed_over_for_one_reason_are_one_line(caplog: p
     ClientManager(registry.present, workload="mnist").refresh()
     assert [record.getMessage() for record in caplog.records] == [
         "5 clients (anna, bert, carl and 2 more) passed over: it has the workload digits, the run trains mnist",
-        "client fred passed over: it has the workload a b, the run trains mnist",
+        "client fred passed over: it has the workload a\\nb, the run trains mnist",
     ]
 
 

@@ -78,6 +78,18 @@ def test_a_log_that_is_too_long_is_begun_anew_beside_some_former_ones(
     assert max(path.stat().st_size for path in files) <= 20_000
 
 
+def test_what_a_stranger_wrote_is_a_line_and_no_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Given a run whose output is no terminal, when it logs what has escapes and lines in it
+    folder = RunFolder.create(tmp_path / "run", run_config())
+    with logging_run(folder.config(), folder, Console(file=io.StringIO())):
+        logger.warning("passed over: %s", "\x1b[1A\nINFO all is well" + "x" * 60_000)
+    # Then file and standard error have one line of it, where they are shown
+    for said in ((folder.logs / "orchestrator.log").read_text(), capsys.readouterr().err):
+        [line] = said.splitlines()
+        assert r"passed over: \x1b[1A\nINFO all is well" in line
+        assert len(line) < 2_100
+
+
 def test_a_terminal_which_shows_the_run_gets_no_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # Given a run that is shown on a terminal, when it logs, then the lines are in its file alone
     assert len(log(tmp_path, is_terminal=True).splitlines()) == 4

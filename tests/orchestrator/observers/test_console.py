@@ -142,6 +142,14 @@ def test_what_a_client_says_is_no_markup() -> None:
     assert "[red]alarm[/red] [/]" in output
 
 
+def test_a_metric_of_a_clients_training_is_no_markup() -> None:
+    # Given metrics with brackets in their names, when they are drawn, then the names are as they were said
+    metrics = {"loss[bold]": 0.5, "x[/bold]": 0.25}
+    output = shown(STARTED, closed(1, train_metrics=metrics))
+    assert "train loss[bold] " in output
+    assert "train x[/bold] " in output
+
+
 def test_what_a_client_says_doesnt_command_the_terminal() -> None:
     # Given an answer whose reason has an escape sequence that clears the screen
     hostile = "\x1b[2Jgone\nround 1 closed"
