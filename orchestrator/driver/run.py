@@ -219,7 +219,7 @@ class Run:
         self._context.prepared.update(self._folder.prepared())
         self._goals.check(initial)
         self._folder.save_initial(initial)
-        check_room(self._config, self._folder, self._last_round)
+        check_room(self._config, self._folder, self._last_round, self._services.broker_room())
         self._goals.note((), initial)
         self._report(Initialised(metrics=initial.metrics, problem=initial.problem))
         transport.forget([task_id])

@@ -6,6 +6,8 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 from redis import Redis
 
@@ -69,8 +71,9 @@ def connect_run(
                     supervisor.start_own_worker()
                 if broker_url is None:
                     supervisor.start_clients()
-                blobs = open_store(blobs_url(config, folder, url))
-                yield _services(url, client, config, lock, memory, supervisor, blobs)
+                where = blobs_url(config, folder, url)
+                made = _services(url, client, config, lock, memory, supervisor, open_store(where))
+                yield replace(made, broker_room=partial(connection.memory_left, client)) if where == url else made
             finally:
                 lock.take_down()
 

@@ -58,6 +58,7 @@ class RunServices:
         forgot: Says whether the broker has forgotten all that was on it since this was last asked.
         remove_strays: Removes what clients have put beside updates where blobs are, and all that those have who have
             more than this many bytes there; returns who has, and how much.
+        broker_room: Returns the bytes that the broker has room for; None if it carries no blobs, or doesn't say.
     """
 
     transport: Transport
@@ -69,6 +70,7 @@ class RunServices:
     tidy: Callable[[], None]
     forgot: Callable[[], bool] = lambda: False
     remove_strays: Callable[[int], Mapping[str, int]] = lambda _: {}
+    broker_room: Callable[[], float | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

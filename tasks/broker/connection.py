@@ -181,3 +181,15 @@ def check_keeps_all(client: Redis) -> bool:
             f"with them orders and updates: set maxmemory-policy {KEEPS_ALL} there, or maxmemory 0"
         )
     return True
+
+
+def memory_left(client: Redis) -> float | None:
+    """Return the bytes that the broker has room for: infinite without a limit; None if it doesn't say."""
+    try:
+        memory = client.info("memory")
+    except NoPermissionError:
+        return None
+    most, used = memory.get("maxmemory"), memory.get("used_memory")
+    if most is None or used is None:
+        return None
+    return max(0.0, float(most) - float(used)) if most else math.inf

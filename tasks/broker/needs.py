@@ -21,6 +21,8 @@ from tasks.scope import (
 )
 
 Words = tuple[str, ...]
+NUM_CLIENT_CONNECTIONS = 8
+"""Connections that a client's worker opens."""
 _UNKNOWN_SCRIPT = "0" * 40
 
 
@@ -87,7 +89,7 @@ def of_client(client_id: str, queue: str) -> Needs:
         ("BLMOVE", turn, turn, "LEFT", "RIGHT", "1"),
         ("PUBLISH", PRESENCE_CHANNEL, "1"),
     )
-    return Needs(8, commands)
+    return Needs(NUM_CLIENT_CONNECTIONS, commands)
 
 
 def _of_messages(queue: str, result: str) -> tuple[Words, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 from pathlib import Path
@@ -15,10 +16,10 @@ from redis.retry import Retry
 
 from orchestrator.transport.sending import Call, Publisher
 from tasks.broker.app import make_app
-from tasks.broker.connection import check_keeps_all, connect
+from tasks.broker.connection import check_keeps_all, connect, memory_left
 from tasks.broker.presence import RedisRegistry
 from tasks.scope import ClientScope
-from tests.integration.harness import Field, check_trained_once, history, statuses, url, wait_until
+from tests.integration.harness import ENCODED, USER, Field, check_trained_once, history, statuses, url, wait_until
 from tests.integration.test_turns import all_trained, clients, run_until_all_wait
 from tests.support import announcement
 
@@ -86,10 +87,28 @@ def test_a_round_goes_on_when_the_brokers_memory_was_full_for_longer_than_a_clie
     assert not history(run_dir)
     broker.config_set("maxmemory", 0)
 
-    # Then all get their turn, and nobody trains twice
+    # Then all get their turn, and nobody trains twice; what it takes was told at the start
+    assert "of the broker's memory" in program.output
+    assert "there is no limit (maxmemory 0)" in program.output
     program.succeeds()
     assert statuses(run_dir) == [all_trained()] * 2
     check_trained_once(started, 2)
+
+
+def test_what_a_broker_has_room_for_is_what_it_says(broker: Redis) -> None:
+    # Given a server without a limit, and then with one, when it is asked, then what it holds is counted
+    assert memory_left(broker) == math.inf
+    broker.config_set("maxmemory", 100 * MIB)
+    broker.set("held", bytes(10 * MIB))
+    left = memory_left(broker)
+    assert left is not None
+    assert 60 * MIB < left < 90 * MIB
+    # And who may not ask isn't told, and one that holds more than it may has none
+    broker.acl_setuser("anna", enabled=True, passwords=["+secret"], categories=["+@all"], commands=["-info"])
+    with connect(url(broker).replace(f"{USER}:{ENCODED}", "anna:secret")) as client:
+        assert memory_left(client) is None
+    broker.config_set("maxmemory", MIB)
+    assert memory_left(broker) == 0
 
 
 def test_a_run_on_a_broker_whose_memory_is_full_says_so(field: Field, broker: Redis, tmp_path: Path) -> None:
