@@ -19,9 +19,10 @@ MAX_PROCESSES = 1_000
 MAX_LABELS = 25_000
 """Labels that a client may announce."""
 MAX_LABEL_LENGTH = 100
-MAX_LABELS_BYTES = 2**19
+MAX_LABELS_BYTES = 2**18
 """Bytes that a client's labels may take, as JSON with the number of examples of each."""
 MAX_ANNOUNCEMENT_BYTES = MAX_LABELS_BYTES + 4096
+"""How long an announcement may be: reading one takes up to 40 times its length."""
 Number = Annotated[int, Field(ge=0, le=10**12)]
 Labels = Annotated[
     Mapping[Annotated[str, Field(max_length=MAX_LABEL_LENGTH)], Number],

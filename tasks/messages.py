@@ -29,6 +29,8 @@ MAX_TIMEOUT_S = 43_200
 """Seconds that an order may take at the most: half a day."""
 MAX_AWAY_S = 7 * 24 * 3600
 """Seconds that a client may be told to stay away for at the most, if not for good."""
+MAX_RESPONSE_BYTES = 2**20
+"""How long an answer to any order may be, as it is stored."""
 MAX_TURN_S = 300.0
 """Seconds that updates may wait for their turn at the most."""
 
@@ -125,6 +127,8 @@ class Order(Message):
     """What its answer may say."""
     response: ClassVar[type[Response]] = Response
     """What its answer is; where no answer can be given it is a plain :class:`Response`."""
+    max_response_bytes: ClassVar[int] = MAX_RESPONSE_BYTES
+    """How long its own may be: reading one takes up to 25 times its length."""
 
     protocol: Protocol = PROTOCOL
     order_id: str
@@ -190,6 +194,8 @@ class Study(Message):
 
 class StudyOrder(Order):
     """What every order says that has the study's code do something with a model."""
+
+    max_response_bytes: ClassVar[int] = 2**18
 
     parameters: BlobRef
     study: Study

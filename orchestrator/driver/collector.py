@@ -17,12 +17,12 @@ from orchestrator.driver.slots import MAX_SENT, Slot, Slots
 from orchestrator.observers.events import OrdersAnswered, Report
 from orchestrator.policies import Progress
 from orchestrator.store.updates import bytes_sent
-from orchestrator.transport.responses import MAX_RESPONSE_BYTES, read_response, says_ready
+from orchestrator.transport.responses import read_response, says_ready
 from orchestrator.transport.results import MAX_RESULT_BYTES
 from orchestrator.transport.task_failures import TaskFailure
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import Uploads
-from tasks.messages import Order, Response, UpdateOrder
+from tasks.messages import MAX_RESPONSE_BYTES, Order, Response, UpdateOrder
 
 MOST_LOOKING = 0.05
 """Share of the time that looks at all clients may take: with ten thousand of them one takes a while."""

@@ -13,12 +13,12 @@ from orchestrator.driver.slots import Slot, Slots
 from orchestrator.observers.events import OrdersAnswered, Outcome, SlotsFilled
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.updates import discard_updates
-from orchestrator.transport.responses import MAX_RESPONSE_BYTES, says_ready
+from orchestrator.transport.responses import says_ready
 from orchestrator.transport.transport import Chord, Lost
 from orchestrator.transport.uploads import Uploads, slow_after_s, slow_updates_at_a_time, updates_at_a_time
 from tasks import names
 from tasks.broker.connection import CHUNK_TIMEOUT_S
-from tasks.messages import Order, Response, Status, UpdateOrder, encode
+from tasks.messages import MAX_RESPONSE_BYTES, Order, Response, Status, UpdateOrder, encode
 from tasks.orders.train import TrainOrder
 from tasks.scope import client_queue
 

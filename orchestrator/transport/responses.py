@@ -12,8 +12,6 @@ from orchestrator.transport.task_failures import TaskFailure
 from tasks.errors import MessageError
 from tasks.messages import MAX_COUNT, READY, Order, Response, Status, UpdateOrder, decode
 
-MAX_RESPONSE_BYTES = 2**20
-
 
 def read_response(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -> Response:
     """Return the answer to ``order`` in a stored result, or one that says why it isn't taken.
@@ -24,7 +22,7 @@ def read_response(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT)
         max_examples: Examples that the client announced; its arrays can't be made of more.
     """
     try:
-        result = _result(raw)
+        result = _result(raw, order)
         said = result.get("status") if isinstance(result, dict) else None
         response = decode(order.response_of(said), result)
         _check(response, order)
@@ -46,7 +44,7 @@ def says_ready(raw: bytes | str, order: Order) -> bool:
     if not (isinstance(order, UpdateOrder) and order.waits_for_turn):
         return False
     try:
-        return bool(_document(raw).get("status") == READY)
+        return bool(_document(raw, order).get("status") == READY)
     except MessageError:
         return False
 
@@ -59,9 +57,9 @@ class _TaskFailedError(Exception):
         self.failure = failure
 
 
-def _document(raw: bytes | str) -> dict[str, object]:
-    if len(raw) > MAX_RESPONSE_BYTES:
-        raise MessageError(f"the answer has {len(raw)} bytes: {MAX_RESPONSE_BYTES} are allowed")
+def _document(raw: bytes | str, order: Order) -> dict[str, object]:
+    if len(raw) > order.max_response_bytes:
+        raise MessageError(f"the answer has {len(raw)} bytes: {order.max_response_bytes} are allowed")
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):
@@ -71,8 +69,8 @@ def _document(raw: bytes | str) -> dict[str, object]:
     return document
 
 
-def _result(raw: bytes | str) -> object:
-    document = _document(raw)
+def _result(raw: bytes | str, order: Order) -> object:
+    document = _document(raw, order)
     if document.get("status") != "SUCCESS":
         raise _TaskFailedError(TaskFailure.of(document))
     return document.get("result")

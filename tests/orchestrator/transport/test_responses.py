@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.transport.responses import MAX_RESPONSE_BYTES, read_response, says_ready
+from orchestrator.transport.responses import read_response, says_ready
 from tasks.messages import Order, Response, Status, encode
 from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.evaluate import EvaluateOrder
@@ -114,12 +114,12 @@ def test_json_that_is_no_object_is_rejected(raw: bytes) -> None:
     assert verdict(raw) == ("rejected", "the answer is not a JSON object")
 
 
-def test_an_answer_of_more_than_a_mebibyte_is_rejected_unread() -> None:
+def test_an_answer_longer_than_its_order_allows_is_rejected_unread() -> None:
     # Given a good answer with spaces up to the limit, and one more
-    raw = changed().ljust(MAX_RESPONSE_BYTES)
+    raw = changed().ljust(2**18)
     # When both are read, then the longer one isn't taken
     assert verdict(raw) == ("trained", "")
-    assert verdict(raw + b" ") == ("rejected", "the answer has 1048577 bytes: 1048576 are allowed")
+    assert verdict(raw + b" ") == ("rejected", "the answer has 262145 bytes: 262144 are allowed")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_result_that_isnt_there_is_rejected() -> None:
         {"status": ["SUCCESS"], "result": 1},
         {"result": encode(trained(ORDER))},
         {},
-        {"status": "FAILURE", "result": {"exc_type": "x" * 500_000}},
+        {"status": "FAILURE", "result": {"exc_type": "x" * 250_000}},
     ],
 )
 def test_a_task_that_failed_for_a_reason_of_its_own_is_told_and_raises_nothing(document: object) -> None:
