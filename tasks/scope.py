@@ -164,11 +164,6 @@ def is_served_by(client_id: str, queue: str) -> bool:
     return 1 <= int(number) <= int(count) and numbered_client_id(prefix, int(number) - 1, int(count)) == client_id
 
 
-def unacked_key(kind: str, queue: str) -> str:
-    """Key of what a queue's worker has taken and not acknowledged yet; kombu has three kinds of it."""
-    return f"fl:{kind}:{queue}"
-
-
 def owner_of_blob(key: str) -> str:
     """Return the client, or the run, whose a chunk is that is kept under a key."""
     return key.removeprefix(_BLOB).partition("/")[0]

@@ -17,7 +17,6 @@ from orchestrator.store.records import OpenRound
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, names, scope
 from tasks.blobs.chunks import MemoryChunks
-from tasks.broker.app import transport_options
 from tasks.errors import ConfigurationError
 from tasks.scope import ClientScope, RunScope
 from tests.support import PULL, blob_ref, close_job, job_of, publish_update, run_config, train_order, trained
@@ -72,14 +71,12 @@ def test_no_key_or_queue_of_a_client_is_ours_or_anothers() -> None:
             client.update(RUN, 1),
             scope.turn_key(client.update(RUN, 1)),
             scope.result_key(client.order_id(RUN, 1, "train")),
-            *unacked(client.queue),
         )
     ]
     run = RunScope(RUN)
     queues = [scope.ORCHESTRATOR_QUEUE, *(scope.shared_queue(prefix, 50) for prefix in IDS)]
     ours = [
         *queues,
-        *(key for queue in (*queues, "all") for key in unacked(queue)),
         scope.RUN_LOCK_KEY,
         scope.PRESENCE_CHANNEL,
         run.mark_key,
@@ -90,12 +87,6 @@ def test_no_key_or_queue_of_a_client_is_ours_or_anothers() -> None:
     ]
     # Then each is there once
     assert len(set(of_clients + ours)) == len(of_clients + ours)
-
-
-def unacked(queue: str) -> list[str]:
-    """Return the keys of what a queue's worker holds."""
-    options = transport_options(queue)
-    return [str(options[name]) for name in ("unacked_key", "unacked_index_key", "unacked_mutex_key")]
 
 
 def test_no_folder_of_a_client_is_ours_or_anothers(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from celery.concurrency import prefork, solo
 
 from tasks.announcement import Announcement
 from tasks.broker import connection, needs
-from tasks.broker.app import make_app, transport_options
+from tasks.broker.app import make_app
 from tasks.broker.presence import LIFETIME_HEARTBEATS
 from tasks.broker.probe import check_broker
 from tasks.errors import BrokerUnreachableError
@@ -52,13 +52,12 @@ signals.after_setup_logger.connect(set_up_worker)
 
 
 @signals.celeryd_init.connect
-def _begin(conf: Any, **_: object) -> None:
+def _begin(**_: object) -> None:
     """Take the clients' identities, and go on when the worker has its logs and queues."""
     with said_at_once():
         served = take_clients(settings)
         with suppress(BrokerUnreachableError):  # the worker waits for it, for as long as it takes
             check_broker(settings.broker_url, needs.of_client(next(iter(served.folders)), served.queue))
-    conf.broker_transport_options = {**conf.broker_transport_options, **transport_options(served.queue)}
 
     def prepare(instance: Any, **_: object) -> None:
         """Consume the clients' own queue and no other; load what they have, if pool processes don't."""

@@ -16,13 +16,30 @@ from redis.exceptions import OutOfMemoryError
 
 from tasks.broker.connection import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S
 from tasks.broker.url import OPTION, URL_VARIABLE, Broker
-from tasks.scope import unacked_key
 
 IN_MEMORY = "memory://"
 HEALTH_CHECK_S = 5
 """Seconds between two looks of a worker at the connection on which it waits for orders. The broker says every second
 that there is none; where it was silent for one look and a second, the worker connects anew. An order that is on its way
 on the connection that is given up is lost, so by then a client's announcement should have expired (its default: 5)."""
+
+
+_TRANSPORT_OPTIONS: dict[str, object] = {
+    # What a worker has taken isn't noted at the broker: who has sent it notices that it is lost with the worker, and
+    # sends it again.
+    "ack_emulation": False,
+    "socket_connect_timeout": CONNECT_TIMEOUT_S,
+    # After a cut of the network a connection may be dead without anybody having said so. Without these two a worker
+    # would wait on it for ever for the answer to a command, and for 51 seconds for its next order; so it is 5 seconds
+    # and 11.
+    "socket_timeout": COMMAND_TIMEOUT_S,
+    "health_check_interval": HEALTH_CHECK_S,
+    # A task is lost if it can't be put on its queue: when the connection for that turns out to be dead, it is done
+    # again on a new one.
+    "retry_on_timeout": True,
+    "socket_keepalive": True,
+}
+"""Kombu's settings for Redis."""
 
 
 class QuietWorker(Worker):
@@ -114,7 +131,7 @@ def _at_redis(broker: Broker) -> dict[str, Any]:
     return {
         "broker_url": "socket:///PATH" if broker.socket else "redis:///",  # the broker itself is in the options
         "broker_transport": "tasks.broker.over_kombu:Transport",
-        "broker_transport_options": {OPTION: broker, **transport_options("all")},
+        "broker_transport_options": {OPTION: broker, **_TRANSPORT_OPTIONS},
         "result_backend": "tasks.broker.over_kombu:Backend",
         "result_backend_transport_options": {
             OPTION: broker,
@@ -133,27 +150,3 @@ def _settle_url(url: str, shown: str) -> None:
     """
     os.environ.pop("CELERY_RESULT_BACKEND", None)
     os.environ.update({URL_VARIABLE: url, "CELERY_BROKER_READ_URL": shown, "CELERY_BROKER_WRITE_URL": shown})
-
-
-def transport_options(queue: str) -> dict[str, object]:
-    """Return kombu's settings for Redis, with the keys of unacknowledged messages kept apart for a queue.
-
-    Args:
-        queue: The queue that the worker consumes; ``all`` for who consumes none, or the orchestrator's.
-    """
-    return {
-        "visibility_timeout": 24 * 3600,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        # After a cut of the network a connection may be dead without anybody having said so. Without these two a worker
-        # would wait on it for ever for the answer to a command, and for 51 seconds for its next order; so it is
-        # 5 seconds and 11.
-        "socket_timeout": COMMAND_TIMEOUT_S,
-        "health_check_interval": HEALTH_CHECK_S,
-        # An order that was taken from its queue is lost if it can't be put among those that are held, and a task of the
-        # orchestrator's likewise: when the connection for that turns out to be dead, it is done again on a new one.
-        "retry_on_timeout": True,
-        "socket_keepalive": True,
-        "unacked_key": unacked_key("unacked", queue),
-        "unacked_index_key": unacked_key("unacked_index", queue),
-        "unacked_mutex_key": unacked_key("unacked_mutex", queue),
-    }

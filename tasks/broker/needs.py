@@ -17,13 +17,11 @@ from tasks.scope import (
     chord_keys,
     result_key,
     turn_key,
-    unacked_key,
 )
 
 Words = tuple[str, ...]
 NUM_CLIENT_CONNECTIONS = 8
 """Connections that a client's worker opens."""
-_UNKNOWN_SCRIPT = "0" * 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,6 @@ def of_orchestrator(run_id: str) -> Needs:
         ("UNLINK", chunk),
         ("MEMORY", "USAGE", chunk),
         ("RPUSH", turn_key(chunk), "1"),
-        ("SCRIPT", "LOAD", "return 1"),
         ("SCAN", "0", "MATCH", f"{client}*", "COUNT", "1"),
     )
     return Needs(16, commands, (run.result_keys,), (PRESENCE_CHANNEL,))
@@ -94,7 +91,6 @@ def of_client(client_id: str, queue: str) -> Needs:
 
 def _of_messages(queue: str, result: str) -> tuple[Words, ...]:
     """Return what Celery and kombu do to take messages from a queue and to store results."""
-    held, index, mutex = (unacked_key(kind, queue) for kind in ("unacked", "unacked_index", "unacked_mutex"))
     return (
         ("PING",),
         ("TIME",),
@@ -103,13 +99,6 @@ def _of_messages(queue: str, result: str) -> tuple[Words, ...]:
         ("LPUSH", queue, "1"),
         ("SADD", f"_kombu.binding.{queue}", "1"),
         ("SMEMBERS", f"_kombu.binding.{queue}"),
-        ("HSET", held, "1", "1"),
-        ("HDEL", held, "1"),
-        ("ZADD", index, "0", "1"),
-        ("ZREM", index, "1"),
-        ("ZRANGE", index, "0", "1"),
-        ("SET", mutex, "1", "NX", "EX", "1"),
-        ("EVALSHA", _UNKNOWN_SCRIPT, "1", mutex),
         ("GET", result),
         ("SETEX", result, "1", "1"),
         ("PUBLISH", result, "1"),

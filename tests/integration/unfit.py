@@ -251,7 +251,7 @@ SCENES: dict[str, Scene] = {
     "a database that isn't there": lambda on: f"{harness.url(on.broker)}?db=99",
     "protected mode, and no password": lambda on: f"redis://{on.says(DENIED)}",
     "access rules that forbid everything": lambda on: on.user(categories=["-@all"]),
-    "access rules that forbid a command": lambda on: on.user(commands=["-evalsha"]),
+    "access rules that forbid a command": lambda on: on.user(commands=["-eval"]),
     "Redis 6.0 or older": lambda on: f"redis://{WHO}@{on.pumped(change=_old)}",
     "a replica": lambda on: on.server(LOST),
     "a replica that has lost its primary": lambda on: on.server(f"{LOST} --replica-serve-stale-data no"),
@@ -259,7 +259,7 @@ SCENES: dict[str, Scene] = {
     "no connection left": lambda on: on.server_at_port("--maxclients 1"),
     "`proto-max-bulk-len` below 2 MiB": lambda on: on.server("--proto-max-bulk-len 1048576"),
     "commands renamed or switched off": lambda on: on.server(
-        "--rename-command EVALSHA hidden --rename-command PUBLISH no"
+        "--rename-command EVAL hidden --rename-command PUBLISH no"
     ),
     "no transactions": lambda on: on.server("--rename-command MULTI hidden"),
 }
