@@ -79,6 +79,7 @@ class SitePolicy:
         return announcement.model_copy(
             update={
                 "num_examples": _rounded(rules, announcement.num_examples),
+                "num_held_out": _rounded(rules, announcement.num_held_out),
                 "labels": announcement.labels if rules.tells.labels else {},
                 "hardware": announcement.hardware if rules.tells.hardware else _UNTOLD,
             }

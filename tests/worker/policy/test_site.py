@@ -147,13 +147,14 @@ def test_a_site_that_clips_sends_nothing_that_it_can_t_clip(
 
 def test_an_announcement_has_what_may_be_told(tmp_path: Path) -> None:
     whole = Announcement(
-        client_id="anna", incarnation="i", workload="digits", num_examples=57, labels={"1": 57},
+        client_id="anna", incarnation="i", workload="digits", num_examples=57, num_held_out=19, labels={"1": 57},
         hardware=Hardware(num_cpus=64, memory_bytes=2**40, accelerator="H100"),
     )  # fmt: skip
     path = tmp_path / "policy.toml"
     assert SitePolicy(None).announced(whole) == whole
     path.write_text("orders = []\n[tells]\nexamples_rounded_to = 10")
     told = SitePolicy(path).announced(whole)
-    assert (told.num_examples, told.labels, told.hardware) == (50, {}, Hardware(num_cpus=1, memory_bytes=0))
+    assert (told.num_examples, told.num_held_out, told.labels) == (50, 10, {})
+    assert told.hardware == Hardware(num_cpus=1, memory_bytes=0)
     path.write_text("orders = []\n[tells]\nlabels = true\nhardware = true")
     assert SitePolicy(path).announced(whole) == whole
