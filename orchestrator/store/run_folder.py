@@ -28,6 +28,7 @@ from orchestrator.store.records import (
     Summary,
     Verdicts,
 )
+from orchestrator.store.run_paths import RunPaths
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import append_line, make_private, remove_temporaries, replace_text, replacing
@@ -47,11 +48,8 @@ _SETTINGS = TypeAdapter(RunSettings)
 _STATISTICS: TypeAdapter[Statistics | None] = TypeAdapter(Statistics | None)
 
 
-class RunFolder:
-    """Paths and files of one run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+class RunFolder(RunPaths):
+    """Files of one run."""
 
     @classmethod
     def create(cls, path: Path, config: RunConfig) -> RunFolder:
@@ -138,60 +136,7 @@ class RunFolder:
 
     def has_rounds(self) -> bool:
         """Say whether a round was opened."""
-        return bool(self.history()) or (self.open_round_path).exists()
-
-    @property
-    def config_path(self) -> Path:
-        """File of the run's config."""
-        return self.path / "config.json"
-
-    @property
-    def open_round_path(self) -> Path:
-        """File of the round that is open; missing if none is."""
-        return self.path / "open-round.json"
-
-    @property
-    def logs(self) -> Path:
-        """Folder of the logs of this run's processes."""
-        return self.path / "logs"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the global models."""
-        return self.path / "checkpoints"
-
-    def checkpoint(self, round_number: int) -> Path:
-        """File of the model that round ``round_number`` ended with; 0 is the initial model."""
-        return self.checkpoints / f"round-{round_number:04d}.safetensors"
-
-    def state(self, round_number: int) -> Path:
-        """File of the algorithm's state after round ``round_number``, a part of its checkpoint; may be missing."""
-        return self.checkpoints / f"round-{round_number:04d}.state.safetensors"
-
-    @property
-    def plot(self) -> Path:
-        """File of the run's plot."""
-        return self.path / "plot.png"
-
-    @property
-    def events(self) -> Path:
-        """File of the run's events, a line each; nothing but who looks at the run goes by it."""
-        return self.path / "events.jsonl"
-
-    @property
-    def clients(self) -> Path:
-        """Folder of what clients keep that run on this machine with the run."""
-        return self.path.resolve() / "clients"
-
-    @property
-    def blobs(self) -> Path:
-        """Folder of what clients and orchestrator send each other, where all are on one machine."""
-        return self.path / "blobs"
-
-    @property
-    def last_models(self) -> Path:
-        """Folder of each client's own last model, where they are to be evaluated by others."""
-        return self.path / "last-models"
+        return bool(self.history()) or self.open_round_path.exists()
 
     def save_cross_site(self, matrix: CrossSiteMatrix) -> None:
         """Keep what clients found of each other's models."""
@@ -203,15 +148,6 @@ class RunFolder:
             return self._read(self.path / "cross-site.json", CrossSiteMatrix)
         except RunFolderError:
             return None
-
-    def updates(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
-        """Folder of what was taken in of a round's exchange: of the updates, or with ``survey`` of what came before."""
-        suffix = "" if exchange == TrainOrder.name else f"-{exchange}"
-        return self.path / "updates" / f"round-{round_number:04d}{suffix}"
-
-    def update(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> Path:
-        """File of an update that was taken in."""
-        return self.updates(round_number, exchange) / f"{client_id}.safetensors"
 
     def slot_record(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> SlotRecord | None:
         """Return the record of a slot that was taken in, or None."""
@@ -228,9 +164,6 @@ class RunFolder:
         """Have a slot filled anew."""
         self._slot_path(round_number, client_id, exchange).unlink(missing_ok=True)
 
-    def _slot_path(self, round_number: int, client_id: str, exchange: str) -> Path:
-        return self.updates(round_number, exchange) / f"{client_id}.json"
-
     def save_verdicts(self, round_number: int, verdicts: Verdicts) -> None:
         """Keep what a round's updates were judged to be, whole or not at all, until the round is closed."""
         path = self._verdicts_path(round_number)
@@ -244,18 +177,6 @@ class RunFolder:
             RunFolderError: If they weren't judged.
         """
         return self._read(self._verdicts_path(round_number), Verdicts)
-
-    def _verdicts_path(self, round_number: int) -> Path:
-        return self.path / "updates" / f"round-{round_number:04d}-verdicts.json"
-
-    def surveyed(self, round_number: int) -> Path:
-        """File of the aggregate of what came in a round's first exchange; there is one until the round is closed."""
-        return self.path / "updates" / f"round-{round_number:04d}-surveyed.safetensors"
-
-    def sums(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
-        """Folder of the sum of what came in a round's exchange, where that is added up as it comes."""
-        updates = self.updates(round_number, exchange)
-        return updates.with_name(f"{updates.name}-sums")
 
     def config(self) -> RunConfig:
         """Return the run's config.
