@@ -27,6 +27,8 @@ FRESH_S = 1.0
 """Seconds for which the list of more than ``FEW`` clients counts as fresh when a round waits for enough of them."""
 FEW = 100
 """Up to this many clients, the list is refreshed before each round, so no client that is leaving is chosen."""
+MAX_TOLD = 20
+"""Reasons that the log has at a time why clients are passed over."""
 OUTAGE_HEARTBEATS = 3.0
 """After the broker was unreachable, clients have this many heartbeats to announce themselves again."""
 
@@ -67,7 +69,7 @@ class ClientManager:
         self._shared_queues: dict[str, str] = {}
         self._expelled: dict[str, str] = {}
         self._members: set[str] | None = None
-        self._hold_until = -math.inf
+        self._unreachable_at = -math.inf
         self._looked_at = -math.inf
 
     def refresh(self) -> None:
@@ -81,10 +83,9 @@ class ClientManager:
             present = dict(self._present())
         except BrokerUnreachableError as error:
             logger.warning("%s", error)
-            self._hold_until = self._clock() + self._longest_absence_s()
+            self._unreachable_at = self._clock()
             return
-        if self._clock() < self._hold_until:
-            present = {**self._clients, **present}
+        present = {**self._still_to_come(), **present}
         if present == self._clients:
             return
         self._connected = None
@@ -107,8 +108,11 @@ class ClientManager:
                 news[said.client_id] = said, reason
         if not news:
             return
-        for reason, client_ids in by_what({client_id: reason for client_id, (_, reason) in news.items()}):
+        reasons = list(by_what({client_id: reason for client_id, (_, reason) in news.items()}))
+        for reason, client_ids in reasons[:MAX_TOLD]:
             logger.warning("%s passed over: %s", named(client_ids), reason)
+        if others := sum(len(client_ids) for _, client_ids in reasons[MAX_TOLD:]):
+            logger.warning("%d more are passed over, for other reasons", others)
         try:
             self._tell(news)
         except BrokerUnreachableError as error:
@@ -139,9 +143,10 @@ class ClientManager:
             )
         return ""
 
-    def _longest_absence_s(self) -> float:
-        heartbeats = [announcement.heartbeat_s for announcement in self._clients.values()]
-        return OUTAGE_HEARTBEATS * max(heartbeats, default=0.0)
+    def _still_to_come(self) -> dict[str, Announcement]:
+        """Return the clients that have time left to announce themselves after the broker was unreachable."""
+        since_s = self._clock() - self._unreachable_at
+        return {name: said for name, said in self._clients.items() if since_s < OUTAGE_HEARTBEATS * said.heartbeat_s}
 
     def close(self) -> None:
         """Accept no new clients from now on."""

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from celeriac.selectors import ConnectedClient, Selection, load_selector
-from orchestrator.clients.manager import FEW, FRESH_S, ClientManager
-from tasks.errors import SelectionError, TooFewClientsError
+from orchestrator.clients.manager import FEW, FRESH_S, MAX_TOLD, ClientManager
+from tasks.announcement import Announcement
+from tasks.errors import BrokerUnreachableError, SelectionError, TooFewClientsError
 from tests.support import MemoryRegistry, announcement
 
 CLIENTS = st.sampled_from(["anna", "bert", "carl", "dora", "emil"])
@@ -321,3 +322,47 @@ def test_orders_go_to_the_queue_that_a_client_announced_last() -> None:
     registry.announce(announcement("ward-1"))
     manager.refresh()
     assert manager.queue("ward-1") == "client.ward-1"
+
+
+def test_after_an_outage_each_client_has_the_time_of_its_own_heartbeat_to_come_back() -> None:
+    # Given two clients, one of which says that it gives a sign of life once an hour, and a broker that is unreachable
+    now, registry = [0.0], MemoryRegistry()
+    registry.announce(announcement("anna", heartbeat_s=2.0))
+    registry.announce(announcement("eve", heartbeat_s=3600.0))
+    is_away = [False]
+
+    def present() -> dict[str, Announcement]:
+        if is_away[0]:
+            raise BrokerUnreachableError("the broker is away")
+        return registry.present()
+
+    manager = ClientManager(present, lambda: now[0])
+    manager.refresh()
+    is_away[0] = True
+    manager.refresh()
+    # When it is back, and neither client has announced itself
+    is_away[0] = False
+    registry.announcements.clear()
+    there = []
+    for now[0] in (1.0, 5.9, 6.1, 10_799.0, 10_801.0):
+        manager.refresh()
+        there.append(sorted(manager.incarnations()))
+    # Then each counts as gone after three heartbeats of its own
+    assert there == [["anna", "eve"], ["anna", "eve"], ["eve"], ["eve"], []]
+
+
+def test_ten_thousand_strangers_fill_no_log_and_take_no_part(caplog: pytest.LogCaptureFixture) -> None:
+    # Given a client, and ten thousand others with a workload each that the run doesn't train
+    registry = MemoryRegistry()
+    registry.announce(announcement("anna"))
+    for index in range(10_000):
+        registry.announce(announcement(f"s{index}", workload=f"evil{index}"))
+    manager = ClientManager(registry.present, lambda: 0.0, announcement("anna").workload, tell=registry.say_passed_over)
+    # When one looks, twice
+    for _ in range(2):
+        manager.refresh()
+    # Then the one is there, all others were told why they aren't, and the log has a few lines of them
+    assert [client.client_id for client in manager.connected()] == ["anna"]
+    assert len(registry.passed_over) == 10_000
+    assert len(caplog.messages) == MAX_TOLD + 1
+    assert caplog.messages[-1] == "9980 more are passed over, for other reasons"
