@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from redis import Redis
+from redis import Redis, SSLConnection
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection
 
@@ -24,41 +24,37 @@ class ManagedConnection(SentinelManagedConnection):
         super().connect_check_health(check_health, retry_socket_connect)
 
 
-def pool_of(sentinels: Sequence[tuple[str, int]], primary: str, **settings: Any) -> SentinelConnectionPool:
+class ManagedTlsConnection(ManagedConnection, SSLConnection):
+    """The same over TLS."""
+
+
+def pool_of(
+    sentinels: Sequence[tuple[str, int]], primary: str, asking: Mapping[str, Any], **settings: Any
+) -> SentinelConnectionPool:
     """Return a pool of connections to the primary of this name.
 
     Args:
         sentinels: Host and port of each sentinel; those that are gone are passed over.
         primary: The name by which they know it.
+        asking: Arguments of redis-py's clients for sentinels: who asks, and how that is encrypted.
         settings: Arguments of a connection or a pool.
     """
-    manager = Sentinel(sentinels, sentinel_kwargs=_timing())  # type: ignore[no-untyped-call]  # redis has no types for it
+    made_with = {**_timing(), **asking}
+    manager = Sentinel(sentinels, sentinel_kwargs=made_with)  # type: ignore[no-untyped-call]  # redis has no types for it
     return SentinelConnectionPool(primary, manager, **settings)  # type: ignore[no-untyped-call]
 
 
-def why_none_names(sentinels: Sequence[tuple[str, int]], primary: str) -> tuple[str, bool]:
-    """Return what each sentinel says where none tells where its primary is; nothing where one does.
-
-    The second is whether any of them has answered.
-    """
-    said, has_answered = [], False
+def ask_each(
+    sentinels: Sequence[tuple[str, int]], asking: Mapping[str, Any]
+) -> Iterator[tuple[str, list[str] | Exception]]:
+    """Ask each sentinel which primaries it knows; yield where it is, and their names or why it doesn't say."""
     for host, port in sentinels:
         try:
-            with Redis(host, port, **_timing()) as sentinel:
+            with Redis(host, port, **_timing(), **asking) as sentinel:
                 known: Any = sentinel.sentinel_masters()
-            if primary in known:
-                return "", True
-            has_answered = True
-            others = f", but {', '.join(sorted(known))}" if known else ""
-            said.append(f"{host}:{port} knows no {primary}{others}")
-        except ResponseError as error:
-            has_answered = True
-            unknown = "unknown command" in str(error)
-            said.append(f"{host}:{port} is no sentinel" if unknown else f"{host}:{port} refuses ({error})")
+            yield f"{host}:{port}", sorted(known)
         except (RedisError, OSError) as error:
-            has_answered |= isinstance(error, AuthenticationError)
-            said.append(f"{host}:{port} {'refuses' if isinstance(error, AuthenticationError) else 'is away'} ({error})")
-    return "; ".join(said), has_answered
+            yield f"{host}:{port}", error
 
 
 def _timing() -> dict[str, Any]:

