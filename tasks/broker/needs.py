@@ -20,6 +20,7 @@ from tasks.scope import (
 )
 
 Words = tuple[str, ...]
+_UNKNOWN_SCRIPT = "0" * 40
 NUM_CLIENT_CONNECTIONS = 8
 """Connections that a client's worker opens."""
 
@@ -59,6 +60,8 @@ def of_orchestrator(run_id: str) -> Needs:
         ("UNLINK", chunk),
         ("MEMORY", "USAGE", chunk),
         ("RPUSH", turn_key(chunk), "1"),
+        ("EVALSHA", _UNKNOWN_SCRIPT, "1", chord_keys(run.initialise_id)[0]),  # Celery counts a chord's parts by scripts
+        ("SCRIPT", "LOAD", "return 1"),
         ("SCAN", "0", "MATCH", f"{client}*", "COUNT", "1"),
     )
     return Needs(16, commands, (run.result_keys,), (PRESENCE_CHANNEL,))
