@@ -13,9 +13,12 @@ RUN useradd --uid 10001 --user-group --create-home --home-dir "$HOME" --shell /u
     && mkdir /code /data /runs /state \
     && chown celeriac:celeriac /code /data /runs /state
 
-# Layers from what changes seldom to what changes often: torch, the other dependencies, the project.
+# Layers from what changes seldom to what changes often: torch, the other dependencies (each file checked by
+# its digest; the step after that finds them there, and takes what a torch of PyPI's needs), the project.
 RUN --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
     pip install --no-cache-dir --no-deps -c /tmp/constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
+RUN --mount=type=bind,source=hashes/run.txt,target=/tmp/hashes.txt \
+    pip install --no-cache-dir --no-deps --require-hashes -r /tmp/hashes.txt
 RUN --mount=type=bind,source=constraints.txt,target=/tmp/constraints.txt \
     --mount=type=bind,source=pyproject.toml,target=/tmp/pyproject.toml \
     python -c "import tomllib; print(*tomllib.load(open('/tmp/pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \

