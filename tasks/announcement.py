@@ -56,7 +56,7 @@ class Announcement(BaseModel):
     num_examples: Number
     labels: Labels = {}
     hardware: Hardware
-    heartbeat_s: Annotated[float, Field(gt=0, le=3600)] = DEFAULT_HEARTBEAT_S
+    heartbeat_s: Annotated[float, Field(ge=0.1, le=3600)] = DEFAULT_HEARTBEAT_S
     leaving: bool = False
     """True from the moment a worker is told to end until its last task is done: it takes no further orders."""
     shared_queue: Annotated[str, Field(pattern=r"^(clients\.[A-Za-z0-9][A-Za-z0-9_.-]{0,99})?$")] = ""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -37,6 +37,7 @@ def server() -> Iterator[Redis]:
 def test_an_announcement_is_one_or_is_passed_over_whatever_it_says(server: Redis) -> None:
     @SOME
     @given(mutated_json(st.just(_SAID)))
+    @example(json.dumps({**_SAID, "heartbeat_s": 1e-9}).encode())  # expires before a server's clock goes on
     def check(raw: bytes) -> None:
         # Given what a client announced, beside another client
         server.set(ANNA.key, raw)
