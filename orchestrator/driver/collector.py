@@ -206,6 +206,7 @@ class _Collection:
         self._late = collector.late
         self._clock = collector.clock
         self._slots = slots
+        self._max_bytes = max((order.max_response_bytes for order in slots.orders()), default=MAX_RESPONSE_BYTES)
         self._uploads = uploads
         self._out: dict[str, Order] = {}
         """The orders that are out, by their ids: those of open slots but for the ones that are held back."""
@@ -312,7 +313,7 @@ class _Collection:
         """Wait for answers, and fill their slots."""
         task_ids = [*self._out, *self._late.expected(), *self._uploads.parts()]
         taken_in = []
-        for task_id, raw in self._collector.results(task_ids, pause_s, MAX_RESPONSE_BYTES).items():
+        for task_id, raw in self._collector.results(task_ids, pause_s, self._max_bytes).items():
             slot = self._slots.find_open(task_id)
             if slot is None and self._uploads.taken_in(task_id):
                 taken_in.append(task_id)

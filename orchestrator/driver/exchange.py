@@ -18,7 +18,7 @@ from orchestrator.transport.transport import Chord, Lost
 from orchestrator.transport.uploads import Uploads, slow_after_s, slow_updates_at_a_time, updates_at_a_time
 from tasks import names
 from tasks.broker.connection import CHUNK_TIMEOUT_S
-from tasks.messages import MAX_RESPONSE_BYTES, Order, Response, Status, UpdateOrder, encode
+from tasks.messages import Order, Response, Status, UpdateOrder, encode
 from tasks.orders.train import TrainOrder
 from tasks.scope import client_queue
 
@@ -60,7 +60,8 @@ class Exchange:
         Who waits for its turn since then is given it now.
         """
         orders = {order.order_id: order for order in self._slots.orders()}
-        found = self._context.services.transport.collect(orders, 0.0, MAX_RESPONSE_BYTES)
+        max_bytes = max(order.max_response_bytes for order in orders.values())
+        found = self._context.services.transport.collect(orders, 0.0, max_bytes)
         self._context.services.transport.forget([key for key, raw in found.items() if not says_ready(raw, orders[key])])
 
     def send(self) -> None:

@@ -102,7 +102,8 @@ class Scripted(EagerTransport):
             scene.script.pop(0)[1]()
         else:
             scene.now = until
-        return {task_id: scene.results[task_id] for task_id in task_ids if task_id in scene.results}
+        most = max_bytes + 1
+        return {task_id: scene.results[task_id][:most] for task_id in task_ids if task_id in scene.results}
 
 
 def collect(
@@ -348,3 +349,13 @@ def test_orders_are_asked_for_what_answers_them_and_nothing_is_left(scene: Scene
     assert restored == [10.0]
     assert scene.sent == [(0.0, "bert"), (0.0, "anna"), (10.0, "bert"), (10.0, "anna")]
     assert scene.results == {}
+
+
+def test_of_an_answer_no_more_is_fetched_than_says_that_it_is_too_long(scene: Scene) -> None:
+    # Given a client that answers with a million bytes
+    [anna, *_] = orders()
+    scene.at(0.1, lambda: scene.results.update({anna.order_id: b"x" * 10**6}))
+    # When it is waited for, then a quarter of them and one were read
+    slots = Slots([anna], {"anna": "first"})
+    collect(scene, slots, 60.0)
+    assert statuses(slots)["anna"] == (Status.REJECTED, "the answer has 262145 bytes: 262144 are allowed")
