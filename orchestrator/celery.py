@@ -9,29 +9,51 @@ import contextlib
 import os
 import resource
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from celery import signals
 
 from orchestrator.jobs.job import Loaded
 from tasks.blobs.stores import open_store
-from tasks.broker import connection
+from tasks.broker import connection, needs
 from tasks.broker.app import make_app
-from tasks.errors import FederationError
+from tasks.broker.probe import PROBED_VARIABLE, check_broker
+from tasks.errors import BrokerUnreachableError, FederationError
 from tasks.logs import set_up_worker
 from tasks.plugins import add_current_folder
 from tasks.pool_process import give_back_freed_memory, start_pool_process
 from tasks.scope import ORCHESTRATOR_QUEUE
 from tasks.workload import BUILT_IN, load_workload
 
-try:
+
+@contextlib.contextmanager
+def _said_in_a_line() -> Iterator[None]:
+    """End this process with one line that says what is wrong."""
+    try:
+        yield
+    except FederationError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+
+
+with _said_in_a_line():
     _url = connection.broker_url()
-except FederationError as error:
-    sys.stderr.write(f"error: {error}\n")
-    sys.exit(error.exit_code)
 
 app = make_app("orchestrator", _url, include=("orchestrator.tasks",), worker_pool="tasks.pool:TaskPool")
 signals.after_setup_logger.connect(set_up_worker)
+
+
+@signals.celeryd_init.connect
+def _look_at_broker(**_: object) -> None:
+    """End with one line if the broker won't do; one that can't be reached is waited for.
+
+    The worker that a run starts doesn't look: the run has, and has it started anew in the middle of a failover, too.
+    """
+    if os.environ.get(PROBED_VARIABLE):
+        return
+    with _said_in_a_line(), contextlib.suppress(BrokerUnreachableError):
+        check_broker(_url, needs.of_orchestrator("run"))
 
 
 @signals.celeryd_after_setup.connect

@@ -11,6 +11,7 @@ from orchestrator.config import RunConfig
 from orchestrator.processes.processes import Process
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
+from tasks.broker.probe import PROBED_VARIABLE
 from tasks.broker.url import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, FederationError
@@ -39,6 +40,7 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     environment = {
         URL_VARIABLE: url,
         "ORCHESTRATOR_PRELOAD": config.workload,
+        PROBED_VARIABLE: "1",
         FORMAT_VARIABLE: config.log_format,
         "PYTHONPATH": _paths(),
     }

@@ -29,6 +29,8 @@ from tasks.errors import BrokerUnfitError, BrokerUnreachableError
 
 logger = logging.getLogger(__name__)
 
+PROBED_VARIABLE = "ORCHESTRATOR_PROBED"
+"""The variable that tells a worker that who starts it has looked."""
 TIMEOUT_S = 2.0
 LEAST_VERSION = (6, 2)
 _PAUSE_S = 3.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.integration.harness import Field, history, url, wait_until
+from tests.integration.harness import Field, history, server, url, wait_until
 
 pytestmark = pytest.mark.usefixtures("counted")
 
@@ -36,3 +36,20 @@ def test_without_a_broker_to_go_to_it_says_so(field: Field) -> None:
     by_hand = field.start("by-hand", "celery", "-A", "orchestrator", "worker", CELERY_BROKER_URL="nowhere")
     assert by_hand.wait() == 2
     assert by_hand.output.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--replicaof 127.0.0.1 1", "is a replica of 127.0.0.1:1, which keeps nothing that it is told"),
+        ("--rename-command EVALSHA hidden", "refuses EVALSHA (unknown command)"),
+    ],
+)
+def test_a_broker_that_wont_do_is_told_at_its_start(field: Field, options: str, told: str) -> None:
+    # Given a broker that is no use, when the worker is started by hand, then one line says why
+    with server(*options.split()) as broker:
+        by_hand = field.start("by-hand", "celery", "-A", "orchestrator", "worker", CELERY_BROKER_URL=url(broker.client))
+        assert by_hand.wait() == 2
+    assert by_hand.output.startswith("error: the broker ")
+    assert told in by_hand.output
+    assert "Traceback" not in by_hand.output
