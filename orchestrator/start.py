@@ -75,7 +75,7 @@ _BROKER = GroupedOption(
     metavar="URL",
     envvar=URL_VARIABLE,
     show_default=False,
-    help=f"Redis to use, like redis://host:6379/0 [env: {URL_VARIABLE}]. "
+    help=f"Redis to use, like redis://host:6379/0 [env: {URL_VARIABLE}, which keeps a password out of ps]. "
     f"Without it, or with {EMBEDDED!r}, a server and all clients are started here.",
 )
 _RUN_DIR = GroupedOption(

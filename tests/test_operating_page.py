@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,11 @@ import pytest
 import yaml
 
 from orchestrator.start import main
+from tests.integration import harness
 from worker.settings import ClientSettings
 
-PAGE = (Path(__file__).resolve().parent.parent / "docs/operating.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
 LONGEST_ORDER_S = 600
 
 
@@ -80,3 +84,15 @@ def test_settings_and_options_are_known(manifests: list[dict[str, Any]]) -> None
     used = {flag for command in commands for flag in re.findall(r"--[a-z-]+", command)}
     assert used
     assert used <= {flag for parameter in main.params for flag in parameter.opts}
+
+
+def test_a_pod_is_ready_when_its_client_is_announced(manifests: list[dict[str, Any]]) -> None:
+    # Given a broker by any URL that clients take, when the probe is run, then it says whether the client is there
+    [container] = pod(manifests[0])["containers"]
+    _, *words = container["readinessProbe"]["exec"]["command"]
+    with harness.server() as server:
+        environment = {"CELERY_BROKER_URL": harness.url(server.client), "CLIENT_ID": "anna", "PYTHONPATH": str(ROOT)}
+        for code in (1, 0):
+            probed = subprocess.run([sys.executable, *words], env=environment, capture_output=True, check=False)
+            assert (probed.returncode, probed.stderr) == (code, b"")
+            server.client.set("fl:client:anna", "{}")

@@ -110,6 +110,9 @@ def test_a_client_whose_processes_are_all_told_to_end_finishes_its_order(
     orchestrator = field.run(run_dir, "--rounds 1", broker=broker)
     clients = start_clients(field, broker, 1, 2)
     wait_until(lambda: all("/train: begun" in client.output for client in clients), "both train")
+    # No list of processes shows the password, but for the option with which the test itself has given it
+    started = [*orchestrator.descendants(), *(each for client in clients for each in client.descendants())]
+    assert not [each for each in started if any(harness.ENCODED in word for word in each.cmdline())]
 
     # When a service manager tells all processes of one to end, and the terminal that has the other is closed
     for client, number in zip(clients, (signal.SIGTERM, signal.SIGHUP), strict=True):
