@@ -10,6 +10,7 @@ import click
 
 from tasks.errors import ConfigurationError, FederationError
 from tasks.plugins import near_name
+from tasks.readable import readable
 from worker.handlers import KINDS, load_kinds
 from worker.policy.rules import Rules, read_rules
 
@@ -35,8 +36,10 @@ def _read(path: Path, orders: str) -> Rules:
         for name in rules.orders:
             if name not in kinds:
                 raise ConfigurationError(f"{path}: orders: {name!r}: {near_name(name, kinds)}")
+        if changed := [*rules.changed_code()]:
+            raise ConfigurationError(f"{path}: {changed[0]}")
     except FederationError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {readable(str(error))}", err=True)
         sys.exit(error.exit_code)
     return rules
 
@@ -88,7 +91,7 @@ def _names(names: tuple[str, ...] | list[str]) -> str:
 
 
 def _limit(most: float | None) -> str:
-    return "no limit" if most is None else f"at most {most:g}"
+    return "no limit" if most is None else f"at most {most:.15g}"
 
 
 if __name__ == "__main__":

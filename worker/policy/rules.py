@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import re
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -55,8 +55,8 @@ class Protects(_Table):
         noise: Standard deviation of the Gaussian noise that is added to each number of it.
     """
 
-    clip: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)]
-    noise: Annotated[float, Field(ge=0, allow_inf_nan=False, strict=False)]
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    noise: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Rules(_Table):
@@ -77,8 +77,8 @@ class Rules(_Table):
     orders: Annotated[_Names, Field(strict=False)]
     algorithms: Annotated[_Names, Field(strict=False)] = ()
     compressions: Annotated[_Names, Field(strict=False)] = ("none",)
-    max_epochs: Annotated[float, Field(gt=0, strict=False)] | None = None
-    max_timeout_s: Annotated[float, Field(gt=0, strict=False)] | None = None
+    max_epochs: Annotated[float, Field(gt=0)] | None = None
+    max_timeout_s: Annotated[float, Field(gt=0)] | None = None
     max_orders_per_day: Annotated[int, Field(ge=1)] | None = None
     min_examples: Annotated[int, Field(ge=0)] = 0
     tells: Tells = Tells()
@@ -101,15 +101,22 @@ class Rules(_Table):
         name = spec if kind == "algorithms" else split_spec(spec, known)[0]
         if name in known:
             return "" if name in names else f"{kind} = {_listed(names)}"
-        for pinned in names:
-            match = _PIN.fullmatch(pinned)
-            if match and match["spec"] == name:
-                found = digest_of(name)
-                return "" if found == match["digest"] else f"{name} has the digest {found}, pinned is {match['digest']}"
-        return f"{kind} = {_listed(names)}"
+        pinned = [each for each in names if each.partition("@")[0] == name]
+        return _why_changed(pinned[0]) if pinned else f"{kind} = {_listed(names)}"
+
+    def changed_code(self) -> Iterator[str]:
+        """Yield what is wrong with code of the site's own whose file isn't what it was when it was named."""
+        return filter(None, map(_why_changed, (*self.algorithms, *self.compressions)))
 
 
 _TABLES: dict[str, type[_Table]] = {"": Rules, "tells": Tells, "protects": Protects}
+
+
+def _why_changed(pinned: str) -> str:
+    """Return which digest code that is named with one has, if it is another; empty else."""
+    spec, _, digest = pinned.partition("@")
+    found = digest_of(spec) if digest else ""
+    return "" if found == digest else f"{spec} has the digest {found}, pinned is {digest}"
 
 
 def _check_pinned(kind: str, name: str, known: Iterable[str]) -> None:
@@ -126,13 +133,13 @@ def _check_pinned(kind: str, name: str, known: Iterable[str]) -> None:
 def digest_of(spec: str) -> str:
     """Return the SHA-256 of the file of the module that ``module:name`` names; the module isn't run.
 
-    Only this file counts: what it imports is not looked at.
+    Only this file counts: what it imports is not looked at. To find it imports the packages that it is in.
     """
     module = spec.partition(":")[0]
     add_current_folder()
     try:
         found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    except (Exception, SystemExit):  # whatever a package raises when it is imported
         found = None
     if found is None or found.origin is None or not Path(found.origin).is_file():
         return "sha256:(there is no such file)"
@@ -147,12 +154,12 @@ def read_rules(path: Path) -> Rules:
     """
     try:
         return Rules.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: {_told(error)}") from None
+    except (OSError, ValueError, RecursionError) as error:  # a number or a list may be too long for Python's reader
         raise ConfigurationError(
             f"{path}: {getattr(error, 'strerror', None) or error}: a policy in TOML is needed"
         ) from None
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: {_told(error)}") from None
 
 
 def _told(error: ValidationError) -> str:
@@ -160,8 +167,8 @@ def _told(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     match first["type"]:
         case "extra_forbidden":
-            table, _, key = where.rpartition(".")
-            return f"{where}: there is no such key; {near_name(key, _TABLES[table].model_fields)}"
+            *tables, key = map(str, first["loc"])
+            return f"{where}: there is no such key; {near_name(key, _TABLES[''.join(tables)].model_fields)}"
         case "value_error":
             return str(first["ctx"]["error"])
         case _:

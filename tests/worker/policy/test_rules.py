@@ -65,6 +65,11 @@ def test_what_a_policy_leaves_out_is_refused_and_not_told(tmp_path: Path) -> Non
         ("orders = []\n[tells]\nlabel = true", "tells.label: there is no such key; did you mean 'labels'?"),
         ("orders = []\n[tells]\nlabels = 'yes'", "tells.labels: Input should be a valid boolean"),
         ("orders = []\nmax_epochs = 0", "max_epochs: Input should be greater than 0"),
+        ("orders = []\nmax_epochs = '5'", "max_epochs: Input should be a valid number"),
+        ("orders = []\n[protects]\nclip = true\nnoise = 0", "protects.clip: Input should be a valid number"),
+        ("orders = []\n'a.b' = 1", "a.b: there is no such key; known are algorithms"),
+        ("orders = " + "[" * 20_000, "maximum recursion depth exceeded: a policy in TOML is needed"),
+        ("orders = []\nmax_epochs = " + "9" * 5_000, "(4300 digits)"),
         ("orders = []\nmax_timeout_s = nan", "max_timeout_s: Input should be greater than 0"),
         ("orders = []\n[protects]\nclip = 1", "protects.noise: Field required"),
         ("orders = []\n[protects]\nclip = inf\nnoise = 0", "protects.clip: Input should be a finite number"),
@@ -102,6 +107,24 @@ def test_code_of_one_s_own_is_allowed_as_long_as_its_file_is_what_it_was(
     # When it changes, then it isn't
     module.write_text("import os\n")
     assert "has the digest" in rules.allows_code("algorithms", "pinned_rule:RULE")
+
+
+def test_code_whose_package_cant_be_imported_has_no_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    package = tmp_path / "broken_rules"
+    package.mkdir()
+    (package / "__init__.py").write_text("1 / 0\n")
+    (package / "mine.py").touch()
+    assert digest_of("broken_rules.mine:RULE") == "sha256:(there is no such file)"
+
+
+def test_the_command_says_that_pinned_code_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "changed_rule.py").write_text("RULE = 1\n")
+    policy = written(tmp_path, f"orders = []\nalgorithms = ['fedavg', 'changed_rule:RULE@sha256:{'0' * 64}']")
+    told = CliRunner().invoke(main, ["check", str(policy)])
+    assert told.exit_code == 2
+    assert f"changed_rule:RULE has the digest {digest_of('changed_rule:RULE')}, pinned is sha256:0000" in told.output
 
 
 def test_the_command_checks_a_policy(tmp_path: Path) -> None:
