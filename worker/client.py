@@ -78,8 +78,7 @@ class Client:
         """Refuse an order that comes with more than can be held here."""
         if order.size_bytes > self.memory_bytes:
             raise ValueError(
-                f"the order comes with {order.size_bytes} bytes, "
-                f"client {self.client_id} has {self.memory_bytes} of memory"
+                f"the order comes with {order.size_bytes} bytes, more than client {self.client_id} has memory for"
             )
 
     def time_left_s(self, order: Order) -> float:

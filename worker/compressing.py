@@ -15,6 +15,8 @@ from worker.settings import Allowed
 
 KIND = "lost"
 """Folder, and set, of what was lost of a client's updates."""
+_OF_PROTECTED = "lost-of-protected"
+"""Likewise of those that the site's policy had clipped: what was lost of others never leaves with them."""
 
 
 class Packing:
@@ -32,7 +34,7 @@ class Packing:
     def __init__(self, order: UpdateOrder, folder: Path, allowed: Allowed) -> None:
         self._compressor = allowed.find_compressor(order.compression)
         self._accepted = order.accepted
-        self._lost = LocalState(folder, order.run_id, KIND)
+        self._lost = LocalState(folder, order.run_id, _OF_PROTECTED if allowed.policy.protects() else KIND)
 
     def unpack(self, packed: Arrays) -> Arrays:
         """Return the arrays that came with the order; results among them aren't compressed.

@@ -74,7 +74,7 @@ def test_an_order_that_comes_with_more_than_can_be_held_is_refused_unread(train:
     response = train(encode(order))
     train.pop_request()
     assert response["status"] == "failed"
-    assert f"comes with {broadcast_bytes + 100} bytes, client anna has 1000000 of memory" in response["reason"]
+    assert f"comes with {broadcast_bytes + 100} bytes, more than client anna has memory for" in response["reason"]
 
 
 def test_an_order_to_a_client_whose_data_cant_be_loaded_any_more_is_answered_with_the_reason(train: Any) -> None:

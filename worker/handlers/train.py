@@ -30,7 +30,7 @@ def handle(client: Client, order: TrainOrder) -> Response:
     if time_left_s <= 0:
         return order.respond(Status.FAILED, reason=TOO_LATE)
     latest = client.connection.time() + time_left_s + order.turn_timeout_s
-    started = time.monotonic()
+    started, policy = time.monotonic(), client.allowed.policy
     packing = Packing(order, client.folder, client.allowed)
     local_state, study_state = LocalState(client.folder, order.run_id), StudyState(client.folder, order)
     comes_twice = order.surveyed is not None
@@ -44,7 +44,7 @@ def handle(client: Client, order: TrainOrder) -> Response:
     trained = result.parameters if order.wants_parameters else {}
     if result.num_steps == 0:
         return order.respond(Status.FAILED, reason=_why_no_step(result, budget))
-    trained = client.allowed.policy.protected(received.model.arrays, trained, local.sent, result.results)
+    trained = policy.protected(received.model.arrays, trained, local.sent, result.results)
     sent = auxiliary.join(trained, auxiliary.widened(local.sent))
     packed = packing.pack(
         received.model.arrays if trained else {}, sent, partial(client.workload.buffer_names, context)
@@ -62,7 +62,7 @@ def handle(client: Client, order: TrainOrder) -> Response:
     metrics = {**result.metrics, **local.metrics}
     response = order.respond(
         Status.TIMED_OUT if budget.cut_short else Status.TRAINED,
-        reason=_warnings(metrics, began_anew=began_anew),
+        reason=_warnings({name: metrics[name] for name in metrics if policy.may_tell(name)}, began_anew=began_anew),
         num_examples=result.num_examples,
         num_steps=result.num_steps,
         num_epochs=result.num_epochs,

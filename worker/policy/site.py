@@ -16,9 +16,11 @@ from tasks.arrays import Arrays
 from tasks.auxiliary import Sets
 from tasks.errors import ConfigurationError
 from tasks.files import replace_text
-from tasks.messages import Order, Response, Status, StudyOrder, UpdateOrder
+from tasks.messages import Order, Response, Status, UpdateOrder
+from tasks.orders.disconnect import DisconnectOrder
+from tasks.orders.set_parameters import SetParametersOrder
 from worker.policy.protection import NotProtectedError, protect
-from worker.policy.rules import Rules, read_rules
+from worker.policy.rules import Protects, Rules, read_rules
 
 if TYPE_CHECKING:
     from worker.client import Client
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _COUNT = "orders_of_the_day.json"
+_NOT_ABOUT_DATA = (DisconnectOrder, SetParametersOrder)
 _UNTOLD = Hardware(num_cpus=1, memory_bytes=0)
 
 
@@ -69,7 +72,7 @@ class SitePolicy:
         if why := _refusal(rules, order, client) or _one_more(rules, client.folder):
             logger.warning("order %s: refused by this site's policy: %s", order.order_id, why)
             return order.respond(Status.FAILED, reason=f"refused by the site: its policy has {why}")
-        return _less(rules, act())
+        return _less(rules, order, act())
 
     def announced(self, announcement: Announcement) -> Announcement:
         """Return an announcement without what may not be told."""
@@ -89,16 +92,38 @@ class SitePolicy:
         """Return what may leave of a trained model.
 
         Raises:
-            NotProtectedError: If the policy clips updates, and there is more than a model's update to send.
+            NotProtectedError: If the policy clips updates, and there is more than a model's update to send, or it can't
+                be read any more.
         """
-        rules = self.rules()
-        if rules is None or rules.protects is None:
+        how = self._protects()
+        if how is None:
             return trained
         if beside or results or not trained:
             raise NotProtectedError(
                 "the site's policy clips updates, and this algorithm or workload sends more than the trained model"
             )
-        return protect(start, trained, rules.protects)
+        return protect(start, trained, how)
+
+    def protects(self) -> bool:
+        """Say whether updates are clipped, as of the order that is carried out."""
+        return self._protects() is not None
+
+    def may_tell(self, metric: str) -> bool:
+        """Say whether an answer may have a metric."""
+        rules = self._rules_under_way()
+        return rules is None or metric in rules.tells.metrics
+
+    def _protects(self) -> Protects | None:
+        rules = self._rules_under_way()
+        return rules.protects if rules is not None else None
+
+    def _rules_under_way(self) -> Rules | None:
+        """Return the rules for what an order under way sends; what is wrong with them is for the client's log alone."""
+        try:
+            return self.rules()
+        except ConfigurationError:
+            logger.exception("an order under way: nothing of it leaves")
+            raise NotProtectedError("this site's policy can't be read") from None
 
 
 def _refusal(rules: Rules, order: Order, client: Client) -> str:
@@ -107,7 +132,7 @@ def _refusal(rules: Rules, order: Order, client: Client) -> str:
         return f"orders = [{', '.join(rules.orders)}], and this is {order.name}"
     if rules.max_timeout_s is not None and order.timeout_s > rules.max_timeout_s:
         return f"max_timeout_s = {rules.max_timeout_s:g}, and the order may take {order.timeout_s:g} s"
-    if isinstance(order, StudyOrder) and client.data.num_train < rules.min_examples:
+    if not isinstance(order, _NOT_ABOUT_DATA) and client.data.num_train < rules.min_examples:
         return f"min_examples = {rules.min_examples}, and the client has fewer"
     if isinstance(order, UpdateOrder):
         return _refusal_of_update(rules, order, client)
@@ -123,16 +148,20 @@ def _refusal_of_update(rules: Rules, order: UpdateOrder, client: Client) -> str:
         return "protects, which covers updates alone, and the algorithm asks for more before it trains"
     epochs = _epochs(order, client.data.num_train)
     if rules.max_epochs is not None and epochs > rules.max_epochs:
-        return f"max_epochs = {rules.max_epochs:g}, and the order asks for {epochs:g}"
+        # How many passes its steps are tells how many examples there are.
+        asked = f"{epochs:g}" if order.study.options.max_steps is None else f"{order.study.options.max_steps} steps"
+        return f"max_epochs = {rules.max_epochs:g}, and the order asks for {asked}"
     return ""
 
 
 def _epochs(order: UpdateOrder, num_examples: int) -> float:
     """Return how many passes over so many examples an order asks for."""
     options = order.study.options
-    if options.max_steps is None:
-        return options.epochs
-    return options.max_steps / max(1, math.ceil(num_examples / options.batch_size))
+    return options.epochs if options.max_steps is None else options.max_steps / _steps_a_pass(order, num_examples)
+
+
+def _steps_a_pass(order: UpdateOrder, num_examples: int) -> int:
+    return max(1, math.ceil(num_examples / order.study.options.batch_size))
 
 
 def _one_more(rules: Rules, folder: Path) -> str:
@@ -151,11 +180,17 @@ def _one_more(rules: Rules, folder: Path) -> str:
     return ""
 
 
-def _less(rules: Rules, response: Response) -> Response:
+def _less(rules: Rules, order: Order, response: Response) -> Response:
     """Return an answer without what may not be told."""
     is_score = response.status is Status.SCORED
     told = {name: value for name, value in response.metrics.items() if is_score or name in rules.tells.metrics}
-    return response.model_copy(update={"metrics": told, "num_examples": _rounded(rules, response.num_examples)})
+    less = response.model_copy(update={"metrics": told, "num_examples": _rounded(rules, response.num_examples)})
+    if not isinstance(order, UpdateOrder) or rules.tells.examples_rounded_to == 1:
+        return less
+    # Steps and passes would tell the number of examples: they are those that as many as are told would take.
+    steps_a_pass, options = _steps_a_pass(order, less.num_examples), order.study.options
+    num_steps = min(response.num_steps, options.max_steps or options.epochs * steps_a_pass)
+    return less.model_copy(update={"num_steps": num_steps, "num_epochs": num_steps / steps_a_pass})
 
 
 def _rounded(rules: Rules, num_examples: int) -> int:

@@ -16,7 +16,12 @@ from tasks.arrays import Arrays
 from tasks.auxiliary import Sets
 from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import Order, Response, Status, Study, TrainOptions
-from tests.worker.asked import MODEL, to_evaluate, to_train
+from tasks.names import update_name
+from tasks.orders.disconnect import DisconnectOrder
+from tasks.orders.statistics import StatisticsOrder
+from tasks.orders.train import TrainOrder
+from tasks.workload import TrainResult
+from tests.worker.asked import MODEL, acting, to_evaluate, to_train
 from worker.client import Client
 from worker.handlers import KINDS
 from worker.policy.protection import NotProtectedError
@@ -47,9 +52,9 @@ OVERREACH: list[tuple[str, str, dict[str, Any], str]] = [
     ("unlisted code", TRAINS, {"algorithm": "os:RULE"}, "algorithms = [fedavg], and the run's is os:RULE"),
     ("compression", TRAINS, {"compression": "int8"}, "compressions = [none], and the run's is int8"),
     ("epochs", f"{TRAINS}max_epochs = 2", {"study": trains(epochs=3)}, "max_epochs = 2, and the order asks for 3"),
-    # the client has two examples: five steps of one are two and a half passes, six of two are six
-    ("steps", f"{TRAINS}max_epochs = 2", {"study": trains(max_steps=5, batch_size=1)}, "the order asks for 2.5"),
-    ("batches", f"{TRAINS}max_epochs = 2", {"study": trains(max_steps=6, batch_size=2)}, "the order asks for 6"),
+    # the client has two examples, of which nothing is told: five steps of one are two and a half passes, six of two six
+    ("steps", f"{TRAINS}max_epochs = 2", {"study": trains(max_steps=5, batch_size=1)}, "the order asks for 5 steps"),
+    ("batches", f"{TRAINS}max_epochs = 2", {"study": trains(max_steps=6, batch_size=2)}, "the order asks for 6 steps"),
     ("seconds", f"{TRAINS}max_timeout_s = 5", {"timeout_s": 6.0}, "max_timeout_s = 5, and the order may take 6 s"),
     ("few examples", f"{TRAINS}min_examples = 3", {}, "min_examples = 3, and the client has fewer"),
 ]
@@ -78,6 +83,45 @@ def test_what_the_policy_allows_is_done_and_told_without_the_rest(
     response = ask(replace(client, data=data), path, to_train(chunks))
     # Then that is what its answer has
     assert (response.status, response.num_examples, response.metrics) == (Status.TRAINED, 2, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        # Five of seven examples are told: two passes of one example a step are ten steps, not fourteen
+        ({"epochs": 2, "batch_size": 1}, (5, 10, 2.0)),
+        # Six steps are six, and the passes that they would be over five examples, not seven
+        ({"max_steps": 6, "batch_size": 1}, (5, 6, 1.2)),
+        ({"epochs": 3}, (5, 3, 3.0)),
+    ],
+)
+def test_steps_and_passes_dont_tell_how_many_examples_there_are(
+    client: Client, chunks: MemoryChunks, tmp_path: Path, options: dict[str, int], told: tuple[int, int, float]
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(f"{TRAINS}[tells]\nexamples_rounded_to = 5")
+    num_steps = options.get("max_steps") or options["epochs"] * -(-7 // options.get("batch_size", 32))
+    seven = acting(client, lambda model: TrainResult(model, 7, num_steps, num_steps / 7))
+    seven = replace(seven, data=replace(client.data, num_train=7))
+    response = ask(seven, path, to_train(chunks, study=trains(**options)))
+    assert (response.num_examples, response.num_steps, response.num_epochs) == told
+
+
+def test_no_reason_names_a_metric_that_may_not_be_told(client: Client, chunks: MemoryChunks, tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(f'{TRAINS}[tells]\nmetrics = ["epsilon"]')
+    metrics = {"epsilon": np.inf, "deaths": np.nan}
+    response = ask(acting(client, lambda model: TrainResult(model, 2, 1, 1.0, metrics)), path, to_train(chunks))
+    assert (response.status, response.reason) == (Status.TRAINED, "its metric epsilon is inf")
+
+
+def test_few_examples_are_too_few_for_statistics_too(client: Client, chunks: MemoryChunks, tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('orders = ["statistics", "disconnect"]\nmin_examples = 3')
+    common = {name: getattr(to_train(chunks), name) for name in Order.model_fields}
+    assert "min_examples = 3" in ask(client, path, StatisticsOrder(**common)).reason
+    leave = DisconnectOrder(**common, incarnation="another", message="bye")
+    assert ask(client, path, leave).status is Status.DONE
 
 
 def test_metrics_that_are_named_are_told(client: Client, chunks: MemoryChunks, tmp_path: Path) -> None:
@@ -143,6 +187,43 @@ def test_a_site_that_clips_sends_nothing_that_it_can_t_clip(
     path.write_text("orders = []\n[protects]\nclip = 1\nnoise = 0")
     with pytest.raises(NotProtectedError, match="sends more than the trained model"):
         SitePolicy(path).protected(MODEL, trained, beside, results)
+
+
+def test_a_policy_that_breaks_while_a_client_trains_lets_nothing_leave_and_isnt_told(
+    client: Client, chunks: MemoryChunks, tmp_path: Path
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(TRAINS)
+
+    def train(model: Arrays) -> TrainResult:
+        path.write_text("orders = [")
+        return TrainResult(model, 2, 1, 1.0)
+
+    with pytest.raises(NotProtectedError, match=r"^this site's policy can't be read$"):
+        ask(acting(client, train), path, to_train(chunks))
+
+
+def test_what_compression_lost_of_an_update_that_wasnt_clipped_never_leaves_with_one_that_is(
+    client: Client, chunks: MemoryChunks, tmp_path: Path
+) -> None:
+    # Given a client whose compression has lost much of an update
+    path, rules = tmp_path / "policy.toml", f'{TRAINS}compressions = ["topk"]\n'
+    path.write_text(rules)
+
+    def order(**changes: Any) -> TrainOrder:
+        return to_train(chunks, compression="topk:0.08", **changes)  # one of three values
+
+    def far(model: Arrays) -> TrainResult:
+        return TrainResult({**model, "point": model["point"] + np.array([9, 8, 7], np.float32)}, 2, 1, 1.0)
+
+    first = ask(acting(client, far), path, order())
+    assert first.update is not None
+    # When its owner has updates clipped, and the next order asks for what comes after that update
+    path.write_text(f"{rules}[protects]\nclip = 1\nnoise = 0")
+    second = ask(acting(client, far), path, order(accepted=update_name(1, first.update.digest)))
+    # Then nothing of what was lost is in what is sent
+    assert second.update is not None
+    assert np.abs(arrays.decode(chunks.get(second.update))["delta:sizes"]).max() < 1
 
 
 def test_an_announcement_has_what_may_be_told(tmp_path: Path) -> None:
