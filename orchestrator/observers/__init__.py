@@ -19,6 +19,7 @@ OBSERVERS = {
     "energy": "orchestrator.observers.energy:EnergyEstimate",
     "events": "orchestrator.observers.events_file:EventsFile",
     "log": "orchestrator.observers.log:Log",
+    "prometheus": "orchestrator.observers.prometheus:Prometheus",
 }
 """Names for ``--observe``, and where each is defined: what makes an observer out of an :class:`ObserverContext`."""
 

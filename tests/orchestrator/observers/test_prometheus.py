@@ -1,0 +1,111 @@
+"""A run's figures, as Prometheus' own parser reads them."""
+
+from __future__ import annotations
+
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+
+from orchestrator.observers import ObserverContext, load_observer
+from orchestrator.observers.events import (
+    ClientsEvaluated,
+    ClientsJoined,
+    ClientsLeft,
+    Event,
+    JobDone,
+    ModelEvaluated,
+    Outcome,
+    ResponsesLate,
+    RoundOpened,
+    SlotsFilled,
+    UpdatesJudged,
+)
+from orchestrator.observers.prometheus import Prometheus
+from tasks.errors import ConfigurationError
+from tasks.messages import Status
+from tests.integration.harness import free_port
+from tests.orchestrator.observers.telling import CLOSED, ENDED, FAILED, STARTED
+from tests.support import run_config
+
+Samples = dict[tuple[str, ...], float]
+
+
+def scraped(folder: Path, *events: Event) -> Samples:
+    """What is read from an observer that was told these events: name and values of labels, by their names -> figure."""
+    port = free_port()
+    observer = Prometheus(ObserverContext(folder, run_config(), str(port), Console()))
+    try:
+        for event in events:
+            observer.observe(event)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    finally:
+        observer.close()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+
+
+def test_a_run_is_told_in_figures(tmp_path: Path) -> None:
+    filled = {
+        "anna": Outcome(status=Status.TRAINED, duration_s=2.0),
+        "bert": Outcome(status=Status.TRAINED, duration_s=40.0),
+        "carl": Outcome(status=Status.LOST, reason="the client vanished"),
+    }
+    found = scraped(
+        tmp_path,
+        STARTED,
+        ClientsJoined(clients={"anna": 10, "bert": 20, "carl": 5}),
+        RoundOpened(round_number=3, cohort=("anna", "bert", "carl")),
+        SlotsFilled(round_number=3, slots=filled),
+        ClientsLeft(client_ids=("carl",)),
+        UpdatesJudged(round_number=3, accepted=("anna",), rejected={"bert": "too long"}, scores={}),
+        ResponsesLate(round_number=3, orders={"dora/run/2/train": "dora"}),
+        JobDone(round_number=3, job="ingest", duration_s=0.02),
+        CLOSED,
+        ClientsEvaluated(round_number=3, metrics={"accuracy": 0.5}, num_evaluated=2, not_evaluated={}),
+        ModelEvaluated(round_number=3, metrics={"accuracy": 0.75, "loss": 0.25}),
+        FAILED,
+    )
+    expected = {
+        ("celeriac_run_info", "fedavg", "run", "digits"): 1,
+        ("celeriac_rounds_planned",): 10,
+        ("celeriac_round_open",): 3,
+        ("celeriac_cohort_clients",): 3,
+        ("celeriac_clients_connected",): 2,
+        ("celeriac_rounds_total", "closed"): 1,
+        ("celeriac_rounds_total", "failed"): 1,
+        ("celeriac_slots_total", "trained"): 2,
+        ("celeriac_slots_total", "lost"): 1,
+        ("celeriac_updates_accepted_total",): 1,
+        ("celeriac_updates_rejected_total",): 1,
+        ("celeriac_responses_late_total",): 1,
+        ("celeriac_sent_bytes_total",): CLOSED.bytes_down + FAILED.bytes_down,
+        ("celeriac_received_bytes_total",): CLOSED.bytes_up + FAILED.bytes_up,
+        ("celeriac_round_duration_seconds_sum",): CLOSED.duration_s + FAILED.duration_s,
+        ("celeriac_order_duration_seconds_count",): 2,
+        ("celeriac_order_duration_seconds_bucket", "3.0"): 1,
+        ("celeriac_job_duration_seconds_count", "ingest"): 1,
+        ("celeriac_metric", "clients", "accuracy"): 0.5,
+        ("celeriac_metric", "held_out", "accuracy"): 0.75,
+        ("celeriac_metric", "held_out", "loss"): 0.25,
+    }
+    assert {name: found.get(name) for name in expected} == expected
+    # And nothing of a client's id is told
+    assert not any(client in str(name) for name in found for client in ("anna", "bert", "carl", "dora"))
+
+
+def test_nobody_is_connected_when_the_run_has_ended_and_nobody_is_answered(tmp_path: Path) -> None:
+    assert scraped(tmp_path, ClientsJoined(clients={"anna": 10}), ENDED)[("celeriac_clients_connected",)] == 0
+    port = free_port()
+    Prometheus(ObserverContext(tmp_path, run_config(), f"127.0.0.1:{port}", Console())).close()
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10)
+
+
+@pytest.mark.parametrize("parameter", ["", ":", "http", "0", "65536", "localhost:", "-1", "9464:localhost"])
+def test_what_is_no_address_is_refused(parameter: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"prometheus:\[HOST:\]PORT is needed"):
+        load_observer(f"prometheus:{parameter}")
