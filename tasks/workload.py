@@ -50,6 +50,10 @@ RUNS_PROGRAMS = ("command",)
 """Those of them whose parameters are programs to be run."""
 
 
+_MAX_PART_LENGTH = 30
+"""Characters of the text of a part: no more than two numbers that a file's examples could have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """Which part of a data set that several clients share is a client's own; ``index`` counts from 0."""
@@ -69,7 +73,7 @@ class Part:
             ConfigurationError: If ``text`` isn't of this form.
         """
         number, slash, count = text.partition("/")
-        if not (slash and number.isdecimal() and count.isdecimal()):
+        if not (slash and number.isdecimal() and count.isdecimal() and len(text) <= _MAX_PART_LENGTH):
             raise ConfigurationError(f"part {text!r}: write the number of the part and of all parts, like 2/4")
         return cls(int(number) - 1, int(count))
 

@@ -37,10 +37,11 @@ def register(kind: AnyKind) -> None:
     """Make the task that carries out orders of a kind."""
 
     @shared_task(name=order_task(kind.order.name), bind=True)
-    def carry_out(self: Any, message: dict[str, object]) -> dict[str, object]:
+    def carry_out(self: Any, message: object) -> dict[str, object]:
         serving: Serving = self.app.serving
-        client_id = str(message.get("client_id"))[:64]
-        if _is_stale(serving, client_id, message.get("deadline")):
+        said = message if isinstance(message, dict) else {}
+        client_id = str(said.get("client_id"))[:64]
+        if _is_stale(serving, client_id, said.get("deadline")):
             raise Ignore  # nobody waits for the answer, and what is stored would stay
 
         def act() -> Response:

@@ -28,6 +28,6 @@ def read_seed(text: str | None, default: int) -> int:
     """
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
         raise ConfigurationError(f"split-seed={text}: whole numbers from 0 to {2**63 - 1} are allowed")
     return int(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,10 @@ def _read_numbers(path: Path, task: str) -> dict[str, float]:
         found = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UserCodeError(f"{task}: FL_METRICS is no JSON: {error}; {_ADVICE}") from None
-    if not isinstance(found, dict) or not all(type(value) in (int, float) for value in found.values()):
+    if not isinstance(found, dict) or not all(map(_is_number, found.values())):
         raise UserCodeError(f'{task}: FL_METRICS is no object of numbers by name, like {{"loss": 0.5}}')
     return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float) or (type(value) is int and abs(value) <= sys.float_info.max)

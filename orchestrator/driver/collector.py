@@ -5,7 +5,6 @@ Whoever collects iterates over what happens: so it reads downwards, from the rou
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -17,11 +16,12 @@ from orchestrator.driver.slots import MAX_SENT, Slot, Slots
 from orchestrator.observers.events import OrdersAnswered, Report
 from orchestrator.policies import Progress
 from orchestrator.store.updates import bytes_sent
-from orchestrator.transport.responses import read_response, says_ready
+from orchestrator.transport.responses import read_response, says_ready, stored_document
 from orchestrator.transport.results import MAX_RESULT_BYTES
 from orchestrator.transport.task_failures import TaskFailure
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
 from orchestrator.transport.uploads import Uploads
+from tasks.errors import MessageError
 from tasks.messages import MAX_RESPONSE_BYTES, Order, Response, UpdateOrder
 
 MOST_LOOKING = 0.05
@@ -192,7 +192,10 @@ class Collector:
 
 def ended_with_its_process(raw: bytes | str) -> bool:
     """Say whether a task of the orchestrator's own, or a part of its chord, ended because its process was killed."""
-    failure = TaskFailure.of(json.loads(raw))
+    try:
+        failure = TaskFailure.of(stored_document(raw))
+    except MessageError:
+        return False  # who goes by its result says what is wrong
     return failure.process_died or failure.kind == "ChordError"
 
 

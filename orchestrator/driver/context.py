@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +18,10 @@ from orchestrator.driver.collector import OWN_WORK_TIMEOUT_S, Collector
 from orchestrator.observers.events import JobDone, Report
 from orchestrator.policies import RoundPolicy
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.transport.responses import stored_document
 from orchestrator.transport.task_failures import TaskFailure
 from orchestrator.transport.transport import RunServices
-from tasks.errors import ConfigurationError, RunFailedError
+from tasks.errors import ConfigurationError, MessageError, RunFailedError
 from tasks.run_config import RunSettings
 from tasks.scope import RunScope
 
@@ -86,7 +86,10 @@ def own_result(raw: bytes | str | None, kind: type[T], what: str, report: Report
     """
     if raw is None:
         raise RunFailedError(f"{what}: the orchestrator's own worker didn't answer within {OWN_WORK_TIMEOUT_S:g} s")
-    document = json.loads(raw)
+    try:
+        document = stored_document(raw)
+    except MessageError as error:
+        raise RunFailedError(f"{what}: {error}") from None
     result = document.get("result")
     if document.get("status") != "SUCCESS":
         failure = TaskFailure.of(document)

@@ -60,6 +60,15 @@ class _TaskFailedError(Exception):
 def _document(raw: bytes | str, order: Order) -> dict[str, object]:
     if len(raw) > order.max_response_bytes:
         raise MessageError(f"the answer has {len(raw)} bytes: {order.max_response_bytes} are allowed")
+    return stored_document(raw)
+
+
+def stored_document(raw: bytes | str) -> dict[str, object]:
+    """Return what is stored of a task.
+
+    Raises:
+        MessageError: If it isn't what a backend stores.
+    """
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError):

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from celeriac.workloads.datasets.idx import read_content
+from celeriac.workloads.tables.rows import MAX_CELLS, read_rows
 from celeriac.workloads.tables.tabular import Tabular
+from tasks.errors import DataMissingError
 from tasks.workload import DataSource, Part
 from tests.celeriac.workloads.datasets.tiny_data_sets import FORMATS
 from tests.fuzz.bounds import SOME, read
@@ -102,6 +104,30 @@ def _parquet(columns: dict[str, Any], compression: str = "none") -> bytes:
     return file.getvalue()
 
 
+_TYPES = (pa.timestamp("ms"), pa.timestamp("ns"), pa.duration("s"), pa.date32(), pa.float16(), pa.time64("us"))
+"""Types some of whose values Python has no value for."""
+
+
+@st.composite
+def odd_parquet(draw: st.DrawFn) -> bytes:
+    """A table of any values of a type, or of bytes that are said to be text."""
+    if draw(st.integers(0, 3)) == 0:
+        texts = pa.array(draw(st.lists(st.binary(max_size=3), min_size=2, max_size=2))).view(pa.string())
+        return _parquet({"a": texts, "y": [1, 0]})
+    kind = draw(st.sampled_from(_TYPES))
+    raw = draw(st.binary(min_size=kind.bit_width // 4, max_size=kind.bit_width // 4))
+    return _parquet({"a": pa.Array.from_buffers(kind, 2, [None, pa.py_buffer(raw)]), "y": [1, 0]})
+
+
+def test_a_parquet_file_of_equal_values_is_refused_if_it_has_more_than_memory_holds(tmp_path: Path) -> None:
+    # Given a hundred kilobytes that say of a hundred million rows that they have no value
+    (tmp_path / "table.parquet").write_bytes(_parquet({"y": pa.nulls(MAX_CELLS + 1)}))
+    # When it is read, then it is refused by what it says of its size
+    with pytest.raises(DataMissingError, match="100,000,001 rows, too many: 100,000,000 cells are allowed"):
+        read_rows(tmp_path / "table.parquet")
+
+
 def test_a_parquet_file_is_read_or_refused_whatever_is_in_it(tmp_path: Path) -> None:
     columns = {"age": [61.0, None], "sex": ["f", "m"], "born": pa.array([1, 2], pa.timestamp("s")), "y": [1, 0]}
-    check_table(tmp_path, "table.parquet", mutated(st.sampled_from((_parquet(columns), _parquet(columns, "snappy")))))
+    whole = mutated(st.sampled_from((_parquet(columns), _parquet(columns, "snappy"))))
+    check_table(tmp_path, "table.parquet", whole | odd_parquet())

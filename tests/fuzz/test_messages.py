@@ -1,22 +1,34 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from celery.exceptions import Ignore
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+import worker.tasks  # noqa: F401  (has the app have the tasks)
+from orchestrator.driver.collector import ended_with_its_process
+from orchestrator.driver.context import own_result
+from orchestrator.store.records import Evaluated
 from orchestrator.transport.responses import read_response, says_ready
+from tasks.blobs.chunks import MemoryChunks
+from tasks.broker.app import make_app
 from tasks.messages import Order, Response, decode, encode
+from tasks.names import order_task
 from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.set_parameters import SetParametersOrder
 from tasks.orders.statistics import StatisticsOrder
+from tasks.orders.train import TrainOrder
 from tasks.orders.verify import VerifyOrder
 from tasks.statistics import Statistics, put_together
 from tests.fuzz.bounds import SOME, read
 from tests.fuzz.mutations import mutated_document, mutated_json
-from tests.support import blob_ref, evaluate_order, survey_order, surveyed, train_order, trained
+from tests.support import PULL, Pull, blob_ref, evaluate_order, points, survey_order, surveyed, train_order, trained
+from worker.client import Client
+from worker.serving import Serving
 
 _TRAIN = train_order(broadcast=blob_ref("fl:blob:run/0/broadcast"), settings={"mu": 0.5}, waits_for_turn=True)
 _EVALUATE, _SURVEY = evaluate_order("anna"), survey_order()
@@ -109,3 +121,38 @@ def test_what_clients_tell_of_their_columns_is_put_together_whatever_they_tell(t
     found = read(lambda: put_together(responses, 1, _STATISTICS.edges, (0.0, 0.5, 1.0)), len(json.dumps(told)))
     if found is not None:
         assert Statistics.model_validate_json(found.model_dump_json()) == found
+
+
+@SOME
+@given(mutated_json(st.just(stored({"metrics": {"loss": 0.5}, "duration_s": 0.1}))))
+@example(b"something else than a string")  # stands for what isn't one
+def test_what_an_own_task_returned_is_taken_or_the_run_fails_whatever_it_is(raw: bytes) -> None:
+    read(lambda: ended_with_its_process(raw), len(raw))
+    read(lambda: own_result(raw, Evaluated, "it could not be evaluated"), len(raw))
+
+
+def test_a_message_is_answered_whatever_it_is(tmp_path: Path) -> None:
+    # Given the task of a worker that serves anna
+    app = make_app("tasks", "memory://", include=())
+    app.finalize()
+    app.serving = Serving()
+    app.serving.add(Client("anna", PULL, Pull(), points("anna", 3), MemoryChunks(), tmp_path, "first"))
+    task = app.tasks[order_task(TrainOrder.name)]
+
+    @SOME
+    @given(mutated_document(st.just(encode(_TRAIN))))
+    @example("no order")
+    def check(message: Any) -> None:
+        # When somebody puts a message into its queue
+        task.push_request(id="an order")
+        try:
+            answer = read(lambda: task(message), len(json.dumps(message)))
+        except Ignore:  # its time was over long ago
+            return
+        finally:
+            task.pop_request()
+        # Then what it answers can be sent
+        assert answer is not None
+        json.dumps(answer).encode()
+
+    check()

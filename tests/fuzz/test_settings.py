@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from celeriac.compressors import load_compressor
+from celeriac.mixers import load_mixer
 from celeriac.schedules import load_schedule
 from celeriac.selectors import load_selector
 from celeriac.workloads.parameters import read_seed, read_share
@@ -33,6 +35,7 @@ from tests.fuzz.bounds import SOME, read
 from tests.fuzz.mutations import deep, mutated, mutated_json
 from tests.support import blob_ref, round_record, run_config
 from verification.thresholds import load_threshold
+from worker.policy.rules import read_rules
 
 _STUDY = b"""
 clients = 4
@@ -73,6 +76,8 @@ _FORMS: dict[str, tuple[Callable[[str], object], tuple[str, ...]]] = {
     "a share": (read_share, ("0.1",)),
     "a seed": (lambda text: read_seed(text, 0), ("123",)),
     "a goal": (parse_goal, ("auc>=0.98", "loss<=1e-2")),
+    "a mixer": (load_mixer, ("bucketing:2", "nnm")),
+    "candidates": (load_selector, ("power-of-choice:20",)),
     "a part": (Part.parse, ("1/10",)),
     "a place of blobs": (check_named, ("file:///nowhere/shared", "redis://example.org/0")),
 }
@@ -83,7 +88,7 @@ def test_a_text_is_read_or_refused_whatever_it_says(what: str) -> None:
     reader, valid = _FORMS[what]
 
     @SOME
-    @given(texts(*valid))
+    @given(texts(*valid) | st.sampled_from(valid).map(lambda text: re.sub("[0-9]+", "9" * 5_000, text)))
     def check(text: str) -> None:
         read(lambda: reader(text), len(text))
 
@@ -187,6 +192,30 @@ def test_a_file_of_a_run_is_read_or_refused_whatever_is_in_it(name: str, tmp_pat
     check()
 
 
+_POLICY = b"""
+orders = ["train", "evaluate"]
+algorithms = ["fedavg"]
+max_epochs = 5
+"a.b" = 1
+[tells]
+metrics = ["accuracy"]
+[protects]
+clip = 1.0
+noise = 0.001
+"""
+
+
+@SOME
+@given(content=mutated(st.sampled_from((_POLICY, _POLICY.replace(b'"a.b" = 1', b"max_orders_per_day = 200")))))
+@example(content=b"orders = " + b"[" * 3_000)
+def test_a_sites_rules_are_read_or_refused_whatever_they_are(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "policy.toml"
+    path.write_bytes(content)
+    read(lambda: read_rules(path), 10 * len(content))
+
+
 @SOME
 @given(content=mutated_json(st.just({"loss": 0.5, "num_examples": 5, "num_steps": 1e5})))
 def test_what_a_program_says_is_read_or_refused_whatever_it_is(
@@ -198,5 +227,6 @@ def test_what_a_program_says_is_read_or_refused_whatever_it_is(
     # When they are read, then each may be asked for
     results = read(lambda: files.read("train", was_stopped=False), len(content))
     if results is not None:
-        read(lambda: results.count("num_examples", 1), len(content))
-        results.metrics("num_examples")
+        for name in ("num_examples", "num_steps"):
+            read(lambda name=name: results.count(name, 1), len(content))  # type: ignore[misc]
+        assert all(isinstance(float(value), float) for value in results.metrics("num_examples").values())

@@ -24,6 +24,8 @@ MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none"})
 SUFFIXES = (".csv", ".parquet")
 MAX_NAME = 100
 """Characters of a column's name or of a category, as many as statistics tell."""
+MAX_CELLS = 100_000_000
+"""Cells that a parquet file may have, each a text of fifty bytes or more when it is read."""
 _SEPARATORS = ",;\t"
 Cells = npt.NDArray[np.object_]
 """A column's cells, texts without blanks around, None where missing; shape ``(n,)``."""
@@ -182,9 +184,12 @@ def _parquet(path: Path) -> tuple[list[str], Iterable[int], list[tuple[str | Non
             f"{path}: reading parquet takes pyarrow: pip install 'celeriac[parquet]', or give a .csv file"
         ) from None
     try:
+        size = parquet.read_metadata(path)
+        if size.num_rows * size.num_columns > MAX_CELLS:  # a few bytes say of millions of rows that they are equal
+            raise DataMissingError(f"{path} has {size.num_rows:,} rows, too many: {MAX_CELLS:,} cells are allowed")
         table = parquet.read_table(path)
-    except ArrowException as error:
-        raise DataMissingError(f"{path} is no parquet file: {error}") from None
-    columns = [[None if value is None else str(value) for value in column.to_pylist()] for column in table.columns]
+        columns = [[None if value is None else str(value) for value in column.to_pylist()] for column in table.columns]
+    except (ArrowException, ValueError, OverflowError) as error:  # also what Python has no value for, as a far date
+        raise DataMissingError(f"{path} is no parquet file of a table: {str(error).partition(chr(10))[0]}") from None
     rows = list(itertools.zip_longest(*columns))
     return list(table.column_names), range(2, len(rows) + 2), rows
