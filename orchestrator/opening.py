@@ -37,6 +37,7 @@ from tasks.broker import connection as brokers
 from tasks.broker import needs, run_lock
 from tasks.broker.probe import check_broker
 from tasks.errors import ArraysError, ConfigurationError, DataMissingError
+from tasks.files import is_folder
 from tasks.messages import TrainOptions
 from tasks.plugins import check_spec
 from tasks.spec import WorkloadSpec, canonical
@@ -210,7 +211,7 @@ def _check_broker(url: str | None, run_id: str) -> None:
 def _data_folder(folder: Path | None) -> str | None:
     if folder is None:
         return None
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataMissingError(f"--data {folder}: there is no such folder")
     return str(folder.absolute())
 

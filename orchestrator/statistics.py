@@ -18,7 +18,7 @@ from orchestrator.config import RunConfig
 from orchestrator.options import OneLineCommand, names
 from tasks.broker.url import URL_VARIABLE
 from tasks.errors import ConfigurationError, FederationError
-from tasks.files import replace_text
+from tasks.files import is_folder, replace_text
 from tasks.messages import MAX_TIMEOUT_S
 from tasks.orders.statistics import DEFAULT_MIN_COUNT, LARGEST, MAX_EDGES
 from tasks.readable import readable
@@ -92,7 +92,7 @@ def main(broker_url: str | None, output: Path | None, data: Path | None, **optio
     query = Query(**{name: options.pop(name) for name in ("columns", "edges", "num_bins", "shares", "min_count")})
     settings = {**options, "data": str(data.absolute()) if data else None}
     try:
-        if output is not None and not output.absolute().parent.is_dir():
+        if output is not None and not is_folder(output.absolute().parent):
             raise ConfigurationError(f"--output {output}: there is no folder {output.absolute().parent}")
         with connect_clients(None if broker_url == EMBEDDED else broker_url, **settings) as clients:
             statistics = ask_statistics(clients, query)

@@ -21,6 +21,16 @@ PRIVATE = 0o600
 """Mode of a file that nobody but its owner may read."""
 
 
+def is_file(path: Path) -> bool:
+    """Say whether there is a file; none is where one may not look, or where a name is longer than any can be."""
+    return os.path.isfile(path)  # noqa: PTH113  # Path.is_file raises there
+
+
+def is_folder(path: Path) -> bool:
+    """Say whether there is a folder; see :func:`is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 def make_private(folder: Path) -> None:
     """Make a folder, and those above it that are missing; nobody else may enter it, even if it was there.
 

@@ -20,6 +20,7 @@ from tasks.broker.url import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.device import Device
 from tasks.errors import ConfigurationError, DataMissingError
+from tasks.files import is_folder
 from tasks.names import check_client_id, numbered_client_id
 from tasks.option import Option, allowed
 from tasks.orders.statistics import DEFAULT_MIN_COUNT
@@ -93,7 +94,7 @@ def _check_allowed(kind: str, spec: str, name: str, allowed: Collection[str | No
 
 def _folder(path: Path) -> Path:
     folder = path.expanduser()
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DataMissingError(f"CLIENT_DATA={path}: there is no such folder")
     return folder.resolve()
 

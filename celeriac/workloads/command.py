@@ -20,6 +20,7 @@ from tasks.arrays import Arrays
 from tasks.context import Context
 from tasks.errors import ConfigurationError
 from tasks.evaluation import Evaluation
+from tasks.files import is_file
 from tasks.metrics import Metric
 from tasks.user_code import UserCodeError
 from tasks.workload import ClientData, DataSource, TrainResult, Workload
@@ -77,7 +78,7 @@ class Command(Workload):
         """Have ``initial`` make the model, or read it."""
         command = self._commands["initial"]
         if command.endswith(".safetensors"):
-            if not Path(command).is_file():
+            if not is_file(Path(command)):
                 raise ConfigurationError(f"workload command: initial={command}: there is no such file")
             return read_arrays(Path(command), f"initial={command}")
         return self._updated(self._run("initial", context))

@@ -31,7 +31,7 @@ from orchestrator.store.records import (
 from orchestrator.store.run_paths import RunPaths
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
-from tasks.files import append_line, make_private, remove_temporaries, replace_text, replacing
+from tasks.files import append_line, is_file, make_private, remove_temporaries, replace_text, replacing
 from tasks.metrics import Declared, Metric
 from tasks.orders.train import TrainOrder
 from tasks.results import Declared as Results
@@ -85,7 +85,7 @@ class RunFolder(RunPaths):
             RunFolderError: If there is none.
         """
         folder = cls(path)
-        if not folder.config_path.is_file():
+        if not is_file(folder.config_path):
             raise RunFolderError(f"{path} isn't the folder of a run: it has no config.json")
         try:
             make_private(folder.logs)

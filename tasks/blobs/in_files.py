@@ -25,7 +25,7 @@ from urllib.parse import quote, unquote, urlsplit
 from tasks.blobs.blob import CHUNK_BYTES, BlobRef
 from tasks.digests import Digest
 from tasks.errors import BlobError, ConfigurationError
-from tasks.files import PRIVATE, link_or_copy, make_private, replacing
+from tasks.files import PRIVATE, is_folder, link_or_copy, make_private, replacing
 
 _MAX_PIECES = 512
 """Pieces that are written by one call; systems allow 1024."""
@@ -49,7 +49,7 @@ def open_store(url: str) -> FileBlobs:
         raise ConfigurationError(
             f"blobs {url!r}: write file:///FOLDER, or file:///FOLDER?{_LINKS} where nobody is hostile"
         )
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ConfigurationError(f"blobs {url!r}: there is no such folder here")
     store = LinkedBlobs(folder) if parts.query else FileBlobs(folder)
     try:

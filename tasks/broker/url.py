@@ -20,6 +20,7 @@ from tasks.broker.by_sentinel import ManagedConnection, ManagedTlsConnection, po
 from tasks.broker.fresh import fresh
 from tasks.broker.refusals import Parser
 from tasks.errors import ConfigurationError
+from tasks.files import is_file
 
 URL_VARIABLE = "CELERY_BROKER_URL"
 """The variable that Celery itself reads, so that there is one place to say it."""
@@ -225,13 +226,6 @@ def _host(parts: SplitResult) -> str:
     return host
 
 
-def _is_file(path: str) -> bool:
-    try:
-        return Path(path).is_file()
-    except OSError:  # it is too long to be one's name
-        return False
-
-
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
@@ -316,7 +310,7 @@ def _check_certificates(query: dict[str, str]) -> None:
 
 def _tls(query: dict[str, str]) -> Tls:
     for key in _FILES:
-        if key in query and not _is_file(query[key]):
+        if key in query and not is_file(Path(query[key])):
             raise ValueError(f"{key}={query[key]}: there is no such file")
     if "ssl_keyfile" in query and "ssl_certfile" not in query:
         raise ValueError("ssl_keyfile is the key of a certificate: name that with ssl_certfile")

@@ -17,6 +17,7 @@ from celeriac.selectors import load_selector
 from celeriac.workloads.parameters import read_seed, read_share
 from celeriac.workloads.program_files import Files
 from celeriac.workloads.splits import load_split
+from celeriac.workloads.tables.tabular import Tabular
 from orchestrator.config import RunConfig
 from orchestrator.driver.summary import summarise
 from orchestrator.goal import parse_goal
@@ -30,12 +31,14 @@ from tasks.metrics import Metric
 from tasks.results import Result
 from tasks.run_config import parse_run_config
 from tasks.spec import WorkloadSpec
-from tasks.workload import Part
+from tasks.workload import DataSource, Part
 from tests.fuzz.bounds import SOME, read
 from tests.fuzz.mutations import deep, mutated, mutated_json
+from tests.orchestrator.start_command.invoking import refused
 from tests.support import blob_ref, round_record, run_config
 from verification.thresholds import load_threshold
 from worker.policy.rules import read_rules
+from worker.settings import ClientSettings
 
 _STUDY = b"""
 clients = 4
@@ -190,6 +193,24 @@ def test_a_file_of_a_run_is_read_or_refused_whatever_is_in_it(name: str, tmp_pat
         read(lambda: _FILES[name](folder), len(content))
 
     check()
+
+
+@pytest.mark.parametrize("long", [Path("a" * 300), Path("b" * 300, "c")])
+def test_a_path_with_a_name_that_no_file_can_have_is_one_of_nothing(
+    long: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given names longer than file systems have, as somebody's slip may paste them
+    readers: tuple[Callable[[], object], ...] = (
+        lambda: RunFolder.open(long),
+        lambda: check_named(long.absolute().as_uri()),
+        lambda: Tabular("y").client_data(DataSource(long)),
+        lambda: ClientSettings.from_environment({"CLIENT_DATA": str(long)}),
+    )
+    # When they are looked for, then they are refused
+    monkeypatch.chdir(tmp_path)
+    for reader in readers:
+        assert read(reader, 1_000) is None
+    assert "there is no such folder" in refused("--data", long)
 
 
 _POLICY = b"""

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from celeriac.workloads.examples import Indices
 from tasks.errors import DataMissingError
+from tasks.files import is_folder
 from tasks.plugins import near_name
 from tasks.readable import readable
 
@@ -96,7 +97,7 @@ class Rows:
 
 def tables_in(folder: Path) -> list[Path]:
     """Return a folder's tables, sorted by name; none if there is no such folder."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
