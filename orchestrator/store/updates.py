@@ -39,12 +39,15 @@ def bytes_sent(store: BlobStore, update: str, model_bytes: int, results_bytes: i
 def most_of_client(model_bytes: int, num_sets: int, results_bytes: int) -> int:
     """Return how much a client may have in the blob store: an update on its way, one that is late, and as much again.
 
+    A server may take a quarter more for what it keeps. An update's sets are as wide as float32 even if the model isn't,
+    and small arrays that are compressed have a longer header.
+
     Args:
         model_bytes: How long the model is.
         num_sets: Sets of arrays that come with an update.
         results_bytes: How long an update's results may be.
     """
-    return 3 * (model_bytes * (1 + num_sets) + results_bytes + HEADER_SLACK_BYTES)
+    return 4 * (model_bytes * (1 + 2 * num_sets) + results_bytes + HEADER_SLACK_BYTES)
 
 
 def _most_bytes(model_bytes: int, results_bytes: int) -> int:
