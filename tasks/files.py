@@ -34,12 +34,12 @@ def is_folder(path: Path) -> bool:
 def make_private(folder: Path) -> None:
     """Make a folder, and those above it that are missing; nobody else may enter it, even if it was there.
 
-    One of another owner stays as it is: who may enter it is the owner's to say.
+    One of another owner, or on a file system that is only read, stays as it is.
     """
     if not folder.parent.is_dir():
         make_private(folder.parent)
     folder.mkdir(0o700, exist_ok=True)
-    with suppress(PermissionError):
+    with suppress(OSError):
         folder.chmod(0o700)
 
 

@@ -83,7 +83,7 @@ class FileBlobs:
         if not path.exists():
             own = path.with_name(f"{_IDENTITY}.{secrets.token_hex(8)}")
             own.write_text(secrets.token_hex(4))
-            own.chmod(self._mode)
+            self._let_read(own)
             try:
                 path.hardlink_to(own)
             except FileExistsError:  # another was faster
@@ -97,15 +97,17 @@ class FileBlobs:
     def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
         path = self._path(ref.name)
-        with replacing(path, durable=False, mode=self._mode) as temporary, self._new_file(temporary) as file:
+        with replacing(path, durable=False, mode=None) as temporary, self._new_file(temporary) as file:
             for start in range(0, len(pieces), _MAX_PIECES):
                 _write(file.fileno(), pieces[start : start + _MAX_PIECES])
             file.truncate()
+            self._let_read(temporary)
 
     def put_file(self, ref: BlobRef, path: Path) -> None:
         """Keep a copy of a file, which ``ref`` describes."""
-        with replacing(self._path(ref.name), durable=False, mode=self._mode) as temporary:
+        with replacing(self._path(ref.name), durable=False, mode=None) as temporary:
             shutil.copyfile(path, temporary)
+            self._let_read(temporary)
 
     def get(self, ref: BlobRef) -> memoryview:
         """Return the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
@@ -155,10 +157,12 @@ class FileBlobs:
         """Remove a file that nobody reads any more."""
         path.unlink(missing_ok=True)
 
-    @property
-    def _mode(self) -> int:
-        """Mode of a blob's file, whatever the umask: whoever may enter the folder may read it."""
-        return PRIVATE | (self._folder.stat().st_mode & 0o011) << 2
+    def _let_read(self, path: Path) -> None:
+        """Let those read a file who may enter the folder, whatever the umask, and the group of who writes it."""
+        folder = self._folder.stat()
+        with contextlib.suppress(PermissionError):  # who isn't of the folder's group can't give it a file
+            os.chown(path, -1, folder.st_gid)
+        path.chmod(PRIVATE | (folder.st_mode & 0o011) << 2)
 
     def _new_file(self, path: Path) -> FileIO:
         """Open a file to write to."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,16 @@ def test_a_new_folder_holds_the_config_and_nothing_of_a_run(folder: RunFolder) -
     assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoints", "config.json", "logs"]
     assert folder.config() == run_config()
     assert (folder.history(), folder.open_round(), folder.summary()) == ([], None, None)
+
+
+def test_a_folder_on_a_file_system_that_is_only_read_is_opened(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_only_read(path: Path, _mode: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "chmod", is_only_read)
+    assert RunFolder.open(folder.path).config() == run_config()
 
 
 def test_the_files_have_these_names(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,20 @@ def test_whoever_may_enter_the_folder_may_read_a_blob_whatever_the_umask(
         blob.publish(store, NAME, views(b"update"))
         store.put_file(blob.describe("fl:blob:run/1", views(b"model")), folder.parent / "model")
     assert {mode for path, mode in modes_under(folder).items() if path != "."} == {of_file}
+
+
+def test_a_blob_is_of_its_folder_s_group(folder: Path) -> None:
+    # Given a folder of another group than the one that new files get, if there is such a group
+    group = next((each for each in os.getgroups() if each != os.getegid()), 0 if os.geteuid() else 12_345)
+    with suppress(PermissionError):
+        os.chown(folder, -1, group)
+    # When blobs are put there, then that group may read them
+    store = open_store(folder.as_uri())
+    assert store.identity
+    blob.publish(store, NAME, views(b"update"))
+    (folder.parent / "model").write_bytes(b"model")
+    store.put_file(blob.describe("fl:blob:run/1", views(b"model")), folder.parent / "model")
+    assert {path.stat().st_gid for path in folder.iterdir()} == {folder.stat().st_gid}
 
 
 def test_the_memory_of_arrays_is_published_and_got_read_only(store: FileBlobs) -> None:
