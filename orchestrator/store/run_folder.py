@@ -113,6 +113,14 @@ class RunFolder(RunPaths):
             raise RunFolderError(f"another orchestrator has just taken up the run in {self.path}")
         return file
 
+    def is_at_work(self) -> bool:
+        """Say whether an orchestrator is at work on the run."""
+        try:
+            self.lock().close()
+        except RunFolderError:
+            return True
+        return False
+
     def replace_config(self, config: RunConfig, lock: IO[str]) -> IO[str]:
         """Save another config, whole or not at all, and return the lock that keeps others from the run from then on.
 
