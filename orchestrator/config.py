@@ -221,13 +221,12 @@ class RunConfig(BaseModel):
         Raises:
             ConfigurationError: If it can't: a text isn't UTF-8, or a whole number has thousands of digits.
         """
-        for name in type(self).model_fields:
-            try:
-                json.loads(self.model_dump_json(include={name}))
-            except ValueError:
-                raise ConfigurationError(
-                    f"{name} has a text that isn't UTF-8, or a number of thousands of digits: config.json can't hold it"
-                ) from None
+        if _can_be_saved(self):
+            return
+        wrong = next(name for name in type(self).model_fields if not _can_be_saved(self, {name}))
+        raise ConfigurationError(
+            f"{wrong} has a text that isn't UTF-8, or a number of thousands of digits: config.json can't hold it"
+        )
 
     @model_validator(mode="after")
     def _check_texts(self) -> Self:
@@ -291,6 +290,14 @@ class RunConfig(BaseModel):
                 f"{self.min_updates} updates (--min-updates)"
             )
         return self
+
+
+def _can_be_saved(config: RunConfig, fields: set[str] | None = None) -> bool:
+    try:
+        json.loads(config.model_dump_json(include=fields))
+    except ValueError:
+        return False
+    return True
 
 
 def cohort_size(fraction: float, num_connected: int) -> int:
