@@ -8,7 +8,7 @@ import shutil
 
 from rich.filesize import decimal
 
-from celeriac.compressors import NONE
+from celeriac.compressors import load_compressor
 from orchestrator.config import RunConfig
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.uploads import slow_updates_at_a_time, updates_at_a_time
@@ -61,25 +61,32 @@ def _check_disk(config: RunConfig, folder: RunFolder, last_round: int) -> None:
 
 
 def _check_broker(config: RunConfig, model_bytes: int, room: float) -> None:
-    """Check that the model fits beside the connections, and an update, if it is as long as the model.
+    """Check that the model fits, and an update, if they travel as long as they are.
 
     What is on its way at a time, on fast lines and on slow ones, may wait for room: too little of it is a warning.
+    Connections are told of as if no two clients shared a worker, but nothing is refused for them.
     """
     cohort, in_flight = config.cohort_of(config.num_clients), config.in_flight_mb * 1e6
-    fixed = model_bytes + config.num_clients * NUM_CLIENT_CONNECTIONS * CONNECTION_BYTES
     fast, slow = (
-        fixed + min(cohort, number(in_flight, model_bytes)) * model_bytes
+        model_bytes + min(cohort, number(in_flight, model_bytes)) * model_bytes
         for number in (updates_at_a_time, slow_updates_at_a_time)
     )
     left = "there is no limit (maxmemory 0)" if math.isinf(room) else f"{decimal(int(room))} are left (maxmemory)"
-    what = f"model, updates on their way and connections will take up to {decimal(fast)} of the broker's memory"
-    more = f", {decimal(slow)} on slow lines" if slow > fast else ""
-    logger.info("%s%s; %s", what, more, left)
-    least = fixed + (model_bytes if config.compression == NONE else 0)
-    if least > room:
+    connections = config.num_clients * NUM_CLIENT_CONNECTIONS * CONNECTION_BYTES
+    what = "model, updates on their way and connections will take up to"
+    more = f", {decimal(slow + connections)} on slow lines" if slow > fast else ""
+    logger.info("%s %s of the broker's memory%s; %s", what, decimal(fast + connections), more, left)
+    compressor, model = load_compressor(config.compression), f"a model of {decimal(model_bytes)}"
+    what, least = (f"{model} takes", model_bytes) if compressor else (f"{model} and an update take", 2 * model_bytes)
+    if least > room and not (compressor and compressor.also_models):
         raise ConfigurationError(
-            f"a model of {decimal(model_bytes)}, an update and connections take {decimal(least)} of the broker's "
-            f"memory, and {left}: raise maxmemory by {decimal(math.ceil(least - room))} or more"
+            f"{what} {decimal(least)} of the broker's memory, and {left}: raise maxmemory by "
+            f"{decimal(math.ceil(least - room))} or more"
         )
     if fast > room:
-        logger.warning("%s, and %s: clients will wait for room; raise maxmemory, or lower --in-flight-mb", what, left)
+        logger.warning(
+            "model and updates on their way will take up to %s of the broker's memory, and %s: clients will wait for "
+            "room; raise maxmemory, or lower --in-flight-mb",
+            decimal(fast),
+            left,
+        )

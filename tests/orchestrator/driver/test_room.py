@@ -59,8 +59,19 @@ def test_a_model_that_doesnt_fit_with_an_update_is_refused_with_what_to_set(tmp_
     with pytest.raises(ConfigurationError) as caught:
         check(tmp_path / "a", 60 * MB)
     assert str(caught.value) == (
-        "a model of 40.0 MB, an update and connections take 81.4 MB of the broker's memory, and 60.0 MB are left "
-        "(maxmemory): raise maxmemory by 21.4 MB or more"
+        "a model of 40.0 MB and an update take 80.0 MB of the broker's memory, and 60.0 MB are left (maxmemory): raise "
+        "maxmemory by 20.0 MB or more"
     )
-    # And where they may be shorter it isn't
-    check(tmp_path / "b", 60 * MB, compression="int8")
+    # And where they may be shorter it isn't, unless the model travels as it is
+    check(tmp_path / "b", 60 * MB, compression="topk:0.1")
+    check(tmp_path / "c", 20 * MB, compression="int8")
+    with pytest.raises(ConfigurationError, match=r"a model of 40\.0 MB takes 40\.0 MB of the broker's memory"):
+        check(tmp_path / "d", 20 * MB, compression="topk:0.1")
+
+
+def test_ten_thousand_clients_of_a_shared_worker_have_few_connections_and_arent_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given room for two models and more updates, but not for eight connections of each of ten thousand clients
+    check(tmp_path, 1000 * MB, num_clients=10_000)
+    assert [record for record in caplog.records if record.levelno == logging.WARNING] == []
