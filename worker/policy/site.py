@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -164,19 +167,31 @@ def _steps_a_pass(order: UpdateOrder, num_examples: int) -> int:
     return max(1, math.ceil(num_examples / order.study.options.batch_size))
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep out other processes, which may be given orders to the same client."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
+
+
 def _one_more(rules: Rules, folder: Path) -> str:
     """Count an order of today; return the rule that forbids one more."""
     if rules.max_orders_per_day is None:
         return ""
     path, today = folder / _COUNT, datetime.now(UTC).date().isoformat()
-    try:
-        kept = json.loads(path.read_text())
-        count = int(kept["count"]) if kept["day"] == today else 0
-    except FileNotFoundError:
-        count = 0
-    if count >= rules.max_orders_per_day:
-        return f"max_orders_per_day = {rules.max_orders_per_day}"
-    replace_text(path, json.dumps({"day": today, "count": count + 1}))
+    with _alone(folder):
+        try:
+            kept = json.loads(path.read_text())
+            count = int(kept["count"]) if kept["day"] == today else 0
+        except FileNotFoundError:
+            count = 0
+        if count >= rules.max_orders_per_day:
+            return f"max_orders_per_day = {rules.max_orders_per_day}"
+        replace_text(path, json.dumps({"day": today, "count": count + 1}))
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.statistics import StatisticsOrder
 from tasks.orders.train import TrainOrder
 from tasks.workload import TrainResult
+from tests.support import train_order
 from tests.worker.asked import MODEL, acting, to_evaluate, to_train
 from worker.client import Client
 from worker.handlers import KINDS
@@ -162,6 +164,20 @@ def test_a_day_has_so_many_orders_and_no_more(client: Client, chunks: MemoryChun
     count = client.folder / "orders_of_the_day.json"
     count.write_text(json.dumps({"day": "2001-01-01", "count": 2}))
     assert ask(client, path, to_train(chunks)).status is Status.TRAINED
+
+
+def test_a_day_has_no_more_orders_if_they_come_at_the_same_time(client: Client, tmp_path: Path) -> None:
+    # Given a limit of 50, when 100 orders come to four processes of a worker, here threads, then 50 are done
+    path = tmp_path / "policy.toml"
+    path.write_text(f"{TRAINS}max_orders_per_day = 50")
+    order = train_order()
+
+    def told(_: int) -> str:
+        done = lambda: order.respond(Status.FAILED, reason="done")  # noqa: E731
+        return SitePolicy(path).carry_out(order, client, done).reason
+
+    with ThreadPoolExecutor(4) as threads:
+        assert [*threads.map(told, range(100))].count("done") == 50
 
 
 def test_an_update_leaves_no_longer_than_the_policy_lets_it(
