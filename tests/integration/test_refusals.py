@@ -137,6 +137,7 @@ def test_a_run_goes_on_when_its_broker_was_a_replica_for_a_while(field: Field, b
     # When the broker takes no writes, is unblocked, and takes them again when each has noticed a few times
     _replica(broker)
     wait_until(lambda: all(each.output.count("refused by the broker for now") >= 3 for each in clients), "they noticed")
+    wait_until(lambda: "for now: it has become a replica" in program.output, "the orchestrator has said so", 45)
     broker.replicaof("NO", "ONE")
     # Then the run ends, with nothing trained twice, lost, or counted twice, by the same workers
     program.succeeds()
