@@ -265,9 +265,9 @@ class RoundRecord(_Record):
     """When the round was opened, in UTC, ISO 8601."""
     duration_s: float
     """Seconds from opening to closing."""
-    bytes_down: int
+    bytes_down: Annotated[int, Field(ge=0, lt=2**63)]
     """Bytes of the global model that were sent, times the clients that were asked."""
-    bytes_up: int
+    bytes_up: Annotated[int, Field(ge=0, lt=2**63)]
     """Bytes of the updates that came back."""
     late: list[LateResponse] = []
     """Answers to orders of earlier rounds, or of this one, that came when their slots were filled."""

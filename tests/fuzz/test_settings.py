@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ from celeriac.workloads.tables.tabular import Tabular
 from orchestrator.config import RunConfig
 from orchestrator.driver.summary import summarise
 from orchestrator.goal import parse_goal
+from orchestrator.runs import main as runs
 from orchestrator.store.records import Evaluated, OpenRound
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.study_file import read_study
@@ -33,7 +35,7 @@ from tasks.run_config import parse_run_config
 from tasks.spec import WorkloadSpec
 from tasks.workload import DataSource, Part
 from tests.fuzz.bounds import SOME, read
-from tests.fuzz.mutations import deep, mutated, mutated_json
+from tests.fuzz.mutations import as_json, deep, mutated, mutated_json
 from tests.orchestrator.start_command.invoking import refused
 from tests.support import blob_ref, round_record, run_config
 from verification.thresholds import load_threshold
@@ -184,13 +186,20 @@ def test_a_file_of_a_run_is_read_or_refused_whatever_is_in_it(name: str, tmp_pat
     folder.save_prepared({"means": [0.5, 1.5]})
     path = folder.path / name
     right = json.loads(path.read_text())
+    huge = {**right, "bytes_down": 10**4_000} if isinstance(right, dict) else right
 
     @SOME
     @given(mutated_json(st.just(right)).map(lambda content: content + b"\n" if name.endswith("l") else content))
+    @example(as_json(huge) + b"\n")  # no number of megabytes that could be shown
     def check(content: bytes) -> None:
         # When one of its files is another, then what it says is known, or refused
         path.write_bytes(content)
         read(lambda: _FILES[name](folder), len(content))
+        # And the command that shows runs shows it, or says in a line what is wrong
+        for arguments in (("list", folder.path.parent), ("show", folder.path), ("compare", folder.path, folder.path)):
+            result = CliRunner().invoke(runs, [str(argument) for argument in arguments])
+            assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+            assert all(line.isprintable() for line in result.output.splitlines())
 
     check()
 
