@@ -97,8 +97,8 @@ def show(run: Path) -> None:
     folder = RunFolder.open(run)
     config, history, summary = folder.config(), folder.history(), folder.summary()
     why = f": {summary.reason}" if summary is not None and summary.reason else ""
-    click.echo(f"{folder.path.name}: {_status(folder)}{why}")
-    click.echo(f"{config.algorithm} on {config.workload}, {len(history)} of {config.rounds} rounds")
+    click.echo(readable(f"{folder.path.name}: {_status(folder)}{why}"))
+    click.echo(readable(f"{config.algorithm} on {config.workload}, {len(history)} of {config.rounds} rounds"))
     click.echo(f"the last model: {_model(folder, history)}")
     for record in history:
         if record.status == "failed":
@@ -176,8 +176,11 @@ def _last_metrics(history: Sequence[RoundRecord]) -> Metrics:
 
 
 def _aligned(rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """Yield rows of cells as lines, cells of a column under each other; the last column as long as it is."""
-    table = list(rows)
+    """Yield rows of cells as lines, cells of a column under each other; the last column as long as it is.
+
+    A folder may be another's: what it holds is one line, with escapes shown.
+    """
+    table = [[str(readable(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

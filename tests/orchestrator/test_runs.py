@@ -108,3 +108,15 @@ def test_runs_are_compared_by_what_was_set_differently_and_what_came_of_it(tmp_p
 @pytest.mark.parametrize("command", ["show", "compare"])
 def test_what_is_no_run_is_refused(tmp_path: Path, command: str) -> None:
     assert "isn't the folder of a run: it has no config.json" in said(command, tmp_path, code=2)
+
+
+@pytest.mark.parametrize("arguments", ["list .", "show evil", "compare evil good"])
+def test_nothing_of_another_s_folder_comes_onto_the_terminal_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made(tmp_path / "good")
+    made(tmp_path / "evil", workload="x\x07\ny:Z")
+    text = said(*arguments.split())
+    assert r"x\x07\ny:Z" in text
+    assert "\x07" not in text
