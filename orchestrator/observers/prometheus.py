@@ -73,6 +73,8 @@ class Prometheus:
         host, port = _address(context.parameter)
         self._figures = Figures()
         self._connected: set[str] = set()
+        self._shown: dict[str, frozenset[str]] = {}
+        """Names of the metrics that are shown, by the data that they are of."""
         self._server, self._thread = start_http_server(port, host, self._figures.registry)
 
     @staticmethod
@@ -144,6 +146,12 @@ class Prometheus:
                 self._connected.clear()
 
     def _set(self, metrics: Metrics, data: str) -> None:
+        """Show these metrics in place of those before: clients may make up other names each round."""
+        if not metrics:
+            return
+        for name in self._shown.get(data, frozenset()) - metrics.keys():
+            self._figures.metric.remove(name, data)
+        self._shown[data] = frozenset(metrics)
         for name, value in metrics.items():
             self._figures.metric.labels(name, data).set(value)
 

@@ -109,3 +109,12 @@ def test_nobody_is_connected_when_the_run_has_ended_and_nobody_is_answered(tmp_p
 def test_what_is_no_address_is_refused(parameter: str) -> None:
     with pytest.raises(ConfigurationError, match=r"prometheus:\[HOST:\]PORT is needed"):
         load_observer(f"prometheus:{parameter}")
+
+
+def test_what_clients_make_up_is_shown_no_longer_than_it_is_told(tmp_path: Path) -> None:
+    # Given metrics that have another name each round, and a round at last that tells none
+    told = [{"loss": 1.0, f"made-up-{number}": 2.0} for number in range(5)]
+    rounds = [CLOSED.model_copy(update={"train_metrics": metrics}) for metrics in (*told, {})]
+    # When they are read, then those of the last that told any are there, and no others
+    found = [names for names in scraped(tmp_path, *rounds) if names[0] == "celeriac_metric"]
+    assert found == [("celeriac_metric", "training", "loss"), ("celeriac_metric", "training", "made-up-4")]
