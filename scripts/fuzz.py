@@ -14,7 +14,9 @@ TESTS = ("tests/fuzz", "tests/integration/test_fuzz_at_the_broker.py")
 def main() -> int:
     """Run them again and again; return what the last run of them ended with."""
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30, help="begin no further round after so many (30)")
+    parser.add_argument(
+        "--minutes", type=float, default=30, help="begin no further round, of some minutes, after so many (30)"
+    )
     parser.add_argument("-k", default="", metavar="NAME", help="only tests whose names have this in them")
     given = parser.parse_args()
     end, round_number = time.monotonic() + 60 * given.minutes, 0

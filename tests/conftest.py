@@ -9,7 +9,7 @@ from tasks.blobs.chunks import MemoryChunks
 settings.register_profile("celeriac", deadline=None, derandomize=True)
 # But for `make fuzz`, which tries many others each time.
 settings.register_profile(
-    "fuzz", deadline=None, derandomize=False, database=None, max_examples=2_000, suppress_health_check=list(HealthCheck)
+    "fuzz", deadline=None, derandomize=False, database=None, max_examples=400, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("celeriac")
 

@@ -14,7 +14,7 @@ from tasks.errors import FederationError
 
 T = TypeVar("T")
 SOME = settings(max_examples=settings().max_examples // 4)
-"""Twenty-five examples in `make test`, where there are many such tests; five hundred at a time in `make fuzz`."""
+"""Twenty-five examples in `make test`, where there are many such tests; a hundred of each in a round of `make fuzz`."""
 
 MAX_CPU_S = 20.0
 """Processor seconds, this process's own, after which reading counts as going on for ever."""
