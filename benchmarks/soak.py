@@ -237,7 +237,7 @@ def check_history(records: list[dict[str, Any]], rounds: int) -> list[str]:
         counted |= {(number, name) for name, response in responses.items() if response["status"] != Status.LOST}
     late = [entry["order_id"] for record in records for entry in record["late"]]
     for order_id, count in Counter(late).items():
-        client_id, _, number, _ = order_id.split("/")
+        _, client_id, _, number, _ = order_id.split("/")
         if count > 1 or (int(number), client_id) in counted:
             problems.append(f"the answer to {order_id} came late {count} times, and may have been counted")
     return problems

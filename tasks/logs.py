@@ -18,6 +18,7 @@ from celery import current_task
 from tasks.files import private
 from tasks.own_packages import OWN_PACKAGES
 from tasks.readable import readable, readable_lines
+from tasks.scope import run_of_task
 
 FORMAT_VARIABLE = "FEDERATION_LOG_FORMAT"
 """Environment variable by which a worker's log is ``json`` in place of Celery's text."""
@@ -85,4 +86,4 @@ def _messages(request: Any) -> Iterator[Mapping[str, object]]:
     for message in (*(request.args or ()), kwargs, kwargs.get("response")):
         if isinstance(message, Mapping):
             yield message
-    yield {"run_id": str(request.id).partition("/")[0]}  # a task of the orchestrator's own; an order says it itself
+    yield {"run_id": run_of_task(str(request.id))}  # a task of the orchestrator's own; an order says it itself

@@ -131,11 +131,11 @@ class Order(Message):
     """How long its own may be: reading one takes up to 25 times its length."""
 
     protocol: Protocol = PROTOCOL
-    order_id: str
+    order_id: Annotated[str, Field(max_length=300)]
     run_id: Annotated[str, Field(pattern=ID_PATTERN)]
     """Name of the run; clients keep what is theirs of it in a folder of that name."""
-    client_id: str
-    round_number: int
+    client_id: Annotated[str, Field(pattern=ID_PATTERN)]
+    round_number: Annotated[int, Field(ge=0, le=10**9)]
     workload: str
     """Name of the workload that the run trains, to be compared with the client's own."""
     timeout_s: Annotated[float, Field(gt=0, le=MAX_TIMEOUT_S, allow_inf_nan=False)]
@@ -164,7 +164,7 @@ class Order(Message):
         Raises:
             MessageError: If that isn't what such an answer says.
         """
-        said = {"order_id": self.order_id, "client_id": self.client_id, "status": status, **rest}
+        said = {"protocol": PROTOCOL, "order_id": self.order_id, "client_id": self.client_id, "status": status, **rest}
         return decode(self.response_of(status), said)
 
     def check(self, response: Response) -> None:  # optional

@@ -12,7 +12,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 def installed_version() -> str:

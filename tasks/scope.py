@@ -1,7 +1,8 @@
 """Whose what is on the broker: the one place that spells its keys, queues, locks and the ids of tasks.
 
-What belongs to a run, or to a client, is named by an object of that run or client, and has its id in its name. All that
-a client writes begins with its id behind a fixed beginning, so that an access rule can pin it to that.
+What belongs to a run, or to a client, is named by an object of that run or client, and has its id in its name, behind
+the word for what it is: no client's name is a run's, whatever their ids. All that a client writes begins with its id
+behind such a beginning, so that an access rule can pin it to that.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ PRESENCE_CHANNEL = "fl:presence"
 CLIENT_KEY_PREFIX = "fl:client:"
 PART_KEY_PREFIX = "fl:part:"
 _BLOB = "fl:blob:"
+_MODEL, _HANDED_OUT, _UPDATE = f"{_BLOB}model/", f"{_BLOB}handed-out/", f"{_BLOB}update/"
 BLOB_KEYS = f"{_BLOB}*"
 """Pattern of the keys of all blobs' chunks."""
-_OF_UPDATE = re.compile(rf"{_BLOB}[^/]+/[^/]+/[0-9]{{1,9}}(?:/survey)?:(?:turn|(?P<index>[0-9]{{1,9}}))")
+_OF_UPDATE = re.compile(rf"{_UPDATE}[^/]+/[^/]+/[0-9]{{1,9}}(?:/survey)?:(?:turn|(?P<index>[0-9]{{1,9}}))")
 _RESULT = "celery-task-meta-"
 _CHORD = "celery-taskset-meta-"
 _RESULT_OR_CHORD = "celery-t*-meta-"
+_RUN = "run/"
+"""Beginning of the ids of tasks of a run's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +48,32 @@ class RunScope:
 
     @property
     def result_keys(self) -> str:
-        """Pattern of the keys and channels of results of the run's tasks; the part before the run may be a client."""
-        return f"{_RESULT}*{self.run_id}/*"
+        """Pattern of the keys and channels of results of the run's tasks, orders included."""
+        return f"{_RESULT}*/{self.run_id}/*"
 
     @property
     def blobs(self) -> tuple[str, ...]:
         """Patterns of the names of the run's blobs, its clients' included."""
-        return f"{_BLOB}{self.run_id}/*", f"{_BLOB}*/{self.run_id}/*"
+        return *(f"{own}*" for own in self.own_blobs), f"{_UPDATE}*/{self.run_id}/*"
+
+    @property
+    def own_blobs(self) -> tuple[str, ...]:
+        """Beginnings of the names of the run's blobs that are none of a client's."""
+        return f"{_MODEL}{self.run_id}/", f"{_HANDED_OUT}{self.run_id}/"
 
     @property
     def results_and_chords(self) -> str:
         """Pattern of the keys of results and chords of the run's tasks."""
-        return f"{_RESULT_OR_CHORD}*{self.run_id}/*"
+        return f"{_RESULT_OR_CHORD}*/{self.run_id}/*"
 
     @property
     def initialise_id(self) -> str:
         """Return the id of the task that makes the initial model."""
-        return f"{self.run_id}/initialise"
+        return f"{_RUN}{self.run_id}/initialise"
 
     def evaluate_id(self, round_number: int) -> str:
         """Return the id of the task that evaluates the model that a round ended with."""
-        return f"{self.run_id}/{round_number}/evaluate"
+        return f"{_RUN}{self.run_id}/{round_number}/evaluate"
 
     def new_close_id(self, round_number: int) -> str:
         """Return a new id for a task that closes a round and is no chord's body."""
@@ -72,11 +81,11 @@ class RunScope:
 
     def new_chord_id(self, round_number: int) -> str:
         """Return a new id for a chord of a round; of those that were started before, nothing counts any more."""
-        return f"{self.run_id}/{round_number}/{secrets.token_hex(4)}"
+        return f"{_RUN}{self.run_id}/{round_number}/{secrets.token_hex(4)}"
 
     def model(self, after_round: int) -> str:
         """Name of the blob with the model that round ``after_round`` ended with."""
-        return f"{_BLOB}{self.run_id}/{after_round}"
+        return f"{_MODEL}{self.run_id}/{after_round}"
 
     def broadcast(self, after_round: int) -> str:
         """Name of the blob with what an algorithm sends along with that model."""
@@ -86,9 +95,17 @@ class RunScope:
         """Name of the blob with the aggregate of a round's first exchange, which goes out with its train orders."""
         return f"{self.model(round_number)}/surveyed"
 
-    def handed_out(self, round_number: int, number: int) -> str:
-        """Name of the blob with an update that another client is to score; it doesn't tell whose it is."""
-        return f"{self.model(round_number)}/update/{number}"
+    def new_handed_out(self) -> str:
+        """Return a new name for a blob with an update that another client is to read.
+
+        It tells nothing of whose it is, nobody can guess it, and it lies beside what all may read.
+        """
+        return f"{_HANDED_OUT}{self.run_id}/{secrets.token_hex(16)}"
+
+    @property
+    def all_handed_out(self) -> str:
+        """Pattern of the names of the blobs with updates that other clients read."""
+        return f"{_HANDED_OUT}{self.run_id}/*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +148,11 @@ class ClientScope:
 
     def order_id(self, run_id: str, round_number: int, kind: str) -> str:
         """Id of an order, and of the Celery task that carries it: the same every time it is asked for."""
-        return f"{self.client_id}/{run_id}/{round_number}/{kind}"
+        return f"client/{self.client_id}/{run_id}/{round_number}/{kind}"
 
     def update(self, run_id: str, round_number: int) -> str:
         """Name of the blob with the client's update of a round."""
-        return f"{_BLOB}{self.client_id}/{run_id}/{round_number}"
+        return f"{_UPDATE}{self.client_id}/{run_id}/{round_number}"
 
     def survey(self, run_id: str, round_number: int) -> str:
         """Name of the blob with what the client sends in a round's first exchange."""
@@ -165,8 +182,13 @@ def is_served_by(client_id: str, queue: str) -> bool:
 
 
 def owner_of_blob(key: str) -> str:
-    """Return the client, or the run, whose a chunk is that is kept under a key."""
-    return key.removeprefix(_BLOB).partition("/")[0]
+    """Return the client whose a chunk is that is kept under a key, be it an update's or not."""
+    return key.removeprefix(_UPDATE).removeprefix(_BLOB).partition("/")[0]
+
+
+def run_of_task(task_id: str) -> str:
+    """Return the run that a task of the orchestrator's own is of; empty if it is none."""
+    return task_id.removeprefix(_RUN).partition("/")[0] if task_id.startswith(_RUN) else ""
 
 
 def index_in_update(key: str) -> int | None:

@@ -279,7 +279,7 @@ def announcement(client_id: str, incarnation: str = "first", **changes: Any) -> 
     return Announcement.model_validate({"client_id": client_id, "incarnation": incarnation, **values})
 
 
-def blob_ref(name: str = "fl:blob:run/0", **changes: Any) -> BlobRef:
+def blob_ref(name: str = "fl:blob:model/run/0", **changes: Any) -> BlobRef:
     return BlobRef.model_validate({"name": name, "size_bytes": 100, "digest": DIGEST, **changes})
 
 

@@ -82,7 +82,7 @@ def test_no_key_or_queue_of_a_client_is_ours_or_anothers() -> None:
         run.mark_key,
         run.model(1),
         run.broadcast(1),
-        run.handed_out(1, 0),
+        run.new_handed_out(),
         scope.result_key(run.initialise_id),
     ]
     # Then each is there once

@@ -79,11 +79,11 @@ class CrossSite:
         """Have a model evaluated by all clients."""
         context = self._context
 
+        name = context.scope.new_handed_out()
+
         def publish() -> blob.BlobRef:
             parameters, _ = auxiliary.split(arrays.map_file(path))
-            return blob.publish(
-                context.services.blobs, context.scope.handed_out(last_round, number), arrays.encode(parameters)
-            )
+            return blob.publish(context.services.blobs, name, arrays.encode(parameters))
 
         parameters = publish()
         limits = time_limits(context, context.config.timeout_s, incarnations)

@@ -38,8 +38,7 @@ def ask_peers(context: RunContext, round_number: int, handed_out: Mapping[str, B
     if again:
         scores |= _ask(context, round_number, handed_out, again, attempt=2)
         scored_by |= {client_id: verifier for verifier, client_id in again.items()}
-    for ref in handed_out.values():
-        context.services.blobs.discard([ref.name], ref.size_bytes)
+    context.services.blobs.discard_matching([context.scope.all_handed_out])
     return PeerScores(is_alone=len(handed_out) == 1, scores=scores, scored_by=scored_by)
 
 

@@ -93,9 +93,9 @@ def _hand_out(job: Job, in_proportion: Mapping[str, SlotRecord]) -> dict[str, Bl
     """Put a round's updates where other clients can read them; their names don't tell whose they are."""
     accepted = [client_id for client_id, record in in_proportion.items() if record.status in ACCEPTED]
     updates = {}
-    for number, client_id in enumerate(accepted):
+    for client_id in accepted:
         parameters, _ = auxiliary.split(job.update(client_id))
-        name = RunScope(job.config.run_id).handed_out(job.round_number, number)
+        name = RunScope(job.config.run_id).new_handed_out()
         updates[client_id] = blob.publish(job.store, name, arrays.encode(parameters))
     return updates
 

@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from tasks.blobs.blob import CHUNK_BYTES
 from tasks.broker.refusals import away
-from tasks.scope import BLOB_KEYS, index_in_update, owner_of_blob
+from tasks.scope import BLOB_KEYS, RunScope, index_in_update, owner_of_blob
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Strays:
 
     def __init__(self, client: Redis, run_id: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
-        self._run_id = run_id
+        self._own = RunScope(run_id).own_blobs
         self._clock = clock
         self._next = -math.inf
 
@@ -60,7 +60,7 @@ class Strays:
             return {}
 
     def _remove(self, most_bytes: int) -> dict[str, int]:
-        owners = {key: owner for key in self._keys() if (owner := owner_of_blob(_text(key))) != self._run_id}
+        owners = {key: owner_of_blob(text) for key in self._keys() if not (text := _text(key)).startswith(self._own)}
         with self._client.pipeline(transaction=False) as pipe:
             for key in owners:
                 pipe.memory_usage(key)

@@ -30,7 +30,7 @@ from tests.support import PULL, Pull, blob_ref, evaluate_order, points, survey_o
 from worker.client import Client
 from worker.serving import Serving
 
-_TRAIN = train_order(broadcast=blob_ref("fl:blob:run/0/broadcast"), settings={"mu": 0.5}, waits_for_turn=True)
+_TRAIN = train_order(broadcast=blob_ref("fl:blob:model/run/0/broadcast"), settings={"mu": 0.5}, waits_for_turn=True)
 _EVALUATE, _SURVEY = evaluate_order("anna"), survey_order()
 _COMMON = _TRAIN.model_dump(include={"run_id", "client_id", "round_number", "workload", "timeout_s", "deadline"})
 _STATISTICS = StatisticsOrder.model_validate(

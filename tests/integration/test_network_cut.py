@@ -71,7 +71,7 @@ def test_a_client_that_is_cut_off_while_it_trains_is_lost_and_comes_back(
     assert [(response["client_id"], response["order_id"].split("/", 2)[2]) for response in late] == [
         ("client-2", "1/train")
     ]
-    assert not list(broker.scan_iter("fl:blob:client-2/*/1:*"))
+    assert not list(broker.scan_iter("fl:blob:update/client-2/*/1:*"))
 
 
 @ALL_WAYS

@@ -226,7 +226,7 @@ def test_of_a_blob_that_is_on_its_way_the_whole_chunks_are_counted(broker: Redis
 def test_a_blob_that_was_forgotten_is_read_when_it_is_put_there_again(broker: Redis) -> None:
     # Given a blob that the server doesn't have yet, and somebody who puts it there in a while
     pieces = [memoryview(b"parameters")]
-    ref = blob.describe("fl:blob:run/0", pieces)
+    ref = blob.describe("fl:blob:model/run/0", pieces)
     later = threading.Timer(0.3, RedisChunks(connect(broker)).put, [ref, pieces])
     later.start()
     # When who has the patience reads it, then it is all there
@@ -240,4 +240,4 @@ def test_a_blob_that_stays_missing_is_an_error_when_patience_is_over(broker: Red
     store = RedisChunks(connect(broker), clock=lambda: float(next(seconds)), patience_s=3.0)
     # When a blob that isn't there is read, then the error says so
     with pytest.raises(BlobMissingError, match="chunk 1 of 1 is missing"):
-        store.get(blob.describe("fl:blob:run/0", [memoryview(b"parameters")]))
+        store.get(blob.describe("fl:blob:model/run/0", [memoryview(b"parameters")]))

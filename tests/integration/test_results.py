@@ -42,74 +42,74 @@ def test_a_result_that_was_there_before_is_found_again_and_again_until_it_is_for
     broker: Redis, results: Results
 ) -> None:
     # Given a result that nobody has listened for
-    store(broker, "run/one", "1")
+    store(broker, "run/run/one", "1")
     # When it is waited for, with another that doesn't come, then it is found at once, and again
     for _ in range(2):
-        assert results.collect(["run/one", "run/two"], PATIENCE_S, MAX_BYTES) == {"run/one": b"1"}
+        assert results.collect(["run/run/one", "run/run/two"], PATIENCE_S, MAX_BYTES) == {"run/run/one": b"1"}
     # And when it was forgotten, it is gone, and nothing is left of it
-    results.remove(["run/one"])
-    assert results.collect(["run/one", "run/two"], 0.0, MAX_BYTES) == {}
+    results.remove(["run/run/one"])
+    assert results.collect(["run/run/one", "run/run/two"], 0.0, MAX_BYTES) == {}
     assert broker.keys("*") == []
 
 
 def test_results_that_come_while_one_waits_are_found(broker: Redis, results: Results) -> None:
     # Given somebody who waits for two results
-    assert results.collect(["run/one", "run/two"], 0.0, MAX_BYTES) == {}
+    assert results.collect(["run/run/one", "run/run/two"], 0.0, MAX_BYTES) == {}
     found: dict[str, bytes | str] = {}
     # When they come one after the other, then each is found
-    for task_id in ("run/two", "run/one"):
+    for task_id in ("run/run/two", "run/run/one"):
         timer = soon(store, broker, task_id, "x" * 1000)
         while task_id not in found:
             found |= results.collect(
-                [name for name in ("run/one", "run/two") if name not in found], PATIENCE_S, MAX_BYTES
+                [name for name in ("run/run/one", "run/run/two") if name not in found], PATIENCE_S, MAX_BYTES
             )
         timer.join()
     # And no more of them is read than says that they are too long
-    assert found == dict.fromkeys(("run/one", "run/two"), b"x" * (MAX_BYTES + 1))
+    assert found == dict.fromkeys(("run/run/one", "run/run/two"), b"x" * (MAX_BYTES + 1))
 
 
 def test_what_a_message_brought_is_not_read_anew(broker: Redis, results: Results) -> None:
     # Given somebody who waits for a result
-    assert results.collect(["run/one"], 0.0, MAX_BYTES) == {}
+    assert results.collect(["run/run/one"], 0.0, MAX_BYTES) == {}
     # When a message brings it and what is stored is another, then the first time it is what the message brought
-    broker.publish(result_key("run/one"), "1")
-    broker.set(result_key("run/one"), "2")
-    assert results.collect(["run/one"], PATIENCE_S, MAX_BYTES) == {"run/one": b"1"}
+    broker.publish(result_key("run/run/one"), "1")
+    broker.set(result_key("run/run/one"), "2")
+    assert results.collect(["run/run/one"], PATIENCE_S, MAX_BYTES) == {"run/run/one": b"1"}
     # And after that what is stored
-    assert results.collect(["run/one"], PATIENCE_S, MAX_BYTES) == {"run/one": b"2"}
+    assert results.collect(["run/run/one"], PATIENCE_S, MAX_BYTES) == {"run/run/one": b"2"}
 
 
 def test_of_a_task_that_says_more_the_newest_is_found(broker: Redis, results: Results) -> None:
     # Given a task that has said something which is not its end
-    assert results.collect(["run/one"], 0.0, MAX_BYTES) == {}
-    store(broker, "run/one", "ready")
-    assert results.collect(["run/one"], PATIENCE_S, MAX_BYTES) == {"run/one": b"ready"}
-    results.expect_more("run/one")
+    assert results.collect(["run/run/one"], 0.0, MAX_BYTES) == {}
+    store(broker, "run/run/one", "ready")
+    assert results.collect(["run/run/one"], PATIENCE_S, MAX_BYTES) == {"run/run/one": b"ready"}
+    results.expect_more("run/run/one")
     # When it says so again and then ends, before anybody asks, then the end is found
-    store(broker, "run/one", "ready")
-    store(broker, "run/one", "over")
-    assert results.collect(["run/one"], PATIENCE_S, MAX_BYTES) == {"run/one": b"over"}
+    store(broker, "run/run/one", "ready")
+    store(broker, "run/run/one", "over")
+    assert results.collect(["run/run/one"], PATIENCE_S, MAX_BYTES) == {"run/run/one": b"over"}
 
 
 def test_a_result_that_no_message_told_of_is_found_all_the_same(broker: Redis, results: Results) -> None:
     # Given somebody who waits for a result
-    assert results.collect(["run/one"], 0.0, MAX_BYTES) == {}
+    assert results.collect(["run/run/one"], 0.0, MAX_BYTES) == {}
     # When it is stored, and the message is lost with a connection
-    store(broker, "run/one", "1", publish=False)
+    store(broker, "run/run/one", "1", publish=False)
     # Then a look without waiting finds it, as does one that has waited
-    assert results.collect(["run/one"], 0.0, MAX_BYTES) == {"run/one": b"1"}
-    broker.delete(result_key("run/one"))
-    timer = soon(store, broker, "run/one", "1", publish=False)
-    assert results.collect(["run/one"], 0.5, MAX_BYTES) == {"run/one": b"1"}
+    assert results.collect(["run/run/one"], 0.0, MAX_BYTES) == {"run/run/one": b"1"}
+    broker.delete(result_key("run/run/one"))
+    timer = soon(store, broker, "run/run/one", "1", publish=False)
+    assert results.collect(["run/run/one"], 0.5, MAX_BYTES) == {"run/run/one": b"1"}
     timer.join()
 
 
 def test_waiting_ends_when_something_changes_among_the_clients(broker: Redis, results: Results) -> None:
     # Given somebody who waits for a result
-    results.collect(["run/one"], 0.0, MAX_BYTES)
+    results.collect(["run/run/one"], 0.0, MAX_BYTES)
     # When a client joins, then waiting ends without one, long before the test would be ended
     timer = soon(broker.publish, PRESENCE_CHANNEL, "anna")
-    assert results.collect(["run/one"], 1e6, MAX_BYTES) == {}
+    assert results.collect(["run/run/one"], 1e6, MAX_BYTES) == {}
     timer.join()
 
 

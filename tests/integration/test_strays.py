@@ -16,8 +16,13 @@ from tests.integration.liar import Liar, living
 def test_what_no_update_has_is_removed_and_who_has_too_much_loses_all(broker: Redis) -> None:
     # Given the model, an honest update on its way with its turn, and what two others put beside theirs
     anna, eve, zoe = map(ClientScope, ("anna", "eve", "zoe"))
-    kept = [f"{RunScope('run').model(1)}:0", f"{anna.update('run', 1)}:0", f"{anna.survey('run', 2)}:0"]
-    strays = [f"{eve.update('run', 1)}:99999", f"{eve.update('run', 1)}:x", "fl:blob:eve/junk"]
+    kept = [
+        f"{RunScope('run').new_handed_out()}:0",
+        f"{RunScope('run').model(1)}:0",
+        f"{anna.update('run', 1)}:0",
+        f"{anna.survey('run', 2)}:0",
+    ]
+    strays = [f"{eve.update('run', 1)}:99999", f"{eve.update('run', 1)}:x", "fl:blob:eve/junk", "fl:blob:update/eve/x"]
     for key in (*kept, *strays, f"{eve.update('run', 1)}:0"):
         broker.set(key, b"x" * 1000)
     broker.set(b"fl:blob:eve/\xff", "x")

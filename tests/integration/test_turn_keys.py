@@ -11,7 +11,7 @@ from tasks.broker import run_lock
 from tasks.broker.turns import GO, STOP, NotWantedError, RedisTurns
 from tasks.scope import turn_key
 
-UPDATE = "fl:blob:anna/run/1"
+UPDATE = "fl:blob:update/anna/run/1"
 PATIENCE_S = 120.0
 
 

@@ -51,12 +51,12 @@ def waiting(broker: Redis) -> set[str]:
     """Ids of the clients that have said that they are ready."""
     keys = list(broker.scan_iter("celery-task-meta-*/train"))
     values = [json.loads(value) for value in broker.mget(keys) if value] if keys else []
-    return {value["task_id"].split("/")[0] for value in values if value["status"] == READY}
+    return {value["task_id"].split("/")[1] for value in values if value["status"] == READY}
 
 
 def updates(broker: Redis) -> set[bytes]:
     """The updates that are in the broker."""
-    return {key.rpartition(b":")[0] for key in broker.scan_iter("fl:blob:client-*:0")}
+    return {key.rpartition(b":")[0] for key in broker.scan_iter("fl:blob:update/client-*:0")}
 
 
 def run_until_all_wait(
@@ -235,7 +235,7 @@ def test_turns_that_redis_forgot_are_given_again(field: Field, broker: Redis, tm
 
     # When it is told that it is its turn, and the broker forgets that
     program.send(signal.SIGCONT)
-    key = wait_until(lambda: list(broker.scan_iter("fl:blob:client-1/*:turn")), "it has its turn")[0]
+    key = wait_until(lambda: list(broker.scan_iter("fl:blob:update/client-1/*:turn")), "it has its turn")[0]
     broker.delete(key)
     process.resume()
 
@@ -254,7 +254,7 @@ def test_a_client_that_spoils_its_queue_and_its_turn_harms_nobody_else(
 
     # When one has put what is no list where it is to be told, and where its next order is to come
     run_id = json.loads((run_dir / "config.json").read_text())["run_id"]
-    broker.set(f"fl:blob:client-1/{run_id}/1:turn", b"mine")
+    broker.set(f"fl:blob:update/client-1/{run_id}/1:turn", b"mine")
     broker.set("client.client-1", b"mine too")
     program.send(signal.SIGCONT)
 

@@ -35,8 +35,14 @@ def refusal(url: str, side: needs.Needs = ORCHESTRATOR) -> str:
 
 def test_a_user_who_may_ask_nothing_about_the_server_but_do_all_that_is_needed_is_let_in(broker: Redis) -> None:
     # Given a client's user, pinned to keys and channels of its own, to whom the server tells nothing of itself
-    keys = ["fl:*anna*", "fl:federation", "client.anna*", "_kombu.binding.client.anna", "celery-task-meta-anna/*"]
-    channels = ["celery-task-meta-anna/*", "fl:presence"]
+    keys = [
+        "fl:*anna*",
+        "fl:federation",
+        "client.anna*",
+        "_kombu.binding.client.anna",
+        "celery-task-meta-client/anna/*",
+    ]
+    channels = ["celery-task-meta-client/anna/*", "fl:presence"]
     broker.acl_setuser("anna", **{**unfit.RULES, "commands": ["-info", "-config"], "keys": keys, "channels": channels})
     # When its client looks, then there is nothing to tell, and nothing was done
     check_broker(harness.url(broker).replace(f"{harness.USER}:{harness.ENCODED}", "anna:secret"), CLIENT)

@@ -39,7 +39,7 @@ def release(tmp_path: Path) -> Release:
             assert number == (3 if "|" in classes else 1), file
             path.write_text(text)
         path = folder / "tasks" / "protocol.py"
-        path.write_text(path.read_text().replace("PROTOCOL = 1\n", f"PROTOCOL = {protocol}\n"))
+        path.write_text(path.read_text().replace("PROTOCOL = 2\n", f"PROTOCOL = {protocol}\n"))
         return str(folder)
 
     return make
@@ -48,7 +48,7 @@ def release(tmp_path: Path) -> Release:
 def test_a_later_client_or_orchestrator_works_with_the_present_other(
     field: Field, broker: Redis, tmp_path: Path, release: Release
 ) -> None:
-    present, later = str(ROOT), release("later", 1)
+    present, later = str(ROOT), release("later", 2)
     for name, client_path, orchestrator_path in (("client", later, present), ("orchestrator", present, later)):
         # Given a client, when an orchestrator of the other version trains with it
         client = field.client(broker, f"with-{name}", PYTHONPATH=client_path)
@@ -65,7 +65,7 @@ def test_another_protocol_is_told_of_on_both_sides(
     field: Field, broker: Redis, tmp_path: Path, release: Release
 ) -> None:
     # Given a client that speaks a later protocol and has its own data, and one that is to get a part
-    later = release("later", 2)
+    later = release("later", 3)
     own = field.client(broker, "own", PYTHONPATH=later, CLIENT_PART="1/1")
     shared = field.client(broker, "shared", PYTHONPATH=later)
     wait_until(lambda: "joined" in own.output, "it has joined")
@@ -74,6 +74,6 @@ def test_another_protocol_is_told_of_on_both_sides(
     # Then each side says that the other isn't understood, and of which version it is
     why = r"it speaks protocol {} \(celeriac [\d.]+\), here it is {} \(celeriac [\d.]+\): upgrade the older one"
     assert program.wait() != 0
-    assert re.search(rf"client own passed over: {why.format(2, 1)}", program.output)
-    assert re.search(rf"passed over by the run: {why.format(2, 1)}", own.output)
-    assert re.search(rf"client shared can't take part in run \S+: {why.format(1, 2)}", shared.output)
+    assert re.search(rf"client own passed over: {why.format(3, 2)}", program.output)
+    assert re.search(rf"passed over by the run: {why.format(3, 2)}", own.output)
+    assert re.search(rf"client shared can't take part in run \S+: {why.format(2, 3)}", shared.output)

@@ -33,8 +33,8 @@ def test_an_order_is_answered_when_its_result_is_stored(connection: RedisConnect
 
 def test_an_update_is_sent_when_it_is_its_turn(connection: RedisConnection, broker: Redis) -> None:
     # Given a client that was told to send, when it waits for its turn, then it doesn't wait
-    RedisTurns(broker).give("fl:blob:run/1", GO)
-    connection.wait_for_turn("fl:blob:run/1", "run", timeout_s=240)
+    RedisTurns(broker).give("fl:blob:model/run/1", GO)
+    connection.wait_for_turn("fl:blob:model/run/1", "run", timeout_s=240)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_every_connected_client_answers_under_its_id(app: Celery, tmp_path: Path
 def test_each_time_they_are_asked_is_an_order_of_its_own(app: Celery, tmp_path: Path) -> None:
     asked = clients(app, tmp_path, announcement("anna"), num_clients=1)
     ids = {asked.ask(EvaluateOrder, parameters=blob_ref(), study=Study(), seed=0)[0].order_id for _ in range(2)}
-    assert ids == {"anna/run/1/evaluate", "anna/run/2/evaluate"}
+    assert ids == {"client/anna/run/1/evaluate", "client/anna/run/2/evaluate"}
 
 
 def test_with_too_few_clients_nobody_is_asked(app: Celery, tmp_path: Path) -> None:

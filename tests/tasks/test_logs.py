@@ -70,7 +70,7 @@ def test_what_a_client_logs_while_it_carries_out_an_order_names_client_run_and_r
 def test_what_an_own_worker_logs_names_run_and_round_and_whose_response_it_is(logger: logging.Logger) -> None:
     # Given a task of the orchestrator's own, when it logs, then the line says what of
     response = {"client_id": "anna"}
-    found = logged_in_a_task(logger, "run/3/ab12/0", run_dir="/runs/run", round_number=3, response=response)
+    found = logged_in_a_task(logger, "run/run/3/ab12/0", run_dir="/runs/run", round_number=3, response=response)
     assert has(found, client_id="anna", run_id="run", round_number=3)
 
 

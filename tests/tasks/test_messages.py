@@ -15,6 +15,7 @@ from tasks.metrics import NAME_PATTERN
 from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.set_parameters import SetParametersOrder
 from tasks.orders.train import TrainOrder
+from tasks.protocol import PROTOCOL
 from tests.support import DIGEST, blob_ref, evaluate_order, train_order, trained
 
 COMMON = {
@@ -65,8 +66,8 @@ def test_a_trained_answer_is_this_json() -> None:
     response = trained(train_order(), reason="all of it", metrics={"train_loss": 0.25})
     # When it is encoded, then it is plain JSON with the reference to the update
     assert encode(response) == {
-        "protocol": 1,
-        "order_id": "anna/run/1/train",
+        "protocol": 2,
+        "order_id": "client/anna/run/1/train",
         "client_id": "anna",
         "status": "trained",
         "reason": "all of it",
@@ -76,14 +77,15 @@ def test_a_trained_answer_is_this_json() -> None:
         "metrics": {"train_loss": 0.25},
         "duration_s": 0.0,
         "cpu_s": 0.0,
-        "update": {"name": "fl:blob:anna/run/1", "size_bytes": 100, "digest": DIGEST},
+        "update": {"name": "fl:blob:update/anna/run/1", "size_bytes": 100, "digest": DIGEST},
     }
 
 
 def test_the_message_about_a_message_is_short() -> None:
     # Given an answer with a metric whose name has ten thousand letters, when it is decoded, then 500 are enough
+    said = {"protocol": PROTOCOL, "order_id": "o", "client_id": "anna", "status": "trained"}
     with pytest.raises(MessageError) as caught:
-        decode(Response, {"order_id": "o", "client_id": "anna", "status": "trained", "metrics": {"x" * 10_000: "1"}})
+        decode(Response, {**said, "metrics": {"x" * 10_000: "1"}})
     assert len(str(caught.value)) == 500
 
 
@@ -129,8 +131,8 @@ def test_what_a_later_version_orders_beside_is_passed_over() -> None:
 
 def test_an_order_of_another_protocol_is_refused_with_both() -> None:
     # Given an order of a later protocol, whose fields may have another meaning, when it is decoded, then that is said
-    later = encode(train_order()) | {"protocol": 2, "order_id": ["one", "two"]}
-    with pytest.raises(MessageError, match=r"^TrainOrder: it speaks protocol 2, here it is 1 \(celeriac .*upgrade the"):
+    later = encode(train_order()) | {"protocol": 3, "order_id": ["one", "two"]}
+    with pytest.raises(MessageError, match=r"^TrainOrder: it speaks protocol 3, here it is 2 \(celeriac .*upgrade the"):
         decode(TrainOrder, later)
 
 

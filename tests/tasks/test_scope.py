@@ -27,12 +27,17 @@ def test_names_are_spelled_like_this() -> None:
     assert (anna.key, anna.away_key, anna.passed_over_key) == ("fl:client:anna", "fl:away:anna", "fl:passed-over:anna")
     assert anna.part_key == "fl:part:anna"
     assert run.mark_key == "fl:mark:run"
-    assert anna.order_id("run", 3, "train") == "anna/run/3/train"
+    assert anna.order_id("run", 3, "train") == "client/anna/run/3/train"
     assert scope.result_key("anna/run/3/train") == "celery-task-meta-anna/run/3/train"
-    assert (anna.update("run", 3), anna.survey("run", 3)) == ("fl:blob:anna/run/3", "fl:blob:anna/run/3/survey")
-    assert (run.model(3), run.broadcast(3)) == ("fl:blob:run/3", "fl:blob:run/3/broadcast")
-    assert (run.surveyed(3), run.handed_out(3, 7)) == ("fl:blob:run/3/surveyed", "fl:blob:run/3/update/7")
-    assert (run.initialise_id, scope.body_id("run/3/ab")) == ("run/initialise", "run/3/ab/body")
+    assert (anna.update("run", 3), anna.survey("run", 3)) == (
+        "fl:blob:update/anna/run/3",
+        "fl:blob:update/anna/run/3/survey",
+    )
+    assert (run.model(3), run.broadcast(3)) == ("fl:blob:model/run/3", "fl:blob:model/run/3/broadcast")
+    assert run.surveyed(3) == "fl:blob:model/run/3/surveyed"
+    assert re.fullmatch("fl:blob:handed-out/run/[0-9a-f]{32}", run.new_handed_out())
+    assert (run.initialise_id, run.evaluate_id(3)) == ("run/run/initialise", "run/run/3/evaluate")
+    assert scope.body_id("run/run/3/ab") == "run/run/3/ab/body"
     assert scope.part_id("run/3/ab", 2) == "run/3/ab/2"
 
 
@@ -62,15 +67,46 @@ def test_names_are_equal_only_if_what_they_name_is(one: tuple[str, str, int], ot
     sent = {client.update(*one[1:]), client.survey(*one[1:])}
     assert len(sent) == 2
     assert sent.isdisjoint({run.model(other[2]), run.broadcast(other[2])})
-    assert sent.isdisjoint({run.surveyed(other[2]), run.handed_out(other[2], other[2])})
+    assert sent.isdisjoint({run.surveyed(other[2]), run.new_handed_out()})
+
+
+def test_a_client_by_the_id_of_a_run_has_no_name_of_the_run_s() -> None:
+    # Given a run, and clients by the ids of the run, and of the words for what a name is of
+    run = RunScope("run")
+    for client_id in ("run", "model", "update", "client", "handed-out"):
+        client, anna = ClientScope(client_id), ClientScope("anna")
+        # When all is looked for that begins with what such a client may write or read
+        results = "celery-task-meta-client/" + client_id + "/"
+        own = ("fl:blob:update/" + client_id + "/", results)
+        assert client.update("x", 1).startswith(own[0])
+        assert scope.result_key(client.order_id("x", 1, "train")).startswith(results)
+        # Then none of the run's models is among it, of others' updates, or of results
+        blobs = [run.model(1), run.broadcast(1), run.surveyed(1), run.new_handed_out(), anna.update("run", 1)]
+        tasks = [run.initialise_id, run.evaluate_id(1), run.new_chord_id(1), anna.order_id("run", 1, "train")]
+        keys = [*blobs, *map(scope.result_key, tasks)]
+        assert not any(key.startswith(own) for key in keys)
+
+
+def test_nobody_can_guess_the_name_of_what_is_handed_out() -> None:
+    # Given a run, when updates are handed out, then their names differ, and lie beside what all may read
+    run = RunScope("run")
+    names = {run.new_handed_out() for _ in range(100)}
+    assert len(names) == 100
+    assert not any(name.startswith(run.model(1).rpartition("/")[0]) for name in names)
+
+
+def test_the_run_of_a_task_is_known_by_its_id_if_it_is_the_run_s_own() -> None:
+    run = RunScope("a")
+    assert scope.run_of_task(run.initialise_id) == scope.run_of_task(run.new_chord_id(3)) == "a"
+    assert scope.run_of_task(ClientScope("run").order_id("a", 1, "train")) == ""
 
 
 def test_everything_a_client_writes_holds_its_id() -> None:
     # Given a client, when names of what it writes are asked for, then its id is the first part of each
     anna = ClientScope("anna")
     for name in (anna.update("run", 1), anna.survey("run", 1)):
-        assert name.startswith("fl:blob:anna/")
-    assert scope.result_key(anna.order_id("run", 1, "train")).startswith("celery-task-meta-anna/")
+        assert name.startswith("fl:blob:update/anna/")
+    assert scope.result_key(anna.order_id("run", 1, "train")).startswith("celery-task-meta-client/anna/")
     assert anna.key.removeprefix(scope.CLIENT_KEY_PREFIX) == "anna"
 
 
@@ -79,7 +115,7 @@ def test_chords_and_closings_have_a_new_id_each_time() -> None:
     run = RunScope("run")
     ids = [run.new_chord_id(3), run.new_chord_id(3), run.new_close_id(3), run.new_close_id(3)]
     assert len(set(ids)) == 4
-    assert all(each.startswith("run/3/") for each in ids)
+    assert all(each.startswith("run/run/3/") for each in ids)
 
 
 def test_what_a_run_leaves_is_found_by_its_patterns_and_nothing_of_another_run() -> None:
@@ -89,7 +125,7 @@ def test_what_a_run_leaves_is_found_by_its_patterns_and_nothing_of_another_run()
         task_ids = [anna.order_id(run.run_id, 1, "train"), run.initialise_id, run.new_close_id(1)]
         chord_id = run.new_chord_id(1)
         return [
-            *(run.model(0), run.broadcast(0), run.surveyed(1), run.handed_out(1, 0)),
+            *(run.model(0), run.broadcast(0), run.surveyed(1), run.new_handed_out()),
             *(anna.update(run.run_id, 1), anna.survey(run.run_id, 1), scope.turn_key(anna.update(run.run_id, 1))),
             *map(scope.result_key, [*task_ids, scope.body_id(chord_id), scope.part_id(chord_id, 0)]),
             *scope.chord_keys(chord_id),

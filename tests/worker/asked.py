@@ -17,6 +17,7 @@ from tasks.context import Context
 from tasks.messages import Status, Study, TrainOptions
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.train import TrainOrder
+from tasks.scope import ClientScope
 from tasks.workload import TrainResult
 from tests.support import Pull, evaluate_order, train_order
 from worker.client import Client
@@ -24,6 +25,8 @@ from worker.connection import Connection
 from worker.serving import Serving
 
 ASKING_FIRST = "tests.support:ASKING_FIRST"
+
+ORDER_ID = ClientScope("anna").order_id("run", 1, "train")
 
 
 MODEL = {"point": np.array([1, 2, 3], np.float32), "steps": np.array(10)}
@@ -80,7 +83,7 @@ def to_evaluate(chunks: MemoryChunks) -> EvaluateOrder:
 
 
 def published(chunks: MemoryChunks, parameters: Arrays = MODEL) -> BlobRef:
-    return blob.publish(chunks, "fl:blob:run/0", arrays.encode(parameters))
+    return blob.publish(chunks, "fl:blob:model/run/0", arrays.encode(parameters))
 
 
 def to_train(chunks: MemoryChunks, **changes: Any) -> TrainOrder:
@@ -90,7 +93,7 @@ def to_train(chunks: MemoryChunks, **changes: Any) -> TrainOrder:
 
 def reason(act: Any) -> str:
     """Carry out what must fail, as the tasks do, for the first time; return the reason that is given."""
-    response = Serving().carry_out(act, "anna/run/1/train", "anna")
-    assert (response.order_id, response.client_id) == ("anna/run/1/train", "anna")
+    response = Serving().carry_out(act, ORDER_ID, "anna")
+    assert (response.order_id, response.client_id) == (ORDER_ID, "anna")
     assert (response.status, response.update) == (Status.FAILED, None)
     return response.reason

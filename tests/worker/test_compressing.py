@@ -51,7 +51,7 @@ def trained(client: Client, chunks: MemoryChunks, compression: str, **changes: A
 
 def order_of(chunks: MemoryChunks, compression: str, **changes: Any) -> TrainOrder:
     packed = pack_model(load_compressor(compression), MODEL)
-    model = blob.publish(chunks, "fl:blob:run/0", arrays.encode(packed))
+    model = blob.publish(chunks, "fl:blob:model/run/0", arrays.encode(packed))
     values = {"parameters": model, "compression": compression}
     return train_order(**{**values, **changes})
 

@@ -76,7 +76,7 @@ class Process:
 
     def write(self, client_id: str, model: Arrays = MODEL) -> None:
         """Give a client a model."""
-        ref = blob.publish(self.blobs, "fl:blob:run/1", arrays.encode(model))
+        ref = blob.publish(self.blobs, "fl:blob:model/run/1", arrays.encode(model))
         self.models.write(self.blobs, ref, self.path(client_id))
 
     def point(self, client_id: str) -> list[float]:

@@ -68,7 +68,9 @@ def test_an_order_that_comes_with_more_than_can_be_held_is_refused_unread(train:
     # Given a client with a megabyte of memory, and an order for a model of 100 bytes with more beside it
     client = replace(train.app.serving.find("anna"), memory_bytes=10**6)
     train.app.serving.add(client)
-    order = train_order("anna", deadline=NOW + 9, broadcast=blob_ref("fl:blob:run/0/b", size_bytes=broadcast_bytes))
+    order = train_order(
+        "anna", deadline=NOW + 9, broadcast=blob_ref("fl:blob:model/run/0/b", size_bytes=broadcast_bytes)
+    )
     # When it is taken up, then the answer says how much is too much
     train.push_request(id=order.order_id)
     response = train(encode(order))

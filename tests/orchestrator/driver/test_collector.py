@@ -82,7 +82,7 @@ class Scripted(EagerTransport):
         self._scene = scene
 
     def publish(self, calls: Sequence[Call]) -> None:
-        self._scene.sent += [(self._scene.now, call.task_id.partition("/")[0]) for call in calls]
+        self._scene.sent += [(self._scene.now, call.task_id.split("/")[1]) for call in calls]
 
     def expect_more(self, task_id: str) -> None:
         del self._scene.results[task_id]

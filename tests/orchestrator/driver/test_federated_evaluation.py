@@ -33,7 +33,7 @@ def test_clients_evaluate_the_model_of_a_round_and_who_doesnt_is_named(tmp_path:
     assert record.client_spread == {"loss": Spread(deviation=1.0, worst=3.0)}
     assert record.client_evaluations == {"anna": {"loss": 1.0}, "bert": {"loss": 3.0}}
     assert (record.num_evaluated, record.not_evaluated) == (2, {"carl": "no data"})
-    assert {order["parameters"]["name"] for order in clients.orders} == {"fl:blob:run/2"}
+    assert {order["parameters"]["name"] for order in clients.orders} == {"fl:blob:model/run/2"}
     # And the model is not left in the store
     assert clients.chunks.chunks == {}
 

@@ -33,10 +33,10 @@ def test_clients_get_the_final_model_and_are_then_told_to_leave(tmp_path: Path) 
     finish_run(context, 2, {"bert": "of-bert", "anna": "of-anna"})
     # Then all have the model before any of them leaves, as the process that it was, for a minute
     assert [order["order_id"] for order in clients.orders] == [
-        "anna/run/2/set_parameters",
-        "bert/run/2/set_parameters",
-        "anna/run/2/disconnect",
-        "bert/run/2/disconnect",
+        "client/anna/run/2/set_parameters",
+        "client/bert/run/2/set_parameters",
+        "client/anna/run/2/disconnect",
+        "client/bert/run/2/disconnect",
     ]
     assert read == [MODEL["point"].tolist()] * 2
     leaving = clients.orders[2:]

@@ -29,7 +29,7 @@ def score(tmp_path: Path, client_ids: tuple[str, ...], failing: tuple[str, ...])
     clients.answer("verify", verify)
     context = clients.context(tmp_path, rounds=1, num_clients=len(client_ids))
     handed_out = {
-        client_id: blob.publish(clients.chunks, f"fl:blob:run/1/{client_id}", arrays.encode(MODEL))
+        client_id: blob.publish(clients.chunks, f"fl:blob:handed-out/run/{client_id}", arrays.encode(MODEL))
         for client_id in client_ids
     }
     return ask_peers(context, 1, handed_out), clients

@@ -64,7 +64,7 @@ def test_clients_that_vanished_are_lost() -> None:
     # When two clients aren't there, then both are lost
     verdicts = slots.lost({"carl": "1", "dora": "1"})
     assert who(verdicts) == {"anna": ("lost", "the client vanished"), "bert": ("lost", "the client vanished")}
-    assert [response.order_id for _, response in verdicts] == ["anna/run/1/train", "bert/run/1/train"]
+    assert [response.order_id for _, response in verdicts] == ["client/anna/run/1/train", "client/bert/run/1/train"]
 
 
 def test_a_client_that_was_started_anew_is_to_get_its_order_again() -> None:

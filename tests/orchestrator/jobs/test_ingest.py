@@ -37,7 +37,7 @@ def sent(chunks: MemoryChunks, parameters: arrays.Arrays) -> Response:
 
 
 def raw(chunks: MemoryChunks, data: bytes) -> Response:
-    return trained(ORDER, publish(chunks, "fl:blob:anna/run/1", [memoryview(data)]))
+    return trained(ORDER, publish(chunks, "fl:blob:update/anna/run/1", [memoryview(data)]))
 
 
 def rejection(folder: RunFolder, chunks: MemoryChunks, response: Response) -> str:
@@ -196,7 +196,7 @@ def test_a_blob_that_isnt_there_is_rejected(folder: RunFolder, chunks: MemoryChu
     response = sent(chunks, UPDATE)
     chunks.chunks.clear()
     # When it is taken in, then the record says so
-    assert rejection(folder, chunks, response) == "blob 'fl:blob:anna/run/1': chunk 1 of 1 is missing"
+    assert rejection(folder, chunks, response) == "blob 'fl:blob:update/anna/run/1': chunk 1 of 1 is missing"
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_damaged_blob_is_rejected(
     [name] = chunks.chunks
     chunks.chunks[name] = damage(chunks.chunks[name])
     # When it is taken in, then the record says so
-    assert rejection(folder, chunks, response) == f"blob 'fl:blob:anna/run/1': {reason}"
+    assert rejection(folder, chunks, response) == f"blob 'fl:blob:update/anna/run/1': {reason}"
 
 
 def test_an_update_laid_out_otherwise_is_taken_in(folder: RunFolder, chunks: MemoryChunks) -> None:
@@ -241,7 +241,7 @@ def test_what_was_taken_in_stands_in_for_the_answer(folder: RunFolder, chunks: M
     # When one asks what was kept, then it answers the order, and taking that in changes nothing
     kept = kept_answer(folder, ORDER)
     assert kept is not None
-    assert (kept.order_id, kept.client_id, kept.status) == ("anna/run/1/train", "anna", Status.TRAINED)
+    assert (kept.order_id, kept.client_id, kept.status) == ("client/anna/run/1/train", "anna", Status.TRAINED)
     assert (kept.num_examples, kept.num_steps, kept.metrics) == (5, 10, {"train_loss": 0.5})
     assert ingest_response(job_of(folder, chunks), kept) == first
     assert kept_answer(folder, train_order("anna", round_number=2)) is None
@@ -259,7 +259,7 @@ class CountingChunks(MemoryChunks):
 def test_a_blob_that_claims_to_be_huge_makes_no_work(folder: RunFolder) -> None:
     # Given an answer that claims a blob of 1 TiB in half a million chunks, for a model of 160 bytes
     chunks = CountingChunks()
-    claimed = BlobRef(name="fl:blob:anna/run/1", size_bytes=2**40, digest="0" * 64)
+    claimed = BlobRef(name="fl:blob:update/anna/run/1", size_bytes=2**40, digest="0" * 64)
     # When it is taken in
     record = ingest_response(job_of(folder, chunks), trained(ORDER, claimed))
     # Then it is rejected, without a million names to be forgotten

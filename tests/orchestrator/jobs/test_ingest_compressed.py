@@ -145,7 +145,7 @@ def test_how_long_an_update_may_be_follows_from_its_compression(tmp_path: Path, 
     # Given a blob a byte longer than a compressed update and what a header may take
     folder, chunks = folder_of(tmp_path, compression), MemoryChunks()
     most = arrays.encoded_size(arrays.spec_of(packed(compression))) + HEADER_SLACK_BYTES
-    blob = publish(chunks, "fl:blob:anna/run/1", [memoryview(bytes(most + 1))])
+    blob = publish(chunks, "fl:blob:update/anna/run/1", [memoryview(bytes(most + 1))])
     # When it is taken in, then both sizes are told
     response: Response = trained(ORDER, blob)
     record = ingest_response(job_of(folder, chunks), response)

@@ -15,6 +15,7 @@ from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.set_parameters import SetParametersOrder
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
+from tasks.protocol import PROTOCOL
 from tests.support import blob_ref, evaluate_order, survey_order, surveyed, train_order, trained
 
 ORDER = train_order("anna")
@@ -93,7 +94,7 @@ def allowed(order: Order) -> set[Status]:
 @pytest.mark.parametrize("status", Status)
 def test_a_status_that_the_order_doesnt_have_is_rejected(order: Order, status: Status) -> None:
     # Given an answer of each status to each order
-    response = {"order_id": order.order_id, "client_id": "anna", "status": status.value}
+    response = {"protocol": PROTOCOL, "order_id": order.order_id, "client_id": "anna", "status": status.value}
     # When it is read, then only the order's own are no reason to reject it
     found, reason = verdict(success(response), order)
     assert (reason.startswith(f"status {status.value}: allowed are ")) == (status not in allowed(order))
@@ -211,23 +212,24 @@ def test_an_answer_to_another_order_is_rejected(change: dict[str, object]) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["fl:blob:bert/run/1", "fl:blob:run/0", "fl:blob:anna/run/2", "fl:federation", "x" * 512]
+    "name",
+    ["fl:blob:update/bert/run/1", "fl:blob:model/run/0", "fl:blob:update/anna/run/2", "fl:federation", "x" * 512],
 )
 def test_a_client_cant_point_to_the_update_of_another_or_to_anything_else(name: str) -> None:
     # Given an answer whose update lies at another name, when it is read, then both names are told
-    reason = f"the update is said to be at '{name[:200]}' instead of 'fl:blob:anna/run/1'"
+    reason = f"the update is said to be at '{name[:200]}' instead of 'fl:blob:update/anna/run/1'"
     assert verdict(changed(update=blob_ref(name).model_dump())) == ("rejected", reason)
 
 
 def test_what_a_first_exchange_brings_is_at_a_name_of_its_own() -> None:
     # Given an answer whose arrays are where they are to be, and one that points to the client's update of that round
     order = survey_order("anna")
-    stolen = surveyed(order, blob_ref("fl:blob:anna/run/1"))
+    stolen = surveyed(order, blob_ref("fl:blob:update/anna/run/1"))
     # When they are read, then only the first is taken
     assert read_response(success(encode(surveyed(order))), order) == surveyed(order)
     assert verdict(success(encode(stolen)), order) == (
         "rejected",
-        "the update is said to be at 'fl:blob:anna/run/1' instead of 'fl:blob:anna/run/1/survey'",
+        "the update is said to be at 'fl:blob:update/anna/run/1' instead of 'fl:blob:update/anna/run/1/survey'",
     )
 
 
@@ -242,7 +244,7 @@ def test_nobody_has_more_examples_than_it_announced(response: Response) -> None:
 def test_an_update_is_needed_where_one_was_made_and_has_no_place_elsewhere() -> None:
     # Given a trained answer without an update, a failed one with, and an evaluated one with
     evaluate = evaluate_order("anna")
-    with_update = trained(evaluate, status=Status.EVALUATED, update=blob_ref("fl:blob:anna/run/1"))
+    with_update = trained(evaluate, status=Status.EVALUATED, update=blob_ref("fl:blob:update/anna/run/1"))
     # When they are read, then the reason says which
     assert verdict(changed(update=None)) == ("rejected", "an answer that is trained needs an update")
     assert verdict(changed(status="failed")) == ("rejected", "an answer that is failed has no update")
@@ -277,15 +279,18 @@ def test_an_update_is_needed_where_one_was_made_and_has_no_place_elsewhere() -> 
         ({"metrics": [1]}, "metrics"),
         ({"reason": ["x"]}, "reason"),
         ({"metrics": {"\ud800": 1.0}}, "metrics"),
-        ({"update": {"name": "fl:blob:anna/run/1", "size_bytes": 2**41, "digest": "0" * 64}}, "update.size_bytes"),
         (
-            {"update": {"name": "fl:blob:anna/run/1", "size_bytes": 5, "digest": "0" * 64, "chunk_bytes": 1}},
+            {"update": {"name": "fl:blob:update/anna/run/1", "size_bytes": 2**41, "digest": "0" * 64}},
+            "update.size_bytes",
+        ),
+        (
+            {"update": {"name": "fl:blob:update/anna/run/1", "size_bytes": 5, "digest": "0" * 64, "chunk_bytes": 1}},
             "update.chunk",
         ),
-        ({"update": "fl:blob:anna/run/1"}, "update"),
-        ({"update": {"name": "fl:blob:anna/run/1", "size_bytes": 1, "digest": "0"}}, "update.digest"),
-        ({"protocol": 2}, "it speaks protocol 2, here it is 1 (celeriac "),
-        ({"protocol": ["x"]}, "it speaks protocol ['x'], here it is 1 (celeriac "),
+        ({"update": "fl:blob:update/anna/run/1"}, "update"),
+        ({"update": {"name": "fl:blob:update/anna/run/1", "size_bytes": 1, "digest": "0"}}, "update.digest"),
+        ({"protocol": 1}, "it speaks protocol 1, here it is 2 (celeriac "),
+        ({"protocol": ["x"]}, "it speaks protocol ['x'], here it is 2 (celeriac "),
     ],
 )
 def test_a_value_out_of_range_is_rejected_by_name(change: dict[str, object], where: str) -> None:

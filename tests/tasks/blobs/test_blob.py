@@ -107,12 +107,12 @@ def test_a_blob_of_one_byte_more_than_two_chunks_is_three_chunks_of_2_mib_and_on
     data = content(4 * 2**20 + 1)
     store = MemoryChunks()
     # When they are published
-    ref = blob.publish(store, "fl:blob:run/3", views(data[:7], data[7 : 3 * 2**20], data[3 * 2**20 :]))
+    ref = blob.publish(store, "fl:blob:model/run/3", views(data[:7], data[7 : 3 * 2**20], data[3 * 2**20 :]))
     # Then
     assert {name: len(chunk) for name, chunk in store.chunks.items()} == {
-        "fl:blob:run/3:0": 2_097_152,
-        "fl:blob:run/3:1": 2_097_152,
-        "fl:blob:run/3:2": 1,
+        "fl:blob:model/run/3:0": 2_097_152,
+        "fl:blob:model/run/3:1": 2_097_152,
+        "fl:blob:model/run/3:2": 1,
     }
     assert ref.chunk_names() == list(store.chunks)
     assert ref.chunk_sizes() == [2_097_152, 2_097_152, 1]

@@ -18,7 +18,7 @@ from tasks.blobs.stores import open_store
 from tasks.errors import BlobError, ConfigurationError
 from tests.support import added_in_place, modes_under, with_umask
 
-NAME = "fl:blob:anna/run/1"
+NAME = "fl:blob:update/anna/run/1"
 NAMES = (b"anna", b"bert", b"carl")
 
 
@@ -64,7 +64,7 @@ def test_whoever_may_enter_the_folder_may_read_a_blob_whatever_the_umask(
     with with_umask(umask):
         store = open_store(folder.as_uri())
         blob.publish(store, NAME, views(b"update"))
-        store.put_file(blob.describe("fl:blob:run/1", views(b"model")), folder.parent / "model")
+        store.put_file(blob.describe("fl:blob:model/run/1", views(b"model")), folder.parent / "model")
     assert {mode for path, mode in modes_under(folder).items() if path != "."} == {of_file}
 
 
@@ -111,7 +111,7 @@ def test_a_file_is_published_and_taken_in_as_a_link(linked: LinkedBlobs, tmp_pat
     # Given a checkpoint
     checkpoint, taken = tmp_path / "checkpoint", tmp_path / "taken"
     checkpoint.write_bytes(b"abc")
-    ref = blob.describe("fl:blob:run/0", views(b"abc"))
+    ref = blob.describe("fl:blob:model/run/0", views(b"abc"))
     # When it is published, twice, and made a file elsewhere, twice
     for _ in range(2):
         linked.put_file(ref, checkpoint)
@@ -129,7 +129,7 @@ def test_a_file_is_copied_in_and_out_where_others_can_write(folder: Path, tmp_pa
     store = FileBlobs(folder)
     checkpoint, taken = tmp_path / "checkpoint", tmp_path / "taken"
     checkpoint.write_bytes(b"abc")
-    ref = blob.describe("fl:blob:run/0", views(b"abc"))
+    ref = blob.describe("fl:blob:model/run/0", views(b"abc"))
     store.put_file(ref, checkpoint)
     got = store.get(ref)
     store.get_file(ref, taken)
@@ -177,14 +177,19 @@ def test_a_folder_is_known_by_whatever_path_it_is_reached(folder: Path, tmp_path
 
 def test_what_a_run_has_left_is_found_by_its_patterns(store: FileBlobs) -> None:
     # Given blobs of two runs
-    for name in ("fl:blob:run/3", "fl:blob:anna/run/1", "fl:blob:other/3", "fl:blob:anna/other/1"):
+    for name in (
+        "fl:blob:model/run/3",
+        "fl:blob:update/anna/run/1",
+        "fl:blob:model/other/3",
+        "fl:blob:update/anna/other/1",
+    ):
         blob.publish(store, name, views(name.encode()))
     # When those of one are discarded, then those of the other stay
-    store.discard_matching(["fl:blob:run/*", "fl:blob:*/run/*"])
-    assert not store.has(blob.describe("fl:blob:run/3", views(b"x")))
-    assert not store.has(blob.describe("fl:blob:anna/run/1", views(b"x")))
-    assert store.has(blob.describe("fl:blob:other/3", views(b"x")))
-    assert store.has(blob.describe("fl:blob:anna/other/1", views(b"x")))
+    store.discard_matching(["fl:blob:model/run/*", "fl:blob:*/run/*"])
+    assert not store.has(blob.describe("fl:blob:model/run/3", views(b"x")))
+    assert not store.has(blob.describe("fl:blob:update/anna/run/1", views(b"x")))
+    assert store.has(blob.describe("fl:blob:model/other/3", views(b"x")))
+    assert store.has(blob.describe("fl:blob:update/anna/other/1", views(b"x")))
 
 
 def test_a_url_says_which_folder_and_whether_files_are_linked(tmp_path: Path) -> None:
@@ -306,7 +311,7 @@ def test_a_file_that_somebody_else_has_is_not_written_over(linked: LinkedBlobs, 
     (tmp_path / "a").write_bytes(b"former")
     (tmp_path / "b").hardlink_to(tmp_path / "a")
     linked.recycle(tmp_path / "a")
-    publish(linked, "fl:blob:anna/1", [memoryview(b"latter")])
+    publish(linked, "fl:blob:update/anna/1", [memoryview(b"latter")])
     assert (tmp_path / "b").read_bytes() == b"former"
     assert not (tmp_path / "a").exists()
 

@@ -34,7 +34,7 @@ def test_what_an_algorithm_asks_first_is_put_into_the_store(client: Client, chun
     # Then it is (4/3 + 6/3) / 2 = 5/3, of two examples, and no step was done
     assert (response.status, response.num_examples, response.num_steps) == (Status.SURVEYED, 2, 0)
     assert response.update is not None
-    assert response.update.name == "fl:blob:anna/run/1/survey"
+    assert response.update.name == "fl:blob:update/anna/run/1/survey"
     sent = arrays.decode(chunks.get(response.update))
     assert {name: values.tolist() for name, values in sent.items()} == {"@loss/point": [float(np.float32(5 / 3))] * 3}
 

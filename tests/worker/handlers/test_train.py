@@ -42,7 +42,7 @@ def test_training_puts_an_update_into_the_store_and_says_what_was_done(client: C
     assert (response.order_id, response.client_id, response.status) == (order.order_id, "anna", Status.TRAINED)
     assert (response.num_examples, response.num_steps, response.num_epochs) == (2, 2, 1.0)
     assert response.update is not None
-    assert response.update.name == "fl:blob:anna/run/1"
+    assert response.update.name == "fl:blob:update/anna/run/1"
     update = arrays.decode(chunks.get(response.update))
     assert update["point"].tolist() in ([3.5, 2.0, 1.5], [3.0, 2.0, 1.5])
     assert update["steps"].item() == 12
@@ -54,7 +54,7 @@ def test_training_puts_an_update_into_the_store_and_says_what_was_done(client: C
 def test_what_came_of_the_first_exchange_comes_with_the_order_to_train(client: Client, chunks: MemoryChunks) -> None:
     # Given an order to train, and the mean loss of all clients
     mean = {"@loss/point": np.full(3, 7.5, np.float32)}
-    surveyed = blob.publish(chunks, "fl:blob:run/1/surveyed", arrays.encode(mean))
+    surveyed = blob.publish(chunks, "fl:blob:model/run/1/surveyed", arrays.encode(mean))
     order = to_train(chunks, algorithm=ASKING_FIRST, surveyed=surveyed)
     # When it is carried out, then the algorithm has it
     assert train.handle(replace(client, allowed=Allowed(ASKING_FIRST)), order).metrics["told"] == 7.5
@@ -171,7 +171,7 @@ def test_whatever_the_workload_raises_or_returns_is_told_as_it_was(
     assert re.search(expected, told), told
     assert len(told) < 400
     # And no update is in the store, beside the model
-    assert list(chunks.chunks) == ["fl:blob:run/0:0"]
+    assert list(chunks.chunks) == ["fl:blob:model/run/0:0"]
 
 
 @pytest.mark.parametrize(
@@ -242,12 +242,13 @@ def test_what_an_algorithm_of_ones_own_returns_wrongly_is_told(
 
 def test_parameters_that_are_gone_or_damaged_are_a_failed_answer(client: Client, chunks: MemoryChunks) -> None:
     # Given orders whose parameters are no arrays, and then are gone
-    order = to_train(chunks, parameters=blob.publish(chunks, "fl:blob:run/1", [memoryview(b"nonsense")]))
+    order = to_train(chunks, parameters=blob.publish(chunks, "fl:blob:model/run/1", [memoryview(b"nonsense")]))
     assert reason(lambda: train.handle(client, order)).startswith("ArraysError: ")
     chunks.chunks.clear()
     # When they are carried out, then the answers say so
     assert (
-        reason(lambda: train.handle(client, order)) == "BlobMissingError: blob 'fl:blob:run/1': chunk 1 of 1 is missing"
+        reason(lambda: train.handle(client, order))
+        == "BlobMissingError: blob 'fl:blob:model/run/1': chunk 1 of 1 is missing"
     )
 
 
