@@ -21,16 +21,25 @@ _SITES = frozenset({"site-packages", "dist-packages"})
 """Folders that packages are installed in."""
 
 
+def located(error: BaseException) -> str:
+    """Return an exception's kind and where in the user's code it was raised, and nothing that it says."""
+    return f"{type(error).__name__}{_where(_frame_of_user(error))}"
+
+
 def described(error: BaseException) -> str:
     """Return an exception's kind, its text or the line that raised it, and where in the user's code that was."""
     frame = _frame_of_user(error)
-    where = f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})" if frame else ""
+    where = _where(frame)
     text = str(error).strip().partition("\n")[0]
     if not text and frame and frame.lineno:
         text = linecache.getline(frame.filename, frame.lineno).strip()
     if len(text) > MAX_TEXT:
         text = f"{text[:MAX_TEXT]}…"
     return f"{type(error).__name__}: {text}{where}" if text else f"{type(error).__name__}{where}"
+
+
+def _where(frame: traceback.FrameSummary | None) -> str:
+    return f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})" if frame else ""
 
 
 def counted(number: int, noun: str) -> str:

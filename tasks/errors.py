@@ -97,5 +97,9 @@ class MessageError(FederationError):
     """Raised when an order or an answer isn't what the contract says."""
 
 
+class UnfitOrderError(ConfigurationError):
+    """Raised when a client isn't set up for what an order asks; the message tells of nothing else that a client has."""
+
+
 class RunFailedError(FederationError):
     """Raised when a run can't go on: too many failed rounds in a row, or its own worker is of no help."""

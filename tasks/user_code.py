@@ -22,7 +22,7 @@ from tasks.announcement import MAX_LABEL_LENGTH, MAX_LABELS, MAX_LABELS_BYTES
 from tasks.arrays import Arrays, difference, spec_of
 from tasks.auxiliary import check_names
 from tasks.context import Context, State
-from tasks.described import described
+from tasks.described import described, located
 from tasks.errors import ArraysError, FederationError
 from tasks.evaluation import Evaluation
 from tasks.messages import MAX_COUNT
@@ -38,7 +38,15 @@ _SETTINGS = TypeAdapter(RunSettings)
 
 
 class UserCodeError(FederationError):
-    """Raised when a user's code raised something, or returned something else than it has to."""
+    """Raised when a user's code raised something, or returned something else than it has to.
+
+    Attributes:
+        located: The same without the text of what was raised, in which there may be paths and data.
+    """
+
+    def __init__(self, text: str, located: str | None = None) -> None:
+        super().__init__(text)
+        self.located = text if located is None else located
 
 
 @contextmanager
@@ -61,7 +69,7 @@ def user_code(what: str) -> Iterator[None]:
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             raise  # somebody pressed Ctrl-C; our own processes take that another way
-        raise UserCodeError(f"{what}: {described(error)}") from error
+        raise UserCodeError(f"{what}: {described(error)}", f"{what}: {located(error)}") from error
 
 
 def checked_client_data(returned: object) -> ClientData:

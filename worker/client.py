@@ -11,6 +11,7 @@ from tasks import arrays
 from tasks.blobs.blob import MAX_BLOB_BYTES, BlobRef, BlobStore
 from tasks.context import Context, TimeBudget
 from tasks.device import resolved
+from tasks.errors import UnfitOrderError
 from tasks.evaluation import Evaluation
 from tasks.messages import Order, Response, StudyOrder
 from tasks.run_config import with_defaults
@@ -69,7 +70,7 @@ class Client:
     def check_workload(self, order: Order) -> None:
         """Refuse an order of a run that trains something else."""
         if order.workload != self.workload_name:
-            raise ValueError(
+            raise UnfitOrderError(
                 f"the run trains the workload {order.workload!r}, client {self.client_id} has "
                 f"{self.workload_name!r}: set CLIENT_WORKLOAD"
             )
@@ -77,7 +78,7 @@ class Client:
     def check_size(self, order: Order) -> None:
         """Refuse an order that comes with more than can be held here."""
         if order.size_bytes > self.memory_bytes:
-            raise ValueError(
+            raise UnfitOrderError(
                 f"the order comes with {order.size_bytes} bytes, more than client {self.client_id} has memory for"
             )
 

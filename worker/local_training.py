@@ -18,7 +18,7 @@ from celeriac.algorithms import ALGORITHMS, LocalResult, LocalTask, check_optimi
 from tasks.arrays import Arrays, copied
 from tasks.auxiliary import Sets
 from tasks.context import Context, TimeBudget
-from tasks.errors import ConfigurationError
+from tasks.errors import UnfitOrderError
 from tasks.messages import UpdateOrder
 from tasks.orders.train import TrainOrder
 from tasks.user_code import (
@@ -77,7 +77,7 @@ def train_locally(
         allowed: What of a user's own the order may name.
 
     Raises:
-        ConfigurationError: If the algorithm isn't allowed here, or asks for what the workload can't do.
+        UnfitOrderError: If the algorithm isn't allowed here, or asks for what the workload can't do.
         UserCodeError: If the workload, or the algorithm, raises or returns something wrong.
     """
     algorithm = allowed.find_algorithm(order.algorithm)
@@ -102,13 +102,13 @@ def survey_locally(
     """Carry out the client's part of the first exchange of the order's algorithm; see :func:`train_locally`.
 
     Raises:
-        ConfigurationError: If the algorithm isn't allowed here, has no such exchange, or asks for what the workload
+        UnfitOrderError: If the algorithm isn't allowed here, has no such exchange, or asks for what the workload
             can't do.
         UserCodeError: If the workload, or the algorithm, raises or returns something wrong.
     """
     survey = allowed.find_algorithm(order.algorithm).survey
     if survey is None:
-        raise ConfigurationError(f"algorithm {order.algorithm!r} has no exchange before training")
+        raise UnfitOrderError(f"algorithm {order.algorithm!r} has no exchange before training")
     with soft_limit(context.budget), user_code(f"the client's part of {order.algorithm}"):
         found = survey(_task(workload, data, order, received, context))
     check_sets(found, f"survey() of {order.algorithm} returned sets")
@@ -139,7 +139,7 @@ def _task(
             with user_code("train()"):
                 return checked(workload.train(own(), data, context), "train()")
         if not can_train_along(workload):
-            raise ConfigurationError(
+            raise UnfitOrderError(
                 f"algorithm {order.algorithm!r} changes the clients' training steps, and workload "
                 f"{order.workload!r} has no train_along() to its train(): see docs/algorithms.md"
             )

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.cores import cpu_s
+from tasks.described import located
+from tasks.errors import BlobError, MessageError, UnfitOrderError
 from tasks.messages import Response, Status
 from tasks.scope import client_queue, shared_queue
 from tasks.user_code import SEE_LOG, UserCodeError
 from worker.client import Client
 from worker.identity import Identity, client_folders, take_identity, take_worker_identity
+from worker.policy.protection import NotProtectedError
 from worker.settings import ClientSettings
 
 logger = logging.getLogger(__name__)
@@ -23,14 +26,21 @@ logger = logging.getLogger(__name__)
 _MAX_RECENT_RESPONSES = 1000
 
 
+_ABOUT_ORDERS = (MessageError, BlobError, NotProtectedError, UnfitOrderError)
+"""Errors whose texts are ours, and tell of nothing but the order and the site's rules."""
+
+
 class Serving:
     """The clients that this process serves, and what it answered last.
 
     Attributes:
         incarnation: New each time the worker starts.
+        tells_errors: Whether the texts of exceptions leave with answers, as where the clients are the orchestrator's
+            own; else their kinds do, and where they were raised.
     """
 
     def __init__(self) -> None:
+        self.tells_errors = True
         self.incarnation = secrets.token_hex(8)
         self._clients: dict[str, Callable[[], Client]] = {}
         self._recent: dict[str, Response] = {}
@@ -68,8 +78,7 @@ class Serving:
             response = act()
         except Exception as error:  # the boundary: a client's failure is a value
             logger.exception("client %s failed at order %s", client_id, order_id)
-            is_users = isinstance(error, UserCodeError)
-            reason = f"{error}{SEE_LOG}" if is_users else f"{type(error).__name__}: {error}"
+            reason = _told(error) if self.tells_errors else _least(error)
             response = Response(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
         took = {"duration_s": round(time.monotonic() - started, 6), "cpu_s": round(cpu_s() - cpu_before_s, 6)}
         response = response.model_copy(update=took)
@@ -78,6 +87,17 @@ class Serving:
         while len(self._recent) > _MAX_RECENT_RESPONSES:
             del self._recent[next(iter(self._recent))]
         return response
+
+
+def _told(error: Exception) -> str:
+    return f"{error}{SEE_LOG}" if isinstance(error, UserCodeError) else f"{type(error).__name__}: {error}"
+
+
+def _least(error: Exception) -> str:
+    """Return what may leave of an error: no text of an exception, in which there may be paths and data."""
+    if isinstance(error, _ABOUT_ORDERS):
+        return f"{type(error).__name__}: {error}"
+    return f"{error.located if isinstance(error, UserCodeError) else located(error)}{SEE_LOG}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tasks.broker.connection import DEFAULT_URL, check_url
 from tasks.broker.url import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.device import Device
-from tasks.errors import ConfigurationError, DataMissingError
+from tasks.errors import ConfigurationError, DataMissingError, UnfitOrderError
 from tasks.files import is_folder
 from tasks.names import check_client_id, numbered_client_id
 from tasks.option import Option, allowed
@@ -89,7 +89,7 @@ class Allowed:
 
 def _check_allowed(kind: str, spec: str, name: str, allowed: Collection[str | None]) -> None:
     if name not in allowed:
-        raise ConfigurationError(f"the run's {kind} {spec!r} is not allowed here: set {_PREFIX}{kind.upper()}={name}")
+        raise UnfitOrderError(f"the run's {kind} {spec!r} is not allowed here: set {_PREFIX}{kind.upper()}={name}")
 
 
 def _folder(path: Path) -> Path:
@@ -170,6 +170,9 @@ class ClientSettings(BaseModel):
     """Kinds of orders of your own that the client carries out."""
     min_count: Annotated[int, Field(ge=1), Option("N")] = DEFAULT_MIN_COUNT
     """The fewest values that statistics tell of, whatever an order says."""
+    tells_errors: Annotated[bool, Option("yes or no")] = False
+    """Whether the texts of exceptions, with paths and data in them, go to the orchestrator, or their kinds and places
+    alone."""
     policy: Annotated[_Policy | None, Option("FILE", default="nothing is refused")] = None
     """What the site takes part in and tells: see [site-policy.md](site-policy.md)."""
 

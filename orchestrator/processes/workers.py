@@ -79,6 +79,7 @@ def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, wh
         "CLIENT_COMPRESSION": config.compression,
         "CLIENT_DATA": config.data or "",
         "CLIENT_DEVICE": config.device,
+        "CLIENT_TELLS_ERRORS": "yes",
         "CLIENT_STATE": str(folder.clients),
         FORMAT_VARIABLE: config.log_format,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),

@@ -102,7 +102,14 @@ class Publisher:
     def _envelope(self, call: Call) -> str:
         make: Any = self._app.amqp.as_task_v2
         message = make(
-            call.task_id, call.task, call.args, dict(call.kwargs), argsrepr="()", kwargsrepr="{}", **call.options
+            call.task_id,
+            call.task,
+            call.args,
+            dict(call.kwargs),
+            origin="orchestrator",  # by default it is the process and the name of its machine
+            argsrepr="()",
+            kwargsrepr="{}",
+            **call.options,
         )
         body = json.dumps(message.body, separators=(",", ":")).encode()
         return json.dumps(

@@ -173,7 +173,7 @@ class FileBlobs:
         try:
             file = _open(self._path(ref.name))
         except OSError as error:
-            raise BlobError(f"blob {ref.name!r} is missing: {error}") from None
+            raise BlobError(f"blob {ref.name!r} is missing: {error.strerror or error}") from None
         size_bytes = os.fstat(file.fileno()).st_size
         if size_bytes != ref.size_bytes:
             file.close()

@@ -84,6 +84,8 @@ def test_each_message_has_a_tag_of_its_own(broker: Redis) -> None:
     tags = [message["properties"]["delivery_tag"] for message in messages(broker, "q")]
     assert len(set(tags)) == len(tags) == 1000
     assert [message["headers"]["id"] for message in messages(broker, "q")] == [str(number) for number in range(1000)]
+    # And none tells of the machine that it comes from
+    assert {message["headers"]["origin"] for message in messages(broker, "q")} == {"orchestrator"}
 
 
 def test_a_queue_that_is_none_keeps_no_task_from_the_others(broker: Redis) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -8,8 +9,10 @@ import time
 import pytest
 
 from tasks.blobs.chunks import MemoryChunks
+from tasks.errors import BlobError, DataMissingError, UnfitOrderError
 from tasks.messages import Response, Status
 from tasks.orders.train import TrainOrder
+from tasks.user_code import UserCodeError, user_code
 from tests.worker.asked import (
     Noting,
     reason,
@@ -79,6 +82,46 @@ def test_the_reason_of_a_failure_is_kept_short(error: Exception, expected: str) 
 
     # When it is carried out, then the reason has 2000 letters at most
     assert reason(act) == expected
+
+
+def raised(error: Exception, *, tells_errors: bool = False) -> str:
+    """What an answer says of what users' code raised, with a path and a value in its text."""
+    serving = Serving()
+    serving.tells_errors = tells_errors
+
+    def act() -> Response:
+        with user_code("train()"):
+            raise error
+        raise AssertionError
+
+    return serving.carry_out(act, "o", "anna").reason
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ValueError("/data/ward.csv: 'Anna, 47'"),
+            r"train\(\): ValueError \(test_serving\.py, line \d+, in act\)",
+        ),
+        (KeyError(), r"train\(\): KeyError \(test_serving\.py, line \d+, in act\)"),
+        (DataMissingError("/data/ward isn't there"), r"DataMissingError \(test_serving\.py, line \d+, in act\)"),
+        (BlobError("blob 'fl:blob:x' is missing"), "BlobError: blob 'fl:blob:x' is missing"),
+        (UnfitOrderError("the run's algorithm 'x' is not allowed here"), "UnfitOrderError: the run's algorithm 'x' .*"),
+        (UserCodeError("train() returned no arrays"), r"train\(\) returned no arrays"),
+    ],
+)
+def test_no_text_of_an_exception_leaves_unless_the_site_allows_it(
+    error: Exception, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a client whose site tells no texts, when its code raises, then the answer has the kind and the place
+    reason = raised(error)
+    assert re.fullmatch(rf"{told}(; see the log of its worker)?", reason)
+    assert "ward" not in reason
+    # And the log has all of it
+    assert str(error) in caplog.text
+    # And where the site allows it, so has the answer
+    assert str(error) in raised(error, tells_errors=True)
 
 
 def test_a_failure_in_letters_that_utf8_hasnt_is_a_failed_answer(caplog: pytest.LogCaptureFixture) -> None:

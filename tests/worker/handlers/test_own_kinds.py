@@ -9,7 +9,7 @@ import pytest
 
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import make_app
-from tasks.errors import ConfigurationError, FederationError
+from tasks.errors import ConfigurationError, FederationError, UnfitOrderError
 from tasks.messages import Order, Response, Status, encode
 from tasks.names import order_task
 from tasks.orders.kind import AnyKind, OrderKind
@@ -84,7 +84,7 @@ def test_a_kind_of_ones_own_is_carried_out_by_its_task(client: Client) -> None:
 
 
 def test_an_order_of_another_workload_is_refused_before_the_users_code_sees_it(client: Client) -> None:
-    with pytest.raises(ValueError, match="set CLIENT_WORKLOAD"):
+    with pytest.raises(UnfitOrderError, match="set CLIENT_WORKLOAD"):
         handler("COUNT")(client, order(workload="mnist"))
 
 

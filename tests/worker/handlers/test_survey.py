@@ -54,6 +54,6 @@ def test_an_algorithm_that_asks_nothing_first_is_not_asked(client: Client, chunk
     # Given an order that asks what the algorithm doesn't know, or whose time is over, when it is carried out, then the
     # reason is told
     assert reason(lambda: survey.handle(client, to_survey(chunks, algorithm="fedavg"))) == (
-        "ConfigurationError: algorithm 'fedavg' has no exchange before training"
+        "UnfitOrderError: algorithm 'fedavg' has no exchange before training"
     )
     assert survey.handle(client, to_survey(chunks, deadline=1.0)).reason == TOO_LATE

@@ -117,7 +117,7 @@ def test_an_order_of_another_workload_is_a_failed_answer(client: Client, chunks:
     order = to_train(chunks, workload="mnist")
     # When it is carried out, then both are named, with what to do
     assert reason(lambda: method(client, order)) == (
-        f"ValueError: the run trains the workload 'mnist', client anna has '{PULL}': set CLIENT_WORKLOAD"
+        f"UnfitOrderError: the run trains the workload 'mnist', client anna has '{PULL}': set CLIENT_WORKLOAD"
     )
     assert len(chunks.chunks) == 1
 
