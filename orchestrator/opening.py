@@ -27,6 +27,7 @@ from orchestrator.feasibility import check_feasible, check_open_files
 from orchestrator.goal import parse_goal
 from orchestrator.observers import load_observer
 from orchestrator.options import flags_of
+from orchestrator.own_code import check_own_code, note_own_code
 from orchestrator.policies import load_policy
 from orchestrator.scheduling import check_schedules
 from orchestrator.store.run_folder import RunFolder
@@ -48,7 +49,7 @@ RUNS = Path("runs")
 """Parent of the run folders, unless the user names a folder."""
 CHANGEABLE = ("rounds", "stop_when", "patience", "keep", "observe", "log_format")
 """Settings that may be other ones when a run is resumed."""
-WITH_RESUME = ("resume", "broker", "workload", *CHANGEABLE)
+WITH_RESUME = ("resume", "accept_changed_code", "broker", "workload", *CHANGEABLE)
 """Options allowed when resuming a run; its stored settings hold for all else."""
 
 
@@ -82,6 +83,7 @@ def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     _check_broker(options["broker"], run_id)
     path: Path = options["run_dir"] or RUNS / run_id
     folder = RunFolder.create(path.absolute(), config)
+    note_own_code(config, folder)
     return Opened(config, folder, folder.lock())
 
 
@@ -102,6 +104,7 @@ def take_up(options: Mapping[str, Any], given: Collection[str]) -> Opened:
         had, needed = ("none", "leave --broker out") if config.local else ("a broker", "name it with --broker URL")
         raise ConfigurationError(f"the run in {shown_path(folder.path)} was begun with {had}: {needed}")
     _check_repeated(options["workload"] if "workload" in given else None, config, folder)
+    check_own_code(config, folder, accepts_changed=options.get("accept_changed_code", False))
     changed = config.model_copy(update={name: options[name] for name in CHANGEABLE if name in given})
     if changed.rounds < num_closed:
         raise ConfigurationError(

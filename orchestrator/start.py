@@ -94,6 +94,12 @@ _RESUME = GroupedOption(
     help="Go on with the run in this folder, with its own settings, after its last closed round; with --rounds N it "
     "has N rounds in all; --stop-when, --patience, --keep, --observe and --log-format may be others, too.",
 )
+_ACCEPT_CHANGED_CODE = GroupedOption(
+    ["--accept-changed-code"],
+    group=OUTPUT,
+    is_flag=True,
+    help="With --resume: go on although the file of a workload, an algorithm or whatever else is your own has changed.",
+)
 _STUDY = click.Argument(["study"], type=click.Path(path_type=Path), required=False, metavar="[STUDY]")
 _VERSION = click.Option(
     ["--version"],
@@ -103,7 +109,11 @@ _VERSION = click.Option(
     callback=lambda context, _parameter, is_asked: _say_version(context) if is_asked else None,
     help="Print the version, and end.",
 )
-_AFTER = {"num_clients": [_BROKER], "workload": [*options_of(WorkloadOptions, _KNOWN)], "seed": [_RUN_DIR, _RESUME]}
+_AFTER = {
+    "num_clients": [_BROKER],
+    "workload": [*options_of(WorkloadOptions, _KNOWN)],
+    "seed": [_RUN_DIR, _RESUME, _ACCEPT_CHANGED_CODE],
+}
 """Options that are no fields of the config, each below the one after which the help lists it."""
 _OPTIONS = [
     _STUDY,
@@ -130,6 +140,8 @@ def main(context: click.Context, /, **options: Any) -> None:
         given += _take_in(options, given)
         if options["broker"] == EMBEDDED:
             options["broker"] = None
+        if options["accept_changed_code"] and not options["resume"]:
+            raise ConfigurationError("--accept-changed-code goes with --resume: leave out --accept-changed-code")
         opened = _taken_up(context, options, given) if options["resume"] else open_new(options, given)
     except FederationError as error:
         click.echo(f"error: {readable(str(error))}", err=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -20,6 +21,8 @@ from tasks.described import described
 from tasks.errors import ConfigurationError, LoadError, UnknownNameError
 
 T = TypeVar("T")
+NO_FILE = "sha256:(there is no such file)"
+"""Stands for the digest of a module without a file."""
 
 
 def near_name(name: str, known: Iterable[str]) -> str:
@@ -193,3 +196,18 @@ def add_current_folder() -> None:
     if sys.path[:1] in ([folder], [""]):
         return
     sys.path[:] = [folder, *(path for path in sys.path if path != folder)]
+
+
+def digest_of(spec: str) -> str:
+    """Return the SHA-256 of the file of the module that ``module:name`` names, which isn't run; ``NO_FILE`` without.
+
+    Only this file counts: what it imports is not looked at. To find it imports the packages that it is in.
+    """
+    add_current_folder()
+    try:
+        found = importlib.util.find_spec(spec.partition(":")[0])
+    except (Exception, SystemExit):  # whatever a package raises when it is imported
+        found = None
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        return NO_FILE
+    return f"sha256:{hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()}"

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeVar
@@ -42,6 +42,7 @@ from tasks.statistics import Statistics
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
 _NAMES = TypeAdapter(list[str])
+_DIGESTS = TypeAdapter(dict[str, str])
 _DECLARED = TypeAdapter(dict[str, Metric])
 _RESULTS = TypeAdapter(dict[str, Result])
 _SETTINGS = TypeAdapter(RunSettings)
@@ -242,6 +243,18 @@ class RunFolder(RunPaths):
             RunFolderError: If the file is damaged.
         """
         return self._said("prepared.json", _SETTINGS, {})
+
+    def save_own_code(self, digests: Mapping[str, str]) -> None:
+        """Keep the digests of the files of the users' own code that the run names, by ``module:name``."""
+        replace_text(self.path / "own-code.json", json.dumps(dict(sorted(digests.items())), indent=2) + "\n")
+
+    def own_code(self) -> dict[str, str]:
+        """Return the digests of the users' own code as it was; nothing in a run of an earlier version.
+
+        Raises:
+            RunFolderError: If the file is damaged.
+        """
+        return self._said("own-code.json", _DIGESTS, {})
 
     def save_declared(self, declared: Declared) -> None:
         """Keep what the workload declares of its metrics, so that nobody has to load it to know that."""

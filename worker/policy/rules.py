@@ -5,8 +5,6 @@ What a list doesn't name is refused; a limit that isn't given is none.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator
@@ -18,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from celeriac.algorithms import ALGORITHMS
 from celeriac.compressors import NAMES
 from tasks.errors import ConfigurationError
-from tasks.plugins import add_current_folder, near_name, nearest_hint, split_spec
+from tasks.plugins import digest_of, near_name, nearest_hint, split_spec
 
 _PIN = re.compile(r"(?P<spec>[\w.]+:\w+)@(?P<digest>sha256:[0-9a-f]{64})")
 _Names = tuple[str, ...]
@@ -128,22 +126,6 @@ def _check_pinned(kind: str, name: str, known: Iterable[str]) -> None:
             f"{kind}: {name!r}: code of your own is named with the digest of its file: {spec}@{digest_of(spec)}"
         )
     raise ValueError(f"{kind}: {name!r}: {nearest_hint(name, known)}@sha256:…")
-
-
-def digest_of(spec: str) -> str:
-    """Return the SHA-256 of the file of the module that ``module:name`` names; the module isn't run.
-
-    Only this file counts: what it imports is not looked at. To find it imports the packages that it is in.
-    """
-    module = spec.partition(":")[0]
-    add_current_folder()
-    try:
-        found = importlib.util.find_spec(module)
-    except (Exception, SystemExit):  # whatever a package raises when it is imported
-        found = None
-    if found is None or found.origin is None or not Path(found.origin).is_file():
-        return "sha256:(there is no such file)"
-    return f"sha256:{hashlib.sha256(Path(found.origin).read_bytes()).hexdigest()}"
 
 
 def read_rules(path: Path) -> Rules:

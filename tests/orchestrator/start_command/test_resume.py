@@ -163,3 +163,24 @@ def test_a_run_cant_have_fewer_rounds_than_are_over(cwd: Path) -> None:
         "--rounds 2: 3 rounds of the run in one are over, at least 3 are allowed"
     )
     assert folder.config().rounds == 5
+
+
+def test_a_run_whose_own_code_has_changed_is_resumed_if_that_is_said(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run of a user's own aggregator, and of a selector of ours
+    own = cwd / "summed_up.py"
+    own.write_text("def aggregate(updates, context): return {}\n")
+    config_of(monkeypatch, "--run-dir", "one", "--aggregator", "summed_up:aggregate", "--select", "uniform")
+    assert RunFolder.open(cwd / "one").own_code().keys() == {"summed_up:aggregate"}
+    config_of(monkeypatch, "--resume", "one")
+    # When its file has changed, then the run isn't resumed as if nothing had happened
+    own.write_text("def aggregate(updates, context): return {'x': 1}\n")
+    assert one_line(refused("--resume", "one")) == (
+        f"summed_up:aggregate: the file has changed since the run in {cwd / 'one'} began: go on with it as it is now "
+        "by --accept-changed-code, or put it back"
+    )
+    # And it is if that is accepted, from then on with the code as it is
+    config_of(monkeypatch, "--resume", "one", "--accept-changed-code")
+    config_of(monkeypatch, "--resume", "one")
+    assert "leave out" in one_line(refused("--run-dir", "two", "--accept-changed-code"))

@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from tasks.errors import ConfigurationError
+from tasks.plugins import digest_of
 from worker.policy.__main__ import main
-from worker.policy.rules import Protects, Tells, digest_of, read_rules
+from worker.policy.rules import Protects, Tells, read_rules
 
 WHOLE = """
 orders = ["train", "evaluate"]
