@@ -31,6 +31,7 @@ from tasks.blobs.blob import BlobStore, describe, publish
 from tasks.blobs.in_files import FileBlobs
 from tasks.messages import Response, Status, Study, encode
 from tasks.orders.train import TrainOrder
+from tasks.protocol import PROTOCOL
 
 SIZES_MB = (0.4, 400.0)
 ALLOWED_MB = 10.0
@@ -124,6 +125,7 @@ def _answer(_: Path, size_mb: float) -> dict[str, float]:
 def _announcement(_: Path, __: float) -> dict[str, float]:
     """Read the longest and most expensive announcement that is fetched at all."""
     said = Announcement(
+        protocol=PROTOCOL,
         client_id="anna",
         incarnation="first",
         workload="digits",

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.blobs.blob import AT_BROKER
 from tasks.names import ID_PATTERN
-from tasks.protocol import PROTOCOL, version
+from tasks.protocol import version
 from tasks.readable import Readable
 from tasks.scope import is_served_by
 
@@ -63,8 +63,8 @@ class Announcement(BaseModel):
     """Queue of a worker that serves several clients, this one among them; empty: the client has one of its own."""
     blobs: Annotated[str, Readable, Field(max_length=100)] = AT_BROKER
     """Identity of the store in which the client looks for models, and puts updates."""
-    protocol: Annotated[int, Field(ge=1)] = PROTOCOL
-    """See :mod:`tasks.protocol`."""
+    protocol: Annotated[int, Field(ge=1)] = 1
+    """See :mod:`tasks.protocol`; versions that said nothing spoke the first."""
     version: Annotated[str, Readable, Field(max_length=50)] = Field(default_factory=version)
     """Version of the client's celeriac."""
     num_processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1

@@ -234,7 +234,8 @@ def decode(kind: type[M], message: object) -> M:
     Raises:
         MessageError: If anything is missing, of the wrong type or out of range, or if it is of another protocol.
     """
-    if isinstance(message, dict) and (why := difference(message.get("protocol"))):
+    speaks = isinstance(message, dict) and "protocol" in kind.model_fields
+    if speaks and (why := difference(message.get("protocol"))):  # type: ignore[attr-defined]  # it is a dict
         raise MessageError(f"{kind.__name__}: {why}"[:500])
     try:
         return kind.model_validate(message, extra="ignore")

@@ -32,6 +32,7 @@ from tasks.messages import Order, Response, Status, Study
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
+from tasks.protocol import PROTOCOL
 from tasks.scope import ClientScope
 from tasks.seeds import generator
 from tasks.workload import ClientData, DataSource, TrainResult, Workload
@@ -275,7 +276,7 @@ def points(name: str, number: int) -> ClientData:
 
 
 def announcement(client_id: str, incarnation: str = "first", **changes: Any) -> Announcement:
-    values = {"workload": PULL, "num_examples": 5, "hardware": HARDWARE, **changes}
+    values = {"protocol": PROTOCOL, "workload": PULL, "num_examples": 5, "hardware": HARDWARE, **changes}
     return Announcement.model_validate({"client_id": client_id, "incarnation": incarnation, **values})
 
 

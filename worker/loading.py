@@ -22,6 +22,7 @@ from tasks.blobs.stores import open_store
 from tasks.broker import connection
 from tasks.errors import FederationError
 from tasks.plugins import add_current_folder
+from tasks.protocol import PROTOCOL
 from tasks.user_code import checked_client_data, user_code
 from tasks.workload import DataSource, Part, StartMethod, Workload, find_workload, load_start_method
 from worker import compute
@@ -88,6 +89,7 @@ class Loader:
 
     def _announcement(self, client: Client) -> Announcement:
         announcement = Announcement(
+            protocol=PROTOCOL,
             client_id=client.client_id,
             incarnation=client.incarnation,
             workload=self.settings.workload,

@@ -33,6 +33,7 @@ from tasks.errors import FederationError
 from tasks.files import make_private
 from tasks.logs import PrivateLog, make_readable
 from tasks.names import numbered_client_id
+from tasks.protocol import PROTOCOL
 from tasks.user_code import checked_client_data, user_code
 from tasks.workload import DataSource, Part, Workload, find_workload
 from worker.client import Client
@@ -217,6 +218,7 @@ class _Stopped(BaseException):
 
 def _announcement(client: Client) -> Announcement:
     return Announcement(
+        protocol=PROTOCOL,
         client_id=client.client_id,
         incarnation=client.incarnation,
         workload=client.workload_name,

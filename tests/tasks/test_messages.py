@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tasks.announcement import Announcement
 from tasks.errors import MessageError
 from tasks.messages import Order, Response, Status, TrainOptions, decode, encode
 from tasks.metrics import NAME_PATTERN
@@ -16,7 +17,7 @@ from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.set_parameters import SetParametersOrder
 from tasks.orders.train import TrainOrder
 from tasks.protocol import PROTOCOL
-from tests.support import DIGEST, blob_ref, evaluate_order, train_order, trained
+from tests.support import DIGEST, announcement, blob_ref, evaluate_order, train_order, trained
 
 COMMON = {
     "order_id": "anna/run/2/train",
@@ -147,3 +148,10 @@ def test_a_runs_id_that_is_a_path_is_refused(run_id: str) -> None:
     # Given an order whose run is called like a path, when it is read, then it is refused: clients keep files by it
     with pytest.raises(MessageError, match="TrainOrder: run_id: String should match pattern"):
         decode(TrainOrder, {**encode(train_order()), "run_id": run_id})
+
+
+def test_what_an_older_client_announces_without_a_protocol_is_of_the_first() -> None:
+    # Given an announcement that says nothing of a protocol, when it is read, then it isn't taken for one of this
+    said = announcement("anna").model_dump()
+    assert said.pop("protocol") == PROTOCOL
+    assert Announcement.model_validate(said).protocol == 1

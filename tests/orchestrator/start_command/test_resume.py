@@ -171,7 +171,7 @@ def test_a_run_whose_own_code_has_changed_is_resumed_if_that_is_said(
     # Given a run of a user's own aggregator, and of a selector of ours
     own = cwd / "summed_up.py"
     own.write_text("def aggregate(updates, context): return {}\n")
-    config_of(monkeypatch, "--run-dir", "one", "--aggregator", "summed_up:aggregate", "--select", "uniform")
+    config_of(monkeypatch, "--run-dir", "one", "--aggregator", "summed_up:aggregate", "--select", "random")
     assert RunFolder.open(cwd / "one").own_code().keys() == {"summed_up:aggregate"}
     config_of(monkeypatch, "--resume", "one")
     # When its file has changed, then the run isn't resumed as if nothing had happened
