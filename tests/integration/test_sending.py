@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 import pytest
-from kombu import Queue
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -36,23 +35,6 @@ def comparable(message: dict[str, Any]) -> dict[str, Any]:
         message["properties"].pop(name)
     message["headers"]["ignore_result"] = bool(message["headers"]["ignore_result"])
     return message
-
-
-def test_a_compressed_message_is_refused_and_not_inflated(broker: Redis) -> None:
-    # Given 20 kB that inflate to 20 MB, and another order behind them
-    app = make_app("client", url(broker), include=())
-    for argument, compression in (("x" * 20_000_000, "zlib"), ("y", None)):
-        app.send_task("worker.train", args=(argument,), queue="client.anna", compression=compression)
-    # When a worker takes both
-    refused, taken = [], []
-    with app.connection_for_read() as connection, connection.Consumer([Queue("client.anna")], no_ack=True) as consumer:
-        consumer.on_decode_error = lambda message, error: refused.append((str(error), message.body))
-        consumer.on_message = lambda message: taken.append(message.decode()[0])
-        for _ in range(2):
-            connection.drain_events(timeout=10)
-    # Then the first is none, and the second is carried out
-    assert refused == [("a message is compressed ('application/x-gzip'): none is taken that is", "")]
-    assert taken == [["y"]]
 
 
 def test_a_message_is_the_one_that_celery_sends(broker: Redis) -> None:
