@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 2.0
 """Seconds between two looks."""
+STRAY_BYTES = 2**14
+"""How much a key that no update has counts for at least: many small ones take no memory, but every look its time."""
 _SCAN_COUNT = 1000
 _MAX_DELETED = 1000
 
@@ -65,14 +67,15 @@ class Strays:
             for key in owners:
                 pipe.memory_usage(key)
             sizes = pipe.execute()
-        held: Counter[str] = Counter()
-        for owner, size_bytes in zip(owners.values(), sizes, strict=True):
-            held[owner] += size_bytes or 0  # it may have expired
-        over = {client_id: size_bytes for client_id, size_bytes in held.items() if size_bytes > most_bytes}
         most_chunks = -(-most_bytes // CHUNK_BYTES)
-        strays = [key for key, owner in owners.items() if owner in over or not _is_of_update(key, most_chunks)]
-        for start in range(0, len(strays), _MAX_DELETED):
-            self._client.unlink(*strays[start : start + _MAX_DELETED])
+        strays = {key for key in owners if not _is_of_update(key, most_chunks)}
+        held: Counter[str] = Counter()
+        for (key, owner), size_bytes in zip(owners.items(), sizes, strict=True):
+            held[owner] += max(size_bytes or 0, STRAY_BYTES if key in strays else 0)  # it may have expired
+        over = {client_id: size_bytes for client_id, size_bytes in held.items() if size_bytes > most_bytes}
+        unwanted = [key for key, owner in owners.items() if owner in over or key in strays]
+        for start in range(0, len(unwanted), _MAX_DELETED):
+            self._client.unlink(*unwanted[start : start + _MAX_DELETED])
         return over
 
     def _keys(self) -> list[bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import Redis
 
-from orchestrator.transport.strays import LOOK_S, Strays
+from orchestrator.transport.strays import LOOK_S, STRAY_BYTES, Strays
 from tasks.scope import ClientScope, RunScope, turn_key
 from tests.integration.harness import Field, history, part
 from tests.integration.liar import Liar, living
@@ -23,29 +23,37 @@ def test_what_no_update_has_is_removed_and_who_has_too_much_loses_all(broker: Re
         f"{anna.survey('run', 2)}:0",
     ]
     strays = [f"{eve.update('run', 1)}:99999", f"{eve.update('run', 1)}:x", "fl:blob:eve/junk", "fl:blob:update/eve/x"]
+    most_bytes = (len(strays) + 2) * STRAY_BYTES
     for key in (*kept, *strays, f"{eve.update('run', 1)}:0"):
         broker.set(key, b"x" * 1000)
     broker.set(b"fl:blob:eve/\xff", "x")
     broker.rpush(turn_key(anna.update("run", 1)), "go")
-    broker.set(f"{zoe.update('run', 1)}:0", b"x" * 20_000)
-    broker.rpush(turn_key(zoe.update("run", 1)), b"x" * 20_000)
+    broker.set(f"{zoe.update('run', 1)}:0", b"x" * (most_bytes // 2))
+    broker.rpush(turn_key(zoe.update("run", 1)), b"x" * (most_bytes // 2))
     now = [0.0]
     found = Strays(broker, "run", lambda: now[0])
-    # When each may have 30 kB
-    over = found.remove(30_000)
-    # Then the one who has 40 kB is told of, and what is left is what updates may have
+    # When each may have so much, then who has more is told of, and what is left is what updates may have
+    over = found.remove(most_bytes)
     assert over.keys() == {"zoe"}
-    assert over["zoe"] > 40_000
+    assert over["zoe"] > most_bytes
     left: set[Any] = {*broker.scan_iter("fl:blob:*")}
     assert {key.decode() for key in left} == {*kept, f"{eve.update('run', 1)}:0", turn_key(anna.update("run", 1))}
     # And the next look is a while later
     broker.set("fl:blob:eve/junk", "x")
     now[0] += LOOK_S / 2
-    assert found.remove(30_000) == {}
+    assert found.remove(most_bytes) == {}
     assert broker.exists("fl:blob:eve/junk")
     now[0] += LOOK_S
-    assert found.remove(30_000) == {}
+    assert found.remove(most_bytes) == {}
     assert not broker.exists("fl:blob:eve/junk")
+
+
+def test_many_keys_of_next_to_nothing_are_too_much_too(broker: Redis) -> None:
+    # Given a client with a thousand keys of a byte, which take less than a tenth of a megabyte
+    broker.mset({f"fl:blob:eve/{number}": "x" for number in range(1000)})
+    # When each client may have fifteen, then that is more than it may have
+    assert Strays(broker, "run").remove(15 * 2**20).keys() == {"eve"}
+    assert broker.keys("*") == []
 
 
 def test_a_client_that_fills_the_broker_takes_no_further_part(field: Field, broker: Redis, tmp_path: Path) -> None:

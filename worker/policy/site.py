@@ -72,7 +72,7 @@ class SitePolicy:
             return order.respond(Status.FAILED, reason="refused by the site: its policy can't be read")
         if rules is None:
             return act()
-        if why := _refusal(rules, order, client) or _one_more(rules, client.folder):
+        if why := _refusal(rules, order, client) or _one_more(rules, order, client.folder):
             logger.warning("order %s: refused by this site's policy: %s", order.order_id, why)
             return order.respond(Status.FAILED, reason=f"refused by the site: its policy has {why}")
         return _less(rules, order, act())
@@ -178,9 +178,9 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(number)
 
 
-def _one_more(rules: Rules, folder: Path) -> str:
-    """Count an order of today; return the rule that forbids one more."""
-    if rules.max_orders_per_day is None:
+def _one_more(rules: Rules, order: Order, folder: Path) -> str:
+    """Count an order of today that is about the client's data; return the rule that forbids one more."""
+    if rules.max_orders_per_day is None or isinstance(order, _NOT_ABOUT_DATA):
         return ""
     path, today = folder / _COUNT, datetime.now(UTC).date().isoformat()
     with _alone(folder):

@@ -180,6 +180,15 @@ def test_a_day_has_no_more_orders_if_they_come_at_the_same_time(client: Client, 
         assert [*threads.map(told, range(100))].count("done") == 50
 
 
+def test_a_client_may_leave_when_its_day_is_over(client: Client, chunks: MemoryChunks, tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text('orders = ["train", "disconnect"]\nalgorithms = ["fedavg"]\nmax_orders_per_day = 1')
+    common = {name: getattr(to_train(chunks), name) for name in Order.model_fields}
+    assert ask(client, path, to_train(chunks)).status is Status.TRAINED
+    leave = DisconnectOrder(**common, incarnation=client.incarnation, message="bye")
+    assert ask(client, path, leave).status is Status.DONE
+
+
 def test_an_update_leaves_no_longer_than_the_policy_lets_it(
     client: Client, chunks: MemoryChunks, tmp_path: Path
 ) -> None:
