@@ -28,7 +28,7 @@ def check_own_code(config: RunConfig, folder: RunFolder, *, accepts_changed: boo
     if changed and not accepts_changed:
         raise ConfigurationError(
             f"{', '.join(changed)}: the file has changed since the run in {folder.path} began: go on with it as it is "
-            "now by --accept-changed-code, or put it back"
+            "now by --accept-changed-code (federate(accept_changed_code=True)), or put it back"
         )
     if changed:
         note_own_code(config, folder)

@@ -34,6 +34,7 @@ def federate(
     algorithm: Algorithm | str | None = None,
     run_dir: PathLike[str] | str | None = None,
     resume: PathLike[str] | str | None = None,
+    accept_changed_code: bool = False,
     broker: str | None = None,
     on_round_end: Hook | None = None,
     background: bool = False,
@@ -54,6 +55,7 @@ def federate(
             the run is let go.
         resume: The folder of a run to go on with, by its own settings. What of it came from a script or a notebook is
             to be given again.
+        accept_changed_code: With ``resume``, go on although the file of what is the user's own has changed since.
         broker: Redis that the clients reach, like ``redis://host:6379/0``; None: a server and clients are started here.
         on_round_end: Is told of each round once it is closed and evaluated; the run ends if it returns False, and if
             it raises, which is raised here. In the background another thread calls it.
@@ -79,6 +81,8 @@ def federate(
             f"{', '.join(by_value.objects)}: clients of a broker are on other machines, which have nothing of this "
             "program: put it into a module that they have, too"
         )
+    if accept_changed_code and not resume:
+        raise ConfigurationError("accept_changed_code goes with resume: leave it out")
     path = Path(run_dir) if run_dir else _temporary(by_value) if is_eager else None
     is_shown = (is_watched() and not is_eager) if show is None else show
     is_live = is_shown and not is_eager and is_terminal()
@@ -86,7 +90,11 @@ def federate(
         _in_this_process(by_value) if is_eager else InProcesses(broker, by_value, is_live=is_live, is_new=not resume)
     )
     with by_value.importable():
-        folder = former_folder(Path(resume), given, broker, by_value) if resume else new_folder(given, path, broker)
+        folder = (
+            former_folder(Path(resume), given, broker, by_value, accepts_changed=accept_changed_code)
+            if resume
+            else new_folder(given, path, broker)
+        )
     hooks = [say] if is_shown and not is_live else []
     run = FederatedRun(folder, drive, [*hooks, on_round_end] if on_round_end else hooks)
     if background:

@@ -58,7 +58,9 @@ def new_folder(given: Mapping[str, Any], path: Path | None, broker: str | None) 
     return opened.folder
 
 
-def former_folder(path: Path, given: Mapping[str, Any], broker: str | None, by_value: ByValue) -> RunFolder:
+def former_folder(
+    path: Path, given: Mapping[str, Any], broker: str | None, by_value: ByValue, *, accepts_changed: bool = False
+) -> RunFolder:
     """Open the folder of a run to go on with, by its own settings and those that may be others.
 
     Raises:
@@ -79,7 +81,10 @@ def former_folder(path: Path, given: Mapping[str, Any], broker: str | None, by_v
         )
     if given.get("workload") == config.workload:
         changed["workload"] = config.workload  # programs have to be repeated
-    opened = take_up({**defaults(), **changed, "resume": path, "broker": broker}, list(changed))
+    opened = take_up(
+        {**defaults(), **changed, "resume": path, "broker": broker, "accept_changed_code": accepts_changed},
+        list(changed),
+    )
     opened.lock.close()
     return opened.folder
 

@@ -210,6 +210,24 @@ def test_going_on_with_what_the_run_is_not_is_refused(tmp_path: Path, options: d
     assert told in str(raised.value)
 
 
+def test_a_run_whose_own_code_has_changed_is_gone_on_with_if_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run with an aggregator of a module, whose file changes
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "changing_sums.py"
+    own.write_text("from celeriac.aggregators.mean import aggregate_mean\n")
+    by_name = {"aggregator": "changing_sums:aggregate_mean"}
+    toy(rounds=1, run_dir=tmp_path / "run", **by_name)
+    own.write_text("from celeriac.aggregators.mean import aggregate_mean  # as before\n")
+    # When it is gone on with, then that has to be said
+    with pytest.raises(ConfigurationError, match=r"has changed since .*federate\(accept_changed_code=True\)"):
+        toy(resume=tmp_path / "run", rounds=2, **by_name)
+    assert toy(resume=tmp_path / "run", rounds=2, accept_changed_code=True, **by_name).status == "completed"
+    with pytest.raises(ConfigurationError, match="goes with resume"):
+        toy(accept_changed_code=True)
+
+
 def test_runs_from_two_threads_come_one_after_the_other() -> None:
     runs = list[FederatedRun]()
     threads = [threading.Thread(target=lambda: runs.append(toy(seed=3))) for _ in range(2)]

@@ -178,7 +178,7 @@ def test_a_run_whose_own_code_has_changed_is_resumed_if_that_is_said(
     own.write_text("def aggregate(updates, context): return {'x': 1}\n")
     assert one_line(refused("--resume", "one")) == (
         f"summed_up:aggregate: the file has changed since the run in {cwd / 'one'} began: go on with it as it is now "
-        "by --accept-changed-code, or put it back"
+        "by --accept-changed-code (federate(accept_changed_code=True)), or put it back"
     )
     # And it is if that is accepted, from then on with the code as it is
     config_of(monkeypatch, "--resume", "one", "--accept-changed-code")
