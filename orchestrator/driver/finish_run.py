@@ -56,7 +56,8 @@ def finish_run(context: RunContext, round_number: int, incarnations: Mapping[str
         )
         for client_id in sorted(incarnations)
     ]
-    _warn(context.collector.ask(farewells, timeout_s))
+    answered = context.collector.ask(farewells, timeout_s)
+    _warn(each for each in answered if each.status is not Status.LOST)  # who is gone before its answer is has left
 
 
 def _warn(responses: Iterable[Response]) -> None:

@@ -48,15 +48,16 @@ def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
     console = Console(stderr=True)
     signals = Signals()
     signals.hold()
+    folder.remove_temporaries()
     with logging_run(config, folder, console) as note, observing(config, folder.path, console) as tell:
 
         def report(event: Event) -> None:
             note(event)
             tell(event)
 
-        folder.remove_temporaries()
         summary, exit_code = _run(config, folder, broker_url, report, signals, started)
         report(RunEnded(summary=summary))
+    folder.remove_temporaries()  # now that no observer is at any of them
     energy = folder.energy()  # whole only when the observers are done
     if energy is not None:
         summary = summary.model_copy(update={"energy": energy})
@@ -91,7 +92,6 @@ def _run(
         logger.debug("the run failed", exc_info=True)
         status, reason, exit_code = "failed", f"{type(error).__name__}: {error}", 1
     signals.ignore()
-    folder.remove_temporaries()
     summary = summarise(config, folder, status, reason, time.monotonic() - started)
     folder.save_summary(summary)
     return summary, exit_code

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from orchestrator.driver.collector import Collector
 from orchestrator.driver.finish_run import finish_run
 from tasks import arrays
 from tasks.blobs.blob import BlobRef
-from tasks.messages import Response, Status
+from tasks.messages import Order, Response, Status
+from tasks.orders.disconnect import DisconnectOrder
 from tests.orchestrator.driver.contexts import MODEL, Clients
 
 
@@ -64,6 +68,24 @@ def test_who_cant_take_the_model_is_named_and_told_to_leave_with_the_others(
     # Then it is told once of both, and all three are told to leave
     assert caplog.messages == ["2 clients (anna, carl): failed: disk full"]
     assert [order["client_id"] for order in clients.orders[3:]] == ["anna", "bert", "carl"]
+
+
+class Leaving:
+    """Asks clients on lines of seconds: that they are there no more comes before the answer that they leave."""
+
+    def ask(self, orders: Sequence[Order], *_: Any) -> list[Response]:
+        return [
+            order.respond(Status.LOST, reason="the client vanished")
+            if isinstance(order, DisconnectOrder)
+            else order.respond()
+            for order in orders
+        ]
+
+
+def test_who_is_gone_before_its_last_answer_comes_has_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    context: Any = replace(Clients(("anna",)).context(tmp_path), collector=cast("Collector", Leaving()))
+    finish_run(context, 1, {"anna": "first"})
+    assert caplog.messages == []
 
 
 def test_where_nobody_is_connected_nothing_is_sent(tmp_path: Path) -> None:
