@@ -24,7 +24,7 @@ class Watch:
 
     def sample(self) -> None:
         names = {key.decode().rsplit(":", 1)[0].removeprefix("fl:blob:") for key in self._client.scan_iter("fl:blob:*")}
-        updates = {name for name in names if name.startswith("client-")}
+        updates = {name for name in names if name.startswith("update/client-")}
         self.most_updates = max(self.most_updates, len(updates))
         self.most_models = max(self.most_models, len(names - updates))
         self.peak_bytes = max(self.peak_bytes, self._client.info("memory")["used_memory"])

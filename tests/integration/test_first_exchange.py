@@ -31,7 +31,7 @@ def run(field: Field, broker: Redis, run_dir: Path, *options: str) -> Program:
 
 def has_answered(broker: Redis, client_id: str) -> bool:
     """Say whether a client's answer in the first exchange is stored."""
-    return any(broker.scan_iter(f"celery-task-meta-{client_id}/*/1/survey"))
+    return any(broker.scan_iter(f"celery-task-meta-client/{client_id}/*/1/survey"))
 
 
 def told(record: dict[str, Any]) -> dict[str, float]:

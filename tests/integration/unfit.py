@@ -297,7 +297,7 @@ ORCHESTRATORS: dict[str, Scene] = {
     "few connections left": lambda on: on.server("--maxclients 10"),
     "TLS, and the server has none": lambda on: f"rediss://{WHO}@{on.pumped()}",
     "access rules that forbid to listen to a channel": lambda on: on.user(
-        reset_channels=True, channels=["celery-task-meta-2*"]
+        reset_channels=True, channels=["celery-task-meta-run/2*"]
     ),
     "keys are removed when memory is full": lambda on: on.server("", removing),
 }
