@@ -94,7 +94,6 @@ ATTACKS: dict[str, tuple[Callable[[Hostile, dict[str, Any]], bytes], str, str]] 
     "NaN": (update({"point": np.full(SIZE, np.nan, np.float32)}), "rejected", "NaN or infinite"),
     "Inf": (update({"point": np.full(SIZE, np.inf, np.float32)}), "rejected", "NaN or infinite"),
     "truncated": (truncated, "rejected", "bytes instead of"),
-    "a chunk of 500 MB": (overlong_chunk, "rejected", "bytes instead of"),
     "wrong digest": (wrong_digest, "rejected", "don't match their digest"),
     "2 GB": (two_gigabytes, "rejected", "2147483648 bytes"),
     "another's blob": (another_blob, "rejected", "instead of"),
@@ -103,6 +102,8 @@ ATTACKS: dict[str, tuple[Callable[[Hostile, dict[str, Any]], bytes], str, str]] 
     "forged exception": (forged, "failed", "the client's worker gave up the order"),
     "not JSON": (lambda *_: b"\x80\x04.", "rejected", "not JSON"),
     "another order": (claim(order_id="client-1/x/1/train"), "rejected", "another order"),
+    # At last: as soon as the orchestrator sees it, it is removed, and its client takes no further part.
+    "a chunk of 500 MB": (overlong_chunk, "rejected", "bytes instead of|is missing"),
 }
 
 
@@ -125,7 +126,7 @@ def test_whatever_a_hostile_client_sends_is_rejected_with_its_reason(
     for (name, (_, status, reason)), record in zip(ATTACKS.items(), history(run_dir), strict=True):
         told = record["responses"]["mallory"]
         assert (name, told["status"]) == (name, status), told
-        assert reason in told["reason"], (name, told)
+        assert any(each in told["reason"] for each in reason.split("|")), (name, told)
         assert record["responses"]["client-1"]["status"] == "trained"
         assert record["status"] == "closed"
 
