@@ -68,7 +68,7 @@ def test_a_client_that_is_cut_off_while_it_trains_is_lost_and_comes_back(
     assert first["responses"]["client-2"]["reason"] == "the client vanished"
     assert first["responses"]["client-1"]["status"] == "trained"
     late = [response for record in history(run_dir) for response in record["late"]]
-    assert [(response["client_id"], response["order_id"].split("/", 2)[2]) for response in late] == [
+    assert [(response["client_id"], response["order_id"].split("/", 3)[3]) for response in late] == [
         ("client-2", "1/train")
     ]
     assert not list(broker.scan_iter("fl:blob:update/client-2/*/1:*"))
