@@ -326,4 +326,4 @@ def test_an_order_to_train_with_something_else_from_the_first_exchange_is_anothe
     # When anna's orders are compared, then what she is told makes the difference, and nothing else
     assert ids[0] == ids[1]
     assert ids[0]["anna"] != ids[2]["anna"]
-    assert ids[2]["anna"].startswith("anna/run/1/train-")
+    assert ids[2]["anna"].startswith("client/anna/run/1/train-")
