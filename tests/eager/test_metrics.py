@@ -57,5 +57,5 @@ def test_averages_over_clients_are_those_that_the_workload_declares(measuring: F
     assert record.metrics == {"clients": 0.25}
     # And what was declared is in the run's folder
     said = json.loads((folder.path / "metrics.json").read_text())
-    assert said["sum"] == {"better": "none", "average": "sum"}
+    assert said["sum"] == {"better": "none", "average": "sum", "least": None, "most": None}
     assert folder.declared() == Measuring.known_metrics

@@ -77,7 +77,8 @@ def test_what_an_observer_is_writing_when_the_run_ends_is_there_in_the_end(tmp_p
     (tmp_path / "slowly.py").write_text(SLOW)
     # When it is taken up again, with nothing to do, and an observer that is still writing then
     command = [sys.executable, "-m", "orchestrator.start", "--resume", "run", "--observe", "slowly:Slow"]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CELERY_")}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120)
     # Then what it wrote is there, and nothing half-written is
     assert (folder.path / "slow.txt").read_text() == "whole"
     assert list(folder.path.glob("*.tmp")) == []
