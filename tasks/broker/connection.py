@@ -168,10 +168,7 @@ def check_keeps_all(client: Redis) -> bool:
     Raises:
         ConfigurationError: If it makes room for new keys by removing others.
     """
-    try:
-        memory = client.info("memory")
-    except NoPermissionError:
-        return False
+    memory = _memory(client)
     policy, maxmemory = memory.get("maxmemory_policy"), memory.get("maxmemory")
     if policy is None or maxmemory is None:
         return False
@@ -185,11 +182,17 @@ def check_keeps_all(client: Redis) -> bool:
 
 def memory_left(client: Redis) -> float | None:
     """Return the bytes that the broker has room for: infinite without a limit; None if it doesn't say."""
-    try:
-        memory = client.info("memory")
-    except NoPermissionError:
-        return None
+    memory = _memory(client)
     most, used = memory.get("maxmemory"), memory.get("used_memory")
     if most is None or used is None:
         return None
     return max(0.0, float(most) - float(used)) if most else math.inf
+
+
+def _memory(client: Redis) -> dict[str, Any]:
+    """Return what the broker says of its memory; nothing if it doesn't let this client know."""
+    try:
+        found: dict[str, Any] = client.info("memory")
+    except NoPermissionError:
+        return {}
+    return found
