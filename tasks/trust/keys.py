@@ -27,9 +27,7 @@ def new_key() -> Ed25519PrivateKey:
 
 def save_key(path: Path, key: Ed25519PrivateKey) -> None:
     """Write a key into a file, as PEM, which its owner alone may read."""
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with replacing(path) as temporary:
         temporary.touch(0o600)
         temporary.write_bytes(pem)
