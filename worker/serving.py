@@ -15,6 +15,7 @@ from tasks.described import located
 from tasks.errors import BlobError, MessageError, UnfitOrderError
 from tasks.messages import Response, Status
 from tasks.scope import client_queue, shared_queue
+from tasks.trust.signing import Site
 from tasks.user_code import SEE_LOG, UserCodeError
 from worker.client import Client
 from worker.identity import Identity, client_folders, take_identity, take_worker_identity
@@ -37,10 +38,12 @@ class Serving:
         incarnation: New each time the worker starts.
         tells_errors: Whether the texts of exceptions leave with answers, as where the clients are the orchestrator's
             own; else their kinds do, and where they were raised.
+        site: The keys with which orders are checked and answers signed; None: they aren't.
     """
 
     def __init__(self) -> None:
         self.tells_errors = True
+        self.site: Site | None = None
         self.incarnation = secrets.token_hex(8)
         self._clients: dict[str, Callable[[], Client]] = {}
         self._recent: dict[str, Response] = {}

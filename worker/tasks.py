@@ -45,12 +45,15 @@ def register(kind: AnyKind) -> None:
             raise Ignore  # nobody waits for the answer, and what is stored would stay
 
         def act() -> Response:
+            if serving.site is not None:
+                serving.site.check_order(kind.order.name, message, self.request.id)
             client = replace(serving.find(client_id), say_ready=lambda: self.update_state(state=READY))
             order = decode(kind.order, message)
             client.check_size(order)
             return client.allowed.policy.carry_out(order, client, lambda: kind.handle(client, order))
 
-        return encode(serving.carry_out(act, self.request.id, client_id))
+        answer = encode(serving.carry_out(act, self.request.id, client_id))
+        return answer if serving.site is None else serving.site.signed_answer(answer)
 
 
 def register_late(app: Any, kind: AnyKind, hostname: str) -> None:

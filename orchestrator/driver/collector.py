@@ -16,7 +16,7 @@ from orchestrator.driver.slots import MAX_SENT, Slot, Slots
 from orchestrator.observers.events import OrdersAnswered, Report
 from orchestrator.policies import Progress
 from orchestrator.store.updates import bytes_sent
-from orchestrator.transport.responses import read_response, says_ready, stored_document
+from orchestrator.transport.responses import says_ready, stored_document
 from orchestrator.transport.results import MAX_RESULT_BYTES
 from orchestrator.transport.task_failures import TaskFailure
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
@@ -329,7 +329,7 @@ class _Collection:
                 if self._uploads.has_turn(task_id):
                     self._transport.give_turn(slot.order)  # the broker may have forgotten that it was told
             else:
-                response = read_response(raw, slot.order, self._manager.num_examples(slot.order.client_id))
+                response = self._transport.read(raw, slot.order, self._manager.num_examples(slot.order.client_id))
                 if not self._ask_again(slot.order, response):
                     yield from self._record(response)
         if taken_in:

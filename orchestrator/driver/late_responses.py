@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from orchestrator.store.updates import discard_updates
-from orchestrator.transport.responses import read_response, says_ready
+from orchestrator.transport.responses import says_ready
 from orchestrator.transport.transport import RunServices
 from tasks.broker.turns import STOP
 from tasks.messages import Order, Response, UpdateOrder
@@ -62,7 +62,7 @@ class LateResponses:
             return
         self._stopped.discard(order_id)
         del self._outstanding[order_id]
-        response = read_response(raw, order)
+        response = self._services.transport.read(raw, order)
         self._responses.append(response)
         self._services.transport.forget([order_id])
         if isinstance(order, UpdateOrder):

@@ -13,13 +13,14 @@ from tasks.broker.connection import connect, persist
 from tasks.broker.turns import GO, RedisTurns
 from tasks.messages import Order
 from tasks.scope import chord_keys
+from tasks.trust.signing import Clients
 
 
 class RedisTransport(Transport):
     """A transport over the Redis at ``url``, for a run; see :class:`orchestrator.transport.transport.Transport`."""
 
-    def __init__(self, app: Celery, url: str, run_id: str) -> None:
-        super().__init__(app)
+    def __init__(self, app: Celery, url: str, run_id: str, clients: Clients | None = None) -> None:
+        super().__init__(app, clients)
         self._client = connect(url)
         self._results = Results(url, run_id, self._client)
         self._turns = RedisTurns(self._client)

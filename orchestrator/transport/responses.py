@@ -11,18 +11,24 @@ import json
 from orchestrator.transport.task_failures import TaskFailure
 from tasks.errors import MessageError
 from tasks.messages import MAX_COUNT, READY, Order, Response, Status, UpdateOrder, decode
+from tasks.trust.signing import ANSWER, Clients, check_signed
 
 
-def read_response(raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -> Response:
+def read_response(
+    raw: bytes | str, order: Order, max_examples: int = MAX_COUNT, clients: Clients | None = None
+) -> Response:
     """Return the answer to ``order`` in a stored result, or one that says why it isn't taken.
 
     Args:
         raw: What is stored.
         order: The order.
         max_examples: Examples that the client announced; its arrays can't be made of more.
+        clients: Whose keys answers have to be signed with; None: they aren't signed.
     """
     try:
         result = _result(raw, order)
+        if clients is not None:
+            check_signed(ANSWER, result, clients.key_of(order.client_id))
         said = result.get("status") if isinstance(result, dict) else None
         response = decode(order.response_of(said), result)
         _check(response, order)

@@ -17,14 +17,16 @@ from typing import Any
 
 from celery import Celery
 
+from orchestrator.transport.responses import read_response
 from orchestrator.transport.results import MAX_RESULT_BYTES
 from orchestrator.transport.sending import Call
 from tasks.announcement import Announcement, PassedOver
 from tasks.blobs.blob import BlobStore
 from tasks.broker.turns import GO
-from tasks.messages import Order, UpdateOrder, encode
+from tasks.messages import MAX_COUNT, Order, Response, UpdateOrder, encode
 from tasks.names import order_task
 from tasks.scope import ORCHESTRATOR_QUEUE, body_id, client_queue, part_id
+from tasks.trust.signing import Clients, signed_order
 
 Kwargs = Mapping[str, object]
 
@@ -96,10 +98,12 @@ class Transport(ABC):
 
     Args:
         app: Makes the messages.
+        clients: The keys of both sides, where orders and answers are signed.
     """
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, clients: Clients | None = None) -> None:
         self._app = app
+        self._trusted = clients
 
     def send(self, orders: Sequence[Order], queue_of: Callable[[str], str] = client_queue) -> None:
         """Put each order on its client's queue, which ``queue_of`` tells, its timeout as the soft limit of its task.
@@ -113,12 +117,20 @@ class Transport(ABC):
                     order_task(order.name),
                     order.order_id,
                     queue_of(order.client_id),
-                    args=(encode(order),),
+                    args=(self._written(order),),
                     options={"soft_time_limit": order.timeout_s, "time_limit": _hard_limit_s(order)},
                 )
                 for order in orders
             ]
         )
+
+    def _written(self, order: Order) -> dict[str, object]:
+        message = encode(order)
+        return message if self._trusted is None else signed_order(order.name, message, self._trusted.key)
+
+    def read(self, raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -> Response:
+        """Return the answer to an order in a raw result; see :func:`orchestrator.transport.responses.read_response`."""
+        return read_response(raw, order, max_examples, self._trusted)
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""

@@ -21,6 +21,7 @@ from tasks.errors import MessageError
 
 SIGNATURE = "signature"
 """Field of a signed message."""
+ANSWER, ANNOUNCEMENT = "answer", "announcement"
 SIGNATURE_LENGTH = 88
 """Characters of a signature."""
 
@@ -55,6 +56,37 @@ class Site:
 
     key: Ed25519PrivateKey
     orchestrator: Ed25519PublicKey
+
+    def check_order(self, name: str, message: object, task_id: str) -> None:
+        """Check that an order is the orchestrator's, and that it is the one for which this task was sent.
+
+        Args:
+            name: Its kind's, by which the task that carries it is named.
+            message: The order as it came.
+            task_id: The task's id, under which its answer will be stored.
+
+        Raises:
+            NotSignedError: If it isn't.
+        """
+        try:
+            check_signed(_order(name), message, self.orchestrator)
+        except NotSignedError as error:
+            raise NotSignedError(f"the order isn't the orchestrator's: {error}") from None
+        if not isinstance(message, dict) or message.get("order_id") != task_id:
+            raise NotSignedError(f"the order isn't the one of task {task_id[:200]}")
+
+    def signed_answer(self, message: Mapping[str, object]) -> dict[str, object]:
+        """Return an answer with its signature."""
+        return signed(ANSWER, message, self.key)
+
+
+def signed_order(name: str, message: Mapping[str, object], key: Ed25519PrivateKey) -> dict[str, object]:
+    """Return an order of a kind with the orchestrator's signature."""
+    return signed(_order(name), message, key)
+
+
+def _order(name: str) -> str:
+    return f"order/{name}"
 
 
 def signed(what: str, message: Mapping[str, object], key: Ed25519PrivateKey) -> dict[str, object]:

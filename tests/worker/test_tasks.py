@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from celery.exceptions import Ignore
 
 import worker.tasks  # noqa: F401  (has the app have the tasks)
+from tasks import arrays
+from tasks.blobs import blob
 from tasks.blobs.chunks import MemoryChunks
 from tasks.broker.app import make_app
 from tasks.messages import encode
 from tasks.names import order_task
 from tasks.orders.train import TrainOrder
+from tasks.trust.keys import new_key
+from tasks.trust.signing import ANSWER, Site, check_signed, signed_order
 from tasks.user_code import UserCodeError
 from tests.support import PULL, Pull, blob_ref, points, train_order
 from worker.client import Client
@@ -91,3 +98,54 @@ def test_an_order_to_a_client_whose_data_cant_be_loaded_any_more_is_answered_wit
     train.pop_request()
     assert response["status"] == "failed"
     assert str(response["reason"]).startswith("client_data() of carl: OSError: no such device")
+
+
+@pytest.fixture
+def site(train: Any) -> Site:
+    """The keys of anna's site, which has the task check orders and sign answers."""
+    orchestrator = new_key()
+    train.app.serving.site = site = Site(new_key(), orchestrator.public_key())
+    train.app.orchestrator = orchestrator
+    return site
+
+
+def _answer(train: Any, message: object, task_id: str) -> dict[str, Any]:
+    train.push_request(id=task_id)
+    answer: dict[str, Any] = train(message)
+    train.pop_request()
+    check_signed(ANSWER, json.loads(json.dumps(answer)), train.app.serving.site.key.public_key())
+    return answer
+
+
+def test_a_signed_order_is_carried_out_and_its_answer_signed(train: Any, site: Site) -> None:
+    order = order_for(train)
+    answer = _answer(train, signed_order("train", encode(order), train.app.orchestrator), order.order_id)
+    assert answer["status"] == "trained"
+
+
+@pytest.mark.parametrize(
+    ("forge", "reason"),
+    [
+        (lambda message, key: message, "it isn't signed"),
+        (lambda message, key: signed_order("train", message, new_key()), "its signature isn't right"),
+        (lambda message, key: signed_order("evaluate", message, key), "its signature isn't right"),
+        (lambda message, key: {**signed_order("train", message, key), "timeout_s": 9.5}, "its signature isn't right"),
+        (lambda message, key: signed_order("train", {**message, "order_id": "another"}, key), "isn't the one of task"),
+    ],
+    ids=["unsigned", "by another", "of another kind", "changed", "under another's id"],
+)
+def test_an_order_that_the_orchestrator_did_not_sign_is_not_carried_out(
+    train: Any, site: Site, forge: Callable[[dict[str, Any], Any], dict[str, Any]], reason: str
+) -> None:
+    order = order_for(train)
+    answer = _answer(train, forge(encode(order), train.app.orchestrator), order.order_id)
+    assert answer["status"] == "failed"
+    assert reason in answer["reason"]
+
+
+def order_for(train: Any) -> TrainOrder:
+    """An order to train that anna can carry out."""
+    client = train.app.serving.find("anna")
+    point = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
+    model = blob.publish(client.blobs, "fl:blob:model/run/0", arrays.encode(point))
+    return train_order("anna", deadline=NOW + 9, parameters=model)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,8 @@ from tasks.orders.set_parameters import SetParametersOrder
 from tasks.orders.survey import SurveyOrder
 from tasks.orders.train import TrainOrder
 from tasks.protocol import PROTOCOL
+from tasks.trust.keys import new_key
+from tasks.trust.signing import ANSWER, NotSignedError, signed, signed_order
 from tests.support import blob_ref, evaluate_order, survey_order, surveyed, train_order, trained
 
 ORDER = train_order("anna")
@@ -365,3 +369,50 @@ def test_who_says_that_it_is_ready_without_having_been_told_to_wait_has_failed()
         Status.FAILED,
         "the client's worker gave up the order; see the log of its worker",
     )
+
+
+class Enrolled:
+    """Keys of the orchestrator and of anna, who is the only client that is enrolled."""
+
+    def __init__(self) -> None:
+        self.key, self.annas = new_key(), new_key()
+
+    def key_of(self, client_id: str) -> Ed25519PublicKey:
+        if client_id != "anna":
+            raise NotSignedError(f"{client_id} isn't enrolled")
+        return self.annas.public_key()
+
+
+def test_an_answer_that_its_client_signed_is_taken_as_it_is() -> None:
+    enrolled, sent = Enrolled(), trained(ORDER, metrics={"train_loss": 0.1 + 0.2}, num_epochs=2.5)
+    raw = success(signed(ANSWER, encode(sent), enrolled.annas))
+    assert read_response(raw, ORDER, clients=enrolled) == sent
+
+
+@pytest.mark.parametrize(
+    ("forge", "reason"),
+    [
+        (lambda said, keys: said, "it isn't signed"),
+        (lambda said, keys: None, "it isn't signed"),
+        (lambda said, keys: signed(ANSWER, said, new_key()), "its signature isn't right"),
+        (lambda said, keys: signed(ANSWER, said, keys.key), "its signature isn't right"),
+        (lambda said, keys: {**signed(ANSWER, said, keys.annas), "num_examples": 99}, "its signature isn't right"),
+        (lambda said, keys: signed(ANSWER, {**said, "order_id": "former"}, keys.annas), "for another order"),
+        (lambda said, keys: signed_order("train", said, keys.annas), "its signature isn't right"),
+    ],
+    ids=["unsigned", "nothing", "by another", "by the orchestrator", "changed", "replayed", "as an order"],
+)
+def test_an_answer_that_its_client_did_not_sign_for_this_order_is_rejected(
+    forge: Callable[[Any, Enrolled], object], reason: str
+) -> None:
+    enrolled = Enrolled()
+    response = read_response(success(forge(encode(trained(ORDER)), enrolled)), ORDER, clients=enrolled)
+    assert response.status is Status.REJECTED
+    assert reason in response.reason
+
+
+def test_an_answer_of_a_client_that_is_not_enrolled_is_rejected() -> None:
+    enrolled, order = Enrolled(), train_order("bert")
+    raw = success(signed(ANSWER, encode(trained(order)), enrolled.annas))
+    response = read_response(raw, order, clients=enrolled)
+    assert (response.status, response.reason) == (Status.REJECTED, "bert isn't enrolled")
