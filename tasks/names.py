@@ -41,6 +41,11 @@ def numbered_client_id(prefix: str, index: int, count: int) -> str:
     return f"{prefix}-{index + 1:0{len(str(count))}d}"
 
 
+def numbered_client_ids(prefix: str, count: int) -> str:
+    """Return the pattern of the ids of ``count`` clients that go by one prefix: as many digits as they have."""
+    return f"{prefix}-{'[0-9]' * len(str(count))}"
+
+
 def update_name(round_number: int, digest: str) -> str:
     """Return what tells one update of a client from all others that it made: its round, and its digest in short."""
     return f"{round_number:04d}-{digest[:16]}"

@@ -19,16 +19,23 @@ RUN_LOCK_KEY = "fl:federation"
 PRESENCE_CHANNEL = "fl:presence"
 CLIENT_KEY_PREFIX = "fl:client:"
 PART_KEY_PREFIX = "fl:part:"
+WANTS_PART_PREFIX = "fl:wants-part:"
 _BLOB = "fl:blob:"
 _MODEL, _HANDED_OUT, _UPDATE = f"{_BLOB}model/", f"{_BLOB}handed-out/", f"{_BLOB}update/"
 BLOB_KEYS = f"{_BLOB}*"
 """Pattern of the keys of all blobs' chunks."""
+SHOWN_BLOB_KEYS = f"{_MODEL}*", f"{_HANDED_OUT}*"
+"""Patterns of the keys of blobs' chunks that every client may read."""
 _OF_UPDATE = re.compile(rf"{_UPDATE}[^/]+/[^/]+/[0-9]{{1,9}}(?:/survey)?:(?:turn|(?P<index>[0-9]{{1,9}}))")
 _RESULT = "celery-task-meta-"
 _CHORD = "celery-taskset-meta-"
 _RESULT_OR_CHORD = "celery-t*-meta-"
+ALL_KEYS = "fl:*", ORCHESTRATOR_QUEUE, "client.*", "clients.*", f"{_RESULT}*", f"{_CHORD}*"
+"""Patterns of all keys that there are."""
 _RUN = "run/"
 """Beginning of the ids of tasks of a run's own."""
+_CLIENT = "client/"
+"""Beginning of the ids of orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +153,24 @@ class ClientScope:
         """Key with why the client takes no part in the run that is on; it expires."""
         return f"fl:passed-over:{self.client_id}"
 
+    @property
+    def wants_part_key(self) -> str:
+        """Key that exists as long as the client waits for a part; it expires soon."""
+        return f"{WANTS_PART_PREFIX}{self.client_id}"
+
+    @property
+    def results(self) -> str:
+        """Pattern of the keys of the answers to the client's orders, and of the channels that tell of them."""
+        return result_key(f"{_CLIENT}{self.client_id}/*")
+
+    @property
+    def update_keys(self) -> str:
+        """Pattern of the keys of the client's updates, and of its turns to send them."""
+        return f"{_UPDATE}{self.client_id}/*"
+
     def order_id(self, run_id: str, round_number: int, kind: str) -> str:
         """Id of an order, and of the Celery task that carries it: the same every time it is asked for."""
-        return f"client/{self.client_id}/{run_id}/{round_number}/{kind}"
+        return f"{_CLIENT}{self.client_id}/{run_id}/{round_number}/{kind}"
 
     def update(self, run_id: str, round_number: int) -> str:
         """Name of the blob with the client's update of a round."""

@@ -28,6 +28,7 @@ _TRANSPORT_OPTIONS: dict[str, object] = {
     # What a worker has taken isn't noted at the broker: who has sent it notices that it is lost with the worker, and
     # sends it again.
     "ack_emulation": False,
+    "priority_steps": (0,),  # nothing comes before other things: a queue is one list, with one key
     "socket_connect_timeout": CONNECT_TIMEOUT_S,
     # After a cut of the network a connection may be dead without anybody having said so. Without these two a worker
     # would wait on it for ever for the answer to a command, and for 51 seconds for its next order; so it is 5 seconds

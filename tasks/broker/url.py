@@ -132,6 +132,7 @@ class Broker:
     def connection(self) -> dict[str, Any]:
         """What a connection of redis-py's is made with: its class under ``connection_class``, and its arguments."""
         common = {"db": self.database, "username": self.user, "password": self.password, "parser_class": Parser}
+        common["driver_info"] = None  # what asks isn't told, which would take commands that rules needn't allow
         if self.socket:
             return {**common, "connection_class": UnixDomainSocketConnection, "path": self.socket}
         tls = self.tls.settings if self.tls else {}
