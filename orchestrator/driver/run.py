@@ -256,6 +256,7 @@ class Run:
             record = self._evaluated_by_clients(record, is_last=is_last or bool(stopped))
         self._cross_site.keep(record)
         self._folder.close_round(record)
+        self._services.note_round(record)
         self._note_closed(record)
         self._former = current
         for event in told_of(record):

@@ -56,6 +56,11 @@ class RunPaths:
         return self.path / "events.jsonl"
 
     @property
+    def audit(self) -> Path:
+        """File of the audit trail, see :mod:`orchestrator.store.audit`; there is one where clients are enrolled."""
+        return self.path / "audit.jsonl"
+
+    @property
     def clients(self) -> Path:
         """Folder of what clients keep that run on this machine with the run."""
         return self.path.resolve() / "clients"

@@ -8,19 +8,19 @@ from celery import Celery
 
 from orchestrator.transport.results import MAX_RESULT_BYTES, Results
 from orchestrator.transport.sending import Call, Publisher
+from orchestrator.transport.signatures import Signatures
 from orchestrator.transport.transport import Chord, Transport
 from tasks.broker.connection import connect, persist
 from tasks.broker.turns import GO, RedisTurns
 from tasks.messages import Order
 from tasks.scope import chord_keys
-from tasks.trust.signing import Clients
 
 
 class RedisTransport(Transport):
     """A transport over the Redis at ``url``, for a run; see :class:`orchestrator.transport.transport.Transport`."""
 
-    def __init__(self, app: Celery, url: str, run_id: str, clients: Clients | None = None) -> None:
-        super().__init__(app, clients)
+    def __init__(self, app: Celery, url: str, run_id: str, signatures: Signatures | None = None) -> None:
+        super().__init__(app, signatures)
         self._client = connect(url)
         self._results = Results(url, run_id, self._client)
         self._turns = RedisTurns(self._client)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 
+from orchestrator.transport.signatures import Signatures
 from orchestrator.transport.task_failures import TaskFailure
 from tasks.errors import MessageError
 from tasks.messages import MAX_COUNT, READY, Order, Response, Status, UpdateOrder, decode
-from tasks.trust.signing import ANSWER, Clients, check_signed
 
 
 def read_response(
-    raw: bytes | str, order: Order, max_examples: int = MAX_COUNT, clients: Clients | None = None
+    raw: bytes | str, order: Order, max_examples: int = MAX_COUNT, signatures: Signatures | None = None
 ) -> Response:
     """Return the answer to ``order`` in a stored result, or one that says why it isn't taken.
 
@@ -23,12 +23,12 @@ def read_response(
         raw: What is stored.
         order: The order.
         max_examples: Examples that the client announced; its arrays can't be made of more.
-        clients: Whose keys answers have to be signed with; None: they aren't signed.
+        signatures: Checks that the client signed it; None: answers aren't signed.
     """
     try:
         result = _result(raw, order)
-        if clients is not None:
-            check_signed(ANSWER, result, clients.key_of(order.client_id))
+        if signatures is not None:
+            signatures.check(order, result)
         said = result.get("status") if isinstance(result, dict) else None
         response = decode(order.response_of(said), result)
         _check(response, order)

@@ -17,16 +17,17 @@ from typing import Any
 
 from celery import Celery
 
+from orchestrator.store.records import RoundRecord
 from orchestrator.transport.responses import read_response
 from orchestrator.transport.results import MAX_RESULT_BYTES
 from orchestrator.transport.sending import Call
+from orchestrator.transport.signatures import Signatures
 from tasks.announcement import Announcement, PassedOver
 from tasks.blobs.blob import BlobStore
 from tasks.broker.turns import GO
 from tasks.messages import MAX_COUNT, Order, Response, UpdateOrder, encode
 from tasks.names import order_task
 from tasks.scope import ORCHESTRATOR_QUEUE, body_id, client_queue, part_id
-from tasks.trust.signing import Clients, signed_order
 
 Kwargs = Mapping[str, object]
 
@@ -61,6 +62,7 @@ class RunServices:
         remove_strays: Removes what clients have put beside updates where blobs are, and all that those have who have
             more than this many bytes there; returns who has, and how much.
         broker_room: Returns the bytes that the broker has room for; None if it carries no blobs, or doesn't say.
+        note_round: Notes a closed round in the audit trail, if there is one.
     """
 
     transport: Transport
@@ -73,6 +75,7 @@ class RunServices:
     forgot: Callable[[], bool] = lambda: False
     remove_strays: Callable[[int], Mapping[str, int]] = lambda _: {}
     broker_room: Callable[[], float | None] = lambda: None
+    note_round: Callable[[RoundRecord], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,12 @@ class Transport(ABC):
 
     Args:
         app: Makes the messages.
-        clients: The keys of both sides, where orders and answers are signed.
+        signatures: Where orders and answers are signed, what signs and checks them.
     """
 
-    def __init__(self, app: Celery, clients: Clients | None = None) -> None:
+    def __init__(self, app: Celery, signatures: Signatures | None = None) -> None:
         self._app = app
-        self._trusted = clients
+        self._signatures = signatures
 
     def send(self, orders: Sequence[Order], queue_of: Callable[[str], str] = client_queue) -> None:
         """Put each order on its client's queue, which ``queue_of`` tells, its timeout as the soft limit of its task.
@@ -125,12 +128,11 @@ class Transport(ABC):
         )
 
     def _written(self, order: Order) -> dict[str, object]:
-        message = encode(order)
-        return message if self._trusted is None else signed_order(order.name, message, self._trusted.key)
+        return encode(order) if self._signatures is None else self._signatures.signed(order)
 
     def read(self, raw: bytes | str, order: Order, max_examples: int = MAX_COUNT) -> Response:
         """Return the answer to an order in a raw result; see :func:`orchestrator.transport.responses.read_response`."""
-        return read_response(raw, order, max_examples, self._trusted)
+        return read_response(raw, order, max_examples, self._signatures)
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
         """Put a task on the orchestrator's own queue."""

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.transport.responses import read_response, says_ready
+from orchestrator.transport.signatures import Signatures
 from tasks.messages import Order, Response, Status, encode
 from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.evaluate import EvaluateOrder
@@ -376,6 +377,10 @@ class Enrolled:
 
     def __init__(self) -> None:
         self.key, self.annas = new_key(), new_key()
+        self.noted: list[dict[str, Any]] = []
+
+    def signatures(self) -> Signatures:
+        return Signatures(self, lambda answer, _: self.noted.append(answer))
 
     def key_of(self, client_id: str) -> Ed25519PublicKey:
         if client_id != "anna":
@@ -385,8 +390,9 @@ class Enrolled:
 
 def test_an_answer_that_its_client_signed_is_taken_as_it_is() -> None:
     enrolled, sent = Enrolled(), trained(ORDER, metrics={"train_loss": 0.1 + 0.2}, num_epochs=2.5)
-    raw = success(signed(ANSWER, encode(sent), enrolled.annas))
-    assert read_response(raw, ORDER, clients=enrolled) == sent
+    answer = signed(ANSWER, encode(sent), enrolled.annas)
+    assert read_response(success(answer), ORDER, signatures=enrolled.signatures()) == sent
+    assert enrolled.noted == [answer]
 
 
 @pytest.mark.parametrize(
@@ -406,7 +412,7 @@ def test_an_answer_that_its_client_did_not_sign_for_this_order_is_rejected(
     forge: Callable[[Any, Enrolled], object], reason: str
 ) -> None:
     enrolled = Enrolled()
-    response = read_response(success(forge(encode(trained(ORDER)), enrolled)), ORDER, clients=enrolled)
+    response = read_response(success(forge(encode(trained(ORDER)), enrolled)), ORDER, signatures=enrolled.signatures())
     assert response.status is Status.REJECTED
     assert reason in response.reason
 
@@ -414,5 +420,5 @@ def test_an_answer_that_its_client_did_not_sign_for_this_order_is_rejected(
 def test_an_answer_of_a_client_that_is_not_enrolled_is_rejected() -> None:
     enrolled, order = Enrolled(), train_order("bert")
     raw = success(signed(ANSWER, encode(trained(order)), enrolled.annas))
-    response = read_response(raw, order, clients=enrolled)
+    response = read_response(raw, order, signatures=enrolled.signatures())
     assert (response.status, response.reason) == (Status.REJECTED, "bert isn't enrolled")
