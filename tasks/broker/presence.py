@@ -6,7 +6,6 @@ An announcement is a key that expires unless it is refreshed, so a client that v
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from itertools import chain
 
@@ -25,25 +24,6 @@ LIFETIME_HEARTBEATS = 2.5
 _SCAN_COUNT = 5000
 """Keys that the server looks at in one step: a millisecond or two."""
 
-_REPLACE_OWN = """
-local value = redis.call('GET', KEYS[1])
-local known, said = pcall(cjson.decode, value)
-if value and known and type(said) == 'table' and said.incarnation == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-end
-"""
-
-_REFRESH = """
-local standing = {}
-for index, key in ipairs(KEYS) do
-  local value = redis.pcall('GET', key)
-  if type(value) == 'string' and redis.sha1hex(value) == ARGV[index + 1] then
-    redis.call('PEXPIRE', key, ARGV[1])
-    standing[#standing + 1] = index
-  end
-end
-return standing
-"""
 _READ = """
 local found, most = {}, tonumber(ARGV[1])
 for index, key in ipairs(KEYS) do
@@ -54,21 +34,24 @@ return found
 """
 """As ``MGET``, but of what is longer than an announcement may be nothing is sent."""
 _AT_ONCE = 1000
-"""Announcements that the server keeps up, or reads, in one step: a few milliseconds."""
+"""Announcements that the server reads in one step: a few milliseconds."""
 
 
 class RedisRegistry:
-    """Announcements in Redis, a key each that expires."""
+    """Announcements in Redis, a key each that expires.
+
+    What clients do takes no script: they may run none.
+    """
 
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._read: dict[bytes, tuple[bytes | None, Announcement | None]] = {}
-        self._up: dict[str, tuple[Announcement, str]] = {}
+        self._up: dict[str, Announcement] = {}
 
     def announce_all(self, announcements: Sequence[Announcement]) -> list[Announcement | None]:
         """Put up or refresh announcements in two round trips; return of each the one of its client that was there.
 
-        Of those that stand as they were put up before, only what tells them is sent: a worker may have thousands.
+        Those that stand as they were put up before aren't sent again: a worker may have thousands.
         """
         standing = self._refresh([said for said in announcements if self._is_up(said)])
         others = [said for said in announcements if said.client_id not in standing]
@@ -77,18 +60,19 @@ class RedisRegistry:
 
     def _is_up(self, announcement: Announcement) -> bool:
         """Say whether an announcement, this very object, is the last that was put up of its client."""
-        return self._up.get(announcement.client_id, (None, ""))[0] is announcement
+        return self._up.get(announcement.client_id) is announcement
 
     def _refresh(self, announcements: Sequence[Announcement]) -> set[str]:
-        """Keep from expiring what stands as it was put up, and return whose announcements do."""
-        parts = [announcements[start : start + _AT_ONCE] for start in range(0, len(announcements), _AT_ONCE)]
+        """Keep from expiring what is there, and return of which clients it is what was put up.
+
+        What another has put up in its place lives on for it, until one's own is put up again.
+        """
         with self._client.pipeline(transaction=False) as pipe:
-            for part in parts:
-                keys = [ClientScope(said.client_id).key for said in part]
-                marks = [self._up[said.client_id][1] for said in part]
-                pipe.eval(_REFRESH, len(part), *keys, str(_lifetime_ms(part[0])), *marks)
-            found = pipe.execute()
-        return {part[index - 1].client_id for part, standing in zip(parts, found, strict=True) for index in standing}
+            for said in announcements:
+                _ask_for_beginning(pipe, said)
+                pipe.pexpire(ClientScope(said.client_id).key, _lifetime_ms(said))
+            found = pipe.execute(raise_on_error=False)[::2]
+        return {said.client_id for said, begins in zip(announcements, found, strict=True) if begins == _beginning(said)}
 
     def _put_up(self, announcements: Sequence[Announcement]) -> list[Announcement | None]:
         values = [announcement.model_dump_json().encode() for announcement in announcements]
@@ -96,9 +80,7 @@ class RedisRegistry:
             for announcement, value in zip(announcements, values, strict=True):
                 pipe.set(ClientScope(announcement.client_id).key, value, px=_lifetime_ms(announcement), get=True)
             former = pipe.execute()
-        for announcement, value in zip(announcements, values, strict=True):
-            mark = hashlib.sha1(value, usedforsecurity=False).hexdigest()
-            self._up[announcement.client_id] = (announcement, mark)
+        self._up.update({announcement.client_id: announcement for announcement in announcements})
         return [
             announcement if was == value else _decode(was)
             for announcement, value, was in zip(announcements, values, former, strict=True)
@@ -112,15 +94,12 @@ class RedisRegistry:
         """Say that clients are leaving, if what they announced is still up; it expires like any announcement."""
         with self._client.pipeline(transaction=False) as pipe:
             for announcement in announcements:
-                leaving = announcement.model_copy(update={"leaving": True})
-                pipe.eval(
-                    _REPLACE_OWN,
-                    1,
-                    ClientScope(leaving.client_id).key,
-                    leaving.incarnation,
-                    leaving.model_dump_json(),
-                    str(_lifetime_ms(leaving)),
-                )
+                _ask_for_beginning(pipe, announcement)
+            found = pipe.execute(raise_on_error=False)
+            for announcement, begins in zip(announcements, found, strict=True):
+                if begins == _beginning(announcement):
+                    leaving = announcement.model_copy(update={"leaving": True})
+                    pipe.set(ClientScope(leaving.client_id).key, leaving.model_dump_json(), px=_lifetime_ms(leaving))
             pipe.execute()
 
     def present(self) -> dict[str, Announcement]:
@@ -180,6 +159,16 @@ def _ask_for(pipe: Pipeline, keys: Sequence[bytes]) -> None:
     for start in range(0, len(keys), _AT_ONCE):
         part = keys[start : start + _AT_ONCE]
         pipe.eval(_READ, len(part), *part, str(MAX_ANNOUNCEMENT_BYTES))
+
+
+def _beginning(announcement: Announcement) -> bytes:
+    """Return what begins an announcement, which no other client's or incarnation's begins with."""
+    return announcement.model_dump_json(include={"client_id", "incarnation"})[:-1].encode()
+
+
+def _ask_for_beginning(pipe: Pipeline, announcement: Announcement) -> None:
+    """Have a pipeline read what is there, as far as is needed to tell whose it is."""
+    pipe.getrange(ClientScope(announcement.client_id).key, 0, len(_beginning(announcement)) - 1)
 
 
 def _lifetime_ms(announcement: Announcement) -> int:
