@@ -1,8 +1,8 @@
-"""What a client says of itself: its workload, data and hardware."""
+"""What a client says of itself: its workload and how much data it has; of details only what the run goes by."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -41,6 +41,15 @@ class Hardware(BaseModel):
     accelerator: Annotated[str, Readable, Field(max_length=100)] = ""
 
 
+UNKNOWN = Hardware(num_cpus=1, memory_bytes=0)
+"""Stands for what a client doesn't tell of its hardware."""
+DETAILS = ("labels", *Hardware.model_fields)
+"""What a client tells only if the run goes by it and its site allows it: names of fields, of its hardware's, too."""
+_Detail = Annotated[str, Field(max_length=50)]
+Details = Annotated[tuple[_Detail, ...], Field(max_length=20)]
+"""Some of ``DETAILS``; what a later version calls one is passed over."""
+
+
 class Announcement(BaseModel):
     """What a client says of itself.
 
@@ -73,12 +82,21 @@ class Announcement(BaseModel):
     """Whether the client holds examples out; one that doesn't isn't asked how good a model is."""
     num_held_out: Number = 0
     """How many it holds out; 0 where that isn't known."""
+    untold: Details = ()
+    """Details that no run has asked for so far; versions that said nothing tell all."""
 
     @model_validator(mode="after")
     def _check_queue(self) -> Self:
         if self.shared_queue and not is_served_by(self.client_id, self.shared_queue):
             raise ValueError(f"the queue {self.shared_queue} isn't for client {self.client_id}")
         return self
+
+    def telling(self, wanted: Collection[str]) -> Announcement:
+        """Return the same without those details that aren't wanted."""
+        untold = tuple(name for name in DETAILS if name not in wanted)
+        hardware = UNKNOWN.model_copy(update=self.hardware.model_dump(exclude=set(untold)))
+        labels = {} if "labels" in untold else self.labels
+        return self.model_copy(update={"labels": labels, "hardware": hardware, "untold": untold})
 
 
 PassedOver = Mapping[str, tuple[Announcement, str]]

@@ -2,22 +2,25 @@
 
 What a client was told, to leave, or why it takes no part in the run, is kept in Redis for its heartbeat to find. An
 order is carried out by a pool process, and the heartbeat runs in the worker's main process. A pool process that ended
-its worker itself would do so before its answer is taken, and the worker would wait for that in vain.
+its worker itself would do so before its answer is taken, and the worker would wait for that in vain. The heartbeat also
+finds there what the run that is on wants announced.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from redis import Redis
 
+from tasks.broker import run_lock
 from tasks.broker.connection import Clock
 from tasks.broker.turns import RedisTurns
+from tasks.protocol import difference
 from tasks.readable import readable
-from tasks.scope import ClientScope, result_key
+from tasks.scope import RUN_LOCK_KEY, ClientScope, result_key
 
 _FOR_GOOD_TTL_S = 24 * 3600
 
@@ -93,18 +96,22 @@ class Told:
     passed_over: str = ""
 
 
-def read_told(client: Redis, incarnations: Mapping[str, str]) -> dict[str, Told]:
+def read_told(client: Redis, incarnations: Mapping[str, str]) -> tuple[dict[str, Told], Collection[str] | None]:
     """Return what clients were told, in one round trip; that they are to stay away for good is said once.
 
     Args:
         client: The broker.
         incarnations: Client id -> incarnation.
+
+    Returns:
+        Client id -> what it was told; the details that the run which is on wants announced, None if there is no run.
     """
     if not incarnations:
-        return {}
+        return {}, None
     scopes = [ClientScope(client_id) for client_id in incarnations]
-    keys = [*(scope.away_key for scope in scopes), *(scope.passed_over_key for scope in scopes)]
-    values: list[bytes | None] = client.mget(keys)  # type: ignore[assignment]  # no decoding
+    keys = [RUN_LOCK_KEY, *(scope.away_key for scope in scopes), *(scope.passed_over_key for scope in scopes)]
+    found_there: list[bytes | None] = client.mget(keys)  # type: ignore[assignment]  # no decoding
+    notice, *values = found_there
     away, passed_over = values[: len(incarnations)], values[len(incarnations) :]
     found = {
         client_id: Told(_absence(away_value, incarnation), _reason(reason_value, incarnation))
@@ -115,7 +122,14 @@ def read_told(client: Redis, incarnations: Mapping[str, str]) -> dict[str, Told]
     over = [ClientScope(client_id).away_key for client_id, told in found.items() if told.absence is Absence.FOR_GOOD]
     if over:
         client.delete(*over)
-    return found
+    return found, _wanted(run_lock.decode(notice))
+
+
+def _wanted(notice: run_lock.Notice | None) -> Collection[str] | None:
+    """Return what the run of a notice wants announced: nothing, if it speaks another protocol."""
+    if notice is None:
+        return None
+    return () if difference(notice.protocol) else notice.wants
 
 
 def _reason(value: bytes | None, incarnation: str) -> str:

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -14,9 +15,10 @@ from queue import Empty, SimpleQueue
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tasks.announcement import Announcement
+from tasks.announcement import DETAILS, Announcement
 from tasks.broker.presence import RedisRegistry
 from tasks.broker.refusals import is_refusal
+from tasks.broker.run_lock import LIFETIME_S
 from tasks.errors import ConfigurationError
 from worker.connection import Absence, read_told
 
@@ -31,12 +33,14 @@ class _Sign:
     """A client's announcement, and what goes with it.
 
     Attributes:
-        announcement: What it says.
+        whole: What its site allows it to say.
+        announcement: What it says: of details those that the run wants.
         up: Whether it is up.
         num_others: How often in a row another worker's was found in its place.
         passed_over: Why the client takes no part in the run, as was said last.
     """
 
+    whole: Announcement
     announcement: Announcement
     up: bool = False
     num_others: int = 0
@@ -46,7 +50,8 @@ class _Sign:
 class Heartbeat:
     """Keeps announcements up until it is told to stop; without any left, it ends its worker.
 
-    A heartbeat is two or three round trips, however many clients the worker serves.
+    A heartbeat is two or three round trips, however many clients the worker serves. What a run wants told is announced
+    until another one wants something else, or for as long as a notice lasts that nobody keeps up.
 
     Attributes:
         exit_code: What the worker that it ends is to end with.
@@ -55,7 +60,9 @@ class Heartbeat:
     def __init__(self, client: Redis, announcements: Sequence[Announcement]) -> None:
         self._client = client
         self._registry = RedisRegistry(client)
-        self._signs = [_Sign(announcement) for announcement in announcements]
+        self._wanted: Collection[str] = ()
+        self._wanted_at = 0.0
+        self._signs = [_Sign(whole, whole.telling(self._wanted)) for whole in announcements]
         self._heartbeat_s = announcements[0].heartbeat_s
         self._wakes: SimpleQueue[None] = SimpleQueue()
         self._stopped = False
@@ -130,7 +137,8 @@ class Heartbeat:
     def _present(self) -> list[_Sign]:
         """Return the clients that are not to stay away, and serve those no longer that are to do so for good."""
         incarnations = {sign.announcement.client_id: sign.announcement.incarnation for sign in self._signs}
-        found = read_told(self._client, incarnations)
+        found, wanted = read_told(self._client, incarnations)
+        self._tell_wanted(wanted)
         self._say_passed_over({client_id: told.passed_over for client_id, told in found.items() if told.passed_over})
         away = {client_id for client_id, told in found.items() if told.absence is not Absence.NONE}
         for sign in self._signs:
@@ -138,6 +146,20 @@ class Heartbeat:
                 sign.up = False
         self._give_up([sign for sign in self._signs if found[sign.announcement.client_id].absence is Absence.FOR_GOOD])
         return [sign for sign in self._signs if sign.announcement.client_id not in away]
+
+    def _tell_wanted(self, wanted: Collection[str] | None) -> None:
+        """Have the clients announce those details that the run wants; None: there is no run, or no notice of it."""
+        now = time.monotonic()
+        if wanted is None and now - self._wanted_at < LIFETIME_S:
+            return
+        self._wanted_at = now
+        if self._wanted == (wanted or ()):
+            return
+        self._wanted = wanted or ()
+        for sign in self._signs:
+            sign.announcement = sign.whole.telling(self._wanted)
+        told = ", ".join(name for name in DETAILS if name in self._wanted)
+        logger.info("%s: announced as the run wants it: %s", _names(self._signs), told or "no details")
 
     def _say_passed_over(self, reasons: Mapping[str, str]) -> None:
         """Log why clients take no part in the run that is on, once for each reason."""

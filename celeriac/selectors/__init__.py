@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from celeriac.selectors.client_statistics import ClientStatistics
-from tasks.announcement import Announcement
-from tasks.plugins import load_form
+from tasks.announcement import DETAILS, Announcement
+from tasks.errors import ConfigurationError
+from tasks.plugins import load_form, near_name
 
 SELECTORS = {
     "connected": "celeriac.selectors.connected:select_connected",
@@ -28,7 +28,7 @@ may be empty, to the selector."""
 
 @dataclass(frozen=True, slots=True)
 class ConnectedClient:
-    """A connected client, and its announcement (examples, labels, hardware)."""
+    """A connected client, and its announcement: how many examples, and the details that the selector needs."""
 
     client_id: str
     announcement: Announcement
@@ -54,15 +54,37 @@ class Selection:
     num_needed: int = 1
 
 
+_NAMES = ", ".join(DETAILS)
+
 Selector = Callable[[Sequence[ConnectedClient], Selection], Sequence[str]]
 """From the connected clients, in the order in which they connected, to the ids of the cohort.
 
 A selector that raises :class:`tasks.errors.TooFewFitError` is called again when other clients may have connected. If it
-has a method ``fits(client)``, this also decides which clients may join an open round.
+has a method ``fits(client)``, this also decides which clients may join an open round. If it has ``needs``, names of
+``DETAILS``, clients announce these, unless their site forbids it; without it they announce none.
 """
 
-load_selector: Callable[[str], Selector] = functools.partial(load_form, "selector", known=SELECTORS, forms=FORMS)
-"""Return a selector by name, ``name:parameter``, or ``module:function``; see :func:`tasks.plugins.load_form`."""
+
+def load_selector(spec: str) -> Selector:
+    """Return a selector by name, ``name:parameter``, or ``module:function``; see :func:`tasks.plugins.load_form`.
+
+    Raises:
+        ConfigurationError: If there is no such selector, or its ``needs`` aren't names of details.
+    """
+    selector: Selector = load_form("selector", spec, known=SELECTORS, forms=FORMS)
+    declared: object = getattr(selector, "needs", ())
+    if isinstance(declared, str) or not isinstance(declared, Iterable):
+        raise ConfigurationError(f"selector {spec!r}: needs is {declared!r:.100}: a set of names is needed: {_NAMES}")
+    for name in declared:
+        if name not in DETAILS:
+            raise ConfigurationError(f"selector {spec!r}: needs has {name!r:.100}: {near_name(str(name), DETAILS)}")
+    return selector
+
+
+def needs(selector: Selector) -> tuple[str, ...]:
+    """Return the details that a selector looks at in announcements, in the order of ``DETAILS``."""
+    declared: Iterable[str] = getattr(selector, "needs", ())
+    return tuple(name for name in DETAILS if name in set(declared))
 
 
 def fits(selector: Selector, client: ConnectedClient) -> bool:

@@ -9,7 +9,8 @@
 ``min-memory-gb``  its machine has at least this many GB (10**9 bytes) of memory
 =================  ===================================================================================
 
-No character in it needs quoting in a shell, as ``>`` or ``|`` would.
+No character in it needs quoting in a shell, as ``>`` or ``|`` would. Of the details that clients may announce, the
+selector needs those that its conditions are about.
 """
 
 from __future__ import annotations
@@ -33,10 +34,17 @@ _BYTES_PER_GB = 10**9
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """The selector: its ``conditions``, which must all hold, and ``text``, as the user wrote them."""
+    """The selector.
+
+    Attributes:
+        text: The conditions, as the user wrote them.
+        conditions: What must all hold.
+        needs: The details that they are about.
+    """
 
     text: str
     conditions: tuple[Condition, ...]
+    needs: frozenset[str] = frozenset()
 
     def fits(self, client: ConnectedClient) -> bool:
         """Say whether all conditions hold for a client."""
@@ -73,7 +81,8 @@ def where(parameter: str) -> Selector:
         if condition is None:
             raise _error(parameter, f"{name} can't be {value!r}: allowed are {_ALLOWED}")
         named[name] = condition
-    return Where(f"where:{parameter}", tuple(named.values()))
+    needs = frozenset(_NEEDS[name] for name in named if name in _NEEDS)
+    return Where(f"where:{parameter}", tuple(named.values()), needs)
 
 
 def _labels(value: str) -> Condition | None:
@@ -108,6 +117,8 @@ _CONDITIONS: dict[str, Callable[[str], Condition | None]] = {
     "min-cpus": _min_cpus,
     "min-memory-gb": _min_memory_gb,
 }
+_NEEDS = {"labels": "labels", "min-cpus": "num_cpus", "min-memory-gb": "memory_bytes"}
+"""Condition -> the detail that it is about."""
 _ALLOWED = "labels=A+B, min-examples=100, min-cpus=4 and min-memory-gb=8, separated by commas"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -43,6 +43,7 @@ class ClientManager:
         misfit: Returns why the selector won't choose a client; empty if it may.
         tell: Tells clients why they are passed over.
         blobs: The identity of the store of blobs that clients must use; None: any.
+        needs: Details that clients are to announce before they count as connected: what the selector goes by.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ClientManager:
         misfit: Callable[[ConnectedClient], str] = lambda _: "",
         tell: Callable[[PassedOver], None] = lambda _: None,
         blobs: str | None = None,
+        needs: Collection[str] = (),
     ) -> None:
         self._present = present
         self._clock = clock
@@ -60,6 +62,7 @@ class ClientManager:
         self._misfit = misfit
         self._tell = tell
         self._blobs = blobs
+        self._needs = frozenset(needs)
         self._told: dict[str, tuple[str, str]] = {}
         """Of each client told that it is passed over: its incarnation, and the reason."""
         self._clients: dict[str, Announcement] = {}
@@ -126,7 +129,7 @@ class ClientManager:
             return reason
         if not self._is_welcome(said):
             return "it came after the run had begun, and the run takes in no more (--accept closed)"
-        return self._misfit(ConnectedClient(said.client_id, said))
+        return "" if self._has_yet_to_tell(said) else self._misfit(ConnectedClient(said.client_id, said))
 
     def _why_unsuited(self, said: Announcement) -> str:
         """Return why a client can't carry out any order of the run; empty if it can."""
@@ -165,9 +168,13 @@ class ClientManager:
             self._connected = tuple(
                 ConnectedClient(client_id, announcement)
                 for client_id, announcement in self._clients.items()
-                if self._is_welcome(announcement)
+                if self._is_welcome(announcement) and not self._has_yet_to_tell(announcement)
             )
         return self._connected
+
+    def _has_yet_to_tell(self, announcement: Announcement) -> bool:
+        """Say whether a client hasn't heard yet what the run wants announced: it will with its next heartbeat."""
+        return not self._needs.isdisjoint(announcement.untold)
 
     def _is_welcome(self, announcement: Announcement) -> bool:
         if announcement.leaving or self._why_unsuited(announcement):

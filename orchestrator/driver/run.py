@@ -11,7 +11,7 @@ from pathlib import Path
 
 from celeriac.algorithms import load_algorithm, settings_of
 from celeriac.compressors import load_compressor
-from celeriac.selectors import ConnectedClient, fits, load_selector
+from celeriac.selectors import ConnectedClient, fits, load_selector, needs
 from orchestrator.clients.manager import ClientManager
 from orchestrator.clients.statistics import NUM_LEFT_OUT, StatisticsBook, newly_left_out
 from orchestrator.config import RunConfig
@@ -80,9 +80,9 @@ class Run:
         self._clock = clock
         self._selector = load_selector(config.select)
         self._shown: set[str] = set()
-        self._manager = ClientManager(
-            services.present, clock, config.workload, self._misfit, services.tell, services.blobs.identity
-        )
+        present, tell, blobs = services.present, services.tell, services.blobs.identity
+        wanted = needs(self._selector)
+        self._manager = ClientManager(present, clock, config.workload, self._misfit, tell, blobs, wanted)
         algorithm = load_algorithm(config.algorithm)
         self._context = RunContext(
             config=config,

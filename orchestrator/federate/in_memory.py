@@ -16,6 +16,7 @@ from threading import Event, Lock
 
 import orchestrator.tasks  # noqa: F401  (the app of this process has the tasks of both sides)
 import worker.tasks  # noqa: F401
+from celeriac.selectors import load_selector, needs
 from orchestrator.config import RunConfig
 from orchestrator.driver.run import Run
 from orchestrator.driver.summary import summarise
@@ -127,6 +128,7 @@ def go_on(
         FederationError: If a client's data can't be had, the run can't go on, or none of its rounds could be closed.
     """
     config, announcements = folder.config(), dict[str, Announcement]()
+    wanted = needs(load_selector(config.select))
     federation, models = InMemory(lambda: announcements), Models(are_shared=len(participants) > 1)
     for client_id, participant in participants.items():
         make_private(clients / client_id)
@@ -146,7 +148,7 @@ def go_on(
             device=config.device,
         )
         federation.serving.add(client)
-        announcements[client_id] = _announcement(client)
+        announcements[client_id] = _announcement(client).telling(wanted)
     federation.carry_out(folder, report)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 
 from redis import Redis
 
+from celeriac import selectors
 from orchestrator.config import RunConfig
 from orchestrator.processes.processes import Processes
 from orchestrator.processes.server import start_server
@@ -54,7 +55,8 @@ def connect_run(
     with _blob_folder(config, folder), Processes() as processes:
         url = broker_url or start_server(processes, folder.logs / "server.log")
         with connection.connect(url) as client:
-            notice = run_lock.Notice(run_id=config.run_id, num_parts=config.num_clients)
+            wants = selectors.needs(selectors.load_selector(config.select))
+            notice = run_lock.Notice(run_id=config.run_id, num_parts=config.num_clients, wants=wants)
             lock = run_lock.RunLock(connection.connect_quickly(url), notice)
             lock.put_up()
             if not connection.check_keeps_all(client):

@@ -1,4 +1,4 @@
-"""The notice that a running orchestrator keeps up: which run this is, and into how many parts data is to be split.
+"""The notice that a running orchestrator keeps up: which run this is, how data is split, what clients are to tell.
 
 It is also the lock that keeps a second orchestrator off the same broker.
 """
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tasks.announcement import Details
 from tasks.broker.connection import check_keeps_all
 from tasks.broker.refusals import away
 from tasks.errors import FederationBusyError
@@ -42,7 +43,7 @@ return 0
 
 
 class Notice(BaseModel):
-    """What the orchestrator makes known to clients that come: its run, and the number of parts of shared data."""
+    """What the orchestrator makes known to clients: its run, into how many parts data is split, what to announce."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,6 +53,8 @@ class Notice(BaseModel):
     """See :mod:`tasks.protocol`."""
     version: Annotated[str, Field(max_length=50)] = Field(default_factory=version)
     """Version of the orchestrator's celeriac."""
+    wants: Details = ()
+    """Details that clients are to announce, as the run goes by them."""
 
 
 class RunLock:
@@ -118,6 +121,11 @@ def check_free(client: Redis, run_id: str) -> None:
 def read(client: Redis) -> Notice | None:
     """Return the notice that is up, or None."""
     value: bytes | None = client.get(RUN_LOCK_KEY)  # type: ignore[assignment]  # a client without decoding
+    return decode(value)
+
+
+def decode(value: bytes | None) -> Notice | None:
+    """Return the notice that a value at the broker is; None if it is none."""
     try:
         return Notice.model_validate_json(value, extra="ignore") if value is not None else None
     except ValidationError:

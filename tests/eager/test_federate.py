@@ -16,6 +16,7 @@ from celeriac import Context, FederatedRun, TrainResult, federate, load_model
 from celeriac.selectors import ConnectedClient, Selection
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
+from tasks.announcement import UNKNOWN, Announcement
 from tasks.errors import ConfigurationError, FederationError, RunFailedError
 from tests.support import PULL, Pull, Raising, open_to_others, with_umask
 
@@ -61,6 +62,30 @@ def test_a_data_set_and_a_level_of_skew_are_named_as_on_the_command_line() -> No
         federate("mnist", dataset="digits", backend="eager")
     with pytest.raises(ConfigurationError, match=r"^federate\(\): niid = 9: a whole number from 0 to 5 is allowed$"):
         federate(niid=9, backend="eager")
+
+
+def test_a_selector_is_told_of_clients_what_it_needs() -> None:
+    # Given a selector that declares nothing, and one that goes by labels
+    told: list[Announcement] = []
+
+    def first(clients: list[ConnectedClient], selection: Selection) -> list[str]:
+        told.extend(client.announcement for client in clients)
+        return [clients[0].client_id]
+
+    class ByLabels:
+        needs = ("labels",)
+
+        def __call__(self, clients: list[ConnectedClient], selection: Selection) -> list[str]:
+            return first(clients, selection)
+
+    # When each chooses, then clients told no details, or their labels alone, as at a broker
+    toy(clients=2, rounds=1, select=first)
+    toy(clients=2, rounds=1, select=ByLabels())
+    assert [said.labels for said in told] == [{}, {}, {"point": 4}, {"point": 4}]
+    assert [said.hardware for said in told] == [UNKNOWN] * 4
+    toy(clients=2, rounds=1, select="where:labels=point,min-memory-gb=1")
+    with pytest.raises(FederationError, match=r"^0 of 2 connected clients fit 'where:labels=line', 1 are needed: "):
+        toy(clients=2, rounds=1, select="where:labels=line", wait_timeout=0.1)
 
 
 def test_its_plot_is_a_figure_that_a_notebook_shows() -> None:

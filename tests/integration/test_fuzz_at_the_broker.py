@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from orchestrator.clients.manager import ClientManager
-from tasks.announcement import Announcement
+from tasks.announcement import DETAILS, Announcement
 from tasks.broker import run_lock
 from tasks.broker.presence import RedisRegistry
 from tasks.broker.run_lock import Notice
@@ -24,7 +24,7 @@ from worker.connection import Absence, read_told
 
 ANNA, BERT = ClientScope("a-1"), announcement("bert")
 _SAID = json.loads(announcement("a-1", labels={"3": 4, "7": 1}, shared_queue="clients.a.2").model_dump_json())
-_NOTICE = json.loads(Notice(run_id="run", num_parts=2).model_dump_json())
+_NOTICE = json.loads(Notice(run_id="run", num_parts=2, wants=("labels", "num_cpus")).model_dump_json())
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,9 @@ def test_a_client_stays_away_or_not_whatever_it_is_told(server: Redis) -> None:
         found = read(lambda: read_told(server, {"a-1": "first"}), len(away) + len(passed_over))
         # Then it stays away only if it is told just that, and what it was told can be logged
         assert found is not None
-        assert (found["a-1"].absence is Absence.NONE) == (away not in (b"", b"first"))
-        assert found["a-1"].passed_over.isprintable()
+        told = found[0]["a-1"]
+        assert (told.absence is Absence.NONE) == (away not in (b"", b"first"))
+        assert told.passed_over.isprintable()
 
     check()
 
@@ -84,5 +85,8 @@ def test_a_notice_is_one_or_none_whatever_it_says(server: Redis) -> None:
         # Given what stands where a run makes itself known, when a client reads it, then it is a notice, or none
         server.set(RUN_LOCK_KEY, raw)
         read(lambda: run_lock.read(server), len(raw))
+        # And what it wants told can be told, or not
+        _, wanted = read_told(server, {"a-1": "first"})
+        assert set(announcement("a-1").telling(wanted or ()).untold) == {*DETAILS} - {*(wanted or ())}
 
     check()

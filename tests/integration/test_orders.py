@@ -18,12 +18,8 @@ def test_a_client_announces_what_it_has(field: Field, broker: Redis) -> None:
     # When it has joined
     said = wait_until(lambda: harness.announcement(broker, "client-1"), "it is there")
 
-    # Then it says how many examples it has, of which labels, and what it computes with: 1,438 / 4, less a tenth
+    # Then it says how many examples it has: 1,438 / 4, less a tenth
     assert said["num_examples"] == 324
-    assert sum(said["labels"].values()) == 324
-    assert set(said["labels"]) == {str(digit) for digit in range(10)}
-    assert said["hardware"]["num_cpus"] >= 1
-    assert said["hardware"]["memory_bytes"] > 10**8
     assert said["leaving"] is False
 
 

@@ -7,8 +7,12 @@ import time
 import pytest
 from redis import Redis
 
+from tasks.broker import run_lock
+from tasks.broker.connection import connect_quickly
 from tasks.broker.turns import GO, RedisTurns
-from tasks.scope import ClientScope, result_key
+from tasks.protocol import PROTOCOL
+from tasks.scope import RUN_LOCK_KEY, ClientScope, result_key
+from tests.integration import harness
 from tests.support import announcement
 from worker.connection import Absence, RedisConnection, read_told
 
@@ -50,19 +54,31 @@ def test_a_client_that_leaves_is_there_no_more_and_its_heartbeat_is_told(
     connection.leave("anna", "first", seconds)
     # Then it isn't announced, and its heartbeat hears of it; of leaving for good once
     assert not broker.exists(ClientScope("anna").key)
-    assert read_told(broker, {"anna": "first"})["anna"].absence is absence
-    assert read_told(broker, {"anna": "first"})["anna"].absence is afterwards
+    assert read_told(broker, {"anna": "first"})[0]["anna"].absence is absence
+    assert read_told(broker, {"anna": "first"})[0]["anna"].absence is afterwards
     # And a start of another time is welcome after leaving for good
     connection.leave("anna", "first", 0)
-    assert read_told(broker, {"anna": "second"})["anna"].absence is Absence.NONE
+    assert read_told(broker, {"anna": "second"})[0]["anna"].absence is Absence.NONE
 
 
 def test_a_client_that_leaves_for_a_moment_may_come_back_then(connection: RedisConnection, broker: Redis) -> None:
     # Given a client that is to stay away for a tenth of a second, when that is over, then nothing keeps it away
     connection.leave("anna", "first", 0.1)
     time.sleep(0.2)
-    assert read_told(broker, {"anna": "first"})["anna"].absence is Absence.NONE
+    assert read_told(broker, {"anna": "first"})[0]["anna"].absence is Absence.NONE
 
 
 def test_nobody_is_told_nothing(broker: Redis) -> None:
-    assert read_told(broker, {}) == {}
+    assert read_told(broker, {}) == ({}, None)
+
+
+def test_what_a_run_wants_announced_is_in_its_notice(broker: Redis) -> None:
+    # Given a client, when it looks what is wanted, then it is what the run says that is on; of none nothing is known
+    client = connect_quickly(harness.url(broker))
+    assert read_told(broker, {"anna": "first"})[1] is None
+    notice = run_lock.Notice(run_id="run", num_parts=1, wants=("labels",))
+    run_lock.RunLock(client, notice).put_up()
+    assert read_told(broker, {"anna": "first"})[1] == ("labels",)
+    # And of a run that speaks another protocol it is nothing
+    broker.set(RUN_LOCK_KEY, notice.model_copy(update={"protocol": PROTOCOL + 1}).model_dump_json())
+    assert read_told(broker, {"anna": "first"})[1] == ()

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.announcement import Announcement, Hardware
+from tasks.announcement import UNKNOWN, Announcement
 from tasks.arrays import Arrays
 from tasks.auxiliary import Sets
 from tasks.errors import ConfigurationError
@@ -32,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 _COUNT = "orders_of_the_day.json"
 _NOT_ABOUT_DATA = (DisconnectOrder, SetParametersOrder)
-_UNTOLD = Hardware(num_cpus=1, memory_bytes=0)
 
 
 @dataclass(slots=True)
@@ -87,7 +86,7 @@ class SitePolicy:
                 "num_examples": _rounded(rules, announcement.num_examples),
                 "num_held_out": _rounded(rules, announcement.num_held_out),
                 "labels": announcement.labels if rules.tells.labels else {},
-                "hardware": announcement.hardware if rules.tells.hardware else _UNTOLD,
+                "hardware": announcement.hardware if rules.tells.hardware else UNKNOWN,
             }
         )
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.selectors import SELECTORS, ConnectedClient, Selection, load_selector
+from celeriac.selectors import SELECTORS, ConnectedClient, Selection, load_selector, needs
 from celeriac.selectors.connected import select_connected
 from celeriac.selectors.oort import select_oort
 from celeriac.selectors.power_of_choice import PowerOfChoice
@@ -77,6 +78,58 @@ def test_selectors_are_found_by_name_or_are_the_users_own() -> None:
     assert load_selector("power-of-choice:20") == PowerOfChoice(20)
     assert isinstance(load_selector("where:min-cpus=4"), Where)
     assert load_selector("celeriac.selectors.connected:select_connected") is select_connected
+
+
+class Declaring:
+    """A selector of one's own that says what it goes by."""
+
+    def __init__(self, declared: object) -> None:
+        self.needs = declared
+
+    def __call__(self, clients: Sequence[ConnectedClient], selection: Selection) -> list[str]:
+        return [client.client_id for client in clients]
+
+
+by_both = Declaring({"memory_bytes", "labels"})
+by_one_text = Declaring("labels")
+by_number = Declaring(3)
+by_nothing_known = Declaring(["labels", "label"])
+by_a_list = Declaring([["labels"]])
+
+
+@pytest.mark.parametrize("name", ["connected", "oort", "power-of-choice", "random"])
+def test_built_in_selectors_need_no_details_of_clients(name: str) -> None:
+    # Given a selector that goes by no details, then it needs none, and chooses among clients that tell none
+    selector = load_selector(name)
+    assert needs(selector) == ()
+    there = [ConnectedClient(each.client_id, each.announcement.telling(())) for each in clients("anna", "bert")]
+    assert set(selector(there, selection(2))) == {"anna", "bert"}
+
+
+def test_a_selector_of_ones_own_needs_what_it_declares() -> None:
+    # Given selectors of the user's own, then one needs what it says, and one that says nothing needs nothing
+    assert needs(load_selector(f"{__name__}:by_both")) == ("labels", "memory_bytes")
+    assert needs(load_selector("tests.support:select_last")) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("by_one_text", "needs is 'labels': a set of names is needed: labels, num_cpus, memory_bytes, accelerator"),
+        ("by_number", "needs is 3: a set of names is needed: labels, num_cpus, memory_bytes, accelerator"),
+        (
+            "by_nothing_known",
+            "needs has 'label': did you mean 'labels'? known are accelerator, labels, memory_bytes, num_cpus",
+        ),
+        ("by_a_list", "needs has ['labels']: "),
+    ],
+)
+def test_needs_that_are_no_names_of_details_are_refused(name: str, problem: str) -> None:
+    # Given a selector that needs what there isn't, when it is loaded, then one line says what is wrong
+    with pytest.raises(ConfigurationError) as caught:
+        load_selector(f"{__name__}:{name}")
+    assert str(caught.value).startswith(f"selector '{__name__}:{name}': {problem}")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("spec", ["random:choice", "connected:", "oort:5"])

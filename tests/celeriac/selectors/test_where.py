@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from celeriac.selectors import ConnectedClient, fits, load_selector
+from celeriac.selectors import ConnectedClient, fits, load_selector, needs
 from celeriac.selectors.uniform import select_uniform
 from tasks.announcement import Hardware
 from tasks.errors import ConfigurationError, TooFewFitError
@@ -46,6 +46,23 @@ def test_those_fit_for_whom_all_conditions_hold(conditions: str, fitting: list[s
     assert sorted(selector(CLIENTS, selection(4, {}))) == fitting
     # And these may join a round that is open
     assert sorted(each.client_id for each in CLIENTS if fits(selector, each)) == fitting
+
+
+@pytest.mark.parametrize(
+    ("conditions", "details"),
+    [
+        ("min-examples=100", ()),
+        ("labels=3+7", ("labels",)),
+        ("min-cpus=4,min-examples=1", ("num_cpus",)),
+        ("min-memory-gb=8,min-cpus=4,labels=3", ("labels", "num_cpus", "memory_bytes")),
+    ],
+)
+def test_clients_are_to_tell_what_conditions_are_about(conditions: str, details: tuple[str, ...]) -> None:
+    # Given conditions, then clients tell what they are about, and the same fit as if they told all
+    selector = load_selector(f"where:{conditions}")
+    assert needs(selector) == details
+    told = [ConnectedClient(each.client_id, each.announcement.telling(details)) for each in CLIENTS]
+    assert [fits(selector, each) for each in told] == [fits(selector, each) for each in CLIENTS]
 
 
 @given(num_wanted=st.integers(1, 5), seed=st.integers(0, 2**32), there=st.permutations(CLIENTS))

@@ -58,6 +58,33 @@ def test_clients_that_are_passed_over_are_told_why_once() -> None:
     assert registry.passed_over[4:] == [("bert", reasons["bert"])]
 
 
+def test_a_client_counts_as_connected_when_it_has_told_what_the_selector_needs() -> None:
+    # Given a run whose selector goes by labels, and clients of which one tells all, and one has heard of no run yet
+    def misfit(client: ConnectedClient) -> str:
+        return "" if client.announcement.labels else "it has no labels"
+
+    registry = MemoryRegistry()
+    manager = ClientManager(registry.present, misfit=misfit, tell=registry.say_passed_over, needs=("labels",))
+    whole = announcement("bert", labels={"7": 5})
+    registry.announce(announcement("anna", labels={"3": 5}))
+    registry.announce(whole.telling(()))
+    manager.refresh()
+    # Then the second is waited for, and isn't taken for one that doesn't fit; nor is it gone
+    assert [client.client_id for client in manager.connected()] == ["anna"]
+    assert registry.passed_over == []
+    assert set(manager.incarnations()) == {"anna", "bert"}
+    # When it tells, then it is there; one whose site forbids it is told that it doesn't fit
+    registry.announce(whole.telling(("labels",)))
+    registry.announce(announcement("carl", labels={}).telling(("labels",)))
+    manager.refresh()
+    assert {client.client_id: client.announcement.labels for client in manager.connected()} == {
+        "anna": {"3": 5},
+        "bert": {"7": 5},
+        "carl": {},
+    }
+    assert registry.passed_over == [("carl", "it has no labels")]
+
+
 def test_many_clients_that_are_passed_over_for_one_reason_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
     # Given five clients of another workload, and one of a third, whose name has a line's end in it
     registry = MemoryRegistry()
