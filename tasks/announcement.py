@@ -45,8 +45,8 @@ UNKNOWN = Hardware(num_cpus=1, memory_bytes=0)
 """Stands for what a client doesn't tell of its hardware."""
 DETAILS = ("labels", *Hardware.model_fields)
 """What a client tells only if the run goes by it and its site allows it: names of fields, of its hardware's, too."""
-_Detail = Annotated[str, Field(max_length=50)]
-Details = Annotated[tuple[_Detail, ...], Field(max_length=20)]
+MAX_DETAILS = 20
+Details = Annotated[tuple[Annotated[str, Field(max_length=50)], ...], Field(max_length=MAX_DETAILS)]
 """Some of ``DETAILS``; what a later version calls one is passed over."""
 
 

@@ -24,9 +24,12 @@ from tasks.scope import ClientScope
 
 MAX_COUNT = 10**12
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MAX_TIMEOUT_S = 43_200
 """Seconds that an order may take at the most: half a day."""
+MAX_DURATION_S = MAX_TIMEOUT_S + 3_600
+"""Seconds that a client may say it took: an hour more, for its turn to send, and for what stops late."""
+MAX_CPU_S = 1_000 * MAX_DURATION_S
+"""Processor seconds that it may say it took: so many on a thousand cores."""
 MAX_AWAY_S = 7 * 24 * 3600
 """Seconds that a client may be told to stay away for at the most, if not for good."""
 MAX_RESPONSE_BYTES = 2**20
@@ -110,9 +113,9 @@ class Response(Message):
     num_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Passes over the data that were done; a part of one counts as a part."""
     metrics: Metrics = {}
-    duration_s: Seconds = 0.0
+    duration_s: Annotated[float, Field(ge=0, le=MAX_DURATION_S, allow_inf_nan=False)] = 0.0
     """Seconds the client took, by its own clock."""
-    cpu_s: Annotated[float, Field(ge=0, le=MAX_COUNT, allow_inf_nan=False)] = 0.0
+    cpu_s: Annotated[float, Field(ge=0, le=MAX_CPU_S, allow_inf_nan=False)] = 0.0
     """Processor seconds that its process took, with the programs that this started, by its own account."""
     update: BlobRef | None = None
     """Where a trained client put its parameters."""

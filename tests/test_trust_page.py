@@ -9,9 +9,9 @@ import pytest
 
 from celeriac.workloads.datasets.idx import MAX_CONTENT_BYTES
 from orchestrator.store.updates import HEADER_SLACK_BYTES
-from tasks.announcement import MAX_ANNOUNCEMENT_BYTES, MAX_LABEL_LENGTH, MAX_LABELS, MAX_PROCESSES
+from tasks.announcement import MAX_ANNOUNCEMENT_BYTES, MAX_DETAILS, MAX_LABEL_LENGTH, MAX_LABELS, MAX_PROCESSES
 from tasks.arrays import MAX_HEADER_BYTES
-from tasks.messages import MAX_AWAY_S, MAX_RESPONSE_BYTES, MAX_TIMEOUT_S, StudyOrder
+from tasks.messages import MAX_AWAY_S, MAX_CPU_S, MAX_DURATION_S, MAX_RESPONSE_BYTES, MAX_TIMEOUT_S, StudyOrder
 from tasks.metrics import MAX_METRICS
 from tasks.orders.statistics import MAX_COLUMNS, MAX_GROUPS
 from tasks.readable import MAX_LENGTH
@@ -25,6 +25,9 @@ BOUNDS = {
     "an update's header": f"{NAME_BYTES} bytes a declared result",
     "how far it changes the model": f"{MOST_TIMES_MEDIAN:g} times the median",
     "an answer": f"{StudyOrder.max_response_bytes // 1024} KiB as stored, {MAX_RESPONSE_BYTES // 2**20} MiB for",
+    "the time that it says it took": f"{MAX_DURATION_S / 3600:g} hours; of processor time "
+    f"{MAX_CPU_S / MAX_DURATION_S:,.0f} times that",
+    "the run's notice": f"{MAX_DETAILS} details",
     "metrics": f"{MAX_METRICS}, names",
     "statistics": f"{MAX_COLUMNS:,} of {MAX_GROUPS:,} groups",
     "a failure's text, a reason": f"{MAX_LENGTH:,} characters",

@@ -148,9 +148,9 @@ def test_a_signal_to_end_isnt_an_answer() -> None:
 
 def test_an_answer_says_how_long_it_took() -> None:
     # Given an answer, when it is carried out, then the time is in it, in whole microseconds
-    done = Response(order_id="o", client_id="anna", status=Status.DONE, duration_s=1e9)
+    done = Response(order_id="o", client_id="anna", status=Status.DONE, duration_s=1e4)
     response = Serving().carry_out(lambda: done, "o", "anna")
-    assert 0 <= response.duration_s < 1e9
+    assert 0 <= response.duration_s < 1e4
     assert response.duration_s == round(response.duration_s, 6)
 
 

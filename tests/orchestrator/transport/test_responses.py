@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from orchestrator.transport.responses import read_response, says_ready
 from orchestrator.transport.signatures import Signatures
-from tasks.messages import Order, Response, Status, encode
+from orchestrator.transport.transport import HARD_LIMIT_S
+from tasks.messages import MAX_CPU_S, MAX_DURATION_S, MAX_TIMEOUT_S, MAX_TURN_S, Order, Response, Status, encode
 from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.set_parameters import SetParametersOrder
@@ -62,6 +63,16 @@ def test_an_update_is_taken_as_it_is(status: Status) -> None:
     # When it is read, as bytes or text, then it is what was sent
     assert read_response(success(encode(sent)), ORDER) == sent
     assert read_response(success(encode(sent)).decode(), ORDER) == sent
+
+
+def test_the_longest_order_may_have_taken_all_its_time_on_many_cores() -> None:
+    # Given an answer of a client that had all the time that there is, and its turn, on 512 cores
+    longest_s = MAX_TIMEOUT_S + MAX_TURN_S + HARD_LIMIT_S
+    sent = trained(ORDER, duration_s=longest_s, cpu_s=512 * longest_s)
+    # When it is read, then it is taken, as is one at the very bounds
+    assert read_response(success(encode(sent)), ORDER) == sent
+    at_bounds = trained(ORDER, duration_s=MAX_DURATION_S, cpu_s=MAX_CPU_S)
+    assert read_response(success(encode(at_bounds)), ORDER) == at_bounds
 
 
 @pytest.mark.parametrize(
@@ -276,6 +287,10 @@ def test_an_update_is_needed_where_one_was_made_and_has_no_place_elsewhere() -> 
         ({"num_epochs": math.inf}, "num_epochs"),
         ({"duration_s": -1}, "duration_s"),
         ({"duration_s": math.inf}, "duration_s"),
+        ({"duration_s": MAX_DURATION_S + 1}, "duration_s"),
+        ({"cpu_s": -1}, "cpu_s"),
+        ({"cpu_s": math.nan}, "cpu_s"),
+        ({"cpu_s": MAX_CPU_S + 1}, "cpu_s"),
         ({"metrics": {"train_loss": math.nan}}, "metrics.train_loss"),
         ({"metrics": {"train_loss": -math.inf}}, "metrics.train_loss"),
         ({"metrics": {"x" * 101: 1.0}}, "metrics"),
