@@ -26,7 +26,7 @@ from orchestrator.policies import load_policy
 from orchestrator.processes.connect import connect_run
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
-from tasks.broker.connection import check_url
+from orchestrator.trust.reaching import reach
 from tasks.errors import ConfigurationError
 from tasks.messages import Order, Response
 from tasks.plugins import check_spec
@@ -96,24 +96,24 @@ class Clients:
 
 
 @contextmanager
-def connect_clients(broker_url: str | None = None, **settings: object) -> Iterator[Clients]:
+def connect_clients(broker: str | None = None, **settings: object) -> Iterator[Clients]:
     """Connect to the clients of a broker, or start a server and clients on this machine.
 
     Args:
-        broker_url: The broker's URL; None starts a server and local clients.
+        broker: The broker's URL, or the operator's folder; None starts a server and local clients.
         settings: Fields of :class:`RunConfig`: ``num_clients``, ``workload``, ``data``, ``wait_timeout_s``,
             ``timeout_s``.
 
     Raises:
         ConfigurationError: If a setting is wrong, or another orchestrator is at work on the broker.
     """
-    config = _config(local=broker_url is None, **settings)
-    if broker_url is not None:
-        check_url(broker_url)
+    config = _config(local=broker is None, **settings)
+    if broker is not None:
+        reach(broker)
     path = Path(tempfile.mkdtemp(prefix="celeriac-ask-"))
     folder = RunFolder.create(path, config)
     try:
-        with connect_run(config, folder, broker_url, has_jobs=False) as services:
+        with connect_run(config, folder, broker, has_jobs=False) as services:
             yield Clients(config, folder, services)
             services.tidy()
     finally:

@@ -31,6 +31,7 @@ from orchestrator.own_code import check_own_code, note_own_code
 from orchestrator.policies import load_policy
 from orchestrator.scheduling import check_schedules
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.trust.reaching import reach
 from orchestrator.workload_options import workload_of
 from tasks import arrays
 from tasks.blobs.stores import check_named
@@ -201,10 +202,11 @@ def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
         raise ConfigurationError(f"{flag}{first['msg'].removeprefix('Value error, ')}") from None
 
 
-def _check_broker(url: str | None, run_id: str) -> None:
-    """Check that the broker at ``url``, if given, will do, evicts no keys, and has no other run on it."""
-    if url is None:
+def _check_broker(broker: str | None, run_id: str) -> None:
+    """Check that the broker, if one is named, will do, evicts no keys, and has no other run on it."""
+    if broker is None:
         return
+    url, _ = reach(broker)
     check_broker(url, needs.of_orchestrator(run_id), brokers.OUTAGE_S)
     with brokers.connect(url) as client:
         run_lock.check_free(client, run_id)

@@ -5,11 +5,9 @@ It reads what is in their folders, so that it knows a run that is on, that has e
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import wraps
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +18,7 @@ from orchestrator.config import RunConfig
 from orchestrator.opening import RUNS, shown_path
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
+from tasks.command import telling_errors
 from tasks.errors import FederationError, RunFolderError
 from tasks.messages import Status
 from tasks.metrics import Metrics, in_words
@@ -35,23 +34,9 @@ def main() -> None:
     """List runs, show what came of one, or compare several."""
 
 
-def _said(command: Callable[..., None]) -> Callable[..., None]:
-    """Have a command end with an error's line and exit code."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except FederationError as error:
-            click.echo(f"error: {readable(str(error))}", err=True)
-            sys.exit(error.exit_code)
-
-    return run
-
-
 @main.command("list")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default=RUNS)
-@_said
+@telling_errors
 def list_runs(folder: Path) -> None:
     """List the runs in FOLDER, runs/ if none is named: the newest comes last."""
     rows: list[tuple[str, ...]] = [("run", "status", "rounds", "algorithm", "workload", "model")]
@@ -91,7 +76,7 @@ def _model(folder: RunFolder, history: Sequence[RoundRecord]) -> str:
 
 @main.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@_said
+@telling_errors
 def show(run: Path) -> None:
     """Show what came of the run in folder RUN, and of each of its clients."""
     folder = RunFolder.open(run)
@@ -134,7 +119,7 @@ def _clients(history: Iterable[RoundRecord]) -> Iterator[tuple[str, ...]]:
 
 @main.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_said
+@telling_errors
 def compare(runs: Sequence[Path]) -> None:
     """Compare the runs in folders RUNS: the settings in which they differ, and what came of them."""
     folders = [RunFolder.open(path) for path in runs]

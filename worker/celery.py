@@ -92,7 +92,7 @@ def _join(announcements: Sequence[Announcement]) -> None:
     # A sign of life that isn't taken as long as an announcement lives is given again, on a new connection.
     timeout_s = min(settings.heartbeat_s * LIFETIME_HEARTBEATS, connection.CHUNK_TIMEOUT_S)
     client = connection.connect(settings.broker_url, retries=0, timeout_s=timeout_s)
-    heartbeat = Heartbeat(client, announcements)
+    heartbeat = Heartbeat(client, announcements, settings.site)
     heartbeat.start()
     signals.worker_shutting_down.connect(lambda **_: heartbeat.leave(), weak=False)
 

@@ -20,6 +20,7 @@ from tasks.broker.presence import RedisRegistry
 from tasks.broker.refusals import is_refusal
 from tasks.broker.run_lock import LIFETIME_S
 from tasks.errors import ConfigurationError
+from tasks.trust.signing import Site
 from worker.connection import Absence, read_told
 
 logger = logging.getLogger(__name__)
@@ -57,9 +58,9 @@ class Heartbeat:
         exit_code: What the worker that it ends is to end with.
     """
 
-    def __init__(self, client: Redis, announcements: Sequence[Announcement]) -> None:
+    def __init__(self, client: Redis, announcements: Sequence[Announcement], site: Site | None = None) -> None:
         self._client = client
-        self._registry = RedisRegistry(client)
+        self._registry = RedisRegistry(client, site)
         self._wanted: Collection[str] = ()
         self._wanted_at = 0.0
         self._signs = [_Sign(whole, whole.telling(self._wanted)) for whole in announcements]

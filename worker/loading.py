@@ -60,6 +60,7 @@ class Loader:
     def serve(self) -> None:
         """Have this process serve the clients, each of which is loaded when it is needed."""
         self.serving.tells_errors = self.settings.tells_errors
+        self.serving.site = self.settings.site
         add_current_folder()
         load = functools.lru_cache(maxsize=NUM_KEPT)(self._load)
         for client_id in self.served.folders:

@@ -16,7 +16,7 @@ from celeriac.compressors import NAMES, Compressor, load_compressor
 from tasks.announcement import DEFAULT_HEARTBEAT_S, MAX_PROCESSES
 from tasks.blobs.stores import check_named
 from tasks.broker.connection import DEFAULT_URL, check_url
-from tasks.broker.url import URL_VARIABLE
+from tasks.broker.url import URL_VARIABLE, Broker
 from tasks.cores import num_cores
 from tasks.device import Device
 from tasks.errors import ConfigurationError, DataMissingError, UnfitOrderError
@@ -26,6 +26,8 @@ from tasks.option import Option, allowed
 from tasks.orders.statistics import DEFAULT_MIN_COUNT
 from tasks.plugins import split_spec
 from tasks.spec import canonical
+from tasks.trust.enrolment import Enrolment
+from tasks.trust.signing import Site
 from tasks.workload import Part, StartMethod
 from worker.policy.rules import read_rules
 from worker.policy.site import SitePolicy
@@ -99,6 +101,16 @@ def _folder(path: Path) -> Path:
     return folder.resolve()
 
 
+def _enrolment(path: Path) -> Path:
+    folder = path.expanduser().resolve()
+    try:
+        own = Enrolment(folder)
+        own.site, own.broker_url  # noqa: B018  # whatever is wrong is said now
+    except ConfigurationError as error:
+        raise ConfigurationError(f"CLIENT_ENROLMENT: {error}") from None
+    return folder
+
+
 def _policy(path: Path) -> Path:
     path = path.expanduser().resolve()
     try:
@@ -121,6 +133,7 @@ _ClientId = Annotated[str, AfterValidator(check_client_id)]
 _Folder = Annotated[Path, AfterValidator(_folder)]
 _Part = Annotated[Part, _of_text(Part.parse)]
 _Names = Annotated[tuple[str, ...], _of_text(_names)]
+_Enrolment = Annotated[Path, AfterValidator(_enrolment)]
 _Policy = Annotated[Path, AfterValidator(_policy)]
 
 
@@ -173,8 +186,18 @@ class ClientSettings(BaseModel):
     tells_errors: Annotated[bool, Option("yes or no")] = False
     """Whether the texts of exceptions, with paths and data in them, go to the orchestrator, or their kinds and places
     alone."""
+    enrolment: Annotated[
+        _Enrolment | None, Option("DIR", default="`enrolment` in the folder of `CLIENT_STATE`, if there is one")
+    ] = None
+    """The folder with what the operator gave this client, which says where the broker is, and the client's id: see
+    [enrolment.md](enrolment.md)."""
     policy: Annotated[_Policy | None, Option("FILE", default="nothing is refused")] = None
     """What the site takes part in and tells: see [site-policy.md](site-policy.md)."""
+
+    @property
+    def site(self) -> Site | None:
+        """The keys with which orders are checked and answers signed; None: the client isn't enrolled."""
+        return Enrolment(self.enrolment).site if self.enrolment else None
 
     @property
     def allowed(self) -> Allowed:
@@ -216,6 +239,9 @@ class ClientSettings(BaseModel):
         _check_spelling(environment, variables.values())
         given = {name: text for name, variable in variables.items() if (text := environment.get(variable))}
         by_default = {} if "state" in given else {"state": default_state_folder(environment)}
+        folder = enrolment_folder(environment)
+        if Enrolment(folder).is_accepted:
+            given |= _enrolled(Enrolment(folder), given, variables) | {"enrolment": str(folder)}
         try:
             return cls.model_validate(by_default | given)
         except ValidationError as error:
@@ -228,6 +254,32 @@ class ClientSettings(BaseModel):
         """Return the variable of each field, by the field's name."""
         marks = ((name, mark) for name, field in cls.model_fields.items() for mark in field.metadata)
         return {name: mark.flag or f"{_PREFIX}{name.upper()}" for name, mark in marks if isinstance(mark, Option)}
+
+
+def enrolment_folder(environment: Mapping[str, str]) -> Path:
+    """Return the folder with a client's enrolment, whether there is one or not."""
+    if named := environment.get(f"{_PREFIX}ENROLMENT"):
+        return Path(named).expanduser()
+    state = environment.get(f"{_PREFIX}STATE")
+    return (Path(state).expanduser() if state else default_state_folder(environment)) / "enrolment"
+
+
+def _enrolled(own: Enrolment, given: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:
+    """Return what an enrolment says, as variables say it.
+
+    Raises:
+        ConfigurationError: If a variable says something else.
+    """
+    package = own.package
+    said = {"broker_url": own.broker_url, "client_id": package.client_id}
+    said |= {"num_clients": str(package.count)} if package.count else {}
+    for name in ("client_id", "num_clients"):
+        if name in given and given[name] != said.get(name):
+            allowed = said.get(name, "no count")
+            raise ConfigurationError(f"{variables[name]}={given[name]}: {own.folder} is the enrolment of {allowed}")
+    if "broker_url" in given and Broker.read(given["broker_url"]).place != Broker.read(own.broker_url).place:
+        raise ConfigurationError(f"{URL_VARIABLE}: {own.folder} is an enrolment with {package.broker}")
+    return said
 
 
 def _check_spelling(environment: Mapping[str, str], variables: Iterable[str]) -> None:

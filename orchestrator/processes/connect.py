@@ -16,17 +16,21 @@ from orchestrator.config import RunConfig
 from orchestrator.processes.processes import Processes
 from orchestrator.processes.server import start_server
 from orchestrator.processes.supervisor import Supervisor
+from orchestrator.store.audit import AuditTrail
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
 from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.transport.over_redis import RedisTransport
+from orchestrator.transport.signatures import Signatures
 from orchestrator.transport.strays import Strays
 from orchestrator.transport.transport import RunServices
+from orchestrator.trust.reaching import reach
 from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import check_broker
+from tasks.broker.url import Broker
 from tasks.files import make_private
 from tasks.scope import RunScope
 
@@ -35,14 +39,14 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def connect_run(
-    config: RunConfig, folder: RunFolder, broker_url: str | None, *, has_jobs: bool = True
+    config: RunConfig, folder: RunFolder, broker: str | None, *, has_jobs: bool = True
 ) -> Iterator[RunServices]:
     """Bring up what a run needs and take it down in the end.
 
     Args:
         config: The run's configuration.
         folder: The run's folder.
-        broker_url: The broker's URL; None starts a server and local clients.
+        broker: The broker's URL, or the operator's folder; None starts a server and local clients.
         has_jobs: Whether there is work for a worker of the orchestrator's own, which is started then.
 
     Raises:
@@ -50,8 +54,11 @@ def connect_run(
         BrokerUnfitError: If there is one that won't do.
         FederationBusyError: If another orchestrator is at work on it.
     """
+    broker_url, authority = reach(broker) if broker is not None else (None, None)
     if broker_url is not None:
         check_broker(broker_url, needs.of_orchestrator(config.run_id), connection.OUTAGE_S)
+        if authority is None:
+            logger.warning("%s: who reaches it can read and change the run: docs/enrolment.md", Broker.read(broker_url))
     with _blob_folder(config, folder), Processes() as processes:
         url = broker_url or start_server(processes, folder.logs / "server.log")
         with connection.connect(url) as client:
@@ -74,7 +81,10 @@ def connect_run(
                 if broker_url is None:
                     supervisor.start_clients()
                 where = blobs_url(config, folder, url)
-                made = _services(url, client, config, lock, memory, supervisor, open_store(where))
+                trail = AuditTrail(folder, config.run_id, authority.key) if authority else None
+                signatures = Signatures(authority, trail.note_answer) if authority and trail else None
+                made = _services(url, client, config, lock, memory, supervisor, open_store(where), signatures)
+                made = replace(made, note_round=trail.note_round) if trail else made
                 yield replace(made, broker_room=partial(connection.memory_left, client)) if where == url else made
             finally:
                 lock.take_down()
@@ -100,12 +110,13 @@ def _services(
     memory: BrokerMemory,
     supervisor: Supervisor,
     blobs: BlobStore,
+    signatures: Signatures | None,
 ) -> RunServices:
     app = make_app("orchestrator", url, include=())
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
-    registry = WatchedRegistry(connection.connect_quickly(url), memory)
+    registry = WatchedRegistry(connection.connect_quickly(url), memory, signatures.clients if signatures else None)
 
-    transport = RedisTransport(app, url, config.run_id)
+    transport = RedisTransport(app, url, config.run_id, signatures)
     strays = Strays(connection.connect_quickly(url), config.run_id)
 
     def poll() -> bool:

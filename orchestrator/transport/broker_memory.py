@@ -18,6 +18,7 @@ from tasks.broker.presence import RedisRegistry
 from tasks.broker.refusals import away
 from tasks.errors import BrokerUnreachableError
 from tasks.scope import RunScope
+from tasks.trust.signing import Clients
 
 LOOK_S = 1.0
 """Seconds between two looks at the mark, when no client is missing."""
@@ -73,10 +74,11 @@ class WatchedRegistry(RedisRegistry):
     Args:
         client: A client for the broker.
         memory: What the broker has forgotten.
+        clients: Whose keys announcements have to be signed with; None: they aren't.
     """
 
-    def __init__(self, client: Redis, memory: BrokerMemory) -> None:
-        super().__init__(client)
+    def __init__(self, client: Redis, memory: BrokerMemory, clients: Clients | None = None) -> None:
+        super().__init__(client, clients=clients)
         self._memory = memory
         self._seen: Set[str] = frozenset()
 

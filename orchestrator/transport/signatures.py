@@ -17,18 +17,21 @@ Note = Callable[[dict[str, Any], Ed25519PublicKey], None]
 class Signatures:
     """What is signed with the keys of both sides.
 
+    Attributes:
+        clients: The keys.
+
     Args:
         clients: The keys.
         note: Is given each answer to an order for an update, as it was signed.
     """
 
     def __init__(self, clients: Clients, note: Note) -> None:
-        self._clients = clients
+        self.clients = clients
         self._note = note
 
     def signed(self, order: Order) -> dict[str, object]:
         """Return an order as it is sent."""
-        return signed_order(order.name, encode(order), self._clients.key)
+        return signed_order(order.name, encode(order), self.clients.key)
 
     def check(self, order: Order, answer: Any) -> None:
         """Check the signature of what came in answer to an order.
@@ -36,7 +39,7 @@ class Signatures:
         Raises:
             NotSignedError: If it isn't its client's, or that one may take part no longer.
         """
-        key = self._clients.key_of(order.client_id)
+        key = self.clients.key_of(order.client_id)
         check_signed(ANSWER, answer, key)
         if isinstance(order, UpdateOrder) and answer.get("update"):
             self._note(answer, key)

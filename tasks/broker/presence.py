@@ -6,6 +6,8 @@ An announcement is a key that expires unless it is refreshed, so a client that v
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
 from itertools import chain
 
@@ -18,6 +20,9 @@ from tasks.announcement import MAX_ANNOUNCEMENT_BYTES, Announcement, PassedOver
 from tasks.broker.refusals import away
 from tasks.errors import BrokerUnreachableError
 from tasks.scope import CLIENT_KEY_PREFIX, PRESENCE_CHANNEL, ClientScope
+from tasks.trust.signing import ANNOUNCEMENT, Clients, NotSignedError, Site, check_signed, signed
+
+logger = logging.getLogger(__name__)
 
 LIFETIME_HEARTBEATS = 2.5
 """Heartbeats that an announcement outlives its last refreshing by: two may be missed."""
@@ -41,10 +46,17 @@ class RedisRegistry:
     """Announcements in Redis, a key each that expires.
 
     What clients do takes no script: they may run none.
+
+    Args:
+        client: A client for the broker.
+        site: Signs what is announced; None: it isn't signed.
+        clients: Whose keys announcements have to be signed with; None: they aren't.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, site: Site | None = None, clients: Clients | None = None) -> None:
         self._client = client
+        self._site = site
+        self._clients = clients
         self._read: dict[bytes, tuple[bytes | None, Announcement | None]] = {}
         self._up: dict[str, Announcement] = {}
 
@@ -75,7 +87,7 @@ class RedisRegistry:
         return {said.client_id for said, begins in zip(announcements, found, strict=True) if begins == _beginning(said)}
 
     def _put_up(self, announcements: Sequence[Announcement]) -> list[Announcement | None]:
-        values = [announcement.model_dump_json().encode() for announcement in announcements]
+        values = [self._written(announcement).encode() for announcement in announcements]
         with self._client.pipeline(transaction=False) as pipe:
             for announcement, value in zip(announcements, values, strict=True):
                 pipe.set(ClientScope(announcement.client_id).key, value, px=_lifetime_ms(announcement), get=True)
@@ -85,6 +97,12 @@ class RedisRegistry:
             announcement if was == value else _decode(was)
             for announcement, value, was in zip(announcements, values, former, strict=True)
         ]
+
+    def _written(self, announcement: Announcement) -> str:
+        if self._site is None:
+            return announcement.model_dump_json()
+        message = signed(ANNOUNCEMENT, announcement.model_dump(mode="json"), self._site.key)
+        return json.dumps(message, separators=(",", ":"))
 
     def tell(self, client_id: str) -> None:
         """Wake whoever waits for clients."""
@@ -99,7 +117,7 @@ class RedisRegistry:
             for announcement, begins in zip(announcements, found, strict=True):
                 if begins == _beginning(announcement):
                     leaving = announcement.model_copy(update={"leaving": True})
-                    pipe.set(ClientScope(leaving.client_id).key, leaving.model_dump_json(), px=_lifetime_ms(leaving))
+                    pipe.set(ClientScope(leaving.client_id).key, self._written(leaving), px=_lifetime_ms(leaving))
             pipe.execute()
 
     def present(self) -> dict[str, Announcement]:
@@ -118,7 +136,7 @@ class RedisRegistry:
             raise BrokerUnreachableError(away(error)) from None
         read = self._read
         self._read = {
-            key: read[key] if key in read and read[key][0] == value else (value, _decode_at(key, value))
+            key: read[key] if key in read and read[key][0] == value else (value, self._decode_at(key, value))
             for key, value in zip(keys, values, strict=True)
         }
         found = [announcement for _, announcement in self._read.values() if announcement is not None]
@@ -138,6 +156,19 @@ class RedisRegistry:
                 pipe.execute()
         except (RedisError, OSError) as error:
             raise BrokerUnreachableError(away(error)) from None
+
+    def _decode_at(self, key: bytes, value: bytes | None) -> Announcement | None:
+        """Return the announcement that stands under a key, if it is one of the client that the key is for."""
+        announcement = _decode(value)
+        if value is None or announcement is None or ClientScope(announcement.client_id).key.encode() != key:
+            return None
+        try:
+            if self._clients is not None:
+                check_signed(ANNOUNCEMENT, json.loads(value), self._clients.key_of(announcement.client_id))
+        except NotSignedError as error:
+            logger.warning("the announcement of client %s isn't taken: %s", announcement.client_id, error)
+            return None
+        return announcement
 
     def _look(self) -> tuple[list[bytes], list[bytes | None]]:
         """Return the keys of announcements, sorted, and what stands there."""
@@ -173,12 +204,6 @@ def _ask_for_beginning(pipe: Pipeline, announcement: Announcement) -> None:
 
 def _lifetime_ms(announcement: Announcement) -> int:
     return int(announcement.heartbeat_s * LIFETIME_HEARTBEATS * 1000)
-
-
-def _decode_at(key: bytes, value: bytes | None) -> Announcement | None:
-    """Return the announcement that stands under a key, if it is one of the client that the key is for."""
-    announcement = _decode(value)
-    return announcement if announcement and ClientScope(announcement.client_id).key.encode() == key else None
 
 
 def _decode(value: bytes | str | None) -> Announcement | None:

@@ -129,6 +129,11 @@ class Broker:
         return f"redis{'s' if self.tls else ''}://{at}{_place(self.host, self.port)}/{self.database}"
 
     @property
+    def place(self) -> tuple[object, ...]:
+        """Where it is, whoever connects and however."""
+        return self.host, self.port, self.socket, self.sentinels, self.primary, self.database
+
+    @property
     def connection(self) -> dict[str, Any]:
         """What a connection of redis-py's is made with: its class under ``connection_class``, and its arguments."""
         common = {"db": self.database, "username": self.user, "password": self.password, "parser_class": Parser}

@@ -78,8 +78,8 @@ def test_with_too_few_clients_nobody_is_asked(app: Celery, tmp_path: Path) -> No
         ({"timeout_s": -1}, ConfigurationError, "^timeout_s: Input should be greater than 0"),
         ({"client": 2}, ConfigurationError, "^client: Extra inputs are not permitted"),
         ({"workload": "digit"}, UnknownNameError, "did you mean 'digits'"),
-        ({"broker_url": "http://host"}, ConfigurationError, "redis://"),
-        ({"broker_url": "redis://localhost:1/0"}, BrokerUnreachableError, "no Redis answers at"),
+        ({"broker": "http://host"}, ConfigurationError, "redis://"),
+        ({"broker": "redis://localhost:1/0"}, BrokerUnreachableError, "no Redis answers at"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_starts(

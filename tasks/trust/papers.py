@@ -1,0 +1,136 @@
+"""What site and operator hand each other when a client enrols: files that may be seen by anyone.
+
+A request goes from the site to the operator, and a package back. No secret is in either: the site makes its keys and
+the password of its user at the broker itself, and tells the public key and the password's digest, which is all that the
+broker has to know. Each file is signed by whom it is of.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.errors import ConfigurationError
+from tasks.files import is_file, replacing
+from tasks.names import check_client_id
+from tasks.trust.keys import read_public
+from tasks.trust.signing import NotSignedError, check_signed, signed
+
+MAX_BYTES = 2**16
+"""How long such a file may be."""
+MAX_CLIENTS = 100_000
+
+
+def _check_key(text: str) -> str:
+    read_public(text)
+    return text
+
+
+_Id = Annotated[str, AfterValidator(check_client_id)]
+_Key = Annotated[str, AfterValidator(_check_key)]
+_Pem = Annotated[str, Field(max_length=20_000)]
+P = TypeVar("P", bound="_Paper")
+
+
+class _Paper(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    client_id: _Id
+    """The client; with ``count`` what the ids of the clients of its worker begin with."""
+    count: Annotated[int | None, Field(ge=1, le=MAX_CLIENTS)] = None
+    """How many clients its worker serves; None: it is one, with a queue of its own."""
+    key: _Key
+    """The client's public key."""
+
+    @classmethod
+    def what(cls) -> str:
+        """The word for it, in messages and under its signature."""
+        return cls.__name__.lower()
+
+    @property
+    def named(self) -> str:
+        """Whom it is of, in words."""
+        return self.client_id if self.count is None else f"{self.client_id} ({self.count} clients)"
+
+    def save(self, path: Path, key: Ed25519PrivateKey) -> None:
+        """Write it into a file, signed with this key."""
+        text = json.dumps(signed(self.what(), self.model_dump(mode="json"), key), indent=2)
+        with replacing(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+class Request(_Paper):
+    """What a site asks the operator for. Its own key signs it."""
+
+    password_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """SHA-256 digest of the password of the client's user at the broker, in hexadecimal."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            ConfigurationError: If it isn't one, or was changed.
+        """
+        message, request = _read(cls, path)
+        _check(path, cls.what(), message, read_public(request.key))
+        return request
+
+
+class Package(_Paper):
+    """What the operator gives a site that it lets in. The orchestrator's key signs it."""
+
+    orchestrator: _Key
+    """The orchestrator's public key."""
+    broker: Annotated[str, Field(max_length=300)]
+    """The broker's URL, without user and password."""
+    authority: _Pem = ""
+    """The certificate that the broker's is checked by; empty where the connection isn't encrypted."""
+    certificate: _Pem = ""
+    """The client's own, for its key, which it shows the broker; empty likewise."""
+    until: datetime
+    """When its enrolment ends."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file that :meth:`save` wrote. Whether its orchestrator is the right one is for the reader to know.
+
+        Raises:
+            ConfigurationError: If it isn't one, or was changed.
+        """
+        message, package = _read(cls, path)
+        _check(path, cls.what(), message, read_public(package.orchestrator))
+        return package
+
+
+def _read(kind: type[P], path: Path) -> tuple[Any, P]:
+    if not is_file(path):
+        raise ConfigurationError(f"{path}: there is no such file")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise ValueError(f"it is longer than {MAX_BYTES} bytes")
+        message = json.loads(data)
+        if not isinstance(message, dict):
+            raise TypeError("it is no JSON object")
+        said = {name: value for name, value in message.items() if name != "signature"}
+        return message, kind.model_validate(said)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        why = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    except (OSError, ValueError, TypeError, RecursionError, ConfigurationError) as error:
+        why = str(error)
+    raise ConfigurationError(f"{path}: it is no {kind.what()} ({why})")
+
+
+def _check(path: Path, what: str, message: object, key: Ed25519PublicKey) -> None:
+    try:
+        check_signed(what, message, key)
+    except NotSignedError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
