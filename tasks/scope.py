@@ -11,7 +11,7 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from tasks.names import numbered_client_id
+from tasks.names import ID_PATTERN, numbered_client_id
 
 ORCHESTRATOR_QUEUE = "orchestrator"
 RUN_LOCK_KEY = "fl:federation"
@@ -34,6 +34,7 @@ ALL_KEYS = "fl:*", ORCHESTRATOR_QUEUE, "client.*", "clients.*", f"{_RESULT}*", f
 """Patterns of all keys that there are."""
 _RUN = "run/"
 """Beginning of the ids of tasks of a run's own."""
+_ID = re.compile(ID_PATTERN)
 _CLIENT = "client/"
 """Beginning of the ids of orders."""
 
@@ -211,6 +212,13 @@ def owner_of_blob(key: str) -> str:
 def run_of_task(task_id: str) -> str:
     """Return the run that a task of the orchestrator's own is of; empty if it is none."""
     return task_id.removeprefix(_RUN).partition("/")[0] if task_id.startswith(_RUN) else ""
+
+
+def who_wants_part(told: bytes) -> str:
+    """Return the client that asks for a part, as a message on the channel of presence tells; empty if it is another."""
+    text = told[:200].decode("ascii", "replace")
+    client_id = text.removeprefix(WANTS_PART_PREFIX)
+    return client_id if client_id != text and _ID.fullmatch(client_id) else ""
 
 
 def index_in_update(key: str) -> int | None:

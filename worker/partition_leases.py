@@ -1,84 +1,101 @@
 """A lease on a partition: which part of a data set that all share is this client's, when nobody has said.
 
-A lease is a key of the client's in Redis, to which nobody else writes. A client that comes back finds its own again,
-unless another has taken the part that it left, and is there. There are as many parts as the run has clients: one more
-waits until one is free.
+The orchestrator grants it: a client says that it waits for one, in a key of its own and on a channel, and finds it in
+another key, which it only reads. There are as many parts as the run has clients: one more waits until one is free.
 """
 
 from __future__ import annotations
 
 import logging
+import re
+import secrets
 import time
+from collections.abc import Callable
 
 from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.broker import run_lock
 from tasks.protocol import difference
-from tasks.scope import CLIENT_KEY_PREFIX, PART_KEY_PREFIX, ClientScope
+from tasks.scope import PRESENCE_CHANNEL, ClientScope
 from tasks.workload import Part
 
 logger = logging.getLogger(__name__)
 
-_POLL_S = 0.2
-_TTL_S = 24 * 3600
-_HOLD_S = 120
-"""Seconds for which a lease holds before its client has announced itself."""
-_TAKE = """
-local count, ttl_s, hold_s, prefix = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local own, taken, lives, cursor = nil, {}, {}, '0'
-repeat
-  local page = redis.call('SCAN', cursor, 'MATCH', prefix .. '*', 'COUNT', 1000)
-  cursor = page[1]
-  for _, key in ipairs(page[2]) do
-    local value = redis.pcall('GET', key)
-    local index, of = string.match(type(value) == 'string' and value or '', '^(%d+)/(%d+)$')
-    index = tonumber(index)
-    if tonumber(of) == count and index < count then
-      if key == KEYS[1] then
-        own = index
-      else
-        taken[index] = true
-        local is_held = redis.call('TTL', key) > ttl_s - hold_s
-        lives[index] = lives[index] or is_held or redis.call('EXISTS', ARGV[5] .. string.sub(key, #prefix + 1)) == 1
-      end
-    end
-  end
-until cursor == '0'
-local function first(is_out)
-  for index = 0, count - 1 do
-    if not is_out[index] then return index end
-  end
-end
-if own and lives[own] then own = nil end
-local index = own or first(taken) or first(lives)
-if not index then return -1 end
-redis.call('SET', KEYS[1], string.format('%d/%d', index, count), 'EX', ttl_s)
-return index
-"""
-"""Own key -> a part: the client's own, else a free one, else one whose client is gone."""
+_POLL_S, _QUICK_POLL_S = 0.2, 0.02
+"""Seconds between two looks, and as long as an answer may come at any moment."""
+_PROMPT_S = 1.0
+"""Seconds in which a part is granted if one is free."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
+"""Seconds between two times that a client asks, which get longer."""
+_ASKING_S = 4
+"""Seconds for which it is known at the broker that a client asks."""
+_MAX_BYTES = 64
+
+
+class Asking:
+    """A client that asks for a part.
+
+    Args:
+        client: A client for the broker.
+        client_id: Who asks.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(self, client: Redis, client_id: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._scope = ClientScope(client_id)
+        self._clock = clock
+        self._word = secrets.token_hex(8)
+        self._run_id = ""
+        self._began = self._next_at = 0.0
+        self._pause_s = _FIRST_PAUSE_S
+
+    def part(self, notice: run_lock.Notice) -> Part | None:
+        """Return the part that was granted in the run of ``notice``; if none was, ask for it, if it is time to."""
+        value: bytes = self._client.getrange(self._scope.part_key, 0, _MAX_BYTES)  # type: ignore[assignment]  # no decoding
+        granted = value.decode("ascii", "replace")
+        if match := re.fullmatch(rf"([0-9]{{1,7}})/{notice.num_parts} {self._word}", granted):
+            return Part(int(match[1]), notice.num_parts)
+        if notice.run_id != self._run_id:
+            self._run_id, self._pause_s = notice.run_id, _FIRST_PAUSE_S
+            self._began = self._next_at = self._clock()
+        if self._clock() >= self._next_at:
+            self._next_at = self._clock() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+            self._client.set(self._scope.wants_part_key, self._word, ex=_ASKING_S)
+            self._client.publish(PRESENCE_CHANNEL, self._scope.wants_part_key)
+        return None
+
+    def is_fresh(self) -> bool:
+        """Say whether it began to ask in this run so short a time ago that an answer may come at any moment."""
+        return self._clock() - self._began < _PROMPT_S
 
 
 def wait_for_part(client: Redis, client_id: str) -> Part:
-    """Wait until an orchestrator says how many parts there are, and one of them is free; take it.
+    """Wait until an orchestrator says how many parts there are, and grants one.
 
     Waits as long as it takes, as a worker waits for orders; a signal ends it. It tells what for, once each.
     """
-    told = ""
+    told, asking = "", Asking(client, client_id)
     while True:
+        pause_s = _POLL_S
         try:
             notice = run_lock.read(client)
-            part = None if notice is None or difference(notice.protocol) else take_lease(client, client_id, notice)
+            asks = notice is not None and not difference(notice.protocol)
+            part = asking.part(notice) if notice is not None and asks else None
         except (RedisError, OSError) as error:
-            why, level, part = f"can't reach the broker yet, and tries on: {error}", logging.WARNING, None
+            why, level = f"can't reach the broker yet, and tries on: {error}", logging.WARNING
         else:
             if part is not None:
                 return part
             why, level = _awaited(notice)
+            if asks and asking.is_fresh():
+                why, pause_s = told, _QUICK_POLL_S
         if why != told:
             logger.log(level, "client %s %s", client_id, why)
         told = why
-        time.sleep(_POLL_S)
+        time.sleep(pause_s)
 
 
 def _awaited(notice: run_lock.Notice | None) -> tuple[str, int]:
@@ -93,10 +110,3 @@ def _awaited(notice: run_lock.Notice | None) -> tuple[str, int]:
         "CLIENT_PART=1/1",
         logging.WARNING,
     )
-
-
-def take_lease(client: Redis, client_id: str, notice: run_lock.Notice) -> Part | None:
-    """Take this client's lease in the run of ``notice``; None if all are taken, as two would train on the same data."""
-    arguments = (str(notice.num_parts), str(_TTL_S), str(_HOLD_S), PART_KEY_PREFIX, CLIENT_KEY_PREFIX)
-    index = int(client.eval(_TAKE, 1, ClientScope(client_id).part_key, *arguments))
-    return Part(index, notice.num_parts) if index >= 0 else None

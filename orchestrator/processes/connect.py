@@ -21,6 +21,7 @@ from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
 from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.transport.over_redis import RedisTransport
+from orchestrator.transport.part_grants import PartGrants
 from orchestrator.transport.signatures import Signatures
 from orchestrator.transport.strays import Strays
 from orchestrator.transport.transport import RunServices
@@ -116,7 +117,8 @@ def _services(
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
     registry = WatchedRegistry(connection.connect_quickly(url), memory, signatures.clients if signatures else None)
 
-    transport = RedisTransport(app, url, config.run_id, signatures)
+    parts = PartGrants(connection.connect_quickly(url), config.num_clients)
+    transport = RedisTransport(app, url, config.run_id, signatures, parts.grant)
     strays = Strays(connection.connect_quickly(url), config.run_id)
 
     def poll() -> bool:

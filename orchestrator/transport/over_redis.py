@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from celery import Celery
 
@@ -19,10 +19,17 @@ from tasks.scope import chord_keys
 class RedisTransport(Transport):
     """A transport over the Redis at ``url``, for a run; see :class:`orchestrator.transport.transport.Transport`."""
 
-    def __init__(self, app: Celery, url: str, run_id: str, signatures: Signatures | None = None) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        url: str,
+        run_id: str,
+        signatures: Signatures | None = None,
+        grant: Callable[[Collection[str]], None] = lambda _: None,
+    ) -> None:
         super().__init__(app, signatures)
         self._client = connect(url)
-        self._results = Results(url, run_id, self._client)
+        self._results = Results(url, run_id, self._client, grant)
         self._turns = RedisTurns(self._client)
         self._publisher = Publisher(app, self._client)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from tasks.broker.connection import connect
-from tasks.scope import PRESENCE_CHANNEL, RunScope, result_key
+from tasks.scope import PRESENCE_CHANNEL, RunScope, result_key, who_wants_part
 
 MAX_RESULT_BYTES = 2**29
 """Redis holds no longer values than this."""
@@ -36,11 +36,15 @@ class Results:
         url: The broker's URL.
         run_id: The run, whose name is in the id of each of its tasks.
         client: Removes what is to be forgotten, however long it takes.
+        grant: Grants parts of the data to clients that ask for one.
     """
 
-    def __init__(self, url: str, run_id: str, client: Redis) -> None:
+    def __init__(
+        self, url: str, run_id: str, client: Redis, grant: Callable[[Collection[str]], None] = lambda _: None
+    ) -> None:
         self._pattern = RunScope(run_id).result_keys
         self._client = client
+        self._grant = grant
         # What waits does not try again by itself: there is more to look after meanwhile.
         self._waiting = connect(url, retries=0)
         self._pubsub = self._waiting.pubsub()  # type: ignore[no-untyped-call]  # redis has no types for it
@@ -134,13 +138,22 @@ class Results:
         """Wait for a message that tells of a result or of a client, and take in those behind it; False if none came."""
         deadline = time.monotonic() + timeout_s
         was_told = False
+        asking: list[str] = []
         for _ in range(_MAX_MESSAGES):
-            left = 0.0 if was_told else max(0.0, deadline - time.monotonic())
+            left = 0.0 if was_told or asking else max(0.0, deadline - time.monotonic())
             message = self._pubsub.get_message(timeout=left)
             if message is not None and message["type"] in ("message", "pmessage"):
-                if (task_id := message["channel"].decode().removeprefix(_PREFIX)) in self._watched:
-                    self._told[task_id] = message["data"][: max_bytes + 1]
+                channel, data = message["channel"].decode(), message["data"]
+                if client_id := who_wants_part(data) if channel == PRESENCE_CHANNEL else "":
+                    asking.append(client_id)
+                    continue
+                if (task_id := channel.removeprefix(_PREFIX)) in self._watched:
+                    self._told[task_id] = data[: max_bytes + 1]
                 was_told = True
+            elif message is None and asking:
+                self._grant(asking)
+                asking = []
             elif message is None and left == 0.0:
                 break
+        self._grant(asking)
         return was_told

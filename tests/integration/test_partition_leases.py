@@ -7,50 +7,93 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from orchestrator.transport.part_grants import PartGrants
 from tasks.broker import run_lock
-from tasks.scope import ClientScope
+from tasks.scope import ClientScope, who_wants_part
 from tasks.workload import Part
 from tests.integration import harness
 from tests.integration.harness import Field, history, wait_until
-from worker.partition_leases import take_lease
+from worker.partition_leases import Asking
 
 
-@pytest.mark.parametrize("num_parts", [1, 3])
+class Scene:
+    """A run with so many parts, and clients that ask for one."""
+
+    def __init__(self, broker: Redis, num_parts: int) -> None:
+        self.notice = run_lock.Notice(run_id="run", num_parts=num_parts)
+        self._broker = broker
+        self._grants = PartGrants(broker, num_parts)
+
+    def ask(self, *client_ids: str) -> list[Part | None]:
+        """Have clients ask, all before any is answered; return what each finds then."""
+        asking = [Asking(self._broker, client_id) for client_id in client_ids]
+        assert [each.part(self.notice) for each in asking] == [None] * len(asking)
+        self._grants.grant(client_ids)
+        return [each.part(self.notice) for each in asking]
+
+
+@pytest.mark.parametrize("num_parts", [1, 3, 250])
 def test_no_two_clients_have_the_same_part(broker: Redis, num_parts: int) -> None:
-    # Given as many clients as parts
-    notice = run_lock.Notice(run_id="run", num_parts=num_parts)
-    taken = {number: take_lease(broker, f"client-{number}", notice) for number in range(num_parts)}
-    assert list(taken.values()) == [Part(index, num_parts) for index in range(num_parts)]
+    # Given as many clients as parts, which ask one after the other, or all at once
+    scene, names = Scene(broker, num_parts), [f"client-{number:03d}" for number in range(num_parts)]
+    first, *others = names
+    assert scene.ask(first) + scene.ask(*others) == [Part(index, num_parts) for index in range(num_parts)]
     # When another comes, then there is none for it, and the others keep theirs
-    assert take_lease(broker, "late", notice) is None
-    assert take_lease(broker, "client-0", notice) == Part(0, num_parts)
+    assert scene.ask("late") == [None]
+    assert scene.ask("late", first) == [None, Part(0, num_parts)]
     # And when one is gone for good, then it gets that one's
-    broker.expire(ClientScope("client-0").part_key, 3600)
+    broker.expire(ClientScope(first).part_key, 3600)
     broker.set(ClientScope("late").key, "{}")
-    assert take_lease(broker, "late", notice) == Part(0, num_parts)
+    assert scene.ask("late") == [Part(0, num_parts)]
 
 
-def test_a_client_writes_no_others_lease_and_none_can_take_a_part_from_who_has_it(broker: Redis) -> None:
-    # Given four clients with a part each, all of whose leases have stood for long
-    notice, clients = run_lock.Notice(run_id="run", num_parts=4), ("anna", "bert", "carl", "dora")
+def test_no_client_gets_a_part_from_who_has_it(broker: Redis) -> None:
+    # Given four clients with a part each, all of which they have had for long
+    scene, clients = Scene(broker, 4), ("anna", "bert", "carl", "dora")
     for index, client_id in enumerate(clients):
-        assert take_lease(broker, client_id, notice) == Part(index, 4)
+        assert scene.ask(client_id) == [Part(index, 4)]
         broker.expire(ClientScope(client_id).part_key, 3600)
     # When anna alone is there, and eve claims her part, and what is none
     broker.set(ClientScope("anna").key, "{}")
-    for claimed in ("0/4", "7/4", "-1/4", "nonsense", ""):
+    for claimed in ("0/4 ab", "0/4", "7/4 ab", "-1/4 ab", "nonsense", ""):
         broker.set(ClientScope("eve").part_key, claimed)
         # Then eve gets one of those who are gone
-        assert take_lease(broker, "eve", notice) == Part(1, 4)
+        assert scene.ask("eve") == [Part(1, 4)]
         broker.expire(ClientScope("eve").part_key, 3600)
     broker.rpush(ClientScope("list").part_key, "0/4")
     # And anna keeps hers, and bert, who is back while eve is there, gets another that is free
     broker.set(ClientScope("eve").key, "{}")
-    assert take_lease(broker, "anna", notice) == Part(0, 4)
-    assert take_lease(broker, "bert", notice) == Part(2, 4)
-    # And each has written its own key alone
+    assert scene.ask("bert", "anna") == [Part(2, 4), Part(0, 4)]
+    # And nothing else has been left
     keys = {f"fl:part:{name}".encode() for name in (*clients, "eve", "list")}
     assert {*broker.scan_iter("*")} == keys | {ClientScope(name).key.encode() for name in ("anna", "eve")}
+
+
+def test_a_part_of_another_run_or_of_a_former_start_is_none(broker: Redis) -> None:
+    # Given a client that was granted a part in a run of four, and has vanished
+    assert Scene(broker, 4).ask("anna") == [Part(0, 4)]
+    # When it is started again, then it has none until it is granted one, be it the same
+    asking = Asking(broker, "anna")
+    assert asking.part(run_lock.Notice(run_id="run", num_parts=4)) is None
+    PartGrants(broker, 4).grant(["anna"])
+    assert asking.part(run_lock.Notice(run_id="other", num_parts=3)) is None
+    assert asking.part(run_lock.Notice(run_id="run", num_parts=4)) == Part(0, 4)
+
+
+@pytest.mark.parametrize("word", ["", "not hexadecimal", "a" * 33, "ab\n", "0/4"])
+def test_who_asks_with_nonsense_is_granted_nothing(broker: Redis, word: str) -> None:
+    # Given what no client asks with, and a list, and nobody, when they are to be granted parts, then nothing is written
+    broker.set(ClientScope("anna").wants_part_key, word)
+    broker.rpush(ClientScope("bert").wants_part_key, "ab")
+    PartGrants(broker, 4).grant(["anna", "bert", "carl"])
+    assert not [*broker.scan_iter("fl:part:*")]
+
+
+def test_a_client_s_question_is_told_from_other_messages() -> None:
+    # Given messages on the channel of presence, when it is asked who wants a part, then it is told who does
+    assert who_wants_part(ClientScope("anna").wants_part_key.encode()) == "anna"
+    for other in (b"anna", b"fl:wants-part:", b"fl:wants-part:*", b"fl:wants-part:" + b"a" * 65, b"\xff", b""):
+        assert who_wants_part(other) == ""
 
 
 @pytest.mark.usefixtures("counted")

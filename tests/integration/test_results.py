@@ -13,7 +13,7 @@ from tasks.announcement import Announcement
 from tasks.broker.presence import RedisRegistry
 from tasks.scope import PRESENCE_CHANNEL, ClientScope, result_key
 from tests.integration import harness
-from tests.integration.harness import url
+from tests.integration.harness import url, wait_until
 from tests.support import announcement
 
 MAX_BYTES = 100
@@ -111,6 +111,26 @@ def test_waiting_ends_when_something_changes_among_the_clients(broker: Redis, re
     timer = soon(broker.publish, PRESENCE_CHANNEL, "anna")
     assert results.collect(["run/run/one"], 1e6, MAX_BYTES) == {}
     timer.join()
+
+
+def test_who_asks_for_a_part_is_heard_at_once_and_ends_no_waiting(broker: Redis) -> None:
+    # Given somebody who waits for a result, and for a client that has been granted what it asked for
+    granted: list[str] = []
+    results = Results(url(broker), "run", broker, granted.extend)
+    results.collect(["run/run/one"], 0.0, MAX_BYTES)
+    # When two ask for a part, and a client joins when they were heard
+    for client_id in ("anna", "bert"):
+        broker.publish(PRESENCE_CHANNEL, ClientScope(client_id).wants_part_key)
+
+    def join() -> None:
+        wait_until(lambda: granted == ["anna", "bert"], "they are heard")
+        broker.publish(PRESENCE_CHANNEL, "anna")
+
+    timer = soon(join)
+    # Then it is this that ends the waiting
+    assert results.collect(["run/run/one"], 1e6, MAX_BYTES) == {}
+    timer.join()
+    assert granted == ["anna", "bert"]
 
 
 def test_that_the_connection_was_lost_is_told_once_when_it_is_there_again() -> None:
