@@ -20,9 +20,7 @@ records of all rounds alone came to 4.6 MB.
 MAX_GROWTH_FILES = 8
 """Open files that may be added: connections of pools, which are opened when two are needed at once."""
 
-_OF_CLIENTS = (
-    "fl:client:", "fl:away:", "client.", "_kombu.binding.", "_kombu.binding_permanent.",
-)  # fmt: skip
+_OF_CLIENTS = ("fl:client:", "fl:away:", "client.")
 """What keys begin with of which there may be one for each client, and one for the orchestrator."""
 _KINDS = (*_OF_CLIENTS, "fl:blob:", "celery-task-meta-", "celery-taskset-meta-")
 

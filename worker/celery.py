@@ -43,6 +43,7 @@ app = make_app(
     "worker",
     settings.broker_url,
     include=("worker.tasks",),
+    restores=False,  # who is started again is sent again what it hasn't begun
     worker_concurrency=settings.num_processes,
     worker_pool=POOLS[settings.start_method or "spawn"],
 )

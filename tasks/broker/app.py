@@ -15,6 +15,7 @@ from kombu.utils.objects import cached_property
 from redis.exceptions import OutOfMemoryError
 
 from tasks.broker.connection import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S
+from tasks.broker.over_kombu import RESTORES
 from tasks.broker.url import OPTION, URL_VARIABLE, Broker
 
 IN_MEMORY = "memory://"
@@ -74,16 +75,17 @@ class FederationApp(Celery):
         return worker
 
 
-def make_app(name: str, url: str, include: tuple[str, ...], **extra: object) -> FederationApp:
+def make_app(name: str, url: str, include: tuple[str, ...], *, restores: bool = True, **extra: object) -> FederationApp:
     """Return an app that talks JSON over the Redis at ``url``.
 
     Args:
         name: The app's name.
         url: The broker's URL; results go there too. ``IN_MEMORY``: they stay in this process.
         include: Modules with the bodies of the tasks, imported when a worker starts.
+        restores: Whether a worker that ends puts back on its queue what it has taken from there and not begun.
         extra: Further Celery settings.
     """
-    settings = _in_memory() if url == IN_MEMORY else _at_redis(Broker.read(url))
+    settings = _in_memory() if url == IN_MEMORY else _at_redis(Broker.read(url), restores)
     _settle_url(url, settings["broker_url"])
     # Celery logs each task twice, its result written out; a task is an order or a slot, which have logs of their own.
     for name in ("celery.worker.strategy", "celery.app.trace"):
@@ -127,12 +129,12 @@ def _in_memory() -> dict[str, Any]:
     return {"broker_url": IN_MEMORY, "result_backend": "cache+memory://"}
 
 
-def _at_redis(broker: Broker) -> dict[str, Any]:
+def _at_redis(broker: Broker, restores: bool) -> dict[str, Any]:
     """Return the settings that say where Celery's messages and results go, and who connects to there."""
     return {
         "broker_url": "socket:///PATH" if broker.socket else "redis:///",  # the broker itself is in the options
         "broker_transport": "tasks.broker.over_kombu:Transport",
-        "broker_transport_options": {OPTION: broker, **_TRANSPORT_OPTIONS},
+        "broker_transport_options": {OPTION: broker, RESTORES: restores, **_TRANSPORT_OPTIONS},
         "result_backend": "tasks.broker.over_kombu:Backend",
         "result_backend_transport_options": {
             OPTION: broker,

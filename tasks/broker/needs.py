@@ -49,6 +49,7 @@ def of_orchestrator(run_id: str) -> Needs:
     client = ClientScope("").key
     commands = (
         *_of_messages(ORCHESTRATOR_QUEUE, result),
+        ("LPUSH", ORCHESTRATOR_QUEUE, "1"),
         *(("EVAL", "return 1", "1", key) for key in (RUN_LOCK_KEY, client, *chord_keys(run.initialise_id))),
         ("SET", mark, "1", "EX", "1", "GET"),
         ("SET", chunk, "1", "EX", "1"),
@@ -76,16 +77,24 @@ def of_client(client_id: str, queue: str) -> Needs:
     """
     scope = ClientScope(client_id)
     update, result = scope.update("run", 1), result_key(scope.order_id("run", 1, "train"))
-    turn = turn_key(update)
+    chunk, model, turn = f"{update}:0", f"{RunScope('run').model(0)}:0", turn_key(update)
     commands = (
         *_of_messages(queue, result),
-        ("EVAL", "return 1", "1", scope.key),
+        ("UNLINK", queue),
         ("SET", scope.key, "1", "PX", "1", "GET"),
-        ("SET", f"{update}:0", "1", "EX", "1"),
+        ("GETRANGE", scope.key, "0", "1"),
+        ("PEXPIRE", scope.key, "1"),
+        ("DEL", scope.key),
+        ("SET", chunk, "1", "EX", "1"),
+        ("EXISTS", chunk),
+        ("GET", model),
         ("EXISTS", result),
         ("GET", RUN_LOCK_KEY),
         ("MGET", scope.away_key, scope.passed_over_key),
+        ("SET", scope.away_key, "1", "EX", "1"),
         ("DEL", scope.away_key),
+        ("SET", scope.wants_part_key, "1", "EX", "1"),
+        ("GETRANGE", scope.part_key, "0", "1"),
         ("BLMOVE", turn, turn, "LEFT", "RIGHT", "1"),
         ("PUBLISH", PRESENCE_CHANNEL, "1"),
     )
@@ -99,9 +108,6 @@ def _of_messages(queue: str, result: str) -> tuple[Words, ...]:
         ("TIME",),
         ("BRPOP", queue, "1"),
         ("LLEN", queue),
-        ("LPUSH", queue, "1"),
-        ("SADD", f"_kombu.binding.{queue}", "1"),
-        ("SMEMBERS", f"_kombu.binding.{queue}"),
         ("GET", result),
         ("SETEX", result, "1", "1"),
         ("PUBLISH", result, "1"),

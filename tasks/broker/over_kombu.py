@@ -16,6 +16,8 @@ from redis import ConnectionPool
 
 from tasks.broker.url import OPTION, Broker
 
+RESTORES = "do_restore"
+"""The option, of kombu's channels, that says whether a worker that ends puts back on its queue what it hasn't begun."""
 LAST_TRY_S = 60.0
 """Seconds after which a worker that was told to end gives up a result that it can't store."""
 
@@ -32,10 +34,13 @@ class Message(virtual.Message):
 
 
 class Channel(redis.Channel):
-    """A channel to the broker in its transport options."""
+    """A channel to the broker in its transport options.
+
+    Queues are reached by their names, so nothing is noted at the broker of what they are bound to.
+    """
 
     Message = Message
-    from_transport_options = (*redis.Channel.from_transport_options, OPTION)
+    from_transport_options = (*redis.Channel.from_transport_options, OPTION, RESTORES)
     broker: Broker
 
     @property
@@ -43,6 +48,13 @@ class Channel(redis.Channel):
         """The class of the broker's connections, of which kombu makes another that heeds its event loop."""
         found: type = self.broker.connection["connection_class"]
         return found
+
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: object, queue: str) -> None:
+        """Note nothing of a queue."""
+
+    def get_table(self, exchange: str) -> list[Any]:
+        """Return the queues that are bound to an exchange: none are."""
+        return []
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         made = super()._connparams(asynchronous)  # type: ignore[misc]  # its stub has little

@@ -23,6 +23,7 @@ from tasks.blobs.blob import CHUNK_BYTES
 from tasks.broker.by_sentinel import ask_each
 from tasks.broker.needs import Needs, Words
 from tasks.broker.refusals import RefusedForNowError
+from tasks.broker.rules import is_clients
 from tasks.broker.url import URL_VARIABLE, Broker
 from tasks.described import first_of
 from tasks.errors import BrokerUnfitError, BrokerUnreachableError
@@ -76,7 +77,9 @@ def _look(broker: Broker, needs: Needs) -> None:
     }
     with closing(Redis.from_pool(broker.pool(**timing))) as client:
         try:
-            for problem in _problems(client, needs):
+            # A client's user may ask nothing of the kind, and each time it did would stand in the server's ACL LOG.
+            told = {} if is_clients(broker.user) else _told(client)
+            for problem in _problems(client, told, needs):
                 raise BrokerUnfitError(f"the broker {broker} {problem}")
         except RefusedForNowError:
             raise
@@ -84,9 +87,8 @@ def _look(broker: Broker, needs: Needs) -> None:
             raise _why_useless(broker, error) from None
 
 
-def _problems(client: Redis, needs: Needs) -> Iterator[str]:
-    """Yield what is wrong with a server, what explains the rest first."""
-    told = _told(client)
+def _problems(client: Redis, told: dict[str, Any], needs: Needs) -> Iterator[str]:
+    """Yield what is wrong with a server, what explains the rest first; ``told`` is what it says of itself."""
     if "sentinel" in (told.get("redis_mode"), told.get("server_mode")):
         yield "is a sentinel, which knows where a server is: write sentinel://HOST:PORT/DB?primary=NAME"
     version = str(told.get("redis_version", ""))

@@ -12,6 +12,7 @@ from tasks.scope import ALL_KEYS, PRESENCE_CHANNEL, RUN_LOCK_KEY, SHOWN_BLOB_KEY
 
 ORCHESTRATOR = "orchestrator"
 """The name of the orchestrators' user."""
+_CLIENT = "client-"
 _NOTHING = ("resetkeys", "resetchannels", "-@all")
 _OF_CLIENTS = (
     *("ping", "time", "select", "multi", "exec", "discard"),
@@ -27,7 +28,12 @@ _OF_ORCHESTRATORS = (
 
 def user_name(client_id: str) -> str:
     """Return the name of a client's user, or of the worker's whose clients' ids begin with this."""
-    return f"client-{client_id}"
+    return f"{_CLIENT}{client_id}"
+
+
+def is_clients(user: str | None) -> bool:
+    """Say whether a user is a client's, by its name."""
+    return user is not None and user.startswith(_CLIENT)
 
 
 def client_rules(client_id: str, count: int | None = None) -> tuple[str, ...]:

@@ -38,8 +38,8 @@ def test_a_user_who_may_ask_nothing_about_the_server_but_do_all_that_is_needed_i
     keys = [
         "fl:*anna*",
         "fl:federation",
+        "fl:blob:model/*",
         "client.anna*",
-        "_kombu.binding.client.anna",
         "celery-task-meta-client/anna/*",
     ]
     channels = ["celery-task-meta-client/anna/*", "fl:presence"]

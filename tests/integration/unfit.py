@@ -272,7 +272,7 @@ SCENES: dict[str, Scene] = {
     "a database that isn't there": lambda on: f"{harness.url(on.broker)}?db=99",
     "protected mode, and no password": lambda on: f"redis://{on.says(DENIED)}",
     "access rules that forbid everything": lambda on: on.user(categories=["-@all"]),
-    "access rules that forbid a command": lambda on: on.user(commands=["-eval"]),
+    "access rules that forbid a command": lambda on: on.user(commands=["-setex"]),
     "Redis 6.0 or older": lambda on: f"redis://{WHO}@{on.pumped(change=_old)}",
     "a replica": lambda on: on.server(LOST),
     "a replica that has lost its primary": lambda on: on.server(f"{LOST} --replica-serve-stale-data no"),
@@ -280,14 +280,14 @@ SCENES: dict[str, Scene] = {
     "no connection left": lambda on: on.server_at_port("--maxclients 1"),
     "`proto-max-bulk-len` below 2 MiB": lambda on: on.server("--proto-max-bulk-len 1048576"),
     "commands renamed or switched off": lambda on: on.server(
-        "--rename-command EVAL hidden --rename-command PUBLISH no"
+        "--rename-command SETEX hidden --rename-command PUBLISH no"
     ),
     "no transactions": lambda on: on.server("--rename-command MULTI hidden"),
 }
 """First cell of a row -> what makes a broker that is like that to both sides."""
 
 CLIENTS: dict[str, Scene] = {
-    "access rules that forbid a key": lambda on: on.user(keys=["fl:*", "client.*", "_kombu*"]),
+    "access rules that forbid a key": lambda on: on.user(keys=["fl:*", "client.*"]),
     "access rules that forbid to say something on a channel": lambda on: on.user(reset_channels=True),
 }
 """The same, to a client."""

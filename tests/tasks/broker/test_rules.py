@@ -2,12 +2,24 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tasks.broker.needs import of_client
 from tasks.broker.rules import client_rules, orchestrator_rules, user_name
 from tasks.names import numbered_client_id
-from tasks.scope import ALL_KEYS, BLOB_KEYS, ClientScope, RunScope, chord_keys, result_key, shared_queue, turn_key
+from tasks.scope import (
+    ALL_KEYS,
+    BLOB_KEYS,
+    PRESENCE_CHANNEL,
+    ClientScope,
+    RunScope,
+    chord_keys,
+    result_key,
+    shared_queue,
+    turn_key,
+)
 
 IDS = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,8}\Z")
 
@@ -81,3 +93,25 @@ def test_the_orchestrator_has_all_keys() -> None:
     # And it may not stop the server or empty it
     assert "-@dangerous" in rules
     assert "+@all" not in rules
+
+
+@pytest.mark.parametrize("count", [None, 50])
+def test_a_client_may_do_all_that_it_needs_and_no_other_command(count: int | None) -> None:
+    # Given a client, or a worker of many, when all that it does is looked for in its rules, then it is there
+    client_id, queue = ("anna", "client.anna") if count is None else ("anna-07", shared_queue("anna", 50))
+    rules = client_rules("anna", count)
+    readable = written(rules) + [rule[len("%R~") :] for rule in rules if rule.startswith("%R~")]
+    needed = of_client(client_id, queue)
+    for command, *words in needed.commands:
+        assert f"+{command.lower()}" in rules
+        is_key = [":" in word or "celery" in word or "client" in word for word in words]
+        assert all(
+            any(fnmatchcase(word, pattern) for pattern in [*readable, PRESENCE_CHANNEL])
+            for word, is_one in zip(words, is_key, strict=True)
+            if is_one
+        )
+    # And the others are for connections and transactions
+    allowed = {rule[1:].upper() for rule in rules if rule.startswith("+")}
+    assert allowed - {command for command, *_ in needed.commands} == {"SELECT", "MULTI", "EXEC", "DISCARD"}
+    assert not needed.patterns
+    assert not needed.channels
