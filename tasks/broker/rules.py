@@ -21,7 +21,7 @@ _OF_CLIENTS = (
 )
 _OF_ORCHESTRATORS = (
     *("+@read", "+@write", "+@connection", "+@transaction", "+@pubsub", "+@scripting", "-@dangerous"),
-    *("+info", "+config|get", "+client|list", "+client|kill"),
+    *("+time", "+info", "+config|get", "+client|list", "+client|kill"),
     *(f"+acl|{what}" for what in ("whoami", "users", "list", "getuser", "setuser", "deluser", "save", "load", "log")),
 )
 
