@@ -37,6 +37,10 @@ LEAST_VERSION = (6, 2)
 _PAUSE_S = 3.0
 _NUM_TOLD = 5
 """Refused commands that a message names."""
+_UNCHECKED = (
+    "DANGER: anybody on the way to %s can pass for it, read all and change it, because of %s: leave that out, and name "
+    "the authority of its certificate by ssl_ca_certs"
+)
 _TOLD = ("max number of clients reached",)
 """What a server says and redis-py takes for a lost connection."""
 _NAME_AUTHORITY = ": name its authority's by ?ssl_ca_certs=FILE, or by SSL_CERT_FILE"
@@ -58,6 +62,8 @@ def check_broker(url: str, needs: Needs, patience_s: float = 0.0) -> None:
         BrokerUnfitError: If whoever answers won't do.
     """
     broker = Broker.read(url)
+    if broker.tls is not None and (setting := broker.tls.unchecked):
+        logger.warning(_UNCHECKED, broker, setting)
     latest = time.monotonic() + patience_s
     while True:
         try:

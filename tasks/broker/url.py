@@ -7,6 +7,7 @@ database 3, and another 0. None of them is given a URL; each is given :attr:`Bro
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,8 +37,10 @@ _FORMS = "write redis://HOST:PORT/DB, rediss://… for TLS, redis+socket:///PATH
 _ENCODE = "percent-encode what a password or a path has of / ? # @ (they are %2F %3F %23 %40)"
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_KEYS = (*_FILES, "ssl_cert_reqs", "ssl_check_hostname")
+_CA_ONLY = "ssl_ca_only"
+"""A setting of ``rediss`` alone."""
 _SENTINEL_KEYS = ("primary", "sentinel_user", "sentinel_password")
-_KEYS = ("db", "primary", "sentinel_user", *_TLS_KEYS)
+_KEYS = ("db", "primary", "sentinel_user", *_TLS_KEYS, _CA_ONLY)
 """Keys whose values may be shown."""
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -55,6 +58,7 @@ class Tls:
         keyfile: A file with its key.
         cert_reqs: Whether the server's certificate is checked.
         check_hostname: Whether it has to be for the host that the URL names.
+        ca_only: Whether the authorities in the file are the only ones that are trusted: not the system's, either.
     """
 
     ca_certs: str | None = None
@@ -62,6 +66,7 @@ class Tls:
     keyfile: str | None = None
     cert_reqs: CertReqs = "required"
     check_hostname: bool = True
+    ca_only: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -73,6 +78,29 @@ class Tls:
             "ssl_cert_reqs": self.cert_reqs,
             "ssl_check_hostname": self.check_hostname,
         }
+
+    @property
+    def connection_class(self) -> type[SSLConnection]:
+        """The class of a connection."""
+        return PinnedConnection if self.ca_only else SSLConnection
+
+    @property
+    def unchecked(self) -> str:
+        """The setting by which anybody on the way can pass for the server; empty if there is none."""
+        if self.cert_reqs != "required":
+            return f"ssl_cert_reqs={self.cert_reqs}"
+        return "" if self.check_hostname else "ssl_check_hostname=false"
+
+
+class PinnedConnection(SSLConnection):
+    """A connection over TLS to a server that an authority of the file has certified."""
+
+    def _wrap_socket_with_ssl(self, sock: socket.socket) -> ssl.SSLSocket:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # it checks the certificate, and the host in it
+        context.load_verify_locations(self.ca_certs)
+        if self.certfile:
+            context.load_cert_chain(self.certfile, self.keyfile, password="")
+        return context.wrap_socket(sock, server_hostname=self.host)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +172,7 @@ class Broker:
         if self.sentinels:
             return {**common, **tls, "connection_class": ManagedTlsConnection if tls else ManagedConnection}
         common |= {"host": self.host, "port": self.port}
-        return {**common, **tls, "connection_class": SSLConnection if tls else Connection}
+        return {**common, **tls, "connection_class": self.tls.connection_class if self.tls else Connection}
 
     @property
     def asking_sentinels(self) -> dict[str, Any]:
@@ -267,6 +295,7 @@ def _query(parts: SplitResult) -> dict[str, str]:
         "db",
         *(_SENTINEL_KEYS if parts.scheme in _BY_SENTINELS else ()),
         *(_TLS_KEYS if parts.scheme in _OVER_TLS else ()),
+        *((_CA_ONLY,) if parts.scheme == "rediss" else ()),
     )
     for key in keys:
         if key in _TLS_KEYS and key not in allowed:
@@ -324,13 +353,21 @@ def _tls(query: dict[str, str]) -> Tls:
     requirement = query.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if requirement not in get_args(CertReqs):
         raise ValueError(f"ssl_cert_reqs is one of {', '.join(get_args(CertReqs))}")
-    check = _BOOLEANS.get(query.get("ssl_check_hostname", "true").lower())
-    if check is None:
-        raise ValueError("ssl_check_hostname is true or false")
+    check, only = _boolean(query, "ssl_check_hostname", "true"), _boolean(query, _CA_ONLY, "false")
+    if only and ("ssl_ca_certs" not in query or requirement != "required" or not check):
+        raise ValueError("ssl_ca_only=true needs ssl_ca_certs, and goes with no setting that checks less")
     return Tls(
         ca_certs=query.get("ssl_ca_certs"),
         certfile=query.get("ssl_certfile"),
         keyfile=query.get("ssl_keyfile"),
         cert_reqs=requirement,  # type: ignore[arg-type]  # it was looked up
         check_hostname=check,
+        ca_only=only,
     )
+
+
+def _boolean(query: dict[str, str], key: str, default: str) -> bool:
+    value = _BOOLEANS.get(query.get(key, default).lower())
+    if value is None:
+        raise ValueError(f"{key} is true or false")
+    return value

@@ -24,9 +24,12 @@ _PASSWORD_BYTES = 32
 
 
 def with_user(broker: str, user: str, password: str, tls: dict[str, str]) -> str:
-    """Return a broker's URL with who connects, and the files of its TLS by the names of the URL's settings."""
+    """Return a broker's URL with who connects, and the files of its TLS by the names of the URL's settings.
+
+    Over TLS no authority is trusted but this federation's own: none that the system trusts can certify a broker.
+    """
     scheme, _, place = broker.partition("://")
-    query = f"?{urlencode(tls, quote_via=quote)}" if tls else ""
+    query = f"?{urlencode({**tls, 'ssl_ca_only': 'true'}, quote_via=quote)}" if tls else ""
     return f"{scheme}://{user}:{password}@{place}{query}"
 
 
@@ -102,6 +105,11 @@ class Enrolment:
         package = Package.read(self._package_path)
         self.check(package, self._package_path)
         return package
+
+    @property
+    def orchestrator(self) -> str:
+        """The key of the orchestrator in the package that was accepted, be it over or not."""
+        return Package.read(self._package_path).orchestrator
 
     def check(self, package: Package, path: Path) -> None:
         """Refuse a package that isn't for this client's key, or is over.

@@ -8,12 +8,11 @@ broker has to know. Each file is signed by whom it is of.
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import ConfigurationError
 from tasks.files import is_file, replacing
@@ -93,7 +92,7 @@ class Package(_Paper):
     """The certificate that the broker's is checked by; empty where the connection isn't encrypted."""
     certificate: _Pem = ""
     """The client's own, for its key, which it shows the broker; empty likewise."""
-    until: datetime
+    until: AwareDatetime
     """When its enrolment ends."""
 
     @classmethod

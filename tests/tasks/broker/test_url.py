@@ -7,11 +7,12 @@ import pytest
 import trustme
 from redis import Redis
 
-from tasks.broker import connection
+from tasks.broker import connection, needs
 from tasks.broker.app import make_app
 from tasks.broker.over_kombu import Channel
-from tasks.broker.url import Broker, Tls, masked
-from tasks.errors import ConfigurationError
+from tasks.broker.probe import check_broker
+from tasks.broker.url import Broker, PinnedConnection, Tls, masked
+from tasks.errors import BrokerUnreachableError, ConfigurationError
 
 GOOD = {
     "redis://localhost": Broker("localhost"),
@@ -58,6 +59,7 @@ GOOD = {
         "host", database=2, tls=Tls(cert_reqs="optional", check_hostname=False)
     ),
     "rediss://host?ssl_ca_certs=./a%2Fca.pem": Broker("host", tls=Tls(ca_certs="./a/ca.pem")),
+    "rediss://host?ssl_ca_certs=a/ca.pem&ssl_ca_only=true": Broker("host", tls=Tls(ca_certs="a/ca.pem", ca_only=True)),
     "rediss://host?db=4&ssl_certfile=a%2Fown.pem&ssl_keyfile=a/key.pem": Broker(
         "host", database=4, tls=Tls(certfile="a/own.pem", keyfile="a/key.pem")
     ),
@@ -111,6 +113,7 @@ def test_a_url_says_the_same_to_all_who_connect(url: str, certificates: Path, mo
         assert (first.get("host") or "", first.get("path") or "") == (read.host, read.socket)
     assert [getattr(pool, "service_name", "") for pool in pools] == [read.primary] * 4
     assert ("cert_reqs" in first) == (read.tls is not None)
+    assert first["is pinned"] == (read.tls is not None and read.tls.ca_only)
     assert others == [first] * 3
     # And sentinels are asked as the URL says
     for pool in pools if read.sentinels else ():
@@ -126,7 +129,8 @@ def test_a_url_says_the_same_to_all_who_connect(url: str, certificates: Path, mo
 
 
 def _told(made: Any) -> dict[str, object]:
-    return {name: getattr(made, name) for name in _SAME if hasattr(made, name)}
+    told = {name: getattr(made, name) for name in _SAME if hasattr(made, name)}
+    return {**told, "is pinned": isinstance(made, PinnedConnection)}
 
 
 @pytest.mark.parametrize(
@@ -157,6 +161,10 @@ def test_a_url_of_something_else_is_refused_with_what_to_write(url: str) -> None
         ("redis://host?ssl_cert_reqs=none", "ssl_cert_reqs is for TLS: write rediss://"),
         ("rediss://host?ssl_cert_reqs=maybe", "ssl_cert_reqs is one of required, optional, none"),
         ("rediss://host?ssl_check_hostname=maybe", "ssl_check_hostname is true or false"),
+        ("rediss://host?ssl_ca_only=maybe", "ssl_ca_only is true or false"),
+        ("rediss://host?ssl_ca_only=true", "ssl_ca_only=true needs ssl_ca_certs"),
+        ("redis://host?ssl_ca_only=true", "there is no setting 'ssl_ca_only'"),
+        ("sentinels://a/0?primary=m&ssl_ca_only=true", "there is no setting 'ssl_ca_only'"),
         ("rediss://host?ssl_ca_certs=/nowhere/ca.pem", "ssl_ca_certs=/nowhere/ca.pem: there is no such file"),
         (f"rediss://host?ssl_keyfile={__file__}", "name that with ssl_certfile"),
         ("rediss://host?ssl_password=secret", "allowed are db, ssl_ca_certs, ssl_certfile, ssl_keyfile, "),
@@ -188,6 +196,8 @@ def test_a_url_that_cant_be_read_is_refused_with_the_reason(url: str, what: str)
         ("ssl_certfile=a/own.pem", "a/own.pem not its key without a password"),
         ("ssl_certfile=a/key.pem&ssl_keyfile=a/key.pem", "ssl_certfile=a/key.pem: it holds no certificate"),
         ("ssl_certfile=a/own.pem&ssl_keyfile=a/other.pem", "or a/other.pem not its key"),
+        ("ssl_ca_certs=a/ca.pem&ssl_ca_only=true&ssl_cert_reqs=none", "goes with no setting that checks less"),
+        ("ssl_ca_certs=a/ca.pem&ssl_ca_only=true&ssl_check_hostname=no", "goes with no setting that checks less"),
     ],
 )
 def test_files_that_hold_something_else_are_refused(
@@ -198,6 +208,27 @@ def test_files_that_hold_something_else_are_refused(
     with pytest.raises(ConfigurationError) as caught:
         connection.check_url(f"rediss://host?{query}")
     assert what in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "setting"),
+    [
+        ("rediss://host", ""),
+        ("rediss://host?ssl_cert_reqs=required&ssl_check_hostname=true", ""),
+        ("rediss://host?ssl_cert_reqs=none", "ssl_cert_reqs=none"),
+        ("rediss://host?ssl_cert_reqs=optional", "ssl_cert_reqs=optional"),
+        ("sentinels://host?primary=m&ssl_check_hostname=no", "ssl_check_hostname=false"),
+    ],
+)
+def test_what_switches_checks_off_is_said_at_each_start(
+    url: str, setting: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given a URL, when a side looks at the broker, which isn't there, then it says which setting is a danger, if one is
+    with pytest.raises(BrokerUnreachableError):
+        check_broker(url.replace("//host", "//127.0.0.1:1"), needs.of_orchestrator("run"))
+    told = [record.getMessage() for record in caplog.records if record.getMessage().startswith("DANGER: anybody")]
+    assert len(told) == bool(setting)
+    assert all(f"because of {setting}: " in line for line in told)
 
 
 @pytest.mark.parametrize(
