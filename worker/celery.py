@@ -25,10 +25,12 @@ from tasks.broker.probe import check_broker
 from tasks.errors import BrokerUnreachableError
 from tasks.logs import set_up_worker
 from tasks.pool_process import start_pool_process
+from tasks.trust.enrolment import Enrolment
 from worker.ending import said_at_once
 from worker.heartbeat import Heartbeat
 from worker.loading import Loader
 from worker.pool import Loading, LoadingPool
+from worker.reminder import keep_reminding
 from worker.serving import Serving, take_clients
 from worker.settings import ClientSettings
 
@@ -95,6 +97,8 @@ def _join(announcements: Sequence[Announcement]) -> None:
     client = connection.connect(settings.broker_url, retries=0, timeout_s=timeout_s)
     heartbeat = Heartbeat(client, announcements, settings.site)
     heartbeat.start()
+    if settings.enrolment is not None:
+        keep_reminding(Enrolment(settings.enrolment))
     signals.worker_shutting_down.connect(lambda **_: heartbeat.leave(), weak=False)
 
     def stop(sender: Any, **_: object) -> None:
