@@ -64,6 +64,11 @@ def accept(package: Path, expected: str | None, folder: Path | None) -> None:
     if expected is not None and expected.strip().upper() != found:
         raise ConfigurationError(f"{expected!r:.80} isn't the orchestrator's fingerprint: the package may be another's")
     own = Enrolment(folder or enrolment_folder(os.environ))
+    if expected is None and own.is_accepted and own.orchestrator != given.orchestrator:
+        raise ConfigurationError(
+            f"{package}: it is from another orchestrator ({found}) than the one whose orders this site carries out: if "
+            "that is meant, say so by --fingerprint"
+        )
     own.accept(given, package)
     click.echo(f"{given.named} is enrolled until {given.until:%Y-%m-%d} at {given.broker}")
     compare = "" if expected else "; compare it with what the operator reads out"

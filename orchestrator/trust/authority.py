@@ -16,7 +16,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from orchestrator.trust.certificates import DAYS, CertificateAuthority, save_private
+from orchestrator.trust.certificates import AUTHORITY_DAYS, DAYS, CertificateAuthority, general_name, save_private
 from orchestrator.trust.clients import Client, Clients
 from tasks.broker.rules import ORCHESTRATOR, client_rules, orchestrator_rules, user_name
 from tasks.errors import ConfigurationError
@@ -26,9 +26,9 @@ from tasks.trust.keys import check_private, load_key, new_key, public_text, save
 from tasks.trust.papers import Package, Request
 
 _PASSWORD_BYTES = 32
-_CONF = """# The broker of this federation: redis-server {folder}/redis.conf
+_CONF = """# The broker of this federation. Start it: redis-server redis.conf
 # On another machine: copy this folder there, and name where it is in the next line.
-dir {folder}
+dir "{folder}"
 port 0
 tls-port {port}
 tls-cert-file broker.pem
@@ -76,6 +76,8 @@ class Authority:
         folder = folder.expanduser().resolve()
         if folder.exists():
             raise ConfigurationError(f"{folder}: it is there already")
+        for host in hosts:
+            general_name(host)
         try:
             for name in ("", "authority", "orchestrator", "broker", "clients"):
                 make_private(folder / name)
@@ -85,7 +87,8 @@ class Authority:
             replace_text(made._own / "password", secrets.token_urlsafe(_PASSWORD_BYTES))
             if hosts:
                 made._make_certificates(hosts)
-                replace_text(made.broker / "redis.conf", _CONF.format(folder=made.broker, port=port))
+                quoted = str(made.broker).replace("\\", "\\\\").replace('"', '\\"')
+                replace_text(made.broker / "redis.conf", _CONF.format(folder=quoted, port=port))
             made.write_users()
         except OSError as error:
             raise ConfigurationError(f"{folder}: {error.strerror}") from None
@@ -97,7 +100,7 @@ class Authority:
         save_private(self.broker / "broker.key", key)
         self._certificates.certify_broker(hosts, key.public_key(), self.broker / "broker.pem")
         replace_text(self.broker / "authority.pem", self._certificates.text)
-        until = datetime.now(UTC) + timedelta(days=DAYS)
+        until = datetime.now(UTC) + timedelta(days=AUTHORITY_DAYS)
         own = self._certificates.certify_user(ORCHESTRATOR, self.key.public_key(), until)
         replace_text(self._own / "certificate.pem", own)
 
@@ -156,6 +159,8 @@ class Authority:
         Raises:
             ConfigurationError: If its id is another's.
         """
+        if request.client_id == ORCHESTRATOR:
+            raise ConfigurationError(f"client {ORCHESTRATOR}: it is the orchestrator's name, no client may have it")
         former = self.clients.named(request.client_id)
         if former is not None and former.key != request.key and former.standing == "enrolled":
             raise ConfigurationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +19,10 @@ from tasks.files import replace_text, replacing
 from tasks.trust.keys import check_private
 
 AUTHORITY_DAYS = 3650
+"""Days for which the certificates of the authority, the broker and the orchestrator hold, made once and together."""
 DAYS = 365
-"""Days for which broker's and clients' certificates hold, and an enrolment with them."""
+"""Days for which a client's enrolment holds, and its certificate."""
+_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
 _BEFORE = timedelta(hours=1)
 """By how much a clock elsewhere may be slow."""
 
@@ -53,8 +56,8 @@ class CertificateAuthority:
 
     def certify_broker(self, hosts: Sequence[str], public_key: ec.EllipticCurvePublicKey, path: Path) -> None:
         """Write the certificate of a broker that is reached by these names or addresses."""
-        names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-        until = datetime.now(UTC) + timedelta(days=DAYS)
+        names = x509.SubjectAlternativeName([general_name(host) for host in hosts])
+        until = datetime.now(UTC) + timedelta(days=AUTHORITY_DAYS)
         replace_text(path, self._issue(hosts[0], public_key, until, ExtendedKeyUsageOID.SERVER_AUTH, names))
 
     def certify_user(self, user: str, public_key: Ed25519PublicKey, until: datetime) -> str:
@@ -112,12 +115,16 @@ def _usage(**given: bool) -> x509.KeyUsage:
     return x509.KeyUsage(**{name: given.get(name, False) for name in names})
 
 
-def _general_name(host: str) -> x509.GeneralName:
+def general_name(host: str) -> x509.GeneralName:
+    """Return how a certificate names a host.
+
+    Raises:
+        ConfigurationError: If it is neither a name nor an address.
+    """
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         pass
-    try:
-        return x509.DNSName(host)
-    except ValueError:
-        raise ConfigurationError(f"{host!r}: it is neither a host's name nor an address") from None
+    if not _NAME.fullmatch(host):
+        raise ConfigurationError(f"{host!r:.80}: it is neither a host's name nor an address")
+    return x509.DNSName(host)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from tasks.errors import ConfigurationError
 from tasks.files import make_private, replace_text
@@ -22,8 +22,8 @@ from tasks.trust.signing import NotSignedError
 class Client(Request):
     """What is kept of a client, or of a worker of many: what it asked for, and what became of it."""
 
-    approved: datetime
-    until: datetime
+    approved: AwareDatetime
+    until: AwareDatetime
     status: Literal["enrolled", "revoked"] = "enrolled"
 
     @property

@@ -6,6 +6,7 @@ import pytest
 
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.workload import Part
+from tests.tasks.trust.test_enrolment import accepted
 from worker.policy.site import SitePolicy
 from worker.settings import Allowed, ClientSettings
 
@@ -205,3 +206,44 @@ def test_variables_of_others_that_begin_alike_are_left_alone() -> None:
     # Given what other programs of the same environment are set up by, when the settings are read, then they are read
     others = {"CLIENT_SECRET": "s", "CLIENT_PORT": "tcp://10.0.0.1:80", "CLIENT_SERVICE_HOST": "10.0.0.1"}
     assert settings(XDG_STATE_HOME="/s", **others) == settings(XDG_STATE_HOME="/s")
+
+
+def test_an_enrolment_says_who_the_client_is_and_where_the_broker_is(tmp_path: Path) -> None:
+    # Given an enrolment that a variable names, or that is in the folder of the state
+    own = accepted(tmp_path)
+    named = ClientSettings.from_environment({"CLIENT_ENROLMENT": str(own.folder), "CLIENT_STATE": "/state"})
+    found = ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path)})
+    # When the settings are read, then they are the enrolment's
+    for read in (named, found):
+        assert (read.client_id, read.num_clients) == ("hospital-a", None)
+        assert read.broker_url == own.broker_url
+        assert read.site is not None
+        assert own.password not in repr(read.site)
+    # And without one nobody is checked
+    assert ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path / "other")}).site is None
+
+
+def test_what_an_enrolment_says_may_be_said_again(tmp_path: Path) -> None:
+    same = {"CLIENT_ID": "hospital-a", "CELERY_BROKER_URL": "rediss://broker:6379/0"}
+    assert settings(**same, CLIENT_STATE=str(accepted(tmp_path).folder.parent)).client_id == "hospital-a"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("CLIENT_ID", "hospital-b", "is the enrolment of hospital-a"),
+        ("CLIENT_COUNT", "3", "is the enrolment of no count"),
+        ("CELERY_BROKER_URL", "redis://elsewhere", "is an enrolment with rediss://broker:6379/0"),
+    ],
+)
+def test_what_contradicts_an_enrolment_is_refused(tmp_path: Path, variable: str, value: str, said: str) -> None:
+    accepted(tmp_path)
+    with pytest.raises(ConfigurationError, match=said):
+        ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path), variable: value})
+
+
+def test_an_enrolment_whose_secrets_others_may_read_is_refused(tmp_path: Path) -> None:
+    own = accepted(tmp_path)
+    (own.folder / "key.pem").chmod(0o644)
+    with pytest.raises(ConfigurationError, match="others than its owner may read it"):
+        ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path)})
