@@ -6,7 +6,6 @@ password's digest.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from tasks.command import telling_errors
 from tasks.errors import ConfigurationError
 from tasks.names import check_client_id
 from tasks.trust.enrolment import Enrolment
-from tasks.trust.keys import fingerprint, public_text, read_public
-from tasks.trust.papers import MAX_CLIENTS, Package, Request
+from tasks.trust.keys import fingerprint, read_public
+from tasks.trust.papers import MAX_CLIENTS, Package
 from worker.settings import enrolment_folder
 
 _folder = click.option(
@@ -42,12 +41,10 @@ def main() -> None:
 @telling_errors
 def request(client_id: str, count: int | None, folder: Path | None, output: Path | None) -> None:
     """Make this site's key, if it has none, and write a request for the operator."""
-    made = Enrolment.make(folder or enrolment_folder(os.environ))
-    digest = hashlib.sha256(made.password.encode()).hexdigest()
     check_client_id(client_id)
-    asked = Request(client_id=client_id, count=count, key=public_text(made.key), password_digest=digest)
+    made = Enrolment.make(folder or enrolment_folder(os.environ))
     path = output or Path(f"{client_id}.request.json")
-    asked.save(path, made.key)
+    made.request(client_id, count).save(path, made.key)
     click.echo(f"the fingerprint to read out to the operator: {fingerprint(made.key)}")
     click.echo(f"give the operator {path}, which holds no secret; what is in {made.folder} stays here")
 
@@ -69,7 +66,7 @@ def accept(package: Path, expected: str | None, folder: Path | None) -> None:
             f"{package}: it is from another orchestrator ({found}) than the one whose orders this site carries out: if "
             "that is meant, say so by --fingerprint"
         )
-    own.accept(given, package)
+    own.accept(package)
     click.echo(f"{given.named} is enrolled until {given.until:%Y-%m-%d} at {given.broker}")
     compare = "" if expected else "; compare it with what the operator reads out"
     click.echo(f"the orchestrator's fingerprint: {found}{compare}")

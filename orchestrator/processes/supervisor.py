@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from orchestrator.config import RunConfig
 from orchestrator.processes import workers
@@ -37,9 +38,9 @@ class Supervisor:
         """Start the orchestrator's own worker."""
         self._start(workers.own_worker(self._config, self._folder, self._url))
 
-    def start_clients(self) -> None:
+    def start_clients(self, processes: Iterable[Process]) -> None:
         """Start the local clients' workers."""
-        for process in workers.client_workers(self._config, self._folder, self._url):
+        for process in processes:
             self._start(process)
 
     def poll(self) -> bool:

@@ -11,6 +11,8 @@ from orchestrator.config import RunConfig
 from orchestrator.processes.processes import Process
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
+from orchestrator.trust.authority import Authority
+from orchestrator.trust.here import enrol_here
 from tasks.broker.probe import PROBED_VARIABLE
 from tasks.broker.url import URL_VARIABLE
 from tasks.cores import num_cores
@@ -53,22 +55,25 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     )
 
 
-def client_workers(config: RunConfig, folder: RunFolder, url: str) -> list[Process]:
-    """Return the local clients' workers: one each, or one for all if there are more clients than cores."""
+def client_workers(config: RunConfig, folder: RunFolder, authority: Authority) -> list[Process]:
+    """Enrol the local clients, and return their workers: one each, or one for all if there are more than cores."""
     count = config.num_clients
     if count > num_cores():
-        return [_client_worker(config, folder, url, SHARED_WORKER, {"CLIENT_ID": CLIENT, "CLIENT_COUNT": str(count)})]
-    client_ids = [numbered_client_id(CLIENT, index, count) for index in range(count)]
-    return [
-        _client_worker(config, folder, url, client_id, {"CLIENT_ID": client_id, "CLIENT_PART": str(Part(index, count))})
-        for index, client_id in enumerate(client_ids)
-    ]
+        who = {"CLIENT_ENROLMENT": str(enrol_here(authority, CLIENT, count))}
+        return [_client_worker(config, folder, SHARED_WORKER, who)]
+    workers = []
+    for index in range(count):
+        client_id = numbered_client_id(CLIENT, index, count)
+        who = {"CLIENT_ENROLMENT": str(enrol_here(authority, client_id, None)), "CLIENT_PART": str(Part(index, count))}
+        workers.append(_client_worker(config, folder, client_id, who))
+    return workers
 
 
-def _client_worker(config: RunConfig, folder: RunFolder, url: str, name: str, who: Mapping[str, str]) -> Process:
+def _client_worker(config: RunConfig, folder: RunFolder, name: str, who: Mapping[str, str]) -> Process:
     environment = {
-        URL_VARIABLE: url,
+        URL_VARIABLE: "",
         "CLIENT_BLOBS": blobs_url(config, folder, ""),
+        "CLIENT_ID": "",
         "CLIENT_PART": "",
         "CLIENT_COUNT": "",
         "CLIENT_CONCURRENCY": "",

@@ -14,6 +14,10 @@ Note = Callable[[dict[str, Any], Ed25519PublicKey], None]
 """Takes a signed answer that brings an update, and whose signature it is."""
 
 
+def ignore(_answer: dict[str, Any], _key: Ed25519PublicKey) -> None:
+    """Keep nothing of it."""
+
+
 class Signatures:
     """What is signed with the keys of both sides.
 

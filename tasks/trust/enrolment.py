@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from tasks.broker.rules import user_name
 from tasks.errors import ConfigurationError
 from tasks.files import is_file, make_private, replacing
 from tasks.trust.keys import check_private, load_key, new_key, public_text, read_public, save_key
-from tasks.trust.papers import Package
+from tasks.trust.papers import Package, Request
 from tasks.trust.signing import Site
 
 SOON = timedelta(days=30)
@@ -123,12 +124,18 @@ class Enrolment:
             end = f"{package.until:%Y-%m-%d}"
             raise ConfigurationError(f"{path}: the enrolment of {package.named} ended on {end}: have it renewed")
 
-    def accept(self, package: Package, path: Path) -> None:
-        """Keep a package that was read from ``path``, and its certificates where connections look for them.
+    def request(self, client_id: str, count: int | None) -> Request:
+        """Return what to ask the operator for; see :class:`tasks.trust.papers.Request`."""
+        digest = hashlib.sha256(self.password.encode()).hexdigest()
+        return Request(client_id=client_id, count=count, key=public_text(self.key), password_digest=digest)
+
+    def accept(self, path: Path) -> None:
+        """Keep a package, and its certificates where connections look for them.
 
         Raises:
-            ConfigurationError: If it isn't for this client.
+            ConfigurationError: If it isn't one for this client.
         """
+        package = Package.read(path)
         self.check(package, path)
         for name, text in (("authority.pem", package.authority), ("certificate.pem", package.certificate)):
             with replacing(self.folder / name) as temporary:

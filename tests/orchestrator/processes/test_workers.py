@@ -9,6 +9,7 @@ import pytest
 from orchestrator.processes import workers
 from orchestrator.processes.processes import Process
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.trust.authority import Authority
 from tasks.own_packages import ROOT
 from tests.support import run_config
 
@@ -62,7 +63,7 @@ def test_workers_look_in_the_folder_one_stands_in_last(
     # When workers are to be started
     started = [
         workers.own_worker(run_config(), folder, "redis://x"),
-        *workers.client_workers(run_config(), folder, "redis://x"),
+        *workers.client_workers(run_config(), folder, Authority.make(tmp_path / "trust", "redis://x")),
     ]
     # Then they look there last, and in ours before
     paths = {process.environment["PYTHONPATH"] for process in started}
