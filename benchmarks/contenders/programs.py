@@ -23,6 +23,7 @@ from benchmarks.sampling import Roles, Sampler
 from orchestrator.processes.processes import Process, Processes
 from orchestrator.processes.server import start_server
 from orchestrator.processes.workers import last_line
+from orchestrator.trust.authority import Authority
 from tasks.files import replace_text
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ class Programs:
     def embedded_url(self) -> str | None:
         """Return the URL of the server that a program has started by itself, once it has."""
         path = next(self._processes.folder.glob("*/valkey.sock"), None)
-        return f"redis+socket://{path}" if path else None
+        return Authority(path.parent / "trust").broker_url if path else None
 
     def python(self, name: str, *arguments: str, **environment: str) -> None:
         """Start ``python -m`` with these arguments."""
