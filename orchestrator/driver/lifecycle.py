@@ -23,6 +23,7 @@ from orchestrator.processes.connect import connect_run
 from orchestrator.store.best import is_over
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.trust.reaching import reach
 from tasks.broker.refusals import away
 from tasks.errors import FederationError
 
@@ -42,7 +43,7 @@ class Interrupted(BaseException):
         self.exit_code = 128 + number
 
 
-def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) -> tuple[Summary, int]:
+def run_session(config: RunConfig, folder: RunFolder, broker: str | None) -> tuple[Summary, int]:
     """Carry out a run and show it; return its summary and the process's exit code."""
     started = time.monotonic()
     console = Console(stderr=True)
@@ -55,7 +56,7 @@ def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
             note(event)
             tell(event)
 
-        summary, exit_code = _run(config, folder, broker_url, report, signals, started)
+        summary, exit_code = _run(config, folder, broker, report, signals, started)
         report(RunEnded(summary=summary))
     folder.remove_temporaries()  # now that no observer is at any of them
     energy = folder.energy()  # whole only when the observers are done
@@ -66,13 +67,15 @@ def run_session(config: RunConfig, folder: RunFolder, broker_url: str | None) ->
 
 
 def _run(
-    config: RunConfig, folder: RunFolder, broker_url: str | None, report: Report, signals: Signals, started: float
+    config: RunConfig, folder: RunFolder, broker: str | None, report: Report, signals: Signals, started: float
 ) -> tuple[Summary, int]:
     status, reason, exit_code = "completed", "", 0
     try:
         signals.handle()
-        if _has_work_left(config, folder, broker_url):
-            with connect_run(config, folder, broker_url) as services:
+        if _has_work_left(config, folder, broker):
+            if broker is not None and reach(broker)[1] is None:
+                logger.warning("who reaches the broker can read and change the run, as its clients aren't enrolled")
+            with connect_run(config, folder, broker) as services:
                 run = Run(config, folder, replace(services, poll=signals.heeding(services.poll)), report)
                 run.run()
                 run.finish_run()  # last: workers end after it, and whoever waits for the first to end waits for this
@@ -97,14 +100,14 @@ def _run(
     return summary, exit_code
 
 
-def _has_work_left(config: RunConfig, folder: RunFolder, broker_url: str | None) -> bool:
+def _has_work_left(config: RunConfig, folder: RunFolder, broker: str | None) -> bool:
     """Say whether there are rounds to run or to evaluate, or clients on a broker that may wait for the farewell."""
     summary, stopped = folder.summary(), bool(is_over(folder))
     has_rounds = len(folder.history()) >= config.rounds or stopped
     # One that was completed may have been given more rounds since.
     is_completed = summary is not None and summary.status == "completed" and has_rounds
     is_to_evaluate = bool(folder.not_evaluated()) or is_cross_site_due(config, folder)
-    return not has_rounds or is_to_evaluate or (broker_url is not None and not is_completed)
+    return not has_rounds or is_to_evaluate or (broker is not None and not is_completed)
 
 
 class Signals:

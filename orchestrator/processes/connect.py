@@ -32,7 +32,6 @@ from tasks.blobs.stores import open_store
 from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import check_broker
-from tasks.broker.url import Broker
 from tasks.files import make_private
 from tasks.scope import RunScope
 
@@ -59,8 +58,6 @@ def connect_run(
     url, authority = reach(broker) if broker is not None else ("", None)
     if url:
         check_broker(url, needs.of_orchestrator(config.run_id), connection.OUTAGE_S)
-    if url and authority is None:
-        logger.warning("%s: who reaches it can read and change the run: see docs/enrolment.md", Broker.read(url))
     with _blob_folder(config, folder), Processes() as processes:
         local_clients: list[Process] = []
         if authority is None and not url:

@@ -28,8 +28,9 @@ def handed(folder: Path, key: Ed25519PrivateKey, until: datetime | None = None) 
 def accepted(folder: Path, until: datetime | None = None) -> Enrolment:
     """A client's enrolment that ends then."""
     own = Enrolment.make(folder / "enrolment")
-    path = handed(folder, own.key, until)
-    own.accept(package_of(own.key, ORCHESTRATOR), path)
+    own.accept(handed(folder, own.key))
+    if until is not None:  # it was accepted while it held
+        (own.folder / "package.json").write_bytes(handed(folder, own.key, until).read_bytes())
     return Enrolment(own.folder)
 
 
@@ -73,9 +74,8 @@ def test_without_a_package_nothing_is_enrolled(tmp_path: Path) -> None:
 def test_a_package_for_another_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     own = Enrolment.make(tmp_path / "e")
     before = modes_under(own.folder)
-    package = package_of(new_key(), ORCHESTRATOR)
     with pytest.raises(ConfigurationError, match="it is for another key of hospital-a than that in"):
-        own.accept(package, tmp_path / "p.json")
+        own.accept(handed(tmp_path, new_key()))
     assert modes_under(own.folder) == before
 
 
