@@ -209,6 +209,17 @@ def owner_of_blob(key: str) -> str:
     return key.removeprefix(_UPDATE).removeprefix(_BLOB).partition("/")[0]
 
 
+_OWN = re.compile(
+    rf"(?:{_RESULT}{_CLIENT}|{CLIENT_KEY_PREFIX}|{WANTS_PART_PREFIX}|fl:away:)(?P<owner>[^/]+)(?:/.*)?", re.DOTALL
+)
+
+
+def owner_of_key(key: bytes) -> str:
+    """Return the client who alone writes to a key that is no blob's; empty if there is none."""
+    match = _OWN.fullmatch(key.decode("utf-8", "replace"))
+    return match["owner"] if match else ""
+
+
 def run_of_task(task_id: str) -> str:
     """Return the run that a task of the orchestrator's own is of; empty if it is none."""
     return task_id.removeprefix(_RUN).partition("/")[0] if task_id.startswith(_RUN) else ""

@@ -14,10 +14,14 @@ def expel_hoarders(context: RunContext, last_round: int) -> None:
         context: The run's.
         last_round: The last round that is closed; as long as there is no model, nobody has an update.
     """
+    for client_id, reason in context.services.cut_off_overbearing().items():
+        context.manager.expel(client_id, reason)
     path = context.folder.checkpoint(last_round)
     if not path.exists():
         return
     results_bytes = results.most_bytes(context.folder.results())
     most_bytes = most_of_client(path.stat().st_size, len(context.algorithm.sent), results_bytes)
     for client_id, size_bytes in context.services.remove_strays(most_bytes).items():
-        context.manager.expel(client_id, f"it put {size_bytes} bytes at the broker: {most_bytes} are allowed")
+        reason = f"it put {size_bytes} bytes at the broker: {most_bytes} are allowed"
+        context.services.cut_off(client_id, reason)
+        context.manager.expel(client_id, reason)

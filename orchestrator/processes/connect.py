@@ -27,6 +27,7 @@ from orchestrator.transport.signatures import Signatures, ignore
 from orchestrator.transport.strays import Strays
 from orchestrator.transport.transport import RunServices
 from orchestrator.trust.reaching import reach
+from orchestrator.trust.watch import Watch
 from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, needs, run_lock
@@ -88,6 +89,9 @@ def connect_run(
                 where = blobs_url(config, folder, url)
                 made = _services(url, client, config, lock, memory, supervisor, open_store(where), signatures)
                 made = replace(made, note_round=trail.note_round) if trail else made
+                if authority:
+                    watch = Watch(connection.connect_quickly(url), authority.clients)
+                    made = replace(made, cut_off_overbearing=watch.cut_off_overbearing, cut_off=watch.cut_off)
                 yield replace(made, broker_room=partial(connection.memory_left, client)) if where == url else made
             finally:
                 lock.take_down()

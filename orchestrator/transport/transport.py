@@ -62,6 +62,8 @@ class RunServices:
         remove_strays: Removes what clients have put beside updates where blobs are, and all that those have who have
             more than this many bytes there; returns who has, and how much.
         broker_room: Returns the bytes that the broker has room for; None if it carries no blobs, or doesn't say.
+        cut_off_overbearing: Cuts off from the broker the clients that take too much of it; returns which, and why.
+        cut_off: Cuts a client off from the broker, for a reason, where clients have users of their own there.
         note_round: Notes a closed round in the audit trail, if there is one.
     """
 
@@ -75,6 +77,8 @@ class RunServices:
     forgot: Callable[[], bool] = lambda: False
     remove_strays: Callable[[int], Mapping[str, int]] = lambda _: {}
     broker_room: Callable[[], float | None] = lambda: None
+    cut_off_overbearing: Callable[[], Mapping[str, str]] = dict
+    cut_off: Callable[[str, str], object] = lambda _client_id, _reason: None
     note_round: Callable[[RoundRecord], None] = lambda _: None
 
 

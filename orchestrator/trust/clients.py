@@ -36,6 +36,13 @@ class Client(Request):
         """Its key."""
         return read_public(self.key)
 
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all clients that it stands for."""
+        if self.count is None:
+            return [self.client_id]
+        return [numbered_client_id(self.client_id, index, self.count) for index in range(self.count)]
+
     def serves(self, client_id: str) -> bool:
         """Say whether a client of this id is this one, or one of its worker's."""
         if self.count is None:

@@ -27,11 +27,11 @@ class Ruled:
         """The URL of a client, or of the worker whose clients' ids begin with this."""
         return self._url(user_name(client_id))
 
-    def connection_of(self, client_id: str) -> Redis:
-        """A client for the server with the credential of a client of the federation."""
+    def connection_of(self, client_id: str, user: str = "") -> Redis:
+        """A client for the server with the credential of a client of the federation, or of another user."""
         return Redis(
             unix_socket_path=str(self.server.socket),
-            username=user_name(client_id),
+            username=user or user_name(client_id),
             password=harness.PASSWORD,
             driver_info=None,
         )
