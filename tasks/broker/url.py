@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
 from redis import Connection, ConnectionPool, SSLConnection
 from redis.connection import UnixDomainSocketConnection
+from redis.maint_notifications import MaintNotificationsConfig
 
 from tasks.broker.by_sentinel import ManagedConnection, ManagedTlsConnection, pool_of
 from tasks.broker.fresh import fresh
@@ -42,6 +43,8 @@ _CA_ONLY = "ssl_ca_only"
 _SENTINEL_KEYS = ("primary", "sentinel_user", "sentinel_password")
 _KEYS = ("db", "primary", "sentinel_user", *_TLS_KEYS, _CA_ONLY)
 """Keys whose values may be shown."""
+_NO_NOTIFICATIONS = MaintNotificationsConfig(enabled=False)
+"""Of maintenance none is told but by Redis Enterprise, and to ask for it takes a round trip a connection."""
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 CertReqs = Literal["required", "optional", "none"]
@@ -192,7 +195,7 @@ class Broker:
             arguments["connection_class"] = fresh(arguments["connection_class"])
         if self.sentinels:
             return pool_of(self.sentinels, self.primary, self.asking_sentinels, **arguments)
-        return ConnectionPool(**arguments)
+        return ConnectionPool(maint_notifications_config=_NO_NOTIFICATIONS, **arguments)
 
 
 def _place(host: str, port: int) -> str:
