@@ -75,8 +75,9 @@ _BROKER = GroupedOption(
     metavar="URL",
     envvar=URL_VARIABLE,
     show_default=False,
-    help=f"Redis to use, like redis://host:6379/0 [env: {URL_VARIABLE}, which keeps a password out of ps]. "
-    f"Without it, or with {EMBEDDED!r}, a server and all clients are started here.",
+    help=f"Redis to use, like redis://host:6379/0, or the operator's folder, whose clients are enrolled [env: "
+    f"{URL_VARIABLE}, which keeps a password out of ps]. Without it, or with {EMBEDDED!r}, a server "
+    "and all clients are started here.",
 )
 _RUN_DIR = GroupedOption(
     ["--run-dir"],

@@ -61,8 +61,8 @@ def _shares(_context: click.Context, _parameter: click.Parameter, text: str) -> 
 @click.option("--clients", "num_clients", type=click.IntRange(1), default=_DEFAULTS["num_clients"], metavar="N",
               help="Clients to wait for; without a broker also how many to start here.")  # fmt: skip
 @click.option("--broker", "broker_url", envvar=URL_VARIABLE, metavar="URL", show_default=False,
-              help=f"Redis to use [env: {URL_VARIABLE}]. Without it, or with {EMBEDDED!r}, a server and all "
-              "clients are started here.")  # fmt: skip
+              help=f"Redis to use, or the operator's folder, whose clients are enrolled [env: {URL_VARIABLE}]. Without "
+              f"it, or with {EMBEDDED!r}, a server and all clients are started here.")  # fmt: skip
 @click.option("--workload", default=_DEFAULTS["workload"], metavar="NAME[,KEY=VALUE…]",
               help="The clients' workload, which has a method columns().")  # fmt: skip
 @click.option("--data", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="DIR",

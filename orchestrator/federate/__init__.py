@@ -56,7 +56,8 @@ def federate(
         resume: The folder of a run to go on with, by its own settings. What of it came from a script or a notebook is
             to be given again.
         accept_changed_code: With ``resume``, go on although the file of what is the user's own has changed since.
-        broker: Redis that the clients reach, like ``redis://host:6379/0``; None: a server and clients are started here.
+        broker: Redis that the clients reach, like ``redis://host:6379/0``, or the operator's folder, whose clients are
+            enrolled; None: a server and clients are started here.
         on_round_end: Is told of each round once it is closed and evaluated; the run ends if it returns False, and if
             it raises, which is raised here. In the background another thread calls it.
         background: Return at once; the run goes on.
