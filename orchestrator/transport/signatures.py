@@ -8,10 +8,12 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from tasks.messages import Order, UpdateOrder, encode
-from tasks.trust.signing import ANSWER, Clients, check_signed, signed_order
+from tasks.trust.signing import ANSWER, Clients, NotSignedError, check_signed, signed_order
 
 Note = Callable[[dict[str, Any], Ed25519PublicKey], None]
 """Takes a signed answer that brings an update, and whose signature it is."""
+MAX_DEPTH = 64
+"""How deep lists and objects of an answer may be nested: what is kept of one can be read again from wherever."""
 
 
 def ignore(_answer: dict[str, Any], _key: Ed25519PublicKey) -> None:
@@ -41,9 +43,23 @@ class Signatures:
         """Check the signature of what came in answer to an order.
 
         Raises:
-            NotSignedError: If it isn't its client's, or that one may take part no longer.
+            NotSignedError: If it isn't its client's, or that one may take part no longer, or it is nested too deeply.
         """
+        if _is_deep(answer):
+            raise NotSignedError(f"it is nested deeper than {MAX_DEPTH} lists or objects")
         key = self.clients.key_of(order.client_id)
         check_signed(ANSWER, answer, key)
         if isinstance(order, UpdateOrder) and answer.get("update"):
             self._note(answer, key)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            inner
+            for outer in level
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return any(isinstance(inner, dict | list) for inner in level)

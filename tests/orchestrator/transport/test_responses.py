@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import base64
 import json
 import math
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.store.audit import AuditTrail, read_trail
+from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.responses import read_response, says_ready
 from orchestrator.transport.signatures import Signatures
 from orchestrator.transport.transport import HARD_LIMIT_S
@@ -22,7 +27,7 @@ from tasks.orders.train import TrainOrder
 from tasks.protocol import PROTOCOL
 from tasks.trust.keys import new_key
 from tasks.trust.signing import ANSWER, NotSignedError, signed, signed_order
-from tests.support import blob_ref, evaluate_order, survey_order, surveyed, train_order, trained
+from tests.support import blob_ref, evaluate_order, run_config, survey_order, surveyed, train_order, trained
 
 ORDER = train_order("anna")
 _COMMON = ORDER.model_dump(include={"run_id", "client_id", "round_number", "workload", "timeout_s", "deadline"})
@@ -437,3 +442,19 @@ def test_an_answer_of_a_client_that_is_not_enrolled_is_rejected() -> None:
     raw = success(signed(ANSWER, encode(trained(order)), enrolled.annas))
     response = read_response(raw, order, signatures=enrolled.signatures())
     assert (response.status, response.reason) == (Status.REJECTED, "bert isn't enrolled")
+
+
+def test_an_answer_that_its_client_nests_as_deeply_as_can_be_read_is_rejected(tmp_path: Path) -> None:
+    # Given a run with an audit trail, and a client that signs a text of its own making
+    enrolled = Enrolled()
+    folder = RunFolder.create(tmp_path / "run", run_config())
+    signatures = Signatures(enrolled, AuditTrail(folder, "run", enrolled.key).note_answer)
+    for depth in (70, *range(sys.getrecursionlimit() - 120, sys.getrecursionlimit())):
+        said = json.dumps(encode(trained(ORDER)) | {"x": 0}, sort_keys=True, separators=(",", ":"))
+        said = said.replace('"x":0', f'"x":{"[" * depth}{"]" * depth}')
+        signature = base64.b64encode(enrolled.annas.sign(f"celeriac answer\n{said}".encode())).decode()
+        raw = f'{{"status":"SUCCESS","result":{said[:-1]},"signature":"{signature}"}}}}'
+        # When the answer is read, then it is rejected
+        assert read_response(raw, ORDER, signatures=signatures).status is Status.REJECTED
+    # And the trail has nothing of them that couldn't be read again
+    assert [entry.what for entry, _ in read_trail(folder.audit)] == ["run"]
