@@ -240,7 +240,7 @@ class ClientSettings(BaseModel):
         given = {name: text for name, variable in variables.items() if (text := environment.get(variable))}
         by_default = {} if "state" in given else {"state": default_state_folder(environment)}
         folder = enrolment_folder(environment)
-        if Enrolment(folder).is_accepted:
+        if Enrolment(folder).is_accepted or (Enrolment(folder).is_begun and "broker_url" not in given):
             given |= _enrolled(Enrolment(folder), given, variables) | {"enrolment": str(folder)}
         try:
             return cls.model_validate(by_default | given)

@@ -88,6 +88,11 @@ class Enrolment:
         return self._password_path.read_text(encoding="ascii").strip()
 
     @property
+    def is_begun(self) -> bool:
+        """Whether there is a key, with which the operator was asked."""
+        return is_file(self._key_path)
+
+    @property
     def is_accepted(self) -> bool:
         """Whether there is a package."""
         return is_file(self._package_path)

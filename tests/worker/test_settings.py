@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import ConfigurationError, DataMissingError
+from tasks.trust.enrolment import Enrolment
 from tasks.workload import Part
 from tests.tasks.trust.test_enrolment import accepted
 from worker.policy.site import SitePolicy
@@ -247,3 +248,12 @@ def test_an_enrolment_whose_secrets_others_may_read_is_refused(tmp_path: Path) -
     (own.folder / "key.pem").chmod(0o644)
     with pytest.raises(ConfigurationError, match="others than its owner may read it"):
         ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path)})
+
+
+def test_a_site_whose_operator_has_not_answered_yet_joins_no_other_broker_by_default(tmp_path: Path) -> None:
+    # Given a site that has asked, when it starts, then it is told what is missing; another broker it may name
+    Enrolment.make(tmp_path / "enrolment")
+    with pytest.raises(ConfigurationError, match=r"worker\.enrol accept PACKAGE"):
+        ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path)})
+    found = ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path), "CELERY_BROKER_URL": "redis://elsewhere"})
+    assert (found.broker_url, found.enrolment) == ("redis://elsewhere", None)
