@@ -85,7 +85,7 @@ def _confirm(request: Request, expected: str | None) -> None:
 def _hand_over(authority: Authority, client: Client, output: Path | None) -> None:
     path, own = output or Path(f"{client.client_id}.package.json"), fingerprint(authority.key)
     authority.package(client).save(path, authority.key)
-    if why := at_broker.admit(authority, client):
+    if why := at_broker.tell(authority):
         _say_untold(authority, why)
     click.echo(f"{client.named} is enrolled until {client.until:%Y-%m-%d}")
     click.echo(f"give its site {path}, which holds no secret, and the orchestrator's fingerprint: {own}")
@@ -132,7 +132,7 @@ def revoke(folder: Path, client_id: str) -> None:
     """Let client ID take part no longer, in a run that is on neither."""
     authority = Authority(folder)
     client = authority.revoke(client_id)
-    if why := at_broker.cut_off(authority, client):
+    if why := at_broker.tell(authority):
         _say_untold(authority, why)
     click.echo(f"{client.named} was revoked: no answer of its counts any more")
 

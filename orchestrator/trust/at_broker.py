@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from orchestrator.trust.authority import Authority, user_words
-from orchestrator.trust.clients import Client
 from tasks.broker.connection import connect
 from tasks.broker.refusals import away
 from tasks.broker.rules import client_rules, user_name
 
 
-def admit(authority: Authority, client: Client) -> str:
-    """Have the broker let a client in; return why it can't be told, empty if it was."""
-    words = user_words(client.password_digest, client_rules(client.client_id, client.count))
-    return _tell(authority, lambda redis: redis.execute_command("ACL SETUSER", user_name(client.client_id), *words))  # type: ignore[no-untyped-call]
+def tell(authority: Authority) -> str:
+    """Have the broker let in all clients that are enrolled and end the others' connections.
 
+    It is told of all, as it may have been away when one was let in or revoked: what it saves are the users that it
+    knows.
 
-def cut_off(authority: Authority, client: Client) -> str:
-    """Have the broker end a client's connections, and let it in no longer; return why it can't be told, or nothing."""
-    return _tell(authority, lambda redis: redis.acl_deluser(user_name(client.client_id)))
-
-
-def _tell(authority: Authority, tell: Callable[[Redis], object]) -> str:
+    Returns:
+        Why it can't be told; empty if it was.
+    """
     try:
         with connect(authority.broker_url, retries=0) as redis:
-            tell(redis)
+            _set_users(authority, redis)
             with suppress(ResponseError):  # it may have no file of users
                 redis.acl_save()
     except (RedisError, OSError) as error:
         return away(error)
     return ""
+
+
+def _set_users(authority: Authority, redis: Redis) -> None:
+    with redis.pipeline(transaction=False) as pipe:
+        for client in authority.clients.all():
+            user = user_name(client.client_id)
+            if client.standing == "enrolled":
+                words = user_words(client.password_digest, client_rules(client.client_id, client.count))
+                pipe.execute_command("ACL SETUSER", user, *words)  # type: ignore[no-untyped-call]
+            else:
+                pipe.execute_command("ACL DELUSER", user)  # type: ignore[no-untyped-call]
+        pipe.execute()

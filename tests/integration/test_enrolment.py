@@ -41,6 +41,12 @@ def refused(url: str, kind: type[Exception] = BrokerUnfitError) -> str:
     return str(caught.value)
 
 
+def admitted(federation: Federation) -> list[str]:
+    """The users that the broker lets in."""
+    with connect(federation.authority.broker_url) as redis:
+        return [str(user) for user in redis.acl_users()]
+
+
 def test_the_page_s_commands_lead_from_nothing_to_a_model(federation: Federation, tmp_path: Path) -> None:
     # Given two sites that were enrolled by the page's commands
     said = [text for name in ("hospital-a", "hospital-b") for text in federation.enrol(name)]
@@ -94,6 +100,20 @@ def test_who_is_revoked_in_a_running_run_is_out(federation: Federation) -> None:
     assert list(history(federation.desk / "run")[-1]["responses"]) == ["hospital-a"]
     # And a broker that is started anew with the operator's files doesn't let it in, either
     assert "client-hospital-b" not in federation.authority.users.read_text()
+
+
+def test_who_is_revoked_while_the_broker_is_away_is_cut_off_when_it_is_told_of_another(federation: Federation) -> None:
+    # Given a client that was revoked when the broker couldn't be told, and is a user there still
+    federation.enrol("hospital-a")
+    federation.authority.revoke("hospital-a")
+    assert "client-hospital-a" in admitted(federation)
+    # When another is let in
+    federation.enrol("hospital-b")
+    # Then the broker lets in that one alone, now and when it is started with what it saved
+    assert "client-hospital-a" not in admitted(federation)
+    saved = federation.authority.users.read_text()
+    assert "client-hospital-b" in saved
+    assert "client-hospital-a" not in saved
 
 
 def test_the_broker_takes_nobody_without_certificate_or_tls(federation: Federation) -> None:
