@@ -22,7 +22,7 @@ from tasks.broker.rules import ORCHESTRATOR, client_rules, orchestrator_rules, u
 from tasks.errors import ConfigurationError
 from tasks.files import is_file, make_private, replace_text
 from tasks.trust.enrolment import with_user
-from tasks.trust.keys import check_private, load_key, new_key, public_text, save_key
+from tasks.trust.keys import load_key, new_key, public_text, read_password, save_key
 from tasks.trust.papers import Package, Request
 
 _PASSWORD_BYTES = 32
@@ -141,13 +141,14 @@ class Authority:
 
     @cached_property
     def _place(self) -> str:
-        return self._broker_path.read_text(encoding="utf-8").strip()
+        try:
+            return self._broker_path.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{self._broker_path}: it is damaged ({error})") from None
 
     @cached_property
     def _password(self) -> str:
-        path = self._own / "password"
-        check_private(path)
-        return path.read_text(encoding="ascii").strip()
+        return read_password(self._own / "password")
 
     @property
     def _is_encrypted(self) -> bool:

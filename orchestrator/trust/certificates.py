@@ -52,7 +52,10 @@ class CertificateAuthority:
     @property
     def text(self) -> str:
         """Its certificate, as PEM."""
-        return self.path.read_text(encoding="ascii")
+        try:
+            return self.path.read_text(encoding="ascii")
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"{self.path}: it is damaged ({error})") from None
 
     def certify_broker(self, hosts: Sequence[str], public_key: ec.EllipticCurvePublicKey, path: Path) -> None:
         """Write the certificate of a broker that is reached by these names or addresses."""
@@ -73,8 +76,11 @@ class CertificateAuthority:
         names: x509.SubjectAlternativeName | None = None,
     ) -> str:
         check_private(self._key_path)
-        key = serialization.load_pem_private_key(self._key_path.read_bytes(), password=None)
-        certificate = x509.load_pem_x509_certificate(self.path.read_bytes())
+        try:
+            key = serialization.load_pem_private_key(self._key_path.read_bytes(), password=None)
+            certificate = x509.load_pem_x509_certificate(self.path.read_bytes())
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"{self._key_path.parent}: it isn't a whole authority ({error})") from None
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise ConfigurationError(f"{self._key_path}: it isn't this authority's key")
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tasks.broker.rules import user_name
 from tasks.errors import ConfigurationError
 from tasks.files import is_file, make_private, replacing
-from tasks.trust.keys import check_private, load_key, new_key, public_text, read_public, save_key
+from tasks.trust.keys import check_private, load_key, new_key, public_text, read_password, read_public, save_key
 from tasks.trust.papers import Package, Request
 from tasks.trust.signing import Site
 
@@ -84,8 +84,7 @@ class Enrolment:
     @cached_property
     def password(self) -> str:
         """The client's password at the broker."""
-        check_private(self._password_path)
-        return self._password_path.read_text(encoding="ascii").strip()
+        return read_password(self._password_path)
 
     @property
     def is_begun(self) -> bool:
@@ -142,6 +141,12 @@ class Enrolment:
         """
         package = Package.read(path)
         self.check(package, path)
+        try:
+            self._keep(package, path)
+        except OSError as error:
+            raise ConfigurationError(f"{self.folder}: {error.strerror}") from None
+
+    def _keep(self, package: Package, path: Path) -> None:
         for name, text in (("authority.pem", package.authority), ("certificate.pem", package.certificate)):
             with replacing(self.folder / name) as temporary:
                 temporary.write_text(text, encoding="ascii")

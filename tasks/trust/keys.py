@@ -66,6 +66,22 @@ def check_private(path: Path) -> None:
         )
 
 
+def read_password(path: Path) -> str:
+    """Read a password from a file.
+
+    Raises:
+        ConfigurationError: If there is none, or others than its owner may read it.
+    """
+    check_private(path)
+    try:
+        password = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        password = ""
+    if not password:
+        raise ConfigurationError(f"{path}: it can't be read as a password")
+    return password
+
+
 def public_text(key: Ed25519PrivateKey | Ed25519PublicKey) -> str:
     """Return a public key as 44 characters of base64."""
     public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import ConfigurationError
-from tasks.files import is_file, replacing
+from tasks.files import is_file, replace_text
 from tasks.names import check_client_id
 from tasks.trust.keys import read_public
 from tasks.trust.signing import NotSignedError, check_signed, signed
@@ -57,10 +57,16 @@ class _Paper(BaseModel):
         return self.client_id if self.count is None else f"{self.client_id} ({self.count} clients)"
 
     def save(self, path: Path, key: Ed25519PrivateKey) -> None:
-        """Write it into a file, signed with this key."""
+        """Write it into a file, signed with this key.
+
+        Raises:
+            ConfigurationError: If it can't be written.
+        """
         text = json.dumps(signed(self.what(), self.model_dump(mode="json"), key), indent=2)
-        with replacing(path) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        try:
+            replace_text(path, text + "\n")
+        except OSError as error:
+            raise ConfigurationError(f"{path}: it can't be written ({error.strerror})") from None
 
 
 class Request(_Paper):

@@ -178,3 +178,32 @@ def test_what_isnt_there_is_refused(here: Path) -> None:
     assert "there is no such file" in refused(site, "accept", "none.json")
     assert "python -m orchestrator.trust init" in refused(operator, "list", "nowhere")
     assert "it is there already" in refused(operator, "init", "op", "--host", NOWHERE)
+
+
+@pytest.mark.parametrize("output", ["nowhere/out.json", "op"])
+def test_where_nothing_can_be_written_is_said(here: Path, output: str) -> None:
+    let_in()
+    assert "it can't be written" in refused(site, "request", "--id", "anna", "--output", output)
+    assert "it can't be written" in refused(operator, "renew", "op", "anna", "--output", output)
+
+
+@pytest.mark.parametrize(
+    "name", ["orchestrator/password", "broker-url", "authority/authority.key", "authority/authority.pem"]
+)
+def test_an_operator_s_folder_that_is_damaged_is_said(here: Path, name: str) -> None:
+    let_in()
+    (here / "op" / name).write_bytes(b"\xff")
+    assert str(Path("op") / name).rpartition("/")[0] in refused(operator, "renew", "op", "anna").splitlines()[0]
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"", b"\n"], ids=["no text", "empty", "blank"])
+def test_a_password_that_is_damaged_is_said(here: Path, text: bytes) -> None:
+    let_in()
+    (here / "state" / "enrolment" / "password").write_bytes(text)
+    assert "it can't be read as a password" in refused(site, "request", "--id", "anna")
+
+
+def test_a_package_that_cannot_be_kept_is_said(here: Path) -> None:
+    let_in()
+    (here / "state" / "enrolment" / "certificate.pem").mkdir()
+    assert "Is a directory" in refused(site, "accept", "anna.package.json")
