@@ -184,11 +184,17 @@ def _sent(said: Mapping[str, Any]) -> tuple[str, str]:
 
 def _never_sent(run_id: str, said: Mapping[str, Any], sent: set[tuple[str, str]]) -> Iterator[str]:
     """Yield the updates that a round took in and that nobody signed for it."""
-    number = said["round_number"]
-    for client_id, slot in said["slots"].items():
+    try:
+        number = said["round_number"]
+        slots = said["slots"].items()
+        counted = {client_id: str(slot["digest"]) for client_id, slot in slots if slot["status"] in COUNTED}
+    except (KeyError, TypeError, AttributeError):
+        yield "it tells of no round"
+        return
+    for client_id, digest in counted.items():
         scope = ClientScope(client_id)
         orders = (scope.order_id(run_id, number, kind.name) for kind in (TrainOrder, SurveyOrder))
-        if slot["status"] in COUNTED and not any((order_id, slot["digest"]) in sent for order_id in orders):
+        if not any((order_id, digest) in sent for order_id in orders):
             yield f"round {number} took in an update of client {client_id} that it didn't sign for that round"
 
 

@@ -144,3 +144,30 @@ def test_what_is_no_trail_is_said(folder: RunFolder) -> None:
         found(folder)
     folder.audit.unlink()
     assert found(folder)[0] == "it tells of no round"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"round_number": "x"},
+        {"round_number": 1, "slots": 3},
+        {"round_number": 1, "slots": {"anna": None}},
+        {"round_number": 1, "slots": {"anna": {"status": "trained"}}},
+    ],
+)
+def test_a_round_s_line_that_tells_nothing_of_a_round_is_a_problem(folder: RunFolder, said: dict[str, Any]) -> None:
+    # Given a line that somebody else has written
+    lines = [json.loads(line) for line in folder.audit.read_text().splitlines()]
+    lines[3]["said"] = said
+    folder.audit.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+    # When the trail is checked, then that is told, and all else that there is to tell
+    assert "line 4: it tells of no round" in found(folder)
+    assert "history.jsonl tells something else of round 1" in found(folder)
+
+
+def test_a_round_s_line_whose_digest_is_no_text_is_a_problem(folder: RunFolder) -> None:
+    lines = [json.loads(line) for line in folder.audit.read_text().splitlines()]
+    lines[3]["said"]["slots"]["anna"]["digest"] = []
+    folder.audit.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+    assert any("client anna that it didn't sign" in told for told in found(folder))
