@@ -45,6 +45,7 @@ _KEYS = ("db", "primary", "sentinel_user", *_TLS_KEYS, _CA_ONLY)
 """Keys whose values may be shown."""
 _NO_NOTIFICATIONS = MaintNotificationsConfig(enabled=False)
 """Of maintenance none is told but by Redis Enterprise, and to ask for it takes a round trip a connection."""
+_SEVERAL_HOSTS = re.compile(r"sentinels?://(?:[^/?#]*@)?[^,/?#]*(?P<others>,[^/?#]*)", re.IGNORECASE)
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 CertReqs = Literal["required", "optional", "none"]
@@ -263,9 +264,18 @@ def _host(parts: SplitResult) -> str:
     return host
 
 
+def _split_at_hosts(url: str) -> SplitResult:
+    """Take a URL apart as :func:`urlsplit` does, which in some releases takes no brackets but those of a first host."""
+    found = _SEVERAL_HOSTS.match(url)
+    if not found:
+        return urlsplit(url)
+    parts = urlsplit(url[: found.start("others")] + url[found.end() :])
+    return parts._replace(netloc=parts.netloc + found["others"])
+
+
 def _split(url: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
+        parts = _split_at_hosts(url)
         url.encode()
     except UnicodeEncodeError:
         raise ValueError(f"it isn't UTF-8; {_ENCODE}") from None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ from benchmarks.sampling import children
 from tasks.cores import num_cores
 
 LIMIT_S = 240.0
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Check that no process is left that wasn't there before: other tests may have had one started that stays."""
+    before = set(children(os.getpid()))
+    yield
+    assert set(children(os.getpid())) <= before
 
 
 @pytest.mark.parametrize("tcp", [False, True])
@@ -29,8 +38,6 @@ def test_the_floor_moves_the_bytes_of_a_round_and_nothing_else(tcp: bool, tmp_pa
     above_idle = outcome.above_idle_mb("broker")
     assert above_idle is not None
     assert above_idle > 30
-    # And nothing of it is left
-    assert children(os.getpid()) == []
 
 
 def test_this_project_carries_out_rounds_and_ends(tmp_path: Path) -> None:
@@ -46,16 +53,12 @@ def test_this_project_carries_out_rounds_and_ends(tmp_path: Path) -> None:
     assert 0 < outcome.broker_in_mb < 0.4
     assert outcome.broker_out_mb is not None
     assert 0 < outcome.broker_out_mb < 0.4
-    # And nothing of it is left
-    assert children(os.getpid()) == []
 
 
 def test_a_limit_ends_all_that_was_started(tmp_path: Path) -> None:
     # Given a limit that is over at once, when rounds are to be carried out, then they are given up
     with pytest.raises(DidNotCompleteError, match="not within 0 s"):
         Ours().run(Case(2, 0.4), 2, tmp_path, Limit(0))
-    # And nothing of it is left
-    assert children(os.getpid()) == []
 
 
 def test_a_program_that_fails_is_told_of_with_what_it_said_last(tmp_path: Path) -> None:

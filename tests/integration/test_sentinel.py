@@ -110,7 +110,7 @@ def test_sentinels_with_a_password_of_their_own_are_asked_over_tls(tmp_path: Pat
         publish(open_store(url), "blob", [memoryview(b"chunk")])
         app.backend.client.set("results", 1)  # type: ignore[attr-defined]
         with app.connection_for_write() as connected:
-            connected.SimpleQueue("messages").put("1")
+            connected.Producer().publish("1", routing_key="messages")
         # Then all have found the server
         with Redis(unix_socket_path=server.connection_pool.connection_kwargs["path"], db=2) as found:
             assert {"ours", "blob:0", "results", "messages"} <= {key.decode() for key in found.keys()}  # noqa: SIM118
