@@ -55,8 +55,9 @@ def waiting(broker: Redis) -> set[str]:
 
 
 def updates(broker: Redis) -> set[bytes]:
-    """The updates that are in the broker."""
-    return {key.rpartition(b":")[0] for key in broker.scan_iter("fl:blob:update/client-*:0")}
+    """The updates that are in the broker at one moment, which a scan of several steps isn't."""
+    found: list[bytes] = broker.keys("fl:blob:update/client-*:0")  # type: ignore[assignment]  # not asynchronous
+    return {key.rpartition(b":")[0] for key in found}
 
 
 def run_until_all_wait(
