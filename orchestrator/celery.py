@@ -20,7 +20,6 @@ from tasks.blobs.stores import open_store
 from tasks.broker import connection, needs
 from tasks.broker.app import make_app
 from tasks.broker.probe import PROBED_VARIABLE, check_broker
-from tasks.broker.url import URL_VARIABLE
 from tasks.errors import BrokerUnreachableError, FederationError
 from tasks.logs import set_up_worker
 from tasks.plugins import add_current_folder
@@ -40,7 +39,7 @@ def _said_in_a_line() -> Iterator[None]:
 
 
 with _said_in_a_line():
-    _url, _ = reach(os.environ.get(URL_VARIABLE) or connection.DEFAULT_URL)
+    _url, _ = reach(connection.named_broker())
 
 app = make_app("orchestrator", _url, include=("orchestrator.tasks",), worker_pool="tasks.pool:TaskPool")
 signals.after_setup_logger.connect(set_up_worker)

@@ -14,13 +14,13 @@ from celery import chain, chord
 
 from benchmarks.contenders.programs import IDLE_S, write_json
 from tasks.broker.app import make_app
-from tasks.broker.connection import broker_url
+from tasks.broker.connection import named_broker
 from tasks.scope import client_queue
 
 ROUND_TIMEOUT_S = 60.0
 
-app = make_app("chord", broker_url(), include=())
-app.conf.update(result_backend=broker_url())
+app = make_app("chord", named_broker(), include=())
+app.conf.update(result_backend=named_broker())
 
 
 @app.task(name="train")

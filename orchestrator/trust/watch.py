@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from orchestrator.trust.clients import Clients
 from tasks.broker.refusals import away
 from tasks.broker.rules import is_clients, user_name
+from tasks.errors import ConfigurationError
 from tasks.scope import owner_of_key
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,11 @@ class Watch:
 
     def cut_off(self, client_id: str, reason: str) -> list[str]:
         """Cut off a client, with all that its worker serves, and return their ids."""
-        client = self._clients.find(client_id) or self._clients.named(client_id)
+        try:
+            client = self._clients.find(client_id) or self._clients.named(client_id)
+        except ConfigurationError as error:
+            logger.warning("client %s can't be cut off: %s", client_id, error)
+            return []
         if client is None:
             return []
         user = user_name(client.client_id)

@@ -46,9 +46,9 @@ _PASSING = (LostConnectionError, TimedOutError, TimeoutError, OutOfMemoryError)
 """What is tried again. A memory that is full (``maxmemory``) has room again when updates have been taken in."""
 
 
-def broker_url() -> str:
-    """Return the broker's URL from the environment, or that of a Redis on this machine's default port."""
-    return check_url(os.environ.get(URL_VARIABLE) or DEFAULT_URL)
+def named_broker() -> str:
+    """Return what the environment names as the broker, or the URL of a Redis on this machine's default port."""
+    return os.environ.get(URL_VARIABLE) or DEFAULT_URL
 
 
 def check_url(url: str) -> str:

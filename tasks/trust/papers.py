@@ -8,10 +8,11 @@ broker has to know. Each file is signed by whom it is of.
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import ConfigurationError
@@ -56,6 +57,25 @@ class _Paper(BaseModel):
         """Whom it is of, in words."""
         return self.client_id if self.count is None else f"{self.client_id} ({self.count} clients)"
 
+    @property
+    @abstractmethod
+    def signer(self) -> str:
+        """The public key that signs it."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            ConfigurationError: If it isn't one, or was changed.
+        """
+        message, paper = _read(cls, path)
+        try:
+            check_signed(cls.what(), message, read_public(paper.signer))
+        except NotSignedError as error:
+            raise ConfigurationError(f"{path}: {error}") from None
+        return paper
+
     def save(self, path: Path, key: Ed25519PrivateKey) -> None:
         """Write it into a file, signed with this key.
 
@@ -75,16 +95,10 @@ class Request(_Paper):
     password_digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """SHA-256 digest of the password of the client's user at the broker, in hexadecimal."""
 
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a file that :meth:`save` wrote.
-
-        Raises:
-            ConfigurationError: If it isn't one, or was changed.
-        """
-        message, request = _read(cls, path)
-        _check(path, cls.what(), message, read_public(request.key))
-        return request
+    @property
+    def signer(self) -> str:
+        """The client's own key."""
+        return self.key
 
 
 class Package(_Paper):
@@ -101,16 +115,10 @@ class Package(_Paper):
     until: AwareDatetime
     """When its enrolment ends."""
 
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a file that :meth:`save` wrote. Whether its orchestrator is the right one is for the reader to know.
-
-        Raises:
-            ConfigurationError: If it isn't one, or was changed.
-        """
-        message, package = _read(cls, path)
-        _check(path, cls.what(), message, read_public(package.orchestrator))
-        return package
+    @property
+    def signer(self) -> str:
+        """The orchestrator's key. Whether it is the right one is for the reader to know."""
+        return self.orchestrator
 
 
 def _read(kind: type[P], path: Path) -> tuple[Any, P]:
@@ -132,10 +140,3 @@ def _read(kind: type[P], path: Path) -> tuple[Any, P]:
     except (OSError, ValueError, TypeError, RecursionError, ConfigurationError) as error:
         why = str(error)
     raise ConfigurationError(f"{path}: it is no {kind.what()} ({why})")
-
-
-def _check(path: Path, what: str, message: object, key: Ed25519PublicKey) -> None:
-    try:
-        check_signed(what, message, key)
-    except NotSignedError as error:
-        raise ConfigurationError(f"{path}: {error}") from None

@@ -285,8 +285,8 @@ def test_a_url_is_shown_without_what_may_be_a_secret(url: str, shown: str) -> No
 def test_the_url_is_the_variables_or_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     # Given the variable that Celery reads too, when it is set, empty, or not set, then the URL is its or the default
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://elsewhere:1")
-    assert connection.broker_url() == "redis://elsewhere:1"
+    assert connection.named_broker() == "redis://elsewhere:1"
     monkeypatch.setenv("CELERY_BROKER_URL", "")
-    assert connection.broker_url() == "redis://localhost:6379/0"
+    assert connection.named_broker() == "redis://localhost:6379/0"
     monkeypatch.delenv("CELERY_BROKER_URL")
-    assert connection.broker_url() == "redis://localhost:6379/0"
+    assert connection.named_broker() == "redis://localhost:6379/0"
