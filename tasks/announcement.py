@@ -84,12 +84,19 @@ class Announcement(BaseModel):
     """How many it holds out; 0 where that isn't known."""
     untold: Details = ()
     """Details that no run has asked for so far; versions that said nothing tell all."""
+    part: Annotated[str, Field(pattern=r"^([0-9]{1,7}/[0-9]{1,7})?$")] = ""
+    """The part of a shared data set that a run granted the client, like ``0/4``, counted from 0; empty: none did."""
 
     @model_validator(mode="after")
     def _check_queue(self) -> Self:
         if self.shared_queue and not is_served_by(self.client_id, self.shared_queue):
             raise ValueError(f"the queue {self.shared_queue} isn't for client {self.client_id}")
         return self
+
+    @property
+    def num_parts(self) -> int:
+        """Into how many parts that data set is split; 0 if no run granted the client one."""
+        return int(self.part.partition("/")[2] or 0)
 
     def telling(self, wanted: Collection[str]) -> Announcement:
         """Return the same without those details that aren't wanted."""

@@ -29,7 +29,7 @@ from tasks.trust.enrolment import Enrolment
 from worker.ending import said_at_once
 from worker.heartbeat import Heartbeat
 from worker.loading import Loader
-from worker.pool import Loading, LoadingPool
+from worker.pool import Loading, LoadingPool, begin_anew
 from worker.reminder import keep_reminding
 from worker.serving import Serving, take_clients
 from worker.settings import ClientSettings
@@ -104,6 +104,8 @@ def _join(announcements: Sequence[Announcement]) -> None:
     def stop(sender: Any, **_: object) -> None:
         heartbeat.stop()
         sender.exitcode = heartbeat.exit_code or sender.exitcode
+        if heartbeat.begins_anew:
+            begin_anew()
 
     signals.worker_shutdown.connect(stop, weak=False)
 

@@ -16,7 +16,7 @@ from tasks.evaluation import Evaluation
 from tasks.messages import Order, Response, StudyOrder
 from tasks.run_config import with_defaults
 from tasks.user_code import checked_evaluation, user_code
-from tasks.workload import ClientData, Workload
+from tasks.workload import ClientData, Part, Workload
 from worker.connection import Connection
 from worker.local_training import Fetched
 from worker.models import Models
@@ -41,6 +41,8 @@ class Client:
         models: What it shares with other clients of this process.
         device: The device that its workload computes on; ``auto`` for the first that is there.
         memory_bytes: Memory that this process may use: no order comes with more.
+        stays: Whether it waits for the next run when one is over.
+        lease: The part of a shared data set that a run granted it; None: none did.
         say_ready: Called before the client waits for its turn to send an update, if the order wants it to.
     """
 
@@ -56,6 +58,8 @@ class Client:
     models: Models = field(default_factory=Models)
     device: str = "cpu"
     memory_bytes: int = MAX_BLOB_BYTES
+    stays: bool = False
+    lease: Part | None = None
     say_ready: Callable[[], None] = lambda: None
 
     def stands_by(self, response: Response) -> bool:

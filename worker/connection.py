@@ -9,7 +9,7 @@ finds there what the run that is on wants announced.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -18,7 +18,6 @@ from redis import Redis
 from tasks.broker import run_lock
 from tasks.broker.connection import Clock
 from tasks.broker.turns import RedisTurns
-from tasks.protocol import difference
 from tasks.readable import readable
 from tasks.scope import RUN_LOCK_KEY, ClientScope, result_key
 
@@ -96,7 +95,7 @@ class Told:
     passed_over: str = ""
 
 
-def read_told(client: Redis, incarnations: Mapping[str, str]) -> tuple[dict[str, Told], Collection[str] | None]:
+def read_told(client: Redis, incarnations: Mapping[str, str]) -> tuple[dict[str, Told], run_lock.Notice | None]:
     """Return what clients were told, in one round trip; that they are to stay away for good is said once.
 
     Args:
@@ -104,7 +103,7 @@ def read_told(client: Redis, incarnations: Mapping[str, str]) -> tuple[dict[str,
         incarnations: Client id -> incarnation.
 
     Returns:
-        Client id -> what it was told; the details that the run which is on wants announced, None if there is no run.
+        Client id -> what it was told; the notice of the run that is on, None if there is none.
     """
     if not incarnations:
         return {}, None
@@ -122,14 +121,7 @@ def read_told(client: Redis, incarnations: Mapping[str, str]) -> tuple[dict[str,
     over = [ClientScope(client_id).away_key for client_id, told in found.items() if told.absence is Absence.FOR_GOOD]
     if over:
         client.delete(*over)
-    return found, _wanted(run_lock.decode(notice))
-
-
-def _wanted(notice: run_lock.Notice | None) -> Collection[str] | None:
-    """Return what the run of a notice wants announced: nothing, if it speaks another protocol."""
-    if notice is None:
-        return None
-    return () if difference(notice.protocol) else notice.wants
+    return found, run_lock.decode(notice)
 
 
 def _reason(value: bytes | None, incarnation: str) -> str:

@@ -18,8 +18,9 @@ from redis.exceptions import RedisError
 from tasks.announcement import DETAILS, Announcement
 from tasks.broker.presence import RedisRegistry
 from tasks.broker.refusals import is_refusal
-from tasks.broker.run_lock import LIFETIME_S
+from tasks.broker.run_lock import LIFETIME_S, Notice
 from tasks.errors import ConfigurationError
+from tasks.protocol import difference
 from tasks.trust.signing import Site
 from worker.connection import Absence, read_told
 
@@ -52,15 +53,20 @@ class Heartbeat:
     """Keeps announcements up until it is told to stop; without any left, it ends its worker.
 
     A heartbeat is two or three round trips, however many clients the worker serves. What a run wants told is announced
-    until another one wants something else, or for as long as a notice lasts that nobody keeps up.
+    until another one wants something else, or for as long as a notice lasts that nobody keeps up. When a run begins
+    that splits the data into another number of parts than the one that granted the client its part, the worker ends to
+    begin anew.
 
     Attributes:
         exit_code: What the worker that it ends is to end with.
+        begins_anew: Whether the worker is to begin anew when it has ended.
     """
 
     def __init__(self, client: Redis, announcements: Sequence[Announcement], site: Site | None = None) -> None:
         self._client = client
         self._registry = RedisRegistry(client, site)
+        self._run_id = ""
+        """The run that was on last."""
         self._wanted: Collection[str] = ()
         self._wanted_at = 0.0
         self._signs = [_Sign(whole, whole.telling(self._wanted)) for whole in announcements]
@@ -70,6 +76,7 @@ class Heartbeat:
         self._leaving = False
         self._told_leaving = False
         self.exit_code = 0
+        self.begins_anew = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -79,8 +86,10 @@ class Heartbeat:
     def leave(self) -> None:
         """Let it be known that the clients take no further orders, while the last tasks end.
 
-        Signals' handlers call this, one in the middle of another, where a lock would be waited for for ever.
+        Signals' handlers call this, one in the middle of another, where a lock would be waited for for ever. A worker
+        that is about to begin anew ends when it is told to once more.
         """
+        self.begins_anew &= not self._leaving
         self._leaving = True
         self._wakes.put(None)
 
@@ -89,8 +98,8 @@ class Heartbeat:
 
         Until then an order that a client has not begun is kept for it, should it be started again.
         """
-        self._stopped = True
-        self.leave()
+        self._stopped = self._leaving = True
+        self._wakes.put(None)
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
@@ -138,8 +147,10 @@ class Heartbeat:
     def _present(self) -> list[_Sign]:
         """Return the clients that are not to stay away, and serve those no longer that are to do so for good."""
         incarnations = {sign.announcement.client_id: sign.announcement.incarnation for sign in self._signs}
-        found, wanted = read_told(self._client, incarnations)
-        self._tell_wanted(wanted)
+        found, notice = read_told(self._client, incarnations)
+        if notice is not None:
+            self._note_run(notice)
+        self._tell_wanted(notice.wanted if notice is not None else None)
         self._say_passed_over({client_id: told.passed_over for client_id, told in found.items() if told.passed_over})
         away = {client_id for client_id, told in found.items() if told.absence is not Absence.NONE}
         for sign in self._signs:
@@ -147,6 +158,21 @@ class Heartbeat:
                 sign.up = False
         self._give_up([sign for sign in self._signs if found[sign.announcement.client_id].absence is Absence.FOR_GOOD])
         return [sign for sign in self._signs if sign.announcement.client_id not in away]
+
+    def _note_run(self, notice: Notice) -> None:
+        """See whether another run has begun, and whether the client's part of the data is one of that run's."""
+        if notice.run_id == self._run_id:
+            return
+        self._run_id = notice.run_id
+        logger.info("%s: run %s is on", _names(self._signs), notice.run_id)
+        for sign in self._signs:
+            sign.passed_over = ""
+        num_parts = {sign.whole.num_parts for sign in self._signs} - {0}
+        if num_parts <= {notice.num_parts} or difference(notice.protocol):
+            return
+        logger.info("the run splits the data into %d parts, and the worker begins anew with one", notice.num_parts)
+        self.begins_anew = True
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _tell_wanted(self, wanted: Collection[str] | None) -> None:
         """Have the clients announce those details that the run wants; None: there is no run, or no notice of it."""

@@ -103,6 +103,7 @@ class Loader:
             num_processes=self.settings.num_processes,
             holds_out=client.data.test is not None,
             num_held_out=client.data.num_test or 0,
+            part=f"{client.lease.index}/{client.lease.count}" if client.lease else "",
         )
         return self.settings.allowed.policy.announced(announcement)
 
@@ -118,7 +119,8 @@ class Loader:
     def _load(self, client_id: str) -> Client:
         workload = self._new_workload()  # a client's own: what it keeps there is no other's
         (compute.use_one_thread if self.forks or self.settings.num_processes > 1 else compute.use_all_threads)()
-        source = self._source(client_id, splits_data=workload.splits_data)
+        lease = self._lease(client_id) if workload.splits_data else None
+        source = self._source(client_id, lease)
         doing = "client_data()" + (f" of {client_id}" if self.served.shared_queue else "")
         self.tell(doing)
         with user_code(doing):
@@ -136,20 +138,26 @@ class Loader:
             models=self._models,
             device=self.settings.device,
             memory_bytes=compute.memory_bytes(),
+            stays=self.settings.stays,
+            lease=lease,
         )
 
-    def _source(self, client_id: str, *, splits_data: bool) -> DataSource:
+    def _lease(self, client_id: str) -> Part | None:
+        """Wait until a run grants a client a part of the data; None where it comes with one of its own."""
+        if self.served.shared_queue or self.settings.part is not None:
+            return None
+        self.tell("waiting for a part of the data")
+        with connection.connect(self.settings.broker_url, retries=0) as client:
+            return wait_for_part(client, client_id)
+
+    def _source(self, client_id: str, lease: Part | None) -> DataSource:
         """Return where a client's data is; several share out the part that is their worker's, or the whole."""
-        part = self.settings.part
+        part = self.settings.part or lease
         if self.served.shared_queue:
             whole, count = part or Part(0, 1), len(self._numbers)
             return DataSource(
                 self.settings.data, Part(whole.index * count + self._numbers[client_id], whole.count * count)
             )
-        if part is None and splits_data:
-            self.tell("waiting for a part of the data")
-            with connection.connect(self.settings.broker_url, retries=0) as client:
-                part = wait_for_part(client, client_id)
         return DataSource(self.settings.data, part) if part is not None else DataSource(self.settings.data)
 
     @cached_property

@@ -159,7 +159,9 @@ class LoadingPool(TaskPool):
             raise
         if start_method != "spawn":
             self._kill_processes()
-            begin_anew(start_method)
+            logger.info("the workload wants the start method %s: the worker begins anew", start_method)
+            os.environ[START_METHOD_VARIABLE] = start_method
+            begin_anew()
 
     def _kill_processes(self) -> None:
         """Kill the processes: what loads may take its time to end otherwise."""
@@ -177,11 +179,10 @@ class LoadingPool(TaskPool):
         return processes
 
 
-def begin_anew(start_method: StartMethod) -> None:
-    """Have this process be the worker from its beginning, with the start method that its workload wants.
+def begin_anew() -> None:
+    """Have this process be the worker from its beginning.
 
-    Of that the main process can learn only by importing what is the user's, after which it may not be as it has to be.
+    What its workload wants the main process can learn only by importing what is the user's, after which it may not be
+    as it has to be.
     """
-    logger.info("the workload wants the start method %s: the worker begins anew", start_method)
-    os.environ[START_METHOD_VARIABLE] = start_method
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606  # what was started by the user

@@ -194,6 +194,14 @@ class ClientSettings(BaseModel):
     policy: Annotated[_Policy | None, Option("FILE", default="nothing is refused")] = None
     """What the site takes part in and tells: see [site-policy.md](site-policy.md)."""
 
+    stay: Annotated[bool | None, Option("yes or no", default="yes if the client is enrolled, else no")] = None
+    """Whether the worker waits for the next run when one is over, with its data loaded, or ends."""
+
+    @property
+    def stays(self) -> bool:
+        """Whether the worker waits for the next run when one is over."""
+        return self.enrolment is not None if self.stay is None else self.stay
+
     @property
     def site(self) -> Site | None:
         """The keys with which orders are checked and answers signed; None: the client isn't enrolled."""

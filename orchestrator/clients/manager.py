@@ -44,6 +44,7 @@ class ClientManager:
         tell: Tells clients why they are passed over.
         blobs: The identity of the store of blobs that clients must use; None: any.
         needs: Details that clients are to announce before they count as connected: what the selector goes by.
+        num_parts: Into how many parts the run has a data set split that its clients share; None: any number will do.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ClientManager:
         tell: Callable[[PassedOver], None] = lambda _: None,
         blobs: str | None = None,
         needs: Collection[str] = (),
+        num_parts: int | None = None,
     ) -> None:
         self._present = present
         self._clock = clock
@@ -63,6 +65,7 @@ class ClientManager:
         self._tell = tell
         self._blobs = blobs
         self._needs = frozenset(needs)
+        self._num_parts = num_parts
         self._told: dict[str, tuple[str, str]] = {}
         """Of each client told that it is passed over: its incarnation, and the reason."""
         self._clients: dict[str, Announcement] = {}
@@ -143,6 +146,11 @@ class ClientManager:
             return (
                 f"its models and updates are in {said.blobs} (CLIENT_BLOBS), the run's in {self._blobs} "
                 "(--blobs): both have to name the same"
+            )
+        if said.part and self._num_parts not in (None, said.num_parts):
+            return (
+                f"another run granted it one of {said.num_parts} parts of the data, this one has {self._num_parts}: it "
+                "takes one of these when no other run is on; CLIENT_PART would give it one of its own"
             )
         return ""
 

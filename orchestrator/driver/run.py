@@ -82,7 +82,9 @@ class Run:
         self._shown: set[str] = set()
         present, tell, blobs = services.present, services.tell, services.blobs.identity
         wanted = needs(self._selector)
-        self._manager = ClientManager(present, clock, config.workload, self._misfit, tell, blobs, wanted)
+        self._manager = ClientManager(
+            present, clock, config.workload, self._misfit, tell, blobs, wanted, config.num_clients
+        )
         algorithm = load_algorithm(config.algorithm)
         self._context = RunContext(
             config=config,

@@ -28,6 +28,7 @@ from orchestrator.transport.strays import Strays
 from orchestrator.transport.transport import RunServices
 from orchestrator.trust.reaching import reach
 from orchestrator.trust.watch import Watch
+from tasks.announcement import Announcement
 from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, needs, run_lock
@@ -127,6 +128,11 @@ def _services(
     transport = RedisTransport(app, url, config.run_id, signatures, parts.grant)
     strays = Strays(connection.connect_quickly(url), config.run_id)
 
+    def present() -> dict[str, Announcement]:
+        found = registry.present()
+        parts.keep(found.values())
+        return found
+
     def poll() -> bool:
         own_worker_ended = supervisor.poll()
         lock.refresh()
@@ -134,7 +140,7 @@ def _services(
 
     return RunServices(
         transport=transport,
-        present=registry.present,
+        present=present,
         tell=registry.say_passed_over,
         blobs=blobs,
         broker_time=connection.Clock(client),

@@ -84,6 +84,7 @@ def _client_worker(config: RunConfig, folder: RunFolder, name: str, who: Mapping
         "CLIENT_COMPRESSION": config.compression,
         "CLIENT_DATA": config.data or "",
         "CLIENT_DEVICE": config.device,
+        "CLIENT_STAY": "no",
         "CLIENT_TELLS_ERRORS": "yes",
         "CLIENT_STATE": str(folder.clients),
         FORMAT_VARIABLE: config.log_format,

@@ -9,11 +9,14 @@ more waits until one is free.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+import math
+import time
+from collections.abc import Callable, Collection, Iterable
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tasks.announcement import Announcement
 from tasks.broker.refusals import away
 from tasks.scope import CLIENT_KEY_PREFIX, PART_KEY_PREFIX, WANTS_PART_PREFIX, ClientScope
 
@@ -22,6 +25,8 @@ logger = logging.getLogger(__name__)
 TTL_S = 24 * 3600
 HOLD_S = 120
 """Seconds for which a part is held before its client has announced itself."""
+KEEP_S = 60.0
+"""Seconds between two times that it is noted who is there with which part."""
 _AT_ONCE = 100
 """Clients that the server grants parts in one step."""
 _GRANT = """
@@ -80,11 +85,30 @@ class PartGrants:
     Args:
         client: A client for the broker that gives up at once: who isn't granted a part soon asks again.
         num_parts: How many there are.
+        clock: Seconds that only go up.
     """
 
-    def __init__(self, client: Redis, num_parts: int) -> None:
+    def __init__(self, client: Redis, num_parts: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._num_parts = num_parts
+        self._clock = clock
+        self._next = -math.inf
+
+    def keep(self, announcements: Iterable[Announcement]) -> None:
+        """Note who is there with which part, once a minute: a key may have expired, or have been lost."""
+        if self._clock() < self._next:
+            return
+        self._next = self._clock() + KEEP_S
+        having = [said for said in announcements if said.num_parts == self._num_parts]
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for said in having:
+                    key = ClientScope(said.client_id).part_key
+                    pipe.set(key, f"{said.part} 0", ex=TTL_S, nx=True)
+                    pipe.expire(key, TTL_S - HOLD_S)
+                pipe.execute()
+        except (RedisError, OSError) as error:
+            logger.warning("who has which part of the data couldn't be noted: %s", away(error))
 
     def grant(self, client_ids: Collection[str]) -> None:
         """Grant a part to each of these clients that asks for one, as far as there are any left."""

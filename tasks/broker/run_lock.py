@@ -18,7 +18,7 @@ from tasks.broker.connection import check_keeps_all
 from tasks.broker.refusals import away
 from tasks.errors import FederationBusyError
 from tasks.names import ID_PATTERN
-from tasks.protocol import PROTOCOL, version
+from tasks.protocol import PROTOCOL, difference, version
 from tasks.scope import RUN_LOCK_KEY
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,11 @@ class Notice(BaseModel):
     """Version of the orchestrator's celeriac."""
     wants: Details = ()
     """Details that clients are to announce, as the run goes by them."""
+
+    @property
+    def wanted(self) -> Details:
+        """Details that clients of this version are to announce: none, if the run speaks another protocol."""
+        return () if difference(self.protocol) else self.wants
 
 
 class RunLock:

@@ -86,7 +86,8 @@ def test_a_notice_is_one_or_none_whatever_it_says(server: Redis) -> None:
         server.set(RUN_LOCK_KEY, raw)
         read(lambda: run_lock.read(server), len(raw))
         # And what it wants told can be told, or not
-        _, wanted = read_told(server, {"a-1": "first"})
-        assert set(announcement("a-1").telling(wanted or ()).untold) == {*DETAILS} - {*(wanted or ())}
+        _, notice = read_told(server, {"a-1": "first"})
+        wanted = notice.wanted if notice is not None else ()
+        assert set(announcement("a-1").telling(wanted).untold) == {*DETAILS} - {*wanted}
 
     check()

@@ -13,6 +13,7 @@ from tasks.scope import ClientScope, who_wants_part
 from tasks.workload import Part
 from tests.integration import harness
 from tests.integration.harness import Field, history, wait_until
+from tests.support import announcement
 from worker.partition_leases import Asking
 
 
@@ -78,6 +79,31 @@ def test_a_part_of_another_run_or_of_a_former_start_is_none(broker: Redis) -> No
     PartGrants(broker, 4).grant(["anna"])
     assert asking.part(run_lock.Notice(run_id="other", num_parts=3)) is None
     assert asking.part(run_lock.Notice(run_id="run", num_parts=4)) == Part(0, 4)
+
+
+def test_who_is_there_keeps_its_part_though_the_broker_has_forgotten_it(broker: Redis) -> None:
+    # Given three clients with a part each, one of which the broker has forgotten, and one it will have soon
+    scene, now = Scene(broker, 3), [0.0]
+    assert scene.ask("anna", "bert", "carl") == [Part(index, 3) for index in range(3)]
+    broker.delete(ClientScope("anna").part_key)
+    broker.expire(ClientScope("bert").part_key, 1)
+    # When the run looks who is there, carl not among them
+    grants = PartGrants(broker, 3, lambda: now[0])
+    there = [announcement("anna", part="0/3"), announcement("bert", part="1/3"), announcement("dora", part="1/4")]
+    for said in there:
+        broker.set(ClientScope(said.client_id).key, said.model_dump_json())
+    grants.keep(there)
+    # Then each has its part, and who comes new gets the one of who is gone
+    broker.expire(ClientScope("carl").part_key, 3600)
+    assert scene.ask("eve") == [Part(2, 3)]
+    assert not broker.exists(ClientScope("dora").part_key)
+    # And that is noted once a minute
+    broker.delete(ClientScope("anna").part_key)
+    grants.keep(there)
+    assert not broker.exists(ClientScope("anna").part_key)
+    now[0] += 60
+    grants.keep(there)
+    assert broker.get(ClientScope("anna").part_key) == b"0/3 0"
 
 
 @pytest.mark.parametrize("word", ["", "not hexadecimal", "a" * 33, "ab\n", "0/4"])

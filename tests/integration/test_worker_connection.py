@@ -78,7 +78,11 @@ def test_what_a_run_wants_announced_is_in_its_notice(broker: Redis) -> None:
     assert read_told(broker, {"anna": "first"})[1] is None
     notice = run_lock.Notice(run_id="run", num_parts=1, wants=("labels",))
     run_lock.RunLock(client, notice).put_up()
-    assert read_told(broker, {"anna": "first"})[1] == ("labels",)
+    found = read_told(broker, {"anna": "first"})[1]
+    assert found is not None
+    assert found.wanted == ("labels",)
     # And of a run that speaks another protocol it is nothing
     broker.set(RUN_LOCK_KEY, notice.model_copy(update={"protocol": PROTOCOL + 1}).model_dump_json())
-    assert read_told(broker, {"anna": "first"})[1] == ()
+    found = read_told(broker, {"anna": "first"})[1]
+    assert found is not None
+    assert found.wanted == ()

@@ -59,6 +59,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         "CLIENT_COUNT": "50",
         "CLIENT_CONCURRENCY": "3",
         "CLIENT_START_METHOD": "fork",
+        "CLIENT_STAY": "yes",
     }
     found = ClientSettings.from_environment(variables)
     # When the settings are read, then each is what its variable says
@@ -81,6 +82,7 @@ def test_every_setting_has_a_variable(tmp_path: Path) -> None:
         num_clients=50,
         concurrency=3,
         start_method="fork",
+        stay=True,
     )
     own_orders = ("own.module:ASK", "own.other:TELL")
     assert found.allowed == Allowed("own.module:Rule", "own.module:short", own_orders, 20, SitePolicy(policy.resolve()))
@@ -101,7 +103,9 @@ def test_many_clients_share_as_many_processes_as_there_are_cores(monkeypatch: py
 
 def test_an_empty_variable_is_like_none() -> None:
     # Given variables that are set to nothing, as in a compose file, when they are read, then the defaults hold
-    kinds = "ID WORKLOAD BLOBS ALGORITHM COMPRESSION ORDERS DATA PART STATE HEARTBEAT_S COUNT CONCURRENCY START_METHOD"
+    kinds = (
+        "ID WORKLOAD BLOBS ALGORITHM COMPRESSION ORDERS DATA PART STATE HEARTBEAT_S COUNT CONCURRENCY START_METHOD STAY"
+    )
     names = [f"CLIENT_{kind}" for kind in kinds.split()]
     assert settings(XDG_STATE_HOME="/s", **dict.fromkeys(names, "")) == settings(XDG_STATE_HOME="/s")
 

@@ -31,13 +31,16 @@ def test_clients_that_are_passed_over_are_told_why_once() -> None:
         misfit=misfit,
         tell=registry.say_passed_over,
         blobs="broker",
+        num_parts=3,
     )
     registry.announce(announcement("anna", num_examples=4))
     registry.announce(announcement("bert", workload="digits"))
     registry.announce(announcement("carl"))
     registry.announce(announcement("emil", blobs="file:3f9c01aa"))
+    registry.announce(announcement("finn", part="0/2"))
+    registry.announce(announcement("gina", part="0/3"))
     manager.refresh()
-    assert [client.client_id for client in manager.connected()] == ["anna", "carl"]
+    assert [client.client_id for client in manager.connected()] == ["anna", "carl", "gina"]
     manager.close()
     registry.announce(announcement("dora"))
     # When the manager looks who is there again and again
@@ -49,13 +52,15 @@ def test_clients_that_are_passed_over_are_told_why_once() -> None:
         "bert": "it has the workload digits, the run trains tests.support:Pull",
         "emil": "its models and updates are in file:3f9c01aa (CLIENT_BLOBS), the run's in broker (--blobs): both have "
         "to name the same",
+        "finn": "another run granted it one of 2 parts of the data, this one has 3: it takes one of these when no "
+        "other run is on; CLIENT_PART would give it one of its own",
         "dora": "it came after the run had begun, and the run takes in no more (--accept closed)",
     }
     assert registry.passed_over == list(reasons.items())
     # And one that is started anew is told again
     registry.announce(announcement("bert", "second", workload="digits"))
     manager.refresh()
-    assert registry.passed_over[4:] == [("bert", reasons["bert"])]
+    assert registry.passed_over[5:] == [("bert", reasons["bert"])]
 
 
 def test_a_client_counts_as_connected_when_it_has_told_what_the_selector_needs() -> None:

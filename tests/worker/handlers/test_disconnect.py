@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +29,17 @@ def test_a_client_stays_away_for_as_long_as_it_is_told_to(
     order = to_disconnect(reconnect_after_s=seconds)
     # When it is carried out, then the client says so, and leaves for that long
     assert disconnect.handle(client, order).status is Status.DONE
+    assert connection.left == away
+
+
+@pytest.mark.parametrize(("seconds", "away"), [(0.0, []), (2.5, [2.5])])
+def test_a_client_that_stays_leaves_only_where_it_is_told_for_how_long(
+    client: Client, connection: Noting, seconds: float, away: list[float]
+) -> None:
+    # Given a client that is to stay when a run is over
+    client = replace(client, stays=True)
+    # When it is told to leave, then it is there for the next run, or comes back for it when it is told to
+    assert disconnect.handle(client, to_disconnect(reconnect_after_s=seconds)).status is Status.DONE
     assert connection.left == away
 
 
