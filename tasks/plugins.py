@@ -87,6 +87,8 @@ def load(kind: str, spec: str, known: Mapping[str, str]) -> object:
     module_name, _, name = check_spec(kind, spec, known).partition(":")
     try:
         module = importlib.import_module(module_name)
+    except ConfigurationError:
+        raise  # it says what it lacks
     except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
         raise LoadError(f"{kind} {spec!r}: importing {module_name!r} failed: {described(error)}") from error
     try:

@@ -128,6 +128,7 @@ class Run:
                 folder=self._folder.path,
                 rounds=config.rounds,
                 rounds_closed=len(history),
+                is_evaluated=self._folder.initial().is_known,
                 workload=config.workload,
                 algorithm=config.algorithm,
             )

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from orchestrator.config import RunConfig
 from orchestrator.observers.events import Event
+from tasks.errors import ConfigurationError
 from tasks.plugins import load_factory, split_spec
 
 OBSERVERS = {
@@ -20,6 +21,10 @@ OBSERVERS = {
     "events": "orchestrator.observers.events_file:EventsFile",
     "log": "orchestrator.observers.log:Log",
     "prometheus": "orchestrator.observers.prometheus:Prometheus",
+    "csv": "orchestrator.observers.csv_file:CsvFile",
+    "tensorboard": "orchestrator.observers.tensorboard:TensorBoard",
+    "mlflow": "orchestrator.observers.mlflow:Mlflow",
+    "wandb": "orchestrator.observers.wandb:WeightsAndBiases",
 }
 """Names for ``--observe``, and where each is defined: what makes an observer out of an :class:`ObserverContext`."""
 
@@ -69,6 +74,11 @@ def load_observer(spec: str) -> tuple[Factory, str]:
     factory: Factory = load_factory("observer", name, OBSERVERS, "Observer", _is_observer)
     getattr(factory, "check", lambda _: None)(parameter)
     return factory, parameter
+
+
+def missing(observer: str, package: str) -> ConfigurationError:
+    """Return what to raise where the package isn't installed that an observer takes; an extra of its name has it."""
+    return ConfigurationError(f"observer {observer!r} takes {package}: pip install 'celeriac[{observer}]'")
 
 
 def _is_observer(kind: object) -> bool:

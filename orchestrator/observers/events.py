@@ -45,6 +45,8 @@ class RunStarted(_Event):
     """Rounds that the run has."""
     rounds_closed: int
     """Rounds that were closed before."""
+    is_evaluated: bool = False
+    """Whether the initial model was evaluated before."""
     workload: str
     """What is trained."""
     algorithm: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.observers import ObserverContext
+from orchestrator.observers import ObserverContext, missing
 from orchestrator.observers.events import (
     ClientsEvaluated,
     ClientsJoined,
@@ -26,9 +26,7 @@ from tasks.metrics import Metrics
 try:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
 except ImportError:
-    raise ConfigurationError(
-        "observer 'prometheus' takes prometheus-client: pip install 'celeriac[prometheus]'"
-    ) from None
+    raise missing("prometheus", "prometheus-client") from None
 
 LOOPBACK = "127.0.0.1"
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
