@@ -1,10 +1,11 @@
-"""The command ``python -m orchestrator.runs``: lists runs, shows what came of one, and compares several.
+"""The command ``python -m orchestrator.runs``: lists runs, shows what came of one, ends one, and compares several.
 
 It reads what is in their folders, so that it knows a run that is on, that has ended and that was killed.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -18,12 +19,16 @@ from orchestrator.config import RunConfig
 from orchestrator.opening import RUNS, shown_path
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.store.run_process import interrupt
 from tasks.command import telling_errors
 from tasks.errors import FederationError, RunFolderError
 from tasks.messages import Status
 from tasks.metrics import Metrics, in_words
 from tasks.readable import readable
 
+STOP_TIMEOUT_S = 60.0
+"""Seconds in which a run ends that is told to."""
+_LOOK_S = 0.1
 _NOTHING = "-"
 _OF_ONE_RUN = ("run_id", "local")
 """Fields of a config that no two runs have in common."""
@@ -31,7 +36,7 @@ _OF_ONE_RUN = ("run_id", "local")
 
 @click.group()
 def main() -> None:
-    """List runs, show what came of one, or compare several."""
+    """List runs, show what came of one, end one, or compare several."""
 
 
 @main.command("list")
@@ -115,6 +120,22 @@ def _clients(history: Iterable[RoundRecord]) -> Iterator[tuple[str, ...]]:
             f"{median(seconds):.2f}" if seconds else _NOTHING,
             reasons[-1] if reasons else "",
         )
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@telling_errors
+def stop(run: Path) -> None:
+    """End the run in folder RUN, which is on, as Ctrl-C does where it was started; --resume goes on with it."""
+    folder = RunFolder.open(run)
+    if not folder.is_at_work():
+        raise RunFolderError(f"the run in {shown_path(folder.path)} is not on: {_status(folder)}")
+    pid, deadline = interrupt(folder.process), time.monotonic() + STOP_TIMEOUT_S
+    while folder.is_at_work():
+        if time.monotonic() > deadline:
+            raise RunFolderError(f"process {pid} was told to end, and hasn't within {STOP_TIMEOUT_S:g} s")
+        time.sleep(_LOOK_S)
+    click.echo(readable(f"{folder.path.name}: {_status(folder)}, {len(folder.history())} rounds"))
 
 
 @main.command()

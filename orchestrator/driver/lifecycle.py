@@ -23,6 +23,7 @@ from orchestrator.processes.connect import connect_run
 from orchestrator.store.best import is_over
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.store.run_process import noted
 from orchestrator.trust.reaching import reach
 from tasks.broker.refusals import away
 from tasks.errors import FederationError
@@ -50,7 +51,11 @@ def run_session(config: RunConfig, folder: RunFolder, broker: str | None) -> tup
     signals = Signals()
     signals.hold()
     folder.remove_temporaries()
-    with logging_run(config, folder, console) as note, observing(config, folder.path, console) as tell:
+    with (
+        noted(folder.process),
+        logging_run(config, folder, console) as note,
+        observing(config, folder.path, console) as tell,
+    ):
 
         def report(event: Event) -> None:
             note(event)

@@ -28,6 +28,11 @@ class RunPaths:
         return self.path / "open-round.json"
 
     @property
+    def process(self) -> Path:
+        """File with the process that is at work on the run; missing if none is."""
+        return self.path / "process.json"
+
+    @property
     def logs(self) -> Path:
         """Folder of the logs of this run's processes."""
         return self.path / "logs"

@@ -151,3 +151,22 @@ def test_a_run_that_is_at_work_is_refused_to_a_second_start_and_goes_on(field: F
     # And the first goes on to its end
     program.succeeds()
     assert len(history(run_dir)) == ROUNDS
+
+
+def test_a_run_is_ended_from_another_terminal_and_goes_on_later(field: Field, tmp_path: Path) -> None:
+    # Given a run that is at work
+    run_dir = tmp_path / "run"
+    program = field.run(run_dir, f"--rounds {ROUNDS}", STEP_S="0.05")
+    wait_until(lambda: history(run_dir), "a round is closed")
+    # When it is stopped by its folder
+    stopping = field.start("stop", "orchestrator.runs", "stop", str(run_dir))
+    stopping.succeeds()
+    # Then it has ended as by Ctrl-C, and whoever stopped it is told how
+    assert program.wait() == 130
+    assert stopping.output == f"run: interrupted, {len(history(run_dir))} rounds\n"
+    assert not (run_dir / "process.json").exists()
+    # And when it is taken up again it ends as if nothing had been; then there is nothing to stop
+    field.resume(run_dir).succeeds()
+    again = field.start("stop", "orchestrator.runs", "stop", str(run_dir))
+    assert again.wait() == 2
+    assert again.output.endswith("run is not on: completed\n")
