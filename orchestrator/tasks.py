@@ -43,14 +43,16 @@ def initialise(self: Any, run_dir: str) -> dict[str, object]:
 
 @shared_task(name=names.INGEST_TASK, bind=True)
 def ingest(
-    self: Any, run_dir: str, round_number: int, response: dict[str, object], exchange: str = TrainOrder.name
+    self: Any, run_dir: str, round_number: int, responses: list[dict[str, object]], exchange: str = TrainOrder.name
 ) -> None:
-    """Take in one answer of a round; a part of the round's chord, so it must not fail. Its record is on disk then."""
-    checked, job = decode(Response, response), _job(self, run_dir, round_number)
-    if job.opened is not None:
-        ingest_response(job, checked, exchange)
-        if is_streamed(job):
-            add_next(job, exchange)
+    """Take in answers of a round; a part of the round's chord, so it must not fail. Their records are on disk then."""
+    job = _job(self, run_dir, round_number)
+    for response in responses:
+        if job.opened is None:
+            return
+        ingest_response(job, decode(Response, response), exchange)
+    if job.opened is not None and is_streamed(job):
+        add_next(job, exchange)
 
 
 @shared_task(name=names.CLOSE_SURVEY_TASK, bind=True)

@@ -41,10 +41,13 @@ NOT_WAITED_FOR = "the round was closed without waiting for it (--policy)"
 
 
 class Filled(NamedTuple):
-    """A slot was filled: its answer is to be taken in, and :meth:`Uploads.answered` to be told what takes it in."""
+    """Slots were filled: their answers are to be taken in, and :meth:`Uploads.answered` to be told what takes each in.
 
-    slot: Slot
-    response: Response
+    Attributes:
+        answers: The answers, or what stands in for one; at least one. They came together.
+    """
+
+    answers: Sequence[Response]
 
 
 class Looked(NamedTuple):
@@ -315,7 +318,7 @@ class _Collection:
     def _read_responses(self, pause_s: float) -> Iterator[Filled]:
         """Wait for answers, and fill their slots."""
         task_ids = [*self._out, *self._late.expected(), *self._uploads.parts()]
-        taken_in = []
+        taken_in, answers = [], []
         for task_id, raw in self._collector.results(task_ids, pause_s, self._max_bytes).items():
             slot = self._slots.find_open(task_id)
             if slot is None and self._uploads.taken_in(task_id):
@@ -331,9 +334,10 @@ class _Collection:
             else:
                 response = self._transport.read(raw, slot.order, self._manager.num_examples(slot.order.client_id))
                 if not self._ask_again(slot.order, response):
-                    yield from self._record(response)
+                    answers.append(response)
         if taken_in:
             self._transport.forget(taken_in)
+        yield from self._record(answers)
 
     def _look_after(self) -> Iterator[Filled]:
         """Send their orders again to clients that were started anew, and give up those that have vanished."""
@@ -357,8 +361,8 @@ class _Collection:
             ]
         )
 
-    def _give_up(self, lost: Iterable[tuple[Slot, Response]]) -> Iterator[Filled]:
-        for slot, response in lost:
+    def _give_up(self, lost: Collection[tuple[Slot, Response]]) -> Iterator[Filled]:
+        for slot, _ in lost:
             if self._uploads.is_ready(slot.order.order_id):
                 self._late.stop(slot.order)
             if self._uploads.has_turn(slot.order.order_id):
@@ -366,10 +370,14 @@ class _Collection:
                 self._late.discard(slot.order)
                 self._late.expect([slot.order])
             self._transport.withdraw(slot.order, self._manager.queue)
-            yield from self._record(response)
+        yield from self._record([response for _, response in lost])
 
-    def _record(self, response: Response) -> Iterator[Filled]:
-        self._out.pop(response.order_id, None)
-        slot = self._slots.fill(response.order_id, response)
-        if slot is not None:
-            yield Filled(slot, response)
+    def _record(self, answers: Iterable[Response]) -> Iterator[Filled]:
+        """Fill slots with answers; of what comes to a slot that is filled already, nothing counts."""
+        filled = []
+        for response in answers:
+            self._out.pop(response.order_id, None)
+            if self._slots.fill(response.order_id, response) is not None:
+                filled.append(response)
+        if filled:
+            yield Filled(filled)

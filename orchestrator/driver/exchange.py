@@ -1,4 +1,4 @@
-"""One exchange of a round with its clients: orders go out, arrays come back and are taken in, a chord's slot each."""
+"""One exchange of a round with its clients: orders go out, arrays come back and are taken in, the parts of a chord."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from orchestrator.clients.waves import Place, in_turn
 from orchestrator.driver.collector import Filled, Looked
 from orchestrator.driver.context import RunContext
+from orchestrator.driver.feeding import Feeding
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start, publish_surveyed
-from orchestrator.driver.slots import Slot, Slots
+from orchestrator.driver.slots import Slots
 from orchestrator.observers.events import OrdersAnswered, Outcome, SlotsFilled
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.updates import discard_updates
 from orchestrator.transport.responses import says_ready
-from orchestrator.transport.transport import Chord, Lost
+from orchestrator.transport.transport import Lost
 from orchestrator.transport.uploads import Uploads, slow_after_s, slow_updates_at_a_time, updates_at_a_time
-from tasks import names
 from tasks.broker.connection import CHUNK_TIMEOUT_S
-from tasks.messages import Order, Response, Status, UpdateOrder, encode
+from tasks.messages import Order, Response, Status, UpdateOrder
 from tasks.orders.train import TrainOrder
 from tasks.scope import client_queue
 
@@ -43,12 +43,11 @@ class Exchange:
         self._opened = opened
         self._number = opened.round_number
         self._kind = orders[0].name
-        self._body_task = body_task
         self._is_crowded = opened.is_crowded
         self._slots = Slots(orders, opened.cohort)
         self._uploads = self._new_uploads(opened.parameters.size_bytes + opened.results_bytes)
         self._hold_back(orders)
-        self._chords: list[Chord] = []
+        self._feeding = Feeding(context, self._number, self._kind, body_task, keeps_results=self._is_crowded)
         self._untold: dict[str, Outcome] = {}
         """Slots that were filled since the last look, by client id."""
         self._timeout_s = context.config.timeout_s
@@ -66,21 +65,20 @@ class Exchange:
 
     def send(self) -> None:
         """Put the orders on the clients' queues, those of clients that share a worker in another order every round."""
-        self._open_chord()
+        self._feeding.begin()
         orders = self._slots.orders()
         # In a crowded round updates are added up in the order of the slots, and those that come before wait on disk.
         self._send(orders if self._is_crowded else in_turn(orders, self._place, self._number))
 
     def send_again(self) -> None:
         """Put the orders on the clients' queues that may not be there, but for those whose updates were taken in."""
-        self._open_chord()
+        self._feeding.begin()
         self._fill_ingested()
         self._send([slot.order for slot in self._slots.open()])
 
     def add(self, orders: Sequence[UpdateOrder], incarnations: dict[str, str]) -> None:
         """Send orders to more clients, by id with their incarnations, while another slot is open."""
         for order in orders:
-            self._context.services.transport.add_slot(self._chords[-1])
             self._slots.add(order, incarnations[order.client_id])
         self._hold_back(orders)
         self._send(orders)
@@ -97,8 +95,8 @@ class Exchange:
         Args:
             timeout_s: Seconds after which slots that are still open are filled as lost.
         """
-        if not self._chords:
-            self._open_chord()
+        if not self._feeding.has_begun:
+            self._feeding.begin()
         self._fill_ingested()
         self._timeout_s = timeout_s
         yield from self._collect()
@@ -108,7 +106,7 @@ class Exchange:
         collector = self._context.collector
         for event in collector.collect(self._slots, self._uploads, self._timeout_s, self._context.policy.is_complete):
             if isinstance(event, Filled):
-                self._take_in(event.slot, event.response)
+                self._take_in(event.answers)
             elif isinstance(event, Looked):
                 self._tell_filled()
                 yield event.left_s
@@ -124,9 +122,9 @@ class Exchange:
 
         def again() -> str:
             self._start_chord_anew()
-            return self._chords[-1].body_id
+            return self._feeding.body_id
 
-        return self._context.collector.result(self._chords[-1].body_id, again, self._collect_again)
+        return self._context.collector.result(self._feeding.body_id, again, self._collect_again)
 
     def forget(self, model_bytes: int) -> None:
         """Remove what the exchange has left on the broker, for a model of this length."""
@@ -135,8 +133,7 @@ class Exchange:
         if self._is_crowded:
             over = set(task_ids)  # the others' clients may still be to see that they are to stop
             transport.take_turns_away([order for order in self._slots.orders() if order.order_id in over])
-            task_ids += [chord.part_id(index) for chord in self._chords for index in range(len(self._slots))]
-        transport.forget(task_ids + [chord.body_id for chord in self._chords], self._chords)
+        self._feeding.forget(task_ids)
         # Of those that came late or were rejected unread.
         updates = [order.update_blob for order in self._slots.orders()]
         discard_updates(self._context.services.blobs, updates, model_bytes, self._opened.results_bytes)
@@ -171,21 +168,14 @@ class Exchange:
 
     def _fill_ingested(self) -> None:
         """Fill the slots of a round that is taken up again with what was taken in before."""
+        answers = []
         for slot in self._slots.open():
             order = slot.order
             record = self._context.folder.slot_record(self._number, order.client_id, self._kind)
             if record is not None and self._slots.fill(order.order_id, response := record.response(order)):
-                self._take_in(slot, response)
-
-    def _open_chord(self) -> None:
-        context = self._context
-        chord = Chord(
-            group_id=context.scope.new_chord_id(self._number),
-            body_task=self._body_task,
-            body_kwargs={"run_dir": str(context.folder.path), "round_number": self._number},
-        )
-        self._chords.append(chord)
-        context.services.transport.open_chord(chord, len(self._slots))
+                answers.append(response)
+        if answers:
+            self._take_in(answers)
 
     def _restore(self) -> None:
         """Put what the orders refer to on a broker that was emptied, and open the slots anew whose updates are gone.
@@ -225,16 +215,22 @@ class Exchange:
     def _start_chord_anew(self) -> None:
         """Do again what a worker of the orchestrator's may have lost; taking in is done once all the same."""
         logger.warning("round %d: its chord is started anew", self._number)
-        self._open_chord()
-        parts = {self._send_ingest(slot, response): slot.order.order_id for slot, response in self._slots.filled()}
-        self._uploads.renew(parts, self._context.clock())
+        self._feeding.begin()
+        answers = [response for _, response in self._slots.filled()]
+        if answers:
+            self._uploads.renew(self._send_parts(answers), self._context.clock())
 
-    def _take_in(self, slot: Slot, response: Response) -> None:
-        """Have an answer taken in; in a crowded round the next upload is let in when that is done."""
-        part_id = self._send_ingest(slot, response)
-        is_awaited = self._is_crowded and response.update is not None
-        self._uploads.answered(slot.order.order_id, part_id if is_awaited else None, self._context.clock())
-        self._untold[response.client_id] = Outcome.of(SlotRecord.of(response))
+    def _take_in(self, answers: Sequence[Response]) -> None:
+        """Have answers taken in; in a crowded round the next uploads are let in when that is done."""
+        part_of = {order_id: part for part, order_ids in self._send_parts(answers).items() for order_id in order_ids}
+        for response in answers:
+            is_awaited = self._is_crowded and response.update is not None
+            part_id = part_of[response.order_id] if is_awaited else None
+            self._uploads.answered(response.order_id, part_id, self._context.clock())
+            self._untold[response.client_id] = Outcome.of(SlotRecord.of(response))
+
+    def _send_parts(self, answers: Sequence[Response]) -> dict[str, list[str]]:
+        return self._feeding.take_in(answers, is_last=not self._slots.has_open())
 
     def _tell_filled(self) -> None:
         """Tell which slots were filled since this was called last."""
@@ -244,17 +240,3 @@ class Exchange:
         elif untold:
             cpu_s = {client_id: slot.cpu_s for client_id, slot in untold.items()}
             self._context.report(OrdersAnswered(round_number=self._number, order=self._kind, cpu_s=cpu_s))
-
-    def _send_ingest(self, slot: Slot, response: Response) -> str:
-        """Have an own worker take an answer in as a part of the chord, and return that task's id."""
-        kwargs = {
-            "run_dir": str(self._context.folder.path),
-            "round_number": self._number,
-            "response": encode(response),
-            "exchange": self._kind,
-        }
-        chord = self._chords[-1]
-        self._context.services.transport.send_part(
-            chord, slot.index, names.INGEST_TASK, kwargs, keep_result=self._is_crowded
-        )
-        return chord.part_id(slot.index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from tasks.messages import Order
 class EagerTransport(Transport):
     """Carries everything out at once in this process, through Celery's eager mode.
 
-    Eager tasks know nothing of chords, so this counts a chord's slots itself.
+    Eager tasks know nothing of chords, so this counts a chord's parts itself.
 
     Attributes:
         turns: What clients were told of their turns, by the name of the update's blob.
@@ -30,24 +31,25 @@ class EagerTransport(Transport):
         super().__init__(app)
         self.turns: dict[str, bytes] = {}
         self._results: dict[str, str] = {}
-        self._open: dict[str, int] = {}
-        """Slots of each chord that are not filled."""
+        self._done: Counter[str] = Counter()
+        """Parts of each chord that are done."""
+        self._sizes: dict[str, int] = {}
+        """How many parts each chord has, as far as that is known."""
 
     def forget_all(self) -> None:
         """Forget everything, as a broker does that is emptied."""
-        for kept in (self.turns, self._results, self._open):
+        for kept in (self.turns, self._results, self._done, self._sizes):
             kept.clear()
 
     def publish(self, calls: Sequence[Call]) -> None:
-        """Carry the tasks out; when a chord's last slot is filled, its body as well."""
+        """Carry the tasks out; after a chord's last part, its body as well."""
         for call in calls:
             self._execute(call)
             chord = str(call.options.get("group_id"))
-            if chord in self._open:
-                self._open[chord] -= 1
-                if not self._open[chord]:
-                    body: Any = call.options["chord"]
-                    self._execute(Call(body["task"], body["options"]["task_id"], "", kwargs=body["kwargs"]))
+            self._done[chord] += 1
+            if self._done[chord] == self._sizes.get(chord):
+                body: Any = call.options["chord"]
+                self._execute(Call(body["task"], body["options"]["task_id"], "", kwargs=body["kwargs"]))
 
     def collect(
         self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
@@ -64,15 +66,12 @@ class EagerTransport(Transport):
         for task_id in task_ids:
             self._results.pop(task_id, None)
         for chord in chords:
-            self._open.pop(chord.group_id, None)
+            self._done.pop(chord.group_id, None)
+            self._sizes.pop(chord.group_id, None)
 
-    def open_chord(self, chord: Chord, num_slots: int) -> None:
-        """Make a chord of this many slots."""
-        self._open[chord.group_id] = num_slots
-
-    def add_slot(self, chord: Chord) -> None:
-        """Give the chord a slot more."""
-        self._open[chord.group_id] += 1
+    def close_chord(self, chord: Chord, num_parts: int) -> None:
+        """Have the chord's body follow when this many parts are done."""
+        self._sizes[chord.group_id] = num_parts
 
     def empty_queue(self, queue: str) -> None:
         """Do nothing: every order has been carried out."""

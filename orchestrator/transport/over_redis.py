@@ -55,13 +55,9 @@ class RedisTransport(Transport):
         """Remove what is kept of these tasks and chords."""
         self._results.remove(task_ids, [key for chord in chords for key in chord_keys(chord.group_id)])
 
-    def open_chord(self, chord: Chord, num_slots: int) -> None:
-        """Make a chord of this many slots."""
-        persist(lambda: self._app.backend.set_chord_size(chord.group_id, num_slots))
-
-    def add_slot(self, chord: Chord) -> None:
-        """Give the chord a slot more."""
-        persist(lambda: self._app.backend.add_to_chord(chord.group_id, None))
+    def close_chord(self, chord: Chord, num_parts: int) -> None:
+        """Have the chord's body follow when this many parts are done."""
+        persist(lambda: self._app.backend.set_chord_size(chord.group_id, num_parts))
 
     def empty_queue(self, queue: str) -> None:
         """Remove what nobody has taken from a queue."""

@@ -1,10 +1,10 @@
-"""Transport: how orders go out, how answers come back, and how a chord's slots are filled.
+"""Transport: how orders go out, how answers come back, and how a chord is fed.
 
 What is sent is made here, once; a subclass carries it. ``over_redis`` talks to real workers; ``eager`` is its twin in
 memory, which carries everything out at once in this process, through Celery's eager mode.
 
-A chord is fed slot by slot from the orchestrator's side: its size is set, then each slot is filled by a task that is
-sent as the chord's part. Clients are never members of it, so none sees another's answer or can start the body.
+A chord is fed from the orchestrator's side: own workers take answers in as its parts, and its size is set before the
+last of them is sent. Clients are never members of it, so none sees another's answer or can start the body.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class RunServices:
 
 @dataclass(frozen=True, slots=True)
 class Chord:
-    """A chord that is fed slot by slot: its id, and the task that is its body."""
+    """A chord that is fed part by part: its id, and the task that is its body."""
 
     group_id: str
     body_task: str
@@ -96,7 +96,7 @@ class Chord:
         return body_id(self.group_id)
 
     def part_id(self, index: int) -> str:
-        """Id of the task that fills slot ``index``."""
+        """Id of the task that is part ``index``."""
         return part_id(self.group_id, index)
 
 
@@ -143,7 +143,7 @@ class Transport(ABC):
         self.publish([Call(task, task_id, ORCHESTRATOR_QUEUE, kwargs=kwargs)])
 
     def send_part(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
-        """Fill a slot of the chord with a task of the orchestrator's own; one that is sent again is counted once.
+        """Send a task of the orchestrator's own as a part of the chord; one that is sent again is counted once.
 
         Its result can be collected under :meth:`Chord.part_id` if ``keep_result`` says so.
         """
@@ -193,12 +193,8 @@ class Transport(ABC):
         """Remove what is kept of these tasks and chords."""
 
     @abstractmethod
-    def open_chord(self, chord: Chord, num_slots: int) -> None:
-        """Make a chord of this many slots."""
-
-    @abstractmethod
-    def add_slot(self, chord: Chord) -> None:
-        """Give the chord a slot more. Only while another is not filled: a chord whose slots are all filled is over."""
+    def close_chord(self, chord: Chord, num_parts: int) -> None:
+        """Have the chord's body follow when this many parts are done; the last of them is sent after that."""
 
     @abstractmethod
     def empty_queue(self, queue: str) -> None:

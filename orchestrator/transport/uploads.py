@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -87,7 +88,7 @@ class Uploads:
         self._ready: set[str] = set()
         self._sending: dict[str, _Turn] = {}
         self._sent: dict[str, float] = {}
-        self._parts: dict[str, str] = {}
+        self._parts: dict[str, list[str]] = {}
         self._lines: dict[str, _Line] = {}
         self._line_of: dict[str, _Line] = {}
 
@@ -184,27 +185,28 @@ class Uploads:
         else:
             self.restart(order_id)
             self._sent[order_id] = now
-            self._parts[part_id] = order_id
+            self._parts.setdefault(part_id, []).append(order_id)
 
     def parts(self) -> list[str]:
         """Return the tasks that are to take updates in, for which there is no room else."""
         return list(self._parts)
 
     def taken_in(self, part_id: str) -> bool:
-        """Note that a task has taken an update in; False if it is none of these."""
-        order_id = self._parts.pop(part_id, None)
-        if order_id is not None:
+        """Note that a task has taken its updates in; False if it is none of these."""
+        order_ids = self._parts.pop(part_id, None)
+        for order_id in order_ids or ():
             self._sent.pop(order_id, None)
             self._make_room(order_id)
-        return order_id is not None
+        return order_ids is not None
 
     def oldest_s(self, now: float) -> float:
         """Return for how many seconds the oldest task has been there that is to take an update in; 0: there is none."""
         return now - min(self._sent.values(), default=now)
 
-    def renew(self, parts: dict[str, str], now: float) -> None:
-        """Have other tasks too take in what is to be taken in: part's id -> order's id. The first of them counts."""
-        self._parts |= {part_id: order_id for part_id, order_id in parts.items() if order_id in self._sent}
+    def renew(self, parts: Mapping[str, Collection[str]], now: float) -> None:
+        """Have other tasks too take in what is to be taken in: part's id -> orders' ids. The first of them counts."""
+        awaited = {part_id: [each for each in order_ids if each in self._sent] for part_id, order_ids in parts.items()}
+        self._parts |= {part_id: order_ids for part_id, order_ids in awaited.items() if order_ids}
         self._sent = dict.fromkeys(self._sent, now)
 
     def restart(self, order_id: str) -> None:

@@ -118,9 +118,10 @@ def collect(
     uploads = uploads or Uploads()
     for event in scene.collector.collect(slots, uploads, timeout_s):
         if isinstance(event, Filled):
-            part_id = fill(event.slot)
-            awaited = part_id if event.response.update is not None else None
-            uploads.answered(event.slot.order.order_id, awaited, scene.now)
+            for response in event.answers:
+                part_id = fill(slots[response.order_id])
+                awaited = part_id if response.update is not None else None
+                uploads.answered(response.order_id, awaited, scene.now)
         elif isinstance(event, Lost):
             lose(event)
 
@@ -239,7 +240,7 @@ def test_a_task_that_takes_an_update_in_and_is_lost_is_sent_again_each_time_afte
         assert lost is Lost.OWN_WORK
         refilled.append(scene.now)
         part_id = f"anna/{len(refilled)}"
-        uploads.renew({part_id: anna.order_id}, scene.now)
+        uploads.renew({part_id: [anna.order_id]}, scene.now)
         if len(refilled) == 2:  # the third time it is done
             scene.at(scene.now + 1.0, lambda: scene.results.update({part_id: b"{}"}))
 

@@ -1,4 +1,4 @@
-"""The transport's twin in memory: what goes over it is carried out at once, and chords are counted slot by slot."""
+"""The transport's twin in memory: what goes over it is carried out at once, and chords are counted part by part."""
 
 from __future__ import annotations
 
@@ -41,27 +41,26 @@ def results(transport: EagerTransport, *task_ids: str) -> dict[str, object]:
     return {task_id: json.loads(raw)["result"] for task_id, raw in transport.collect(task_ids, 0.0).items()}
 
 
-def test_a_chords_body_is_carried_out_when_its_last_slot_is_filled(app: Celery, done: list[object]) -> None:
-    # Given a chord of one slot, which is given a second one
+def test_a_chords_body_is_carried_out_after_its_last_part(app: Celery, done: list[object]) -> None:
+    # Given a chord of which nobody knows yet how many parts it will have
     transport = EagerTransport(app)
-    transport.open_chord(CHORD, 1)
-    transport.add_slot(CHORD)
-    # When the first is filled, then its part alone is carried out, and what it returned can be collected
+    # When a part is sent, then it alone is carried out, and what it returned can be collected
     transport.send_part(CHORD, 0, "part", {"value": (1, 2)}, keep_result=True)
     assert done == [[1, 2]]
     assert results(transport, CHORD.part_id(0), CHORD.body_id) == {CHORD.part_id(0): [1, 2, 0]}
-    # And when the other is filled, then the body follows, once, with its own arguments and nothing of the parts'
+    # And when it is to close with two, and the other is sent, then the body follows, once, with arguments of its own
+    transport.close_chord(CHORD, 2)
     transport.send_part(CHORD, 1, "part", {"value": []})
     assert done == [[1, 2], [], 3]
     assert results(transport, CHORD.body_id) == {CHORD.body_id: "closed"}
 
 
 def test_a_chord_that_is_forgotten_is_closed_by_nobody(app: Celery, done: list[object]) -> None:
-    # Given a chord of one slot that was forgotten
+    # Given a chord of one part that was forgotten
     transport = EagerTransport(app)
-    transport.open_chord(CHORD, 1)
+    transport.close_chord(CHORD, 1)
     transport.forget([], [CHORD])
-    # When its slot is filled after all, then there is no body
+    # When its part is sent after all, then there is no body
     transport.send_part(CHORD, 0, "part", {"value": [1]})
     assert done == [[1]]
 

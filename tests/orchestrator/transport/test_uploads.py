@@ -136,7 +136,7 @@ def test_of_the_tasks_that_take_an_update_in_the_first_counts(first: str, second
     uploads.give(0.0)
     uploads.answered("a", "part-a", 1.0)
     assert (uploads.oldest_s(0.5), uploads.oldest_s(301.0)) == (-0.5, 300.0)
-    uploads.renew({"again-a": "a", "again-x": "x"}, 301.0)
+    uploads.renew({"again-a": ["a"], "again-x": ["x"]}, 301.0)
     assert uploads.oldest_s(302.0) == 1.0
     assert not uploads.taken_in("again-x")
     # When one of the two ends, then there is room, once, and nothing to be lost any more
