@@ -27,7 +27,7 @@ def answers(*sizes: int) -> list[Response]:
         ([MOST_BYTES // 2 + 1] * 2, [1, 1]),
         # Given one that is longer than what is taken in together, then it goes by itself
         ([1, 10 * MOST_BYTES, 1], [1, 1, 1]),
-        ([0, 10 * MOST_BYTES, 0, 0], [1, 3]),
+        ([0, 10 * MOST_BYTES, 0, 0], [1, 1, 2]),
         ([1] * (MOST_ANSWERS + 1), [MOST_ANSWERS, 1]),
         ([0] * (2 * MOST_ANSWERS), [MOST_ANSWERS] * 2),
     ],
