@@ -17,7 +17,8 @@ from tasks.names import check_client_id
 from tasks.trust.enrolment import Enrolment
 from tasks.trust.keys import fingerprint, read_public
 from tasks.trust.papers import MAX_CLIENTS, Package
-from worker.settings import enrolment_folder
+from worker.policy.default import write_default
+from worker.settings import DEFAULT_WORKLOAD, enrolment_folder
 
 _folder = click.option(
     "--folder",
@@ -67,9 +68,12 @@ def accept(package: Path, expected: str | None, folder: Path | None) -> None:
             "that is meant, say so by --fingerprint"
         )
     own.accept(package)
+    written = write_default(own.folder, found, os.environ.get("CLIENT_WORKLOAD") or DEFAULT_WORKLOAD)
     click.echo(f"{given.named} is enrolled until {given.until:%Y-%m-%d} at {given.broker}")
     compare = "" if expected else "; compare it with what the operator reads out"
     click.echo(f"the orchestrator's fingerprint: {found}{compare}")
+    if written:
+        click.echo(f"what this site takes part in and tells is in {written}: read it, and change what isn't right")
     click.echo("start the client: celery -A worker worker")
 
 

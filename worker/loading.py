@@ -59,7 +59,7 @@ class Loader:
 
     def serve(self) -> None:
         """Have this process serve the clients, each of which is loaded when it is needed."""
-        self.serving.tells_errors = self.settings.tells_errors
+        self.serving.tells_errors, self.serving.policy = self.settings.tells_errors, self.settings.allowed.policy
         self.serving.site = self.settings.site
         add_current_folder()
         load = functools.lru_cache(maxsize=NUM_KEPT)(self._load)
@@ -81,6 +81,7 @@ class Loader:
             FederationError: If the workload or a client's data can't be loaded, or what a run may ask for isn't there.
         """
         self.tell(f"loading {self.settings.workload}")
+        self.settings.allowed.policy.check_own(self.settings.workload)
         self.settings.allowed.load()
         announcements = [self._announcement(self.serving.find(client_id)) for client_id in client_ids]
         compute.warm_up()

@@ -20,6 +20,7 @@ from tasks.user_code import SEE_LOG, UserCodeError
 from worker.client import Client
 from worker.identity import Identity, client_folders, take_identity, take_worker_identity
 from worker.policy.protection import NotProtectedError
+from worker.policy.site import SitePolicy
 from worker.settings import ClientSettings
 
 logger = logging.getLogger(__name__)
@@ -36,13 +37,15 @@ class Serving:
 
     Attributes:
         incarnation: New each time the worker starts.
-        tells_errors: Whether the texts of exceptions leave with answers, as where the clients are the orchestrator's
-            own; else their kinds do, and where they were raised.
+        tells_errors: Whether the texts of exceptions leave with answers where there is no policy, as where the clients
+            are the orchestrator's own; else their kinds do, and where they were raised.
+        policy: The site's, which says it itself.
         site: The keys with which orders are checked and answers signed; None: they aren't.
     """
 
     def __init__(self) -> None:
         self.tells_errors = True
+        self.policy = SitePolicy()
         self.site: Site | None = None
         self.incarnation = secrets.token_hex(8)
         self._clients: dict[str, Callable[[], Client]] = {}
@@ -81,7 +84,7 @@ class Serving:
             response = act()
         except Exception as error:  # the boundary: a client's failure is a value
             logger.exception("client %s failed at order %s", client_id, order_id)
-            reason = _told(error) if self.tells_errors else _least(error)
+            reason = _told(error) if self.policy.tells_errors(otherwise=self.tells_errors) else _least(error)
             response = Response(order_id=order_id, client_id=client_id, status=Status.FAILED, reason=reason)
         took = {"duration_s": round(time.monotonic() - started, 6), "cpu_s": round(cpu_s() - cpu_before_s, 6)}
         response = response.model_copy(update=took)

@@ -27,13 +27,17 @@ from tasks.orders.statistics import DEFAULT_MIN_COUNT
 from tasks.plugins import split_spec
 from tasks.spec import canonical
 from tasks.trust.enrolment import Enrolment
+from tasks.trust.keys import fingerprint
 from tasks.trust.signing import Site
 from tasks.workload import Part, StartMethod
-from worker.policy.rules import read_rules
+from worker.policy.default import FILE
 from worker.policy.site import SitePolicy
 
 MAX_CLIENTS = 100_000
 _PREFIX = "CLIENT_"
+DEFAULT_WORKLOAD = "digits"
+NO_POLICY = "none"
+"""What ``CLIENT_POLICY`` says where nothing is refused."""
 START_METHOD_VARIABLE = "CLIENT_START_METHOD"
 _NEAR = 0.8
 """How much alike names are of which one is taken for a slip of the other: ``WORKLAOD``, not ``PORT`` for ``PART``."""
@@ -111,13 +115,8 @@ def _enrolment(path: Path) -> Path:
     return folder
 
 
-def _policy(path: Path) -> Path:
-    path = path.expanduser().resolve()
-    try:
-        read_rules(path)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"CLIENT_POLICY: {error}") from None
-    return path
+def _policy(path: Path) -> Path | None:
+    return None if path == Path(NO_POLICY) else path.expanduser().resolve()
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -134,7 +133,7 @@ _Folder = Annotated[Path, AfterValidator(_folder)]
 _Part = Annotated[Part, _of_text(Part.parse)]
 _Names = Annotated[tuple[str, ...], _of_text(_names)]
 _Enrolment = Annotated[Path, AfterValidator(_enrolment)]
-_Policy = Annotated[Path, AfterValidator(_policy)]
+_Policy = Annotated[Path | None, AfterValidator(lambda path: path and _policy(path))]
 
 
 class ClientSettings(BaseModel):
@@ -149,7 +148,7 @@ class ClientSettings(BaseModel):
     """The Redis to join."""
     client_id: Annotated[_ClientId | None, Option("ID", flag="CLIENT_ID", default="made up, kept in a file")] = None
     """The client's id: letters, digits, `.`, `_`, `-`; with `CLIENT_COUNT` what the ids of all begin with."""
-    workload: Annotated[str, AfterValidator(canonical), Option("NAME[,KEY=VALUE…]")] = "digits"
+    workload: Annotated[str, AfterValidator(canonical), Option("NAME[,KEY=VALUE…]")] = DEFAULT_WORKLOAD
     """The workload, which has to be the run's, or the client's own as `module:name`."""
     data: Annotated[_Folder | None, Option("DIR", default="what the workload brings along")] = None
     """The folder with the client's data."""
@@ -185,14 +184,14 @@ class ClientSettings(BaseModel):
     """The fewest values that statistics tell of, whatever an order says."""
     tells_errors: Annotated[bool, Option("yes or no")] = False
     """Whether the texts of exceptions, with paths and data in them, go to the orchestrator, or their kinds and places
-    alone."""
+    alone; with a policy that says it."""
     enrolment: Annotated[
         _Enrolment | None, Option("DIR", default="`enrolment` in the folder of `CLIENT_STATE`, if there is one")
     ] = None
     """The folder with what the operator gave this client, which says where the broker is, and the client's id: see
     [enrolment.md](enrolment.md)."""
-    policy: Annotated[_Policy | None, Option("FILE", default="nothing is refused")] = None
-    """What the site takes part in and tells: see [site-policy.md](site-policy.md)."""
+    policy: Annotated[_Policy, Option("FILE", default="`policy.toml` in the enrolment's folder; else `none`")] = None
+    """What the site takes part in and tells: see [site-policy.md](site-policy.md). `none`: nothing is refused."""
 
     stay: Annotated[bool | None, Option("yes or no", default="yes if the client is enrolled, else no")] = None
     """Whether the worker waits for the next run when one is over, with its data loaded, or ends."""
@@ -210,7 +209,9 @@ class ClientSettings(BaseModel):
     @property
     def allowed(self) -> Allowed:
         """What an order may ask for."""
-        return Allowed(self.algorithm, self.compression, self.orders, self.min_count, SitePolicy(self.policy))
+        orchestrator = fingerprint(self.site.orchestrator) if self.policy and self.site else ""
+        policy = SitePolicy(self.policy, orchestrator)
+        return Allowed(self.algorithm, self.compression, self.orders, self.min_count, policy)
 
     @property
     def num_processes(self) -> int:
@@ -234,6 +235,10 @@ class ClientSettings(BaseModel):
             check_client_id(numbered_client_id(self.client_id, self.num_clients - 1, self.num_clients))
         if self.blobs is not None:
             check_named(self.blobs)
+        try:
+            self.allowed.policy.rules()
+        except ConfigurationError as error:
+            raise ConfigurationError(f"CLIENT_POLICY: {error}") from None
         return self
 
     @classmethod
@@ -246,10 +251,11 @@ class ClientSettings(BaseModel):
         variables = cls.variables()
         _check_spelling(environment, variables.values())
         given = {name: text for name, variable in variables.items() if (text := environment.get(variable))}
-        by_default = {} if "state" in given else {"state": default_state_folder(environment)}
+        by_default: dict[str, Path] = {} if "state" in given else {"state": default_state_folder(environment)}
         folder = enrolment_folder(environment)
         if Enrolment(folder).is_accepted or (Enrolment(folder).is_begun and "broker_url" not in given):
             given |= _enrolled(Enrolment(folder), given, variables) | {"enrolment": str(folder)}
+            by_default["policy"] = folder / FILE
         try:
             return cls.model_validate(by_default | given)
         except ValidationError as error:

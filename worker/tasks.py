@@ -50,7 +50,7 @@ def register(kind: AnyKind) -> None:
             client = replace(serving.find(client_id), say_ready=lambda: self.update_state(state=READY))
             order = decode(kind.order, message)
             client.check_size(order)
-            return client.allowed.policy.carry_out(order, client, lambda: kind.handle(client, order))
+            return client.allowed.policy.carry_out(order, client, lambda: kind.handle(client, order), kind.spec)
 
         answer = encode(serving.carry_out(act, self.request.id, client_id))
         return answer if serving.site is None else serving.site.signed_answer(answer)

@@ -26,6 +26,8 @@ OWN_PROCESSES = 2, 4
 """Processes of the orchestrator's own worker, at least and at most: one evaluates while others ingest and close."""
 CLIENT = "client"
 """Prefix of the local clients' ids."""
+NO_POLICY = "none"
+"""The setting of a client that refuses nothing, as those do that a run starts itself."""
 _ERROR = "error: "
 """Prefix of the line in which a worker says why it ends."""
 SHARED_WORKER = "clients"
@@ -86,6 +88,7 @@ def _client_worker(config: RunConfig, folder: RunFolder, name: str, who: Mapping
         "CLIENT_DEVICE": config.device,
         "CLIENT_STAY": "no",
         "CLIENT_TELLS_ERRORS": "yes",
+        "CLIENT_POLICY": os.environ.get("CLIENT_POLICY") or NO_POLICY,
         "CLIENT_STATE": str(folder.clients),
         FORMAT_VARIABLE: config.log_format,
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),

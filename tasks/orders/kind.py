@@ -23,6 +23,7 @@ class OrderKind(Generic[C, O]):
         order: Its schema.
         handle: Carries an order out at a client, and returns what answers it (:meth:`Order.respond`). The client has a
             ``client_id``, a ``workload``, its ``data`` (:class:`tasks.workload.ClientData`) and a ``folder``.
+        spec: How a user's own was named when it was loaded, as ``module:name``; empty: it is built in.
 
     Raises:
         ConfigurationError: If the schema isn't one, or its name can't be a task's.
@@ -30,6 +31,7 @@ class OrderKind(Generic[C, O]):
 
     order: type[O]
     handle: Callable[[C, O], Response]
+    spec: str = ""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.order, type) and issubclass(self.order, Order)):

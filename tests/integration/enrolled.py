@@ -90,15 +90,20 @@ class Federation:
         except RedisError:
             return False
 
-    def enrol(self, name: str) -> list[str]:
-        """Enrol a client in four steps; return what each of the three commands said."""
+    def enrol(self, name: str, **environment: str) -> list[str]:
+        """Enrol a client in four steps; return what each of the three commands said.
+
+        Args:
+            name: The client's id.
+            environment: What is set when the package is accepted, beside where the site keeps things.
+        """
         site = self.site(name)
         site.mkdir()
         asked = self.done(_of(REQUEST, name), site, **self.environment(name))
         shutil.copy(site / f"{name}.request.json", self.desk)
         approved = self.done(_of(APPROVE, name), self.desk, "y\n")
         shutil.copy(self.desk / f"{name}.package.json", site)
-        return [asked, approved, self.done(_of(ACCEPT, name), site, **self.environment(name))]
+        return [asked, approved, self.done(_of(ACCEPT, name), site, **self.environment(name) | environment)]
 
     def start_client(self, name: str, **environment: str) -> Program:
         """Start an enrolled client's worker."""

@@ -75,7 +75,7 @@ def test_the_page_s_commands_lead_from_nothing_to_a_model(federation: Federation
 def test_who_is_revoked_in_a_running_run_is_out(federation: Federation) -> None:
     # Given a run in which two clients train
     for name in ("hospital-a", "hospital-b"):
-        federation.enrol(name)
+        federation.enrol(name, **PULLED)
     workers = [federation.start_client(name, STEP_S="0.1", **PULLED) for name in ("hospital-a", "hospital-b")]
     options = ("--rounds", "12", "--epochs", "5", "--min-updates", "1", "--workload", "pulled:Pulled")
     run = federation.field.start(

@@ -6,8 +6,10 @@ import pytest
 
 from tasks.errors import ConfigurationError, DataMissingError
 from tasks.trust.enrolment import Enrolment
+from tasks.trust.keys import fingerprint
 from tasks.workload import Part
 from tests.tasks.trust.test_enrolment import accepted
+from worker.policy.default import write_default
 from worker.policy.site import SitePolicy
 from worker.settings import Allowed, ClientSettings
 
@@ -17,6 +19,12 @@ NO_USER = 4_000_000_123
 
 def settings(**environment: str) -> ClientSettings:
     return ClientSettings.from_environment({"CELERY_BROKER_URL": "redis://host", **environment})
+
+
+def with_policy(own: Enrolment) -> Enrolment:
+    """An enrolment with the policy that it begins with."""
+    write_default(own.folder, fingerprint(own.site.orchestrator), "digits")
+    return own
 
 
 def test_without_settings_a_client_has_the_defaults() -> None:
@@ -215,7 +223,7 @@ def test_variables_of_others_that_begin_alike_are_left_alone() -> None:
 
 def test_an_enrolment_says_who_the_client_is_and_where_the_broker_is(tmp_path: Path) -> None:
     # Given an enrolment that a variable names, or that is in the folder of the state
-    own = accepted(tmp_path)
+    own = with_policy(accepted(tmp_path))
     named = ClientSettings.from_environment({"CLIENT_ENROLMENT": str(own.folder), "CLIENT_STATE": "/state"})
     found = ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path)})
     # When the settings are read, then they are the enrolment's
@@ -224,13 +232,35 @@ def test_an_enrolment_says_who_the_client_is_and_where_the_broker_is(tmp_path: P
         assert read.broker_url == own.broker_url
         assert read.site is not None
         assert own.password not in repr(read.site)
+        assert read.allowed.policy == SitePolicy(own.folder / "policy.toml", fingerprint(read.site.orchestrator))
     # And without one nobody is checked
     assert ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path / "other")}).site is None
 
 
+def test_an_enrolled_client_without_a_policy_doesnt_begin(tmp_path: Path) -> None:
+    # Given a site that is enrolled, and whose policy was removed, when it starts, then it is told how to get one
+    own = accepted(tmp_path)
+    with pytest.raises(ConfigurationError) as caught:
+        ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path)})
+    policy = own.folder / "policy.toml"
+    assert str(caught.value).startswith(f"CLIENT_POLICY: {policy}: No such file or directory: python -m worker.policy")
+    # And only if its owner says so it does without
+    found = ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path), "CLIENT_POLICY": "none"})
+    assert found.allowed.policy == SitePolicy(None)
+
+
+def test_an_enrolled_client_takes_no_policy_that_leaves_a_limit_out(tmp_path: Path) -> None:
+    own = accepted(tmp_path)
+    (own.folder / "policy.toml").write_text('orders = ["train"]\nworkloads = ["digits"]\nmax_epochs = inf')
+    with pytest.raises(
+        ConfigurationError, match=r"policy\.toml: max_timeout_s: the policy of a client that is enrolled"
+    ):
+        ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path)})
+
+
 def test_what_an_enrolment_says_may_be_said_again(tmp_path: Path) -> None:
     same = {"CLIENT_ID": "hospital-a", "CELERY_BROKER_URL": "rediss://broker:6379/0"}
-    assert settings(**same, CLIENT_STATE=str(accepted(tmp_path).folder.parent)).client_id == "hospital-a"
+    assert settings(**same, CLIENT_STATE=str(with_policy(accepted(tmp_path)).folder.parent)).client_id == "hospital-a"
 
 
 @pytest.mark.parametrize(

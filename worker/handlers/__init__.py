@@ -50,7 +50,7 @@ def load_kinds(specs: Iterable[str]) -> list[AnyKind]:
         name = kind.order.name
         if name in KINDS or name in found:
             raise ConfigurationError(f"order kind {spec!r}: its name {name!r} is taken, call it something else")
-        found[name] = replace(kind, handle=_checked(kind))
+        found[name] = replace(kind, handle=_checked(kind), spec=spec)
     return list(found.values())
 
 

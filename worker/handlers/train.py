@@ -44,6 +44,7 @@ def handle(client: Client, order: TrainOrder) -> Response:
     trained = result.parameters if order.wants_parameters else {}
     if result.num_steps == 0:
         return order.respond(Status.FAILED, reason=_why_no_step(result, budget))
+    policy.check_result(order, result)
     trained = policy.protected(received.model.arrays, trained, local.sent, result.results)
     sent = auxiliary.join(trained, auxiliary.widened(local.sent))
     packed = packing.pack(

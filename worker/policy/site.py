@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,10 +19,17 @@ from tasks.auxiliary import Sets
 from tasks.errors import ConfigurationError
 from tasks.files import replace_text
 from tasks.messages import Order, Response, Status, UpdateOrder
-from tasks.orders.disconnect import DisconnectOrder
-from tasks.orders.set_parameters import SetParametersOrder
+from tasks.workload import TrainResult
 from worker.policy.protection import NotProtectedError, protect
-from worker.policy.rules import Protects, Rules, read_rules
+from worker.policy.refusals import (
+    MAX_LIFE_S,
+    is_about_data,
+    refusal,
+    refusal_of_answer,
+    refusal_of_result,
+    steps_a_pass,
+)
+from worker.policy.rules import Protects, Rules, listed, pinned, read_rules
 
 if TYPE_CHECKING:
     from worker.client import Client
@@ -31,7 +37,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _COUNT = "orders_of_the_day.json"
-_NOT_ABOUT_DATA = (DisconnectOrder, SetParametersOrder)
 
 
 @dataclass(slots=True)
@@ -40,10 +45,13 @@ class SitePolicy:
 
     Attributes:
         path: The file; None: there is no policy, and nothing is refused.
+        orchestrator: Fingerprint of the key by which orders are signed; empty where they aren't, as the client isn't
+            enrolled.
     """
 
     path: Path | None = None
-    _read: tuple[tuple[int, int, int], Rules] | None = field(default=None, repr=False, compare=False)
+    orchestrator: str = ""
+    _read: tuple[tuple[int, ...], Rules] | None = field(default=None, repr=False, compare=False)
 
     def rules(self) -> Rules | None:
         """Return the rules as the file has them now; None if there is no policy.
@@ -53,28 +61,76 @@ class SitePolicy:
         """
         if self.path is None:
             return None
-        try:
-            stat = self.path.stat()
-        except OSError as error:
-            raise ConfigurationError(f"{self.path}: {error.strerror}: a policy in TOML is needed") from None
-        version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        version = _version(self.path)
         if self._read is None or self._read[0] != version:
-            self._read = (version, read_rules(self.path))
+            self._read = None
+            self._read = (version, read_rules(self.path, is_enrolled=bool(self.orchestrator)))
         return self._read[1]
 
-    def carry_out(self, order: Order, client: Client, act: Callable[[], Response]) -> Response:
-        """Return what ``act`` answers, without what may not be told; if the policy forbids the order, a refusal."""
+    def check_own(self, workload: str) -> None:
+        """Refuse to begin where every order would be refused, before the client's own workload is loaded.
+
+        Raises:
+            ConfigurationError: If the policy doesn't name this workload, or the orchestrator, or can't be read.
+        """
+        rules = self.rules()
+        if rules is None:
+            return
+        if why := rules.refuses_code("workloads", workload):
+            name = workload.partition(",")[0]
+            needed = pinned(name) if ":" in name else name
+            raise ConfigurationError(f"{self.path}: {why}, and CLIENT_WORKLOAD={workload} needs {needed!r} there")
+        if why := self._refusal_of_orchestrator(rules):
+            raise ConfigurationError(f"{self.path}: {why}")
+
+    def carry_out(self, order: Order, client: Client, act: Callable[[], Response], code: str = "") -> Response:
+        """Return what ``act`` answers, without what may not be told; if the policy forbids the order, a refusal.
+
+        Args:
+            order: The order.
+            client: The client that it is for.
+            act: Carries it out.
+            code: How its kind is named if that is the site's own.
+        """
         try:
             rules = self.rules()
-        except ConfigurationError:
-            logger.exception("order %s: refused, as this site's policy isn't right", order.order_id)
+        except ConfigurationError as error:
+            logger.warning("order %s: refused, as this site's policy isn't right: %s", order.order_id, error)
             return order.respond(Status.FAILED, reason="refused by the site: its policy can't be read")
         if rules is None:
             return act()
-        if why := _refusal(rules, order, client) or _one_more(rules, order, client.folder):
-            logger.warning("order %s: refused by this site's policy: %s", order.order_id, why)
-            return order.respond(Status.FAILED, reason=f"refused by the site: its policy has {why}")
-        return _less(rules, order, act())
+        if why := (
+            self._refusal_of_sender(rules, order, client)
+            or refusal(rules, order, client, code)
+            or _one_more(rules, order, client.folder)
+        ):
+            return _refused(order, why)
+        response = act()
+        if why := refusal_of_answer(rules, response):
+            return _refused(order, why)
+        return _less(rules, order, response)
+
+    def _refusal_of_sender(self, rules: Rules, order: Order, client: Client) -> str:
+        """Return why an order isn't taken from whom it comes, or at this time; empty if it is."""
+        if why := self._refusal_of_orchestrator(rules):
+            return why
+        if self.orchestrator and order.deadline > client.connection.time() + MAX_LIFE_S:
+            return f"no place for orders that hold for more than {MAX_LIFE_S} s"
+        return ""
+
+    def _refusal_of_orchestrator(self, rules: Rules) -> str:
+        if rules.orchestrators is None or self.orchestrator in rules.orchestrators:
+            return ""
+        enrolled = f"enrolled with {self.orchestrator}" if self.orchestrator else "not enrolled"
+        return f"orchestrators = {listed(rules.orchestrators)}, and the client is {enrolled}"
+
+    def tells_errors(self, *, otherwise: bool) -> bool:
+        """Say whether answers may have the texts of exceptions; ``otherwise`` if there is no policy."""
+        try:
+            rules = self.rules()
+        except ConfigurationError:
+            return False
+        return otherwise if rules is None else rules.tells.errors
 
     def announced(self, announcement: Announcement) -> Announcement:
         """Return an announcement without what may not be told."""
@@ -89,6 +145,17 @@ class SitePolicy:
                 "hardware": announcement.hardware if rules.tells.hardware else UNKNOWN,
             }
         )
+
+    def check_result(self, order: UpdateOrder, result: TrainResult) -> None:
+        """Refuse to send what training returned, if that is more than the policy allows.
+
+        Raises:
+            NotProtectedError: If it is, or the policy can't be read any more.
+        """
+        rules = self._rules_under_way()
+        if rules is not None and (why := refusal_of_result(rules, order, result)):
+            logger.warning("order %s: nothing of it leaves by this site's policy: %s", order.order_id, why)
+            raise NotProtectedError(f"the site's policy has {why}")
 
     def protected(self, start: Arrays, trained: Arrays, beside: Sets, results: Mapping[str, object]) -> Arrays:
         """Return what may leave of a trained model.
@@ -123,47 +190,9 @@ class SitePolicy:
         """Return the rules for what an order under way sends; what is wrong with them is for the client's log alone."""
         try:
             return self.rules()
-        except ConfigurationError:
-            logger.exception("an order under way: nothing of it leaves")
+        except ConfigurationError as error:
+            logger.warning("an order under way: nothing of it leaves, as this site's policy isn't right: %s", error)
             raise NotProtectedError("this site's policy can't be read") from None
-
-
-def _refusal(rules: Rules, order: Order, client: Client) -> str:
-    """Return the rule that an order breaks, with what it asks for; empty if there is none."""
-    if order.name not in rules.orders:
-        return f"orders = [{', '.join(rules.orders)}], and this is {order.name}"
-    if rules.max_timeout_s is not None and order.timeout_s > rules.max_timeout_s:
-        return f"max_timeout_s = {rules.max_timeout_s:g}, and the order may take {order.timeout_s:g} s"
-    if not isinstance(order, _NOT_ABOUT_DATA) and client.data.num_train < rules.min_examples:
-        return f"min_examples = {rules.min_examples}, and the client has fewer"
-    if isinstance(order, UpdateOrder):
-        return _refusal_of_update(rules, order, client)
-    return ""
-
-
-def _refusal_of_update(rules: Rules, order: UpdateOrder, client: Client) -> str:
-    if why := rules.allows_code("algorithms", order.algorithm):
-        return f"{why}, and the run's is {order.algorithm}"
-    if why := rules.allows_code("compressions", order.compression):
-        return f"{why}, and the run's is {order.compression}"
-    if order.name == "survey" and rules.protects is not None:
-        return "protects, which covers updates alone, and the algorithm asks for more before it trains"
-    epochs = _epochs(order, client.data.num_train)
-    if rules.max_epochs is not None and epochs > rules.max_epochs:
-        # How many passes its steps are tells how many examples there are.
-        asked = f"{epochs:g}" if order.study.options.max_steps is None else f"{order.study.options.max_steps} steps"
-        return f"max_epochs = {rules.max_epochs:g}, and the order asks for {asked}"
-    return ""
-
-
-def _epochs(order: UpdateOrder, num_examples: int) -> float:
-    """Return how many passes over so many examples an order asks for."""
-    options = order.study.options
-    return options.epochs if options.max_steps is None else options.max_steps / _steps_a_pass(order, num_examples)
-
-
-def _steps_a_pass(order: UpdateOrder, num_examples: int) -> int:
-    return max(1, math.ceil(num_examples / order.study.options.batch_size))
 
 
 @contextmanager
@@ -177,9 +206,23 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(number)
 
 
+def _version(path: Path) -> tuple[int, ...]:
+    """Return what tells a file from what it was before; nothing if there is none, as reading it says."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _refused(order: Order, why: str) -> Response:
+    logger.warning("order %s: refused by this site's policy: %s", order.order_id, why)
+    return order.respond(Status.FAILED, reason=f"refused by the site: its policy has {why}")
+
+
 def _one_more(rules: Rules, order: Order, folder: Path) -> str:
     """Count an order of today that is about the client's data; return the rule that forbids one more."""
-    if rules.max_orders_per_day is None or isinstance(order, _NOT_ABOUT_DATA):
+    if rules.max_orders_per_day is None or not is_about_data(order):
         return ""
     path, today = folder / _COUNT, datetime.now(UTC).date().isoformat()
     with _alone(folder):
@@ -202,9 +245,9 @@ def _less(rules: Rules, order: Order, response: Response) -> Response:
     if not isinstance(order, UpdateOrder) or rules.tells.examples_rounded_to == 1:
         return less
     # Steps and passes would tell the number of examples: they are those that as many as are told would take.
-    steps_a_pass, options = _steps_a_pass(order, less.num_examples), order.study.options
-    num_steps = min(response.num_steps, options.max_steps or options.epochs * steps_a_pass)
-    return less.model_copy(update={"num_steps": num_steps, "num_epochs": num_steps / steps_a_pass})
+    a_pass, options = steps_a_pass(order, less.num_examples), order.study.options
+    num_steps = min(response.num_steps, options.max_steps or options.epochs * a_pass)
+    return less.model_copy(update={"num_steps": num_steps, "num_epochs": num_steps / a_pass})
 
 
 def _rounded(rules: Rules, num_examples: int) -> int:

@@ -10,13 +10,19 @@ from click.testing import CliRunner
 
 from tasks.errors import ConfigurationError
 from tasks.plugins import digest_of
+from tests.tasks.trust.test_enrolment import accepted
+from worker.handlers import KINDS
 from worker.policy.__main__ import main
-from worker.policy.rules import Protects, Tells, read_rules
+from worker.policy.default import write_default
+from worker.policy.rules import ORDERS, Protects, Tells, read_rules
 
+ORCHESTRATOR = "AAAAAA-BBBBBB-CCCCCC-DDDDDD"
 WHOLE = """
 orders = ["train", "evaluate"]
 algorithms = ["fedavg", "fedprox"]
 compressions = ["none", "int8"]
+workloads = ["digits"]
+run_config = ["hidden"]
 max_epochs = 5
 max_timeout_s = 600
 max_orders_per_day = 200
@@ -27,6 +33,7 @@ labels = true
 hardware = true
 examples_rounded_to = 10
 metrics = ["accuracy"]
+results = ["ages"]
 
 [protects]
 clip = 1
@@ -46,7 +53,9 @@ def test_a_policy_is_read(tmp_path: Path) -> None:
         ("train", "evaluate"), ("fedavg", "fedprox"), ("none", "int8")
     )  # fmt: skip
     assert (rules.max_epochs, rules.max_timeout_s, rules.max_orders_per_day, rules.min_examples) == (5, 600, 200, 50)
-    assert rules.tells == Tells(labels=True, hardware=True, examples_rounded_to=10, metrics=("accuracy",))
+    assert rules.tells == Tells(
+        labels=True, hardware=True, examples_rounded_to=10, metrics=("accuracy",), results=("ages",)
+    )
     assert rules.protects == Protects(clip=1, noise=0.01)
 
 
@@ -74,6 +83,9 @@ def test_what_a_policy_leaves_out_is_refused_and_not_told(tmp_path: Path) -> Non
         ("orders = []\nmax_timeout_s = nan", "max_timeout_s: Input should be greater than 0"),
         ("orders = []\n[protects]\nclip = 1", "protects.noise: Field required"),
         ("orders = []\n[protects]\nclip = inf\nnoise = 0", "protects.clip: Input should be a finite number"),
+        ("orders = ['my:ASK']", "is named with the digest of its file: my:ASK@sha256:"),
+        ("orders = []\nworkloads = ['digit']", "workloads: 'digit': did you mean 'digits'?"),
+        ("orders = []\norchestrators = ['mine']", "orchestrators.0: String should match pattern"),
         ("orders = []\nalgorithms = ['fedavgg']", "algorithms: 'fedavgg': did you mean 'fedavg'?"),
         ("orders = []\ncompressions = ['my:codec']", "is named with the digest of its file: my:codec@sha256:"),
     ],
@@ -102,12 +114,12 @@ def test_code_of_one_s_own_is_allowed_as_long_as_its_file_is_what_it_was(
     assert digest_of("pinned_rule:RULE") == digest
     rules = read_rules(written(tmp_path, f"orders = []\nalgorithms = ['pinned_rule:RULE@{digest}']"))
     # Then it is allowed, and nothing else of it
-    assert rules.allows_code("algorithms", "pinned_rule:RULE") == ""
-    assert rules.allows_code("algorithms", "pinned_rule:OTHER") == "algorithms = [pinned_rule:RULE]"
-    assert rules.allows_code("compressions", "pinned_rule:RULE") == "compressions = [none]"
+    assert rules.refuses_code("algorithms", "pinned_rule:RULE") == ""
+    assert rules.refuses_code("algorithms", "pinned_rule:OTHER") == "algorithms = [pinned_rule:RULE]"
+    assert rules.refuses_code("compressions", "pinned_rule:RULE") == "compressions = [none]"
     # When it changes, then it isn't
     module.write_text("import os\n")
-    assert "has the digest" in rules.allows_code("algorithms", "pinned_rule:RULE")
+    assert "has the digest" in rules.refuses_code("algorithms", "pinned_rule:RULE")
 
 
 def test_code_whose_package_cant_be_imported_has_no_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,14 +152,71 @@ def test_the_command_says_what_a_policy_means(tmp_path: Path) -> None:
     told = CliRunner().invoke(main, ["explain", str(written(tmp_path, WHOLE))]).output.splitlines()
     assert told == [
         "orders: train, evaluate; refused: survey, verify, set_parameters, statistics, disconnect",
+        "orchestrators: the one that the client is enrolled with",
+        "workloads: digits",
         "algorithms: fedavg, fedprox",
         "compressions: none, int8",
+        "settings that a run may give: hidden",
         "passes over the data an order: at most 5",
         "seconds an order: at most 600",
         "orders a day: at most 200",
-        "training examples needed to take part: 50",
+        "examples needed to train or evaluate: 50",
         "told of the data: the number of examples, rounded down to multiples of 10; examples a label",
         "told of the machine: processors, memory, accelerator",
         "metrics told: accuracy",
+        "results told beside the model: ages",
+        "texts of exceptions: not told",
         "updates: clipped to an L2 norm of 1, with noise of standard deviation 0.01",
     ]
+
+
+def test_the_orders_that_a_policy_knows_are_those_that_there_are() -> None:
+    assert set(ORDERS) == set(KINDS)
+
+
+def test_a_workload_is_named_without_its_parameters(tmp_path: Path) -> None:
+    rules = read_rules(written(tmp_path, 'orders = []\nworkloads = ["mnist"]'))
+    assert rules.refuses_code("workloads", "mnist,net=cnn") == ""
+    assert rules.refuses_code("workloads", "digits") == "workloads = [mnist]"
+    assert read_rules(written(tmp_path, "orders = []")).refuses_code("workloads", "digits") == ""
+
+
+def test_the_policy_to_begin_with_is_right_for_an_enrolled_client(tmp_path: Path) -> None:
+    # Given the file that is written when a package is accepted, when it is read, then nothing has to be added
+    path = write_default(tmp_path, ORCHESTRATOR, "digits")
+    assert path == tmp_path / "policy.toml"
+    rules = read_rules(path, is_enrolled=True)
+    assert (rules.orchestrators, rules.workloads, rules.tells.labels) == ((ORCHESTRATOR,), ("digits",), False)
+    # And it is never written over
+    path.write_text("orders = []")
+    assert write_default(tmp_path, ORCHESTRATOR, "digits") is None
+    assert path.read_text() == "orders = []"
+
+
+def test_the_policy_to_begin_with_pins_the_site_s_own_workload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pinned_study.py").write_text("raise RuntimeError\n")
+    path = write_default(tmp_path, ORCHESTRATOR, "pinned_study:Study,net=cnn")
+    assert path is not None
+    assert read_rules(path).workloads == (f"pinned_study:Study@{digest_of('pinned_study:Study')}",)
+    path.unlink()
+    with pytest.raises(ConfigurationError, match="CLIENT_WORKLOAD=nowhere:Study: there is no such file"):
+        write_default(tmp_path, ORCHESTRATOR, "nowhere:Study")
+    with pytest.raises(ConfigurationError, match=r"policy\.toml: No such file or directory"):
+        write_default(tmp_path / "gone", ORCHESTRATOR, "digits")
+
+
+def test_the_command_writes_a_policy_and_says_what_it_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an enrolled site without a policy
+    own = accepted(tmp_path)
+    monkeypatch.setenv("CLIENT_ENROLMENT", str(own.folder))
+    monkeypatch.delenv("CLIENT_POLICY", raising=False)
+    call = CliRunner().invoke
+    assert "policy.toml: No such file or directory: python -m worker.policy init" in call(main, ["check"]).stderr
+    # When its owner has one written, then the commands find it without being told where
+    assert call(main, ["init"]).exit_code == 0
+    assert call(main, ["check"]).output == f"{own.folder / 'policy.toml'}: right\n"
+    assert (
+        "orders: train, evaluate, set_parameters, disconnect; refused: survey, verify" in call(main, ["explain"]).output
+    )
+    assert "it is there already" in call(main, ["init"]).stderr

@@ -6,7 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,20 +16,24 @@ from tasks.announcement import Announcement, Hardware
 from tasks.arrays import Arrays
 from tasks.auxiliary import Sets
 from tasks.blobs.chunks import MemoryChunks
+from tasks.errors import ConfigurationError
+from tasks.evaluation import Evaluation
 from tasks.messages import Order, Response, Status, Study, TrainOptions
 from tasks.names import update_name
 from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.statistics import StatisticsOrder
 from tasks.orders.train import TrainOrder
 from tasks.workload import TrainResult
-from tests.support import train_order
-from tests.worker.asked import MODEL, acting, to_evaluate, to_train
+from tests.support import PULL, Pull, train_order
+from tests.worker.asked import MODEL, acting, evaluating, to_evaluate, to_train
 from worker.client import Client
 from worker.handlers import KINDS
 from worker.policy.protection import NotProtectedError
+from worker.policy.rules import pinned
 from worker.policy.site import SitePolicy
 from worker.settings import Allowed
 
+KEY = "AAAAAA-BBBBBB-CCCCCC-DDDDDD"
 TRAINS = 'orders = ["train"]\nalgorithms = ["fedavg"]\n'
 
 
@@ -43,6 +47,17 @@ def trains(**options: Any) -> Study:
     return Study(options=TrainOptions(**{"epochs": 1, **options}))
 
 
+LIMITED = f"""
+orders = ["train"]
+orchestrators = ["{{key}}"]
+workloads = ["{pinned("tests.support:Pull")}", "{pinned(PULL.partition(",")[0])}"]
+algorithms = ["fedavg"]
+max_epochs = 1
+max_timeout_s = inf
+max_orders_per_day = 1000
+min_examples = 2
+tells.examples_rounded_to = 1
+"""
 OVERREACH: list[tuple[str, str, dict[str, Any], str]] = [
     ("orders", 'orders = ["evaluate"]', {}, "orders = [evaluate], and this is train"),
     (
@@ -58,6 +73,26 @@ OVERREACH: list[tuple[str, str, dict[str, Any], str]] = [
     ("steps", f"{TRAINS}max_epochs = 2", {"study": trains(max_steps=5, batch_size=1)}, "the order asks for 5 steps"),
     ("batches", f"{TRAINS}max_epochs = 2", {"study": trains(max_steps=6, batch_size=2)}, "the order asks for 6 steps"),
     ("seconds", f"{TRAINS}max_timeout_s = 5", {"timeout_s": 6.0}, "max_timeout_s = 5, and the order may take 6 s"),
+    (
+        "another workload",
+        f'{TRAINS}workloads = ["digits"]',
+        {},
+        "workloads = [digits], and the client has tests.",
+    ),
+    (
+        "a setting of its own",
+        f'{TRAINS}run_config = ["hidden"]',
+        {"study": Study(run_config={"hidden": 64, "field": "name"})},
+        "run_config = [hidden], and the run gives field",
+    ),
+    # a step of one example has an update that is that example's gradient
+    (
+        "few steps",
+        f"{TRAINS}min_examples = 2",
+        {"study": trains(max_steps=1, batch_size=1)},
+        "min_examples = 2, and the order asks for 1 steps of 1",
+    ),
+    ("unsigned", f'{TRAINS}orchestrators = ["{KEY}"]', {}, f"orchestrators = [{KEY}], and the client is not enrolled"),
     ("few examples", f"{TRAINS}min_examples = 3", {}, "min_examples = 3, and the client has fewer"),
 ]
 
@@ -264,3 +299,107 @@ def test_an_announcement_has_what_may_be_told(tmp_path: Path) -> None:
     assert told.hardware == Hardware(num_cpus=1, memory_bytes=0)
     path.write_text("orders = []\n[tells]\nlabels = true\nhardware = true")
     assert SitePolicy(path).announced(whole) == whole
+
+
+def test_nothing_is_told_of_fewer_examples_than_the_policy_has(
+    client: Client, chunks: MemoryChunks, tmp_path: Path
+) -> None:
+    # Given a site that holds three examples out
+    path = tmp_path / "policy.toml"
+    path.write_text('orders = ["evaluate"]\nmin_examples = 4\n[tells]\nmetrics = ["loss"]')
+    many = replace(client, data=replace(client.data, num_train=9))
+    # When fewer are held out than the policy has, then nobody looks at them
+    assert "min_examples = 4, and the client holds out fewer" in ask(many, path, to_evaluate(chunks)).reason
+    # And when the workload alone knows how many there are, then it isn't told what it found
+    unknown = replace(many, data=replace(many.data, test=0.0, num_test=None))
+    response = ask(evaluating(unknown, Evaluation(0.5, 3)), path, to_evaluate(chunks))
+    assert (response.status, response.metrics) == (Status.FAILED, {})
+    assert response.reason.endswith("min_examples = 4, and these are fewer")
+    assert ask(evaluating(unknown, Evaluation(0.5, 4)), path, to_evaluate(chunks)).metrics == {"loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (TrainResult(MODEL, 2, 1, 0.5), "min_examples = 2, and it trained on fewer"),
+        (TrainResult(MODEL, 2, 1, 1.0, results={"rows": np.ones(3)}), "tells.results = [ages], and there is rows"),
+    ],
+    ids=["cut short after a step of one example", "results of another name"],
+)
+def test_an_update_that_tells_more_than_the_policy_allows_doesnt_leave(
+    client: Client, chunks: MemoryChunks, tmp_path: Path, result: TrainResult, said: str
+) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text(f'{TRAINS}min_examples = 2\n[tells]\nresults = ["ages"]')
+    with pytest.raises(NotProtectedError) as caught:
+        SitePolicy(path).check_result(to_train(chunks, study=trains(batch_size=1)), result)
+    assert said in str(caught.value)
+    SitePolicy(path).check_result(to_train(chunks), TrainResult(MODEL, 2, 1, 1.0, results={"ages": np.ones(3)}))
+
+
+def test_a_setting_that_is_the_workload_s_own_isnt_one_that_the_run_gives(
+    client: Client, chunks: MemoryChunks, tmp_path: Path
+) -> None:
+    class Settled(Pull):
+        run_config: ClassVar = {"hidden": 64}
+
+    path = tmp_path / "policy.toml"
+    path.write_text(TRAINS)
+    settled = replace(client, workload=Settled())
+    assert ask(settled, path, to_train(chunks, study=Study(run_config={"hidden": 64}))).status is Status.TRAINED
+    other = ask(settled, path, to_train(chunks, study=Study(run_config={"hidden": 65})))
+    assert other.reason.endswith("run_config = [], and the run gives hidden")
+
+
+def test_an_enrolled_client_takes_its_own_orchestrators_orders_for_so_long(
+    client: Client, chunks: MemoryChunks, tmp_path: Path
+) -> None:
+    # Given a policy that names a key, at a client that enrolled with it, and at one that enrolled with another
+    path, now = tmp_path / "policy.toml", client.connection.time()
+    path.write_text(LIMITED.format(key=KEY))
+    order = to_train(chunks, workload=client.workload_name, deadline=now + 60)
+
+    def told(key: str, order: TrainOrder) -> str:
+        done = lambda: order.respond(Status.FAILED, reason="done")  # noqa: E731
+        return SitePolicy(path, key).carry_out(order, client, done).reason
+
+    # When an order comes, then one of them does it, and nobody if it holds for ever
+    assert told(KEY, order) == "done"
+    assert told(KEY[::-1], order).endswith(f"orchestrators = [{KEY}], and the client is enrolled with {KEY[::-1]}")
+    assert "no place for orders that hold for more than 604800 s" in told(KEY, to_train(chunks))
+
+
+def test_a_client_doesnt_begin_where_every_order_would_be_refused(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    SitePolicy(None).check_own("digits")
+    path.write_text(LIMITED.format(key=KEY))
+    SitePolicy(path, KEY).check_own("tests.support:Pull")
+    with pytest.raises(ConfigurationError, match="and the client is enrolled with other"):
+        SitePolicy(path, "other").check_own("tests.support:Pull")
+    with pytest.raises(ConfigurationError, match=r"CLIENT_WORKLOAD=mnist,net=cnn needs 'mnist' there"):
+        SitePolicy(path, KEY).check_own("mnist,net=cnn")
+    with pytest.raises(ConfigurationError, match=r"needs 'tests.worker.asked:Acting@sha256:[0-9a-f]{64}' there"):
+        SitePolicy(path, KEY).check_own("tests.worker.asked:Acting")
+
+
+def test_an_order_of_the_site_s_own_kind_is_named_with_its_file_s_digest(
+    client: Client, chunks: MemoryChunks, tmp_path: Path
+) -> None:
+    path, order = tmp_path / "policy.toml", train_order()
+
+    def told(code: str) -> str:
+        done = lambda: order.respond(Status.FAILED, reason="done")  # noqa: E731
+        return SitePolicy(path).carry_out(order, client, done, code).reason
+
+    path.write_text(f"orders = ['{pinned('tests.worker.asked:ASK')}']\nalgorithms = ['fedavg']")
+    assert told("tests.worker.asked:ASK") == "done"
+    assert told("tests.worker.asked:TELL").endswith("orders = [tests.worker.asked:ASK], and this is train")
+    assert told("").endswith("orders = [tests.worker.asked:ASK], and this is train")
+
+
+def test_the_policy_says_whether_texts_of_exceptions_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    assert [SitePolicy(None).tells_errors(otherwise=other) for other in (True, False)] == [True, False]
+    for text, told in (("", False), ("[tells]\nerrors = true", True), ("[tells", False)):
+        path.write_text(f"orders = []\n{text}")
+        assert [SitePolicy(path).tells_errors(otherwise=other) for other in (True, False)] == [told, told]
