@@ -15,6 +15,7 @@ from typing import Any
 from celery import signals
 
 from orchestrator.jobs.job import Loaded
+from orchestrator.tracing import follow_jobs
 from orchestrator.trust.reaching import reach
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, needs
@@ -43,6 +44,7 @@ with _said_in_a_line():
 
 app = make_app("orchestrator", _url, include=("orchestrator.tasks",), worker_pool="tasks.pool:TaskPool")
 signals.after_setup_logger.connect(set_up_worker)
+follow_jobs()
 
 
 @signals.celeryd_init.connect

@@ -33,6 +33,7 @@ from worker.pool import Loading, LoadingPool, begin_anew
 from worker.reminder import keep_reminding
 from worker.serving import Serving, take_clients
 from worker.settings import ClientSettings
+from worker.tracing import follow_orders
 
 POOLS = {"spawn": "worker.pool:LoadingPool", "fork": "tasks.pool:TaskPool", "solo": "solo"}
 """Start method -> Celery's name of the pool, unless ``--pool`` names another."""
@@ -51,6 +52,7 @@ app = make_app(
 )
 app.conf.worker_proc_alive_timeout = RELOAD_TIMEOUT_S
 app.serving = Serving()
+follow_orders()
 signals.after_setup_logger.connect(set_up_worker)
 
 

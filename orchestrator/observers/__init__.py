@@ -25,6 +25,7 @@ OBSERVERS = {
     "tensorboard": "orchestrator.observers.tensorboard:TensorBoard",
     "mlflow": "orchestrator.observers.mlflow:Mlflow",
     "wandb": "orchestrator.observers.wandb:WeightsAndBiases",
+    "otel": "orchestrator.observers.otel:Otel",
 }
 """Names for ``--observe``, and where each is defined: what makes an observer out of an :class:`ObserverContext`."""
 

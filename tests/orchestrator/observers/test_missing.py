@@ -14,6 +14,7 @@ PACKAGES = {
     "tensorboard": ("tensorboard", "tensorboard"),
     "mlflow": ("mlflow", "mlflow-skinny"),
     "wandb": ("wandb", "wandb"),
+    "otel:http://127.0.0.1:4318": ("opentelemetry", "opentelemetry-sdk"),
 }
 """Observer -> what it imports, and which package has that."""
 
