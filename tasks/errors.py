@@ -39,6 +39,10 @@ class BrokerUnfitError(ConfigurationError):
     """Raised when the broker answers, and is of no use for a run."""
 
 
+class NotAnsweredError(FederationError):
+    """Raised when nobody has answered a request to enrol."""
+
+
 class DataMissingError(ConfigurationError):
     """Raised when a workload's data isn't where it should be, or isn't what it should be."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from orchestrator.store.audit import problems
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.trust import at_broker
+from orchestrator.trust.admission import Admission
 from orchestrator.trust.authority import Authority
 from orchestrator.trust.clients import Client
 from tasks.broker.url import DEFAULT_PORT, Broker
@@ -18,10 +20,13 @@ from tasks.command import telling_errors
 from tasks.errors import ConfigurationError
 from tasks.readable import readable
 from tasks.trust.keys import fingerprint, read_public
-from tasks.trust.papers import Request
+from tasks.trust.papers import Request, package_in
 from tasks.trust.signing import NotSignedError
 
-_folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_LOOK_S = 0.5
+"""Seconds between two looks whether a client asks."""
+_PATH = click.Path(path_type=Path)
+_folder = click.argument("folder", metavar="DIR", type=_PATH)
 
 
 @click.group()
@@ -36,9 +41,14 @@ def main() -> None:
 @_folder
 @click.option("--host", "hosts", multiple=True, required=True, help="Name or address of the broker; may be repeated.")
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True, help="Its port.")
+@click.option("--keep", is_flag=True, help="If DIR was made before, leave it as it is.")
 @telling_errors
-def init(folder: Path, hosts: tuple[str, ...], port: int) -> None:
+def init(folder: Path, hosts: tuple[str, ...], port: int, keep: bool) -> None:
     """Make DIR: an authority, the orchestrator's keys, and a configuration with which the broker can be started."""
+    if keep and Authority.is_at(folder):
+        Authority(folder).write_users()
+        click.echo(f"{folder} is there already")
+        return
     url = f"rediss://{_in_url(hosts[0])}:{port}/0"
     Broker.read(url)
     made = Authority.make(folder, url, hosts, port)
@@ -55,9 +65,9 @@ def _in_url(host: str) -> str:
 
 @main.command()
 @_folder
-@click.argument("request", type=click.Path(path_type=Path))
+@click.argument("request", type=_PATH)
 @click.option("--fingerprint", "expected", metavar="F", help="What its site read out; without it you are asked.")
-@click.option("--output", type=click.Path(path_type=Path), help="The package.  [default: ID.package.json]")
+@click.option("--output", type=_PATH, help="The package.  [default: ID.package.json]")
 @telling_errors
 def approve(folder: Path, request: Path, expected: str | None, output: Path | None) -> None:
     """Let the client of REQUEST in, and write the package that its site is to accept."""
@@ -83,7 +93,7 @@ def _confirm(request: Request, expected: str | None) -> None:
 
 
 def _hand_over(authority: Authority, client: Client, output: Path | None) -> None:
-    path, own = output or Path(f"{client.client_id}.package.json"), fingerprint(authority.key)
+    path, own = output or package_in(Path(), client.client_id), fingerprint(authority.key)
     authority.package(client).save(path, authority.key)
     if why := at_broker.tell(authority):
         _say_untold(authority, why)
@@ -97,8 +107,27 @@ def _say_untold(authority: Authority, why: str) -> None:
 
 @main.command()
 @_folder
+@click.option("--requests", required=True, type=_PATH, help="Folder in which clients put what they ask.")
+@click.option("--packages", required=True, type=_PATH, help="Folder in which they find the answer, and only read.")
+@telling_errors
+def admit(folder: Path, requests: Path, packages: Path) -> None:
+    """Let in every client that asks in a folder, until it is stopped: nobody compares fingerprints.
+
+    Whoever can write there is in. It is for clients of one machine; docker-compose.yml has it.
+    """
+    admission, said = Admission(Authority(folder), requests, packages), ""
+    while True:
+        for line in admission.look():
+            if line != said:
+                click.echo(readable(line))
+            said = line
+        time.sleep(_LOOK_S)
+
+
+@main.command()
+@_folder
 @click.argument("client_id", metavar="ID")
-@click.option("--output", type=click.Path(path_type=Path), help="The package.  [default: ID.package.json]")
+@click.option("--output", type=_PATH, help="The package.  [default: ID.package.json]")
 @telling_errors
 def renew(folder: Path, client_id: str, output: Path | None) -> None:
     """Let client ID go on for another year with the key that it has, and write a new package."""
@@ -139,7 +168,7 @@ def revoke(folder: Path, client_id: str) -> None:
 
 @main.command()
 @_folder
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("run", metavar="RUN", type=_PATH)
 @telling_errors
 def audit(folder: Path, run: Path) -> None:
     """Check the audit trail in the run's folder RUN; exit code 1 if anything is wrong with it."""

@@ -26,6 +26,7 @@ from tasks.trust.keys import load_key, new_key, public_text, read_password, save
 from tasks.trust.papers import Package, Request
 
 _PASSWORD_BYTES = 32
+_BROKER_FILE = "broker-url"
 _CONF = """# The broker of this federation. Start it: redis-server redis.conf
 # On another machine: copy this folder there, and name where it is in the next line.
 dir "{folder}"
@@ -54,7 +55,7 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.expanduser().resolve()
-        if not is_file(self._broker_path):
+        if not self.is_at(self.folder):
             raise ConfigurationError(f"{folder}: it isn't a folder that python -m orchestrator.trust init made")
         self.clients = Clients(self.folder / "clients")
         self._certificates = CertificateAuthority(self.folder / "authority")
@@ -64,7 +65,7 @@ class Authority:
         """Make a folder with all that a federation begins with.
 
         Args:
-            folder: The folder, which must not be there.
+            folder: The folder, which must not be there, or be empty, as one is where a volume is mounted.
             broker: The broker's URL, without user and password.
             hosts: Names and addresses by which it is reached over TLS; without any, the connection isn't encrypted, as
                 by a unix socket.
@@ -74,35 +75,32 @@ class Authority:
             ConfigurationError: If the folder is there, or can't be made.
         """
         folder = folder.expanduser().resolve()
-        if folder.exists():
+        if cls.is_at(folder):
             raise ConfigurationError(f"{folder}: it is there already")
+        if any(not path.is_dir() for path in folder.rglob("*")):
+            raise ConfigurationError(f"{folder}: there is something else in it")
         for host in hosts:
             general_name(host)
         try:
             for name in ("", "authority", "orchestrator", "broker", "clients"):
                 make_private(folder / name)
-            replace_text(folder / "broker-url", broker + "\n")
-            made = cls(folder)
-            save_key(made._own / "key.pem", new_key())
-            replace_text(made._own / "password", secrets.token_urlsafe(_PASSWORD_BYTES))
+            save_key(folder / "orchestrator" / "key.pem", key := new_key())
+            replace_text(folder / "orchestrator" / "password", secrets.token_urlsafe(_PASSWORD_BYTES))
             if hosts:
-                made._make_certificates(hosts)
-                quoted = str(made.broker).replace("\\", "\\\\").replace('"', '\\"')
-                replace_text(made.broker / "redis.conf", _CONF.format(folder=quoted, port=port))
+                _make_certificates(folder, key, hosts)
+                quoted = str(folder / "broker").replace("\\", "\\\\").replace('"', '\\"')
+                replace_text(folder / "broker" / "redis.conf", _CONF.format(folder=quoted, port=port))
+            replace_text(folder / _BROKER_FILE, broker + "\n")  # when the rest is there: by this file it is one
+            made = cls(folder)
             made.write_users()
         except OSError as error:
             raise ConfigurationError(f"{folder}: {error.strerror}") from None
         return made
 
-    def _make_certificates(self, hosts: Sequence[str]) -> None:
-        self._certificates.make()
-        key = ec.generate_private_key(ec.SECP256R1())
-        save_private(self.broker / "broker.key", key)
-        self._certificates.certify_broker(hosts, key.public_key(), self.broker / "broker.pem")
-        replace_text(self.broker / "authority.pem", self._certificates.text)
-        until = datetime.now(UTC) + timedelta(days=AUTHORITY_DAYS)
-        own = self._certificates.certify_user(ORCHESTRATOR, self.key.public_key(), until)
-        replace_text(self._own / "certificate.pem", own)
+    @classmethod
+    def is_at(cls, folder: Path) -> bool:
+        """Say whether a folder is one."""
+        return is_file(folder / _BROKER_FILE)
 
     @property
     def broker(self) -> Path:
@@ -120,7 +118,7 @@ class Authority:
 
     @property
     def _broker_path(self) -> Path:
-        return self.folder / "broker-url"
+        return self.folder / _BROKER_FILE
 
     @cached_property
     def key(self) -> Ed25519PrivateKey:
@@ -223,6 +221,18 @@ class Authority:
             if client.standing == "enrolled"
         ]
         replace_text(self.users, "".join(f"{line}\n" for line in lines))
+
+
+def _make_certificates(folder: Path, orchestrator: Ed25519PrivateKey, hosts: Sequence[str]) -> None:
+    broker, authority = folder / "broker", CertificateAuthority(folder / "authority")
+    authority.make()
+    key = ec.generate_private_key(ec.SECP256R1())
+    save_private(broker / "broker.key", key)
+    authority.certify_broker(hosts, key.public_key(), broker / "broker.pem")
+    replace_text(broker / "authority.pem", authority.text)
+    until = datetime.now(UTC) + timedelta(days=AUTHORITY_DAYS)
+    own = authority.certify_user(ORCHESTRATOR, orchestrator.public_key(), until)
+    replace_text(folder / "orchestrator" / "certificate.pem", own)
 
 
 def _user(name: str, digest: str, rules: Sequence[str]) -> str:

@@ -73,7 +73,8 @@ class Enrolment:
         return self.folder / "password"
 
     @property
-    def _package_path(self) -> Path:
+    def package_path(self) -> Path:
+        """Where the package is kept, if there is one."""
         return self.folder / "package.json"
 
     @cached_property
@@ -94,7 +95,7 @@ class Enrolment:
     @property
     def is_accepted(self) -> bool:
         """Whether there is a package."""
-        return is_file(self._package_path)
+        return is_file(self.package_path)
 
     @cached_property
     def package(self) -> Package:
@@ -107,14 +108,14 @@ class Enrolment:
             raise ConfigurationError(
                 f"{self.folder}: there is no package of the operator's yet: python -m worker.enrol accept PACKAGE"
             )
-        package = Package.read(self._package_path)
-        self.check(package, self._package_path)
+        package = Package.read(self.package_path)
+        self.check(package, self.package_path)
         return package
 
     @property
     def orchestrator(self) -> str:
         """The key of the orchestrator in the package that was accepted, be it over or not."""
-        return Package.read(self._package_path).orchestrator
+        return Package.read(self.package_path).orchestrator
 
     def check(self, package: Package, path: Path) -> None:
         """Refuse a package that isn't for this client's key, or is over.
@@ -150,7 +151,7 @@ class Enrolment:
         for name, text in (("authority.pem", package.authority), ("certificate.pem", package.certificate)):
             with replacing(self.folder / name) as temporary:
                 temporary.write_text(text, encoding="ascii")
-        with replacing(self._package_path) as temporary:
+        with replacing(self.package_path) as temporary:
             temporary.write_bytes(path.read_bytes())
 
     @property

@@ -24,6 +24,7 @@ from tasks.trust.signing import NotSignedError, check_signed, signed
 MAX_BYTES = 2**16
 """How long such a file may be."""
 MAX_CLIENTS = 100_000
+_REQUEST = ".request.json"
 
 
 def _check_key(text: str) -> str:
@@ -119,6 +120,21 @@ class Package(_Paper):
     def signer(self) -> str:
         """The orchestrator's key. Whether it is the right one is for the reader to know."""
         return self.orchestrator
+
+
+def request_in(folder: Path, client_id: str) -> Path:
+    """Return the file of a client's request, in a folder of such."""
+    return folder / f"{client_id}{_REQUEST}"
+
+
+def requests_in(folder: Path) -> list[Path]:
+    """Return the requests that are in a folder, by their names; a link to another file is none."""
+    return [path for path in sorted(folder.glob(f"*{_REQUEST}")) if is_file(path) and not path.is_symlink()]
+
+
+def package_in(folder: Path, client_id: str) -> Path:
+    """Return the file of a client's package, in a folder of such."""
+    return folder / f"{client_id}.package.json"
 
 
 def _read(kind: type[P], path: Path) -> tuple[Any, P]:

@@ -15,7 +15,7 @@ from orchestrator.trust.__main__ import main as operator
 from orchestrator.trust.authority import Authority
 from tasks.trust.enrolment import Enrolment
 from tasks.trust.keys import fingerprint, read_public
-from tasks.trust.papers import Package, Request
+from tasks.trust.papers import Package, Request, package_in, request_in, requests_in
 from worker.enrol import main as site
 
 NOWHERE = "127.0.0.1"
@@ -207,3 +207,80 @@ def test_a_package_that_cannot_be_kept_is_said(here: Path) -> None:
     let_in()
     (here / "state" / "enrolment" / "certificate.pem").mkdir()
     assert "Is a directory" in refused(site, "accept", "anna.package.json")
+
+
+@pytest.fixture
+def handed(here: Path) -> tuple[str, ...]:
+    """The folders in which a client asks and finds the answer, as options."""
+    for name in ("requests", "packages"):
+        (here / name).mkdir()
+    return ("--requests", "requests", "--packages", "packages")
+
+
+def admit(client_id: str) -> None:
+    """What an operator does that lets in who asks."""
+    authority = Authority(Path("op"))
+    client = authority.approve(Request.read(request_in(Path("requests"), client_id)))
+    authority.package(client).save(package_in(Path("packages"), client_id), authority.key)
+
+
+def test_who_asks_waits_for_an_answer_and_is_enrolled(here: Path, handed: tuple[str, ...]) -> None:
+    # Given a client that nobody has named, and nobody who answers
+    result = call(site, "ask", *handed, "--patience", "0")
+    # When it has waited, then it says so, as what passes
+    assert (result.exit_code, "nobody has answered" in result.stderr) == (1, True)
+    (asked,) = requests_in(here / "requests")
+    name = asked.name.removesuffix(".request.json")
+    assert re.fullmatch("client-[a-z2-7]{8}", name)
+    # And when it was let in, it takes what is there
+    admit(name)
+    assert f"{name} is enrolled until" in done(site, "ask", *handed)
+    assert Enrolment(here / "state" / "enrolment").package.client_id == name
+
+
+def test_who_is_enrolled_asks_no_more(here: Path, handed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a client by a name, that is enrolled
+    monkeypatch.setenv("CLIENT_ID", "anna")
+    call(site, "ask", *handed, "--patience", "0")
+    admit("anna")
+    done(site, "ask", *handed)
+    request_in(here / "requests", "anna").unlink()
+    # When it is started again, then it goes on without asking, by the policy that it has, or by another that is named
+    policy = here / "state" / "enrolment" / "policy.toml"
+    policy.unlink()
+    monkeypatch.setenv("CLIENT_POLICY", "none")
+    assert done(site, "ask", *handed) == ""
+    monkeypatch.delenv("CLIENT_POLICY")
+    assert str(policy) in done(site, "ask", *handed)
+    assert done(site, "ask", *handed) == ""
+    assert requests_in(here / "requests") == []
+
+
+def test_who_asks_takes_no_package_of_another_key_or_orchestrator(
+    here: Path, handed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIENT_ID", "anna")
+    call(site, "ask", *handed, "--patience", "0")
+    # Given a package for another key, by the same id
+    other = Enrolment.make(here / "other").request("anna", None)
+    authority = Authority(here / "op")
+    authority.package(authority.approve(other)).save(package_in(here / "packages", "anna"), authority.key)
+    # When a client asks, then it is as if there were none
+    assert call(site, "ask", *handed, "--patience", "0").exit_code == 1
+    # And when it is enrolled and asks by another id, another orchestrator's is refused
+    authority.revoke("anna")
+    admit("anna")
+    done(site, "ask", *handed)
+    monkeypatch.setenv("CLIENT_ID", "berta")
+    call(site, "ask", *handed, "--patience", "0")
+    evil = Authority.make(here / "evil", "redis://127.0.0.1:1/0")
+    client = evil.approve(Request.read(request_in(here / "requests", "berta")))
+    evil.package(client).save(package_in(here / "packages", "berta"), evil.key)
+    assert "it is from another orchestrator" in refused(site, "ask", *handed)
+
+
+def test_an_operator_s_folder_that_is_there_is_kept_if_that_is_asked(here: Path) -> None:
+    let_in()
+    before = {path: path.read_bytes() for path in (here / "op").rglob("*") if path.is_file()}
+    assert "is there already" in done(operator, "init", "op", "--host", NOWHERE, "--keep")
+    assert {path: path.read_bytes() for path in before} == before
