@@ -95,7 +95,7 @@ clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 	@echo "setting up .venv: a minute or two, the first time"
 	@$(PYTHON) -m venv .venv
 	@$(CHECKED) hashes/run.txt
-	@$(PIP) --editable .
+	@$(PIP) --editable '.[page]'
 	@touch $@
 
 .venv-flower/.installed: benchmarks/flower/requirements.txt
@@ -106,7 +106,7 @@ clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 
 .venv/.dev: .venv/.installed hashes/dev.txt
 	@$(CHECKED) hashes/dev.txt
-	@$(PIP) --editable '.[dev,examples]'
+	@$(PIP) --editable '.[dev,examples,page]'
 	@touch $@
 
 # Tools that nothing else needs, each with a virtual environment of its own.

@@ -41,8 +41,8 @@ def _locked(uv: str, pinned: set[str], *extras: str) -> dict[str, str]:
 def main(uv: str) -> None:
     """Write both files; ``uv`` is the program that resolves for all platforms at once."""
     pinned = set(pins((ROOT / "constraints.txt").read_text(encoding="utf-8")))
-    run = _locked(uv, pinned)
-    dev = {name: lines for name, lines in _locked(uv, pinned, "dev", "examples").items() if name not in run}
+    run = _locked(uv, pinned, "page")
+    dev = {name: lines for name, lines in _locked(uv, pinned, "page", "dev", "examples").items() if name not in run}
     FOLDER.mkdir(exist_ok=True)
     for name, entries, what in (("run", run, "a run takes"), ("dev", dev, "developing takes beside that")):
         lines = [f"# What {what}; make hashes writes this.", *entries.values()]

@@ -1,0 +1,158 @@
+"""The page's web application: each address answers a document, or to who follows it the sections as they change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from orchestrator.page import screens, text
+from orchestrator.page.access import Guard
+from orchestrator.page.files import downloads_of
+from orchestrator.page.screens import NotFoundError, Screen
+from orchestrator.page.shelf import Shelf
+from tasks.errors import FederationError
+from tasks.readable import readable
+
+LOOK_S = 1.0
+"""Seconds between two looks at what is new."""
+MAX_SILENT = 15
+"""Looks without news after which a comment goes out, so that a reader who is gone is noticed."""
+_HERE = Path(__file__).parent
+Make = Callable[[Request], Screen]
+
+
+class Page:
+    """Answers requests.
+
+    Args:
+        shelf: The runs.
+        look_s: Seconds between two looks at what is new.
+    """
+
+    def __init__(self, shelf: Shelf, look_s: float = LOOK_S) -> None:
+        self._shelf = shelf
+        self._look_s = look_s
+        self._templates = Environment(
+            loader=PackageLoader("orchestrator.page"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters.update(text.FILTERS)
+
+    def routes(self) -> list[BaseRoute]:
+        """Return what is answered at which address."""
+        shelf = self._shelf
+        made: dict[str, Make] = {
+            "/": lambda _: screens.runs(shelf),
+            "/compare": lambda asked: screens.compare(shelf, asked.query_params.getlist("run")),
+            "/runs/{run}": lambda asked: screens.overview(shelf, _run(asked), asked.query_params),
+            "/runs/{run}/rounds/{number:int}": lambda asked: screens.one_round(
+                shelf, _run(asked), asked.path_params["number"], asked.query_params
+            ),
+            "/runs/{run}/clients": lambda asked: screens.clients(shelf, _run(asked), asked.query_params),
+            "/runs/{run}/logs": lambda asked: screens.logs(shelf, _run(asked), asked.query_params),
+            "/runs/{run}/settings": lambda asked: screens.settings(shelf, _run(asked)),
+            "/runs/{run}/files": lambda asked: screens.files(shelf, _run(asked)),
+        }
+        return [
+            *(Route(path, self._endpoint(make), methods=["GET"]) for path, make in made.items()),
+            Route("/runs/{run}/files/{name}", self._file, methods=["GET"]),
+            Mount("/static", StaticFiles(directory=_HERE / "static")),
+        ]
+
+    def rendered(self, screen: Screen) -> dict[str, str]:
+        """Return a screen's sections as HTML, by their ids."""
+        return {
+            section.name: self._templates.get_template(f"{section.name}.html").render(section.values)
+            for section in screen.sections
+        }
+
+    def _endpoint(self, make: Make) -> Callable[[Request], object]:
+        async def answer(request: Request) -> Response:
+            if "text/event-stream" in request.headers.get("accept", ""):
+                await run_in_threadpool(make, request)  # what can't be shown is said before the stream begins
+                return StreamingResponse(self.news(make, request), media_type="text/event-stream")
+            return HTMLResponse(await run_in_threadpool(self._document, make, request))
+
+        return answer
+
+    def _document(self, make: Make, request: Request) -> str:
+        screen = make(request)
+        sections = self.rendered(screen)
+        return self._templates.get_template("page.html").render(screen=screen, sections=sections)
+
+    async def news(self, make: Make, request: Request) -> AsyncIterator[str]:
+        """Yield the sections of a screen, then those that have changed, until the reader is gone."""
+        sent: dict[str, str] = {}
+        silent = 0
+        while True:
+            sections = await run_in_threadpool(self._sections, make, request)
+            news = {name: html for name, html in sections.items() if sent.get(name) != html}
+            silent = 0 if news else silent + 1
+            if news:
+                yield f"data: {json.dumps({'order': list(sections), 'sections': news})}\n\n"
+            elif silent % MAX_SILENT == 0:
+                yield ":\n\n"
+            sent = sections
+            await asyncio.sleep(self._look_s)
+
+    def _sections(self, make: Make, request: Request) -> dict[str, str]:
+        try:
+            return self.rendered(make(request))
+        except (NotFoundError, FederationError, OSError):
+            return {}  # its folder is gone, or being written
+
+    async def _file(self, request: Request) -> Response:
+        return await run_in_threadpool(self._download, _run(request), request.path_params["name"])
+
+    def _download(self, run: str, name: str) -> Response:
+        found = self._shelf.run(run)
+        if found is None:
+            raise NotFoundError(f"there is no run {run}")
+        found.refresh()
+        downloads = downloads_of(found.folder, found.state.num_closed, screens.best_round_of(found.state))
+        if name not in downloads:
+            raise NotFoundError(f"run {run} has no file {name} to take along")
+        filename = name if name.endswith(".png") else f"{run}-{name}"
+        kind = "inline" if name.endswith(".png") else "attachment"
+        return FileResponse(downloads[name].path, filename=filename, content_disposition_type=kind)
+
+    async def refuse(self, _request: Request, error: Exception) -> Response:
+        """Answer that there is no such thing, or that a run's folder is damaged."""
+        code = 404 if isinstance(error, NotFoundError) else 500
+        told = self._templates.get_template("refusal.html").render(code=code, message=readable(str(error)))
+        return HTMLResponse(told, code)
+
+
+def make_app(shelf: Shelf, token: str | None = None, *, is_secure: bool = False, look_s: float = LOOK_S) -> Starlette:
+    """Return the application.
+
+    Args:
+        shelf: The runs that it shows.
+        token: What a reader needs; None: nothing.
+        is_secure: Whether it is spoken over TLS.
+        look_s: Seconds between two looks at what is new.
+    """
+    page = Page(shelf, look_s)
+    return Starlette(
+        routes=page.routes(),
+        middleware=[Middleware(Guard, token=token, is_secure=is_secure)],
+        exception_handlers={NotFoundError: page.refuse, FederationError: page.refuse},
+    )
+
+
+def _run(request: Request) -> str:
+    return str(request.path_params["run"])

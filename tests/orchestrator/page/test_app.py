@@ -1,0 +1,154 @@
+"""The page's documents, what follows them, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from orchestrator.page.app import make_app
+from orchestrator.page.shelf import Shelf
+from tests.orchestrator.page.told import ATTACK, Told
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder with a run that ended well, and one that is on and had a round of troubles."""
+    ended = Told(tmp_path / "ended", rounds=2)
+    ended.begin("anna", "bert")
+    ended.close(1, "anna", "bert", at_s=10)
+    ended.close(2, "anna", "bert", at_s=20)
+    ended.end(best_round=1)
+    (ended.folder.logs / "orchestrator.log").write_text("all is well\n2026 WARNING something isn't\n")
+    ended.folder.checkpoint(2).write_bytes(b"model")
+    killed = Told(tmp_path / "troubled", rounds=5, verify=("holdout",), threshold=("0.5",), algorithm="fedprox")
+    killed.begin("anna", "bert", "carl", "dora", "emil")
+    killed.trouble(1, at_s=10)
+    return tmp_path
+
+
+def browser(runs: Path) -> TestClient:
+    return TestClient(make_app(Shelf(runs)), base_url="http://localhost:8600")
+
+
+def shown(runs: Path, path: str) -> str:
+    """The document at an address."""
+    answer = browser(runs).get(path)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def test_the_list_has_a_line_a_run(runs: Path) -> None:
+    # Given also a run whose config is damaged
+    (runs / "broken").mkdir()
+    (runs / "broken" / "config.json").write_text("{")
+    # When the list is opened, then each run has a line: how it is, how far, and how good
+    text = shown(runs, "/")
+    for told in ('href="/runs/ended"', "completed", "2/2", "killed", "1/5", "fedprox", "damaged"):
+        assert told in text
+
+
+def test_a_folder_without_runs_says_how_one_begins(tmp_path: Path) -> None:
+    assert "orchestrator.start" in shown(tmp_path, "/")
+
+
+def test_the_folder_of_one_run_is_shown_alone(runs: Path) -> None:
+    assert "/runs/ended" in shown(runs / "ended", "/")
+    assert "troubled" not in shown(runs / "ended", "/")
+
+
+def test_a_run_shows_its_progress_its_curves_its_cohort_and_its_rounds(runs: Path) -> None:
+    text = shown(runs, "/runs/ended")
+    for told in ("2 of 2", "Metrics by round", "held-out data", "The clients of round 2", "accepted", "rounds/1"):
+        assert told in text
+
+
+def test_what_became_of_each_client_is_told_with_its_reason(runs: Path) -> None:
+    text = shown(runs, "/runs/troubled/rounds/1")
+    for told in (
+        "rejected",
+        "lost",
+        "timed out",
+        "late",
+        "the client vanished",
+        "at least 0.5 is kept",
+        "threshold 0.5",
+    ):
+        assert told in text
+    # And those of one state can be asked for
+    lost = shown(runs, "/runs/troubled/rounds/1?state=lost")
+    assert "q=carl" in lost
+    assert "q=anna" not in lost
+
+
+def test_what_a_client_says_is_text(runs: Path) -> None:
+    for path in ("/runs/troubled", "/runs/troubled/rounds/1", "/runs/troubled/clients"):
+        text = shown(runs, path)
+        assert ATTACK not in text
+        assert "&lt;script&gt;" in text
+
+
+def test_clients_are_filtered_and_sorted(runs: Path) -> None:
+    # When those that were ever rejected are asked for, then it is one
+    text = shown(runs, "/runs/troubled/clients?show=rejected")
+    assert "1 of 5 clients" in text
+    assert 'scope="row">bert' in text
+    # And names or reasons that hold a text are found
+    assert "1 of 5 clients" in shown(runs, "/runs/troubled/clients?q=VANISHED")
+    # And the order is that of a column, either way
+    text = shown(runs, "/runs/troubled/clients?sort=-late")
+    assert text.index('scope="row">dora') < text.index('scope="row">anna')
+    assert 'aria-sort="descending"' in text
+
+
+def test_logs_settings_and_files_are_shown(runs: Path) -> None:
+    assert '<div class="bad">2026 WARNING' in shown(runs, "/runs/ended/logs")
+    assert "all is well" in shown(runs, "/runs/ended/logs?file=../../config.json")
+    assert "There are none" in shown(runs, "/runs/troubled/logs")
+    settings = shown(runs, "/runs/troubled/settings")
+    assert "--algorithm" in settings
+    assert "not the default" in settings
+    assert "round-0002.safetensors" in shown(runs, "/runs/ended/files")
+
+
+def test_runs_are_compared(runs: Path) -> None:
+    text = shown(runs, "/compare?run=ended&run=troubled")
+    for told in ("line-1", "line-2", "--algorithm", "fedprox", "What came of them"):
+        assert told in text
+    assert "No run is chosen" in shown(runs, "/compare")
+
+
+def test_files_are_taken_along_by_the_names_that_are_listed(runs: Path) -> None:
+    web = browser(runs)
+    answer = web.get("/runs/ended/files/round-0002.safetensors")
+    assert answer.content == b"model"
+    assert "attachment" in answer.headers["content-disposition"]
+    # And nothing else: no path, no link to elsewhere
+    (runs / "ended" / "plot.png").symlink_to("/etc/passwd")
+    for name in ("plot.png", "..%2ftroubled%2fconfig.json", "own-code.json", "%2fetc%2fpasswd"):
+        assert web.get(f"/runs/ended/files/{name}").status_code == 404, name
+    assert web.get("/runs/none/files/config.json").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/runs/none", "/runs/ended/rounds/9", "/compare?run=none", "/x"])
+def test_what_there_is_not_is_not_found(runs: Path, path: str) -> None:
+    assert browser(runs).get(path).status_code == 404
+
+
+def test_a_damaged_config_is_said(runs: Path) -> None:
+    (runs / "ended" / "config.json").write_text("{")
+    answer = browser(runs).get("/runs/ended")
+    assert answer.status_code == 500
+    assert "config.json" in answer.text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nothing_can_be_done(runs: Path, method: str) -> None:
+    assert browser(runs).request(method, "/runs/ended").status_code == 405
+
+
+def test_a_browser_is_told_to_load_and_run_nothing_else(runs: Path) -> None:
+    policy = browser(runs).get("/").headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self';")
+    assert "unsafe" not in policy
