@@ -8,7 +8,7 @@ CHECKED := $(BIN)/pip --disable-pip-version-check install --quiet --require-hash
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression scaling soak kills hashes audit r redis clean
+.PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression scaling soak kills hashes audit r redis chromium page-check clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ check: .venv/.dev ## Lint, types, layers, dependencies
 format: .venv/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+page-check: .venv/.dev chromium ## Drive the page with a real browser: a live run, filters, keyboard, axe (a minute)
+	$(BIN)/python -m pytest tests/page_check/check_*.py $(ARGS)
 
 compose-check: .venv/.dev ## Run docker-compose.yml for real on the Docker engine that is reachable
 	$(BIN)/python scripts/compose_check.py
@@ -85,6 +88,9 @@ r: ## Install R from Debian's packages, where it is missing: a test of a client 
 
 redis: ## Install a Redis with TLS from Debian's packages, where it is missing: tests of enrolment need it (ten seconds)
 	@command -v redis-server >/dev/null || scripts/install_redis.sh
+
+chromium: ## Install Chromium from Debian's packages, where it is missing: make page-check drives it (a minute)
+	@command -v chromium >/dev/null || scripts/install_chromium.sh
 
 clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 	rm -rf .venv .venv-flower build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

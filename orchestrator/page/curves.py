@@ -16,7 +16,7 @@ _MARGIN = 0.06
 _LEAST_SPREAD = 1e-9
 _GREATEST = 1e300
 """Values beyond it are drawn as if they were this: their differences are to be numbers."""
-_NUM_TICKS = 4
+_NUM_TICKS = 5
 Points = Sequence[tuple[int, float]]
 
 
@@ -131,7 +131,7 @@ def _ticks(least: float, most: float, least_step: float = 0.0) -> list[Tick]:
         return [Tick(0.5, _number(least, 1.0))]
     rough = (most - least) / _NUM_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
-    step = max(least_step, next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough))
+    step = max(least_step, next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough))
     first = math.ceil(least / step - 1e-9)
     last = math.floor(most / step + 1e-9)
     return [Tick(_at(index * step, (least, most)), _number(index * step, step)) for index in range(first, last + 1)]
@@ -140,4 +140,5 @@ def _ticks(least: float, most: float, least_step: float = 0.0) -> list[Tick]:
 def _number(value: float, step: float) -> str:
     if abs(value) >= 1e6 or 0 < step < 1e-4:
         return f"{value:.3g}"
-    return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
+    places = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{value:.{places + (f'{step:.1e}'[2] != '0')}f}"

@@ -17,7 +17,7 @@ from orchestrator.page.state import RunState
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import RunFolderError
 
-READ_S = 1.0
+READ_S = 1.5
 """Seconds that one look reads for, at the most; of a long run it sees the rest at the next."""
 MAX_ROUND_BYTES = 2**24
 """Bytes of events that a round is looked for in, from its opening on."""

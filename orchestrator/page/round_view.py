@@ -128,7 +128,9 @@ class RoundView:
     def _fill(self, event: SlotsFilled) -> None:
         arrived_at = seconds_of(event.time)
         for client_id, outcome in event.slots.items():
-            slot = self.slots.setdefault(client_id, Slot(self.opened_at))
+            slot = self.slots.get(client_id)
+            if slot is None:
+                slot = self.slots[client_id] = Slot(self.opened_at)
             slot.state = _FILLED.get(outcome.status, SlotState.FAILED)
             slot.outcome, slot.reason, slot.arrived_at = outcome, outcome.reason, arrived_at
 

@@ -191,6 +191,7 @@ def _head(run: FollowedRun, config: RunConfig) -> Section:
     state, now = run.state, time.time()
     status = status_of(run.folder, state)
     values = {
+        "run": run.folder.path.resolve().name,
         "config": config,
         "status": status,
         "state": state,
