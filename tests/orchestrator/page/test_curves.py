@@ -32,8 +32,8 @@ def test_a_curve_of_few_points_is_drawn_as_it_is() -> None:
     (line,) = chart.lines
     assert line.path == "M0 536L10000 9464"
     assert (line.last, line.last_round, line.is_dot) == ("0.0000", 10, False)
-    assert [tick.text for tick in chart.x_ticks] == ["0", "5", "10"]
-    assert [tick.text for tick in chart.y_ticks] == ["0.0", "0.5", "1.0"]
+    assert [tick.text for tick in chart.x_ticks] == ["0", "2", "4", "6", "8", "10"]
+    assert [tick.text for tick in chart.y_ticks] == ["0.00", "0.25", "0.50", "0.75", "1.00"]
 
 
 def test_a_single_point_is_a_dot() -> None:
