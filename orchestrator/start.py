@@ -101,6 +101,12 @@ _ACCEPT_CHANGED_CODE = GroupedOption(
     is_flag=True,
     help="With --resume: go on although the file of a workload, an algorithm or whatever else is your own has changed.",
 )
+_PAGE = GroupedOption(
+    ["--page"],
+    group=OUTPUT,
+    is_flag=True,
+    help="Show the run in a browser as long as it lasts, on this machine: the same as 'page' in --observe.",
+)
 _STUDY = click.Argument(["study"], type=click.Path(path_type=Path), required=False, metavar="[STUDY]")
 _VERSION = click.Option(
     ["--version"],
@@ -114,6 +120,7 @@ _AFTER = {
     "num_clients": [_BROKER],
     "workload": [*options_of(WorkloadOptions, _KNOWN)],
     "seed": [_RUN_DIR, _RESUME, _ACCEPT_CHANGED_CODE],
+    "observe": [_PAGE],
 }
 """Options that are no fields of the config, each below the one after which the help lists it."""
 _OPTIONS = [
@@ -139,6 +146,7 @@ def main(context: click.Context, /, **options: Any) -> None:
     given = [name for name in options if _is_given(context, name)]
     try:
         given += _take_in(options, given)
+        given = _with_page(options, given)
         if options["broker"] == EMBEDDED:
             options["broker"] = None
         if options["accept_changed_code"] and not options["resume"]:
@@ -166,6 +174,14 @@ def _take_in(options: dict[str, Any], given: list[str]) -> list[str]:
     new = {name: value for name, value in own.items() if name not in given and value != options.get(name)}
     options.update(new)
     return list(new)
+
+
+def _with_page(options: dict[str, Any], given: list[str]) -> list[str]:
+    """Have the page among the observers if ``--page`` asks for it; return the names of what is given."""
+    if not options.pop("page"):
+        return given
+    options["observe"] = tuple(dict.fromkeys((*options["observe"], "page")))
+    return [*(name for name in given if name not in ("page", "observe")), "observe"]
 
 
 def _taken_up(context: click.Context, options: dict[str, Any], given: list[str]) -> Opened:

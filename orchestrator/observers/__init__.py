@@ -20,6 +20,7 @@ OBSERVERS = {
     "energy": "orchestrator.observers.energy:EnergyEstimate",
     "events": "orchestrator.observers.events_file:EventsFile",
     "log": "orchestrator.observers.log:Log",
+    "page": "orchestrator.observers.page:Page",
     "prometheus": "orchestrator.observers.prometheus:Prometheus",
     "csv": "orchestrator.observers.csv_file:CsvFile",
     "tensorboard": "orchestrator.observers.tensorboard:TensorBoard",

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import click
@@ -25,6 +26,8 @@ except ImportError:
 RUNS = Path("runs")
 """Where orchestrator.start puts runs; its own name of it would load all of what a run needs."""
 PORT = 8600
+LAST_LOOK_S = 2.5
+"""Seconds for which readers are served after standard input has ended: what came last is to be seen."""
 MAX_READERS = 200
 """Requests that are answered at a time; a browser that follows a screen is one."""
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -105,8 +108,11 @@ def _address(listening: socket.socket, config: uvicorn.Config) -> str:
 
 
 def _end_at_eof(server: uvicorn.Server) -> None:
+    """End with whoever started this, after a last look of those who follow a screen."""
     while os.read(sys.stdin.fileno(), 2**10):
         pass
+    if server.server_state.connections:
+        time.sleep(LAST_LOOK_S)
     server.should_exit = True
 
 

@@ -76,3 +76,17 @@ def test_a_broker_that_doesnt_answer_is_refused_with_advice() -> None:
         r" or CELERY_BROKER_URL",
         one_line(by_flag),
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "observers"),
+    [
+        (["--page"], ("console", "plot", "page")),
+        (["--observe", "csv", "--page"], ("csv", "page")),
+        (["--observe", "page", "--page"], ("page",)),
+    ],
+)
+def test_the_page_is_an_observer(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], observers: tuple[str, ...]
+) -> None:
+    assert config_of(monkeypatch, *options).observe == observers

@@ -36,7 +36,7 @@ SLIPS = {
     "--algorithm tests.support:PULL": "algorithm 'tests.support:PULL' is str, not an algorithms.Algorithm",
     "--select random:5": "selector 'random:5': random takes nothing after a colon",
     "--observe consol": "unknown observer 'consol': did you mean 'console'? known are console, csv, energy, events, "
-    "log, mlflow, otel, plot, prometheus, tensorboard, wandb, or your own as module:name",
+    "log, mlflow, otel, page, plot, prometheus, tensorboard, wandb, or your own as module:name",
     "--observe plot,nowhere:Mine:9": "observer 'nowhere:Mine': there is no module 'nowhere' in this folder",
     "--observe subprocess:Popen": "observer 'subprocess:Popen': 'subprocess' is of Python's standard library",
     "--observe tests.support:job_of": "observer 'tests.support:job_of' doesn't say that it returns an Observer",
