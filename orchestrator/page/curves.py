@@ -82,7 +82,7 @@ def chart_of(title: str, curves: Mapping[str, Points], styles: Mapping[str, int]
     x = _range(number for points in drawn.values() for number, _ in points)
     y = _padded(*_range(value for points in drawn.values() for _, value in points))
     lines = [_line(name, styles[name], points, x, y) for name, points in drawn.items()]
-    return Chart(title, lines, _ticks(*x, least_step=1), _ticks(*y), x, y)
+    return Chart(title, lines, _ticks(*x, whole=True), _ticks(*y), x, y)
 
 
 def thinned(points: Points, most: int = MAX_POINTS) -> Points:
@@ -125,13 +125,15 @@ def _at(value: float, ends: tuple[float, float]) -> float:
     return (value - least) / (most - least) if most > least else 0.5
 
 
-def _ticks(least: float, most: float, least_step: float = 0.0) -> list[Tick]:
-    """Return marks at round numbers."""
+def _ticks(least: float, most: float, *, whole: bool = False) -> list[Tick]:
+    """Return marks at round numbers; at whole ones alone where only these have a meaning."""
     if most <= least:
         return [Tick(0.5, _number(least, 1.0))]
     rough = (most - least) / _NUM_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
-    step = max(least_step, next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough))
+    factors = (1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)
+    step = next(power * factor for factor in factors if power * factor >= rough)
+    step = max(step, 1.0) if whole else step
     first = math.ceil(least / step - 1e-9)
     last = math.floor(most / step + 1e-9)
     return [Tick(_at(index * step, (least, most)), _number(index * step, step)) for index in range(first, last + 1)]
