@@ -10,8 +10,8 @@ ENV PYTHONUNBUFFERED=1 \
 
 # A named volume that is mounted on one of these folders for the first time takes over its owner.
 RUN useradd --uid 10001 --user-group --create-home --home-dir "$HOME" --shell /usr/sbin/nologin celeriac \
-    && mkdir /code /data /runs /state \
-    && chown celeriac:celeriac /code /data /runs /state
+    && mkdir -p /code /data /operator/broker /packages /requests /runs /state \
+    && chown -R celeriac:celeriac /code /data /operator /packages /requests /runs /state
 
 # Layers from what changes seldom to what changes often: torch, the other dependencies (each file checked by
 # its digest; the step after that finds them there, and takes what a torch of PyPI's needs), the project.

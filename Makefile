@@ -46,7 +46,7 @@ page-check: .venv/.dev chromium ## Drive the page with a real browser: a live ru
 	$(BIN)/python -m pytest tests/page_check/check_*.py $(ARGS)
 
 compose-check: .venv/.dev ## Run docker-compose.yml for real on the Docker engine that is reachable
-	$(BIN)/python scripts/compose_check.py
+	$(BIN)/python -m scripts.compose_check
 
 attacks: .venv/.dev ## Every attack against every scorer and aggregator, on digits: the tables of docs (some minutes)
 	$(BIN)/python -m benchmarks.attacks $(ARGS)

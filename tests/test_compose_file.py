@@ -70,9 +70,36 @@ def test_first_up_begins_a_run_with_the_settings(compose: dict[str, Any], tmp_pa
         compose, tmp_path, runs, RESUME="yes", DATA="./mine", OPTIONS="--fraction 0.5 --no-evaluate-clients"
     )
     # Then they are its arguments
-    assert arguments[:4] == ["-m", "orchestrator.start", "--broker", "redis://redis:6379/0"]
+    assert arguments[:4] == ["-m", "orchestrator.start", "--broker", "/operator"]
     assert {"--clients=4", "--rounds=10", "--workload=digits"} <= set(arguments)
     assert arguments[-7:-2] == ["--data", "/data", "--fraction", "0.5", "--no-evaluate-clients"]
+
+
+def test_each_service_has_what_it_needs_of_the_credentials_and_no_more(compose: dict[str, Any]) -> None:
+    # Given the volumes that each service mounts, when they are looked at, then the operator's folder, where the
+    # authority's key is, can be written by those alone that make credentials, and clients don't have it
+    volumes = {name: set(service["volumes"]) for name, service in compose["services"].items()}
+    whole = {"operator:/operator", "broker:/operator/broker"}
+    assert volumes["trust"] == whole
+    assert volumes["admission"] == {*whole, "requests:/requests", "packages:/packages"}
+    assert volumes["redis"] == {"broker:/operator/broker:ro"}
+    assert [each for each in volumes["orchestrator"] if "operator" in each] == ["operator:/operator:ro"]
+    assert {each for each in volumes["worker"] if not each.startswith("${")} == {
+        "requests:/requests",
+        "packages:/packages:ro",
+    }
+    # And what a client keeps is in no volume that others mount
+    assert compose["services"]["worker"]["environment"]["CLIENT_STATE"] == "/state"
+    assert not [each for named in volumes.values() for each in named if "/state" in each]
+
+
+def test_nothing_runs_as_root_or_publishes_a_port(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "ports" not in service
+    assert compose["services"]["redis"]["user"] == "10001:10001"
+    assert "--uid 10001" in (FILE.parent / "Dockerfile").read_text(encoding="utf-8")
 
 
 def _make_run(folder: Path, summary: str | None, rounds: int, created: int) -> Path:
