@@ -14,12 +14,11 @@ import click
 
 from tasks.command import telling_errors
 from tasks.errors import ConfigurationError, NotAnsweredError
-from tasks.names import check_client_id
 from tasks.trust.enrolment import Enrolment
 from tasks.trust.keys import fingerprint, read_public
 from tasks.trust.papers import MAX_CLIENTS, Package, package_in, request_in
 from worker.policy.default import write_default
-from worker.settings import DEFAULT_WORKLOAD, enrolment_folder
+from worker.settings import DEFAULT_WORKLOAD, check_own_id, enrolment_folder
 
 _PATH = click.Path(path_type=Path)
 _COUNT = click.IntRange(1, MAX_CLIENTS)
@@ -49,7 +48,7 @@ def main() -> None:
 @telling_errors
 def request(client_id: str, count: int | None, folder: Path | None, output: Path | None) -> None:
     """Make this site's key, if it has none, and write a request for the operator."""
-    check_client_id(client_id)
+    check_own_id(client_id)
     made = Enrolment.make(folder or enrolment_folder(os.environ))
     path = output or request_in(Path(), client_id)
     made.request(client_id, count).save(path, made.key)
@@ -114,7 +113,7 @@ def ask(
     The orchestrator is whoever can write in PACKAGES: it is for clients of one machine.
     """
     own = Enrolment.make(folder or enrolment_folder(os.environ))
-    name = check_client_id(client_id or f"client-{fingerprint(own.key).replace('-', '')[:_OF_KEY].lower()}")
+    name = check_own_id(client_id or f"client-{fingerprint(own.key).replace('-', '')[:_OF_KEY].lower()}")
     if not _answers(own, own.package_path, name, count):
         own.request(name, count).save(request_in(requests, name), own.key)
         _accept(own, _await(own, package_in(packages, name), name, count, patience))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, RedisError
 
 from tasks.announcement import DETAILS, Announcement
 from tasks.broker.presence import RedisRegistry
@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 MAX_OTHERS = 2
 """Heartbeats in a row that find another worker's announcement in place of one's own."""
+
+MAX_SHUT_OUT = 10
+"""Heartbeats in a row at which the broker doesn't let the worker in: one that is started anew may not know all yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +78,7 @@ class Heartbeat:
         self._stopped = False
         self._leaving = False
         self._told_leaving = False
+        self._num_shut_out = 0
         self.exit_code = 0
         self.begins_anew = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -110,15 +114,34 @@ class Heartbeat:
                     self._say_leaving()
                 else:
                     self._beat()
+                self._num_shut_out = 0
+            except AuthenticationError as error:
+                self._say_shut_out(error)
             except (RedisError, OSError) as error:
-                for sign in self._signs:
-                    sign.up = False
                 what = "is refused by the broker for now" if is_refusal(error) else "can't reach the broker"
-                logger.warning("%s %s: %s", _names(self._signs), what, error)
+                self._say_down(what, error)
             if last:
                 return
             with suppress(Empty):
                 self._wakes.get(timeout=self._heartbeat_s)
+
+    def _say_down(self, what: str, error: Exception) -> None:
+        for sign in self._signs:
+            sign.up = False
+        logger.warning("%s %s: %s", _names(self._signs), what, error)
+
+    def _say_shut_out(self, error: AuthenticationError) -> None:
+        """Say once that the broker lets the worker in no longer, and end it if that stays so."""
+        self._num_shut_out += 1
+        if self._num_shut_out == 1:
+            self._say_down("isn't let in by the broker any more", error)
+        elif self._num_shut_out == MAX_SHUT_OUT:
+            logger.error(
+                "%s: the broker lets this worker in no longer, as it was revoked or cut off, or its password is "
+                "another: it ends; ask the operator",
+                _names(self._signs),
+            )
+            self._give_up(self._signs, exit_code=ConfigurationError.exit_code)
 
     def _say_leaving(self) -> None:
         if not self._signs:

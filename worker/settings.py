@@ -36,6 +36,8 @@ from worker.policy.site import SitePolicy
 MAX_CLIENTS = 100_000
 _PREFIX = "CLIENT_"
 DEFAULT_WORKLOAD = "digits"
+ENROLMENT = "enrolment"
+"""Name of the folder with an enrolment, beside those of clients."""
 NO_POLICY = "none"
 """What ``CLIENT_POLICY`` says where nothing is refused."""
 START_METHOD_VARIABLE = "CLIENT_START_METHOD"
@@ -98,6 +100,17 @@ def _check_allowed(kind: str, spec: str, name: str, allowed: Collection[str | No
         raise UnfitOrderError(f"the run's {kind} {spec!r} is not allowed here: set {_PREFIX}{kind.upper()}={name}")
 
 
+def check_own_id(client_id: str) -> str:
+    """Return a client's id, if its folder can't be taken for that with the enrolment, which is beside it.
+
+    Raises:
+        ConfigurationError: If it can, or the id isn't one.
+    """
+    if client_id == ENROLMENT:
+        raise ConfigurationError(f"client id {client_id!r}: the folder of the enrolment has this name: choose another")
+    return check_client_id(client_id)
+
+
 def _folder(path: Path) -> Path:
     folder = path.expanduser()
     if not is_folder(folder):
@@ -128,7 +141,7 @@ def _of_text(parse: Callable[[str], object]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
-_ClientId = Annotated[str, AfterValidator(check_client_id)]
+_ClientId = Annotated[str, AfterValidator(check_own_id)]
 _Folder = Annotated[Path, AfterValidator(_folder)]
 _Part = Annotated[Part, _of_text(Part.parse)]
 _Names = Annotated[tuple[str, ...], _of_text(_names)]
@@ -275,7 +288,7 @@ def enrolment_folder(environment: Mapping[str, str]) -> Path:
     if named := environment.get(f"{_PREFIX}ENROLMENT"):
         return Path(named).expanduser()
     state = environment.get(f"{_PREFIX}STATE")
-    return (Path(state).expanduser() if state else default_state_folder(environment)) / "enrolment"
+    return (Path(state).expanduser() if state else default_state_folder(environment)) / ENROLMENT
 
 
 def _enrolled(own: Enrolment, given: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ The run is that of the command, by the same options, checks and files; ``federat
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import weakref
@@ -35,7 +36,7 @@ def federate(
     run_dir: PathLike[str] | str | None = None,
     resume: PathLike[str] | str | None = None,
     accept_changed_code: bool = False,
-    broker: str | None = None,
+    broker: PathLike[str] | str | None = None,
     on_round_end: Hook | None = None,
     background: bool = False,
     backend: Backend = "processes",
@@ -73,6 +74,7 @@ def federate(
         ConfigurationError: If an option is wrong; then nothing was started.
         FederationError: If the run failed, as the command says it.
     """
+    broker = None if broker is None else os.fspath(broker)
     is_eager = _is_eager(backend, needs_processes=background or broker is not None)
     named = {"workload": workload, "clients": clients, "rounds": rounds, "algorithm": algorithm, **options}
     by_value = ByValue(module_of(Path(resume)) if resume else "")

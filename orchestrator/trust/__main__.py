@@ -86,10 +86,17 @@ def _confirm(request: Request, expected: str | None) -> None:
     found = fingerprint(read_public(request.key))
     click.echo(f"{request.named}: its fingerprint is {found}")
     if expected is None:
-        if not click.confirm("Did its site read out the same?"):
+        if not _is_confirmed("Did its site read out the same?"):
             raise ConfigurationError(f"client {request.client_id} wasn't let in")
     elif expected.strip().upper() != found:
         raise ConfigurationError(f"{expected!r:.80} isn't its fingerprint: the request may be somebody else's")
+
+
+def _is_confirmed(question: str) -> bool:
+    try:
+        return click.confirm(question)
+    except click.Abort:
+        raise ConfigurationError("nobody answered: --fingerprint F says what the site read out") from None
 
 
 def _hand_over(authority: Authority, client: Client, output: Path | None) -> None:

@@ -11,6 +11,7 @@ from orchestrator.trust.authority import Authority, user_words
 from tasks.broker.connection import connect
 from tasks.broker.refusals import away
 from tasks.broker.rules import client_rules, user_name
+from tasks.errors import ConfigurationError
 
 
 def tell(authority: Authority) -> str:
@@ -27,6 +28,8 @@ def tell(authority: Authority) -> str:
             _set_users(authority, redis)
             with suppress(ResponseError):  # it may have no file of users
                 redis.acl_save()
+    except ConfigurationError as error:  # what is needed to reach it is damaged: it stays as it was
+        return str(error)
     except (RedisError, OSError) as error:
         return away(error)
     return ""

@@ -23,7 +23,7 @@ AUTHORITY_DAYS = 3650
 DAYS = 365
 """Days for which a client's enrolment holds, and its certificate."""
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?")
-_BEFORE = timedelta(hours=1)
+_BEFORE = timedelta(days=1)
 """By how much a clock elsewhere may be slow."""
 
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, RedisError
 from redis.exceptions import ConnectionError as LostConnectionError
-from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError
 from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
@@ -62,13 +62,15 @@ def check_url(url: str) -> str:
 
 
 class _Patience(Retry):
-    """Tries again, and says so every few seconds."""
+    """Tries again, and says so every few seconds; but not where it isn't let in, which it won't be a moment later."""
 
     def call_with_retry(self, do: Callable[[], T], fail: Callable[..., Any], *args: Any, **kwargs: Any) -> T:
         """Do it until it is done, or was tried too often; see redis-py's own."""
         wait = Wait()
 
         def failed(error: Exception, *count: int) -> Any:
+            if isinstance(error, AuthenticationError):
+                raise error
             wait.note(error)
             return fail(error, *count)
 

@@ -13,6 +13,7 @@ from celery.backends.redis import RedisBackend
 from kombu.exceptions import DecodeError
 from kombu.transport import redis, virtual
 from redis import ConnectionPool
+from redis.exceptions import AuthenticationError
 
 from tasks.broker.url import OPTION, Broker
 
@@ -91,7 +92,10 @@ class Backend(RedisBackend):
         }
 
     def exception_safe_to_retry(self, exc: Exception) -> bool:
-        """Say whether to try again: for as long as it takes, but in a worker that was told to end for a minute."""
+        """Say whether to try again: for as long as it takes, but in a worker that was told to end for a minute.
+
+        Whom the broker doesn't let in, it won't either a moment later.
+        """
         from celery.worker import state  # noqa: PLC0415  # wanted in trouble alone
 
         told: tuple[int | None, ...] = (state.should_stop, state.should_terminate)
@@ -99,6 +103,8 @@ class Backend(RedisBackend):
             self._last_try = math.inf
         elif self._last_try == math.inf:
             self._last_try = time.monotonic() + LAST_TRY_S
+        if isinstance(exc, AuthenticationError):
+            return False
         return bool(super().exception_safe_to_retry(exc)) and time.monotonic() < self._last_try
 
     def _get_pool(self, **params: Any) -> ConnectionPool:

@@ -138,14 +138,24 @@ class Enrolment:
         """Keep a package, and its certificates where connections look for them.
 
         Raises:
-            ConfigurationError: If it isn't one for this client.
+            ConfigurationError: If it isn't one for this client, or is older than the one that it has.
         """
         package = Package.read(path)
         self.check(package, path)
+        self._check_newer(package, path)
         try:
             self._keep(package, path)
         except OSError as error:
             raise ConfigurationError(f"{self.folder}: {error.strerror}") from None
+
+    def _check_newer(self, package: Package, path: Path) -> None:
+        try:
+            former = Package.read(self.package_path) if self.is_accepted else None
+        except ConfigurationError:  # a new one is what mends it
+            former = None
+        if former and former.orchestrator == package.orchestrator and package.until < former.until:
+            ends = f"{package.until:%Y-%m-%d %H:%M}, before {former.until:%Y-%m-%d %H:%M}"
+            raise ConfigurationError(f"{path}: it is older than the one that was accepted: it ends on {ends} (UTC)")
 
     def _keep(self, package: Package, path: Path) -> None:
         for name, text in (("authority.pem", package.authority), ("certificate.pem", package.certificate)):

@@ -16,8 +16,9 @@ from celeriac import Context, FederatedRun, TrainResult, federate, load_model
 from celeriac.selectors import ConnectedClient, Selection
 from orchestrator.store.records import RoundRecord
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.trust.authority import Authority
 from tasks.announcement import UNKNOWN, Announcement
-from tasks.errors import ConfigurationError, FederationError, RunFailedError
+from tasks.errors import BrokerUnreachableError, ConfigurationError, FederationError, RunFailedError
 from tests.support import PULL, Pull, Raising, open_to_others, with_umask
 
 
@@ -285,3 +286,12 @@ def test_a_run_says_a_line_a_round_where_it_is_asked_to(capsys: pytest.CaptureFi
     assert [line.partition(":")[0] for line in lines] == ["round 1", "round 2", "round 3"]
     assert all("loss" in line for line in itertools.islice(lines, 3))
     assert run.wait() is run
+
+
+def test_the_operators_folder_may_be_a_path(tmp_path: Path) -> None:
+    # Given the folder of a federation whose broker isn't there
+    folder = Authority.make(tmp_path / "op", "rediss://127.0.0.1:1/0", ["127.0.0.1"], 1).folder
+    # When a run is to go over it, then that is what is said, however the folder is named
+    for named in (folder, str(folder)):
+        with pytest.raises(BrokerUnreachableError, match=r"127\.0\.0\.1:1"):
+            federate(PULL, broker=named, run_dir=tmp_path / "run")

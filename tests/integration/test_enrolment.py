@@ -91,7 +91,11 @@ def test_who_is_revoked_in_a_running_run_is_out(federation: Federation) -> None:
     assert "client-hospital-b" not in federation.users()
     wait_until(lambda: "invalid username-password pair" in workers[1].output, "its worker is refused")
     assert "client-hospital-b" not in federation.users()
-    workers[1].end()
+    # And ends with a line, and the code of what a restart won't mend
+    assert workers[1].wait() == 2
+    assert (
+        workers[1].output.count("client hospital-b: the broker lets this worker in no longer, as it was revoked") == 1
+    )
     again = federation.start_client("hospital-b", **PULLED)
     assert again.wait() == 2
     assert "refuses: WRONGPASS" in again.output

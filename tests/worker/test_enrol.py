@@ -92,7 +92,9 @@ def test_a_request_that_is_made_again_is_the_same_but_for_what_it_asks(here: Pat
     assert (second.client_id, second.count) == ("lab", 20)
 
 
-@pytest.mark.parametrize("words", [("--id", "../a"), ("--id", "a", "--count", "0"), ("--id", ""), ()])
+@pytest.mark.parametrize(
+    "words", [("--id", "../a"), ("--id", "enrolment"), ("--id", "a", "--count", "0"), ("--id", ""), ()]
+)
 def test_an_id_that_cant_be_one_is_refused(here: Path, words: tuple[str, ...]) -> None:
     result = call(site, "request", *words)
     assert (result.exit_code, list(here.glob("*.request.json"))) == (2, [])
@@ -284,3 +286,47 @@ def test_an_operator_s_folder_that_is_there_is_kept_if_that_is_asked(here: Path)
     before = {path: path.read_bytes() for path in (here / "op").rglob("*") if path.is_file()}
     assert "is there already" in done(operator, "init", "op", "--host", NOWHERE, "--keep")
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_an_older_package_isnt_accepted_again(here: Path) -> None:
+    # Given a site whose enrolment was renewed
+    let_in()
+    done(site, "accept", "anna.package.json")
+    package, own = Package.read(here / "anna.package.json"), Authority(here / "op").key
+    package.model_copy(update={"until": package.until + timedelta(days=1)}).save(here / "new.json", own)
+    done(site, "accept", "new.json")
+    # When somebody has it accept the former package, then it is refused, and the newer one holds
+    assert "it is older than the one that was accepted: it ends on" in refused(site, "accept", "anna.package.json")
+    assert Enrolment(here / "state" / "enrolment").package.until == package.until + timedelta(days=1)
+    # And one that was damaged is mended by the package that there is
+    (here / "state" / "enrolment" / "package.json").write_text("{")
+    fingerprint_of = fingerprint(own)
+    done(site, "accept", "anna.package.json", "--fingerprint", fingerprint_of)
+
+
+def test_a_question_that_nobody_answers_is_an_error(here: Path) -> None:
+    done(site, "request", "--id", "anna")
+    result = call(operator, "approve", "op", "anna.request.json")
+    assert (result.exit_code, "--fingerprint F says what the site read out" in result.stderr) == (2, True)
+
+
+def test_who_is_revoked_is_so_even_if_the_broker_cant_be_told(here: Path) -> None:
+    # Given an operator's folder whose certificate is damaged, so that the broker can't be reached
+    let_in()
+    (here / "op" / "authority" / "authority.pem").write_text("damaged")
+    # When a client is revoked, then both are said
+    result = call(operator, "revoke", "op", "anna")
+    assert result.exit_code == 0
+    assert "anna was revoked: no answer of its counts any more" in result.stdout
+    assert "the broker doesn't know yet (" in result.stderr
+    assert "authority.pem" in result.stderr
+    assert " revoked " in done(operator, "list", "op")
+
+
+def test_accepting_writes_a_policy_once(here: Path) -> None:
+    let_in()
+    policy = here / "state" / "enrolment" / "policy.toml"
+    assert f"what this site takes part in and tells is in {policy}" in done(site, "accept", "anna.package.json")
+    policy.write_text("mine")
+    assert str(policy) not in done(site, "accept", "anna.package.json")
+    assert policy.read_text() == "mine"

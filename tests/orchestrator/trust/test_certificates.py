@@ -123,3 +123,9 @@ def test_a_host_that_a_certificate_cant_name_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match="neither a host's name nor an address"):
         broker_files(authority, tmp_path, host)
+
+
+def test_a_clock_that_is_a_day_slow_finds_a_new_certificate_right(authority: CertificateAuthority) -> None:
+    text = authority.certify_user("anna", new_key().public_key(), SOON)
+    certificate = x509.load_pem_x509_certificate(text.encode())
+    assert certificate.not_valid_before_utc < datetime.now(UTC) - timedelta(hours=23)
