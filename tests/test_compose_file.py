@@ -93,12 +93,18 @@ def test_each_service_has_what_it_needs_of_the_credentials_and_no_more(compose: 
     assert not [each for named in volumes.values() for each in named if "/state" in each]
 
 
-def test_nothing_runs_as_root_or_publishes_a_port(compose: dict[str, Any]) -> None:
-    for service in compose["services"].values():
+def test_nothing_runs_as_root_and_the_page_alone_is_reached_from_this_machine_alone(compose: dict[str, Any]) -> None:
+    services = dict(compose["services"])
+    # Given the page, then its port is published for this machine alone, it asks for a token, and it writes nothing
+    assert services["page"]["ports"] == ["127.0.0.1:${PAGE_PORT:-8600}:8600"]
+    assert "--token-file" in services["page"]["command"]
+    assert services["page"]["volumes"] == ["runs:/runs:ro"]
+    # And no other service has a port that is published
+    for name, service in services.items():
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
-        assert "ports" not in service
-    assert compose["services"]["redis"]["user"] == "10001:10001"
+        assert name == "page" or "ports" not in service
+    assert services["redis"]["user"] == "10001:10001"
     assert "--uid 10001" in (FILE.parent / "Dockerfile").read_text(encoding="utf-8")
 
 
