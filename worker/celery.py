@@ -7,6 +7,7 @@ which ``--pool`` may name, the main process loads it all.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ from worker.reminder import keep_reminding
 from worker.serving import Serving, take_clients
 from worker.settings import ClientSettings
 from worker.tracing import follow_orders
+
+logger = logging.getLogger(__name__)
 
 POOLS = {"spawn": "worker.pool:LoadingPool", "fork": "tasks.pool:TaskPool", "solo": "solo"}
 """Start method -> Celery's name of the pool, unless ``--pool`` names another."""
@@ -101,6 +104,8 @@ def _join(announcements: Sequence[Announcement]) -> None:
     heartbeat.start()
     if settings.enrolment is not None:
         keep_reminding(Enrolment(settings.enrolment))
+    else:
+        logger.warning("who reaches the broker can give this client orders, as it isn't enrolled: docs/enrolment.md")
     signals.worker_shutting_down.connect(lambda **_: heartbeat.leave(), weak=False)
 
     def stop(sender: Any, **_: object) -> None:

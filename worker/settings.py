@@ -118,6 +118,13 @@ def _folder(path: Path) -> Path:
     return folder.resolve()
 
 
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigurationError(f"{path}: there is no such user, or none with a home directory") from None
+
+
 def _enrolment(path: Path) -> Path:
     folder = path.expanduser().resolve()
     try:
@@ -179,7 +186,7 @@ class ClientSettings(BaseModel):
     """Pool processes that carry out the orders of many clients."""
     start_method: Annotated[StartMethod | None, Option(default="what the workload says, else `spawn`")] = None
     """How the processes that train come by what a client has: see [workloads.md](workloads.md#processes)."""
-    state: Annotated[Path, AfterValidator(Path.expanduser), Option("DIR", default="`~/.local/state/celeriac`")]
+    state: Annotated[Path, AfterValidator(_expanded), Option("DIR", default="`~/.local/state/celeriac`")]
     """The folder in which clients keep their ids, models, and what algorithms keep."""
     heartbeat_s: Annotated[float, Field(ge=0.1, le=3600), Option("SECONDS")] = DEFAULT_HEARTBEAT_S
     """Seconds between two signs of life; a client counts as lost after two and a half of them."""
@@ -286,9 +293,9 @@ class ClientSettings(BaseModel):
 def enrolment_folder(environment: Mapping[str, str]) -> Path:
     """Return the folder with a client's enrolment, whether there is one or not."""
     if named := environment.get(f"{_PREFIX}ENROLMENT"):
-        return Path(named).expanduser()
+        return _expanded(Path(named))
     state = environment.get(f"{_PREFIX}STATE")
-    return (Path(state).expanduser() if state else default_state_folder(environment)) / ENROLMENT
+    return (_expanded(Path(state)) if state else default_state_folder(environment)) / ENROLMENT
 
 
 def _enrolled(own: Enrolment, given: Mapping[str, str], variables: Mapping[str, str]) -> dict[str, str]:

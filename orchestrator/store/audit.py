@@ -202,7 +202,9 @@ def _differences(folder: RunFolder, rounds: Sequence[Mapping[str, Any]]) -> Iter
     """Yield what the history and the models on disk have other than the trail."""
     history = [_told(record) for record in folder.history()]
     if len(history) != len(rounds):
-        yield f"history.jsonl has {len(history)} rounds, the trail {len(rounds)}"
+        killed = len(history) == len(rounds) + 1
+        hint = ": if the orchestrator was killed as it closed the last, the trail has it once the run goes on"
+        yield f"history.jsonl has {len(history)} rounds, the trail {len(rounds)}{hint if killed else ''}"
     for told, noted in zip(history, rounds, strict=False):
         number = told["round_number"]
         if told != noted:

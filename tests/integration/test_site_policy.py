@@ -37,3 +37,6 @@ def test_a_site_refuses_what_its_policy_forbids_until_its_owner_allows_it(
     assert answers[-1]["status"] == "trained"
     assert not any(answer.get("metrics") for answer in answers)
     assert "refused by this site's policy: max_epochs = 2" in strict.output
+    # And both sides were warned, as nobody is enrolled
+    assert "who reaches the broker can give this client orders" in strict.output
+    assert "who reaches the broker can read and change the run" in program.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -14,7 +15,7 @@ from tasks.trust.enrolment import Enrolment
 from tasks.trust.keys import fingerprint
 from worker.policy.default import FILE, write_default
 from worker.policy.rules import ORDERS, Rules, read_rules
-from worker.settings import DEFAULT_WORKLOAD, enrolment_folder
+from worker.settings import DEFAULT_WORKLOAD, NO_POLICY, enrolment_folder
 
 _file = click.argument("file", type=click.Path(path_type=Path), required=False)
 
@@ -45,9 +46,13 @@ def _read(file: Path | None) -> tuple[Path, Rules]:
     Raises:
         ConfigurationError: If it isn't right.
     """
-    own = Enrolment(enrolment_folder(os.environ))
-    path = file or Path(os.environ.get("CLIENT_POLICY") or own.folder / FILE)
-    rules = read_rules(path, is_enrolled=own.is_accepted)
+    named = file or os.environ.get("CLIENT_POLICY")
+    if named == NO_POLICY:
+        raise ConfigurationError(f"CLIENT_POLICY={NO_POLICY}: there is no policy, and nothing is refused")
+    path, is_enrolled = (Path(named), False) if named else (enrolment_folder(os.environ) / FILE, True)
+    with suppress(ConfigurationError):  # a user without a home folder isn't enrolled there
+        is_enrolled = Enrolment(enrolment_folder(os.environ)).is_accepted
+    rules = read_rules(path, is_enrolled=is_enrolled)
     if changed := [*rules.changed_code()]:
         raise ConfigurationError(f"{path}: {changed[0]}")
     return path, rules

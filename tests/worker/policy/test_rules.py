@@ -220,3 +220,17 @@ def test_the_command_writes_a_policy_and_says_what_it_means(tmp_path: Path, monk
         "orders: train, evaluate, set_parameters, disconnect; refused: survey, verify" in call(main, ["explain"]).output
     )
     assert "it is there already" in call(main, ["init"]).stderr
+
+
+def test_a_policy_is_checked_where_there_is_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a user without a home folder, who can have no enrolment in it
+    monkeypatch.delenv("CLIENT_ENROLMENT", raising=False)
+    monkeypatch.setenv("CLIENT_STATE", "~nobody-of-this-name/state")
+    path = written(tmp_path, WHOLE)
+    # When a policy is named, then it is checked; else it is said why none is found
+    assert CliRunner().invoke(main, ["check", str(path)]).output == f"{path}: right\n"
+    monkeypatch.setenv("CLIENT_POLICY", "none")
+    assert "there is no policy, and nothing is refused" in CliRunner().invoke(main, ["check"]).stderr
+    monkeypatch.delenv("CLIENT_POLICY")
+    told = CliRunner().invoke(main, ["check"])
+    assert (told.exit_code, "there is no such user" in told.stderr) == (2, True)
