@@ -19,6 +19,7 @@ try:
 
     from orchestrator.page.access import is_loopback, token_in
     from orchestrator.page.app import make_app
+    from orchestrator.page.control import Control
     from orchestrator.page.shelf import Shelf
 except ImportError:
     sys.exit("error: the page takes starlette, uvicorn and jinja2: pip install 'celeriac[page]'")
@@ -40,6 +41,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--token-file", type=_FILE, help="File with the token that readers need; made if it isn't there.")
 @click.option("--certificate", type=_FILE, help="Certificate (PEM) for TLS; needs --key.")
 @click.option("--key", type=_FILE, help="Key (PEM) of the certificate.")
+@click.option("--control", is_flag=True, help="Start, stop and resume runs from the page, too; needs --token-file.")
 @click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input does.")
 @telling_errors
 def main(
@@ -49,6 +51,7 @@ def main(
     token_file: Path | None,
     certificate: Path | None,
     key: Path | None,
+    control: bool,  # a flag of the command line
     until_eof: bool,  # a flag of the command line
 ) -> None:
     """Show the runs in the folder RUNS, runs/ if none is named, or the one run whose folder it is.
@@ -62,7 +65,10 @@ def main(
         raise ConfigurationError(f"--host {host}: whoever reaches it would see all runs: --token-file FILE is needed")
     if (certificate is None) != (key is None):
         raise ConfigurationError("--certificate and --key are given together, or neither")
-    app = make_app(Shelf(runs), token, is_secure=certificate is not None)
+    if control and token is None:
+        raise ConfigurationError("--control: who may start runs runs programs as you: --token-file FILE is needed")
+    controls = Control(runs) if control else None
+    app = make_app(Shelf(runs), token, is_secure=certificate is not None, control=controls)
     config = uvicorn.Config(
         app,
         host,

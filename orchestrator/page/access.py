@@ -25,7 +25,7 @@ _POLICY += "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 _HEADERS = {
     "content-security-policy": _POLICY,
     "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
@@ -92,6 +92,8 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
+        if scope["method"] not in ("GET", "HEAD") and urlsplit(headers.get("origin", "")).netloc != headers.get("host"):
+            return PlainTextResponse("A form of another site's may do nothing here.\n", 403)
         if self._token is None:
             if _host_of(headers) in _LOOPBACK:
                 return None

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from orchestrator.page import screens, text
 from orchestrator.page.access import Guard
+from orchestrator.page.control import MAX_FORM_BYTES, Control, RefusedError
 from orchestrator.page.files import downloads_of
-from orchestrator.page.screens import NotFoundError, Screen
+from orchestrator.page.screens import NotFoundError, Screen, Section
 from orchestrator.page.shelf import Shelf
+from orchestrator.store.run_folder import RunFolder
 from tasks.errors import FederationError
 from tasks.readable import readable
 
@@ -38,10 +41,12 @@ class Page:
     Args:
         shelf: The runs.
         look_s: Seconds between two looks at what is new.
+        control: What starts and stops runs; None: the page shows them alone.
     """
 
-    def __init__(self, shelf: Shelf, look_s: float = LOOK_S) -> None:
+    def __init__(self, shelf: Shelf, look_s: float = LOOK_S, control: Control | None = None) -> None:
         self._shelf = shelf
+        self._control = control
         self._look_s = look_s
         self._templates = Environment(
             loader=PackageLoader("orchestrator.page"),
@@ -51,6 +56,7 @@ class Page:
             lstrip_blocks=True,
         )
         self._templates.filters.update(text.FILTERS)
+        self._templates.globals["has_control"] = control is not None
 
     def routes(self) -> list[BaseRoute]:
         """Return what is answered at which address."""
@@ -70,8 +76,41 @@ class Page:
         return [
             *(Route(path, self._endpoint(make), methods=["GET"]) for path, make in made.items()),
             Route("/runs/{run}/files/{name}", self._file, methods=["GET"]),
+            *self._control_routes(),
             Mount("/static", StaticFiles(directory=_HERE / "static")),
         ]
+
+    def _control_routes(self) -> list[BaseRoute]:
+        if self._control is None:
+            return []
+        control = self._control
+        return [
+            Route("/new", self._endpoint(lambda _: _form(control, {})), methods=["GET"]),
+            Route("/new", self._start(control), methods=["POST"]),
+            Route("/runs/{run}/stop", self._do(control.stop), methods=["POST"]),
+            Route("/runs/{run}/resume", self._do(control.resume), methods=["POST"]),
+        ]
+
+    def _start(self, control: Control) -> Callable[[Request], object]:
+        async def answer(request: Request) -> Response:
+            given = await _entered(request)
+            try:
+                name = await run_in_threadpool(control.start, given)
+            except RefusedError as error:
+                return HTMLResponse(self._written(_form(control, given, error)), 422)
+            return RedirectResponse(f"/runs/{name}", 303)
+
+        return answer
+
+    def _do(self, what: Callable[[RunFolder], None]) -> Callable[[Request], object]:
+        async def answer(request: Request) -> Response:
+            run = self._shelf.run(_run(request))
+            if run is None:
+                raise NotFoundError(f"there is no run {_run(request)}")
+            await run_in_threadpool(what, run.folder)
+            return RedirectResponse(f"/runs/{_run(request)}", 303)
+
+        return answer
 
     def rendered(self, screen: Screen) -> dict[str, str]:
         """Return a screen's sections as HTML, by their ids."""
@@ -90,7 +129,9 @@ class Page:
         return answer
 
     def _document(self, make: Make, request: Request) -> str:
-        screen = make(request)
+        return self._written(make(request))
+
+    def _written(self, screen: Screen) -> str:
         sections = self.rendered(screen)
         return self._templates.get_template("page.html").render(screen=screen, sections=sections)
 
@@ -130,14 +171,25 @@ class Page:
         kind = "inline" if name.endswith(".png") else "attachment"
         return FileResponse(downloads[name].path, filename=filename, content_disposition_type=kind)
 
-    async def refuse(self, _request: Request, error: Exception) -> Response:
-        """Answer that there is no such thing, or that a run's folder is damaged."""
-        code = 404 if isinstance(error, NotFoundError) else 500
-        told = self._templates.get_template("refusal.html").render(code=code, message=readable(str(error)))
+    async def refuse(self, request: Request, error: Exception) -> Response:
+        """Answer that there is no such thing, that it can't be done, or that a run's folder is damaged."""
+        code, title = 500, "It can't be shown"
+        if isinstance(error, NotFoundError):
+            code, title = 404, "Not found"
+        elif request.method == "POST":
+            code, title = 422, "It can't be done"
+        told = self._templates.get_template("refusal.html").render(title=title, message=readable(str(error)))
         return HTMLResponse(told, code)
 
 
-def make_app(shelf: Shelf, token: str | None = None, *, is_secure: bool = False, look_s: float = LOOK_S) -> Starlette:
+def make_app(
+    shelf: Shelf,
+    token: str | None = None,
+    *,
+    is_secure: bool = False,
+    look_s: float = LOOK_S,
+    control: Control | None = None,
+) -> Starlette:
     """Return the application.
 
     Args:
@@ -145,13 +197,38 @@ def make_app(shelf: Shelf, token: str | None = None, *, is_secure: bool = False,
         token: What a reader needs; None: nothing.
         is_secure: Whether it is spoken over TLS.
         look_s: Seconds between two looks at what is new.
+        control: What starts and stops runs; None: the page shows them alone.
     """
-    page = Page(shelf, look_s)
+    page = Page(shelf, look_s, control)
     return Starlette(
         routes=page.routes(),
         middleware=[Middleware(Guard, token=token, is_secure=is_secure)],
         exception_handlers={NotFoundError: page.refuse, FederationError: page.refuse},
     )
+
+
+def _form(control: Control, given: Mapping[str, str], error: RefusedError | None = None) -> Screen:
+    values = {
+        "fields": control.fields(),
+        "given": given,
+        "error": str(error or ""),
+        "wrong": error.flag if error else "",
+    }
+    return Screen("New run", [Section("new", values)], is_still=True)
+
+
+async def _entered(request: Request) -> dict[str, str]:
+    """Return what a form says.
+
+    Raises:
+        RefusedError: If it is longer than any form.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_FORM_BYTES:
+            raise RefusedError(f"the form has more than {MAX_FORM_BYTES} bytes")
+    return dict(parse_qsl(body.decode(errors="replace")))
 
 
 def _run(request: Request) -> str:

@@ -18,6 +18,7 @@ from orchestrator.page.shelf import Shelf
 from orchestrator.page.state import CLIENTS, HELD_OUT, TRAINING, ClientLine, RunState
 from orchestrator.page.tables import MAX_ROWS, Key, Table, table_of
 from orchestrator.page.timeline import time_line_of
+from tasks.option import GROUPS
 
 MAX_COMPARED = 8
 """Runs that are laid over each other: as many as there are styles of lines."""
@@ -54,12 +55,14 @@ class Screen:
         sections: Its sections, from top to bottom.
         run: The run's name, where it is of one; empty else.
         tab: Which of the run's screens it is.
+        is_still: Whether it is a form, which nothing changes while it is filled in.
     """
 
     title: str
     sections: Sequence[Section]
     run: str = ""
     tab: str = ""
+    is_still: bool = False
 
 
 def runs(shelf: Shelf) -> Screen:
@@ -147,12 +150,10 @@ def logs(shelf: Shelf, name: str, query: Query) -> Screen:
 def settings(shelf: Shelf, name: str) -> Screen:
     """Return a run's settings."""
     run, config = _opened(shelf, name)
-    return Screen(
-        f"Settings · {name}",
-        [_head(run, config), Section("settings", {"settings": settings_of(config)})],
-        name,
-        "settings",
-    )
+    found = settings_of(config)
+    grouped = {group: [each for each in found if each.group == group] for group in GROUPS}
+    sections = [_head(run, config), Section("settings", {"settings": grouped})]
+    return Screen(f"Settings · {name}", sections, name, "settings")
 
 
 def files(shelf: Shelf, name: str) -> Screen:

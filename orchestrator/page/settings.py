@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.config import RunConfig
 from orchestrator.options import flags_of
-from tasks.option import GROUPS, Option
+from tasks.option import Option
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,8 @@ class Setting:
 
 
 def settings_of(config: RunConfig) -> list[Setting]:
-    """Return all settings that are options, group by group."""
-    flags = flags_of(RunConfig)
-    found = list(_settings(config, flags))
-    return sorted(found, key=lambda setting: GROUPS.index(setting.group))
+    """Return all settings that are options, in the order of the command's help."""
+    return list(_settings(config, flags_of(RunConfig)))
 
 
 def differing(configs: Sequence[RunConfig]) -> list[tuple[str, list[str]]]:

@@ -28,6 +28,7 @@ SCREENS = (
     "/runs/ended/logs",
     "/runs/ended/settings",
     "/runs/ended/files",
+    "/new",
 )
 
 
@@ -131,16 +132,19 @@ def test_everything_is_reached_by_the_keyboard(runs: Path, tab: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(runs: Path, browser: Browser, scheme: str) -> None:
+def test_axe_finds_nothing(runs: Path, browser: Browser, scheme: str, tmp_path: Path) -> None:
     # Given every screen, when axe looks at it, then nothing keeps anybody from using it, and it fits a small screen
     axe = Axe()
     found = {}
     context = browser.new_context(color_scheme=scheme, viewport={"width": 400, "height": 800}, bypass_csp=True)  # type: ignore[arg-type]
-    with served(runs) as address:
+    token = tmp_path / "token"
+    with served(runs, 0, "--control", "--token-file", str(token)) as address:
         page = context.new_page()
+        page.goto(f"{address}/?token={token.read_text().strip()}")
         for path in SCREENS:
             page.goto(address + path)
-            expect(page.locator("#connection")).to_have_text("live")
+            expect(page.locator("h1")).to_be_visible()
+            expect(page.locator("#connection")).to_have_text("" if path == "/new" else "live")
             results = axe.run(page)
             assert results.response["passes"], path
             if results.violations_count:
@@ -148,6 +152,27 @@ def test_axe_finds_nothing(runs: Path, browser: Browser, scheme: str) -> None:
             assert page.evaluate("document.documentElement.scrollWidth") <= 400, path
         context.close()
     assert found == {}
+
+
+def test_a_run_is_started_and_stopped_from_the_page(tmp_path: Path, tab: Page) -> None:
+    # Given a page that may start runs
+    token, runs = tmp_path / "token", tmp_path / "runs"
+    runs.mkdir()
+    with served(runs, 0, "--control", "--token-file", str(token)) as address:
+        tab.goto(f"{address}/?token={token.read_text().strip()}")
+        tab.get_by_role("link", name="Start a run").click()
+        # When an option is wrong, then that is said at it
+        tab.get_by_label("--rounds", exact=True).fill("many")
+        tab.get_by_role("button", name="Start").click()
+        expect(tab.locator("[aria-invalid]")).to_have_value("many")
+        # When it is right, then the run begins, and ends when it is told to
+        tab.get_by_label("--rounds", exact=True).fill("100000")
+        tab.get_by_role("button", name="Start").click()
+        expect(tab.locator("h1")).to_contain_text("running")
+        expect(tab.locator("#rounds tbody tr").first).to_be_visible()
+        tab.get_by_role("button", name="Stop").click()
+        expect(tab.locator("h1")).to_contain_text("interrupted")
+        expect(tab.get_by_role("button", name="Resume")).to_be_visible()
 
 
 def test_what_a_client_says_runs_nowhere(runs: Path, tab: Page) -> None:

@@ -49,14 +49,14 @@ def tab(browser: Browser, asked: list[str]) -> Iterator[Page]:
 
 
 @contextmanager
-def served(runs: Path, port: int = 0) -> Iterator[str]:
+def served(runs: Path, port: int = 0, *options: str) -> Iterator[str]:
     """The address of a server that shows the runs in a folder, for as long as the block lasts."""
-    command = [sys.executable, "-m", "orchestrator.page", str(runs), "--port", str(port), "--until-eof"]
+    command = [sys.executable, "-m", "orchestrator.page", str(runs), "--port", str(port), "--until-eof", *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            found = re.search(r"http://\S+\w", process.stdout.readline())
+            found = re.search(r"http://[\w.:]+", process.stdout.readline())
             assert found is not None
             yield found[0]
         finally:

@@ -130,8 +130,11 @@ document.addEventListener("keydown", (event) => {
   read(plot, next ?? now);
 });
 
-// Nobody looks at a page that is hidden: it asks for nothing then.
-document.addEventListener("visibilitychange", () => (document.hidden ? source?.close() : listen()));
 const log = document.querySelector(".log");
 if (log) log.scrollTop = log.scrollHeight;
-listen();
+
+// A form stays as it is. Nobody looks at a page that is hidden: it asks for nothing then.
+if (!("still" in document.body.dataset)) {
+  document.addEventListener("visibilitychange", () => (document.hidden ? source?.close() : listen()));
+  listen();
+}

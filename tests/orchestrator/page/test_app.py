@@ -145,7 +145,9 @@ def test_a_damaged_config_is_said(runs: Path) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_nothing_can_be_done(runs: Path, method: str) -> None:
-    assert browser(runs).request(method, "/runs/ended").status_code == 405
+    same = {"origin": "http://localhost:8600"}
+    assert browser(runs).request(method, "/runs/ended", headers=same).status_code == 405
+    assert browser(runs).request(method, "/runs/ended/stop", headers=same).status_code in (404, 405)
 
 
 def test_a_browser_is_told_to_load_and_run_nothing_else(runs: Path) -> None:

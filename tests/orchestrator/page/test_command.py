@@ -18,6 +18,7 @@ from orchestrator.page.__main__ import main
         (["--certificate", "c.pem"], "--certificate and --key are given together"),
         (["--certificate", "c.pem", "--key", "k.pem"], "c.pem"),
         (["--port", "70000"], "70000"),
+        (["--control"], "--token-file FILE is needed"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(
