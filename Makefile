@@ -42,7 +42,7 @@ format: .venv/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-page-check: .venv/.dev chromium ## Drive the page with a real browser: a live run, filters, keyboard, axe (a minute)
+page-check: .venv/.dev chromium ## Drive the page with a real browser: a live run, filters, keyboard, axe (two minutes)
 	$(BIN)/python -m pytest tests/page_check/check_*.py $(ARGS)
 
 compose-check: .venv/.dev ## Run docker-compose.yml for real on the Docker engine that is reachable

@@ -60,13 +60,9 @@ def main(
     """
     if not runs.is_dir() and runs != RUNS:
         raise ConfigurationError(f"{runs}: there is no such folder")
-    token = token_in(token_file) if token_file else None
-    if token is None and not is_loopback(host):
-        raise ConfigurationError(f"--host {host}: whoever reaches it would see all runs: --token-file FILE is needed")
+    token = _token(token_file, host, control=control)
     if (certificate is None) != (key is None):
         raise ConfigurationError("--certificate and --key are given together, or neither")
-    if control and token is None:
-        raise ConfigurationError("--control: who may start runs runs programs as you: --token-file FILE is needed")
     controls = Control(runs) if control else None
     app = make_app(Shelf(runs), token, is_secure=certificate is not None, control=controls)
     config = uvicorn.Config(
@@ -89,6 +85,21 @@ def main(
         threading.Thread(target=_end_at_eof, args=[server], daemon=True).start()
     click.echo(f"the page: {_address(listening, config)}{'?token=TOKEN' if token else ''}")
     server.run([listening])
+
+
+def _token(file: Path | None, host: str, *, control: bool) -> str | None:
+    """Return the token that readers need, if they need one.
+
+    Raises:
+        ConfigurationError: If one is needed and no file is named, or the file is no good.
+    """
+    if file is not None:
+        return token_in(file)
+    if not is_loopback(host):
+        raise ConfigurationError(f"--host {host}: whoever reaches it would see all runs: --token-file FILE is needed")
+    if control:
+        raise ConfigurationError("--control: who may start runs runs programs as you: --token-file FILE is needed")
+    return None
 
 
 def _listening(config: uvicorn.Config) -> socket.socket:
