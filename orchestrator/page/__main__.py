@@ -56,7 +56,7 @@ def main(
 ) -> None:
     """Show the runs in the folder RUNS, runs/ if none is named, or the one run whose folder it is.
 
-    It reads what runs write, and never touches them: a run neither waits for it nor ends with it.
+    It reads what runs write: a run neither waits for it nor ends with it.
     """
     if not runs.is_dir() and runs != RUNS:
         raise ConfigurationError(f"{runs}: there is no such folder")
@@ -79,7 +79,8 @@ def main(
         lifespan="off",
     )
     listening = _listening(config)
-    os.nice(5)  # a run on this machine comes first
+    if not control:  # a run that it starts would be as nice
+        os.nice(5)  # a run on this machine comes first
     server = uvicorn.Server(config)
     if until_eof:
         threading.Thread(target=_end_at_eof, args=[server], daemon=True).start()
