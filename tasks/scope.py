@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from tasks.names import ID_PATTERN, numbered_client_id
 
 ORCHESTRATOR_QUEUE = "orchestrator"
+REPLIES = "reply.celery.pidbox"
+"""The end of the queues of who asks workers something by Celery's tools."""
+KEYS_OF_TOOLS = "*.celery.pidbox", "celeryev.*"
+"""Patterns of the queues of Celery's tools, and of the workers that they ask."""
 RUN_LOCK_KEY = "fl:federation"
 """The notice of the run that is on; it keeps a second orchestrator off."""
 PRESENCE_CHANNEL = "fl:presence"

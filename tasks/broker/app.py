@@ -16,6 +16,7 @@ from redis.exceptions import OutOfMemoryError
 
 from tasks.broker.connection import COMMAND_TIMEOUT_S, CONNECT_TIMEOUT_S
 from tasks.broker.over_kombu import RESTORES
+from tasks.broker.seen import SeenWorker
 from tasks.broker.url import OPTION, URL_VARIABLE, Broker
 
 IN_MEMORY = "memory://"
@@ -56,7 +57,7 @@ class QuietWorker(Worker):
 
 
 class FederationApp(Celery):
-    """A Celery app of :class:`QuietWorker`.
+    """A Celery app of :class:`QuietWorker`, or of :class:`SeenWorker` where it takes broadcasts.
 
     Attributes:
         loaded: What a process of the orchestrator's keeps from job to job.
@@ -64,6 +65,7 @@ class FederationApp(Celery):
         loading: How they are loaded. Celery gives a pool nothing but the app.
     """
 
+    control_cls = "tasks.broker.seen:LookingControl"
     loaded: Any = None
     serving: Any = None
     loading: Any = None
@@ -71,11 +73,14 @@ class FederationApp(Celery):
     @cached_property
     def Worker(self) -> type[Worker]:  # noqa: N802  # Celery's name for it
         """The class that ``celery worker`` runs."""
-        worker: type[Worker] = self.subclass_with_self(QuietWorker, name="Worker")
+        kind = SeenWorker if self.conf.worker_enable_remote_control else QuietWorker
+        worker: type[Worker] = self.subclass_with_self(kind, name="Worker")
         return worker
 
 
-def make_app(name: str, url: str, include: tuple[str, ...], *, restores: bool = True, **extra: object) -> FederationApp:
+def make_app(
+    name: str, url: str, include: tuple[str, ...], *, restores: bool = True, is_seen: bool = False, **extra: object
+) -> FederationApp:
     """Return an app that talks JSON over the Redis at ``url``.
 
     Args:
@@ -83,6 +88,7 @@ def make_app(name: str, url: str, include: tuple[str, ...], *, restores: bool = 
         url: The broker's URL; results go there too. ``IN_MEMORY``: they stay in this process.
         include: Modules with the bodies of the tasks, imported when a worker starts.
         restores: Whether a worker that ends puts back on its queue what it has taken from there and not begun.
+        is_seen: Whether Celery's tools (``celery status``, Flower) see its workers.
         extra: Further Celery settings.
     """
     settings = _in_memory() if url == IN_MEMORY else _at_redis(Broker.read(url), restores)
@@ -115,7 +121,7 @@ def make_app(name: str, url: str, include: tuple[str, ...], *, restores: bool = 
         task_store_eager_result=False,
         task_eager_propagates=True,
         task_annotations={"*": {"resultrepr_maxsize": 1}},  # it is for the log lines that are switched off above
-        worker_enable_remote_control=False,
+        worker_enable_remote_control=is_seen,
         worker_send_task_events=False,
         worker_hijack_root_logger=True,
         worker_proc_alive_timeout=60,

@@ -16,9 +16,12 @@ from redis import ConnectionPool
 from redis.exceptions import AuthenticationError
 
 from tasks.broker.url import OPTION, Broker
+from tasks.scope import REPLIES
 
 RESTORES = "do_restore"
 """The option, of kombu's channels, that says whether a worker that ends puts back on its queue what it hasn't begun."""
+REPLY_LIFETIME_S = 60
+"""Seconds that an answer to one of Celery's tools waits for it."""
 LAST_TRY_S = 60.0
 """Seconds after which a worker that was told to end gives up a result that it can't store."""
 
@@ -43,6 +46,7 @@ class Channel(redis.Channel):
     Message = Message
     from_transport_options = (*redis.Channel.from_transport_options, OPTION, RESTORES)
     broker: Broker
+    _fanout_queues: dict[str, tuple[str, str]]
 
     @property
     def connection_class(self) -> type:  # type: ignore[override]  # nobody writes to it
@@ -51,7 +55,24 @@ class Channel(redis.Channel):
         return found
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: object, queue: str) -> None:
-        """Note nothing of a queue."""
+        """Note nothing of a queue at the broker; here, which broadcasts it is for."""
+        if self.typeof(exchange).type == "fanout":
+            self._fanout_queues[queue] = (exchange, routing_key.replace("#", "*"))
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Refresh nothing of what isn't noted."""
+
+    def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
+        super()._put(queue, message, **kwargs)
+        if queue.endswith(REPLIES):  # who asked may be gone
+            with self.conn_or_acquire() as client:
+                client.expire(queue, REPLY_LIFETIME_S)
+
+    def _lookup(self, exchange: str, routing_key: str, default: str | None = None) -> list[str]:
+        """Return the queues of a message: that of who asks, if it answers one of Celery's tools."""
+        if exchange == REPLIES:
+            return [f"{routing_key}.{REPLIES}"]
+        return list(super()._lookup(exchange, routing_key, default))
 
     def get_table(self, exchange: str) -> list[Any]:
         """Return the queues that are bound to an exchange: none are."""

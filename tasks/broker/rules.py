@@ -8,7 +8,15 @@ hold the server up.
 from __future__ import annotations
 
 from tasks.names import numbered_client_ids
-from tasks.scope import ALL_KEYS, PRESENCE_CHANNEL, RUN_LOCK_KEY, SHOWN_BLOB_KEYS, ClientScope, shared_queue
+from tasks.scope import (
+    ALL_KEYS,
+    KEYS_OF_TOOLS,
+    PRESENCE_CHANNEL,
+    RUN_LOCK_KEY,
+    SHOWN_BLOB_KEYS,
+    ClientScope,
+    shared_queue,
+)
 
 ORCHESTRATOR = "orchestrator"
 """The name of the orchestrators' user."""
@@ -59,4 +67,4 @@ def client_rules(client_id: str, count: int | None = None) -> tuple[str, ...]:
 
 def orchestrator_rules() -> tuple[str, ...]:
     """Return the rules of the orchestrators' and their own workers' user, who also admits clients and cuts them off."""
-    return (*_NOTHING, *_OF_ORCHESTRATORS, *(f"~{key}" for key in ALL_KEYS), "&*")
+    return (*_NOTHING, *_OF_ORCHESTRATORS, *(f"~{key}" for key in (*ALL_KEYS, *KEYS_OF_TOOLS)), "&*")

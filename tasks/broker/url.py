@@ -149,6 +149,10 @@ class Broker:
         except ValueError as error:
             raise ConfigurationError(f"broker {masked(url)!r}: {error}") from None
 
+    def __json__(self) -> str:
+        """Return what Celery's tools are told of it."""
+        return str(self)
+
     def __str__(self) -> str:
         """Return the URL without the password, and without settings of TLS."""
         who = MASK if self.password is None else f"{quote(self.user or '', safe='')}:{MASK}"
