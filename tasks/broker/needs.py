@@ -58,6 +58,7 @@ def of_orchestrator(run_id: str) -> Needs:
         ("INCRBY", chord_keys(run.initialise_id)[-1], "1"),
         ("EXPIRE", mark, "1"),
         ("EXISTS", chunk),
+        ("EXISTS", f"{ORCHESTRATOR_QUEUE}.celery.pidbox"),  # by which Celery's tools ask an own worker
         ("UNLINK", chunk),
         ("MEMORY", "USAGE", chunk),
         ("RPUSH", turn_key(chunk), "1"),
