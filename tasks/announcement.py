@@ -78,6 +78,8 @@ class Announcement(BaseModel):
     """Version of the client's celeriac."""
     num_processes: Annotated[int, Field(ge=1, le=MAX_PROCESSES)] = 1
     """Processes of the client's worker: orders that it carries out at a time."""
+    most_together: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Orders that one message may bring to a worker that many clients share."""
     holds_out: bool = True
     """Whether the client holds examples out; one that doesn't isn't asked how good a model is."""
     num_held_out: Number = 0

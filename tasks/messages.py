@@ -34,6 +34,8 @@ MAX_AWAY_S = 7 * 24 * 3600
 """Seconds that a client may be told to stay away for at the most, if not for good."""
 MAX_RESPONSE_BYTES = 2**20
 """How long an answer to any order may be, as it is stored."""
+HARD_LIMIT_S = 1.0
+"""Seconds after an order's timeout at which the process that carries it out is killed, as the last resort."""
 MAX_TURN_S = 300.0
 """Seconds that updates may wait for their turn at the most."""
 
@@ -152,6 +154,11 @@ class Order(Message):
         return sum(value.size_bytes for _, value in self if isinstance(value, BlobRef))
 
     @property
+    def hard_limit_s(self) -> float:
+        """Seconds after which the process that carries it out is killed."""
+        return self.timeout_s + HARD_LIMIT_S
+
+    @property
     def turn_timeout_s(self) -> float:
         """Seconds after its time that a client which was ready by then may wait for its turn, and send."""
         return turn_timeout_s(self.timeout_s)
@@ -226,6 +233,11 @@ class UpdateOrder(StudyOrder):
     waits_for_turn: bool = False
     """Whether the client is to say that it is ready, and to send its update when it is told to: see
     :mod:`tasks.broker.turns`."""
+
+    @property
+    def hard_limit_s(self) -> float:
+        """Seconds after which the process that carries it out is killed: it may wait for its turn."""
+        return super().hard_limit_s + (self.turn_timeout_s if self.waits_for_turn else 0.0)
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -34,6 +34,7 @@ from worker.pool import Loading, LoadingPool, begin_anew
 from worker.reminder import keep_reminding
 from worker.serving import Serving, take_clients
 from worker.settings import ClientSettings
+from worker.together import MOST_TOGETHER
 from worker.tracing import follow_orders
 
 logger = logging.getLogger(__name__)
@@ -69,12 +70,14 @@ def _begin(**_: object) -> None:
 
     def prepare(instance: Any, **_: object) -> None:
         """Consume the clients' own queue and no other; load what they have, if pool processes don't."""
-        is_solo = issubclass(instance.pool_cls, solo.TaskPool)
+        is_solo, is_prefork = (issubclass(instance.pool_cls, pool.TaskPool) for pool in (solo, prefork))
         chosen = settings.model_copy(update={"start_method": "solo"}) if is_solo else settings
-        app.loading = Loading(Loader(chosen, served, app.serving))
+        # What comes together has its limits kept by the process that carries it out, which is ended where it is stuck.
+        most_together = MOST_TOGETHER if is_prefork and served.shared_queue else 1
+        app.loading = Loading(Loader(chosen, served, app.serving, most_together=most_together))
         if not issubclass(instance.pool_cls, LoadingPool):
             with said_at_once():
-                app.loading.load_here(forks=issubclass(instance.pool_cls, prefork.TaskPool))
+                app.loading.load_here(forks=is_prefork)
         instance.app.amqp.queues.select([served.queue])
         outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 

@@ -48,6 +48,7 @@ class Loader:
         served: Which they are.
         serving: The clients of this process.
         forks: Whether the processes that train are forked from this one when all is loaded.
+        most_together: Orders that one message may bring.
         tell: Is told what is about to be done, like ``client_data()``.
     """
 
@@ -55,6 +56,7 @@ class Loader:
     served: Served
     serving: Serving
     forks: bool = False
+    most_together: int = 1
     tell: Callable[[str], None] = lambda _: None
 
     def serve(self) -> None:
@@ -102,6 +104,7 @@ class Loader:
             shared_queue=self.served.shared_queue,
             blobs=self._blobs.identity,
             num_processes=self.settings.num_processes,
+            most_together=self.most_together,
             holds_out=client.data.test is not None,
             num_held_out=client.data.num_test or 0,
             part=f"{client.lease.index}/{client.lease.count}" if client.lease else "",

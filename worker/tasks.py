@@ -6,19 +6,22 @@ attribute ``serving``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from celery import shared_task
+from celery import shared_task, states
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore
 
 from tasks.errors import FederationError
-from tasks.messages import READY, Response, decode, encode
+from tasks.messages import READY, Order, Response, decode, encode
 from tasks.names import order_task
 from tasks.orders.kind import AnyKind
 from worker.handlers import KINDS
 from worker.serving import Serving
+from worker.together import answer_each, limits
 
 STALE_S = 2.0
 """Seconds after an order's deadline at which its slot is surely filled: by then nobody waits for an answer."""
@@ -33,27 +36,57 @@ def _is_stale(serving: Serving, client_id: str, deadline: object) -> bool:
     return isinstance(deadline, int | float) and client.connection.time() > deadline + STALE_S
 
 
+def _answered(
+    task: Any,
+    kind: AnyKind,
+    message: object,
+    order_id: str,
+    limits: Callable[[Order], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> dict[str, object] | None:
+    """Carry an order out and return what answers it; None if nobody waits for that any more.
+
+    Args:
+        task: The Celery task that runs.
+        kind: The order's kind.
+        message: The order as it came.
+        order_id: The id under which its answer is stored.
+        limits: Keeps the order's time, where the task's limits don't.
+    """
+    serving: Serving = task.app.serving
+    said = message if isinstance(message, dict) else {}
+    client_id = str(said.get("client_id"))[:64]
+    if _is_stale(serving, client_id, said.get("deadline")):
+        return None
+
+    def act() -> Response:
+        if serving.site is not None:
+            serving.site.check_order(kind.order.name, message, order_id)
+        client = replace(serving.find(client_id), say_ready=lambda: task.update_state(order_id, READY))
+        order = decode(kind.order, message)
+        client.check_size(order)
+        with limits(order):
+            return client.allowed.policy.carry_out(order, client, lambda: kind.handle(client, order), kind.spec)
+
+    answer = encode(serving.carry_out(act, order_id, client_id))
+    return answer if serving.site is None else serving.site.signed_answer(answer)
+
+
 def register(kind: AnyKind) -> None:
     """Make the task that carries out orders of a kind."""
 
     @shared_task(name=order_task(kind.order.name), bind=True)
     def carry_out(self: Any, message: object) -> dict[str, object]:
-        serving: Serving = self.app.serving
-        said = message if isinstance(message, dict) else {}
-        client_id = str(said.get("client_id"))[:64]
-        if _is_stale(serving, client_id, said.get("deadline")):
-            raise Ignore  # nobody waits for the answer, and what is stored would stay
+        if isinstance(message, list):
 
-        def act() -> Response:
-            if serving.site is not None:
-                serving.site.check_order(kind.order.name, message, self.request.id)
-            client = replace(serving.find(client_id), say_ready=lambda: self.update_state(state=READY))
-            order = decode(kind.order, message)
-            client.check_size(order)
-            return client.allowed.policy.carry_out(order, client, lambda: kind.handle(client, order), kind.spec)
+            def store(order_id: str, answer: dict[str, object]) -> None:
+                self.backend.store_result(order_id, answer, states.SUCCESS)
 
-        answer = encode(serving.carry_out(act, self.request.id, client_id))
-        return answer if serving.site is None else serving.site.signed_answer(answer)
+            answer_each(message, lambda each, order_id: _answered(self, kind, each, order_id, limits), store)
+            raise Ignore  # each was answered by itself
+        answer = _answered(self, kind, message, self.request.id)
+        if answer is None:
+            raise Ignore  # what is stored would stay
+        return answer
 
 
 def register_late(app: Any, kind: AnyKind, hostname: str) -> None:
@@ -67,7 +100,7 @@ def register_name(name: str) -> None:
     """Have a main process take orders of a kind that its pool processes carry out."""
 
     @shared_task(name=order_task(name))
-    def carry_out(message: dict[str, object]) -> NoReturn:
+    def carry_out(message: object) -> NoReturn:
         raise NotImplementedError(f"an order {name!r} came to a process that carries out none")
 
 

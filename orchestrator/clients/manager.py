@@ -211,8 +211,10 @@ class ClientManager:
         return announcement.num_processes if announcement else 1
 
     def place(self, client_id: str) -> Place:
-        """Return a client's :meth:`queue` and :meth:`num_processes`."""
-        return Place(self.queue(client_id), self.num_processes(client_id))
+        """Return where a client's orders are carried out, as it last announced."""
+        announcement = self._clients.get(client_id)
+        most_together = announcement.most_together if announcement and announcement.shared_queue else 1
+        return Place(self.queue(client_id), self.num_processes(client_id), most_together)
 
     def wait_for(self, minimum: int, timeout_s: float, pause: Callable[[float], None]) -> Sequence[ConnectedClient]:
         """Wait until at least ``minimum`` clients are connected and return all that are.

@@ -20,10 +20,12 @@ class Place:
     Attributes:
         queue: The queue that they go to; clients that share a worker share it.
         num_processes: Orders that the worker carries out at a time.
+        most_together: Orders that one message may bring.
     """
 
     queue: str
     num_processes: int = 1
+    most_together: int = 1
 
 
 def waves_by_queue(places: Iterable[Place]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from orchestrator.driver.slots import MAX_SENT, Slot, Slots
 from orchestrator.observers.events import OrdersAnswered, Report
 from orchestrator.policies import Progress
 from orchestrator.store.updates import bytes_sent
+from orchestrator.transport.groups import Durations, in_groups
 from orchestrator.transport.responses import says_ready, stored_document
 from orchestrator.transport.results import MAX_RESULT_BYTES
 from orchestrator.transport.task_failures import TaskFailure
@@ -83,6 +84,7 @@ class Collector:
         self.manager = manager
         self.clock = clock
         self.late = LateResponses(services)
+        self.durations = Durations()
         self.next_tick = -math.inf
         self.aside: dict[str, Callable[[bytes | str], None]] = {}
         """Tasks of the orchestrator's own that nobody waits for -> what takes the raw result."""
@@ -91,7 +93,8 @@ class Collector:
 
     def send(self, orders: Sequence[Order]) -> None:
         """Send orders to the queues that their clients announced."""
-        self.services.transport.send(orders, self.manager.queue)
+        groups = in_groups(orders, self.durations.expected(orders), self.manager.place)
+        self.services.transport.send_together(groups, self.manager.queue)
 
     def ask(
         self, orders: Sequence[Order], timeout_s: float, restore: Callable[[], object] = lambda: None
@@ -377,7 +380,8 @@ class _Collection:
         filled = []
         for response in answers:
             self._out.pop(response.order_id, None)
-            if self._slots.fill(response.order_id, response) is not None:
+            if (slot := self._slots.fill(response.order_id, response)) is not None:
+                self._collector.durations.note(slot.order, response)
                 filled.append(response)
         if filled:
             yield Filled(filled)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 
 from celery import Celery
 
+from orchestrator.transport.groups import Groups
 from orchestrator.transport.results import MAX_RESULT_BYTES, Results
 from orchestrator.transport.sending import Call, Publisher
 from orchestrator.transport.signatures import Signatures
@@ -13,7 +15,10 @@ from orchestrator.transport.transport import Chord, Transport
 from tasks.broker.connection import connect, persist
 from tasks.broker.turns import GO, RedisTurns
 from tasks.messages import Order
-from tasks.scope import chord_keys
+from tasks.names import order_task
+from tasks.scope import chord_keys, client_queue
+
+logger = logging.getLogger(__name__)
 
 
 class RedisTransport(Transport):
@@ -32,6 +37,8 @@ class RedisTransport(Transport):
         self._results = Results(url, run_id, self._client, grant)
         self._turns = RedisTurns(self._client)
         self._publisher = Publisher(app, self._client)
+        self._groups = Groups()
+        self._queue_of: Callable[[str], str] = client_queue
 
     def publish(self, calls: Sequence[Call]) -> None:
         """Put tasks on their queues."""
@@ -41,7 +48,33 @@ class RedisTransport(Transport):
         self, task_ids: Collection[str], timeout_s: float, max_bytes: int = MAX_RESULT_BYTES
     ) -> dict[str, bytes | str]:
         """Return the raw results of those of the tasks that have ended."""
-        return self._results.collect(task_ids, timeout_s, max_bytes)
+        groups = self._groups.ids()
+        found = self._results.collect([*task_ids, *groups], timeout_s, max_bytes)
+        failed = [group_id for group_id in groups if found.pop(group_id, None) is not None]
+        self._groups.answered(found)
+        for group_id in failed:
+            self._send_apart(group_id)
+        return found
+
+    def send_together(self, groups: Sequence[Sequence[Order]], queue_of: Callable[[str], str] = client_queue) -> None:
+        """Put orders on their clients' queues, those of a group by one message."""
+        self._queue_of = queue_of
+        self.send([group[0] for group in groups if len(group) == 1], queue_of)
+        self.publish([self._call(group, queue_of(group[0].client_id)) for group in groups if len(group) > 1])
+
+    def _call(self, group: Sequence[Order], queue: str) -> Call:
+        # The task's limit is the last bound: each order has its own.
+        limit_s = sum(order.hard_limit_s for order in group)
+        written = [self._written(order) for order in group]
+        options = {"time_limit": limit_s}
+        return Call(order_task(group[0].name), self._groups.add(group), queue, args=(written,), options=options)
+
+    def _send_apart(self, group_id: str) -> None:
+        """Send the orders of a group that has failed again, each by itself, but for those that were answered."""
+        orders = self._groups.failed(group_id)
+        logger.warning("a group of orders has failed: those of %d clients are sent again, one by one", len(orders))
+        self._results.remove([group_id])
+        self.send(orders, self._queue_of)
 
     def take_reconnected(self) -> bool:
         """Say whether the connection was lost and is there again since this was last asked."""
@@ -53,6 +86,7 @@ class RedisTransport(Transport):
 
     def forget(self, task_ids: Collection[str], chords: Collection[Chord] = ()) -> None:
         """Remove what is kept of these tasks and chords."""
+        self._groups.answered(task_ids)
         self._results.remove(task_ids, [key for chord in chords for key in chord_keys(chord.group_id)])
 
     def close_chord(self, chord: Chord, num_parts: int) -> None:

@@ -25,14 +25,12 @@ from orchestrator.transport.signatures import Signatures
 from tasks.announcement import Announcement, PassedOver
 from tasks.blobs.blob import BlobStore
 from tasks.broker.turns import GO
-from tasks.messages import MAX_COUNT, Order, Response, UpdateOrder, encode
+from tasks.messages import MAX_COUNT, Order, Response, encode
 from tasks.names import order_task
 from tasks.scope import ORCHESTRATOR_QUEUE, body_id, client_queue, part_id
 
 Kwargs = Mapping[str, object]
 
-HARD_LIMIT_S = 1.0
-"""Seconds after an order's timeout at which the process that carries it out is killed, as the last resort."""
 TICK_S = 1.0
 """Seconds between two looks at clients and own workers, when nothing else happens."""
 
@@ -125,11 +123,15 @@ class Transport(ABC):
                     order.order_id,
                     queue_of(order.client_id),
                     args=(self._written(order),),
-                    options={"soft_time_limit": order.timeout_s, "time_limit": _hard_limit_s(order)},
+                    options={"soft_time_limit": order.timeout_s, "time_limit": order.hard_limit_s},
                 )
                 for order in orders
             ]
         )
+
+    def send_together(self, groups: Sequence[Sequence[Order]], queue_of: Callable[[str], str] = client_queue) -> None:
+        """Put orders on their clients' queues, those of a group by one message; see :meth:`send`."""
+        self.send([order for group in groups for order in group], queue_of)
 
     def _written(self, order: Order) -> dict[str, object]:
         return encode(order) if self._signatures is None else self._signatures.signed(order)
@@ -207,9 +209,3 @@ class Transport(ABC):
     @abstractmethod
     def take_turns_away(self, orders: Sequence[Order]) -> None:
         """Remove what the clients of these orders were told of their turns."""
-
-
-def _hard_limit_s(order: Order) -> float:
-    """Return the seconds after which the process that carries an order out is killed."""
-    waits = isinstance(order, UpdateOrder) and order.waits_for_turn
-    return order.timeout_s + HARD_LIMIT_S + (order.turn_timeout_s if waits else 0.0)

@@ -17,8 +17,17 @@ from orchestrator.store.audit import AuditTrail, read_trail
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.responses import read_response, says_ready
 from orchestrator.transport.signatures import Signatures
-from orchestrator.transport.transport import HARD_LIMIT_S
-from tasks.messages import MAX_CPU_S, MAX_DURATION_S, MAX_TIMEOUT_S, MAX_TURN_S, Order, Response, Status, encode
+from tasks.messages import (
+    HARD_LIMIT_S,
+    MAX_CPU_S,
+    MAX_DURATION_S,
+    MAX_TIMEOUT_S,
+    MAX_TURN_S,
+    Order,
+    Response,
+    Status,
+    encode,
+)
 from tasks.orders.disconnect import DisconnectOrder
 from tasks.orders.evaluate import EvaluateOrder
 from tasks.orders.set_parameters import SetParametersOrder

@@ -1,0 +1,80 @@
+"""Orders that go together by one message: what becomes of the others when one of them goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+from redis import Redis
+
+from tests.integration import harness
+from tests.integration.harness import Field, Program, history, wait_until
+
+NUM_CLIENTS = 12
+QUICK = 2
+"""Rounds after which clients are known to be quick, so that their orders go together."""
+
+
+def many(field: Field, broker: Redis, **environment: str) -> Program:
+    """Start a worker of many clients with two pool processes."""
+    settings = {"CLIENT_COUNT": str(NUM_CLIENTS), "CLIENT_CONCURRENCY": "2", **environment}
+    return field.client(broker, "ward", **settings)
+
+
+def run(
+    field: Field, broker: Redis, run_dir: Path, rounds: int, *options: str, workload: str = "pulled:Pulled"
+) -> Program:
+    clients = f"--rounds {rounds} --clients {NUM_CLIENTS} --no-evaluate-clients"
+    return field.run(run_dir, clients, *options, broker=broker, workload=workload)
+
+
+def has_failed(run_dir: Path) -> bool:
+    """Say whether a group was seen to fail."""
+    return "a group of orders has failed" in (run_dir / "logs" / "orchestrator.log").read_text()
+
+
+def test_of_a_group_with_a_client_that_is_stuck_all_are_done(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given clients whose orders go together, and a process that hangs once, in compiled code
+    run_dir, stuck = tmp_path / "run", tmp_path / "stuck"
+    many(field, broker, STUCK=str(stuck), STEP_S="0.001")
+    program = run(field, broker, run_dir, 40, "--timeout 2")
+    wait_until(lambda: len(history(run_dir)) >= QUICK, "two rounds are closed")
+    stuck.touch()
+    program.succeeds()
+    # Then it is ended at the order's hard limit, and what it hadn't answered is done by another
+    assert not stuck.exists()
+    assert has_failed(run_dir)
+    assert {status for statuses in harness.statuses(run_dir) for status in statuses.values()} == {"trained"}
+
+
+def test_a_client_whose_process_dies_each_time_is_lost_and_no_other(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given clients whose orders go together, one of which ends its process from the third round on
+    run_dir = tmp_path / "run"
+    many(field, broker, CLIENT_WORKLOAD="dying:Dying", DIES="ward-05", DIES_FROM=str(QUICK + 1))
+    run(field, broker, run_dir, QUICK + 1, workload="dying:Dying").succeeds()
+    # Then its group has failed, it alone is lost, and it is said what became of it
+    assert has_failed(run_dir)
+    responses = history(run_dir)[-1]["responses"]
+    assert {name: response["reason"] for name, response in responses.items() if response["status"] != "trained"} == {
+        "ward-05": "the client's process died while it trained: it ended itself, with exit code 3"
+    }
+    assert responses["ward-05"]["status"] == "lost"
+
+
+def test_a_group_whose_process_is_killed_is_trained_all_the_same(field: Field, broker: Redis, tmp_path: Path) -> None:
+    # Given a round in which both processes of a worker are at a group of orders
+    run_dir, held = tmp_path / "run", tmp_path / "held"
+    worker = many(field, broker, HELD=str(held))
+    program = run(field, broker, run_dir, 40)
+    wait_until(lambda: len(history(run_dir)) >= QUICK, "two rounds are closed")
+    held.touch()
+    wait_until(lambda: worker.output.count("/train: begun") > NUM_CLIENTS * len(history(run_dir)), "a round is held up")
+    # When one of them is killed
+    psutil.Process(worker.process.pid).children()[0].kill()
+    wait_until(lambda: has_failed(run_dir), "it is noticed")
+    held.unlink()
+    # Then all have trained in every round
+    program.succeeds()
+    assert {status for statuses in harness.statuses(run_dir) for status in statuses.values()} == {"trained"}
