@@ -91,9 +91,14 @@ class Collector:
         self._tick = tick
         self._report = report
 
-    def send(self, orders: Sequence[Order]) -> None:
-        """Send orders to the queues that their clients announced."""
-        groups = in_groups(orders, self.durations.expected(orders), self.manager.place)
+    def send(self, orders: Sequence[Order], *, more_follow: bool = False) -> None:
+        """Send orders to the queues that their clients announced, together where they are quick.
+
+        Args:
+            orders: The orders.
+            more_follow: Whether others for the same workers follow soon.
+        """
+        groups = in_groups(orders, self.durations.expected(orders), self.manager.place, more_follow=more_follow)
         self.services.transport.send_together(groups, self.manager.queue)
 
     def ask(
@@ -273,7 +278,7 @@ class _Collection:
         slots = [self._slots.find_open(order_id) for order_id in self._uploads.release()]
         orders = [slot.order for slot in slots if slot is not None]
         if orders:
-            self._collector.send(orders)
+            self._collector.send(orders, more_follow=True)
             self._out.update({order.order_id: order for order in orders})
 
     def _send_again(self) -> None:

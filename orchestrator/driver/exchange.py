@@ -14,6 +14,7 @@ from orchestrator.driver.slots import Slots
 from orchestrator.observers.events import OrdersAnswered, Outcome, SlotsFilled
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.updates import discard_updates
+from orchestrator.transport.groups import group_size
 from orchestrator.transport.responses import says_ready
 from orchestrator.transport.transport import Lost
 from orchestrator.transport.uploads import Uploads, slow_after_s, slow_updates_at_a_time, updates_at_a_time
@@ -25,7 +26,8 @@ from tasks.scope import client_queue
 logger = logging.getLogger(__name__)
 
 ORDERS_A_PROCESS = 2
-"""Orders that are out for each process of a worker that many clients share: one that it carries out, and the next."""
+"""Orders that are out for each process of a worker that many clients share: one that it carries out, and the next. Of
+orders that go together, as many groups."""
 
 
 class Exchange:
@@ -146,11 +148,13 @@ class Exchange:
 
     def _hold_back(self, orders: Sequence[Order]) -> None:
         """Hold orders back to clients that share a worker, if the round is crowded."""
-        manager = self._context.manager
-        for order in orders:
-            queue = manager.queue(order.client_id)
-            if self._is_crowded and queue != client_queue(order.client_id):
-                self._uploads.hold(order.order_id, queue, ORDERS_A_PROCESS * manager.num_processes(order.client_id))
+        if not self._is_crowded:
+            return
+        for order, seconds in zip(orders, self._context.collector.durations.expected(orders), strict=True):
+            place = self._place(order)
+            if place.queue != client_queue(order.client_id):
+                together = group_size(order, seconds, place)
+                self._uploads.hold(order.order_id, place.queue, ORDERS_A_PROCESS * place.num_processes, together)
 
     def _new_uploads(self, update_bytes: int) -> Uploads:
         """Return what lets updates come: all may be on their way if they are few, or aren't carried."""

@@ -21,6 +21,8 @@ from tasks.scope import ClientScope
 
 GROUP_S = 0.1
 """Seconds that the orders of a group are expected to take together."""
+MOST = 1000
+"""Orders that go together at the most, whatever their worker takes."""
 GROUPS_A_PROCESS = 2
 """Groups that there are at least for each process of a worker with many orders, so that it has work all the time."""
 _GO_ALONE = (Status.LOST, Status.TIMED_OUT)
@@ -44,8 +46,18 @@ class Durations:
         return [known.get(order.client_id, usual) for order in orders]
 
 
+def group_size(order: Order, seconds: float, place: Place) -> int:
+    """Return how many orders like this one go together, which is expected to take so many seconds.
+
+    One that waits for its turn to send goes alone: it would hold the others up.
+    """
+    if isinstance(order, UpdateOrder) and order.waits_for_turn:
+        return 1
+    return max(1, min(place.most_together, int(GROUP_S / max(seconds, GROUP_S / MOST))))
+
+
 def in_groups(
-    orders: Sequence[Order], seconds: Sequence[float], place_of: Callable[[str], Place]
+    orders: Sequence[Order], seconds: Sequence[float], place_of: Callable[[str], Place], *, more_follow: bool = False
 ) -> list[Sequence[Order]]:
     """Return orders as they go together, those of each queue in their order.
 
@@ -53,18 +65,19 @@ def in_groups(
         orders: Orders of one kind.
         seconds: How long each is expected to take.
         place_of: Tells where a client's orders are carried out.
+        more_follow: Whether orders for the same processes follow soon, so that these needn't be shared out among all.
     """
     groups: list[Sequence[Order]] = []
     lines: dict[Place, list[tuple[Order, float]]] = {}
     for order, expected_s in zip(orders, seconds, strict=True):
         place = place_of(order.client_id)
-        if place.most_together == 1 or (isinstance(order, UpdateOrder) and order.waits_for_turn):
+        if group_size(order, expected_s, place) == 1:
             groups.append([order])
         else:
             lines.setdefault(place, []).append((order, expected_s))
     for place, line in lines.items():
-        most = math.ceil(len(line) / (GROUPS_A_PROCESS * place.num_processes))
-        groups += _cut(line, min(most, place.most_together))
+        shared_out = math.ceil(len(line) / (GROUPS_A_PROCESS * place.num_processes))
+        groups += _cut(line, min(place.most_together, len(line) if more_follow else shared_out))
     return groups
 
 

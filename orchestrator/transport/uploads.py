@@ -54,9 +54,10 @@ class _Turn:
 
 @dataclass(slots=True)
 class _Line:
-    """The orders to a queue: how many may be out, those that are, and those that are held back, in order."""
+    """The orders to a queue: how many may be out, how many go together, those that are out, and those held back."""
 
     room: int
+    together: int
     out: set[str] = field(default_factory=set)
     held: dict[str, None] = field(default_factory=dict)
 
@@ -92,9 +93,9 @@ class Uploads:
         self._lines: dict[str, _Line] = {}
         self._line_of: dict[str, _Line] = {}
 
-    def hold(self, order_id: str, queue: str, room: int) -> None:
-        """Hold an order back from its queue, of whose orders ``room`` may be out at a time."""
-        line = self._lines.setdefault(queue, _Line(room))
+    def hold(self, order_id: str, queue: str, room: int, together: int = 1) -> None:
+        """Hold an order back from its queue, of whose orders ``room`` times ``together`` may be out at a time."""
+        line = self._lines.setdefault(queue, _Line(room * together, together))
         line.held[order_id] = None
         self._line_of[order_id] = line
 
@@ -107,9 +108,11 @@ class Uploads:
         """Return the orders that are to be sent now; from here on they are out."""
         due = []
         for line in self._lines.values():
-            for order_id in list(islice(line.held, max(0, line.room - len(line.out)))):
-                self.was_sent(order_id)
-                due.append(order_id)
+            room = line.room - len(line.out)
+            if room >= min(line.together, len(line.held)):
+                for order_id in list(islice(line.held, max(0, room))):
+                    self.was_sent(order_id)
+                    due.append(order_id)
         return due
 
     def was_sent(self, order_id: str) -> None:

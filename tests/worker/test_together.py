@@ -1,0 +1,78 @@
+"""Orders that come together: each in its own time, and when their answers go out."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from types import FrameType
+
+import pytest
+
+from tests.support import train_order
+from worker.together import HOLD_S, answer_each, limits
+
+
+def test_at_an_orders_timeout_the_process_gets_the_signal_of_a_soft_limit() -> None:
+    # Given what a soft limit's signal does
+    told: list[int] = []
+
+    def tell(number: int, _: FrameType | None) -> None:
+        told.append(number)
+
+    former = signal.signal(signal.SIGUSR1, tell)
+    try:
+        # When an order is at work when its time is over, then it is told, and the process goes on
+        with limits(train_order(timeout_s=0.05)):
+            while not told:
+                signal.pause()
+        assert told == [signal.SIGUSR1]
+        # And one that ends before isn't, nor is what comes after it
+        with limits(train_order(timeout_s=60.0)):
+            pass
+        assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    finally:
+        signal.signal(signal.SIGUSR1, former)
+
+
+def _hang() -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    with limits(train_order(timeout_s=0.05)):
+        pow(7, 10**9)  # for hours, and no other thread of Python runs meanwhile
+
+
+def test_a_process_that_hangs_in_compiled_code_is_ended_at_the_hard_limit() -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_hang)
+    process.start()
+    process.join(60)
+    try:
+        assert process.exitcode == 1
+    finally:
+        process.kill()
+
+
+def test_answers_go_out_in_order_and_before_what_takes_long_is_over() -> None:
+    # Given orders, of which nobody waits for the second any more, and the third takes a while
+    stored: list[tuple[str, object]] = []
+    seen: list[int] = []
+
+    def carry_out(message: object, order_id: str) -> dict[str, object] | None:
+        assert isinstance(message, dict)
+        time.sleep(message["seconds"])
+        seen.append(len(stored))
+        return None if order_id == "b" else {"of": order_id}
+
+    messages = [{"order_id": name, "seconds": HOLD_S if name == "c" else 0.0} for name in "abcde"]
+    answer_each(messages, carry_out, lambda order_id, answer: stored.append((order_id, answer)))
+    # Then each that is waited for is answered once
+    assert stored == [(name, {"of": name}) for name in "acde"]
+    # And what was held when the third had taken its while went out before the fourth was begun
+    assert seen[3] == 2
+
+
+@pytest.mark.parametrize("message", ["not an order", None, {"client_id": "anna"}, {"order_id": ["a"]}])
+def test_what_is_no_order_is_carried_out_as_any_other(message: object) -> None:
+    # Given a message that says no id, then the one who carries it out says what is wrong with it
+    seen: list[object] = []
+    answer_each([message], lambda each, _: seen.append(each), lambda *_: None)
+    assert seen == [message]
