@@ -26,6 +26,7 @@ from tasks.broker.probe import check_broker
 from tasks.errors import BrokerUnreachableError
 from tasks.logs import set_up_worker
 from tasks.pool_process import start_pool_process
+from tasks.tracing import is_asked_for
 from tasks.trust.enrolment import Enrolment
 from worker.ending import said_at_once
 from worker.heartbeat import Heartbeat
@@ -73,7 +74,9 @@ def _begin(**_: object) -> None:
         is_solo, is_prefork = (issubclass(instance.pool_cls, pool.TaskPool) for pool in (solo, prefork))
         chosen = settings.model_copy(update={"start_method": "solo"}) if is_solo else settings
         # What comes together has its limits kept by the process that carries it out, which is ended where it is stuck.
-        most_together = MOST_TOGETHER if is_prefork and served.shared_queue else 1
+        # Where orders are traced, each is a task.
+        may_come_together = is_prefork and bool(served.shared_queue) and not is_asked_for()
+        most_together = MOST_TOGETHER if may_come_together else 1
         app.loading = Loading(Loader(chosen, served, app.serving, most_together=most_together))
         if not issubclass(instance.pool_cls, LoadingPool):
             with said_at_once():
