@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,8 @@ from tasks.results import Result
 from tasks.run_config import RunSettings
 from tasks.statistics import Statistics
 
+LOOK_S = 0.5
+"""Seconds in which whoever looks whether a run is on, and so keeps others from it for an instant, has surely looked."""
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
 _NAMES = TypeAdapter(list[str])
@@ -102,13 +105,15 @@ class RunFolder(RunPaths):
             RunFolderError: If another orchestrator is at work on it.
         """
         file = (self.config_path).open(encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + LOOK_S
+        while not _lock(file, fcntl.LOCK_EX):
+            if time.monotonic() < deadline:
+                time.sleep(LOOK_S / 10)
+                continue
             file.close()
             raise RunFolderError(
                 f"another orchestrator is at work on the run in {self.path}: let it end, or end it, first"
-            ) from None
+            )
         if os.fstat(file.fileno()).st_ino != (self.config_path).stat().st_ino:
             file.close()
             raise RunFolderError(f"another orchestrator has just taken up the run in {self.path}")
@@ -116,11 +121,8 @@ class RunFolder(RunPaths):
 
     def is_at_work(self) -> bool:
         """Say whether an orchestrator is at work on the run."""
-        try:
-            self.lock().close()
-        except RunFolderError:
-            return True
-        return False
+        with self.config_path.open(encoding="utf-8") as file:
+            return not _lock(file, fcntl.LOCK_SH)
 
     def replace_config(self, config: RunConfig, lock: IO[str]) -> IO[str]:
         """Save another config, whole or not at all, and return the lock that keeps others from the run from then on.
@@ -433,6 +435,15 @@ class RunFolder(RunPaths):
             return kind.model_validate_json(path.read_bytes())
         except (OSError, ValidationError) as error:
             raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def _lock(file: IO[str], how: int) -> bool:
+    """Lock a file, and say whether it could be."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_left_over(path: Path) -> bool:

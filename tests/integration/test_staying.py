@@ -173,7 +173,7 @@ def test_enrolled_clients_stay_unless_they_are_told_not_to(field: Field, tmp_pat
     federation.init()
     federation.start_broker()
     for name in ("hospital-a", "hospital-b"):
-        federation.enrol(name)
+        federation.enrol(name, **PULLED)
     staying = federation.start_client("hospital-a", **PULLED, **part(1, 2))
     leaving = federation.start_client("hospital-b", **PULLED, **part(2, 2), CLIENT_STAY="no")
 

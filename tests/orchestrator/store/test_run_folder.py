@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -131,6 +134,29 @@ def test_a_run_that_is_at_work_is_nobody_elses(folder: RunFolder) -> None:
                 want()
     # And when that has ended, then it isn't
     RunFolder.open(folder.path).lock().close()
+
+
+def test_who_looks_whether_a_run_is_on_keeps_nobody_from_it(folder: RunFolder) -> None:
+    # Given somebody who looks a thousand times a second, as the page does
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            with folder.config_path.open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH)
+            time.sleep(0.001)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        # When a run is taken up again and again, then it is each time, and it shows
+        for _ in range(100):
+            with folder.lock():
+                assert folder.is_at_work()
+    finally:
+        over.set()
+        looking.join()
+    assert not folder.is_at_work()
 
 
 def test_a_folder_that_cant_be_made_is_told(tmp_path: Path) -> None:
