@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.observers import ObserverContext
+from orchestrator.observers.durations import duration
 from orchestrator.observers.events import (
     ClientsJoined,
     ClientsLeft,
@@ -39,7 +41,9 @@ from tasks.metrics import Metrics, digits
 _SHOWN_CLIENTS = 12
 _SHOWN_ROUNDS = 8
 _SHOWN_METRICS = 5
+_MINUTE = 60
 _STYLES = {"trained": "green", "training": "yellow", "connected": "dim", "timed_out": "yellow"}
+"""Colours of clients' states; all others are of trouble, and red."""
 
 
 class ConsoleDisplay:
@@ -73,10 +77,17 @@ class _Line:
 
 
 class Drawn:
-    """The live display: the round, each client's state, and the metrics of the last rounds."""
+    """The live display: the round, each client's state, and the metrics of the last rounds.
 
-    def __init__(self) -> None:
-        self._started = time.monotonic()
+    Args:
+        clock: Seconds that only go up.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started = clock()
+        self._first: tuple[int, float] | None = None
+        """Rounds that were closed when the first was opened since then, and when that was."""
         self._title = ""
         self._rounds = 1
         self._closed = 0
@@ -101,6 +112,7 @@ class Drawn:
                 self._lines["initial"] = _Line(event.metrics, why=event.problem)
             case RoundOpened():
                 self._note = f"round {event.round_number} of {self._rounds}"
+                self._first = self._first or (self._closed, self._clock())
                 for client_id in event.cohort:
                     self._state(client_id, "training", "")
             case JoinedLive():
@@ -128,10 +140,10 @@ class Drawn:
 
     def _close(self, event: RoundClosed) -> None:
         self._closed = event.round_number
-        duration = f"{event.duration_s:.2f} s"
+        took = f"{event.duration_s:.2f} s"
         name = str(event.round_number)
         evaluated = self._lines.get(name, _Line())
-        self._lines[name] = _Line(evaluated.metrics, event.train_metrics, duration, event.reason or evaluated.why)
+        self._lines[name] = _Line(evaluated.metrics, event.train_metrics, took, event.reason or evaluated.why)
         if self._closed == self._rounds:
             self._note = "saying farewell"
 
@@ -141,43 +153,68 @@ class Drawn:
 
     def __rich__(self) -> Group:
         """Draw."""
-        elapsed = time.monotonic() - self._started
+        now = self._clock()
         head = Table.grid(padding=(0, 2))
         head.add_row(
-            ProgressBar(total=self._rounds, completed=self._closed, width=30),
+            ProgressBar(total=self._rounds, completed=self._closed, width=16),
             f"{self._closed}/{self._rounds} rounds",
-            f"{elapsed:.0f} s",
-            Text(self._note, style="cyan"),
+            _whole(now - self._started),
+            self._time_left(now),
         )
-        return Group(Text(self._title, style="bold"), head, self._client_table(), self._round_table())
+        note = Text(self._note, style="cyan")
+        return Group(Text(self._title, style="bold"), head, note, *self._client_lines(), self._round_table())
 
-    def _client_table(self) -> Table:
-        table = Table(box=None, padding=(0, 2), header_style="dim")
-        table.add_column("client")
-        table.add_column("examples", justify="right")
-        table.add_column("state")
+    def _time_left(self, now: float) -> str:
+        """Return about how long the run goes on, by its pace since it was begun or taken up."""
+        closed, since = self._first or (self._closed, now)
+        if self._closed in (closed, self._rounds):
+            return ""
+        left_s = (self._rounds - self._closed) * (now - since) / (self._closed - closed)
+        return f"about {_whole(left_s)} left"
+
+    def _client_lines(self) -> Iterator[RenderableType]:
+        """Yield a line a client, those in trouble first, and how many of each state have none."""
+        table = _table()
+        table.add_column("client", no_wrap=True)
+        table.add_column("examples", justify="right", no_wrap=True)
+        table.add_column("state", no_wrap=True)
         table.add_column("")
-        for client_id, (state, num_examples, detail) in sorted(self._clients.items())[:_SHOWN_CLIENTS]:
+        clients = sorted(self._clients.items(), key=lambda client: (client[1][0] in _STYLES, client[0]))
+        for client_id, (state, num_examples, detail) in clients[:_SHOWN_CLIENTS]:
             style = _STYLES.get(state, "red")
-            table.add_row(client_id, str(num_examples), Text(state, style=style), Text(detail[:60], style="dim"))
-        if len(self._clients) > _SHOWN_CLIENTS:
-            table.add_row(f"… and {len(self._clients) - _SHOWN_CLIENTS} more", "", "", "")
-        return table
+            table.add_row(client_id, str(num_examples), Text(state, style=style), _cut(detail, "dim"))
+        yield table
+        if others := Counter(state for _, (state, _, _) in clients[_SHOWN_CLIENTS:]):
+            counts = ", ".join(f"{number} {state}" for state, number in others.most_common())
+            yield Text(f"and {others.total()} more: {counts}", style="dim")
 
     def _round_table(self) -> Table:
-        table = Table(box=None, padding=(0, 2), header_style="dim")
-        table.add_column("round", justify="right")
+        table = _table()
+        table.add_column("round", justify="right", no_wrap=True)
         evaluated = shown_metrics(line.metrics for line in self._lines.values())[:_SHOWN_METRICS]
         trained = list(dict.fromkeys(name for line in self._lines.values() for name in line.train_metrics))
         trained = trained[: _SHOWN_METRICS - len(evaluated) + 1]
         for name in (*evaluated, *(_of_training(name) for name in trained)):
-            table.add_column(Text(name), justify="right")
-        table.add_column("time", justify="right")
+            table.add_column(Text(name), justify="right", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
         table.add_column("")
         for name, line in list(self._lines.items())[-_SHOWN_ROUNDS:]:
             values = [*_values(line.metrics, evaluated), *_values(line.train_metrics, trained)]
-            table.add_row(name, *values, line.duration, Text(line.why[:60], style="red"))
+            table.add_row(name, *values, line.duration, _cut(line.why, "red"))
         return table
+
+
+def _table() -> Table:
+    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+
+
+def _cut(text: str, style: str) -> Text:
+    """Return what is said as one line, cut to what is left beside the other columns."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _whole(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < _MINUTE else duration(seconds)
 
 
 def _of_training(name: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from orchestrator.observers.durations import duration
 from orchestrator.page.round_view import RoundView, Slot
-from orchestrator.page.text import duration
 
 MAX_BARS = 40
 """Clients that have a bar: those that took longest."""

@@ -34,12 +34,14 @@ def filled(client_id: str, status: Status, reason: str, metrics: Metrics, round_
     return SlotsFilled(round_number=round_number, slots=slots)
 
 
-def shown(*events: Event) -> str:
-    """What the live display shows after these events, on a console that is no terminal."""
-    display = Drawn()
+def shown(*events: Event, width: int = 120, seconds: float = 0.0) -> str:
+    """What the live display shows after these events, each so many seconds after the one before."""
+    told: list[Event] = []
+    display = Drawn(lambda: len(told) * seconds)
     for event in events:
+        told.append(event)
         display.take(event)
-    console = Console(file=io.StringIO(), width=120)
+    console = Console(file=io.StringIO(), width=width)
     assert not console.is_terminal
     console.print(display)
     assert isinstance(console.file, io.StringIO)
@@ -125,8 +127,49 @@ def test_the_display_stays_small_with_many_clients_and_rounds() -> None:
     output = shown(STARTED, joined, *rounds)
     # When it is drawn, then there are twelve clients and eight rounds
     assert sum("client-" in line for line in output.splitlines()) == 12
-    assert "… and 8 more" in output
+    assert "and 8 more: 8 connected" in output
     assert [f"{number}.00 s" in output for number in (12, 13, 20)] == [False, True, True]
+
+
+def test_clients_in_trouble_come_first_and_the_others_are_counted() -> None:
+    # Given thirty clients at work, of which one has trained, and the last two are in trouble
+    ids = [f"client-{index:02d}" for index in range(30)]
+    output = shown(
+        STARTED,
+        RoundOpened(round_number=1, cohort=tuple(ids)),
+        filled("client-00", Status.TRAINED, "", {}, 1),
+        filled("client-29", Status.LOST, "the client vanished", {}, 1),
+        filled("client-28", Status.TIMED_OUT, "", {}, 1),
+        filled("client-27", Status.FAILED, "no luck", {}, 1),
+    )
+    # When it is drawn, then those that need a look are on top
+    listed = [line.split()[0] for line in output.splitlines() if line.startswith("client-")]
+    assert listed[:3] == ["client-27", "client-29", "client-00"]
+    # And those for which there is no line are counted
+    assert "and 18 more: 17 training, 1 timed_out" in output
+
+
+def test_each_client_has_one_line_on_a_narrow_terminal() -> None:
+    # Given a long reason, when it is drawn on 60 columns, then it is cut, and all else is whole
+    reason = "ValueError: expected 10 labels, got 12; the log of its worker has the traceback"
+    told = (STARTED, ClientsJoined(clients={"hospital-a": 713}), filled("hospital-a", Status.FAILED, reason, {}, 1))
+    output = shown(*told, closed(1), FAILED, width=60)
+    assert max(map(len, output.splitlines())) <= 60
+    assert line_with("hospital-a", output)[:5] == ["hospital-a", "713", "failed", "ValueError:", "expected"]
+    assert "traceback" not in output
+    assert "traceback" in shown(*told, width=120)
+
+
+def test_the_display_says_about_how_long_a_run_goes_on() -> None:
+    # Given rounds that take a minute each, of a run of ten
+    opened = RoundOpened(round_number=1, cohort=("anna",))
+    first: list[Event] = [STARTED, opened, closed(1)]
+    # When none is closed, or all are, then nobody says how long it takes
+    assert " left" not in shown(STARTED, opened, seconds=60)
+    assert " left" not in shown(*first, closed(10), seconds=60)
+    # And after the first, the other nine are told
+    assert "3 min 00 s  about 9 min 00 s left" in shown(*first, seconds=60)
+    assert "about 45 s left" in shown(*first, seconds=5)
 
 
 def test_the_display_says_how_the_run_ends() -> None:

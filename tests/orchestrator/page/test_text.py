@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.page.text import duration, instant, size
+from orchestrator.observers.durations import duration
+from orchestrator.page.text import instant, size
 
 
 @pytest.mark.parametrize(
