@@ -80,5 +80,7 @@ class LateResponses:
         A client's worker that ended just as it took an order gets it again when it is started. What it stores then
         nobody waits for: it is to be forgotten with the next round that closes.
         """
-        self._recently_closed.extend(order_ids)
-        return [order_id for order_id in self._recently_closed if order_id not in self._outstanding]
+        closed = list(order_ids)
+        over = dict.fromkeys([*self._recently_closed, *closed])
+        self._recently_closed.extend(closed)
+        return [order_id for order_id in over if order_id not in self._outstanding]

@@ -108,3 +108,11 @@ def test_orders_of_closed_rounds_are_forgotten_again_but_for_those_that_may_stil
     # When a later round is over, then those before are returned with it
     second = train_order("bert", 2).order_id
     assert late.recently_closed([second]) == [first[1], second]
+
+
+def test_all_orders_of_a_closed_round_are_forgotten_however_many_they_are(late: LateResponses) -> None:
+    # Given a round with more orders than are remembered, when it is over, then none of them is left at the broker
+    ids = [train_order(f"client-{number}").order_id for number in range(MAX_OUTSTANDING + 2)]
+    assert late.recently_closed(ids) == ids
+    # And the newest are returned with the next round
+    assert late.recently_closed([]) == ids[2:]
