@@ -38,6 +38,8 @@ class RedisTransport(Transport):
         self._turns = RedisTurns(self._client)
         self._publisher = Publisher(app, self._client)
         self._groups = Groups()
+        self._heeded: set[str] = set()
+        """Groups of which results are awaited."""
         self._queue_of: Callable[[str], str] = client_queue
 
     def publish(self, calls: Sequence[Call]) -> None:
@@ -49,12 +51,19 @@ class RedisTransport(Transport):
     ) -> dict[str, bytes | str]:
         """Return the raw results of those of the tasks that have ended."""
         groups = self._groups.ids()
+        self._results.heed_no_more(self._heeded.difference(groups))
+        self._heeded = set(groups)
         found = self._results.collect([*task_ids, *groups], timeout_s, max_bytes)
         failed = [group_id for group_id in groups if found.pop(group_id, None) is not None]
         self._groups.answered(found)
         for group_id in failed:
             self._send_apart(group_id)
         return found
+
+    def send(self, orders: Sequence[Order], queue_of: Callable[[str], str] = client_queue) -> None:
+        """Put each order on its client's queue; of a group that it was in, it is none any more."""
+        self._groups.answered(order.order_id for order in orders)
+        super().send(orders, queue_of)
 
     def send_together(self, groups: Sequence[Sequence[Order]], queue_of: Callable[[str], str] = client_queue) -> None:
         """Put orders on their clients' queues, those of a group by one message."""
@@ -75,6 +84,11 @@ class RedisTransport(Transport):
         logger.warning("a group of orders has failed: those of %d clients are sent again, one by one", len(orders))
         self._results.remove([group_id])
         self.send(orders, self._queue_of)
+
+    def withdraw(self, order: Order, queue_of: Callable[[str], str] = client_queue) -> None:
+        """Take an order back; what is left of a group that fails is sent again without it."""
+        self._groups.answered([order.order_id])
+        super().withdraw(order, queue_of)
 
     def take_reconnected(self) -> bool:
         """Say whether the connection was lost and is there again since this was last asked."""

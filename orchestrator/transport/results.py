@@ -88,11 +88,15 @@ class Results:
 
     def remove(self, task_ids: Collection[str], other_keys: Collection[str | bytes] = ()) -> None:
         """Remove the results of these tasks, with other keys, and heed what is told of them no more."""
+        self.heed_no_more(task_ids)
+        if task_ids or other_keys:
+            self._client.unlink(*map(result_key, task_ids), *other_keys)
+
+    def heed_no_more(self, task_ids: Collection[str]) -> None:
+        """Heed what is told of these tasks no more."""
         self._watched.difference_update(task_ids)
         for task_id in task_ids:
             self._told.pop(task_id, None)
-        if task_ids or other_keys:
-            self._client.unlink(*map(result_key, task_ids), *other_keys)
 
     def expect_more(self, task_id: str) -> None:
         """Note that what was read of a task is not its end: it is read again when there is more."""

@@ -10,7 +10,7 @@ from redis import Redis
 from orchestrator.transport.over_redis import RedisTransport
 from tasks.broker.app import make_app
 from tasks.broker.turns import STOP, NotWantedError, RedisTurns
-from tasks.scope import client_queue, result_key
+from tasks.scope import client_queue, result_key, shared_queue
 from tests.integration import harness
 from tests.support import train_order
 
@@ -54,6 +54,31 @@ def test_what_was_read_of_an_order_isnt_its_end_if_more_is_expected(transport: R
     # When it is forgotten, then nothing is left of it
     transport.forget([order.order_id])
     assert not broker.exists(result_key(order.order_id))
+
+
+def test_of_a_failed_group_only_those_are_sent_again_that_are_still_to_come_by_it(
+    transport: RedisTransport, broker: Redis
+) -> None:
+    # Given a group of orders, of which one was sent again since then, one is wanted no more, and one is answered
+    queue = shared_queue("ward", 4)
+    orders = [train_order(f"ward-{number}") for number in range(4)]
+    transport.send_together([orders], lambda _: queue)
+    [group] = broker.lrange(queue, 0, -1)
+    transport.send_together([[orders[0]]], lambda _: queue)
+    transport.withdraw(orders[1], lambda _: queue)
+    order_ids = [order.order_id for order in orders]
+    assert transport.collect(order_ids, 0.0) == {}
+    say(broker, order_ids[2], "done")
+    assert transport.collect(order_ids, PATIENCE_S) == {order_ids[2]: b"done"}
+    # When the group fails, then the last is sent again, by itself
+    broker.unlink(queue)
+    group_id = json.loads(group)["headers"]["id"]
+    say(broker, group_id, "failed")
+    assert transport.collect(order_ids[3:], PATIENCE_S) == {}
+    sent = [json.loads(message)["headers"]["id"] for message in broker.lrange(queue, 0, -1)]
+    assert sent == [order_ids[3]]
+    # And nothing is left of the group
+    assert not broker.exists(result_key(group_id))
 
 
 def test_a_turn_that_is_given_is_there_until_it_is_taken_away(transport: RedisTransport, broker: Redis) -> None:
