@@ -6,7 +6,6 @@ attribute ``serving``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -15,8 +14,8 @@ from celery import shared_task, states
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore
 
-from tasks.errors import FederationError
-from tasks.messages import READY, Order, Response, decode, encode
+from tasks.errors import FederationError, MessageError
+from tasks.messages import READY, Response, decode, encode
 from tasks.names import order_task
 from tasks.orders.kind import AnyKind
 from worker.handlers import KINDS
@@ -36,13 +35,15 @@ def _is_stale(serving: Serving, client_id: str, deadline: object) -> bool:
     return isinstance(deadline, int | float) and client.connection.time() > deadline + STALE_S
 
 
-def _answered(
-    task: Any,
-    kind: AnyKind,
-    message: object,
-    order_id: str,
-    limits: Callable[[Order], AbstractContextManager[None]] = lambda _: nullcontext(),
-) -> dict[str, object] | None:
+def _own_limits(kind: AnyKind, message: object) -> AbstractContextManager[None]:
+    """Return what keeps an order's time where the task's limits don't; what is no order takes none."""
+    try:
+        return limits(decode(kind.order, message))
+    except MessageError:
+        return nullcontext()
+
+
+def _answered(task: Any, kind: AnyKind, message: object, order_id: str) -> dict[str, object] | None:
     """Carry an order out and return what answers it; None if nobody waits for that any more.
 
     Args:
@@ -50,7 +51,6 @@ def _answered(
         kind: The order's kind.
         message: The order as it came.
         order_id: The id under which its answer is stored.
-        limits: Keeps the order's time, where the task's limits don't.
     """
     serving: Serving = task.app.serving
     said = message if isinstance(message, dict) else {}
@@ -64,8 +64,7 @@ def _answered(
         client = replace(serving.find(client_id), say_ready=lambda: task.update_state(order_id, READY))
         order = decode(kind.order, message)
         client.check_size(order)
-        with limits(order):
-            return client.allowed.policy.carry_out(order, client, lambda: kind.handle(client, order), kind.spec)
+        return client.allowed.policy.carry_out(order, client, lambda: kind.handle(client, order), kind.spec)
 
     answer = encode(serving.carry_out(act, order_id, client_id))
     return answer if serving.site is None else serving.site.signed_answer(answer)
@@ -78,10 +77,14 @@ def register(kind: AnyKind) -> None:
     def carry_out(self: Any, message: object) -> dict[str, object]:
         if isinstance(message, list):
 
+            def in_its_time(each: object, order_id: str) -> dict[str, object] | None:
+                with _own_limits(kind, each):  # what loading the client's data takes counts, too
+                    return _answered(self, kind, each, order_id)
+
             def store(order_id: str, answer: dict[str, object]) -> None:
                 self.backend.store_result(order_id, answer, states.SUCCESS)
 
-            answer_each(message, lambda each, order_id: _answered(self, kind, each, order_id, limits), store)
+            answer_each(message, in_its_time, store)
             raise Ignore  # each was answered by itself
         answer = _answered(self, kind, message, self.request.id)
         if answer is None:

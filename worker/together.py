@@ -58,12 +58,14 @@ def answer_each(
             store(order_id, answer)
         held.clear()
 
-    for message in messages:
-        order_id = str(message.get("order_id") if isinstance(message, dict) else None)[:300]
-        answer = carry_out(message, order_id)
-        if answer is not None:
-            held[order_id] = answer
-        if time.monotonic() - since >= HOLD_S:
-            give()
-            since = time.monotonic()
-    give()
+    try:
+        for message in messages:
+            order_id = str(message.get("order_id") if isinstance(message, dict) else None)[:300]
+            answer = carry_out(message, order_id)
+            if answer is not None:
+                held[order_id] = answer
+            if time.monotonic() - since >= HOLD_S:
+                give()
+                since = time.monotonic()
+    finally:
+        give()

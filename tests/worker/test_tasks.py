@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,28 @@ def test_an_order_to_a_client_whose_data_cant_be_loaded_any_more_is_answered_wit
     train.pop_request()
     assert response["status"] == "failed"
     assert str(response["reason"]).startswith("client_data() of carl: OSError: no such device")
+
+
+def test_loading_the_data_of_one_of_many_is_in_the_time_of_its_order_that_comes_with_others(train: Any) -> None:
+    # Given a client of many, whose data isn't loaded
+    left_s: list[float] = []
+
+    def load() -> Client:
+        left_s.append(signal.getitimer(signal.ITIMER_REAL)[0])
+        client: Client = replace(train.app.serving.find("anna"), client_id="carl")
+        return client
+
+    train.app.serving.add_later("carl", load)
+    # When its order comes with what is no order, then its time runs as its data is loaded, and both are answered
+    order = train_order("carl", deadline=NOW + 9, timeout_s=60.0)
+    with pytest.raises(Ignore):
+        train([{"order_id": "another"}, encode(order)])
+    assert left_s
+    assert all(0 < left <= 60 for left in left_s)
+    answers = [train.backend.get_result(order_id) for order_id in ("another", order.order_id)]
+    assert [answer["client_id"] for answer in answers] == ["None", "carl"]
+    # And then no time runs any more
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 from types import FrameType
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from tests.support import train_order
 from worker.together import HOLD_S, answer_each, limits
@@ -68,6 +69,22 @@ def test_answers_go_out_in_order_and_before_what_takes_long_is_over() -> None:
     assert stored == [(name, {"of": name}) for name in "acde"]
     # And what was held when the third had taken its while went out before the fourth was begun
     assert seen[3] == 2
+
+
+def test_answers_that_are_held_go_out_if_the_next_order_goes_wrong() -> None:
+    # Given two orders, the second of which ends the task that brought both
+    stored: list[str] = []
+
+    def carry_out(_message: object, order_id: str) -> dict[str, object]:
+        if order_id == "b":
+            raise SoftTimeLimitExceeded
+        return {}
+
+    messages = [{"order_id": name} for name in "ab"]
+    with pytest.raises(SoftTimeLimitExceeded):
+        answer_each(messages, carry_out, lambda order_id, _: stored.append(order_id))
+    # Then the first is answered all the same
+    assert stored == ["a"]
 
 
 @pytest.mark.parametrize("message", ["not an order", None, {"client_id": "anna"}, {"order_id": ["a"]}])
