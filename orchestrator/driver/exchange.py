@@ -14,7 +14,7 @@ from orchestrator.driver.slots import Slots
 from orchestrator.observers.events import OrdersAnswered, Outcome, SlotsFilled
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.updates import discard_updates
-from orchestrator.transport.groups import group_size
+from orchestrator.transport.groups import usual_size
 from orchestrator.transport.responses import says_ready
 from orchestrator.transport.transport import Lost
 from orchestrator.transport.uploads import Uploads, slow_after_s, slow_updates_at_a_time, updates_at_a_time
@@ -146,14 +146,18 @@ class Exchange:
     def _place(self, order: Order) -> Place:
         return self._context.manager.place(order.client_id)
 
-    def _hold_back(self, orders: Sequence[Order]) -> None:
+    def _hold_back(self, orders: Sequence[UpdateOrder]) -> None:
         """Hold orders back to clients that share a worker, if the round is crowded."""
         if not self._is_crowded:
             return
-        for order, seconds in zip(orders, self._context.collector.durations.expected(orders), strict=True):
+        lines: dict[Place, list[UpdateOrder]] = {}
+        for order in orders:
             place = self._place(order)
             if place.queue != client_queue(order.client_id):
-                together = group_size(order, seconds, place)
+                lines.setdefault(place, []).append(order)
+        for place, line in lines.items():
+            together = usual_size(line, self._context.collector.durations.expected(line), place)
+            for order in line:
                 self._uploads.hold(order.order_id, place.queue, ORDERS_A_PROCESS * place.num_processes, together)
 
     def _new_uploads(self, update_bytes: int) -> Uploads:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import secrets
 import statistics
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.clients.waves import Place
@@ -33,16 +34,23 @@ class Durations:
 
     def __init__(self) -> None:
         self._by_kind: dict[str, dict[str, float]] = {}
+        self._sorted: dict[str, list[float]] = {}
+        """The same seconds, so that what is usual is at hand however often it is asked for."""
 
     def note(self, order: Order, response: Response) -> None:
         """Note how long a client took; one that was lost, or cut short, goes alone the next time."""
         seconds = math.inf if response.status in _GO_ALONE else response.duration_s
-        self._by_kind.setdefault(order.name, {})[order.client_id] = seconds
+        known, line = self._by_kind.setdefault(order.name, {}), self._sorted.setdefault(order.name, [])
+        if (former := known.get(order.client_id)) is not None:
+            del line[bisect_left(line, former)]
+        known[order.client_id] = seconds
+        insort(line, seconds)
 
     def expected(self, orders: Sequence[Order]) -> list[float]:
         """Return the seconds that orders of one kind are expected to take; of a client that is new, what is usual."""
-        known = self._by_kind.get(orders[0].name, {}) if orders else {}
-        usual = statistics.median(known.values()) if known else math.inf
+        kind = orders[0].name if orders else ""
+        known, line = self._by_kind.get(kind, {}), self._sorted.get(kind, [])
+        usual = (line[(len(line) - 1) // 2] + line[len(line) // 2]) / 2 if line else math.inf
         return [known.get(order.client_id, usual) for order in orders]
 
 
@@ -54,6 +62,11 @@ def group_size(order: Order, seconds: float, place: Place) -> int:
     if isinstance(order, UpdateOrder) and order.waits_for_turn:
         return 1
     return max(1, min(place.most_together, int(GROUP_S / max(seconds, GROUP_S / MOST))))
+
+
+def usual_size(orders: Sequence[Order], seconds: Sequence[float], place: Place) -> int:
+    """Return how many of these orders usually go together: a client that was lost doesn't decide for all others."""
+    return group_size(orders[0], statistics.median(seconds), place)
 
 
 def in_groups(

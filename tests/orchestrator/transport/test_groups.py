@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator.clients.waves import Place
-from orchestrator.transport.groups import GROUP_S, Durations, Groups, group_size, in_groups
+from orchestrator.transport.groups import GROUP_S, Durations, Groups, group_size, in_groups, usual_size
 from tasks.messages import Status
 from tasks.orders.train import TrainOrder
 from tests.support import evaluate_order, train_order, trained
@@ -37,11 +40,11 @@ def orders(count: int, **changes: Any) -> list[TrainOrder]:
     ],
 )
 def test_quick_orders_go_together(count: int, seconds: float, place: Place, expected: list[int]) -> None:
-    given = orders(count)
-    groups = in_groups(given, [seconds] * count, lambda _: place)
+    sent = orders(count)
+    groups = in_groups(sent, [seconds] * count, lambda _: place)
     assert [len(group) for group in groups] == expected
     # Then each goes once, in order
-    assert [order for group in groups for order in group] == given
+    assert [order for group in groups for order in group] == sent
 
 
 def test_orders_that_others_follow_are_not_shared_out_among_the_processes() -> None:
@@ -76,6 +79,24 @@ def test_a_client_is_expected_to_take_as_long_as_the_last_time() -> None:
     assert durations.expected([new]) == [pytest.approx(1.75)]
     # And nothing is known of another kind
     assert durations.expected([evaluate_order("ward-0")]) == [math.inf]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0.0, 0.25, 0.5, 7.0, None]))))
+def test_what_is_usual_is_the_median_of_what_each_took_the_last_time(said: list[tuple[int, float | None]]) -> None:
+    # Given what clients took, some again and again; None: lost
+    durations, asked = Durations(), orders(6)
+    last: dict[int, float] = {}
+    for number, seconds in said:
+        order = asked[number]
+        durations.note(order, order.respond(Status.LOST) if seconds is None else trained(order, duration_s=seconds))
+        last[number] = math.inf if seconds is None else seconds
+    # Then a new one is expected to take what is usual
+    assert durations.expected(asked[5:]) == [statistics.median(last.values()) if last else math.inf]
+
+
+@pytest.mark.parametrize(("seconds", "size"), [([math.inf, 0.0, 0.0], 32), ([0.0, 9.0, 9.0], 1)])
+def test_one_client_does_not_decide_how_many_usually_go_together(seconds: list[float], size: int) -> None:
+    assert usual_size(orders(3), seconds, WARD) == size
 
 
 @pytest.mark.parametrize(("seconds", "size"), [(0.0, 32), (GROUP_S / 5, 5), (GROUP_S, 1), (9.0, 1), (math.inf, 1)])
