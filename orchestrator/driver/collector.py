@@ -278,7 +278,7 @@ class _Collection:
         slots = [self._slots.find_open(order_id) for order_id in self._uploads.release()]
         orders = [slot.order for slot in slots if slot is not None]
         if orders:
-            self._collector.send(orders, more_follow=True)
+            self._collector.send(orders, more_follow=self._uploads.holds_any())
             self._out.update({order.order_id: order for order in orders})
 
     def _send_again(self) -> None:

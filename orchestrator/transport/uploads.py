@@ -104,6 +104,10 @@ class Uploads:
         line = self._line_of.get(order_id)
         return line is not None and order_id in line.held
 
+    def holds_any(self) -> bool:
+        """Say whether there are orders that have not been sent yet."""
+        return any(line.held for line in self._lines.values())
+
     def release(self) -> list[str]:
         """Return the orders that are to be sent now; from here on they are out."""
         due = []

@@ -350,24 +350,31 @@ def test_an_order_that_turns_out_to_have_been_sent_is_not_sent_again_and_takes_u
     assert uploads.release() == ["a"]
 
 
-@given(room=st.integers(1, 4), events=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=60))
+@given(
+    room=st.integers(1, 4),
+    together=st.integers(1, 4),
+    events=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=60),
+)
 def test_never_more_are_out_than_there_is_room_for_and_each_goes_out_once(
-    room: int, events: list[tuple[int, int]]
+    room: int, together: int, events: list[tuple[int, int]]
 ) -> None:
     uploads, out, gone = Uploads(), set[str](), set[str]()
     for number in range(10):
-        uploads.hold(str(number), "north", room)
+        uploads.hold(str(number), "north", room, together)
     for event, number in [*events, *((1, number) for number in range(10))]:
         if event == 0:
             due = uploads.release()
             assert not gone & set(due)
             assert not any(uploads.is_held(order_id) for order_id in due)
+            # And as many as go together go out at a time, or all that are left
+            assert not due or len(due) >= together or not uploads.holds_any()
             gone |= set(due)
             out |= set(due)
         elif event == 1 and str(number) in out:
             uploads.done(str(number))
             out.discard(str(number))
-        assert len(out) <= room
+        assert len(out) <= room * together
+        assert uploads.holds_any() == (len(gone) < 10)
     # When all that are out get done again and again, then all have gone out
     while due := uploads.release():
         for order_id in due:
