@@ -6,11 +6,11 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from http.cookies import SimpleCookie
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,7 +19,6 @@ from tasks.files import private
 
 MIN_TOKEN = 16
 """Characters that a token has at the least."""
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
 _POLICY += "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 _HEADERS = {
@@ -91,34 +90,42 @@ class Guard:
         await (refused or self._app)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        if scope["method"] not in ("GET", "HEAD") and urlsplit(headers.get("origin", "")).netloc != headers.get("host"):
+        request = Request(scope)
+        headers = request.headers
+        if request.method not in ("GET", "HEAD") and not _is_own(headers):
             return PlainTextResponse("A form of another site's may do nothing here.\n", 403)
         if self._token is None:
-            if _host_of(headers) in _LOOPBACK:
+            if is_loopback(_host_of(headers)):
                 return None
             return PlainTextResponse("This page answers to localhost and 127.0.0.1 alone.\n", 421)
-        if self._is_known(headers, self._token):
+        if self._is_known(request, self._token):
             return None
-        query = QueryParams(scope["query_string"])
-        if _same(query.get("token", ""), self._token):
-            return self._let_in(scope, headers, self._token)
+        if _same(request.query_params.get("token", ""), self._token):
+            return self._let_in(request, self._token)
         return PlainTextResponse("This page asks for a token: open it as …/?token=TOKEN\n", 401)
 
-    def _is_known(self, headers: Headers, token: str) -> bool:
-        kind, _, said = headers.get("authorization", "").partition(" ")
+    def _is_known(self, request: Request, token: str) -> bool:
+        kind, _, said = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and _same(said, token):
             return True
-        cookie = SimpleCookie(headers.get("cookie", "")).get(_cookie_name(headers))
-        return cookie is not None and _same(cookie.value, _cookie_value(token))
+        return _same(request.cookies.get(_cookie_name(request.headers), ""), _cookie_value(token))
 
-    def _let_in(self, scope: Scope, headers: Headers, token: str) -> Response:
+    def _let_in(self, request: Request, token: str) -> Response:
         """Leave the cookie, and have the browser ask again without the token, which nobody is to read in an address."""
-        answer = RedirectResponse(scope["path"], 303)
-        answer.set_cookie(
-            _cookie_name(headers), _cookie_value(token), httponly=True, samesite="strict", secure=self._is_secure
-        )
+        path = f"/{quote(request.scope['path'].lstrip('/'))}"  # with two slashes another host would be asked
+        rest = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "token"])
+        answer = RedirectResponse(f"{path}?{rest}" if rest else path, 303)
+        name = _cookie_name(request.headers)
+        answer.set_cookie(name, _cookie_value(token), httponly=True, samesite="strict", secure=self._is_secure)
         return answer
+
+
+def _is_own(headers: Headers) -> bool:
+    """Say whether what is sent comes from this page's own form."""
+    try:
+        return urlsplit(headers.get("origin", "")).netloc == headers.get("host")
+    except ValueError:
+        return False
 
 
 def _host_of(headers: Headers) -> str:

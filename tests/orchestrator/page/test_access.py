@@ -21,7 +21,7 @@ def browser(folder: Path, token: str | None = None, host: str = "localhost:8600"
     return TestClient(app, base_url=f"http{'s' if tls else ''}://{host}", follow_redirects=False)
 
 
-@pytest.mark.parametrize("host", ["localhost:8600", "127.0.0.1", "[::1]:1", "LOCALHOST"])
+@pytest.mark.parametrize("host", ["localhost:8600", "127.0.0.1", "127.8.9.1:80", "[::1]:1", "LOCALHOST"])
 def test_without_a_token_this_machine_may_look(tmp_path: Path, host: str) -> None:
     assert browser(tmp_path).get("/", headers={"host": host}).status_code == 200
 
@@ -50,6 +50,39 @@ def test_a_token_is_asked_for_once(tmp_path: Path) -> None:
     again = browser(tmp_path, TOKEN, "fl.example:8600")
     assert again.get("/", headers={"cookie": cookie.split(";")[0]}).status_code == 200
     assert again.get("/", headers={"cookie": "celeriac-page-8600=forged"}).status_code == 401
+
+
+@pytest.mark.parametrize("others", ["a/b=c", "a,b=c", "[=]", "=; ;", '"'])
+def test_cookies_of_other_programs_do_not_matter(tmp_path: Path, others: str) -> None:
+    # Given a browser that has been let in
+    web = browser(tmp_path, TOKEN, "fl.example:8600")
+    cookie = web.get(f"/?token={TOKEN}").headers["set-cookie"].split(";")[0]
+    web.cookies.clear()
+    # When it sends cookies, too, that something else on this host has left, then it is still let in
+    for sent in (f"{others}; {cookie}", f"{cookie}; {others}"):
+        assert web.get("/", headers={"cookie": sent}).status_code == 200
+    assert web.get("/", headers={"cookie": others}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("asked", "path"),
+    [
+        (f"/compare?run=a&token={TOKEN}&run=b", "/compare?run=a&run=b"),
+        (f"/runs/a%3Fb?token={TOKEN}", "/runs/a%3Fb"),
+        (f"//evil.example/x?token={TOKEN}", "/evil.example/x"),
+    ],
+)
+def test_who_is_let_in_gets_what_he_asked_for(tmp_path: Path, asked: str, path: str) -> None:
+    web = browser(tmp_path, TOKEN, "fl.example:8600")
+    assert web.get(f"http://fl.example:8600{asked}").headers["location"] == path
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "http://evil.example:8600", "http://fl.example", ""])
+def test_a_form_of_another_sites_is_refused(tmp_path: Path, origin: str) -> None:
+    web = browser(tmp_path, TOKEN, "fl.example:8600")
+    headers = {"origin": origin, "authorization": f"Bearer {TOKEN}"}
+    assert web.post("/", headers=headers).status_code == 403
+    assert web.post("/", headers=headers | {"origin": "http://fl.example:8600"}).status_code == 405
 
 
 def test_over_tls_the_cookie_is_for_tls_alone(tmp_path: Path) -> None:
