@@ -191,15 +191,16 @@ def _opened(shelf: Shelf, name: str) -> tuple[FollowedRun, RunConfig]:
 def _head(run: FollowedRun, config: RunConfig) -> Section:
     state, now = run.state, time.time()
     status = status_of(run.folder, state)
+    is_on = status == "running"
     values = {
         "run": run.folder.path.resolve().name,
         "config": config,
         "status": status,
         "state": state,
-        "time_left_s": state.time_left_s(now) if status == "running" else None,
-        "took_s": (now if status == "running" else state.told_at) - state.started_at,
+        "time_left_s": state.time_left_s(now) if is_on else None,
+        "took_s": (now if is_on else state.told_at) - state.started_at,
         "share_read": run.share_read,
-        "num_connected": sum(line.connected_at is not None for line in state.clients.values()),
+        "num_connected": sum(line.connected_at is not None for line in state.clients.values()) if is_on else 0,
     }
     return Section("head", values)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from orchestrator.observers.events import (
@@ -12,6 +12,7 @@ from orchestrator.observers.events import (
     ClientsLeft,
     Event,
     Initialised,
+    JoinedLive,
     LeftOut,
     ModelEvaluated,
     Outcome,
@@ -132,8 +133,9 @@ class RunState:
                 self.note = ""
                 self.round = RoundView(event)
                 self.offsets[event.round_number] = offset
-                for client_id in event.cohort:
-                    self._client(client_id).num_asked += 1
+                self._ask(event.cohort)
+            case JoinedLive():
+                self._ask(event.client_ids)
             case SlotsFilled():
                 for client_id, outcome in event.slots.items():
                     self._client(client_id).note(outcome)
@@ -193,6 +195,10 @@ class RunState:
         self.summary, self.note = event.summary, ""
         for line in self.clients.values():
             line.connected_at = None
+
+    def _ask(self, client_ids: Iterable[str]) -> None:
+        for client_id in client_ids:
+            self._client(client_id).num_asked += 1
 
     def _close(self, event: RoundClosed) -> None:
         self.rounds[event.round_number] = event

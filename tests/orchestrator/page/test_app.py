@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from orchestrator.page.app import make_app
 from orchestrator.page.shelf import Shelf
+from orchestrator.store.run_folder import RunFolder
 from tests.orchestrator.page.told import ATTACK, Told
 
 
@@ -62,6 +63,12 @@ def test_a_run_shows_its_progress_its_curves_its_cohort_and_its_rounds(runs: Pat
     text = shown(runs, "/runs/ended")
     for told in ("2 of 2", "Metrics by round", "held-out data", "The clients of round 2", "accepted", "rounds/1"):
         assert told in text
+
+
+def test_a_run_that_was_killed_has_no_client_connected(runs: Path) -> None:
+    assert "<dt>clients connected</dt><dd>0</dd>" in shown(runs, "/runs/troubled")
+    with RunFolder(runs / "troubled").lock():
+        assert "<dt>clients connected</dt><dd>4</dd>" in shown(runs, "/runs/troubled")
 
 
 def test_what_became_of_each_client_is_told_with_its_reason(runs: Path) -> None:

@@ -35,6 +35,7 @@ def test_an_order_is_trained_then_sent_then_accepted_or_rejected() -> None:
     assert view is not None
     assert view.counts() == {SlotState.TRAINING: 2, SlotState.SENT: 1}
     assert view.slots["carl"].asked_at - view.opened_at == 3.0
+    assert {name: line.num_asked for name, line in state_of(*events).clients.items()} == dict.fromkeys(view.slots, 1)
     # And when it is decided, then it is accepted
     events += [(5.0, UpdatesJudged(round_number=1, accepted=("anna",), rejected={"bert": "no"}, scores={}))]
     view = state_of(*events).round
