@@ -6,14 +6,14 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -167,9 +167,11 @@ class Page:
         downloads = downloads_of(found.folder, found.state.num_closed, screens.best_round_of(found.state))
         if name not in downloads:
             raise NotFoundError(f"run {run} has no file {name} to take along")
-        filename = name if name.endswith(".png") else f"{run}-{name}"
-        kind = "inline" if name.endswith(".png") else "attachment"
-        return FileResponse(downloads[name].path, filename=filename, content_disposition_type=kind)
+        told = {"content-length": str(downloads[name].size_bytes)}
+        if name.endswith(".png"):
+            return StreamingResponse(downloads[name].parts(), media_type="image/png", headers=told)
+        told["content-disposition"] = f"attachment; filename*=utf-8''{quote(f'{run}-{name}', safe='')}"
+        return StreamingResponse(downloads[name].parts(), media_type="application/octet-stream", headers=told)
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         """Answer that there is no such thing, that it can't be done, or that a run's folder is damaged."""

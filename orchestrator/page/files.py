@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from orchestrator.store.run_folder import RunFolder
 
 TAIL_BYTES = 2**17
 MAX_LINES = 400
+PART_BYTES = 2**16
+"""Bytes of a file that are sent at a time."""
 _RECORDS = {
     "history.jsonl": "every closed round, a line each",
     "evaluations.jsonl": "how good each model is on held-out data",
@@ -33,6 +36,14 @@ class Download:
     about: str
     path: Path
     size_bytes: int
+
+    def parts(self) -> Iterator[bytes]:
+        """Yield its bytes, as many as it had when it was listed: a run that is on appends to its records."""
+        left = self.size_bytes
+        with self.path.open("rb") as file:
+            while part := file.read(min(left, PART_BYTES)):
+                left -= len(part)
+                yield part
 
 
 def downloads_of(folder: RunFolder, num_closed: int, best_round: int | None = None) -> dict[str, Download]:

@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from orchestrator.page.app import make_app
+from orchestrator.page.files import downloads_of
 from orchestrator.page.shelf import Shelf
 from orchestrator.store.run_folder import RunFolder
 from tests.orchestrator.page.told import ATTACK, Told
@@ -130,12 +131,24 @@ def test_files_are_taken_along_by_the_names_that_are_listed(runs: Path) -> None:
     web = browser(runs)
     answer = web.get("/runs/ended/files/round-0002.safetensors")
     assert answer.content == b"model"
-    assert "attachment" in answer.headers["content-disposition"]
+    assert answer.headers["content-disposition"] == "attachment; filename*=utf-8''ended-round-0002.safetensors"
     # And nothing else: no path, no link to elsewhere
     (runs / "ended" / "plot.png").symlink_to("/etc/passwd")
     for name in ("plot.png", "..%2ftroubled%2fconfig.json", "own-code.json", "%2fetc%2fpasswd"):
         assert web.get(f"/runs/ended/files/{name}").status_code == 404, name
     assert web.get("/runs/none/files/config.json").status_code == 404
+
+
+def test_a_record_that_grows_is_sent_as_it_was_listed(runs: Path) -> None:
+    # Given the records of a run that is on
+    history = runs / "troubled" / "history.jsonl"
+    history.write_text("one\n")
+    download = downloads_of(RunFolder(runs / "troubled"), 1)["history.jsonl"]
+    # When a line is appended before they are sent, then as many bytes are as was said
+    history.write_text("one\ntwo\n")
+    assert b"".join(download.parts()) == b"one\n"
+    answer = browser(runs).get("/runs/troubled/files/history.jsonl")
+    assert (answer.content, answer.headers["content-length"]) == (b"one\ntwo\n", "8")
 
 
 @pytest.mark.parametrize("path", ["/runs/none", "/runs/ended/rounds/9", "/compare?run=none", "/x"])
