@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from importlib.util import find_spec
+from urllib.parse import quote
 
 from orchestrator.observers import ObserverContext
 from orchestrator.observers.events import Event
@@ -38,7 +39,7 @@ class Page:
         if not told.startswith("the page: "):
             logger.warning("the run goes on without a page: %s", told.removeprefix("error: "))
             return
-        told += f"runs/{context.folder.resolve().name}"
+        told += f"runs/{quote(context.folder.resolve().name)}"
         logger.info("%s", told)
         if context.console.is_terminal:
             context.console.print(told, highlight=False, soft_wrap=True)

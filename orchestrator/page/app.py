@@ -98,7 +98,7 @@ class Page:
                 name = await run_in_threadpool(control.start, given)
             except RefusedError as error:
                 return HTMLResponse(self._written(_form(control, given, error)), 422)
-            return RedirectResponse(f"/runs/{name}", 303)
+            return RedirectResponse(_address(name), 303)
 
         return answer
 
@@ -108,7 +108,7 @@ class Page:
             if run is None:
                 raise NotFoundError(f"there is no run {_run(request)}")
             await run_in_threadpool(what, run.folder)
-            return RedirectResponse(f"/runs/{_run(request)}", 303)
+            return RedirectResponse(_address(_run(request)), 303)
 
         return answer
 
@@ -231,6 +231,10 @@ async def _entered(request: Request) -> dict[str, str]:
         if len(body) > MAX_FORM_BYTES:
             raise RefusedError(f"the form has more than {MAX_FORM_BYTES} bytes")
     return dict(parse_qsl(body.decode(errors="replace")))
+
+
+def _address(run: str) -> str:
+    return f"/runs/{quote(run, safe='')}"
 
 
 def _run(request: Request) -> str:

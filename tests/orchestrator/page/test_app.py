@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,21 @@ def test_the_list_has_a_line_a_run(runs: Path) -> None:
     text = shown(runs, "/")
     for told in ('href="/runs/ended"', "completed", "2/2", "killed", "1/5", "fedprox", "damaged"):
         assert told in text
+
+
+def test_a_run_is_found_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    # Given a run whose name means something in an address
+    name = 'lr=0.1 #2? 50% & "ü"'
+    told = Told(tmp_path / name, rounds=1)
+    told.begin("anna")
+    told.close(1, "anna")
+    # When each link of the list, and each of the run's own, is followed, then it leads to a screen
+    links = set(re.findall(r'href="(/runs/[^"]+)"', shown(tmp_path, "/")))
+    assert len(links) == 1
+    links |= set(re.findall(r'href="(/runs/[^"]+)"', shown(tmp_path, links.pop())))
+    assert len(links) == 7
+    for link in links:
+        assert "<main" in shown(tmp_path, link)
 
 
 def test_a_folder_without_runs_says_how_one_begins(tmp_path: Path) -> None:
