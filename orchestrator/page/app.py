@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, quote
@@ -21,6 +22,7 @@ from orchestrator.page import screens, text
 from orchestrator.page.access import Guard
 from orchestrator.page.control import MAX_FORM_BYTES, Control, RefusedError
 from orchestrator.page.files import downloads_of
+from orchestrator.page.follow import FollowedRun
 from orchestrator.page.screens import NotFoundError, Screen, Section
 from orchestrator.page.shelf import Shelf
 from orchestrator.store.run_folder import RunFolder
@@ -48,6 +50,8 @@ class Page:
         self._shelf = shelf
         self._control = control
         self._look_s = look_s
+        self._lock = threading.Lock()
+        """Held while somebody looks: another look would change what is being shown."""
         self._templates = Environment(
             loader=PackageLoader("orchestrator.page"),
             autoescape=True,
@@ -97,16 +101,15 @@ class Page:
             try:
                 name = await run_in_threadpool(control.start, given)
             except RefusedError as error:
-                return HTMLResponse(self._written(_form(control, given, error)), 422)
+                form = _form(control, given, error)
+                return HTMLResponse(self._written(form, self.rendered(form)), 422)
             return RedirectResponse(_address(name), 303)
 
         return answer
 
     def _do(self, what: Callable[[RunFolder], None]) -> Callable[[Request], object]:
         async def answer(request: Request) -> Response:
-            run = self._shelf.run(_run(request))
-            if run is None:
-                raise NotFoundError(f"there is no run {_run(request)}")
+            run = await run_in_threadpool(self._found, _run(request))
             await run_in_threadpool(what, run.folder)
             return RedirectResponse(_address(_run(request)), 303)
 
@@ -122,17 +125,21 @@ class Page:
     def _endpoint(self, make: Make) -> Callable[[Request], object]:
         async def answer(request: Request) -> Response:
             if "text/event-stream" in request.headers.get("accept", ""):
-                await run_in_threadpool(make, request)  # what can't be shown is said before the stream begins
+                await run_in_threadpool(self._look, make, request)  # a refusal comes before the stream
                 return StreamingResponse(self.news(make, request), media_type="text/event-stream")
             return HTMLResponse(await run_in_threadpool(self._document, make, request))
 
         return answer
 
     def _document(self, make: Make, request: Request) -> str:
-        return self._written(make(request))
+        return self._written(*self._look(make, request))
 
-    def _written(self, screen: Screen) -> str:
-        sections = self.rendered(screen)
+    def _look(self, make: Make, request: Request) -> tuple[Screen, dict[str, str]]:
+        with self._lock:
+            screen = make(request)
+            return screen, self.rendered(screen)
+
+    def _written(self, screen: Screen, sections: Mapping[str, str]) -> str:
         return self._templates.get_template("page.html").render(screen=screen, sections=sections)
 
     async def news(self, make: Make, request: Request) -> AsyncIterator[str]:
@@ -152,7 +159,7 @@ class Page:
 
     def _sections(self, make: Make, request: Request) -> dict[str, str]:
         try:
-            return self.rendered(make(request))
+            return self._look(make, request)[1]
         except (NotFoundError, FederationError, OSError):
             return {}  # its folder is gone, or being written
 
@@ -160,10 +167,7 @@ class Page:
         return await run_in_threadpool(self._download, _run(request), request.path_params["name"])
 
     def _download(self, run: str, name: str) -> Response:
-        found = self._shelf.run(run)
-        if found is None:
-            raise NotFoundError(f"there is no run {run}")
-        found.refresh()
+        found = self._found(run)
         downloads = downloads_of(found.folder, found.state.num_closed, screens.best_round_of(found.state))
         if name not in downloads:
             raise NotFoundError(f"run {run} has no file {name} to take along")
@@ -172,6 +176,14 @@ class Page:
             return StreamingResponse(downloads[name].parts(), media_type="image/png", headers=told)
         told["content-disposition"] = f"attachment; filename*=utf-8''{quote(f'{run}-{name}', safe='')}"
         return StreamingResponse(downloads[name].parts(), media_type="application/octet-stream", headers=told)
+
+    def _found(self, name: str) -> FollowedRun:
+        with self._lock:
+            found = self._shelf.run(name)
+            if found is None:
+                raise NotFoundError(f"there is no run {name}")
+            found.refresh()
+            return found
 
     async def refuse(self, request: Request, error: Exception) -> Response:
         """Answer that there is no such thing, that it can't be done, or that a run's folder is damaged."""

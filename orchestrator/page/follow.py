@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,7 +26,7 @@ _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 class FollowedRun:
-    """A run and what its events add up to.
+    """A run and what its events add up to; whoever looks does so while nobody else does.
 
     Args:
         folder: The run's folder; nothing is written there.
@@ -42,7 +41,6 @@ class FollowedRun:
         self._clock = clock
         self._offset = 0
         self._size = 0
-        self._lock = threading.Lock()
 
     @property
     def share_read(self) -> float:
@@ -51,7 +49,7 @@ class FollowedRun:
 
     def refresh(self, limit_s: float = READ_S) -> None:
         """Read what is new, for so many seconds at the most."""
-        with self._lock, suppress(FileNotFoundError), self.folder.events.open("rb") as file:
+        with suppress(FileNotFoundError), self.folder.events.open("rb") as file:
             self._size = self.folder.events.stat().st_size
             if self._size < self._offset:  # another run has taken the place of this one
                 self._offset, self.state = 0, RunState()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ class RunLine:
 
 
 class Shelf:
-    """Finds runs by name; a name is one of those that the folder lists, never a path.
+    """Finds runs by name; a name is one of those that the folder lists, never a path. One look at a time is taken.
 
     Args:
         folder: The folder of runs, or that of one run.
@@ -49,7 +48,6 @@ class Shelf:
         self._folder = folder
         self._followed: OrderedDict[str, FollowedRun] = OrderedDict()
         self._lines: dict[str, tuple[_Stamp, RunLine]] = {}
-        self._lock = threading.Lock()
 
     def names(self) -> list[str]:
         """Return the names of all runs, the newest first."""
@@ -60,19 +58,17 @@ class Shelf:
         path = self._paths().get(name)
         if path is None:
             return None
-        with self._lock:
-            run = self._followed.pop(name, None) or FollowedRun(RunFolder(path))
-            self._followed[name] = run
-            while len(self._followed) > MAX_FOLLOWED:
-                self._followed.popitem(last=False)
+        run = self._followed.pop(name, None) or FollowedRun(RunFolder(path))
+        self._followed[name] = run
+        while len(self._followed) > MAX_FOLLOWED:
+            self._followed.popitem(last=False)
         return run
 
     def lines(self) -> list[RunLine]:
         """Return a line a run, the newest first; what hasn't changed since the last look isn't read again."""
         paths = self._paths()
-        with self._lock:
-            self._lines = {name: self._lines[name] for name in paths if name in self._lines}
-            return [self._line(name, paths[name]) for name in sorted(paths, reverse=True)]
+        self._lines = {name: self._lines[name] for name in paths if name in self._lines}
+        return [self._line(name, paths[name]) for name in sorted(paths, reverse=True)]
 
     def _line(self, name: str, path: Path) -> RunLine:
         stamp = _stamp(path)

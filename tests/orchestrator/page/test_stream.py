@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from starlette.requests import Request
 
 from orchestrator.page import app, screens
 from orchestrator.page.shelf import Shelf
+from orchestrator.page.state import RunState
 from tests.orchestrator.page.told import Told
 
 BOUND_S = 30.0
@@ -21,8 +23,20 @@ def news(folder: Path) -> AsyncIterator[str]:
     """What is sent to who follows the first screen of a run."""
     shelf = Shelf(folder)
     page = app.Page(shelf, look_s=0.001)
-    request = Request({"type": "http", "method": "GET", "headers": [], "query_string": b"", "path": "/runs/run"})
-    return page.news(lambda _: screens.overview(shelf, "run", {}), request)
+    return page.news(lambda _: screens.overview(shelf, "run", {}), asked())
+
+
+def asked() -> Request:
+    return Request({"type": "http", "method": "GET", "headers": [], "query_string": b"", "path": "/runs/run"})
+
+
+def read(page: app.Page, make: app.Make) -> str:
+    """What is sent first to who follows a screen."""
+
+    async def first() -> str:
+        return await anext(page.news(make, asked()))
+
+    return asyncio.run(first())
 
 
 async def next_sections(stream: AsyncIterator[str]) -> dict[str, str]:
@@ -73,3 +87,41 @@ def test_a_run_whose_folder_is_gone_is_followed_until_it_is_there_again(tmp_path
         assert "head" in await asyncio.wait_for(next_sections(stream), BOUND_S)
 
     asyncio.run(follow())
+
+
+def test_a_run_does_not_go_on_while_it_is_being_shown(tmp_path: Path) -> None:
+    # Given a run, and a screen of it that takes long to show
+    told = Told(tmp_path / "run", rounds=3)
+    told.begin("anna")
+    shelf = Shelf(tmp_path)
+    page = app.Page(shelf)
+    is_shown, may_go_on = threading.Event(), threading.Event()
+
+    def names(state: RunState) -> Iterator[str]:
+        for name in state.clients:
+            yield name
+            is_shown.set()
+            may_go_on.wait(BOUND_S)
+
+    def slow(_: Request) -> screens.Screen:
+        run = shelf.run("run")
+        assert run is not None
+        run.refresh()
+        return screens.Screen("slow", [screens.Section("logs", {"names": names(run.state), "chosen": ""})])
+
+    shown: list[str] = []
+    first = threading.Thread(target=lambda: shown.append(read(page, slow)))
+    first.start()
+    assert is_shown.wait(BOUND_S)
+    # When a client joins, and somebody else looks meanwhile
+    told.begin("bert")
+    second = threading.Thread(target=lambda: shown.append(read(page, lambda _: screens.clients(shelf, "run", {}))))
+    second.start()
+    second.join(0.2)  # it waits
+    may_go_on.set()
+    first.join(BOUND_S)
+    second.join(BOUND_S)
+    # Then each is shown what there was at his look
+    assert "anna" in shown[0]
+    assert "bert" not in shown[0]
+    assert "bert" in shown[1]
