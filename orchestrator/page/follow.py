@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +19,8 @@ from tasks.errors import RunFolderError
 
 READ_S = 1.5
 """Seconds that one look reads for, at the most; of a long run it sees the rest at the next."""
+BEGINNING_BYTES = 2**12
+"""Bytes of the first event by which a run is told from another one that has taken its place."""
 MAX_ROUND_BYTES = 2**24
 """Bytes of events that a round is looked for in, from its opening on."""
 TAIL_BYTES = 2**19
@@ -36,30 +39,31 @@ class FollowedRun:
     def __init__(self, folder: RunFolder, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = folder
         self.state = RunState()
-        self.version = 0
-        """Another one whenever there was something new."""
         self._clock = clock
         self._offset = 0
         self._size = 0
+        self._beginning = b""
 
     @property
     def share_read(self) -> float:
-        """How much of the events is read, from 0 to 1."""
+        """How much of the events is read, from 0 to 1; a line that isn't whole doesn't count."""
         return self._offset / self._size if self._size else 1.0
 
     def refresh(self, limit_s: float = READ_S) -> None:
         """Read what is new, for so many seconds at the most."""
         with suppress(FileNotFoundError), self.folder.events.open("rb") as file:
-            self._size = self.folder.events.stat().st_size
-            if self._size < self._offset:  # another run has taken the place of this one
-                self._offset, self.state = 0, RunState()
+            self._size = os.fstat(file.fileno()).st_size
+            beginning = file.readline(BEGINNING_BYTES)
+            if beginning != self._beginning:  # another run has taken the place of this one
+                self._offset, self.state, self._beginning = 0, RunState(), beginning
             file.seek(self._offset)
             deadline = self._clock() + limit_s
             for offset, event in _events(file):
                 self.state.take(event, offset)
-                self.version += 1
                 if self._clock() > deadline:
                     break
+            else:
+                self._size = file.tell()
             self._offset = file.tell()
 
     def round(self, number: int) -> RoundView | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
-from orchestrator.observers.events import RoundOpened
+from orchestrator.observers.events import RoundOpened, Waiting
 from orchestrator.page.follow import FollowedRun, status_of, tail_of
 from orchestrator.page.state import RunState
 from tests.orchestrator.page.told import Told
@@ -23,6 +23,7 @@ def test_what_is_new_is_read_and_a_line_that_is_being_written_waits(tmp_path: Pa
     with told.folder.events.open("ab") as file:
         file.write(b'{"kind": "round_op')
     run.refresh()
+    assert run.share_read == 1
     # Then the round is known, and what follows is when the line is whole
     assert run.state.num_closed == 1
     with told.folder.events.open("ab") as file:
@@ -61,6 +62,13 @@ def test_another_run_in_the_same_folder_is_read_from_its_beginning(tmp_path: Pat
     told.begin("anna")
     run = FollowedRun(told.folder)
     run.refresh()
+    # When it has told of more than the former, then nothing is left of that one
+    told.folder.events.unlink()
+    told.tell(Waiting(num_connected=0, num_needed=2))
+    told.begin("bert", "carl")
+    run.refresh()
+    assert set(run.state.clients) == {"bert", "carl"}
+    # And when there is nothing yet, nothing is known
     told.folder.events.write_bytes(b"")
     run.refresh()
     assert not run.state.clients
