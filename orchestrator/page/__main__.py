@@ -63,6 +63,10 @@ def main(
     token = _token(token_file, host, control=control)
     if (certificate is None) != (key is None):
         raise ConfigurationError("--certificate and --key are given together, or neither")
+    if control and (runs / "config.json").exists():
+        raise ConfigurationError(
+            f"--control: {runs} is one run's folder; another is started beside it: name {runs.parent}"
+        )
     controls = Control(runs) if control else None
     app = make_app(Shelf(runs), token, is_secure=certificate is not None, control=controls)
     config = uvicorn.Config(
@@ -77,6 +81,7 @@ def main(
         limit_concurrency=MAX_READERS,
         timeout_graceful_shutdown=1,
         lifespan="off",
+        ws="none",
     )
     listening = _listening(config)
     if not control:  # a run that it starts would be as nice
