@@ -186,7 +186,7 @@ class Page:
             return found
 
     async def refuse(self, request: Request, error: Exception) -> Response:
-        """Answer that there is no such thing, that it can't be done, or that a run's folder is damaged."""
+        """Answer that there is no such thing, that it can't be done, or that a run's files can't be read."""
         code, title = 500, "It can't be shown"
         if isinstance(error, NotFoundError):
             code, title = 404, "Not found"
@@ -217,7 +217,7 @@ def make_app(
     return Starlette(
         routes=page.routes(),
         middleware=[Middleware(Guard, token=token, is_secure=is_secure)],
-        exception_handlers={NotFoundError: page.refuse, FederationError: page.refuse},
+        exception_handlers=dict.fromkeys((NotFoundError, FederationError, OSError), page.refuse),
     )
 
 

@@ -172,11 +172,17 @@ def test_what_there_is_not_is_not_found(runs: Path, path: str) -> None:
     assert browser(runs).get(path).status_code == 404
 
 
-def test_a_damaged_config_is_said(runs: Path) -> None:
+def test_a_damaged_file_is_said(runs: Path) -> None:
     (runs / "ended" / "config.json").write_text("{")
     answer = browser(runs).get("/runs/ended")
     assert answer.status_code == 500
     assert "config.json" in answer.text
+    # And so are events that can't be read
+    (runs / "troubled" / "events.jsonl").unlink()
+    (runs / "troubled" / "events.jsonl").mkdir()
+    answer = browser(runs).get("/runs/troubled")
+    assert answer.status_code == 500
+    assert "events.jsonl" in answer.text
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
