@@ -11,9 +11,11 @@ function say(text, isLost) {
   connection.classList.toggle("lost", isLost);
 }
 
+// Nobody looks at a page that is hidden: it asks for nothing then.
 function listen() {
   clearTimeout(retry);
   source?.close();
+  if (document.hidden) return;
   source = new EventSource(location.pathname + location.search);
   source.onopen = () => say("live", false);
   source.onmessage = (event) => show(JSON.parse(event.data));
@@ -133,8 +135,8 @@ document.addEventListener("keydown", (event) => {
 const log = document.querySelector(".log");
 if (log) log.scrollTop = log.scrollHeight;
 
-// A form stays as it is. Nobody looks at a page that is hidden: it asks for nothing then.
+// A form stays as it is.
 if (!("still" in document.body.dataset)) {
-  document.addEventListener("visibilitychange", () => (document.hidden ? source?.close() : listen()));
+  document.addEventListener("visibilitychange", listen);
   listen();
 }
