@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
 from urllib.parse import quote
@@ -36,6 +38,8 @@ class Page:
         )
         assert self._server.stdout is not None
         told = self._server.stdout.readline().strip()
+        self._passing_on = threading.Thread(target=pass_on, args=[self._server.stdout], daemon=True)
+        self._passing_on.start()
         if not told.startswith("the page: "):
             logger.warning("the run goes on without a page: %s", told.removeprefix("error: "))
             return
@@ -73,4 +77,11 @@ class Page:
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
+        self._passing_on.join()
         self._server.stdout.close()
+
+
+def pass_on(lines: Iterable[str]) -> None:
+    """Log what the server says while it serves: it would wait for ever for somebody to read it."""
+    for line in lines:
+        logger.debug("the page: %s", line.rstrip())
