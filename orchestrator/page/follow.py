@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestrator.observers.events import Event
+from orchestrator.observers.events import Event, SlotsFilled
 from orchestrator.page.round_view import RoundView, view_of
 from orchestrator.page.state import RunState
 from orchestrator.store.run_folder import RunFolder
@@ -95,6 +95,8 @@ def tail_of(folder: RunFolder, num_rounds: int) -> RunState:
     with suppress(FileNotFoundError), folder.events.open("rb") as file:
         for _, event in _events(_at_end(file, folder.events)):
             state.take(event)
+            if isinstance(event, SlotsFilled) and not state.rounds:  # the round before was closed too long ago
+                state.num_closed = event.round_number - 1
     return state
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import count
 from pathlib import Path
 
-from orchestrator.observers.events import RoundOpened, Waiting
+from orchestrator.observers.events import RoundOpened, SlotsFilled, Waiting
 from orchestrator.page.follow import FollowedRun, status_of, tail_of
 from orchestrator.page.state import RunState
-from tests.orchestrator.page.told import Told
+from tests.orchestrator.page.told import Told, trained
 
 
 def test_what_is_new_is_read_and_a_line_that_is_being_written_waits(tmp_path: Path) -> None:
@@ -114,3 +114,8 @@ def test_the_end_of_a_long_file_says_how_far_a_run_is(tmp_path: Path) -> None:
     state = tail_of(told.folder, 9)
     assert (state.num_closed, state.num_rounds) == (7, 9)
     assert not any(name.startswith("client-") for name in state.clients)
+    # And so it is while the next one's clients answer, who are too many for that end
+    for _ in range(12):
+        told.tell(SlotsFilled(round_number=8, slots={f"client-{n}": trained() for n in range(500)}))
+    assert not tail_of(told.folder, 9).rounds
+    assert tail_of(told.folder, 9).num_closed == 7
