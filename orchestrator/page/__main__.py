@@ -30,7 +30,7 @@ PORT = 8600
 LAST_LOOK_S = 2.5
 """Seconds for which readers are served after standard input has ended: what came last is to be seen."""
 MAX_READERS = 200
-"""Requests that are answered at a time; a browser that follows a screen is one."""
+"""Connections that are served at a time; a browser that follows a screen has one or two."""
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 

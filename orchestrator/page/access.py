@@ -97,7 +97,7 @@ class Guard:
         if self._token is None:
             if is_loopback(_host_of(headers)):
                 return None
-            return PlainTextResponse("This page answers to localhost and 127.0.0.1 alone.\n", 421)
+            return PlainTextResponse("This page answers to localhost and addresses like 127.0.0.1 alone.\n", 421)
         if self._is_known(request, self._token):
             return None
         if _same(request.query_params.get("token", ""), self._token):
