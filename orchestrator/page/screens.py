@@ -25,6 +25,8 @@ MAX_COMPARED = 8
 _STYLES = {HELD_OUT: 1, CLIENTS: 2, TRAINING: 3}
 _RECENT = 25
 """Closed rounds that a run's first screen lists."""
+MAX_CELLS = 5000
+"""Clients of a round that have a cell each; of more the counts tell."""
 _STATES = tuple(SlotState)
 Query = Mapping[str, str]
 
@@ -212,6 +214,7 @@ def _cohort(name: str, view: RoundView, query: Query) -> Section:
         list(view.slots.items()), lambda item: only in ("", item[1].state.value), keys, "state"
     )
     values = {"view": view, "run": name, "counts": view.counts(), "table": table, "only": only, "most": MAX_ROWS}
+    values |= {"has_cells": 12 < len(view.slots) <= MAX_CELLS}
     return Section("cohort", values)
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from orchestrator.observers.events import RoundOpened
 from orchestrator.page.app import make_app
 from orchestrator.page.files import downloads_of
+from orchestrator.page.screens import MAX_CELLS
 from orchestrator.page.shelf import Shelf
 from orchestrator.store.run_folder import RunFolder
 from tests.orchestrator.page.told import ATTACK, Told
@@ -104,6 +106,17 @@ def test_what_became_of_each_client_is_told_with_its_reason(runs: Path) -> None:
     lost = shown(runs, "/runs/troubled/rounds/1?state=lost")
     assert "q=carl" in lost
     assert "q=anna" not in lost
+
+
+@pytest.mark.parametrize(
+    ("num_clients", "has_cells"), [(12, False), (13, True), (MAX_CELLS, True), (MAX_CELLS + 1, False)]
+)
+def test_as_many_clients_as_can_be_seen_have_a_cell_each(tmp_path: Path, num_clients: int, has_cells: bool) -> None:
+    told = Told(tmp_path / "run", rounds=1)
+    told.tell(RoundOpened(round_number=1, cohort=tuple(f"client-{n}" for n in range(num_clients))))
+    text = shown(tmp_path, "/runs/run")
+    assert ('class="cells"' in text) is has_cells
+    assert f"all {num_clients}" in text
 
 
 def test_what_a_client_says_is_text(runs: Path) -> None:
