@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config import RunConfig
-from orchestrator.page.follow import FollowedRun, status_of, tail_of
+from orchestrator.page.follow import READ_S, FollowedRun, status_of, tail_of
 from orchestrator.page.state import RunState
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import FederationError
@@ -24,10 +26,10 @@ class RunLine:
 
     Attributes:
         name: Its folder's name.
-        status: ``running``, or how it ended; ``damaged`` if its config can't be read.
-        config: Its config; None if it is damaged.
+        status: ``running``, or how it ended; ``damaged`` if its config can't be read, ``unread`` if it wasn't yet.
+        config: Its config; None if it is damaged or unread.
         state: What its last events add up to.
-        problem: Why it is damaged.
+        problem: Why it is damaged or unread.
     """
 
     name: str
@@ -42,10 +44,12 @@ class Shelf:
 
     Args:
         folder: The folder of runs, or that of one run.
+        clock: A monotonic clock, in seconds.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
+        self._clock = clock
         self._followed: OrderedDict[str, FollowedRun] = OrderedDict()
         self._lines: dict[str, tuple[_Stamp, RunLine]] = {}
 
@@ -65,15 +69,19 @@ class Shelf:
         return run
 
     def lines(self) -> list[RunLine]:
-        """Return a line a run, the newest first; what hasn't changed since the last look isn't read again."""
+        """Return a line a run, the newest first; what hasn't changed since the last look isn't read again.
+
+        It takes ``READ_S`` at the most: of more runs than are read by then, the rest is at the next look.
+        """
         paths = self._paths()
         self._lines = {name: self._lines[name] for name in paths if name in self._lines}
-        return [self._line(name, paths[name]) for name in sorted(paths, reverse=True)]
+        deadline = self._clock() + READ_S
+        return [self._line(name, paths[name], deadline) for name in sorted(paths, reverse=True)]
 
-    def _line(self, name: str, path: Path) -> RunLine:
+    def _line(self, name: str, path: Path, deadline: float) -> RunLine:
         stamp = _stamp(path)
-        known, line = self._lines.get(name, ((), None))
-        if line is None or known != stamp or line.status == "running":
+        known, line = self._lines.get(name, ((), RunLine(name, "unread", None, RunState(), "It is read in a moment.")))
+        if (known != stamp or line.status == "running") and self._clock() < deadline:
             line = _read_line(name, RunFolder(path))
             self._lines[name] = stamp, line
         return line

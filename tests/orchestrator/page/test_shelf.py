@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 
 from orchestrator.page.shelf import MAX_FOLLOWED, Shelf
@@ -28,6 +29,17 @@ def test_the_newest_run_comes_first_and_one_that_is_gone_is_not_listed(tmp_path:
     assert [line.name for line in shelf.lines()] == ["b", "a"]
     told[0].folder.config_path.unlink()
     assert [line.name for line in shelf.lines()] == ["b"]
+
+
+def test_a_look_takes_no_longer_however_many_runs_there_are(tmp_path: Path) -> None:
+    # Given three runs, and a clock that goes on a second at each look at it
+    for name in ("a", "b", "c"):
+        Told(tmp_path / name, rounds=1).begin("anna")
+    shelf = Shelf(tmp_path, clock=map(float, count()).__next__)
+    # When they are listed, then the newest is read first, and another one at each look
+    assert [line.status for line in shelf.lines()] == ["killed", "unread", "unread"]
+    assert [line.status for line in shelf.lines()] == ["killed", "killed", "unread"]
+    assert [line.status for line in shelf.lines()] == ["killed", "killed", "killed"]
 
 
 def test_no_more_than_a_few_runs_are_kept_in_memory(tmp_path: Path) -> None:
