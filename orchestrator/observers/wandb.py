@@ -19,8 +19,11 @@ MODE_VARIABLE = "WANDB_MODE"
 """Theirs, which holds if it is set: with ``online`` all is sent at once. Else nothing is sent."""
 _STEPS_A_ROUND = 5
 """At most: four events of a round have numbers, and so has the initial model."""
-_SETTINGS = wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True)
-"""It prints nothing, and looks neither at this program's code nor at the machine's load."""
+_SETTINGS = wandb.Settings(
+    console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True
+)
+"""It prints nothing, and looks neither at this program's code and command line, where the broker's password may be, nor
+at the machine and its load."""
 
 
 class WeightsAndBiases:

@@ -45,6 +45,19 @@ def records(path: Path) -> Iterator[Record]:
             data = b""
 
 
+def test_the_command_line_stays_here_as_the_broker_s_password_may_be_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a run that was started with a password
+    monkeypatch.setattr("sys.argv", ["start", "--broker", "redis://:SECRET@host"])
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    tell(tmp_path, "wandb", *FIRST_START)
+    # When it is told, then no file has it
+    told = [path.read_bytes() for path in tmp_path.glob("wandb/offline-run-*/**/*") if path.is_file()]
+    assert told
+    assert not [content for content in told if b"SECRET" in content]
+
+
 def test_a_run_of_two_starts_is_one_at_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a run that was killed and taken up again, without a word on sending it anywhere
     monkeypatch.delenv("WANDB_MODE", raising=False)
