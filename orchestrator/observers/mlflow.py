@@ -104,4 +104,4 @@ def _texts(settings: Mapping[str, object]) -> dict[str, str]:
 
 def _allowed(name: str) -> str:
     """Return a name as MLflow takes it: others would have it refuse all that is told with it."""
-    return re.sub(r"[^\w\-. :/]|(?<=/)/|^/|/$|\.(?=\.)", "_", name, flags=re.ASCII)
+    return re.sub(r"[^\w\-. :/]|(?<=/)/|^/|/$|\.(?=\.)|(?<=/)\.(?=/|$)", "_", name, flags=re.ASCII)

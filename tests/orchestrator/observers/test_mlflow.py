@@ -62,7 +62,7 @@ def test_a_run_that_didnt_complete_says_so(
     assert [run.info.status for run in read(tmp_path, "trial")[1]] == [told]
 
 
-@pytest.mark.parametrize("name", ["auc (macro)", "a//b", "a/../b", "f1@0.5", "ends/", "é"])
+@pytest.mark.parametrize("name", ["auc (macro)", "a//b", "a/../b", "a/./b", "a/.", "f1@0.5", "ends/", "é"])
 def test_a_name_that_mlflow_refuses_is_told_by_another(tmp_path: Path, name: str) -> None:
     # Given a metric whose name is allowed here, when it is told, then MLflow takes it, and what is told with it
     tell(tmp_path, f"mlflow:file://{tmp_path}/mlruns", closed(1, train_metrics={name: 1.0}))
