@@ -49,7 +49,7 @@ class Otel:
         Raises:
             ConfigurationError: If it is none, or if neither it nor the environment says where spans go.
         """
-        if parameter and urlsplit(parameter).scheme not in ("http", "https"):
+        if parameter and not _is_address(parameter):
             raise ConfigurationError(
                 f"observer 'otel:{parameter}': the address of a collector is needed, over HTTP, like "
                 "otel:http://127.0.0.1:4318"
@@ -80,7 +80,7 @@ class Otel:
             case UpdatesJudged():
                 self._note_rejected(event)
             case RoundClosed(round_number=number):
-                said = {"status": event.status, "num_accepted": event.num_accepted, **event.train_metrics}
+                said = {**event.train_metrics, "status": event.status, "num_accepted": event.num_accepted}
                 self._end(event, (str(number),), said, event.reason if event.status == "failed" else "")
             case RunEnded():
                 self._end_all(event)
@@ -149,8 +149,16 @@ class _NamedIds(IdGenerator):
         return trace_id(self._run_id)
 
 
+def _is_address(parameter: str) -> bool:
+    try:
+        return urlsplit(parameter).scheme in ("http", "https")
+    except ValueError:
+        return False
+
+
 def _told(slot: Outcome) -> dict[str, Any]:
-    return slot.model_dump(mode="json", include={"status", "num_examples", "duration_s", "size_bytes"}) | slot.metrics
+    own = slot.model_dump(mode="json", include={"status", "num_examples", "duration_s", "size_bytes"})
+    return {**slot.metrics, **own}  # a client may name its metrics as it likes
 
 
 def _prefixed(said: Mapping[str, Any]) -> dict[str, Any]:

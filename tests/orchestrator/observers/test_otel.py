@@ -66,7 +66,19 @@ def test_a_run_is_a_trace_of_rounds_and_orders(tmp_path: Path) -> None:
     assert found["order bert"].attributes["celeriac.status"] == "lost"
 
 
-@pytest.mark.parametrize("parameter", ["collector:4318", "ftp://collector", "4318"])
+def test_no_metric_of_a_client_s_stands_in_for_what_the_orchestrator_says(tmp_path: Path) -> None:
+    # Given a client that names metrics as what a span says by itself
+    named = {"status": 1.0, "num_accepted": 99.0, "size_bytes": 0.5}
+    slots = {"anna": TRAINED.model_copy(update={"metrics": named})}
+    events = (EVENTS[1], SlotsFilled(round_number=1, slots=slots), closed(1, train_metrics=named))
+    # When it is told, then the spans say it as it is
+    found = spans(tmp_path, STARTED, *events, ENDED)
+    assert found["order anna"].attributes["celeriac.status"] == "trained"
+    assert found["round 1"].attributes["celeriac.status"] == "closed"
+    assert found["round 1"].attributes["celeriac.num_accepted"] != 99.0
+
+
+@pytest.mark.parametrize("parameter", ["collector:4318", "ftp://collector", "4318", "http://[::1"])
 def test_what_is_no_address_is_refused(parameter: str) -> None:
     with pytest.raises(ConfigurationError, match="the address of a collector is needed"):
         load_observer(f"otel:{parameter}")
