@@ -8,6 +8,8 @@ broker has to know. Each file is signed by whom it is of.
 from __future__ import annotations
 
 import json
+import os
+import stat
 from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -141,10 +143,7 @@ def _read(kind: type[P], path: Path) -> tuple[Any, P]:
     if not is_file(path):
         raise ConfigurationError(f"{path}: there is no such file")
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise ValueError(f"it is longer than {MAX_BYTES} bytes")
+        data = _content(path)
         message = json.loads(data)
         if not isinstance(message, dict):
             raise TypeError("it is no JSON object")
@@ -156,3 +155,14 @@ def _read(kind: type[P], path: Path) -> tuple[Any, P]:
     except (OSError, ValueError, TypeError, RecursionError, ConfigurationError) as error:
         why = str(error)
     raise ConfigurationError(f"{path}: it is no {kind.what()} ({why})")
+
+
+def _content(path: Path) -> bytes:
+    """Return what is in a file; one by whose name there is a pipe meanwhile isn't waited for."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is no file any more")
+        data = file.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"it is longer than {MAX_BYTES} bytes")
+    return data

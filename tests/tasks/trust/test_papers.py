@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,14 @@ def test_what_is_none_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "r.json"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     assert "it is no request" in one_line(Request, path)
+
+
+def test_a_pipe_that_takes_a_file_s_place_isnt_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a pipe where there was a file when it was looked for
+    os.mkfifo(path := tmp_path / "r.json")
+    monkeypatch.setattr("tasks.trust.papers.is_file", lambda _: True)
+    # When it is read, then that is said at once
+    assert "it is no file any more" in one_line(Request, path)
 
 
 def test_one_that_isnt_there_is_refused(tmp_path: Path) -> None:
