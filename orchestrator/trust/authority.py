@@ -161,7 +161,7 @@ class Authority:
         if request.client_id == ORCHESTRATOR:
             raise ConfigurationError(f"client {ORCHESTRATOR}: it is the orchestrator's name, no client may have it")
         former = self.clients.named(request.client_id)
-        if former is not None and former.key != request.key and former.standing == "enrolled":
+        if former is not None and former.key != request.key and former.status == "enrolled":
             raise ConfigurationError(
                 f"client {request.client_id} is enrolled with another key: revoke that first, if this one is right"
             )

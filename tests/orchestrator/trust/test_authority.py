@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,16 @@ def test_a_revoked_client_may_be_let_in_by_a_new_request(authority: Authority) -
 def test_another_key_for_an_id_that_is_enrolled_is_refused(authority: Authority) -> None:
     authority.approve(request(key=(key := new_key())))
     with pytest.raises(ConfigurationError, match="client anna is enrolled with another key: revoke that first"):
+        authority.approve(request())
+    assert authority.approve(request(key=key)).standing == "enrolled"
+
+
+def test_an_id_whose_enrolment_has_ended_is_still_its_own(authority: Authority) -> None:
+    # Given a client whose year is over
+    ended = authority.approve(request(key=(key := new_key()))).model_copy(update={"until": datetime.now(UTC)})
+    authority.clients.save(ended)
+    # When another asks by its id, then that is refused; the client itself is let in again
+    with pytest.raises(ConfigurationError, match="client anna is enrolled with another key"):
         authority.approve(request())
     assert authority.approve(request(key=key)).standing == "enrolled"
 
