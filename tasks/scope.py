@@ -216,12 +216,19 @@ def owner_of_blob(key: str) -> str:
 _OWN = re.compile(
     rf"(?:{_RESULT}{_CLIENT}|{CLIENT_KEY_PREFIX}|{WANTS_PART_PREFIX}|fl:away:)(?P<owner>[^/]+)(?:/.*)?", re.DOTALL
 )
+_QUEUE = re.compile(rf"client\.(?P<owner>[^/]+)|{re.escape(_SHARED_QUEUE)}(?P<prefix>[^/]+)\.[0-9]+")
 
 
 def owner_of_key(key: bytes) -> str:
     """Return the client who alone writes to a key that is no blob's; empty if there is none."""
     match = _OWN.fullmatch(key.decode("utf-8", "replace"))
     return match["owner"] if match else ""
+
+
+def taker_of_queue(key: bytes) -> str:
+    """Return the client, or what the ids of a worker's begin with, that takes from a queue; empty if it is none."""
+    match = _QUEUE.fullmatch(key.decode("utf-8", "replace"))
+    return (match["owner"] or match["prefix"]) if match else ""
 
 
 def run_of_task(task_id: str) -> str:

@@ -1,6 +1,6 @@
 """Clients that take more of the broker than rules can bound are cut off: their connections end, and no new ones begin.
 
-They stay so until the operator renews their enrolment, or the broker is started anew.
+They stay so until the operator renews their enrolment; a broker that is started anew may have forgotten it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from orchestrator.trust.clients import Clients
 from tasks.broker.refusals import away
 from tasks.broker.rules import is_clients, user_name
 from tasks.errors import ConfigurationError
-from tasks.scope import owner_of_key
+from tasks.scope import owner_of_key, taker_of_queue
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,9 @@ class Watch:
 
     def _much_memory(self) -> dict[str, str]:
         owned = {key: owner for key in self._broker.scan_iter(count=_SCAN_COUNT) if (owner := owner_of_key(key))}
+        # No queue is a string, but one in whose place its client has put one.
+        strings = self._broker.scan_iter(count=_SCAN_COUNT, _type="STRING")
+        owned |= {key: owner for key in strings if (owner := taker_of_queue(key))}
         with self._broker.pipeline(transaction=False) as pipe:
             for key in owned:
                 pipe.memory_usage(key)

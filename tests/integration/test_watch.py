@@ -61,6 +61,24 @@ def test_who_puts_much_beside_its_updates_is_cut_off_and_no_other(broker: Ruled,
     assert watch.cut_off_overbearing() == {}
 
 
+def test_who_puts_much_in_its_queue_s_place_is_cut_off_and_not_whose_orders_wait(
+    broker: Ruled, authority: Authority
+) -> None:
+    # Given a client with much in the place of its queue, and a worker whose many orders wait in its own
+    broker.connection_of("anna").set("client.anna", b"x" * (MAX_BYTES + 1))
+    as_orchestrator(broker).lpush("clients.ward.3", b"x" * (MAX_BYTES + 1))
+    # When it is looked for, then the one is cut off, and what it put there is gone; the other's orders are there
+    found = Watch(as_orchestrator(broker), authority.clients).cut_off_overbearing()
+    assert found.keys() == {"anna"}
+    assert broker.stored().keys() == {b"clients.ward.3"}
+
+
+def test_a_worker_of_many_is_cut_off_for_what_is_in_its_queue_s_place(broker: Ruled, authority: Authority) -> None:
+    broker.connection_of("ward").set("clients.ward.3", b"x" * (MAX_BYTES + 1))
+    found = Watch(as_orchestrator(broker), authority.clients).cut_off_overbearing()
+    assert found.keys() == {"ward-1", "ward-2", "ward-3"}
+
+
 def test_who_has_many_connections_is_cut_off(broker: Ruled, authority: Authority) -> None:
     connections = [broker.connection_of("anna") for _ in range(MAX_CONNECTIONS + 1)]
     for each in connections:
