@@ -102,7 +102,7 @@ def _is_confirmed(question: str) -> bool:
 def _hand_over(authority: Authority, client: Client, output: Path | None) -> None:
     path, own = output or package_in(Path(), client.client_id), fingerprint(authority.key)
     authority.package(client).save(path, authority.key)
-    if why := at_broker.tell(authority):
+    if why := at_broker.tell(authority, renewed=(client.client_id,)):
         _say_untold(authority, why)
     click.echo(f"{client.named} is enrolled until {client.until:%Y-%m-%d}")
     click.echo(f"give its site {path}, which holds no secret, and the orchestrator's fingerprint: {own}")

@@ -10,6 +10,7 @@ import trustme
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
+from orchestrator.trust.watch import Watch
 from tasks.broker import needs
 from tasks.broker.connection import connect
 from tasks.broker.probe import check_broker
@@ -118,6 +119,21 @@ def test_who_is_revoked_while_the_broker_is_away_is_cut_off_when_it_is_told_of_a
     saved = federation.authority.users.read_text()
     assert "client-hospital-b" in saved
     assert "client-hospital-a" not in saved
+
+
+def test_who_was_cut_off_stays_so_when_the_broker_is_told_of_another(federation: Federation) -> None:
+    # Given a client that was cut off, as it took too much of the broker
+    federation.enrol("hospital-a")
+    url = enrolment(federation, "hospital-a").broker_url
+    with connect(federation.authority.broker_url) as redis:
+        assert Watch(redis, federation.authority.clients).cut_off("hospital-a", "too much") == ["hospital-a"]
+    # When another is let in, and is revoked
+    federation.enrol("hospital-b")
+    federation.done("python -m orchestrator.trust revoke operator hospital-b", federation.desk)
+    # Then the first stays out, until the operator renews its enrolment
+    assert "WRONGPASS" in refused(url)
+    federation.done("python -m orchestrator.trust renew operator hospital-a", federation.desk)
+    check_broker(url, needs.of_client("hospital-a", "client.hospital-a"))
 
 
 def test_the_broker_takes_nobody_without_certificate_or_tls(federation: Federation) -> None:
