@@ -68,5 +68,9 @@ class CsvFile:
 
 
 def _as_text(reason: str) -> str:
-    """Return a reason that no spreadsheet takes for a formula: part of it may be a client's."""
-    return f"'{reason}" if reason.startswith(_FORMULA) else reason
+    """Return a reason that no spreadsheet takes for a formula: part of it may be a client's.
+
+    In half of Europe a semicolon ends a cell, and what comes after it would begin one.
+    """
+    text = reason.replace(";", ",")
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -72,3 +72,8 @@ def test_a_reason_is_no_formula(tmp_path: Path, reason: str) -> None:
     # Given a round whose reason a client made up, when it is written, then it is text to a spreadsheet
     tell(tmp_path, "csv", closed(1, status="failed", reason=reason), ENDED)
     assert [row["reason"] for row in rows(tmp_path)] == [f"'{reason}"]
+
+
+def test_no_reason_begins_another_cell_where_semicolons_end_them(tmp_path: Path) -> None:
+    tell(tmp_path, "csv", closed(1, status="failed", reason="anna failed; =1+1"), ENDED)
+    assert [row["reason"] for row in rows(tmp_path)] == ["anna failed, =1+1"]
