@@ -19,8 +19,17 @@ MODE_VARIABLE = "WANDB_MODE"
 """Theirs, which holds if it is set: with ``online`` all is sent at once. Else nothing is sent."""
 _STEPS_A_ROUND = 5
 """At most: four events of a round have numbers, and so has the initial model."""
+_PATIENCE_S = 15
+"""Seconds that their server has at the beginning, and at the end; else this process would end when all is sent."""
 _SETTINGS = wandb.Settings(
-    console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True
+    console="off",
+    silent=True,
+    disable_git=True,
+    disable_code=True,
+    x_disable_stats=True,
+    x_disable_meta=True,
+    init_timeout=_PATIENCE_S,
+    finish_timeout=_PATIENCE_S,
 )
 """It prints nothing, and looks neither at this program's code and command line, where the broker's password may be, nor
 at the machine and its load."""
