@@ -15,7 +15,7 @@ def test_a_clients_training_is_a_child_of_its_order_in_its_round(field: Field, t
         # When it is over
         options = "--clients 2 --rounds 2"
         field.run(tmp_path / "run", options, "--observe", f"otel:{url}", OTEL_EXPORTER_OTLP_ENDPOINT=url).succeeds()
-        wait_until(lambda: Counter(span.name for span in found)["train"] == 4, "all spans have come")
+        wait_until(lambda: have_come(found, num_orders=4, num_rounds=2), "all spans have come")
     # Then each training is below its client's order, that below its round, and that below the run
     by_id = {span.own: span for span in found}
     for span in [span for span in found if span.name == "train"]:
@@ -32,6 +32,13 @@ def test_a_clients_training_is_a_child_of_its_order_in_its_round(field: Field, t
     assert services(found, "train") == {"celeriac-client"}
     assert services(found, "ingest") == services(found, "close_round") == {"celeriac-jobs"}
     assert len({span.trace for span in found}) == 1
+
+
+def have_come(found: list[Span], num_orders: int, num_rounds: int) -> bool:
+    """Say whether the spans of all orders, and of what own workers made of their answers, are there."""
+    names = Counter(span.name for span in found)
+    taken_in = sum(len(span.links) for span in found if span.name == "ingest")
+    return names["train"] == taken_in == num_orders and names["close_round"] == num_rounds
 
 
 def services(found: list[Span], name: str) -> set[str]:
