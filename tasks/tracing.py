@@ -31,7 +31,7 @@ SCOPE = "celeriac"
 ENDPOINT_VARIABLES = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 """OpenTelemetry's own: either says where spans go, over HTTP."""
 _DELAY_VARIABLE = "OTEL_BSP_SCHEDULE_DELAY"
-_DELAY_MS = 200
+_DELAY_MS = 20
 """Milliseconds that spans are kept to be sent together: a process of a run may be ended at once when that is over."""
 _FLUSH_MS = 2000
 
