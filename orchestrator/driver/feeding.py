@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from orchestrator.driver.context import RunContext
+from orchestrator.transport.pieces import in_pieces
 from orchestrator.transport.transport import Chord
 from tasks import names
 from tasks.messages import Response, encode
@@ -91,16 +92,7 @@ class Feeding:
         self._context.services.transport.forget(ids, self._chords)
 
 
-def together(answers: Sequence[Response]) -> Iterator[list[Response]]:
-    """Yield answers as they are taken in together: ``MOST_ANSWERS`` or ``MOST_BYTES`` of updates, in order."""
-    part: list[Response] = []
-    size = 0
-    for answer in answers:
-        num_bytes = 0 if answer.update is None else answer.update.size_bytes
-        if part and (len(part) == MOST_ANSWERS or size + num_bytes > MOST_BYTES):
-            yield part
-            part, size = [], 0
-        part.append(answer)
-        size += num_bytes
-    if part:
-        yield part
+def together(answers: Sequence[Response]) -> Iterator[Sequence[Response]]:
+    """Yield answers as they are taken in together, in order."""
+    sizes = [0 if answer.update is None else answer.update.size_bytes for answer in answers]
+    return in_pieces(answers, sizes, MOST_ANSWERS, MOST_BYTES)

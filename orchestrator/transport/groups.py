@@ -17,6 +17,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.clients.waves import Place
+from orchestrator.transport.pieces import in_pieces
 from tasks.messages import Order, Response, Status, UpdateOrder
 from tasks.scope import ClientScope
 
@@ -90,21 +91,9 @@ def in_groups(
             lines.setdefault(place, []).append((order, expected_s))
     for place, line in lines.items():
         shared_out = math.ceil(len(line) / (GROUPS_A_PROCESS * place.num_processes))
-        groups += _cut(line, min(place.most_together, len(line) if more_follow else shared_out))
+        most = min(place.most_together, len(line) if more_follow else shared_out)
+        groups += in_pieces([order for order, _ in line], [seconds for _, seconds in line], most, GROUP_S)
     return groups
-
-
-def _cut(line: Iterable[tuple[Order, float]], most: int) -> Iterable[Sequence[Order]]:
-    group: list[Order] = []
-    total_s = 0.0
-    for order, seconds in line:
-        if group and (len(group) == most or total_s + seconds > GROUP_S):
-            yield group
-            group, total_s = [], 0.0
-        group.append(order)
-        total_s += seconds
-    if group:
-        yield group
 
 
 class Groups:
