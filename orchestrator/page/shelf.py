@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,7 +26,7 @@ class RunLine:
     """A run in the list.
 
     Attributes:
-        name: Its folder's name.
+        name: Its folder's name, as it is shown.
         status: ``running``, or how it ended; ``damaged`` if its config can't be read, ``unread`` if it wasn't yet.
         config: Its config; None if it is damaged or unread.
         state: What its last events add up to.
@@ -88,8 +89,13 @@ class Shelf:
 
     def _paths(self) -> dict[str, Path]:
         if (self._folder / "config.json").is_file():
-            return {self._folder.resolve().name: self._folder}
-        return {found.parent.name: found.parent for found in self._folder.glob("*/config.json")}
+            return {_shown(self._folder.resolve().name): self._folder}
+        return {_shown(found.parent.name): found.parent for found in self._folder.glob("*/config.json")}
+
+
+def _shown(name: str) -> str:
+    r"""Return a folder's name as it can be shown and asked for: bytes that are no UTF-8 are written like ``ÿ``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _read_line(name: str, folder: RunFolder) -> RunLine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
 from pathlib import Path
 
@@ -29,6 +30,19 @@ def test_the_newest_run_comes_first_and_one_that_is_gone_is_not_listed(tmp_path:
     assert [line.name for line in shelf.lines()] == ["b", "a"]
     told[0].folder.config_path.unlink()
     assert [line.name for line in shelf.lines()] == ["b"]
+
+
+def test_a_folder_whose_name_is_no_text_is_listed_and_found_by_what_is_shown(tmp_path: Path) -> None:
+    # Given runs in folders of which one has a byte in its name that no text has
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff"))
+    for path in (tmp_path / "a", odd):
+        Told(path, rounds=1)
+    shelf = Shelf(tmp_path)
+    # When they are listed, then its name can be shown, and it is found by that
+    assert [line.name for line in shelf.lines()] == [r"b\xff", "a"]
+    found = shelf.run(r"b\xff")
+    assert found is not None
+    assert found.folder.path == odd
 
 
 def test_a_look_takes_no_longer_however_many_runs_there_are(tmp_path: Path) -> None:
