@@ -6,10 +6,11 @@ A line of ``events.jsonl`` is one of them as JSON. A thousand clients that do th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orchestrator.store.records import ACCEPTED, RoundRecord, SlotRecord, Summary
 from tasks.messages import Status
@@ -21,8 +22,14 @@ class _Told(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+def _checked_time(time: str) -> str:
+    if time:
+        datetime.fromisoformat(time)
+    return time
+
+
 class _Event(_Told):
-    time: str = ""
+    time: Annotated[str, AfterValidator(_checked_time)] = ""
     """When it was told, in UTC, ISO 8601; empty until it is told to observers."""
     run_id: str = ""
     """The run; empty until it is told to observers."""

@@ -35,7 +35,8 @@ def test_what_is_new_is_read_and_a_line_that_is_being_written_waits(tmp_path: Pa
 
 def test_lines_that_are_no_events_are_passed_over(tmp_path: Path) -> None:
     told = Told(tmp_path / "run", rounds=3)
-    told.folder.events.write_bytes(b'nonsense\n{"kind": "of another version"}\n\xff\n')
+    no_time = b'{"kind": "waiting", "num_connected": 1, "num_needed": 2, "time": "noon"}\n'
+    told.folder.events.write_bytes(b'nonsense\n{"kind": "of another version"}\n\xff\n' + no_time)
     told.begin("anna")
     run = FollowedRun(told.folder)
     run.refresh()
