@@ -12,7 +12,7 @@ from redis.utils import str_if_bytes
 from orchestrator.trust.authority import Authority, user_words
 from tasks.broker.connection import connect
 from tasks.broker.refusals import away
-from tasks.broker.rules import client_rules, user_name
+from tasks.broker.rules import NOBODY, client_rules, user_name
 from tasks.errors import ConfigurationError
 
 
@@ -44,6 +44,7 @@ def tell(authority: Authority, renewed: Collection[str] = ()) -> str:
 def _set_users(authority: Authority, redis: Redis, renewed: Collection[str]) -> None:
     cut_off = _cut_off(redis)
     with redis.pipeline(transaction=False) as pipe:
+        pipe.execute_command("ACL SETUSER", *NOBODY)  # type: ignore[no-untyped-call]
         for client in authority.clients.all():
             user = user_name(client.client_id)
             if client.standing != "enrolled":

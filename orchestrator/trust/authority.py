@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from orchestrator.trust.certificates import AUTHORITY_DAYS, DAYS, CertificateAuthority, general_name, save_private
 from orchestrator.trust.clients import Client, Clients
-from tasks.broker.rules import ORCHESTRATOR, client_rules, orchestrator_rules, user_name
+from tasks.broker.rules import NOBODY, ORCHESTRATOR, client_rules, orchestrator_rules, user_name
 from tasks.errors import ConfigurationError
 from tasks.files import is_file, make_private, replace_text
 from tasks.trust.enrolment import with_user
@@ -214,7 +214,7 @@ class Authority:
     def write_users(self) -> None:
         """Write the file of the users that the broker lets in: it is made of what is known, and never read."""
         digest = hashlib.sha256(self._password.encode()).hexdigest()
-        lines = ["user default off", _user(ORCHESTRATOR, digest, orchestrator_rules())]
+        lines = [" ".join(("user", *NOBODY)), _user(ORCHESTRATOR, digest, orchestrator_rules())]
         lines += [
             _user(user_name(client.client_id), client.password_digest, client_rules(client.client_id, client.count))
             for client in self.clients.all()

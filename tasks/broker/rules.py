@@ -20,6 +20,9 @@ from tasks.scope import (
 
 ORCHESTRATOR = "orchestrator"
 """The name of the orchestrators' user."""
+NOBODY = ("default", "reset", "off", "allkeys", "allchannels", "+@all")
+"""The user of who says no name: it is off, so nobody is. The server itself carries out as this user what it reads from
+its append-only file when it starts, and would leave out transactions with what the user may not do."""
 _CLIENT = "client-"
 _NOTHING = ("resetkeys", "resetchannels", "-@all")
 _OF_CLIENTS = (

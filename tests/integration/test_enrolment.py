@@ -136,6 +136,29 @@ def test_who_was_cut_off_stays_so_when_the_broker_is_told_of_another(federation:
     check_broker(url, needs.of_client("hospital-a", "client.hospital-a"))
 
 
+def test_a_broker_that_is_started_anew_has_all_that_its_file_has(field: Field, tmp_path: Path) -> None:
+    # Given a broker that appends what it is told to a file, a transaction and a script among it
+    federation = Federation(field, tmp_path, free_port())
+    federation.init()
+    with (federation.authority.broker / "redis.conf").open("a") as config:
+        config.write("appendonly yes\nappendfsync always\n")
+    broker = federation.start_broker()
+    with connect(federation.authority.broker_url) as redis:
+        with redis.pipeline(transaction=True) as pipe:
+            pipe.set("fl:a", "1").set("fl:b", "2", ex=600).execute()
+        redis.eval("redis.call('SET', KEYS[1], '3') redis.call('SET', KEYS[2], '4')", 2, "fl:c", "fl:d")
+    # When it ends and is started anew
+    broker.process.terminate()
+    broker.wait()
+    federation.start_broker()
+    # Then it has it all, and lets nobody in who says no name
+    with connect(federation.authority.broker_url) as redis:
+        assert redis.mget("fl:a", "fl:b", "fl:c", "fl:d") == [b"1", b"2", b"3", b"4"]
+    nobody = f"rediss://{federation.authority.broker_url.partition('@')[2]}"
+    with connect(nobody, retries=0) as redis, pytest.raises(AuthenticationError):
+        redis.get("fl:a")
+
+
 def test_the_broker_takes_nobody_without_certificate_or_tls(federation: Federation) -> None:
     # Given an enrolled client's password, which somebody else has got hold of
     federation.enrol("hospital-a")

@@ -83,7 +83,7 @@ def test_the_broker_lets_in_the_orchestrator_and_who_is_enrolled(authority: Auth
     # When the broker's users are looked at, then they are these, by digests, and nobody else comes in
     found = users(authority)
     assert list(found) == ["default", "orchestrator", "client-anna", "client-lab"]
-    assert found["default"] == ["off"]
+    assert found["default"] == ["reset", "off", "allkeys", "allchannels", "+@all"]
     assert found["orchestrator"][3:] == list(orchestrator_rules())
     assert found["client-anna"] == ["reset", "on", f"#{asked.password_digest}", *client_rules("anna")]
     assert found["client-lab"][3:] == list(client_rules("lab", 20))
