@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.errors import ConfigurationError
 from tasks.files import private
+from tasks.trust.keys import check_private
 
 MIN_TOKEN = 16
 """Characters that a token has at the least."""
@@ -43,13 +44,16 @@ def token_in(path: Path) -> str:
     """Return the token in a file; if there is no such file, it is made, with a new one, for its owner alone.
 
     Raises:
-        ConfigurationError: If it can't be read or made, or the token is too short.
+        ConfigurationError: If it can't be read or made, others may read it, or the token is too short.
     """
     try:
         if not path.exists():
             with open(path, "x", encoding="ascii", opener=private) as file:
                 file.write(f"{secrets.token_urlsafe(32)}\n")
+        check_private(path)
         token = path.read_text(encoding="ascii").strip()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"--token-file {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"--token-file {path}: {error}") from None
     if len(token) < MIN_TOKEN:

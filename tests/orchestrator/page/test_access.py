@@ -109,7 +109,17 @@ def test_a_token_is_made_where_there_is_none_for_its_owner_alone(tmp_path: Path)
 def test_a_poor_token_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "token"
     path.write_text(text, encoding="utf-8")
+    path.chmod(0o600)
     with pytest.raises(ConfigurationError, match="--token-file"):
+        token_in(path)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_token_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "token"
+    path.write_text(TOKEN)
+    path.chmod(mode)
+    with pytest.raises(ConfigurationError, match=rf"--token-file .*token: .*mode {mode:04o}.*chmod 600"):
         token_in(path)
 
 
