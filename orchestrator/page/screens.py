@@ -187,6 +187,8 @@ def _run(shelf: Shelf, name: str) -> FollowedRun:
 def _opened(shelf: Shelf, name: str) -> tuple[FollowedRun, RunConfig]:
     run = _run(shelf, name)
     run.refresh()
+    if status_of(run.folder, run.state) == "killed":  # nobody was left to say so
+        run.state.part_with_all()
     return run, run.folder.config()
 
 
@@ -202,7 +204,7 @@ def _head(run: FollowedRun, config: RunConfig) -> Section:
         "time_left_s": state.time_left_s(now) if is_on else None,
         "took_s": (now if is_on else state.told_at) - state.started_at,
         "share_read": run.share_read,
-        "num_connected": sum(line.connected_at is not None for line in state.clients.values()) if is_on else 0,
+        "num_connected": sum(line.connected_at is not None for line in state.clients.values()),
     }
     return Section("head", values)
 

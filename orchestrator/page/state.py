@@ -154,6 +154,11 @@ class RunState:
             case _:
                 self._take_rest(event)
 
+    def part_with_all(self) -> None:
+        """Note that no client is connected any more."""
+        for line in self.clients.values():
+            line.connected_at = None
+
     def time_left_s(self, now: float) -> float | None:
         """Return the seconds that the run has left, by the pace of its last rounds; None if that isn't known."""
         if self.summary is not None or len(self._recent) < 2:
@@ -188,13 +193,11 @@ class RunState:
         self.started_at = self.started_at or self.told_at
         self.num_rounds, self.num_closed = event.rounds, event.rounds_closed
         self._recent.clear()
-        for line in self.clients.values():
-            line.connected_at = None
+        self.part_with_all()
 
     def _end(self, event: RunEnded) -> None:
         self.summary, self.note = event.summary, ""
-        for line in self.clients.values():
-            line.connected_at = None
+        self.part_with_all()
 
     def _ask(self, client_ids: Iterable[str]) -> None:
         for client_id in client_ids:

@@ -86,8 +86,11 @@ def test_a_run_shows_its_progress_its_curves_its_cohort_and_its_rounds(runs: Pat
 
 def test_a_run_that_was_killed_has_no_client_connected(runs: Path) -> None:
     assert "<dt>clients connected</dt><dd>0</dd>" in shown(runs, "/runs/troubled")
+    assert "0 of 5 clients" in shown(runs, "/runs/troubled/clients?show=connected")
+    assert "2026-01-02" not in shown(runs, "/runs/troubled/clients").partition('<section id="clients">')[2]
     with RunFolder(runs / "troubled").lock():
         assert "<dt>clients connected</dt><dd>4</dd>" in shown(runs, "/runs/troubled")
+        assert "4 of 5 clients" in shown(runs, "/runs/troubled/clients?show=connected")
 
 
 def test_what_became_of_each_client_is_told_with_its_reason(runs: Path) -> None:
