@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from scripts.compose_page import check_page
 from scripts.compose_project import (
     BUILD_LIMIT_S,
     COMMAND_LIMIT_S,
@@ -120,6 +121,7 @@ def _check_short_run(project: Project) -> list[str]:
     expect(sorted(counts) == sorted(parts), f"clients trained on {counts} examples, the parts have {parts}")
     accuracy = run["summary"]["final"]["accuracy"]
     say(f"trained in {train_s:.1f} s: /runs/{folder} completed, accuracy {accuracy:.4f}")
+    check_page(project, folder, "completed", int(SHORT_RUN["ROUNDS"]))
     say(f"round 1: {_shown_counts(first)}, together the whole training set of {sum(parts)}")
     workers = [project.container("worker", number + 1) for number in range(NUM_CLIENTS)]
     _wait_until("the clients have left", lambda: all(project.state(worker)[0] == "exited" for worker in workers))
@@ -141,6 +143,7 @@ def _check_long_run(project: Project) -> list[str]:
     say(f"a second up: a new run of {LONG_RUN['ROUNDS']} longer rounds")
     project.up()
     run_id = _wait_for_first_round(project, earlier)
+    check_page(project, _only_run(project, earlier)[0], "running", 1)
     seats, back_s = _kill_and_bring_back(project)
     joined_s = _cut_off_and_join(project, seats, earlier)
     check_reach(project)
