@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from orchestrator.options import GroupedOption
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.run_process import interrupt
 from tasks.errors import ConfigurationError
+from tasks.files import private
 from tasks.option import GROUPS
 from tasks.readable import readable
 
@@ -93,14 +94,17 @@ class Control:
         Raises:
             RefusedError: If the command refuses an option.
         """
-        path = self._runs / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+        path = self._runs / _now()
+        entered = {flag: text.strip() for flag, text in given.items() if flag in self._options and text.strip()}
+        variables = {flag: self._options[flag].envvar for flag in entered}
+        environment = {str(name): entered[flag] for flag, name in variables.items() if name}
         arguments = [
             argument
-            for flag, text in given.items()
-            if flag in self._options and text.strip()
-            for argument in _arguments(flag, self._options[flag], text.strip())
+            for flag, text in entered.items()
+            if not variables[flag]  # a password may be in it, and all users see a command line
+            for argument in _arguments(flag, self._options[flag], text)
         ]
-        self._begin([*arguments, f"--run-dir={path}"], path)
+        self._begin([*arguments, f"--run-dir={path}"], path, environment)
         return path.name
 
     def resume(self, folder: RunFolder) -> None:
@@ -109,7 +113,7 @@ class Control:
         Raises:
             RefusedError: If the command refuses to.
         """
-        self._begin([f"--resume={folder.path}"], folder.path)
+        self._begin([f"--resume={folder.path}"], folder.path, {})
 
     def stop(self, folder: RunFolder) -> None:
         """End a run as Ctrl-C does where it was started.
@@ -119,28 +123,48 @@ class Control:
         """
         interrupt(folder.process)
 
-    def _begin(self, arguments: Sequence[str], path: Path) -> None:
-        """Start the command, and return when the run is on; it goes on when the page ends."""
-        if any("\0" in argument for argument in arguments):
+    def _begin(self, arguments: Sequence[str], path: Path, environment: Mapping[str, str]) -> None:
+        """Start the command, and return when the run is on; it goes on when the page ends.
+
+        What it says on its terminal is kept among the run's logs.
+        """
+        if any("\0" in text for text in (*arguments, *environment.values())):
             raise RefusedError("a text with a zero byte is no option's value")
-        noted, former = RunFolder(path).process, _read(RunFolder(path).process)
-        with tempfile.TemporaryFile() as told:
+        folder, began = RunFolder(path), _now()
+        told = self._runs / f".{began}.log"
+        self._runs.mkdir(0o700, exist_ok=True)
+        former = _read(folder.process)
+        with open(told, "xb", opener=private) as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "orchestrator.start", *arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=told,
+                stdout=file,
+                stderr=subprocess.STDOUT,
                 start_new_session=True,
+                env={**os.environ, **environment},
             )
-            threading.Thread(target=process.wait, daemon=True).start()
-            deadline = time.monotonic() + BEGIN_S
-            while process.poll() is None and time.monotonic() < deadline:
-                if _read(noted) not in (former, b""):  # of a run that was killed one is left
-                    return
-                time.sleep(_LOOK_S)
-            if process.poll():
-                told.seek(0)
-                raise RefusedError(_last_line(told.read().decode(errors="replace")))
+        threading.Thread(target=process.wait, daemon=True).start()
+        if not _has_begun(process, folder.process, former):
+            text = told.read_text(errors="replace")
+            told.unlink()
+            raise RefusedError(_last_line(text))
+        if not folder.logs.is_dir():
+            raise RefusedError(f"it has not begun within {BEGIN_S:g} s; what it says is in {told}")
+        told.replace(folder.logs / f"command-{began}.log")
+
+
+def _now() -> str:
+    return datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+
+
+def _has_begun(process: subprocess.Popen[bytes], noted: Path, former: bytes) -> bool:
+    """Wait until a run is on, its command has ended, or the time is up; False if the command refused it."""
+    deadline = time.monotonic() + BEGIN_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if _read(noted) not in (former, b""):  # of a run that was killed one is left
+            return True
+        time.sleep(_LOOK_S)
+    return not process.poll()
 
 
 def _field(flag: str, option: GroupedOption) -> Field:

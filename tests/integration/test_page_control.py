@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from redis import Redis
 from starlette.testclient import TestClient
 
 from orchestrator.page.app import make_app
@@ -14,6 +18,7 @@ from orchestrator.page.control import MAX_FORM_BYTES, Control
 from orchestrator.page.shelf import Shelf
 from orchestrator.store.run_folder import RunFolder
 from tasks.broker.url import URL_VARIABLE
+from tests.integration import harness
 from tests.orchestrator.page.told import Told
 
 BOUND_S = 120.0
@@ -70,6 +75,27 @@ def test_a_run_is_started_stopped_and_resumed(web: TestClient, tmp_path: Path) -
     assert "Resume</button>" in web.get(address).text
     assert web.post(f"{address}/resume").status_code == 303
     until(lambda: len(folder.history()) > summary.rounds)
+    # And what the command has said each time is among the logs, for its owner alone
+    told = sorted(folder.logs.glob("command-*.log"))
+    assert len(told) == 2
+    assert "interrupted" in told[0].read_text()
+    assert stat.S_IMODE(told[0].stat().st_mode) == 0o600
+    assert "interrupted" in web.get(f"{address}/logs?file={told[0].name}").text
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.usefixtures("counted")
+def test_the_brokers_password_is_on_no_command_line(web: TestClient, tmp_path: Path, broker: Redis) -> None:
+    # Given a broker with a password, when its URL is entered
+    url = harness.url(broker)
+    answer = web.post("/new", data={"--broker": url})
+    # Then a run is on there, and the URL is in its environment, where no other user looks
+    assert answer.status_code == 303, answer.text
+    folder = RunFolder(tmp_path / answer.headers["location"].removeprefix("/runs/"))
+    assert folder.config().local is False
+    process = psutil.Process(json.loads(folder.process.read_bytes())["pid"])
+    assert harness.ENCODED not in " ".join(process.cmdline())
+    assert process.environ()[URL_VARIABLE] == url
 
 
 @pytest.mark.usefixtures("counted")
