@@ -7,6 +7,10 @@ which ``--pool`` may name, the main process loads it all.
 
 from __future__ import annotations
 
+import gc
+
+gc.disable()  # what is imported stays: to look through it for garbage, at the end again, takes a third of a second
+
 import logging
 import os
 import signal
@@ -132,3 +136,7 @@ def _start_pool_process(sender: str, **_: object) -> None:
     # comes in, that can't be, and it would wait for half a minute (tenths of a second).
     billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = 20
     app.loading.load_in_pool_process(app, sender)
+
+
+gc.freeze()
+gc.enable()
