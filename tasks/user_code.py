@@ -26,7 +26,7 @@ from tasks.described import described, located
 from tasks.errors import ArraysError, FederationError
 from tasks.evaluation import Evaluation
 from tasks.messages import MAX_COUNT
-from tasks.metrics import MAX_METRICS, NAME_PATTERN, Declared, Metric
+from tasks.metrics import MAX_METRICS, MAX_NAME_LENGTH, NAME_PATTERN, Declared, Metric
 from tasks.run_config import RunSettings
 from tasks.workload import ClientData, Gradients, TrainResult, Workload
 
@@ -282,7 +282,7 @@ def _check_metric_names(names: Collection[object], what: str) -> None:
     if len(names) > MAX_METRICS:
         raise UserCodeError(f"{what} {len(names)} metrics: at most {MAX_METRICS} are allowed")
     for name in names:
-        if not isinstance(name, str) or re.fullmatch(NAME_PATTERN, name) is None:
+        if not isinstance(name, str) or len(name) > MAX_NAME_LENGTH or re.fullmatch(NAME_PATTERN, name) is None:
             raise UserCodeError(
                 f"{what} a metric called {name!r}: "
                 "a text of at most 100 letters, digits, blanks or _.:/@%+-()[] is allowed"

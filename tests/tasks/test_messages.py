@@ -51,7 +51,7 @@ def test_orders_come_out_of_json_as_they_went_in(order: Order) -> None:
     num_epochs=st.floats(0, allow_infinity=False),
     reason=st.text(st.characters(exclude_categories=["Cs"]), max_size=50),
     metrics=st.dictionaries(
-        st.from_regex(re.compile(NAME_PATTERN, re.ASCII), fullmatch=True),
+        st.from_regex(re.compile(NAME_PATTERN, re.ASCII), fullmatch=True).filter(lambda name: len(name) <= 100),
         st.floats(allow_nan=False, allow_infinity=False),
         max_size=3,
     ),

@@ -39,6 +39,10 @@ def test_evaluating_uses_what_the_client_holds_out(client: Client, chunks: Memor
             Evaluation(0.5, 10, {"auc\n": 0.5}),
             "evaluate() returned a metric called 'auc\\n': a text of at",
         ),
+        (
+            Evaluation(0.5, 10, {"x" * 101: 0.5}),
+            f"evaluate() returned a metric called '{'x' * 101}': a text of at most",
+        ),
         (Evaluation(0.5, 10, {1: 0.5}), "evaluate() returned a metric called 1: a text"),  # type: ignore[dict-item]
         (
             Evaluation(0.5, 10, {f"class {number}": 0.5 for number in range(101)}),
