@@ -32,7 +32,7 @@ class RunConfig(BaseModel):
     A field marked as an ``Option`` is one of the command line, in the order of the fields; its docstring is the help.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: Annotated[str, Field(pattern=ID_PATTERN)]
     """Name of the run; unique among the runs on one broker."""

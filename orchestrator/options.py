@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tasks.errors import ConfigurationError
-from tasks.option import GROUPS, Option, bounds_of, kind_of
+from tasks.option import GROUPS, Option, bounds_of, docstrings_of, kind_of
 from tasks.run_config import RunSetting, parse_run_config
 
 _PATHS = ("DIR", "FILE")
@@ -63,12 +63,13 @@ def options_of(model: type[BaseModel], known: Mapping[str, Iterable[str]]) -> It
     """Yield an option for each field that is marked as one, and for those of models among the fields, in order.
 
     Args:
-        model: The model; it keeps its fields' docstrings (``use_attribute_docstrings``).
+        model: The model.
         known: The names to list in the help, by what stands there in braces for them.
     """
     flags = flags_of(model)
+    told = docstrings_of(model)
     for name, field, mark in _marked(model):
-        yield _option(name, field, mark, known, flags)
+        yield _option(name, field, mark, flags[name], _help(told[name], mark, known, flags))
 
 
 def check_together(config: BaseModel, given: Collection[str]) -> None:
@@ -104,14 +105,14 @@ def flags_of(model: type[BaseModel]) -> dict[str, str]:
     return {name: f"--{mark.flag or name.removesuffix('_s').replace('_', '-')}" for name, _, mark in _marked(model)}
 
 
-def _option(
-    name: str, field: FieldInfo, mark: Option, known: Mapping[str, Iterable[str]], flags: Mapping[str, str]
-) -> GroupedOption:
-    flag = flags[name]
-    text = " ".join((field.description or "").split())
-    text = text.format_map({kind: ", ".join(names) for kind, names in known.items()})
+def _help(told: str, mark: Option, known: Mapping[str, Iterable[str]], flags: Mapping[str, str]) -> str:
+    """Return what the help says of an option, of which its docstring tells."""
+    text = " ".join(told.split()).format_map({kind: ", ".join(names) for kind, names in known.items()})
     text += f" Needs {flags[mark.needs]}." if mark.needs else ""
-    text += f" Not with {flags[mark.excludes]}." if mark.excludes else ""
+    return text + (f" Not with {flags[mark.excludes]}." if mark.excludes else "")
+
+
+def _option(name: str, field: FieldInfo, mark: Option, flag: str, told: str) -> GroupedOption:
     value: dict[str, Any] = {} if field.default is None else {"default": field.default}
     if field.annotation is bool:
         flag += f"/--no-{flag.removeprefix('--')}"
@@ -122,7 +123,7 @@ def _option(
         value = {"multiple": True, "callback": lambda _context, _parameter, texts: read(texts)}
     else:
         value["type"] = _type(field, mark)
-    shown: dict[str, Any] = {"help": text, "metavar": mark.metavar, "show_default": mark.default, "group": mark.group}
+    shown: dict[str, Any] = {"help": told, "metavar": mark.metavar, "show_default": mark.default, "group": mark.group}
     return GroupedOption([flag, name], **shown, **value)
 
 

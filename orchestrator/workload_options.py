@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from celeriac.workloads.splits.niid import LEVELS
 from orchestrator.options import check_together
@@ -20,8 +20,6 @@ _OWN = "the workload's own"
 
 class WorkloadOptions(BaseModel):
     """What is short for a part of ``--workload``. The run's config has the whole spec, and none of these."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     dataset: Annotated[str | None, Option("NAME", group=DATA)] = None
     """Short for --workload, which it excludes, with a data set that is built in: {data_sets}."""

@@ -14,7 +14,7 @@ from orchestrator.config import RunConfig
 from orchestrator.options import GroupedOption
 from orchestrator.start import main
 from orchestrator.workload_options import WorkloadOptions
-from tasks.option import GROUPS, Option, allowed
+from tasks.option import GROUPS, Option, allowed, docstrings_of
 from worker.settings import ClientSettings
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -54,14 +54,15 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
 def _variables() -> str:
     """Return the variables of a client's environment as a table."""
     variables = ClientSettings.variables()
-    rows = [(f"`{variables[name]}`", *_cells(ClientSettings.model_fields[name])) for name in variables]
+    rows = [(f"`{variables[name]}`", *_cells(name)) for name in variables]
     return markdown(("variable", "meaning", "value", "if not set"), rows)
 
 
-def _cells(field: FieldInfo) -> tuple[str, str, str]:
-    """Return what a field means, which values it allows, and what holds if it isn't set."""
+def _cells(name: str) -> tuple[str, str, str]:
+    """Return what a client's setting means, which values it allows, and what holds if it isn't set."""
+    field = ClientSettings.model_fields[name]
     [mark] = [mark for mark in field.metadata if isinstance(mark, Option)]
-    meaning = " ".join((field.description or "").split())
+    meaning = " ".join(docstrings_of(ClientSettings)[name].split())
     return meaning, _value(mark.metavar, allowed(field)), mark.default or _shown(field.default)
 
 

@@ -80,7 +80,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TrainOptions(Message, use_attribute_docstrings=True):
+class TrainOptions(Message):
     """How a client trains: the hyperparameters of local training."""
 
     epochs: Annotated[int, Field(ge=1, le=100_000), Option("N", capped=False, group=ALGORITHM)] = 5

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 DATA = "Data and model"
@@ -39,6 +46,27 @@ class Option:
     group: str = ""
     needs: str = ""
     excludes: str = ""
+
+
+@cache
+def docstrings_of(model: type[BaseModel]) -> Mapping[str, str]:
+    """Return the docstrings of a model's fields by their names; those of its bases, and of models among them, too.
+
+    Pydantic could read them as the model is made, in each process that starts; help and docs alone want them.
+    """
+    bases = [base for base in reversed(model.__mro__) if issubclass(base, BaseModel) and base is not BaseModel]
+    among = [type(field.default) for field in model.model_fields.values() if isinstance(field.default, BaseModel)]
+    found = dict(pair for base in bases for pair in _docstrings_in(base))
+    return found | {name: text for each in among for name, text in docstrings_of(each).items()}
+
+
+def _docstrings_in(model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    module = ast.parse(Path(inspect.getfile(model)).read_text(encoding="utf-8"))
+    [body] = [node.body for node in module.body if isinstance(node, ast.ClassDef) and node.name == model.__name__]
+    for pair in pairwise(body):
+        match pair:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                yield name, inspect.cleandoc(text)
 
 
 def kind_of(field: FieldInfo) -> object:

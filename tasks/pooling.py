@@ -31,7 +31,7 @@ ROUNDING = 1e-6
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
 
 class Quantile(_Record):

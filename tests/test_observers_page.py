@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from orchestrator.observers import ALWAYS, OBSERVERS
 from orchestrator.observers.events import Event, Outcome
+from tasks.option import docstrings_of
 
 PAGE = (Path(__file__).parents[1] / "docs" / "observers.md").read_text(encoding="utf-8")
 OF_ALL = ("time", "run_id", "kind")
@@ -23,8 +24,8 @@ def table() -> str:
 
 def rows_of(model: type[BaseModel]) -> list[str]:
     """The rows of a kind of event: what it is, then each field."""
-    fields = {name: field for name, field in model.model_fields.items() if name not in OF_ALL}
-    told = [f"| | `{name}` | {plain(field.description)} |" for name, field in fields.items()]
+    said = docstrings_of(model)
+    told = [f"| | `{name}` | {plain(said.get(name))} |" for name in model.model_fields if name not in OF_ALL]
     return [f"| `{model.model_fields['kind'].default}` | | {plain(model.__doc__)} |", *told]
 
 

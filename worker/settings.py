@@ -162,7 +162,7 @@ class ClientSettings(BaseModel):
     A field marked as an ``Option`` is a variable of the environment; its docstring says in the docs what it means.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     broker_url: Annotated[str, AfterValidator(check_url), Option("URL", flag=URL_VARIABLE)] = DEFAULT_URL
     """The Redis to join."""

@@ -19,7 +19,7 @@ from tasks.readable import Reason
 
 
 class _Told(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _checked_time(time: str) -> str:

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from orchestrator.config import RunConfig
 from orchestrator.options import flags_of
-from tasks.option import Option
+from tasks.option import Option, docstrings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,15 @@ def differing(configs: Sequence[RunConfig]) -> list[tuple[str, list[str]]]:
 
 
 def _settings(model: BaseModel, flags: dict[str, str]) -> Iterator[Setting]:
+    told = docstrings_of(type(model))
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from _settings(value, flags)
         elif name in flags:
             default = field.get_default(call_default_factory=False)
-            told = " ".join((field.description or "").split())
-            yield Setting(name, flags[name], _group(field), shown(value), shown(default), told)
+            meaning = " ".join(told[name].split())
+            yield Setting(name, flags[name], _group(field), shown(value), shown(default), meaning)
 
 
 def _group(field: FieldInfo) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import click
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from orchestrator.options import check_together, options_of
 from tasks.errors import ConfigurationError
@@ -12,15 +12,11 @@ from tasks.option import GROUPS, Option
 
 
 class Training(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
     epochs: Annotated[int, Field(ge=1), Option("N", group=GROUPS[0])] = 5
     """Passes over the data."""
 
 
 class Config(BaseModel):
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
     kept: int = 0
     """No option, as it isn't marked."""
     judges: Annotated[tuple[str, ...], Option("NAME[,NAME…]", default="none")] = ()
