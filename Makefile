@@ -6,6 +6,8 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 # Alone, without --no-deps, pip would have to know the digests of what torch takes, which differs from index to index.
 CHECKED := $(BIN)/pip --disable-pip-version-check install --quiet --require-hashes --no-deps --requirement
 ARGS ?=
+# Where it is set, each process of a run and of the tests would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression scaling soak kills hashes audit r redis chromium page-check clean
