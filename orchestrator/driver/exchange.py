@@ -11,7 +11,7 @@ from orchestrator.driver.context import RunContext
 from orchestrator.driver.feeding import Feeding
 from orchestrator.driver.model_publisher import publish_broadcast, publish_start, publish_surveyed
 from orchestrator.driver.slots import Slots
-from orchestrator.observers.events import OrdersAnswered, Outcome, SlotsFilled
+from orchestrator.observers.events import OrdersAnswered, OrdersTaken, Outcome, SlotsFilled
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.updates import discard_updates
 from orchestrator.transport.groups import usual_size
@@ -111,6 +111,7 @@ class Exchange:
                 self._take_in(event.answers)
             elif isinstance(event, Looked):
                 self._tell_filled()
+                self._tell_taken()
                 yield event.left_s
             else:
                 if event is Lost.ALL:
@@ -239,6 +240,13 @@ class Exchange:
 
     def _send_parts(self, answers: Sequence[Response]) -> dict[str, list[str]]:
         return self._feeding.take_in(answers, is_last=not self._slots.has_open())
+
+    def _tell_taken(self) -> None:
+        """Tell which orders to train were taken since this was called last, and aren't answered."""
+        slots = map(self._slots.find_open, self._context.services.transport.taken())
+        taken = tuple(slot.order.client_id for slot in slots if slot is not None)
+        if taken and self._kind == TrainOrder.name:
+            self._context.report(OrdersTaken(round_number=self._number, client_ids=taken))
 
     def _tell_filled(self) -> None:
         """Tell which slots were filled since this was called last."""

@@ -166,7 +166,7 @@ class Run:
         expel_hoarders(self._context, self._last_round)
         announced = {client.client_id: client.announcement for client in self._manager.connected()}
         if came := sorted(announced.keys() - self._shown):
-            self._report(ClientsJoined(clients={name: announced[name].num_examples for name in came}))
+            self._report(ClientsJoined.of([announced[name] for name in came]))
         if gone := sorted(self._shown - announced.keys()):
             self._report(ClientsLeft(client_ids=tuple(gone)))
         self._shown = set(announced)

@@ -5,17 +5,22 @@ A line of ``events.jsonl`` is one of them as JSON. A thousand clients that do th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
+from heapq import nlargest
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orchestrator.store.records import ACCEPTED, RoundRecord, SlotRecord, Summary
+from tasks.announcement import Announcement
 from tasks.messages import Status
 from tasks.metrics import Metrics, Spreads
 from tasks.readable import Reason
+
+MAX_LABELS = 20
+"""Labels of a client that are told."""
 
 
 class _Told(BaseModel):
@@ -78,6 +83,20 @@ class ClientsJoined(_Event):
     kind: Literal["clients_joined"] = "clients_joined"
     clients: dict[str, int]
     """Client id → examples that it trains on."""
+    labels: dict[str, dict[str, int]] = {}
+    """Client id → label → examples of it, where a client announced labels: of many the 20 with the most examples."""
+
+    @classmethod
+    def of(cls, announcements: Collection[Announcement]) -> ClientsJoined:
+        """Return what is told of clients that have connected."""
+        return cls(
+            clients={said.client_id: said.num_examples for said in announcements},
+            labels={
+                said.client_id: dict(nlargest(MAX_LABELS, said.labels.items(), key=lambda item: item[1]))
+                for said in announcements
+                if said.labels
+            },
+        )
 
 
 class ClientsLeft(_Event):
@@ -112,6 +131,14 @@ class JoinedLive(_OfRound):
     kind: Literal["joined_live"] = "joined_live"
     client_ids: tuple[str, ...]
     """Which."""
+
+
+class OrdersTaken(_OfRound):
+    """Workers have taken orders to train from their queues since the last look, and are at them."""
+
+    kind: Literal["orders_taken"] = "orders_taken"
+    client_ids: tuple[str, ...]
+    """Whose orders."""
 
 
 class Outcome(_Told):
@@ -290,6 +317,7 @@ Event = Annotated[
     | Initialised
     | RoundOpened
     | JoinedLive
+    | OrdersTaken
     | SlotsFilled
     | OrdersAnswered
     | UpdatesJudged

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 
 from celery import Celery
+from redis.exceptions import RedisError
 
 from orchestrator.transport.groups import Groups
+from orchestrator.transport.queued import Queued
 from orchestrator.transport.results import MAX_RESULT_BYTES, Results
 from orchestrator.transport.sending import Call, Publisher
 from orchestrator.transport.signatures import Signatures
@@ -38,6 +40,7 @@ class RedisTransport(Transport):
         self._turns = RedisTurns(self._client)
         self._publisher = Publisher(app, self._client)
         self._groups = Groups()
+        self._queued = Queued()
         self._heeded: set[str] = set()
         """Groups of which results are awaited."""
         self._queue_of: Callable[[str], str] = client_queue
@@ -56,6 +59,7 @@ class RedisTransport(Transport):
         found = self._results.collect([*task_ids, *groups], timeout_s, max_bytes)
         failed = [group_id for group_id in groups if found.pop(group_id, None) is not None]
         self._groups.answered(found)
+        self._queued.answered(found)
         for group_id in failed:
             self._send_apart(group_id)
         return found
@@ -64,12 +68,17 @@ class RedisTransport(Transport):
         """Put each order on its client's queue; of a group that it was in, it is none any more."""
         self._groups.answered(order.order_id for order in orders)
         super().send(orders, queue_of)
+        for order in orders:
+            self._queued.sent(queue_of(order.client_id), [order.order_id])
 
     def send_together(self, groups: Sequence[Sequence[Order]], queue_of: Callable[[str], str] = client_queue) -> None:
         """Put orders on their clients' queues, those of a group by one message."""
         self._queue_of = queue_of
         self.send([group[0] for group in groups if len(group) == 1], queue_of)
-        self.publish([self._call(group, queue_of(group[0].client_id)) for group in groups if len(group) > 1])
+        together = [(queue_of(group[0].client_id), group) for group in groups if len(group) > 1]
+        self.publish([self._call(group, queue) for queue, group in together])
+        for queue, group in together:
+            self._queued.sent(queue, [order.order_id for order in group])
 
     def _call(self, group: Sequence[Order], queue: str) -> Call:
         # The task's limit is the last bound: each order has its own.
@@ -89,6 +98,22 @@ class RedisTransport(Transport):
         """Take an order back; what is left of a group that fails is sent again without it."""
         self._groups.answered([order.order_id])
         super().withdraw(order, queue_of)
+
+    def taken(self) -> Collection[str]:
+        """Return the ids of orders that workers have taken from their queues; those are looked at that may have some.
+
+        Of a queue that the broker doesn't tell of, or while it is away, nothing is known to have been taken.
+        """
+        queues = self._queued.queues()
+        try:
+            with self._client.pipeline(transaction=False) as pipe:
+                for queue in queues:
+                    pipe.llen(queue)
+                lengths = pipe.execute(raise_on_error=False)
+        except (RedisError, OSError):
+            lengths = [None] * len(queues)
+        told = zip(queues, lengths, strict=True)
+        return self._queued.taken({queue: length for queue, length in told if isinstance(length, int)})
 
     def take_reconnected(self) -> bool:
         """Say whether the connection was lost and is there again since this was last asked."""
@@ -110,6 +135,7 @@ class RedisTransport(Transport):
     def empty_queue(self, queue: str) -> None:
         """Remove what nobody has taken from a queue."""
         self._client.unlink(queue)
+        self._queued.emptied(queue)
 
     def give_turn(self, order: Order, word: bytes = GO) -> None:
         """Tell a client that it is its turn to send its update."""

@@ -186,6 +186,10 @@ class Transport(ABC):
         is longer than ``max_bytes``, no more is read than says so.
         """
 
+    def taken(self) -> Collection[str]:
+        """Return the ids of orders that workers have taken from their queues since this was asked last."""
+        return ()
+
     @abstractmethod
     def expect_more(self, task_id: str) -> None:
         """Note that what was read of a task is not its end: it is read again when there is more."""

@@ -105,7 +105,8 @@ def test_what_happens_is_reported_in_order(federation: Federation) -> None:
     told = [RunStarted, ClientsJoined, Initialised, RoundOpened, SlotsFilled, UpdatesJudged, ClientsEvaluated]
     assert [type(event) for event in others] == [*told, RoundClosed, ModelEvaluated]
     joined, opened, filled, judged = (others[index] for index in (1, 3, 4, 5))
-    assert joined == ClientsJoined(clients=EXAMPLES)
+    labels = {client_id: {"point": count} for client_id, count in EXAMPLES.items()}
+    assert joined == ClientsJoined(clients=EXAMPLES, labels=labels)
     assert opened == RoundOpened(round_number=1, cohort=("anna", "bert", "carl"))
     assert isinstance(filled, SlotsFilled)
     assert {client_id: slot.status for client_id, slot in filled.slots.items()} == dict.fromkeys(EXAMPLES, "trained")

@@ -41,6 +41,35 @@ def test_orders_are_on_their_clients_queues_until_these_are_emptied(transport: R
     assert [broker.llen(client_queue(client_id)) for client_id in ("anna", "bert")] == [0, 1]
 
 
+def test_which_orders_were_taken_is_told_once(transport: RedisTransport, broker: Redis) -> None:
+    # Given orders to clients that share a queue, two of them by one message, and to one with a queue of its own
+    queue = shared_queue("ward", 4)
+    orders = [train_order(f"ward-{number}") for number in range(4)]
+    ids = [order.order_id for order in orders]
+    transport.send_together([orders[:1], orders[2:3], orders[3:]], lambda _: queue)
+    transport.send_together([orders[:2]], lambda _: queue)
+    transport.send([train_order("anna")])
+    assert transport.taken() == []
+    # When a worker takes the first, then that is told once
+    broker.rpop(queue)
+    assert transport.taken() == ids[:1]
+    assert transport.taken() == []
+    # When one is answered, then so were those taken that were sent before it
+    say(broker, ids[3], "done")
+    broker.rpop(queue, 2)
+    assert transport.collect(ids, PATIENCE_S) == {ids[3]: b"done"}
+    assert transport.taken() == ids[2:]
+    # When a client puts something else in its queue's place, or its order is taken back, then nothing was taken
+    broker.unlink(client_queue("anna"))
+    broker.set(client_queue("anna"), "no queue")
+    assert transport.taken() == []
+    transport.withdraw(train_order("anna"))
+    assert transport.taken() == []
+    # And those that go together are taken together
+    broker.rpop(queue)
+    assert transport.taken() == ids[:2]
+
+
 def test_what_was_read_of_an_order_isnt_its_end_if_more_is_expected(transport: RedisTransport, broker: Redis) -> None:
     # Given an order whose client says that it is ready to send
     order = train_order()
