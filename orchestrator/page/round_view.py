@@ -14,6 +14,7 @@ from orchestrator.observers.events import (
     JobDone,
     JoinedLive,
     ModelEvaluated,
+    OrdersTaken,
     Outcome,
     ResponsesLate,
     RoundClosed,
@@ -31,15 +32,15 @@ class SlotState(StrEnum):
     FAILED = "failed"
     LOST = "lost"
     TIMED_OUT = "timed out"
+    UNANSWERED = "unanswered"
     TRAINING = "training"
+    WAITING = "waiting"
     SENT = "sent"
     ACCEPTED = "accepted"
-    ENDED = "not in the model"
 
 
 _FILLED = {
     Status.TRAINED: SlotState.SENT,
-    Status.SURVEYED: SlotState.TRAINING,
     Status.TIMED_OUT: SlotState.TIMED_OUT,
     Status.REJECTED: SlotState.REJECTED,
     Status.LOST: SlotState.LOST,
@@ -61,12 +62,18 @@ class Slot:
     """
 
     asked_at: float
-    state: SlotState = SlotState.TRAINING
+    state: SlotState = SlotState.WAITING
     outcome: Outcome | None = None
     reason: str = ""
     arrived_at: float | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     is_late: bool = False
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether what is judged is what was done by the timeout."""
+        is_timed_out = self.outcome is not None and self.outcome.status is Status.TIMED_OUT
+        return is_timed_out and self.state is not SlotState.TIMED_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,8 @@ class RoundView:
                 self._fill(event)
             case JoinedLive():
                 self.slots |= {client_id: Slot(seconds_of(event.time)) for client_id in event.client_ids}
+            case OrdersTaken():
+                self._begin(event)
             case UpdatesJudged():
                 self._judge(event)
             case ResponsesLate():
@@ -115,6 +124,7 @@ class RoundView:
                 self.jobs.append(OwnJob(event.job, ended_at - event.duration_s, ended_at))
             case RoundClosed():
                 self.closed, self.closed_at = event, seconds_of(event.time)
+                self.part_with_all()
             case ModelEvaluated():
                 self.evaluated = event
             case ClientsEvaluated():
@@ -124,6 +134,18 @@ class RoundView:
         """Return how many clients' orders stand how, in the order of the states."""
         found = Counter(slot.state for slot in self.slots.values())
         return {state: found[state] for state in SlotState if found[state]}
+
+    def part_with_all(self) -> None:
+        """Note that nobody waits any more for orders that aren't answered."""
+        for slot in self.slots.values():
+            if slot.outcome is None:
+                slot.state = SlotState.UNANSWERED
+
+    def _begin(self, event: OrdersTaken) -> None:
+        for client_id in event.client_ids:
+            slot = self.slots.get(client_id)
+            if slot is not None and slot.outcome is None:
+                slot.state = SlotState.TRAINING
 
     def _fill(self, event: SlotsFilled) -> None:
         arrived_at = seconds_of(event.time)

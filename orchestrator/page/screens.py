@@ -111,8 +111,10 @@ def one_round(shelf: Shelf, name: str, number: int, query: Query) -> Screen:
     view = run.round(number)
     if view is None:
         raise NotFoundError(f"run {name} has no round {number}")
-    is_on = view.closed is None and run.state.summary is None
-    now = time.time() if is_on and status_of(run.folder, run.state) == "running" else run.state.told_at
+    is_on = view.closed is None and status_of(run.folder, run.state) == "running"
+    now = time.time() if is_on else run.state.told_at
+    if not is_on:
+        view.part_with_all()
     sections = [
         _head(run, config),
         Section("round", {"view": view, "run": name, "last": max(run.state.offsets), "first": min(run.state.offsets)}),
@@ -133,7 +135,8 @@ def clients(shelf: Shelf, name: str, query: Query) -> Screen:
         _CLIENT_KEYS,
         query.get("sort", ""),
     )
-    values = {"table": table, "columns": _CLIENT_COLUMNS, "query": query, "most": MAX_ROWS}
+    has_labels = any(line.labels for line in run.state.clients.values())
+    values = {"table": table, "columns": _CLIENT_COLUMNS, "query": query, "most": MAX_ROWS, "has_labels": has_labels}
     filters = Section("filter", {"query": query, "choices": list(_SHOWN), "keep": "sort", "label": "client or reason"})
     return Screen(f"Clients · {name}", [_head(run, config), filters, Section("clients", values)], name, "clients")
 
@@ -216,7 +219,7 @@ def _cohort(name: str, view: RoundView, query: Query) -> Section:
         list(view.slots.items()), lambda item: only in ("", item[1].state.value), keys, "state"
     )
     values = {"view": view, "run": name, "counts": view.counts(), "table": table, "only": only, "most": MAX_ROWS}
-    values |= {"has_cells": 12 < len(view.slots) <= MAX_CELLS}
+    values |= {"has_cells": 12 < len(view.slots) <= MAX_CELLS, "is_over": SlotState.UNANSWERED in view.counts()}
     return Section("cohort", values)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.observers.events import (
     ClientsEvaluated,
@@ -50,6 +50,7 @@ class ClientLine:
     Attributes:
         client_id: Its id.
         num_examples: Examples that it trains on.
+        labels: How many there are of each label, where it announced that.
         connected_at: Since when it is connected, in seconds since 1970; None if it isn't.
         num_asked: Orders to train that it was given.
         train_s: Seconds that it has trained, by its own clock.
@@ -59,6 +60,7 @@ class ClientLine:
 
     client_id: str
     num_examples: int = 0
+    labels: Mapping[str, int] = field(default_factory=dict)
     connected_at: float | None = None
     num_asked: int = 0
     num_accepted: int = 0
@@ -155,9 +157,11 @@ class RunState:
                 self._take_rest(event)
 
     def part_with_all(self) -> None:
-        """Note that no client is connected any more."""
+        """Note that no client is connected any more, and none waited for."""
         for line in self.clients.values():
             line.connected_at = None
+        if self.round is not None:
+            self.round.part_with_all()
 
     def time_left_s(self, now: float) -> float | None:
         """Return the seconds that the run has left, by the pace of its last rounds; None if that isn't known."""
@@ -173,6 +177,7 @@ class RunState:
                 for client_id, num_examples in event.clients.items():
                     line = self._client(client_id)
                     line.num_examples, line.connected_at = num_examples, self.told_at
+                    line.labels = event.labels.get(client_id, line.labels)
             case ClientsLeft():
                 for client_id in event.client_ids:
                     self._client(client_id).connected_at = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from orchestrator.observers.events import RoundOpened
+from orchestrator.observers.events import ClientsJoined, OrdersTaken, RoundOpened
 from orchestrator.page.app import make_app
 from orchestrator.page.files import downloads_of
 from orchestrator.page.screens import MAX_CELLS
@@ -91,6 +91,35 @@ def test_a_run_that_was_killed_has_no_client_connected(runs: Path) -> None:
     with RunFolder(runs / "troubled").lock():
         assert "<dt>clients connected</dt><dd>4</dd>" in shown(runs, "/runs/troubled")
         assert "4 of 5 clients" in shown(runs, "/runs/troubled/clients?show=connected")
+
+
+def test_labels_are_shown_where_a_client_announced_them(runs: Path) -> None:
+    assert "examples of each label" not in shown(runs, "/runs/ended/clients")
+    told = Told(runs / "labelled")
+    told.begin("anna")
+    told.tell(ClientsJoined(clients={"bert": 9}, labels={"bert": {"3": 7, ATTACK: 2}}))
+    text = shown(runs, "/runs/labelled/clients")
+    assert "examples of each label" in text
+    assert '<span class="name">3:</span> 7' in text
+    assert ATTACK not in text
+
+
+def test_a_round_that_was_open_when_the_run_ended_has_clients_that_are_waited_for_no_more(runs: Path) -> None:
+    # Given a run with an open round
+    told = Told(runs / "open", rounds=2)
+    told.begin("anna", "bert")
+    told.tell(RoundOpened(round_number=1, cohort=("anna", "bert")), at_s=3)
+    told.tell(OrdersTaken(round_number=1, client_ids=("anna",)), at_s=4)
+    # When it is on, then one trains, and one waits; when it was killed, then neither
+    for path in ("/runs/open", "/runs/open/rounds/1"):
+        with told.folder.lock():
+            text = shown(runs, path)
+            assert "which is open" in text
+            assert all(f'class="mark {state}"' in text for state in ("training", "waiting"))
+        text = shown(runs, path)
+        assert "which was not closed" in text
+        assert 'class="mark unanswered"' in text
+        assert 'class="mark training"' not in text
 
 
 def test_what_became_of_each_client_is_told_with_its_reason(runs: Path) -> None:

@@ -9,6 +9,7 @@ from orchestrator.observers.events import (
     Event,
     JoinedLive,
     ModelEvaluated,
+    OrdersTaken,
     RoundOpened,
     RunEnded,
     SlotsFilled,
@@ -18,22 +19,29 @@ from orchestrator.observers.events import (
 )
 from orchestrator.page import state as states
 from orchestrator.page.round_view import SlotState
+from tasks.messages import Status
 from tests.orchestrator.observers.telling import SUMMARY
 from tests.orchestrator.page.told import closed, started, state_of, trained
 
 
 def test_an_order_is_trained_then_sent_then_accepted_or_rejected() -> None:
-    # Given a round that is open, when nothing has come, then its clients train
+    # Given a round that is open, when nothing has come, then its clients are waited for
     events: list[tuple[float, Event]] = [(0.0, started(2)), (1.0, RoundOpened(round_number=1, cohort=("anna", "bert")))]
+    view = state_of(*events).round
+    assert view is not None
+    assert view.counts() == {SlotState.WAITING: 2}
+    # When their workers have taken the orders, then they train
+    events += [(2.0, OrdersTaken(round_number=1, client_ids=("anna", "bert", "gone")))]
     view = state_of(*events).round
     assert view is not None
     assert view.counts() == {SlotState.TRAINING: 2}
     # When one has answered and another has joined, then its update is sent
     events += [(3.0, SlotsFilled(round_number=1, slots={"anna": trained()}))]
+    events += [(3.5, OrdersTaken(round_number=1, client_ids=("anna",)))]
     events += [(4.0, JoinedLive(round_number=1, client_ids=("carl",)))]
     view = state_of(*events).round
     assert view is not None
-    assert view.counts() == {SlotState.TRAINING: 2, SlotState.SENT: 1}
+    assert view.counts() == {SlotState.TRAINING: 1, SlotState.WAITING: 1, SlotState.SENT: 1}
     assert view.slots["carl"].asked_at - view.opened_at == 3.0
     assert {name: line.num_asked for name, line in state_of(*events).clients.items()} == dict.fromkeys(view.slots, 1)
     # And when it is decided, then it is accepted
@@ -42,6 +50,26 @@ def test_an_order_is_trained_then_sent_then_accepted_or_rejected() -> None:
     assert view is not None
     assert view.slots["anna"].state is SlotState.ACCEPTED
     assert view.slots["bert"].reason == "no"
+    # And when the run is over, then nobody waits for the third
+    view = state_of(*events, (6.0, RunEnded(summary=SUMMARY))).round
+    assert view is not None
+    assert view.slots["carl"].state is SlotState.UNANSWERED
+
+
+def test_an_update_that_was_cut_short_is_known_as_such_when_it_is_accepted() -> None:
+    # Given a client that was cut short at its timeout
+    cut = trained().model_copy(update={"status": Status.TIMED_OUT})
+    events: list[tuple[float, Event]] = [(1.0, RoundOpened(round_number=1, cohort=("anna", "bert")))]
+    events += [(3.0, SlotsFilled(round_number=1, slots={"anna": cut, "bert": trained()}))]
+    view = state_of(*events).round
+    assert view is not None
+    assert view.slots["anna"].state is SlotState.TIMED_OUT
+    # When what it has done is accepted, then both are known
+    view.take(UpdatesJudged(round_number=1, accepted=("anna", "bert"), rejected={}, scores={}))
+    assert [(slot.state, slot.is_cut_short) for slot in view.slots.values()] == [
+        (SlotState.ACCEPTED, True),
+        (SlotState.ACCEPTED, False),
+    ]
 
 
 def test_the_time_left_is_told_by_the_pace_of_the_last_rounds() -> None:
