@@ -46,7 +46,14 @@ def _said_in_a_line() -> Iterator[None]:
 with _said_in_a_line():
     _url, _ = reach(connection.named_broker())
 
-app = make_app("orchestrator", _url, include=("orchestrator.tasks",), is_seen=True, worker_pool="tasks.pool:TaskPool")
+app = make_app(
+    "orchestrator",
+    _url,
+    include=("orchestrator.tasks",),
+    is_seen=True,
+    worker_pool="tasks.pool:TaskPool",
+    result_backend="orchestrator.transport.chords:ChordBackend",
+)
 signals.after_setup_logger.connect(set_up_worker)
 follow_jobs()
 

@@ -260,8 +260,8 @@ def result_key(task_id: str) -> str:
 
 
 def chord_keys(chord_id: str) -> list[str]:
-    """Keys under which Celery's Redis backend keeps what it knows of a chord."""
-    return [f"{_CHORD}{chord_id}{end}" for end in (".j", ".t", ".s", ".d", ".c")]
+    """Keys under which it is kept which parts of a chord are done, and how many it has."""
+    return [f"{_CHORD}{chord_id}{end}" for end in (".d", ".s")]
 
 
 def body_id(chord_id: str) -> str:

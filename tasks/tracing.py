@@ -121,7 +121,7 @@ def make_provider(service: str, endpoint: str = "", ids: IdGenerator | None = No
 
 
 class TaskTracer:
-    """Makes a span of each Celery task that a process carries out, one at a time.
+    """Makes a span of each Celery task that a process carries out: one at a time, or a chord's body at its part's end.
 
     Args:
         service: The name of the service.
@@ -133,7 +133,8 @@ class TaskTracer:
         self._traced = traced
         self._providers: dict[str, TracerProvider] = {}
         """By where they send to; made in the process that carries tasks out."""
-        self._span: Span | None = None
+        self._spans: list[Span | None] = []
+        """Of the task under way, after that of the one in whose process it was begun."""
 
     def follow(self) -> None:
         """Have spans begin and end with this process's tasks, and what is left be sent when it ends."""
@@ -143,26 +144,20 @@ class TaskTracer:
 
     def _begin(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], **_: object) -> None:
         told = self._traced(task.name, args, kwargs)
-        if told is None:
-            return
+        self._spans.append(None if told is None else self._new_span(told))
+
+    def _new_span(self, told: Traced) -> Span:
         if told.endpoint not in self._providers:
             self._providers[told.endpoint] = make_provider(self._service, told.endpoint)
-        self._span = (
-            self._providers[told.endpoint]
-            .get_tracer(SCOPE)
-            .start_span(
-                told.name,
-                child_of(told.run_id, *told.parent),
-                attributes=told.attributes,
-                links=_links(told),
-            )
-        )
+        tracer = self._providers[told.endpoint].get_tracer(SCOPE)
+        parent = child_of(told.run_id, *told.parent)
+        return tracer.start_span(told.name, parent, attributes=told.attributes, links=_links(told))
 
     def _end(self, state: str, **_: object) -> None:
-        if self._span is not None:
-            self._span.set_attribute("celery.state", state)
-            self._span.end()
-            self._span = None
+        span = self._spans.pop()
+        if span is not None:
+            span.set_attribute("celery.state", state)
+            span.end()
 
     def _flush(self, **_: object) -> None:
         for provider in self._providers.values():

@@ -120,7 +120,7 @@ def _services(
     blobs: BlobStore,
     signatures: Signatures | None,
 ) -> RunServices:
-    app = make_app("orchestrator", url, include=())
+    app = make_app("orchestrator", url, include=(), result_backend="orchestrator.transport.chords:ChordBackend")
     # Those who look at the broker at every tick look again at the next, rather than wait for it.
     registry = WatchedRegistry(connection.connect_quickly(url), memory, signatures.clients if signatures else None)
 

@@ -14,7 +14,7 @@ from orchestrator.transport.results import MAX_RESULT_BYTES, Results
 from orchestrator.transport.sending import Call, Publisher
 from orchestrator.transport.signatures import Signatures
 from orchestrator.transport.transport import Chord, Transport
-from tasks.broker.connection import connect, persist
+from tasks.broker.connection import connect
 from tasks.broker.turns import GO, RedisTurns
 from tasks.messages import Order
 from tasks.names import order_task
@@ -130,7 +130,7 @@ class RedisTransport(Transport):
 
     def close_chord(self, chord: Chord, num_parts: int) -> None:
         """Have the chord's body follow when this many parts are done."""
-        persist(lambda: self._app.backend.set_chord_size(chord.group_id, num_parts))
+        self._app.backend.set_chord_size(chord.group_id, num_parts)
 
     def empty_queue(self, queue: str) -> None:
         """Remove what nobody has taken from a queue."""

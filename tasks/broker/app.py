@@ -89,7 +89,7 @@ def make_app(
         include: Modules with the bodies of the tasks, imported when a worker starts.
         restores: Whether a worker that ends puts back on its queue what it has taken from there and not begun.
         is_seen: Whether Celery's tools (``celery status``, Flower) see its workers.
-        extra: Further Celery settings.
+        extra: Further Celery settings, or others than these.
     """
     settings = _in_memory() if url == IN_MEMORY else _at_redis(Broker.read(url), restores)
     _settle_url(url, settings["broker_url"])
@@ -125,8 +125,7 @@ def make_app(
         worker_send_task_events=False,
         worker_hijack_root_logger=True,
         worker_proc_alive_timeout=60,
-        **settings,
-        **extra,
+        **{**settings, **extra},
     )
     return app
 

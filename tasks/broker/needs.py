@@ -20,7 +20,6 @@ from tasks.scope import (
 )
 
 Words = tuple[str, ...]
-_UNKNOWN_SCRIPT = "0" * 40
 NUM_CLIENT_CONNECTIONS = 8
 """Connections that a client's worker opens."""
 
@@ -46,24 +45,26 @@ def of_orchestrator(run_id: str) -> Needs:
     """Return what an orchestrator and its own worker need."""
     run = RunScope(run_id)
     mark, result, chunk = run.mark_key, result_key(run.initialise_id), f"{run.model(0)}:0"
-    client = ClientScope("").key
+    client, (done, size) = ClientScope("").key, chord_keys(run.initialise_id)
     commands = (
         *_of_messages(ORCHESTRATOR_QUEUE, result),
         ("LPUSH", ORCHESTRATOR_QUEUE, "1"),
-        *(("EVAL", "return 1", "1", key) for key in (RUN_LOCK_KEY, client, *chord_keys(run.initialise_id))),
+        *(("EVAL", "return 1", "1", key) for key in (RUN_LOCK_KEY, client)),
         ("SET", mark, "1", "EX", "1", "GET"),
         ("SET", chunk, "1", "EX", "1"),
         ("GET", chunk),
         ("GETRANGE", result, "0", "1"),
-        ("INCRBY", chord_keys(run.initialise_id)[-1], "1"),
+        ("SADD", done, "1"),
+        ("SCARD", done),
+        ("EXPIRE", done, "1"),
+        ("SET", size, "1", "EX", "1"),
+        ("GET", size),
         ("EXPIRE", mark, "1"),
         ("EXISTS", chunk),
         ("EXISTS", f"{ORCHESTRATOR_QUEUE}.celery.pidbox"),  # by which Celery's tools ask an own worker
         ("UNLINK", chunk),
         ("MEMORY", "USAGE", chunk),
         ("RPUSH", turn_key(chunk), "1"),
-        ("EVALSHA", _UNKNOWN_SCRIPT, "1", chord_keys(run.initialise_id)[0]),  # Celery counts a chord's parts by scripts
-        ("SCRIPT", "LOAD", "return 1"),
         ("SCAN", "0", "MATCH", f"{client}*", "COUNT", "1"),
     )
     return Needs(16, commands, (run.result_keys,), (PRESENCE_CHANNEL,))
