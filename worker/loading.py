@@ -122,7 +122,7 @@ class Loader:
 
     def _load(self, client_id: str) -> Client:
         workload = self._new_workload()  # a client's own: what it keeps there is no other's
-        (compute.use_one_thread if self.forks or self.settings.num_processes > 1 else compute.use_all_threads)()
+        self._set_threads()
         lease = self._lease(client_id) if workload.splits_data else None
         source = self._source(client_id, lease)
         doing = "client_data()" + (f" of {client_id}" if self.served.shared_queue else "")
@@ -141,7 +141,7 @@ class Loader:
             allowed=self.settings.allowed,
             models=self._models,
             device=self.settings.device,
-            memory_bytes=compute.memory_bytes(),
+            memory_bytes=self._memory_bytes,
             stays=self.settings.stays,
             lease=lease,
         )
@@ -171,6 +171,15 @@ class Loader:
     @cached_property
     def _new_workload(self) -> Callable[[], Workload]:
         return find_workload(self.settings.workload)
+
+    @cached_property
+    def _set_threads(self) -> Callable[[], None]:
+        is_one_of_several = self.forks or self.settings.num_processes > 1
+        return compute.use_one_thread if is_one_of_several else compute.use_all_threads
+
+    @cached_property
+    def _memory_bytes(self) -> int:
+        return compute.memory_bytes()
 
     @cached_property
     def _blobs(self) -> BlobStore:

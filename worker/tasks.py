@@ -6,11 +6,12 @@ attribute ``serving``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from celery import shared_task, states
+from celery import shared_task
 from celery.app.trace import build_tracer
 from celery.exceptions import Ignore
 
@@ -20,10 +21,12 @@ from tasks.names import order_task
 from tasks.orders.kind import AnyKind
 from worker.handlers import KINDS
 from worker.serving import Serving
-from worker.together import answer_each, limits
+from worker.together import Answer, Limits, answer_each
 
 STALE_S = 2.0
 """Seconds after an order's deadline at which its slot is surely filled: by then nobody waits for an answer."""
+_ERRORS: dict[str, Any] = {"store_errors_even_if_ignored": True}
+"""That the process of orders which came together was killed is stored, though what their task returns isn't."""
 
 
 def _is_stale(serving: Serving, client_id: str, deadline: object) -> bool:
@@ -35,15 +38,29 @@ def _is_stale(serving: Serving, client_id: str, deadline: object) -> bool:
     return isinstance(deadline, int | float) and client.connection.time() > deadline + STALE_S
 
 
-def _own_limits(kind: AnyKind, message: object) -> AbstractContextManager[None]:
+def _in_time(limits: Limits, kind: AnyKind, message: object) -> AbstractContextManager[None]:
     """Return what keeps an order's time where the task's limits don't; what is no order takes none."""
     try:
-        return limits(decode(kind.order, message))
+        return limits.of(decode(kind.order, message))
     except MessageError:
         return nullcontext()
 
 
-def _answered(task: Any, kind: AnyKind, message: object, order_id: str) -> dict[str, object] | None:
+def _answer_together(task: Any, kind: AnyKind, messages: Sequence[object]) -> None:
+    """Carry out orders that came by one message, and store the answer to each."""
+    limits = Limits()
+
+    def carry_out(message: object, order_id: str) -> Answer | None:
+        with _in_time(limits, kind, message):  # what loading the client's data takes counts, too
+            return _answered(task, kind, message, order_id)
+
+    try:
+        answer_each(messages, carry_out, task.backend.store_together)
+    finally:
+        limits.lift()
+
+
+def _answered(task: Any, kind: AnyKind, message: object, order_id: str) -> Answer | None:
     """Carry an order out and return what answers it; None if nobody waits for that any more.
 
     Args:
@@ -73,19 +90,11 @@ def _answered(task: Any, kind: AnyKind, message: object, order_id: str) -> dict[
 def register(kind: AnyKind) -> None:
     """Make the task that carries out orders of a kind."""
 
-    @shared_task(name=order_task(kind.order.name), bind=True)
-    def carry_out(self: Any, message: object) -> dict[str, object]:
+    @shared_task(name=order_task(kind.order.name), bind=True, **_ERRORS)
+    def carry_out(self: Any, message: object) -> Answer | None:
         if isinstance(message, list):
-
-            def in_its_time(each: object, order_id: str) -> dict[str, object] | None:
-                with _own_limits(kind, each):  # what loading the client's data takes counts, too
-                    return _answered(self, kind, each, order_id)
-
-            def store(order_id: str, answer: dict[str, object]) -> None:
-                self.backend.store_result(order_id, answer, states.SUCCESS)
-
-            answer_each(message, in_its_time, store)
-            raise Ignore  # each was answered by itself
+            _answer_together(self, kind, message)
+            return None  # its result is not to be stored
         answer = _answered(self, kind, message, self.request.id)
         if answer is None:
             raise Ignore  # what is stored would stay
@@ -102,7 +111,7 @@ def register_late(app: Any, kind: AnyKind, hostname: str) -> None:
 def register_name(name: str) -> None:
     """Have a main process take orders of a kind that its pool processes carry out."""
 
-    @shared_task(name=order_task(name))
+    @shared_task(name=order_task(name), **_ERRORS)
     def carry_out(message: object) -> NoReturn:
         raise NotImplementedError(f"an order {name!r} came to a process that carries out none")
 

@@ -8,10 +8,11 @@ stuck. Celery tells of that, and the orchestrator sends those orders again that 
 from __future__ import annotations
 
 import faulthandler
+import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tasks.messages import Order
@@ -20,43 +21,62 @@ MOST_TOGETHER = 32
 """Orders that one message may bring."""
 HOLD_S = 0.02
 """Seconds for which answers are held to go out together, so that the orchestrator is woken by several at a time."""
+SLACK_S = 0.25
+"""Seconds that an order's hard limit may come late: most groups are done within them, and need one watch. To set one
+takes a thread, and half a millisecond where processors are busy."""
+
+Answer = dict[str, object]
 
 
-@contextmanager
-def limits(order: Order) -> Iterator[None]:
-    """Send this process the signal of a soft limit at an order's timeout, and end it at its hard limit.
+class Limits:
+    """The limits of orders that are carried out in this process, one after the other."""
 
-    Only in the main thread of a pool's process, as it ends the process.
-    """
-    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGUSR1))
-    signal.setitimer(signal.ITIMER_REAL, order.timeout_s)
-    faulthandler.dump_traceback_later(order.hard_limit_s, exit=True, file=sys.__stderr__ or sys.stderr)
-    try:
-        yield
-    finally:
+    def __init__(self) -> None:
+        self._ends_at = -math.inf
+
+    @contextmanager
+    def of(self, order: Order) -> Iterator[None]:
+        """Send this process the signal of a soft limit at an order's timeout, and end it at its hard limit.
+
+        Only in the main thread of a pool's process, as it ends the process.
+        """
+        due = time.monotonic() + order.hard_limit_s
+        if not due <= self._ends_at <= due + SLACK_S:
+            self._ends_at = due + SLACK_S
+            stderr = sys.__stderr__ or sys.stderr
+            faulthandler.dump_traceback_later(order.hard_limit_s + SLACK_S, exit=True, file=stderr)
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGUSR1))
+        signal.setitimer(signal.ITIMER_REAL, order.timeout_s)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def lift(self) -> None:
+        """End this process no more: no order is under way."""
         faulthandler.cancel_dump_traceback_later()
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        self._ends_at = -math.inf
 
 
 def answer_each(
     messages: Sequence[object],
-    carry_out: Callable[[object, str], dict[str, object] | None],
-    store: Callable[[str, dict[str, object]], None],
+    carry_out: Callable[[object, str], Answer | None],
+    store: Callable[[Mapping[str, Answer]], None],
 ) -> None:
     """Carry out orders, and store what answers them, before others that take long are begun.
 
     Args:
         messages: The orders as they came.
         carry_out: Returns what answers an order, given its id as it says it; None: nobody waits for an answer.
-        store: Stores the answer to the order of an id.
+        store: Stores answers by the ids of their orders; there is at least one.
     """
-    held: dict[str, dict[str, object]] = {}
+    held: dict[str, Answer] = {}
     since = time.monotonic()
 
     def give() -> None:
-        for order_id, answer in held.items():
-            store(order_id, answer)
-        held.clear()
+        if held:
+            store(held)
+            held.clear()
 
     try:
         for message in messages:

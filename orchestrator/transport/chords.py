@@ -26,7 +26,6 @@ class ChordBackend(Backend):
     """The results of own workers, which ask it to count a chord's part when that has ended."""
 
     app: Any
-    expires: int
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Say how many parts a chord has, before the last of them is sent."""

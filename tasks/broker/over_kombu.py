@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
+from celery import states
 from celery.backends.redis import RedisBackend
 from kombu.exceptions import DecodeError
 from kombu.transport import redis, virtual
@@ -16,7 +18,7 @@ from redis import ConnectionPool
 from redis.exceptions import AuthenticationError
 
 from tasks.broker.url import OPTION, Broker
-from tasks.scope import REPLIES
+from tasks.scope import REPLIES, result_key
 
 RESTORES = "do_restore"
 """The option, of kombu's channels, that says whether a worker that ends puts back on its queue what it hasn't begun."""
@@ -102,6 +104,8 @@ class Transport(redis.Transport):
 class Backend(RedisBackend):
     """The results, at the broker in the transport options of results."""
 
+    expires: int
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._last_try = math.inf
@@ -127,6 +131,22 @@ class Backend(RedisBackend):
         if isinstance(exc, AuthenticationError):
             return False
         return bool(super().exception_safe_to_retry(exc)) and time.monotonic() < self._last_try
+
+    def store_together(self, returned: Mapping[str, object]) -> None:
+        """Store what tasks have returned, by their ids, and tell of it: in one round trip, where Celery takes two each.
+
+        What was stored of such a task before is replaced.
+        """
+
+        def store() -> None:
+            with self.client.pipeline() as pipe:
+                for task_id, value in returned.items():
+                    key, stored = result_key(task_id), self.encode({"status": states.SUCCESS, "result": value})
+                    pipe.set(key, stored, ex=self.expires)
+                    pipe.publish(key, stored)
+                pipe.execute()
+
+        self._ensure_retryable(store)  # type: ignore[attr-defined]  # its stub has little
 
     def _get_pool(self, **params: Any) -> ConnectionPool:
         return self._broker.pool(**params)

@@ -30,9 +30,7 @@ def closed() -> list[int]:
 @pytest.fixture
 def backend(broker: Redis, closed: list[int]) -> ChordBackend:
     """The backend of an own worker."""
-    app = make_app(
-        "orchestrator", url(broker), include=(), result_backend="orchestrator.transport.chords:ChordBackend"
-    )
+    app = make_app("orchestrator", url(broker), include=(), result_backend="orchestrator.transport.chords:ChordBackend")
 
     @app.task(name="close", shared=False)
     def close(number: int) -> str:
