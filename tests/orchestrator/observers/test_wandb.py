@@ -12,6 +12,7 @@ import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
 
+from orchestrator.observers.events import Event
 from tests.integration.harness import wait_until
 from tests.orchestrator.observers.telling import FIRST_START, NUMBERS, SECOND_START, tell
 
@@ -24,8 +25,14 @@ _WHOLE, _LAST = 1, 4
 
 @pytest.fixture(autouse=True)
 def ended() -> Iterator[None]:
-    """The process that writes for them ends with the test."""
+    """The process that writes for them ends with the test, also where that fails."""
     yield
+    wandb.teardown()
+
+
+def tell_whole(folder: Path, spec: str, *events: Event, **changes: Any) -> None:
+    """Tell of a start of the orchestrator, which ends when the process that writes for them has written all."""
+    tell(folder, spec, *events, **changes)
     wandb.teardown()
 
 
@@ -51,7 +58,7 @@ def test_the_command_line_stays_here_as_the_broker_s_password_may_be_in_it(
     # Given a run that was started with a password
     monkeypatch.setattr("sys.argv", ["start", "--broker", "redis://:SECRET@host"])
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    tell(tmp_path, "wandb", *FIRST_START)
+    tell_whole(tmp_path, "wandb", *FIRST_START)
     # When it is told, then no file has it
     told = [path.read_bytes() for path in tmp_path.glob("wandb/offline-run-*/**/*") if path.is_file()]
     assert told
@@ -61,9 +68,9 @@ def test_the_command_line_stays_here_as_the_broker_s_password_may_be_in_it(
 def test_a_run_of_two_starts_is_one_at_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a run that was killed and taken up again, without a word on sending it anywhere
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    tell(tmp_path, "wandb:study", *FIRST_START, rounds=7)
+    tell_whole(tmp_path, "wandb:study", *FIRST_START, rounds=7)
     wait_until(lambda: f"{datetime.now():%H%M%S}" not in str(list(tmp_path.glob("wandb/*"))), "the next second")
-    tell(tmp_path, "wandb:study", *SECOND_START, rounds=7)
+    tell_whole(tmp_path, "wandb:study", *SECOND_START, rounds=7)
     # When what is there is read, then it is two files of one run, to be sent one after the other
     paths = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     found = [list(records(path)) for path in paths]
