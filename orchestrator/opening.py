@@ -6,7 +6,7 @@ import os
 import secrets
 import shlex
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,12 +63,15 @@ class Opened:
     lock: IO[str]
 
 
-def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
+def open_new(
+    options: Mapping[str, Any], given: Collection[str], before_folder: Callable[[], None] = lambda: None
+) -> Opened:
     """Check the options and make the folder of a new run.
 
     Args:
         options: All options of the command, by name.
         given: Names of the options that the user gave.
+        before_folder: Called when all is checked, right before the folder is made.
 
     Raises:
         ConfigurationError: If an option is wrong, or two are incompatible; then no folder is made.
@@ -83,6 +86,7 @@ def open_new(options: Mapping[str, Any], given: Collection[str]) -> Opened:
     check_open_files(config)
     _check_broker(options["broker"], run_id)
     path: Path = options["run_dir"] or RUNS / run_id
+    before_folder()
     folder = RunFolder.create(path.absolute(), config)
     note_own_code(config, folder)
     return Opened(config, folder, folder.lock())

@@ -31,7 +31,7 @@ from celeriac.workloads.nets import NETS, NORMS
 from celeriac.workloads.splits import SPLITS
 from orchestrator.config import PEERS, RunConfig
 from orchestrator.cross_site_table import table_of
-from orchestrator.driver.lifecycle import run_session
+from orchestrator.driver.lifecycle import Signals, run_session
 from orchestrator.observers import OBSERVERS
 from orchestrator.opening import CHANGEABLE, WITH_RESUME, Opened, discard, open_new, runs_programs, shown_path, take_up
 from orchestrator.options import GroupedCommand, GroupedOption, options_of
@@ -153,13 +153,14 @@ def main(context: click.Context, /, **options: Any) -> None:
             options["broker"] = None
         if options["accept_changed_code"] and not options["resume"]:
             raise ConfigurationError("--accept-changed-code goes with --resume: leave out --accept-changed-code")
-        opened = _taken_up(context, options, given) if options["resume"] else open_new(options, given)
+        signals = Signals()  # held before there is a folder: whoever sees it may have the run end in good order
+        opened = _taken_up(context, options, given) if options["resume"] else open_new(options, given, signals.hold)
     except FederationError as error:
         click.echo(f"error: {readable(str(error))}", err=True)
         sys.exit(error.exit_code)
     config, folder = opened.config, opened.folder
     with opened.lock:
-        summary, exit_code = run_session(config, folder, options["broker"])
+        summary, exit_code = run_session(config, folder, options["broker"], signals)
         if exit_code == ConfigurationError.exit_code and not options["resume"] and not folder.has_rounds():
             discard(folder)
     say_verdict(config, summary, folder, exit_code)

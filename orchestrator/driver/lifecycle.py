@@ -44,11 +44,10 @@ class Interrupted(BaseException):
         self.exit_code = 128 + number
 
 
-def run_session(config: RunConfig, folder: RunFolder, broker: str | None) -> tuple[Summary, int]:
+def run_session(config: RunConfig, folder: RunFolder, broker: str | None, signals: Signals) -> tuple[Summary, int]:
     """Carry out a run and show it; return its summary and the process's exit code."""
     started = time.monotonic()
     console = Console(stderr=True)
-    signals = Signals()
     signals.hold()
     folder.remove_temporaries()
     with (

@@ -17,7 +17,7 @@ def cwd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def _own_process() -> Iterator[None]:
     """Put back what the command changes in its process."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -41,7 +41,7 @@ def config_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> RunConfig:
     """The config with which the command would begin a run."""
     begun: list[RunConfig] = []
 
-    def run_session(config: RunConfig, folder: RunFolder, broker: str | None) -> tuple[Summary, int]:
+    def run_session(config: RunConfig, folder: RunFolder, *_: object) -> tuple[Summary, int]:
         begun.append(folder.config())
         return summarise(config, folder, "completed", "", 1.0), 0
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import re
+import signal
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from orchestrator.config import RunConfig
+from orchestrator.start import main
 from orchestrator.store.run_folder import RunFolder
 from tests.orchestrator.start_command.invoking import config_of, one_line, refused
 from tests.support import run_config
@@ -90,3 +94,25 @@ def test_the_page_is_an_observer(
     cwd: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], observers: tuple[str, ...]
 ) -> None:
     assert config_of(monkeypatch, *options).observe == observers
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_told_to_end_as_its_folder_is_made_says_how_to_go_on(
+    cwd: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    # Given a run that is told to end as soon as its folder has a config
+    def create(path: Path, config: RunConfig) -> RunFolder:
+        folder = make(path, config)
+        signal.raise_signal(number)
+        return folder
+
+    make = RunFolder.create
+    monkeypatch.setattr(RunFolder, "create", create)
+    # When it is begun
+    result = CliRunner().invoke(main, ["--run-dir", "one"], env={"CELERY_BROKER_URL": None})
+    # Then it ends as one that is told so later, and can be taken up again
+    assert result.exit_code == 128 + number, result.output
+    assert "go on with: python -m orchestrator.start --resume one" in result.stderr
+    ended = RunFolder.open(cwd / "one").summary()
+    assert ended is not None
+    assert (ended.status, ended.rounds) == ("interrupted", 0)

@@ -80,7 +80,6 @@ def test_a_run_whose_config_is_damaged_cant_be_resumed(cwd: Path) -> None:
     assert one_line(refused("--resume", "one")).startswith(f"{cwd / 'one' / 'config.json'} is damaged: ")
 
 
-@pytest.mark.usefixtures("_own_process")
 def test_a_run_whose_history_is_damaged_cant_be_resumed(cwd: Path) -> None:
     # Given a run with a line in its history that is none
     folder = RunFolder.create(cwd / "one", run_config())
@@ -93,7 +92,6 @@ def test_a_run_whose_history_is_damaged_cant_be_resumed(cwd: Path) -> None:
     assert "history.jsonl is damaged" in result.stderr
 
 
-@pytest.mark.usefixtures("_own_process")
 def test_a_run_none_of_whose_rounds_was_closed_has_failed_also_when_it_is_taken_up_again(cwd: Path) -> None:
     # Given a run whose only round failed, by which all of its rounds are over
     folder = RunFolder.create(cwd / "one", run_config(rounds=1))
@@ -143,7 +141,7 @@ def test_a_run_that_is_given_more_rounds_is_at_work_all_the_same(cwd: Path, monk
     begun(cwd / "one", 2, rounds=2)
     told: list[str] = []
 
-    def meanwhile(config: RunConfig, folder: RunFolder, broker: str | None) -> tuple[Summary, int]:
+    def meanwhile(config: RunConfig, folder: RunFolder, *_: object) -> tuple[Summary, int]:
         with pytest.raises(RunFolderError) as caught:
             folder.lock()
         told.append(str(caught.value))
