@@ -14,7 +14,7 @@ from orchestrator.jobs.verify import score_as_it_comes
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.updates import HEADER_SLACK_BYTES, discard_updates
 from tasks import arrays, results
-from tasks.arrays import Arrays, Spec
+from tasks.arrays import Spec
 from tasks.blobs.blob import BlobRef
 from tasks.described import described
 from tasks.errors import ArraysError, BlobError
@@ -36,18 +36,17 @@ def ingest_response(job: Job, response: Response, exchange: str = TrainOrder.nam
         response: The client's answer.
         exchange: Kind of the order that is answered.
     """
-    folder, client_id, store = job.folder, response.client_id, job.store
-    make_private(folder.updates(job.round_number, exchange))
+    folder, client_id = job.folder, response.client_id
     record = job.record(client_id, exchange)
     if record is None:
+        make_private(folder.updates(job.round_number, exchange))
         record = _take_in(job, response, exchange)
         # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
         kept = job.record(client_id, exchange) if record.status is Status.REJECTED else None
         record = kept or score_as_it_comes(job, client_id, record)
         folder.save_slot(job.round_number, client_id, exchange, record)
     if response.update is not None:
-        model_bytes = folder.checkpoint(job.round_number - 1).stat().st_size
-        discard_updates(store, [response.update.name], model_bytes, results.most_bytes(job.results))
+        discard_updates(job.store, [response.update.name], job.model_bytes, results.most_bytes(job.results))
     return record
 
 
@@ -55,7 +54,7 @@ def _take_in(job: Job, response: Response, exchange: str) -> SlotRecord:
     if response.update is None:
         return SlotRecord.of(response)
     path = job.folder.update(job.round_number, response.client_id, exchange)
-    model, compressor = job.model(), job.compressor
+    compressor, start = job.compressor, job.start
     spec = job.update_spec(exchange)
     declared = job.results if exchange == TrainOrder.name else {}
     sent = packed_spec(compressor, dict(sorted(spec.items())), job.buffers) if compressor else spec
@@ -68,9 +67,9 @@ def _take_in(job: Job, response: Response, exchange: str) -> SlotRecord:
             lengths = measure_results(found, declared)
             if compressor:
                 check_update(update, sent)
-                _decompress(job, compressor, temporary, model, spec)
+                _decompress(job, compressor, temporary, spec)
                 update, _ = results.split(arrays.map_file(temporary))
-            lengths |= measure_update(update, spec, model, job.buffers)
+            lengths |= measure_update(update, spec, start, job.buffers)
             if response.num_examples < 1:
                 raise UpdateRejectedError("it claims to be trained on no examples")
             if exchange == TrainOrder.name and response.num_steps < 1:
@@ -81,7 +80,7 @@ def _take_in(job: Job, response: Response, exchange: str) -> SlotRecord:
     return SlotRecord.of(response).model_copy(update={"lengths": lengths})
 
 
-def _decompress(job: Job, compressor: Compressor, path: Path, model: Arrays, spec: Spec) -> None:
+def _decompress(job: Job, compressor: Compressor, path: Path, spec: Spec) -> None:
     """Replace the file of a compressed update by the decompressed one, an array at a time; if it fails it stays.
 
     Its results, which aren't compressed, stay as they are.
@@ -95,7 +94,7 @@ def _decompress(job: Job, compressor: Compressor, path: Path, model: Arrays, spe
     try:
         with replacing(path, durable=False) as decompressed, decompressed.open("wb") as file:
             file.write(arrays.encode_header(whole))
-            unpacked = unpack_update(compressor, compressed, model, spec, job.buffers)
+            unpacked = unpack_update(compressor, compressed, job.model(), spec, job.buffers)
             for name, values in heapq.merge(unpacked, sorted(beside.items()), key=itemgetter(0)):
                 entry = whole[name]
                 if (values.shape, values.dtype) != (entry.shape, entry.numpy_dtype):

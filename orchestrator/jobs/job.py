@@ -129,7 +129,7 @@ class Job:
         """How clients train in this round."""
         return self.config.in_round(self.round_number).options
 
-    @property
+    @cached_property
     def store(self) -> BlobStore:
         """Where the run's blobs are."""
         return self.loaded.store(self.config, self.folder)
@@ -178,9 +178,19 @@ class Job:
         """Map the model that the round starts from: memory of its own at each call, as users' code may write to it."""
         return arrays.map_file(self.folder.checkpoint(self.round_number - 1))
 
+    @cached_property
+    def start(self) -> Arrays:
+        """The model that the round starts from, for code of our own, which doesn't write to it."""
+        return self.model()
+
+    @cached_property
+    def model_bytes(self) -> int:
+        """How long the model's file is."""
+        return self.folder.checkpoint(self.round_number - 1).stat().st_size
+
     def update_spec(self, exchange: str) -> Spec:
         """Return what an update has to be without its results: the model and sets, or a first exchange's sets alone."""
-        model = arrays.spec_of(self.model())
+        model = arrays.spec_of(self.start)
         if exchange == SurveyOrder.name:
             return auxiliary.spec_of_sets(model, self.algorithm.surveyed)
         sets = auxiliary.spec_of_sets(model, self.algorithm.sent)
