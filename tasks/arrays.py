@@ -13,6 +13,7 @@ import mmap
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ BFLOAT16: np.dtype[Any] = np.dtype(bfloat16)
 """The dtype that NumPy itself lacks; its ``kind`` isn't ``f``, so ask :func:`is_float`."""
 MAX_HEADER_BYTES = 100_000_000
 """Bytes that a header may have where nothing is known of the arrays. Reading one takes up to 25 times its length."""
+_SHORT_HEADER_BYTES = 2**16
+"""How long a header may be of which it is remembered what it describes."""
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
 _MAX_DIMENSIONS = 64
@@ -188,9 +191,21 @@ def decode_header(view: memoryview, max_bytes: int = MAX_HEADER_BYTES) -> tuple[
         raise ArraysError(f"{len(view)} bytes are too few for a header of {length} bytes")
     if length > max_bytes:
         raise ArraysError(f"the header has {length} bytes: {max_bytes} are allowed")
+    spec, num_bytes = (_read_again if length <= _SHORT_HEADER_BYTES else _read)(bytes(view[_LENGTH_BYTES:start]))
+    if start + num_bytes != len(view):
+        raise ArraysError(f"the header describes {num_bytes} bytes of arrays, {len(view) - start} are there")
+    return dict(spec), start
+
+
+def _read(header: bytes) -> tuple[Spec, int]:
+    """Return what a header describes, in order of offsets, and how many bytes that takes.
+
+    Raises:
+        ArraysError: If it isn't well-formed.
+    """
     try:
-        header = json.loads(bytes(view[_LENGTH_BYTES:start]).decode(), object_pairs_hook=_unique)
-        entries = [_entry(name, value) for name, value in header.items() if name != _METADATA]
+        found = json.loads(header.decode(), object_pairs_hook=_unique)
+        entries = [_entry(name, value) for name, value in found.items() if name != _METADATA]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ArraysError(f"the header is not one of safetensors: {type(error).__name__}: {error}") from None
     entries.sort(key=lambda entry: (entry[2], entry[3]))
@@ -199,9 +214,11 @@ def decode_header(view: memoryview, max_bytes: int = MAX_HEADER_BYTES) -> tuple[
         if begin != position or end - begin != spec.size_bytes:
             raise ArraysError(f"array {name!r} of {spec.size_bytes} bytes claims offsets {begin} to {end}")
         position = end
-    if start + position != len(view):
-        raise ArraysError(f"the header describes {position} bytes of arrays, {len(view) - start} are there")
-    return {name: spec for name, spec, _, _ in entries}, start
+    return {name: spec for name, spec, _, _ in entries}, position
+
+
+_read_again = lru_cache(maxsize=4)(_read)
+"""The same: a model and all updates of a round have the same header."""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

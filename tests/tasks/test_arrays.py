@@ -390,3 +390,14 @@ def test_what_is_written_to_a_files_map_all_the_same_stays_in_that_map(tmp_path:
     assert one.max() == 1
     assert other.max() == 0
     assert arrays.map_file(path)["w"].max() == 0
+
+
+def test_what_is_made_of_a_model_is_its_readers_own() -> None:
+    # Given a file that is read twice, when the first reader takes an array out, then the second one has it
+    data = b"".join(arrays.encode({"a": np.zeros(2), "b": np.ones(3)}))
+    first, second = arrays.decode(data), arrays.decode(data)
+    del first["a"]
+    assert (list(first), list(second)) == (["b"], ["a", "b"])
+    # And other arrays behind the same header are too few
+    with pytest.raises(ArraysError, match="the header describes 40 bytes of arrays, 39 are there"):
+        arrays.decode(data[:-1])
