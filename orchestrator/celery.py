@@ -1,6 +1,7 @@
 """What ``celery -A orchestrator worker`` finds: a worker for the orchestrator's own tasks.
 
-Any number of them may run, on any machine that shares the run's folder.
+Any number of them may run, on any machine that shares the run's folder. Each run has a queue of its own. A worker is
+for one run (``ORCHESTRATOR_RUN``), or takes the tasks of all runs that are on.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ from collections.abc import Iterator
 from typing import Any
 
 from celery import signals
+from redis.exceptions import RedisError
 
 from orchestrator.jobs.job import Loaded
 from orchestrator.tracing import follow_jobs
 from orchestrator.trust.reaching import reach
 from tasks.blobs.stores import open_store
-from tasks.broker import connection, needs
+from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import PROBED_VARIABLE, check_broker
 from tasks.errors import BrokerUnreachableError, FederationError
 from tasks.logs import set_up_worker
+from tasks.names import RUN_VARIABLE
 from tasks.plugins import add_current_folder
 from tasks.pool_process import give_back_freed_memory, start_pool_process
-from tasks.scope import ORCHESTRATOR_QUEUE
+from tasks.scope import ORCHESTRATOR_QUEUE, RunScope
 from tasks.workload import BUILT_IN, load_workload
 
 
@@ -45,6 +48,9 @@ def _said_in_a_line() -> Iterator[None]:
 
 with _said_in_a_line():
     _url, _ = reach(connection.named_broker())
+
+FOLLOW_S = 1.0
+"""Seconds between two looks which runs are on."""
 
 app = make_app(
     "orchestrator",
@@ -72,7 +78,7 @@ def _look_at_broker(**_: object) -> None:
 
 @signals.celeryd_after_setup.connect
 def _prepare(instance: Any, **_: object) -> None:
-    """Consume the orchestrator's queue and no other; have a built-in workload ready for every pool process.
+    """Consume the run's queue and no other; have a built-in workload ready for every pool process.
 
     A user's own is left to them: it may start threads, as JAX does, which pool processes forked afterwards don't have.
     """
@@ -81,8 +87,31 @@ def _prepare(instance: Any, **_: object) -> None:
     if preload.partition(",")[0] in BUILT_IN:
         with contextlib.suppress(FederationError):  # the run's first task says what is wrong with it
             load_workload(preload)
-    instance.app.amqp.queues.select([ORCHESTRATOR_QUEUE])
+    run_id = os.environ.get(RUN_VARIABLE)
+    instance.app.amqp.queues.select([RunScope(run_id).queue if run_id else ORCHESTRATOR_QUEUE])
     gc.freeze()  # what was imported since, too
+
+
+@signals.worker_ready.connect
+def _follow_runs(sender: Any, **_: object) -> None:
+    """Consume the queues of all runs that are on, if the worker is for none alone."""
+    if os.environ.get(RUN_VARIABLE):
+        return
+    client = connection.connect_quickly(_url)
+    consumed: set[str] = set()
+
+    def look() -> None:
+        with contextlib.suppress(RedisError, OSError):  # the next look will tell
+            queues = {RunScope(notice.run_id).queue for notice in run_lock.read_all(client)}
+            for queue in queues - consumed:
+                sender.add_task_queue(queue)
+            for queue in consumed - queues:
+                sender.cancel_task_queue(queue)
+            consumed.clear()
+            consumed.update(queues)
+
+    look()
+    sender.timer.call_repeatedly(FOLLOW_S, look)
 
 
 def _open_many_files() -> None:

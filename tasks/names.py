@@ -13,6 +13,8 @@ VERIFY_UPDATES_TASK = "orchestrator.verify"
 CLOSE_ROUND_TASK = "orchestrator.close_round"
 EVALUATE_MODEL_TASK = "orchestrator.evaluate"
 
+RUN_VARIABLE = "ORCHESTRATOR_RUN"
+"""Variable by which a worker of an orchestrator's is told of a run that it is for alone."""
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 """What ids of clients and runs look like: they stand in keys, queues' names and files' names."""
 _ID = re.compile(ID_PATTERN)

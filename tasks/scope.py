@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from tasks.names import ID_PATTERN, numbered_client_id
 
 ORCHESTRATOR_QUEUE = "orchestrator"
+"""Queue of workers of orchestrators' that no run is on for; those of runs begin with it."""
 REPLIES = "reply.celery.pidbox"
 """The end of the queues of who asks workers something by Celery's tools."""
 KEYS_OF_TOOLS = "*.celery.pidbox", "celeryev.*"
 """Patterns of the queues of Celery's tools, and of the workers that they ask."""
 RUN_LOCK_KEY = "fl:federation"
-"""The notice of the run that is on; it keeps a second orchestrator off."""
+"""The notices of the runs that are on."""
 PRESENCE_CHANNEL = "fl:presence"
 CLIENT_KEY_PREFIX = "fl:client:"
 PART_KEY_PREFIX = "fl:part:"
@@ -31,10 +32,11 @@ BLOB_KEYS = f"{_BLOB}*"
 SHOWN_BLOB_KEYS = f"{_MODEL}*", f"{_HANDED_OUT}*"
 """Patterns of the keys of blobs' chunks that every client may read."""
 _OF_UPDATE = re.compile(rf"{_UPDATE}[^/]+/[^/]+/[0-9]{{1,9}}(?:/survey)?:(?:turn|(?P<index>[0-9]{{1,9}}))")
+_OF_RUN = re.compile(rf"(?:{_MODEL}|{_HANDED_OUT}|{_UPDATE}[^/]+/)(?P<run_id>[^/]+)/")
 _RESULT = "celery-task-meta-"
 _CHORD = "celery-taskset-meta-"
 _RESULT_OR_CHORD = "celery-t*-meta-"
-ALL_KEYS = "fl:*", ORCHESTRATOR_QUEUE, "client.*", "clients.*", f"{_RESULT}*", f"{_CHORD}*"
+ALL_KEYS = "fl:*", ORCHESTRATOR_QUEUE, f"{ORCHESTRATOR_QUEUE}.*", "client.*", "clients.*", f"{_RESULT}*", f"{_CHORD}*"
 """Patterns of all keys that there are."""
 _RUN = "run/"
 """Beginning of the ids of tasks of a run's own."""
@@ -52,6 +54,11 @@ class RunScope:
     """
 
     run_id: str
+
+    @property
+    def queue(self) -> str:
+        """Queue of the tasks of the orchestrator's own workers."""
+        return f"{ORCHESTRATOR_QUEUE}.{self.run_id}"
 
     @property
     def mark_key(self) -> str:
@@ -211,6 +218,12 @@ def is_served_by(client_id: str, queue: str) -> bool:
 def owner_of_blob(key: str) -> str:
     """Return the client whose a chunk is that is kept under a key, be it an update's or not."""
     return key.removeprefix(_UPDATE).removeprefix(_BLOB).partition("/")[0]
+
+
+def run_of_blob(key: str) -> str:
+    """Return the run that a chunk is of that is kept under a key, be it its own or an update's; empty: of none."""
+    match = _OF_RUN.match(key)
+    return match["run_id"] if match else ""
 
 
 _OWN = re.compile(

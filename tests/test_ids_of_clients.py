@@ -74,7 +74,7 @@ def test_no_key_or_queue_of_a_client_is_ours_or_anothers() -> None:
         )
     ]
     run = RunScope(RUN)
-    queues = [scope.ORCHESTRATOR_QUEUE, *(scope.shared_queue(prefix, 50) for prefix in IDS)]
+    queues = [scope.ORCHESTRATOR_QUEUE, RunScope(RUN).queue, *(scope.shared_queue(prefix, 50) for prefix in IDS)]
     ours = [
         *queues,
         scope.RUN_LOCK_KEY,

@@ -38,10 +38,11 @@ class Connection:
         """Say whether the answer to an order is stored."""
         return False
 
-    def leave(self, client_id: str, incarnation: str, seconds: float) -> None:
-        """Take the client's announcement down, and keep it down for that many seconds; 0: for good.
+    def leave(self, client_id: str, incarnation: str, seconds: float, run_id: str) -> None:
+        """Leave a run: take the client's announcement down, and keep it down for that many seconds; 0: for good.
 
-        For good means for this incarnation: when its worker is started anew, it is welcome again.
+        For good means for this incarnation: when its worker is started anew, it is welcome again. As long as another
+        run is on the announcement stays up.
         """
 
 
@@ -65,13 +66,15 @@ class RedisConnection(Connection):
         """Say whether the answer to an order is stored."""
         return bool(self._redis.exists(result_key(order_id)))
 
-    def leave(self, client_id: str, incarnation: str, seconds: float) -> None:
-        """Take the client's announcement down; see :class:`Connection`. The main process's heartbeat does the rest."""
-        if seconds > 0:
+    def leave(self, client_id: str, incarnation: str, seconds: float, run_id: str) -> None:
+        """Leave a run; see :class:`Connection`. The main process's heartbeat does the rest."""
+        is_wanted = any(notice.run_id != run_id for notice in run_lock.read_all(self._redis))
+        if seconds <= 0:
+            self._redis.set(ClientScope(client_id).away_key, f"{incarnation} {run_id}", ex=_FOR_GOOD_TTL_S)
+        elif not is_wanted:
             self._redis.set(ClientScope(client_id).away_key, "", px=max(1, int(seconds * 1000)))
-        else:
-            self._redis.set(ClientScope(client_id).away_key, incarnation, ex=_FOR_GOOD_TTL_S)
-        self._redis.delete(ClientScope(client_id).key)
+        if not is_wanted:
+            self._redis.delete(ClientScope(client_id).key)
 
 
 class Absence(Enum):
@@ -88,14 +91,16 @@ class Told:
 
     Attributes:
         absence: Whether it is to stay away.
+        left: The run that it is to stay away from for good.
         passed_over: Why it takes no part in the run that is on; empty if nothing was said.
     """
 
     absence: Absence
+    left: str = ""
     passed_over: str = ""
 
 
-def read_told(client: Redis, incarnations: Mapping[str, str]) -> tuple[dict[str, Told], run_lock.Notice | None]:
+def read_told(client: Redis, incarnations: Mapping[str, str]) -> tuple[dict[str, Told], list[run_lock.Notice]]:
     """Return what clients were told, in one round trip; that they are to stay away for good is said once.
 
     Args:
@@ -103,17 +108,17 @@ def read_told(client: Redis, incarnations: Mapping[str, str]) -> tuple[dict[str,
         incarnations: Client id -> incarnation.
 
     Returns:
-        Client id -> what it was told; the notice of the run that is on, None if there is none.
+        Client id -> what it was told; the notices of the runs that are on.
     """
     if not incarnations:
-        return {}, None
+        return {}, []
     scopes = [ClientScope(client_id) for client_id in incarnations]
     keys = [RUN_LOCK_KEY, *(scope.away_key for scope in scopes), *(scope.passed_over_key for scope in scopes)]
     found_there: list[bytes | None] = client.mget(keys)  # type: ignore[assignment]  # no decoding
     notice, *values = found_there
     away, passed_over = values[: len(incarnations)], values[len(incarnations) :]
     found = {
-        client_id: Told(_absence(away_value, incarnation), _reason(reason_value, incarnation))
+        client_id: Told(*_absence(away_value, incarnation), _reason(reason_value, incarnation))
         for away_value, reason_value, (client_id, incarnation) in zip(
             away, passed_over, incarnations.items(), strict=True
         )
@@ -121,7 +126,7 @@ def read_told(client: Redis, incarnations: Mapping[str, str]) -> tuple[dict[str,
     over = [ClientScope(client_id).away_key for client_id, told in found.items() if told.absence is Absence.FOR_GOOD]
     if over:
         client.delete(*over)
-    return found, run_lock.decode(notice)
+    return found, run_lock.decode_all(notice)
 
 
 def _reason(value: bytes | None, incarnation: str) -> str:
@@ -130,7 +135,9 @@ def _reason(value: bytes | None, incarnation: str) -> str:
     return str(readable(reason)) if whom == incarnation else ""
 
 
-def _absence(value: bytes | None, incarnation: str) -> Absence:
+def _absence(value: bytes | None, incarnation: str) -> tuple[Absence, str]:
+    """Return whether this start of a client is to stay away, and from which run if it is for good."""
     if value == b"":
-        return Absence.FOR_NOW
-    return Absence.FOR_GOOD if value == incarnation.encode() else Absence.NONE
+        return Absence.FOR_NOW, ""
+    whom, _, run_id = (value or b"").decode("utf-8", "replace").partition(" ")
+    return (Absence.FOR_GOOD, run_id) if whom == incarnation else (Absence.NONE, "")

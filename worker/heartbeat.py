@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 from redis import Redis
@@ -43,6 +43,7 @@ class _Sign:
         up: Whether it is up.
         num_others: How often in a row another worker's was found in its place.
         passed_over: Why the client takes no part in the run, as was said last.
+        left: The runs that have told it to leave for good.
     """
 
     whole: Announcement
@@ -50,15 +51,16 @@ class _Sign:
     up: bool = False
     num_others: int = 0
     passed_over: str = ""
+    left: set[str] = field(default_factory=set)
 
 
 class Heartbeat:
     """Keeps announcements up until it is told to stop; without any left, it ends its worker.
 
-    A heartbeat is two or three round trips, however many clients the worker serves. What a run wants told is announced
-    until another one wants something else, or for as long as a notice lasts that nobody keeps up. When a run begins
-    that splits the data into another number of parts than the one that granted the client its part, the worker ends to
-    begin anew.
+    A heartbeat is two or three round trips, however many clients the worker serves. What the runs that are on want told
+    is announced until they want something else, or for as long as a notice lasts that nobody keeps up. A client that
+    was told to leave for good does so when it was told so by all runs that are on. When none of them splits the data
+    into as many parts as the one that granted the client its part, the worker ends to begin anew.
 
     Attributes:
         exit_code: What the worker that it ends is to end with.
@@ -68,9 +70,9 @@ class Heartbeat:
     def __init__(self, client: Redis, announcements: Sequence[Announcement], site: Site | None = None) -> None:
         self._client = client
         self._registry = RedisRegistry(client, site)
-        self._run_id = ""
-        """The run that was on last."""
-        self._wanted: Collection[str] = ()
+        self._runs: dict[str, tuple[Notice, float]] = {}
+        """The runs that are on: their notices, and when these were last up. An emptied one has them again soon."""
+        self._wanted: Collection[str] = set()
         self._wanted_at = 0.0
         self._signs = [_Sign(whole, whole.telling(self._wanted)) for whole in announcements]
         self._heartbeat_s = announcements[0].heartbeat_s
@@ -170,42 +172,59 @@ class Heartbeat:
     def _present(self) -> list[_Sign]:
         """Return the clients that are not to stay away, and serve those no longer that are to do so for good."""
         incarnations = {sign.announcement.client_id: sign.announcement.incarnation for sign in self._signs}
-        found, notice = read_told(self._client, incarnations)
-        if notice is not None:
-            self._note_run(notice)
-        self._tell_wanted(notice.wanted if notice is not None else None)
+        found, notices = read_told(self._client, incarnations)
+        self._note_runs(notices)
+        self._tell_wanted({name for notice in notices for name in notice.wanted} if notices else None)
         self._say_passed_over({client_id: told.passed_over for client_id, told in found.items() if told.passed_over})
-        away = {client_id for client_id, told in found.items() if told.absence is not Absence.NONE}
+        away, done = set(), []
         for sign in self._signs:
-            if sign.announcement.client_id in away:
+            told = found[sign.announcement.client_id]
+            if told.absence is Absence.FOR_GOOD:
+                sign.left.add(told.left)
+            if told.absence is Absence.FOR_NOW:
+                away.add(sign.announcement.client_id)
                 sign.up = False
-        self._give_up([sign for sign in self._signs if found[sign.announcement.client_id].absence is Absence.FOR_GOOD])
+            elif sign.left and self._runs.keys() <= sign.left:
+                done.append(sign)
+        self._give_up(done)
         return [sign for sign in self._signs if sign.announcement.client_id not in away]
 
-    def _note_run(self, notice: Notice) -> None:
-        """See whether another run has begun, and whether the client's part of the data is one of that run's."""
-        if notice.run_id == self._run_id:
-            return
-        self._run_id = notice.run_id
-        logger.info("%s: run %s is on", _names(self._signs), notice.run_id)
-        for sign in self._signs:
-            sign.passed_over = ""
+    def _note_runs(self, notices: Sequence[Notice]) -> None:
+        """See whether other runs have begun or ended, and whether the client's part of the data is one of theirs."""
+        now, before = time.monotonic(), self._runs
+        kept = {run_id: seen for run_id, seen in before.items() if now - seen[1] < LIFETIME_S}
+        self._runs = {**kept, **{notice.run_id: (notice, now) for notice in notices}}
+        if new := self._runs.keys() - before.keys():
+            logger.info("%s: run %s is on", _names(self._signs), ", ".join(sorted(new)))
+            for sign in self._signs:
+                sign.passed_over = ""
+                sign.left -= new
+        if notices:
+            self._see_part(notices[0])
+
+    def _see_part(self, oldest: Notice) -> None:
+        """Have the worker begin anew, with a part of the oldest run's, if it has one of no run that is on."""
         num_parts = {sign.whole.num_parts for sign in self._signs} - {0}
-        if num_parts <= {notice.num_parts} or difference(notice.protocol):
+        if num_parts <= {notice.num_parts for notice, _ in self._runs.values()} or difference(oldest.protocol):
             return
-        logger.info("the run splits the data into %d parts, and the worker begins anew with one", notice.num_parts)
-        self.begins_anew = True
-        os.kill(os.getpid(), signal.SIGTERM)
+        if not self.begins_anew:
+            logger.info(
+                "run %s splits the data into %d parts, and the worker begins anew with one",
+                oldest.run_id,
+                oldest.num_parts,
+            )
+            self.begins_anew = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _tell_wanted(self, wanted: Collection[str] | None) -> None:
-        """Have the clients announce those details that the run wants; None: there is no run, or no notice of it."""
+        """Have the clients announce those details that runs want; None: no run is on, or there is no notice of it."""
         now = time.monotonic()
         if wanted is None and now - self._wanted_at < LIFETIME_S:
             return
         self._wanted_at = now
-        if self._wanted == (wanted or ()):
+        if self._wanted == set(wanted or ()):
             return
-        self._wanted = wanted or ()
+        self._wanted = set(wanted or ())
         for sign in self._signs:
             sign.announcement = sign.whole.telling(self._wanted)
         told = ", ".join(name for name in DETAILS if name in self._wanted)

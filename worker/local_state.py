@@ -16,8 +16,8 @@ from tasks.files import make_private
 
 logger = logging.getLogger(__name__)
 
-MAX_RUNS = 4
-"""Runs whose state is kept; an older one's is removed when a new run begins."""
+MAX_RUNS = 16
+"""Runs whose state is kept, as many as may be on at a time; an older one's is removed when a new run begins."""
 
 
 class LocalState:

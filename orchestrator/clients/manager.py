@@ -150,7 +150,7 @@ class ClientManager:
         if said.part and self._num_parts not in (None, said.num_parts):
             return (
                 f"another run granted it one of {said.num_parts} parts of the data, this one has {self._num_parts}: it "
-                "takes one of these when no other run is on; CLIENT_PART would give it one of its own"
+                "takes one of these when no run of that many is on; CLIENT_PART would give it one of its own"
             )
         return ""
 

@@ -40,7 +40,7 @@ def finish_run(context: RunContext, round_number: int, incarnations: Mapping[str
         make_order(context, SetParametersOrder, client_id, round_number, limits, parameters=parameters)
         for client_id in sorted(incarnations)
     ]
-    _warn(context.collector.ask(orders, timeout_s, lambda: publish_model(context, round_number)))
+    _warn(context.collector.ask(orders, limits.total_s, lambda: publish_model(context, round_number)))
     context.services.blobs.discard([parameters.name], parameters.size_bytes)
     limits = time_limits(context, timeout_s)
     farewells = [
@@ -56,7 +56,7 @@ def finish_run(context: RunContext, round_number: int, incarnations: Mapping[str
         )
         for client_id in sorted(incarnations)
     ]
-    answered = context.collector.ask(farewells, timeout_s)
+    answered = context.collector.ask(farewells, limits.total_s)
     _warn(each for each in answered if each.status is not Status.LOST)  # who is gone before its answer is has left
 
 

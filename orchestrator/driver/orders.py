@@ -35,7 +35,7 @@ class TimeLimits:
 def time_limits(
     context: RunContext, timeout_s: float, client_ids: Iterable[str] = (), turn_s: float = 0.0
 ) -> TimeLimits:
-    """Return the time limits of orders that go out now.
+    """Return the time limits of orders that go out now: while other runs are on, their orders may come first.
 
     Args:
         context: The run's.
@@ -44,8 +44,17 @@ def time_limits(
         turn_s: Seconds more that a wave may take as its clients wait for their turns to send.
     """
     waves = num_waves(map(context.manager.place, client_ids))
-    total_s = waves * (timeout_s + GRACE_S) + (waves - 1) * turn_s
+    total_s = waves * (timeout_s + GRACE_S) + (waves - 1) * turn_s + _others_s(context)
     return TimeLimits(timeout_s, context.services.broker_time() + total_s - GRACE_S, total_s)
+
+
+def _others_s(context: RunContext) -> float:
+    """Return how long orders may wait behind those of other runs, which may be to all clients of a worker."""
+    others_s = context.services.others_s()
+    if not others_s:
+        return 0.0
+    connected = (client.client_id for client in context.manager.connected())
+    return others_s * num_waves(map(context.manager.place, connected))
 
 
 def make_order(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -28,13 +28,14 @@ from orchestrator.transport.strays import Strays
 from orchestrator.transport.transport import RunServices
 from orchestrator.trust.reaching import reach
 from orchestrator.trust.watch import Watch
-from tasks.announcement import Announcement
+from tasks.announcement import Announcement, PassedOver
 from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import check_broker
 from tasks.files import make_private
+from tasks.messages import HARD_LIMIT_S, turn_timeout_s
 from tasks.scope import RunScope
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def connect_run(
     Raises:
         BrokerUnreachableError: If there is no broker.
         BrokerUnfitError: If there is one that won't do.
-        FederationBusyError: If another orchestrator is at work on it.
+        FederationBusyError: If too many runs are on there.
     """
     url, authority = reach(broker) if broker is not None else ("", None)
     if url:
@@ -68,7 +69,12 @@ def connect_run(
             url = start_server(processes, folder.logs / "server.log", authority)
         with connection.connect(url) as client:
             wants = selectors.needs(selectors.load_selector(config.select))
-            notice = run_lock.Notice(run_id=config.run_id, num_parts=config.num_clients, wants=wants)
+            notice = run_lock.Notice(
+                run_id=config.run_id,
+                num_parts=config.num_clients,
+                wants=wants,
+                order_s=config.timeout_s + HARD_LIMIT_S + turn_timeout_s(config.timeout_s),
+            )
             lock = run_lock.RunLock(connection.connect_quickly(url), notice)
             lock.put_up()
             if not connection.check_keeps_all(client):
@@ -125,13 +131,22 @@ def _services(
     registry = WatchedRegistry(connection.connect_quickly(url), memory, signatures.clients if signatures else None)
 
     parts = PartGrants(connection.connect_quickly(url), config.num_clients)
-    transport = RedisTransport(app, url, config.run_id, signatures, parts.grant)
+
+    def grant(client_ids: Collection[str]) -> None:
+        if lock.is_oldest:  # that run's parts are the clients'
+            parts.grant(client_ids)
+
+    transport = RedisTransport(app, url, config.run_id, signatures, grant)
     strays = Strays(connection.connect_quickly(url), config.run_id)
 
     def present() -> dict[str, Announcement]:
         found = registry.present()
         parts.keep(found.values())
         return found
+
+    def tell(reasons: PassedOver) -> None:
+        of_run = f"(run {config.run_id})"
+        registry.say_passed_over({name: (said, f"{why} {of_run}") for name, (said, why) in reasons.items()})
 
     def poll() -> bool:
         own_worker_ended = supervisor.poll()
@@ -141,12 +156,13 @@ def _services(
     return RunServices(
         transport=transport,
         present=present,
-        tell=registry.say_passed_over,
+        tell=tell,
         blobs=blobs,
         broker_time=connection.Clock(client),
         poll=poll,
         tidy=lambda: tidy(client, blobs, config.run_id),
         forgot=memory.take_forgotten,
+        others_s=lambda: sum(notice.order_s for notice in lock.others()),
         remove_strays=strays.remove if blobs.needs_permits else lambda _: {},
     )
 
@@ -167,4 +183,4 @@ def tidy(client: Redis, blobs: BlobStore, run_id: str) -> None:
     blobs.discard_matching(scope.blobs)
     for key in client.scan_iter(match=scope.results_and_chords, count=1000):
         client.unlink(key)
-    client.unlink(scope.mark_key)
+    client.unlink(scope.mark_key, scope.queue)

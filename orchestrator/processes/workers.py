@@ -18,8 +18,9 @@ from tasks.broker.url import URL_VARIABLE
 from tasks.cores import num_cores
 from tasks.errors import ConfigurationError, FederationError
 from tasks.logs import FORMAT_VARIABLE
-from tasks.names import numbered_client_id
+from tasks.names import RUN_VARIABLE, numbered_client_id
 from tasks.own_packages import ROOT
+from tasks.scope import RunScope
 from tasks.workload import Part
 
 OWN_PROCESSES = 2, 4
@@ -45,12 +46,15 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
         URL_VARIABLE: url,
         "ORCHESTRATOR_PRELOAD": config.workload,
         PROBED_VARIABLE: "1",
+        RUN_VARIABLE: config.run_id,
         FORMAT_VARIABLE: config.log_format,
         "PYTHONPATH": _paths(),
     }
     return Process(
         name="worker",
-        command=_celery("orchestrator", "orchestrator", "--concurrency", str(max(least, min(num_cores(), most)))),
+        command=_celery(
+            "orchestrator", RunScope(config.run_id).queue, "--concurrency", str(max(least, min(num_cores(), most)))
+        ),
         environment=environment,
         log=folder.logs / "jobs.log",
         grace_s=0.0,

@@ -28,7 +28,7 @@ class EagerTransport(Transport):
     def __init__(self, app: Celery) -> None:
         if not app.conf.task_always_eager:
             raise ValueError("an eager transport needs an app with task_always_eager")
-        super().__init__(app)
+        super().__init__(app, "in-memory")
         self.turns: dict[str, bytes] = {}
         self._results: dict[str, str] = {}
         self._done: Counter[str] = Counter()
@@ -73,7 +73,7 @@ class EagerTransport(Transport):
         """Have the chord's body follow when this many parts are done."""
         self._sizes[chord.group_id] = num_parts
 
-    def empty_queue(self, queue: str) -> None:
+    def take_back(self, queue: str, task_id: str) -> None:
         """Do nothing: every order has been carried out."""
 
     def give_turn(self, order: Order, word: bytes = GO) -> None:

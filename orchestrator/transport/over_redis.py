@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Collection, Sequence
 
@@ -22,6 +23,19 @@ from tasks.scope import chord_keys, client_queue
 
 logger = logging.getLogger(__name__)
 
+MOST_IN_QUEUE = 64
+"""Tasks among which one is looked for that is to be taken back: a client may put into its queue what it will."""
+MOST_QUEUE_BYTES = 2**24
+"""Bytes of a client's queue above which nothing is looked for, and all is removed: no orders are as long."""
+_TAKE_BACK = """
+local size = redis.call('MEMORY', 'USAGE', KEYS[1], 'SAMPLES', '0')
+if size and size > tonumber(ARGV[3]) then return redis.call('UNLINK', KEYS[1]) end
+local queued = redis.pcall('LRANGE', KEYS[1], 0, tonumber(ARGV[2]) - 1)
+for _, message in ipairs(queued) do
+  if string.find(message, ARGV[1], 1, true) then redis.call('LREM', KEYS[1], 0, message) end
+end
+"""
+
 
 class RedisTransport(Transport):
     """A transport over the Redis at ``url``, for a run; see :class:`orchestrator.transport.transport.Transport`."""
@@ -34,7 +48,7 @@ class RedisTransport(Transport):
         signatures: Signatures | None = None,
         grant: Callable[[Collection[str]], None] = lambda _: None,
     ) -> None:
-        super().__init__(app, signatures)
+        super().__init__(app, run_id, signatures)
         self._client = connect(url)
         self._results = Results(url, run_id, self._client, grant)
         self._turns = RedisTurns(self._client)
@@ -132,9 +146,10 @@ class RedisTransport(Transport):
         """Have the chord's body follow when this many parts are done."""
         self._app.backend.set_chord_size(chord.group_id, num_parts)
 
-    def empty_queue(self, queue: str) -> None:
-        """Remove what nobody has taken from a queue."""
-        self._client.unlink(queue)
+    def take_back(self, queue: str, task_id: str) -> None:
+        """Remove a task that nobody has taken from a queue."""
+        bounds = map(str, (MOST_IN_QUEUE, MOST_QUEUE_BYTES))
+        self._client.eval(_TAKE_BACK, 1, queue, f'"id": {json.dumps(task_id)}', *bounds)
         self._queued.emptied(queue)
 
     def give_turn(self, order: Order, word: bytes = GO) -> None:

@@ -1,7 +1,8 @@
 """Which orders still wait on their queues. Pure: how long a queue is, somebody else looks up.
 
-A queue is first in, first out; this process alone fills it, and a worker takes an order from it as it begins it. So the
-messages that are left are the last that were sent. Orders that one message brings to a worker are taken together.
+A queue is first in, first out, and a worker takes an order from it as it begins it. So the messages that are left are
+the last that were sent. Orders that one message brings to a worker are taken together. Where other runs fill a queue
+too, it is longer than what is left of this one's: then an order may be known to be taken only when it is answered.
 """
 
 from __future__ import annotations

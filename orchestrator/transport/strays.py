@@ -9,14 +9,16 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from orchestrator.transport.killed_runs import left_by_killed
 from tasks.blobs.blob import CHUNK_BYTES
 from tasks.broker.refusals import away
-from tasks.scope import BLOB_KEYS, RunScope, index_in_update, owner_of_blob
+from tasks.broker.run_lock import read_all
+from tasks.scope import BLOB_KEYS, RunScope, index_in_update, owner_of_blob, run_of_blob
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ _MAX_DELETED = 1000
 
 
 class Strays:
-    """Looks after the chunks of clients.
+    """Looks after the chunks of clients, but for those of other runs that are on, or may be taken up again.
 
     Args:
         client: A client for the broker.
@@ -39,7 +41,7 @@ class Strays:
 
     def __init__(self, client: Redis, run_id: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
-        self._own = RunScope(run_id).own_blobs
+        self._run_id = run_id
         self._clock = clock
         self._next = -math.inf
 
@@ -62,13 +64,22 @@ class Strays:
             return {}
 
     def _remove(self, most_bytes: int) -> dict[str, int]:
-        owners = {key: owner_of_blob(text) for key in self._keys() if not (text := _text(key)).startswith(self._own)}
+        chunks = {key: key.decode("utf-8", "replace") for key in self._keys()}
+        # Looked for after the chunks: a run is known before it puts anything there.
+        on, killed = self._others({run_id for text in chunks.values() if (run_id := run_of_blob(text))})
+        left = left_by_killed(self._client, chunks, killed) if killed else set()
+        own = RunScope(self._run_id).own_blobs
+        owners = {
+            key: owner_of_blob(text)
+            for key, text in chunks.items()
+            if key not in left and run_of_blob(text) not in on and not text.startswith(own)
+        }
         with self._client.pipeline(transaction=False) as pipe:
             for key in owners:
                 pipe.memory_usage(key)
             sizes = pipe.execute()
         most_chunks = -(-most_bytes // CHUNK_BYTES)
-        strays = {key for key in owners if not _is_of_update(key, most_chunks)}
+        strays = {key for key in owners if not _is_of_update(chunks[key], most_chunks)}
         held: Counter[str] = Counter()
         for (key, owner), size_bytes in zip(owners.items(), sizes, strict=True):
             held[owner] += max(size_bytes or 0, STRAY_BYTES if key in strays else 0)  # it may have expired
@@ -78,14 +89,19 @@ class Strays:
             self._client.unlink(*unwanted[start : start + _MAX_DELETED])
         return over
 
+    def _others(self, run_ids: Collection[str]) -> tuple[set[str], set[str]]:
+        """Return which of these runs, this one left out, are on, and which were killed: those have left their marks."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for run_id in run_ids:
+                pipe.exists(RunScope(run_id).mark_key)
+            known = {run_id for run_id, is_there in zip(run_ids, pipe.execute(), strict=True) if is_there}
+        on = {notice.run_id for notice in read_all(self._client)}
+        return on - {self._run_id}, known - on - {self._run_id}
+
     def _keys(self) -> list[bytes]:
         return list(self._client.scan_iter(match=BLOB_KEYS, count=_SCAN_COUNT))
 
 
-def _is_of_update(key: bytes, most_chunks: int) -> bool:
-    index = index_in_update(_text(key))
+def _is_of_update(chunk: str, most_chunks: int) -> bool:
+    index = index_in_update(chunk)
     return index is not None and index < most_chunks
-
-
-def _text(key: bytes) -> str:
-    return key.decode("utf-8", "replace")

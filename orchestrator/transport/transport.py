@@ -27,7 +27,7 @@ from tasks.blobs.blob import BlobStore
 from tasks.broker.turns import GO
 from tasks.messages import MAX_COUNT, Order, Response, encode
 from tasks.names import order_task
-from tasks.scope import ORCHESTRATOR_QUEUE, body_id, client_queue, part_id
+from tasks.scope import RunScope, body_id, client_queue, part_id
 
 Kwargs = Mapping[str, object]
 
@@ -63,6 +63,7 @@ class RunServices:
         cut_off_overbearing: Cuts off from the broker the clients that take too much of it; returns which, and why.
         cut_off: Cuts a client off from the broker, for a reason, where clients have users of their own there.
         note_round: Notes a closed round in the audit trail, if there is one.
+        others_s: Returns the seconds for which orders of other runs may keep a client from this run's.
     """
 
     transport: Transport
@@ -78,6 +79,7 @@ class RunServices:
     cut_off_overbearing: Callable[[], Mapping[str, str]] = dict
     cut_off: Callable[[str, str], object] = lambda _client_id, _reason: None
     note_round: Callable[[RoundRecord], None] = lambda _: None
+    others_s: Callable[[], float] = lambda: 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,13 @@ class Transport(ABC):
 
     Args:
         app: Makes the messages.
+        run_id: The run.
         signatures: Where orders and answers are signed, what signs and checks them.
     """
 
-    def __init__(self, app: Celery, signatures: Signatures | None = None) -> None:
+    def __init__(self, app: Celery, run_id: str, signatures: Signatures | None = None) -> None:
         self._app = app
+        self._queue = RunScope(run_id).queue
         self._signatures = signatures
 
     def send(self, orders: Sequence[Order], queue_of: Callable[[str], str] = client_queue) -> None:
@@ -141,8 +145,8 @@ class Transport(ABC):
         return read_response(raw, order, max_examples, self._signatures)
 
     def call(self, task: str, task_id: str, kwargs: Kwargs) -> None:
-        """Put a task on the orchestrator's own queue."""
-        self.publish([Call(task, task_id, ORCHESTRATOR_QUEUE, kwargs=kwargs)])
+        """Put a task on the queue of the run's own workers."""
+        self.publish([Call(task, task_id, self._queue, kwargs=kwargs)])
 
     def send_part(self, chord: Chord, index: int, task: str, kwargs: Kwargs, *, keep_result: bool = False) -> None:
         """Send a task of the orchestrator's own as a part of the chord; one that is sent again is counted once.
@@ -152,7 +156,7 @@ class Transport(ABC):
         kwargs_of_body = dict(chord.body_kwargs)
         # Immutable: it is given nothing of what the parts return.
         body: Any = self._app.signature(
-            chord.body_task, kwargs=kwargs_of_body, task_id=chord.body_id, queue=ORCHESTRATOR_QUEUE, immutable=True
+            chord.body_task, kwargs=kwargs_of_body, task_id=chord.body_id, queue=self._queue, immutable=True
         )
         options = {
             "group_id": chord.group_id,
@@ -160,17 +164,17 @@ class Transport(ABC):
             "chord": dict(body),
             "ignore_result": not keep_result,
         }
-        self.publish([Call(task, chord.part_id(index), ORCHESTRATOR_QUEUE, kwargs=kwargs, options=options)])
+        self.publish([Call(task, chord.part_id(index), self._queue, kwargs=kwargs, options=options)])
 
     def withdraw(self, order: Order, queue_of: Callable[[str], str] = client_queue) -> None:
         """Take an order back that its client hasn't taken from its queue, so that it isn't carried out late.
 
-        The client's own queue is emptied: nobody else sends it orders, and it has no more than one at a time. From a
-        queue that several clients share nothing is taken back: that the order's time is over will do.
+        In a client's own queue there are no more than one of each run that is on. From a queue that several clients
+        share nothing is taken back: that the order's time is over will do.
         """
         own = client_queue(order.client_id)
         if queue_of(order.client_id) == own:
-            self.empty_queue(own)
+            self.take_back(own, order.order_id)
 
     @abstractmethod
     def publish(self, calls: Sequence[Call]) -> None:
@@ -203,8 +207,8 @@ class Transport(ABC):
         """Have the chord's body follow when this many parts are done; the last of them is sent after that."""
 
     @abstractmethod
-    def empty_queue(self, queue: str) -> None:
-        """Remove what nobody has taken from a queue."""
+    def take_back(self, queue: str, task_id: str) -> None:
+        """Remove a task that nobody has taken from a queue."""
 
     @abstractmethod
     def give_turn(self, order: Order, word: bytes = GO) -> None:

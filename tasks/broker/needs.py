@@ -47,9 +47,9 @@ def of_orchestrator(run_id: str) -> Needs:
     mark, result, chunk = run.mark_key, result_key(run.initialise_id), f"{run.model(0)}:0"
     client, (done, size) = ClientScope("").key, chord_keys(run.initialise_id)
     commands = (
-        *_of_messages(ORCHESTRATOR_QUEUE, result),
-        ("LPUSH", ORCHESTRATOR_QUEUE, "1"),
-        *(("EVAL", "return 1", "1", key) for key in (RUN_LOCK_KEY, client)),
+        *_of_messages(run.queue, result),
+        ("LPUSH", run.queue, "1"),
+        *(("EVAL", "return 1", "1", key) for key in (RUN_LOCK_KEY, client, ClientScope("").queue)),
         ("SET", mark, "1", "EX", "1", "GET"),
         ("SET", chunk, "1", "EX", "1"),
         ("GET", chunk),

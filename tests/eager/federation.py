@@ -52,7 +52,7 @@ class Noting(Connection):
     def __init__(self) -> None:
         self.left: dict[str, float] = {}
 
-    def leave(self, client_id: str, incarnation: str, seconds: float) -> None:
+    def leave(self, client_id: str, incarnation: str, seconds: float, run_id: str) -> None:
         self.left[client_id] = seconds
 
 

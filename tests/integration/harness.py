@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import filter as matching
 from pathlib import Path
 from typing import Any
 
@@ -162,14 +163,15 @@ class Program:
         return found
 
     def worker(self, name: str) -> psutil.Process:
-        """The main process of a worker that it has started under this name; its children are the pool's."""
+        """The main process of a worker that it has started under a name like this; its children are the pool's."""
         return wait_until(lambda: self._main_process(name), f"worker {name} has its pool")
 
     def _main_process(self, name: str) -> psutil.Process | None:
         for process in self.descendants():
             with suppress(psutil.NoSuchProcess):  # some end as one looks
-                children = process.children()
-                if name in process.cmdline() and any(name in child.cmdline() for child in children):
+                if matching(process.cmdline(), name) and any(
+                    matching(child.cmdline(), name) for child in process.children()
+                ):
                     return process
         return None
 
@@ -336,6 +338,15 @@ def summary(run_dir: Path) -> dict[str, Any]:
 def statuses(run_dir: Path) -> list[dict[str, str]]:
     """The status of each client that was in a round, of all closed rounds."""
     return [{name: response["status"] for name, response in record["responses"].items()} for record in history(run_dir)]
+
+
+def tasks_done(field: Field, broker: Redis, node: str) -> dict[str, int]:
+    """How many tasks of each name one of the orchestrator's own workers has taken, as Celery's tools tell."""
+    question = ("celery", "-A", "orchestrator", "inspect", "--timeout", "20", "--destination", node, "--json", "stats")
+    tool = field.start("tool", *question, CELERY_BROKER_URL=url(broker))
+    tool.succeeds()
+    [stats] = json.loads(tool.output.strip().splitlines()[-1]).values()
+    return dict(stats["total"])
 
 
 def check_trained_once(clients: Iterable[Program], num_rounds: int) -> None:

@@ -20,7 +20,11 @@ from worker.settings import ClientSettings
 PAGE = (Path(__file__).parents[2] / "docs" / "broker.md").read_text(encoding="utf-8")
 ROWS = dict(re.findall(r"^\| ([^*|].*) \| (.*) \|$", PAGE.partition("| what is wrong |")[2], re.MULTILINE))
 """What is wrong -> the cell with what is said."""
-ELSEWHERE = {"it loads its data": "test_unfit_broker", "another orchestrator is at work there": "test_broker"}
+ELSEWHERE = {
+    "it loads its data": "test_unfit_broker",
+    "an orchestrator of an older version is at work there": "test_run_lock",
+    "sixteen runs are on there": "test_run_lock",
+}
 """Rows that another file has a test of, with two programs or a server that is started twice."""
 CLIENT = needs.of_client("anna", "client.anna")
 

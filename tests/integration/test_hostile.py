@@ -14,7 +14,7 @@ from tasks import arrays
 from tasks.blobs import blob
 from tasks.blobs.in_redis import RedisChunks
 from tasks.messages import Response, Status, encode
-from tasks.scope import ORCHESTRATOR_QUEUE, ClientScope
+from tasks.scope import ClientScope, RunScope
 from tests.integration import harness
 from tests.integration.harness import Field, history, part
 from tests.integration.liar import Liar, living
@@ -143,8 +143,9 @@ def test_garbage_on_the_orchestrators_queue_ends_its_worker_and_not_the_run(
     program = field.run(run_dir, "--rounds 4 --clients 1 --no-evaluate-clients", broker=broker)
     harness.wait_until(lambda: history(run_dir), "a round is closed")
 
-    # When somebody who may write there puts what is not JSON on the orchestrator's queue
-    broker.lpush(ORCHESTRATOR_QUEUE, b"\x00not json", b"[1, 2]", b'{"body": 1}')
+    # When somebody who may write there puts what is not JSON on the run's queue
+    run_id = json.loads((run_dir / "config.json").read_text())["run_id"]
+    broker.lpush(RunScope(run_id).queue, b"\x00not json", b"[1, 2]", b'{"body": 1}')
 
     # Then the run completes all the same
     program.succeeds()

@@ -70,7 +70,7 @@ def test_what_a_former_start_of_a_client_was_told_is_not_told_to_the_next(broker
     registry.say_passed_over(reasons)
     # When they look what they were told, then it is in one line, and nothing for the one that was told before
     assert read_told(broker, {"anna": "first", "bert": "second", "carl": "first"})[0] == {
-        "anna": Told(Absence.NONE, r"no\nreason"),
+        "anna": Told(Absence.NONE, passed_over=r"no\nreason"),
         "bert": Told(Absence.NONE),
         "carl": Told(Absence.NONE),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.integration.harness import Field, history, server, url, wait_until
+from tests.integration.harness import Field, history, server, tasks_done, url, wait_until
 
 pytestmark = pytest.mark.usefixtures("counted")
 
@@ -18,14 +18,15 @@ def test_a_worker_started_by_hand_takes_a_runs_tasks_and_ends_when_told(
 ) -> None:
     # Given a worker that waits for tasks before there is a run
     settings = {"CELERY_BROKER_URL": url(broker), "ORCHESTRATOR_PRELOAD": "pulled:Pulled"}
-    by_hand = field.start("by-hand", "celery", "-A", "orchestrator", "worker", "--loglevel", "INFO", **settings)
+    words = ("celery", "-A", "orchestrator", "worker", "--loglevel", "INFO", "--hostname", "by-hand@here")
+    by_hand = field.start("by-hand", *words, **settings)
     wait_until(lambda: "ready" in by_hand.output, "the worker is ready")
     # When a run is carried out, whose own worker starts as any
-    field.clients(broker, 2)
-    field.run(tmp_path / "run", "--rounds 3 --no-evaluate-clients", broker=broker).succeeds()
-    # Then the worker has done the run's first task at least, and all rounds are closed
-    assert "orchestrator.initialise" in by_hand.output, by_hand.output
-    assert [record["status"] for record in history(tmp_path / "run")] == ["closed"] * 3
+    field.clients(broker, 2, STEP_S="0.1")
+    field.run(tmp_path / "run", "--rounds 20 --no-evaluate-clients", broker=broker).succeeds()
+    # Then the worker has done some of the run's tasks, and all rounds are closed
+    assert tasks_done(field, broker, "by-hand@here")
+    assert [record["status"] for record in history(tmp_path / "run")] == ["closed"] * 20
     # And it ends when it is told to
     by_hand.send(signal.SIGTERM)
     by_hand.succeeds()

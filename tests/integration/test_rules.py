@@ -116,9 +116,9 @@ STRINGS = (UPDATE, ANSWER, CLOSED, MODEL, ANNA.key, ANNA.away_key, ANNA.part_key
 OWN = f"{BERT.update('run', 1)}:0"
 
 ATTACKS = {
-    "a task of closing is forged": ("LPUSH", "orchestrator", "{}"),
-    "a task of taking in is forged": ("RPUSH", "orchestrator", "{}"),
-    "a task is put in the queue's place": ("SET", "orchestrator", "{}"),
+    "a task of closing is forged": ("LPUSH", RunScope("run").queue, "{}"),
+    "a task of taking in is forged": ("RPUSH", RunScope("run").queue, "{}"),
+    "a task is put in the queue's place": ("SET", RunScope("run").queue, "{}"),
     "the orchestrator's tasks are taken": ("BRPOP", "orchestrator", "1"),
     "its tasks are read": ("LRANGE", "orchestrator", "0", "-1"),
     "its queue is removed": ("UNLINK", "orchestrator"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from redis import Redis
@@ -19,20 +21,70 @@ def lock_of(run_id: str, broker: Redis) -> run_lock.RunLock:
     return run_lock.RunLock(connect_quickly(harness.url(broker)), run_lock.Notice(run_id=run_id, num_parts=3))
 
 
-def test_a_second_run_is_told_of_the_first_until_that_is_over(broker: Redis) -> None:
+def on(broker: Redis) -> list[str]:
+    """The runs that are on, the oldest first."""
+    return [notice.run_id for notice in run_lock.read_all(broker)]
+
+
+def test_runs_that_are_on_know_of_each_other(broker: Redis) -> None:
     # Given a run that is on
     first, second = lock_of("one", broker), lock_of("two", broker)
     first.put_up()
-    # When another is to begin, then it is told which run is at work, and nothing of the first's notice is changed
-    with pytest.raises(FederationBusyError, match=r"^another orchestrator is at work on this broker, with run one: "):
-        second.put_up()
-    assert run_lock.read(broker) == run_lock.Notice(run_id="one", num_parts=3)
-    # When the second takes its own down, which isn't up, then the first's stays; with the first's own it goes
-    second.take_down()
-    assert run_lock.read(broker) is not None
+    assert (first.is_oldest, first.others()) == (True, [])
+    # When another begins, then each knows of the other at once, and which is the older
+    second.put_up()
+    assert on(broker) == ["one", "two"]
+    assert [(each.is_oldest, [other.run_id for other in each.others()]) for each in (first, second)] == [
+        (True, ["two"]),
+        (False, ["one"]),
+    ]
+    # When the first takes its notice down, then the second's stays, and is the oldest
     first.take_down()
     second.put_up()
-    assert run_lock.read(broker) == run_lock.Notice(run_id="two", num_parts=3)
+    assert (on(broker), second.is_oldest) == (["two"], True)
+    # And when that takes down its own, and does so again, then nothing is left
+    second.take_down()
+    second.take_down()
+    assert broker.keys("*") == []
+
+
+def test_a_notice_that_nobody_keeps_up_is_taken_away_by_others(broker: Redis) -> None:
+    # Given two runs, one of which was killed so long ago that its notice is void
+    lock_of("killed", broker).put_up()
+    second = lock_of("two", broker)
+    second.put_up()
+    notices = json.loads(harness.stored(broker, RUN_LOCK_KEY))
+    broker.set(RUN_LOCK_KEY, json.dumps({**notices, "until": 1}))
+    # When the other keeps its own up, then it alone is on
+    second.put_up()
+    assert (on(broker), second.is_oldest) == (["two"], True)
+
+
+def test_no_notice_is_lost_where_many_put_theirs_up_at_once(broker: Redis) -> None:
+    # Given as many runs as may be on
+    locks = [lock_of(f"run-{number:02d}", broker) for number in range(run_lock.MAX_RUNS)]
+    # When all put up their notices at once, then all are there
+    with ThreadPoolExecutor(len(locks)) as threads:
+        list(threads.map(lambda lock: lock.put_up(), locks))
+    assert sorted(on(broker)) == [f"run-{number:02d}" for number in range(run_lock.MAX_RUNS)]
+    # And one more is told that there are too many, and changes nothing; those that are on may go on
+    with pytest.raises(FederationBusyError, match=r"^16 runs are on at this broker \(run-\d\d, …\), 16 may be: "):
+        lock_of("more", broker).put_up()
+    with pytest.raises(FederationBusyError):
+        run_lock.check_free(broker, "more")
+    locks[3].put_up()
+    run_lock.check_free(broker, "run-03")
+    assert len(on(broker)) == run_lock.MAX_RUNS
+
+
+def test_a_run_of_a_version_that_bears_no_other_has_the_broker_for_itself(broker: Redis) -> None:
+    # Given a notice that doesn't say until when it holds, as versions wrote it that looked for one alone
+    notice = run_lock.Notice(run_id="one", num_parts=3)
+    broker.set(RUN_LOCK_KEY, notice.model_dump_json(exclude={"until", "order_s"}))
+    # When another run is to begin, then it is told which run is at work, and nothing is changed
+    with pytest.raises(FederationBusyError, match=r"^another orchestrator is at work on this broker with run one, "):
+        lock_of("two", broker).put_up()
+    assert run_lock.read(broker) == notice
 
 
 def test_a_run_that_is_taken_up_again_finds_its_own_notice_and_keeps_it(broker: Redis) -> None:
@@ -55,7 +107,7 @@ def test_what_is_no_notice_holds_no_run_up(broker: Redis, text: bytes) -> None:
     broker.set(RUN_LOCK_KEY, text)
     assert run_lock.read(broker) is None
     lock_of("one", broker).put_up()
-    assert run_lock.read(broker) == run_lock.Notice(run_id="one", num_parts=3)
+    assert on(broker) == ["one"]
 
 
 def test_a_broker_that_goes_away_ends_no_run(caplog: pytest.LogCaptureFixture) -> None:

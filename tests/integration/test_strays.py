@@ -8,7 +8,8 @@ from typing import Any
 from redis import Redis
 
 from orchestrator.transport.strays import LOOK_S, STRAY_BYTES, Strays
-from tasks.scope import ClientScope, RunScope, turn_key
+from tasks.broker.run_lock import Notice, RunLock
+from tasks.scope import RUN_LOCK_KEY, ClientScope, RunScope, turn_key
 from tests.integration.harness import Field, history, part
 from tests.integration.liar import Liar, living
 
@@ -46,6 +47,39 @@ def test_what_no_update_has_is_removed_and_who_has_too_much_loses_all(broker: Re
     now[0] += LOOK_S
     assert found.remove(most_bytes) == {}
     assert not broker.exists("fl:blob:eve/junk")
+
+
+def test_what_another_run_has_is_left_to_that_run(broker: Redis) -> None:
+    # Given two runs that are on, an update of a client's on its way for each, and a model of a run that is on no more
+    anna = ClientScope("anna")
+    kept = [f"{RunScope('other').model(1)}:0", f"{anna.update('other', 1)}:0", f"{anna.update('run', 1)}:0"]
+    for key in (*kept, f"{RunScope('former').model(1)}:0"):
+        broker.set(key, b"x" * 2 * STRAY_BYTES)
+    for run_id in ("run", "other"):
+        RunLock(broker, Notice(run_id=run_id, num_parts=1)).put_up()
+    # When one of them looks, then a client may have as much as it may for that run beside what the other run's has
+    assert Strays(broker, "run").remove(3 * STRAY_BYTES) == {}
+    left: set[Any] = {*broker.scan_iter("*")}
+    assert {key.decode() for key in left} == {*kept, RUN_LOCK_KEY}
+
+
+def test_what_a_run_that_was_killed_may_find_is_left_to_it_and_more_is_too_much(broker: Redis) -> None:
+    # Given a run that was killed, the model of its open round, and updates of two clients, one with far too much
+    killed, anna, eve = RunScope("killed"), ClientScope("anna"), ClientScope("eve")
+    broker.set(killed.mark_key, 17)
+    kept = [f"{killed.model(1)}:0", f"{anna.update('killed', 2)}:0"]
+    for key in kept:
+        broker.set(key, b"x" * 2**20)
+    broker.mset({f"{eve.update('killed', 2)}:{index}": b"x" * 2**20 for index in range(64)})
+    broker.set("fl:blob:update/anna/killed/junk", b"x")
+    # When another run looks, whose updates are far smaller, then one client has too much, and the other has not
+    assert Strays(broker, "run").remove(2 * STRAY_BYTES).keys() == {"eve"}
+    left: set[Any] = {*broker.scan_iter("fl:blob:*")}
+    assert {key.decode() for key in left} == {*kept}
+    # And where nobody takes it up again, as the run was ended in good order, it is removed
+    broker.delete(killed.mark_key)
+    assert Strays(broker, "run").remove(2**30) == {}
+    assert broker.keys("fl:blob:*") == [kept[1].encode()]
 
 
 def test_many_keys_of_next_to_nothing_are_too_much_too(broker: Redis) -> None:

@@ -7,10 +7,10 @@ import json
 import pytest
 from redis import Redis
 
-from orchestrator.transport.over_redis import RedisTransport
+from orchestrator.transport.over_redis import MOST_QUEUE_BYTES, RedisTransport
 from tasks.broker.app import make_app
 from tasks.broker.turns import STOP, NotWantedError, RedisTurns
-from tasks.scope import client_queue, result_key, shared_queue
+from tasks.scope import ClientScope, client_queue, result_key, shared_queue
 from tests.integration import harness
 from tests.support import train_order
 
@@ -30,15 +30,27 @@ def say(broker: Redis, order_id: str, text: str) -> None:
     broker.publish(result_key(order_id), text)
 
 
-def test_orders_are_on_their_clients_queues_until_these_are_emptied(transport: RedisTransport, broker: Redis) -> None:
+def test_orders_are_on_their_clients_queues_until_they_are_taken_back(transport: RedisTransport, broker: Redis) -> None:
     # Given orders to two clients, when they are sent, then each is in its client's queue
     orders = [train_order("anna"), train_order("bert")]
     transport.send(orders)
     [message] = broker.lrange(client_queue("anna"), 0, -1)
     assert json.loads(message)["headers"]["id"] == orders[0].order_id
-    # When one client's queue is emptied, then the other's order is there still
-    transport.empty_queue(client_queue("anna"))
-    assert [broker.llen(client_queue(client_id)) for client_id in ("anna", "bert")] == [0, 1]
+    # When one is taken back that was sent twice, then another run's is there still, and the other client's
+    theirs = train_order("anna", run_id="runs", order_id=ClientScope("anna").order_id("runs", 1, "train"))
+    transport.send([theirs, orders[0]])
+    transport.withdraw(orders[0])
+    [left] = broker.lrange(client_queue("anna"), 0, -1)
+    assert json.loads(left)["headers"]["id"] == theirs.order_id
+    assert broker.llen(client_queue("bert")) == 1
+    # And what is no queue is left alone
+    broker.set(client_queue("carl"), "no queue")
+    transport.withdraw(train_order("carl"))
+    assert broker.get(client_queue("carl")) == b"no queue"
+    # And of what a client has put into its queue that is far too long, nothing is left
+    broker.lpush(client_queue("dora"), b"x" * MOST_QUEUE_BYTES)
+    transport.withdraw(train_order("dora"))
+    assert not broker.exists(client_queue("dora"))
 
 
 def test_which_orders_were_taken_is_told_once(transport: RedisTransport, broker: Redis) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -58,6 +59,9 @@ def test_who_waits_for_a_run_that_is_gone_lets_go_when_another_begins(broker: Re
     run_lock.RunLock(broker, run_lock.Notice(run_id="run", num_parts=1)).put_up()
     with pytest.raises(NotWantedError, match="within 0 s"):
         turns.wait(UPDATE, "run", 1e-6)
-    # When there is another's, then it lets go
+    # When there is another's beside it, then it waits likewise; when there are others' alone, then it lets go
+    run_lock.RunLock(broker, run_lock.Notice(run_id="other", num_parts=1)).put_up()
+    with pytest.raises(NotWantedError, match="within 0 s"):
+        turns.wait(UPDATE, "other", 1e-6)
     with pytest.raises(NotWantedError, match="run run has begun"):
-        turns.wait(UPDATE, "former", PATIENCE_S)
+        RedisTurns(broker, itertools.count(step=run_lock.LIFETIME_S).__next__).wait(UPDATE, "former", PATIENCE_S)

@@ -195,7 +195,7 @@ def test_the_own_worker_may_be_killed_while_updates_wait(field: Field, broker: R
     program = run_until_all_wait(field, broker, run_dir, count=8)
 
     # When the own worker stands still, so that updates are on their way, and is killed
-    worker = program.worker("orchestrator@%h")
+    worker = program.worker("orchestrator.*@%h")
     for process in [worker, *worker.children()]:
         process.suspend()
     program.send(signal.SIGCONT)

@@ -45,8 +45,8 @@ class Noting(Connection):
         self.left: list[float] = []
         self.answered: set[str] = set()
 
-    def leave(self, client_id: str, incarnation: str, seconds: float) -> None:
-        assert (client_id, incarnation) == ("anna", "second")
+    def leave(self, client_id: str, incarnation: str, seconds: float, run_id: str) -> None:
+        assert (client_id, incarnation, run_id) == ("anna", "second", "run")
         self.left.append(seconds)
 
     def is_answered(self, order_id: str) -> bool:

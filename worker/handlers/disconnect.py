@@ -19,5 +19,5 @@ def handle(client: Client, order: DisconnectOrder) -> Response:
         logger.info("client %s waits for the next run: %s", client.client_id, order.message)
         return order.respond()
     logger.info("client %s was told to leave: %s", client.client_id, order.message)
-    client.connection.leave(client.client_id, client.incarnation, order.reconnect_after_s)
+    client.connection.leave(client.client_id, client.incarnation, order.reconnect_after_s, order.run_id)
     return order.respond()

@@ -53,7 +53,7 @@ def test_clients_that_are_passed_over_are_told_why_once() -> None:
         "emil": "its models and updates are in file:3f9c01aa (CLIENT_BLOBS), the run's in broker (--blobs): both have "
         "to name the same",
         "finn": "another run granted it one of 2 parts of the data, this one has 3: it takes one of these when no "
-        "other run is on; CLIENT_PART would give it one of its own",
+        "run of that many is on; CLIENT_PART would give it one of its own",
         "dora": "it came after the run had begun, and the run takes in no more (--accept closed)",
     }
     assert registry.passed_over == list(reasons.items())

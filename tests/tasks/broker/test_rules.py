@@ -63,7 +63,7 @@ def test_a_client_writes_all_that_is_its_own_and_nothing_of_another_s(one: str, 
     assume(one != other)
     rules, run = client_rules(one), RunScope(other)
     assert all(may_write(rules, name) for name in (ClientScope(one).queue, *names(one)))
-    strange = [ClientScope(other).queue, *names(other), "orchestrator", run.mark_key, f"{run.model(0)}:0"]
+    strange = [ClientScope(other).queue, *names(other), "orchestrator", run.queue, run.mark_key, f"{run.model(0)}:0"]
     assert not any(may_write(rules, name) for name in (*strange, *chord_keys(run.new_chord_id(1))))
     assert not any(may_write(rules, name) for name in (ClientScope(one).part_key, ClientScope(one).passed_over_key))
 
@@ -86,7 +86,14 @@ def test_a_worker_of_many_writes_what_is_theirs_and_nothing_of_others(prefix: st
 def test_the_orchestrator_has_all_keys() -> None:
     # Given all that a client and a run have, when the orchestrator's rules are asked for, then it may write it
     run, rules = RunScope("run"), orchestrator_rules()
-    keys = ["orchestrator", run.mark_key, f"{run.model(0)}:0", *chord_keys(run.new_chord_id(1)), *names("anna")]
+    keys = [
+        "orchestrator",
+        run.queue,
+        run.mark_key,
+        f"{run.model(0)}:0",
+        *chord_keys(run.new_chord_id(1)),
+        *names("anna"),
+    ]
     keys += [ClientScope("anna").part_key, ClientScope("anna").passed_over_key, ClientScope("anna").queue]
     assert all(may_write(rules, key) for key in keys)
     assert any(fnmatchcase(BLOB_KEYS, pattern) for pattern in ALL_KEYS)
