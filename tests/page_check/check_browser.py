@@ -14,8 +14,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from orchestrator.observers.events import Event, ModelEvaluated, RoundOpened, SlotsFilled
-from tests.orchestrator.page.told import ATTACK, Told, closed, started, trained
+from orchestrator.observers.events import RoundOpened
+from tests.orchestrator.page.told import ATTACK, Told, write_long
 from tests.page_check.conftest import BOUND_S, free_port, served
 
 expect.set_options(timeout=BOUND_S * 1000)
@@ -188,10 +188,7 @@ def test_what_a_client_says_runs_nowhere(runs: Path, tab: Page) -> None:
 
 def test_ten_thousand_rounds_are_opened(tmp_path: Path, tab: Page) -> None:
     # Given a run of ten thousand rounds
-    told = Told(tmp_path / "long", rounds=10_000)
-    with told.folder.events.open("w") as file:
-        for event in long_run(10_000):
-            file.write(event.model_copy(update={"time": "2026-01-02T03:04:05+00:00"}).model_dump_json() + "\n")
+    write_long(tmp_path / "long", 10_000, "anna", "bert")
     # When it is opened, then all of it is there, in curves of few points
     with served(tmp_path) as address:
         tab.goto(f"{address}/runs/long")
@@ -203,13 +200,3 @@ def test_ten_thousand_rounds_are_opened(tmp_path: Path, tab: Page) -> None:
 def opened(number: int) -> RoundOpened:
     """The opening of a round."""
     return RoundOpened(round_number=number, cohort=("anna", "bert"))
-
-
-def long_run(num_rounds: int) -> list[Event]:
-    """The events of a run with two clients."""
-    events: list[Event] = [started(num_rounds)]
-    for number in range(1, num_rounds + 1):
-        slots = {"anna": trained(), "bert": trained()}
-        events += [opened(number), SlotsFilled(round_number=number, slots=slots), closed(number)]
-        events.append(ModelEvaluated(round_number=number, metrics={"loss": 1 / number}))
-    return events

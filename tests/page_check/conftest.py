@@ -19,7 +19,14 @@ BOUND_S = 60.0
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """A browser for all tests."""
+    with chromium() as started:
+        yield started
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, for as long as the block lasts."""
     path = shutil.which("chromium")
     assert path is not None, "there is no chromium: make chromium"
     with sync_playwright() as playwright:

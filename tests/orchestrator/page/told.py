@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,24 @@ def closed(number: int, **changes: Any) -> RoundClosed:
         "train_metrics": {"train_loss": 0.5}, "duration_s": 10.0, "bytes_down": 2000, "bytes_up": 1000,
     }  # fmt: skip
     return RoundClosed.model_validate(values | changes)
+
+
+def write_long(path: Path, num_rounds: int, *client_ids: str) -> None:
+    """Make the folder of a run with many rounds, all of them closed and evaluated."""
+    told = Told(path, rounds=num_rounds)
+    with told.folder.events.open("w", encoding="utf-8") as file:
+        for event in _long(num_rounds, client_ids):
+            file.write(event.model_copy(update={"time": BEGIN.isoformat()}).model_dump_json() + "\n")
+
+
+def _long(num_rounds: int, client_ids: tuple[str, ...]) -> Iterator[Event]:
+    yield started(num_rounds)
+    for number in range(1, num_rounds + 1):
+        yield RoundOpened(round_number=number, cohort=client_ids)
+        yield SlotsFilled(round_number=number, slots=dict.fromkeys(client_ids, trained()))
+        yield UpdatesJudged(round_number=number, accepted=client_ids, rejected={}, scores={})
+        yield closed(number, num_clients=len(client_ids), num_accepted=len(client_ids))
+        yield ModelEvaluated(round_number=number, metrics={"loss": 1 / number})
 
 
 def state_of(*events: tuple[float, Event]) -> RunState:
