@@ -31,6 +31,10 @@ from tasks.readable import readable
 
 LOOK_S = 1.0
 """Seconds between two looks at what is new."""
+MAX_LOOK_S = 2.0
+"""Seconds between two looks after much news, which a browser on the run's machine takes in at the run's cost."""
+MANY_BYTES = 50_000
+"""Bytes of news that are much."""
 MAX_SILENT = 15
 """Looks without news after which a comment goes out, so that a reader who is gone is noticed."""
 _HERE = Path(__file__).parent
@@ -155,7 +159,7 @@ class Page:
             elif silent % MAX_SILENT == 0:
                 yield ":\n\n"
             sent = sections
-            await asyncio.sleep(self._look_s)
+            await asyncio.sleep(pause_s(self._look_s, sum(map(len, news.values()))))
 
     def _sections(self, make: Make, request: Request) -> dict[str, str]:
         try:
@@ -194,6 +198,11 @@ class Page:
             code, title = 422, "It can't be done"
         told = self._templates.get_template("refusal.html").render(title=title, message=readable(str(error)))
         return HTMLResponse(told, code)
+
+
+def pause_s(look_s: float, num_bytes: int) -> float:
+    """Return the seconds until the next look, after so many bytes of news."""
+    return max(look_s, MAX_LOOK_S) if num_bytes > MANY_BYTES else look_s
 
 
 def make_app(

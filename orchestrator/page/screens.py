@@ -27,6 +27,8 @@ _RECENT = 25
 """Closed rounds that a run's first screen lists."""
 MAX_CELLS = 5000
 """Clients of a round that have a cell each; of more the counts tell."""
+MAX_COHORT_ROWS = 100
+"""Clients of a round in its table, those in trouble first: it changes all the time, and a browser has to keep up."""
 _STATES = tuple(SlotState)
 Query = Mapping[str, str]
 
@@ -216,9 +218,9 @@ def _cohort(name: str, view: RoundView, query: Query) -> Section:
     only = query.get("state", "")
     keys: Mapping[str, Key] = {"state": lambda item: (_STATES.index(item[1].state), item[0])}
     table: Table[tuple[str, Slot]] = table_of(
-        list(view.slots.items()), lambda item: only in ("", item[1].state.value), keys, "state"
+        list(view.slots.items()), lambda item: only in ("", item[1].state.value), keys, "state", MAX_COHORT_ROWS
     )
-    values = {"view": view, "run": name, "counts": view.counts(), "table": table, "only": only, "most": MAX_ROWS}
+    values = {"view": view, "run": name, "counts": view.counts(), "table": table, "only": only, "most": MAX_COHORT_ROWS}
     values |= {"has_cells": 12 < len(view.slots) <= MAX_CELLS, "is_over": SlotState.UNANSWERED in view.counts()}
     return Section("cohort", values)
 

@@ -37,10 +37,12 @@ class Table(Generic[R]):
         return {name: "ascending", f"-{name}": "descending"}.get(self.sort, "none")
 
 
-def table_of(rows: Sequence[R], keeps: Callable[[R], bool], keys: Mapping[str, Key], sort: str) -> Table[R]:
+def table_of(
+    rows: Sequence[R], keeps: Callable[[R], bool], keys: Mapping[str, Key], sort: str, most: int = MAX_ROWS
+) -> Table[R]:
     """Return the rows that a filter keeps, in order; in that of the first key if there is no such key as asked for."""
     name = sort.removeprefix("-")
     if name not in keys:
         sort = name = next(iter(keys))
     found = sorted(filter(keeps, rows), key=keys[name], reverse=sort.startswith("-"))
-    return Table(found[:MAX_ROWS], len(found), len(rows), sort)
+    return Table(found[:most], len(found), len(rows), sort)

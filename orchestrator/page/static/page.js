@@ -50,7 +50,7 @@ function merge(node, told) {
     if (!now) node.append(document.importNode(next, true));
     else if (now.nodeName !== next.nodeName) now.replaceWith(document.importNode(next, true));
     else if (now.nodeType !== Node.ELEMENT_NODE) { if (now.data !== next.data) now.data = next.data; }
-    else {
+    else if (!now.isEqualNode(next)) {
       mergeAttributes(now, next);
       if (!now.classList.contains("readout")) merge(now, next);
     }

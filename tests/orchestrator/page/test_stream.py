@@ -125,3 +125,8 @@ def test_a_run_does_not_go_on_while_it_is_being_shown(tmp_path: Path) -> None:
     assert "anna" in shown[0]
     assert "bert" not in shown[0]
     assert "bert" in shown[1]
+
+
+def test_who_is_sent_much_is_sent_it_less_often() -> None:
+    assert app.pause_s(1.0, app.MANY_BYTES) == 1.0
+    assert app.pause_s(1.0, app.MANY_BYTES + 1) == app.MAX_LOOK_S
