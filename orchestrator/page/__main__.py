@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -68,7 +69,8 @@ def main(
             f"--control: {runs} is one run's folder; another is started beside it: name {runs.parent}"
         )
     controls = Control(runs) if control else None
-    app = make_app(Shelf(runs), token, is_secure=certificate is not None, control=controls)
+    ending = threading.Event()
+    app = make_app(Shelf(runs), token, is_secure=certificate is not None, control=controls, is_over=ending.is_set)
     config = uvicorn.Config(
         app,
         host,
@@ -86,11 +88,30 @@ def main(
     listening = _listening(config)
     if not control:  # a run that it starts would be as nice
         os.nice(5)  # a run on this machine comes first
-    server = uvicorn.Server(config)
+    server = _Server(config, ending)
     if until_eof:
         threading.Thread(target=_end_at_eof, args=[server], daemon=True).start()
     click.echo(f"the page: {_address(listening, config)}{'?token=TOKEN' if token else ''}")
-    server.run([listening])
+    with suppress(KeyboardInterrupt):  # how it is ended
+        server.run([listening])
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it ends: those who follow a screen would keep it up.
+
+    Args:
+        config: Its settings.
+        ending: What is set then.
+    """
+
+    def __init__(self, config: uvicorn.Config, ending: threading.Event) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        self._ending.set()
+        await super().shutdown(sockets)
 
 
 def _token(file: Path | None, host: str, *, control: bool) -> str | None:

@@ -33,6 +33,8 @@ LOOK_S = 1.0
 """Seconds between two looks at what is new."""
 MAX_LOOK_S = 2.0
 """Seconds between two looks after much news, which a browser on the run's machine takes in at the run's cost."""
+STEP_S = 0.2
+"""Seconds within which a reader is let go when the server ends."""
 MANY_BYTES = 50_000
 """Bytes of news that are much."""
 MAX_SILENT = 15
@@ -48,10 +50,18 @@ class Page:
         shelf: The runs.
         look_s: Seconds between two looks at what is new.
         control: What starts and stops runs; None: the page shows them alone.
+        is_over: Says whether the server ends: then nobody is sent anything more.
     """
 
-    def __init__(self, shelf: Shelf, look_s: float = LOOK_S, control: Control | None = None) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        look_s: float = LOOK_S,
+        control: Control | None = None,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._shelf = shelf
+        self._is_over = is_over
         self._control = control
         self._look_s = look_s
         self._lock = threading.Lock()
@@ -147,10 +157,10 @@ class Page:
         return self._templates.get_template("page.html").render(screen=screen, sections=sections)
 
     async def news(self, make: Make, request: Request) -> AsyncIterator[str]:
-        """Yield the sections of a screen, then those that have changed, until the reader is gone."""
+        """Yield the sections of a screen, then those that have changed, until the reader is gone or the server ends."""
         sent: dict[str, str] = {}
         silent = 0
-        while True:
+        while not self._is_over():
             sections = await run_in_threadpool(self._sections, make, request)
             news = {name: html for name, html in sections.items() if sent.get(name) != html}
             silent = 0 if news else silent + 1
@@ -159,13 +169,20 @@ class Page:
             elif silent % MAX_SILENT == 0:
                 yield ":\n\n"
             sent = sections
-            await asyncio.sleep(pause_s(self._look_s, sum(map(len, news.values()))))
+            await self._pause(pause_s(self._look_s, sum(map(len, news.values()))))
+
+    async def _pause(self, seconds: float) -> None:
+        while seconds > 0 and not self._is_over():
+            await asyncio.sleep(min(seconds, STEP_S))
+            seconds -= STEP_S
 
     def _sections(self, make: Make, request: Request) -> dict[str, str]:
         try:
             return self._look(make, request)[1]
-        except (NotFoundError, FederationError, OSError):
-            return {}  # its folder is gone, or being written
+        except NotFoundError as error:
+            return {"gone": self._templates.get_template("gone.html").render(message=str(error))}
+        except (FederationError, OSError):
+            return {}  # its folder is being written, or removed
 
     async def _file(self, request: Request) -> Response:
         return await run_in_threadpool(self._download, _run(request), request.path_params["name"])
@@ -212,6 +229,7 @@ def make_app(
     is_secure: bool = False,
     look_s: float = LOOK_S,
     control: Control | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Starlette:
     """Return the application.
 
@@ -221,8 +239,9 @@ def make_app(
         is_secure: Whether it is spoken over TLS.
         look_s: Seconds between two looks at what is new.
         control: What starts and stops runs; None: the page shows them alone.
+        is_over: Says whether the server ends.
     """
-    page = Page(shelf, look_s, control)
+    page = Page(shelf, look_s, control, is_over)
     return Starlette(
         routes=page.routes(),
         middleware=[Middleware(Guard, token=token, is_secure=is_secure)],

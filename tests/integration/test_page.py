@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import ssl
 import subprocess
 import sys
@@ -21,10 +22,10 @@ BOUND_S = 60.0
 
 
 @contextmanager
-def served(*arguments: str | Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def served(*arguments: str | Path, told: int | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A server, and the address that it says it is at; it ends with the block, as its input does."""
     command = [sys.executable, "-m", "orchestrator.page", "--port", "0", "--until-eof", *map(str, arguments)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -44,6 +45,21 @@ def test_it_says_where_it_is_shows_runs_and_ends_with_its_input(tmp_path: Path) 
         assert "a-run" in answer.read().decode()
     # And it ends well when its input does
     assert process.returncode == 0
+
+
+@pytest.mark.usefixtures("counted")
+def test_it_is_ended_by_ctrl_c_without_a_word_while_somebody_follows_a_run(tmp_path: Path) -> None:
+    # Given a screen that somebody follows
+    Told(tmp_path / "a-run", rounds=1).begin("anna")
+    with served(tmp_path, told=subprocess.PIPE) as (address, process):
+        asked = urllib.request.Request(f"{address}runs/a-run", headers={"accept": "text/event-stream"})
+        with urllib.request.urlopen(asked, timeout=BOUND_S) as answer:
+            assert answer.readline().startswith(b"data: ")
+            # When the page is interrupted, then the stream ends, and nothing is said
+            process.send_signal(signal.SIGINT)
+            answer.read()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
 
 
 @pytest.mark.usefixtures("counted")

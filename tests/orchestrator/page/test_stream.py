@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -67,6 +68,36 @@ def test_all_sections_are_sent_then_those_that_have_changed(tmp_path: Path) -> N
         # And when nothing has changed for long, a comment
         comment = await asyncio.wait_for(anext(stream), BOUND_S)
         assert comment.startswith((":", "data: "))
+
+    asyncio.run(follow())
+
+
+def test_who_follows_a_run_is_told_that_it_was_removed(tmp_path: Path) -> None:
+    async def follow() -> None:
+        # Given a run that is followed
+        told = Told(tmp_path / "run", rounds=3)
+        told.begin("anna")
+        stream = news(tmp_path)
+        await asyncio.wait_for(next_sections(stream), BOUND_S)
+        # When its folder is removed, then that is all that is shown
+        shutil.rmtree(told.folder.path)
+        sections: dict[str, str] = {}
+        while "gone" not in sections:
+            sections = await asyncio.wait_for(next_sections(stream), BOUND_S)
+        assert sections.keys() == {"gone"}
+        assert "There is no run run any more." in sections["gone"]
+
+    asyncio.run(follow())
+
+
+def test_nothing_more_is_sent_when_the_server_ends(tmp_path: Path) -> None:
+    async def follow() -> None:
+        is_over = threading.Event()
+        page = app.Page(Shelf(tmp_path), look_s=BOUND_S, is_over=is_over.is_set)
+        stream = page.news(lambda _: screens.runs(Shelf(tmp_path)), asked())
+        assert await asyncio.wait_for(next_sections(stream), BOUND_S)
+        is_over.set()
+        assert [each async for each in stream] == []
 
     asyncio.run(follow())
 
