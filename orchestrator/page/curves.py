@@ -116,7 +116,8 @@ def _range(values: Iterable[float]) -> tuple[float, float]:
 
 
 def _padded(least: float, most: float) -> tuple[float, float]:
-    margin = max((most - least) * _MARGIN, abs(most) * _LEAST_SPREAD)
+    is_flat = most <= least
+    margin = (abs(most) or 1.0) * _MARGIN if is_flat else max((most - least) * _MARGIN, abs(most) * _LEAST_SPREAD)
     return least - max(margin, _LEAST_SPREAD), most + max(margin, _LEAST_SPREAD)
 
 

@@ -90,7 +90,7 @@ def test_a_restart_of_the_server_is_survived(runs: Path, tab: Page) -> None:
         file.write(json.dumps({"time": "2026-01-02T03:05:05+00:00", **opened(2).model_dump(exclude={"time"})}) + "\n")
     with served(runs, port):
         expect(tab.locator("#connection")).to_have_text("live")
-        expect(tab.locator("#cohort h2")).to_have_text("Round 2, which is open")
+        expect(tab.locator("#cohort h2")).to_have_text("Round 2, which was not closed")
         assert tab.evaluate("window.loaded") == 1
 
 

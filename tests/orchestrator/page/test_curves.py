@@ -51,7 +51,9 @@ def test_whatever_the_values_they_are_drawn(values: list[float]) -> None:
     assert "inf" not in chart.lines[0].path
 
 
-@pytest.mark.parametrize("value", [0.0, -3.0, 1e300])
+@pytest.mark.parametrize("value", [0.0, -3.0, 2.4128, 0.0223, 1e300])
 def test_a_flat_curve_has_a_scale(value: float) -> None:
     chart = chart_of("m", {"a": [(0, value), (1, value)]}, {"a": 1})
     assert chart.y[0] < value < chart.y[1]
+    told = [tick.text for tick in chart.y_ticks]
+    assert 2 <= len(told) == len(set(told))
