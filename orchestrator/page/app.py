@@ -105,8 +105,8 @@ class Page:
         return [
             Route("/new", self._endpoint(lambda _: _form(control, {})), methods=["GET"]),
             Route("/new", self._start(control), methods=["POST"]),
-            Route("/runs/{run}/stop", self._do(control.stop), methods=["POST"]),
-            Route("/runs/{run}/resume", self._do(control.resume), methods=["POST"]),
+            Route("/runs/{run}/stop", self._do(lambda folder, _: control.stop(folder)), methods=["POST"]),
+            Route("/runs/{run}/resume", self._do(_resuming(control)), methods=["POST"]),
         ]
 
     def _start(self, control: Control) -> Callable[[Request], object]:
@@ -121,10 +121,11 @@ class Page:
 
         return answer
 
-    def _do(self, what: Callable[[RunFolder], None]) -> Callable[[Request], object]:
+    def _do(self, what: Callable[[RunFolder, Mapping[str, str]], None]) -> Callable[[Request], object]:
         async def answer(request: Request) -> Response:
+            given = await _entered(request)
             run = await run_in_threadpool(self._found, _run(request))
-            await run_in_threadpool(what, run.folder)
+            await run_in_threadpool(what, run.folder, given)
             return RedirectResponse(_address(_run(request)), 303)
 
         return answer
@@ -257,6 +258,10 @@ def _form(control: Control, given: Mapping[str, str], error: RefusedError | None
         "wrong": error.flag if error else "",
     }
     return Screen("New run", [Section("new", values)], is_still=True)
+
+
+def _resuming(control: Control) -> Callable[[RunFolder, Mapping[str, str]], None]:
+    return lambda folder, given: control.resume(folder, given.get("--broker", "").strip())
 
 
 async def _entered(request: Request) -> dict[str, str]:

@@ -18,6 +18,7 @@ import click
 from orchestrator.options import GroupedOption
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.run_process import interrupt
+from tasks.broker.url import URL_VARIABLE
 from tasks.errors import ConfigurationError
 from tasks.files import private
 from tasks.option import GROUPS
@@ -107,13 +108,17 @@ class Control:
         self._begin([*arguments, f"--run-dir={path}"], path, environment)
         return path.name
 
-    def resume(self, folder: RunFolder) -> None:
+    def resume(self, folder: RunFolder, broker: str = "") -> None:
         """Go on with a run.
+
+        Args:
+            folder: The run's.
+            broker: The URL of its broker, if it has one; empty: the environment says it.
 
         Raises:
             RefusedError: If the command refuses to.
         """
-        self._begin([f"--resume={folder.path}"], folder.path, {})
+        self._begin([f"--resume={folder.path}"], folder.path, {URL_VARIABLE: broker} if broker else {})
 
     def stop(self, folder: RunFolder) -> None:
         """End a run as Ctrl-C does where it was started.

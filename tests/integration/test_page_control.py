@@ -96,6 +96,14 @@ def test_the_brokers_password_is_on_no_command_line(web: TestClient, tmp_path: P
     process = psutil.Process(json.loads(folder.process.read_bytes())["pid"])
     assert harness.ENCODED not in " ".join(process.cmdline())
     assert process.environ()[URL_VARIABLE] == url
+    # And when it is ended, then it can be resumed with the URL, and not without
+    address = answer.headers["location"]
+    assert web.post(f"{address}/stop").status_code == 303
+    until(lambda: not folder.is_at_work())
+    assert 'name="--broker"' in web.get(address).text
+    assert "name it with --broker" in web.post(f"{address}/resume").text
+    assert web.post(f"{address}/resume", data={"--broker": url}).status_code == 303
+    until(folder.is_at_work)
 
 
 @pytest.mark.usefixtures("counted")
