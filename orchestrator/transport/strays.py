@@ -15,7 +15,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from orchestrator.transport.killed_runs import left_by_killed
-from tasks.blobs.blob import CHUNK_BYTES
+from tasks.blobs.blob import CHUNK_BYTES, TTL_S
 from tasks.broker.refusals import away
 from tasks.broker.run_lock import read_all
 from tasks.scope import BLOB_KEYS, RunScope, index_in_update, owner_of_blob, run_of_blob
@@ -26,6 +26,8 @@ LOOK_S = 2.0
 """Seconds between two looks."""
 STRAY_BYTES = 2**14
 """How much a key that no update has counts for at least: many small ones take no memory, but every look its time."""
+KEPT_S = 3600
+"""Seconds for which a run that was killed finds again what it had there: after that it is in the way of others."""
 _SCAN_COUNT = 1000
 _MAX_DELETED = 1000
 
@@ -68,6 +70,7 @@ class Strays:
         # Looked for after the chunks: a run is known before it puts anything there.
         on, killed = self._others({run_id for text in chunks.values() if (run_id := run_of_blob(text))})
         left = left_by_killed(self._client, chunks, killed) if killed else set()
+        given_up = [key for key in left if killed[run_of_blob(chunks[key])] > KEPT_S]
         own = RunScope(self._run_id).own_blobs
         owners = {
             key: owner_of_blob(text)
@@ -84,19 +87,20 @@ class Strays:
         for (key, owner), size_bytes in zip(owners.items(), sizes, strict=True):
             held[owner] += max(size_bytes or 0, STRAY_BYTES if key in strays else 0)  # it may have expired
         over = {client_id: size_bytes for client_id, size_bytes in held.items() if size_bytes > most_bytes}
-        unwanted = [key for key, owner in owners.items() if owner in over or key in strays]
+        unwanted = [*given_up, *(key for key, owner in owners.items() if owner in over or key in strays)]
         for start in range(0, len(unwanted), _MAX_DELETED):
             self._client.unlink(*unwanted[start : start + _MAX_DELETED])
         return over
 
-    def _others(self, run_ids: Collection[str]) -> tuple[set[str], set[str]]:
-        """Return which of these runs, this one left out, are on, and which were killed: those have left their marks."""
+    def _others(self, run_ids: Collection[str]) -> tuple[set[str], dict[str, int]]:
+        """Return which runs are on, this one left out, and of those of these that were killed how many seconds ago."""
         with self._client.pipeline(transaction=False) as pipe:
             for run_id in run_ids:
-                pipe.exists(RunScope(run_id).mark_key)
-            known = {run_id for run_id, is_there in zip(run_ids, pipe.execute(), strict=True) if is_there}
+                pipe.ttl(RunScope(run_id).mark_key)  # whoever is killed counts it up no more
+            left_s = dict(zip(run_ids, pipe.execute(), strict=True))
         on = {notice.run_id for notice in read_all(self._client)}
-        return on - {self._run_id}, known - on - {self._run_id}
+        ago_s = {run_id: TTL_S - left for run_id, left in left_s.items() if left > 0}
+        return on - {self._run_id}, {run_id: ago_s[run_id] for run_id in ago_s.keys() - on - {self._run_id}}
 
     def _keys(self) -> list[bytes]:
         return list(self._client.scan_iter(match=BLOB_KEYS, count=_SCAN_COUNT))

@@ -7,7 +7,8 @@ from typing import Any
 
 from redis import Redis
 
-from orchestrator.transport.strays import LOOK_S, STRAY_BYTES, Strays
+from orchestrator.transport.strays import KEPT_S, LOOK_S, STRAY_BYTES, Strays
+from tasks.blobs.blob import TTL_S
 from tasks.broker.run_lock import Notice, RunLock
 from tasks.scope import RUN_LOCK_KEY, ClientScope, RunScope, turn_key
 from tests.integration.harness import Field, history, part
@@ -66,7 +67,7 @@ def test_what_another_run_has_is_left_to_that_run(broker: Redis) -> None:
 def test_what_a_run_that_was_killed_may_find_is_left_to_it_and_more_is_too_much(broker: Redis) -> None:
     # Given a run that was killed, the model of its open round, and updates of two clients, one with far too much
     killed, anna, eve = RunScope("killed"), ClientScope("anna"), ClientScope("eve")
-    broker.set(killed.mark_key, 17)
+    broker.set(killed.mark_key, 17, ex=TTL_S)
     kept = [f"{killed.model(1)}:0", f"{anna.update('killed', 2)}:0"]
     for key in kept:
         broker.set(key, b"x" * 2**20)
@@ -76,10 +77,10 @@ def test_what_a_run_that_was_killed_may_find_is_left_to_it_and_more_is_too_much(
     assert Strays(broker, "run").remove(2 * STRAY_BYTES).keys() == {"eve"}
     left: set[Any] = {*broker.scan_iter("fl:blob:*")}
     assert {key.decode() for key in left} == {*kept}
-    # And where nobody takes it up again, as the run was ended in good order, it is removed
-    broker.delete(killed.mark_key)
-    assert Strays(broker, "run").remove(2**30) == {}
-    assert broker.keys("fl:blob:*") == [kept[1].encode()]
+    # And where nobody has taken the run up again for an hour, it is removed, and nobody blamed
+    broker.expire(killed.mark_key, TTL_S - KEPT_S - 1)
+    assert Strays(broker, "run").remove(2 * STRAY_BYTES) == {}
+    assert broker.keys("fl:blob:*") == []
 
 
 def test_many_keys_of_next_to_nothing_are_too_much_too(broker: Redis) -> None:
