@@ -137,16 +137,22 @@ class Backend(RedisBackend):
 
         What was stored of such a task before is replaced.
         """
+        self._ensure_retryable(self._store_returned, returned)  # type: ignore[attr-defined]  # its stub has little
 
-        def store() -> None:
-            with self.client.pipeline() as pipe:
-                for task_id, value in returned.items():
-                    key, stored = result_key(task_id), self.encode({"status": states.SUCCESS, "result": value})
-                    pipe.set(key, stored, ex=self.expires)
-                    pipe.publish(key, stored)
-                pipe.execute()
+    def _store_result(self, task_id: str, result: object, state: str, *args: object, **kwargs: object) -> object:
+        """Store what a task has returned, in place of whatever was; an error takes the place of nothing returned."""
+        if state != states.SUCCESS:
+            return super()._store_result(task_id, result, state, *args, **kwargs)  # type: ignore[misc]  # likewise
+        self._store_returned({task_id: result})
+        return result
 
-        self._ensure_retryable(store)  # type: ignore[attr-defined]  # its stub has little
+    def _store_returned(self, returned: Mapping[str, object]) -> None:
+        with self.client.pipeline() as pipe:
+            for task_id, value in returned.items():
+                key, stored = result_key(task_id), self.encode({"status": states.SUCCESS, "result": value})
+                pipe.set(key, stored, ex=self.expires)
+                pipe.publish(key, stored)
+            pipe.execute()
 
     def _get_pool(self, **params: Any) -> ConnectionPool:
         return self._broker.pool(**params)
