@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from celery import signals
+from celery import signals, states
 
 from tasks.digests import Digest
 
@@ -121,7 +121,7 @@ def make_provider(service: str, endpoint: str = "", ids: IdGenerator | None = No
 
 
 class TaskTracer:
-    """Makes a span of each Celery task that a process carries out: one at a time, or a chord's body at its part's end.
+    """Makes a span of each Celery task that a process carries out, one at a time.
 
     Args:
         service: The name of the service.
@@ -133,8 +133,7 @@ class TaskTracer:
         self._traced = traced
         self._providers: dict[str, TracerProvider] = {}
         """By where they send to; made in the process that carries tasks out."""
-        self._spans: list[Span | None] = []
-        """Of the task under way, after that of the one in whose process it was begun."""
+        self._span: Span | None = None
 
     def follow(self) -> None:
         """Have spans begin and end with this process's tasks, and what is left be sent when it ends."""
@@ -143,8 +142,9 @@ class TaskTracer:
         signals.worker_process_shutdown.connect(self._flush, weak=False)
 
     def _begin(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], **_: object) -> None:
+        self._end(states.SUCCESS)  # of a chord's last part, whose process carries the body out
         told = self._traced(task.name, args, kwargs)
-        self._spans.append(None if told is None else self._new_span(told))
+        self._span = None if told is None else self._new_span(told)
 
     def _new_span(self, told: Traced) -> Span:
         if told.endpoint not in self._providers:
@@ -154,10 +154,10 @@ class TaskTracer:
         return tracer.start_span(told.name, parent, attributes=told.attributes, links=_links(told))
 
     def _end(self, state: str, **_: object) -> None:
-        span = self._spans.pop()
-        if span is not None:
-            span.set_attribute("celery.state", state)
-            span.end()
+        if self._span is not None:
+            self._span.set_attribute("celery.state", state)
+            self._span.end()
+            self._span = None
 
     def _flush(self, **_: object) -> None:
         for provider in self._providers.values():

@@ -6,7 +6,7 @@ attribute ``serving``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -25,8 +25,6 @@ from worker.together import Answer, Limits, answer_each
 
 STALE_S = 2.0
 """Seconds after an order's deadline at which its slot is surely filled: by then nobody waits for an answer."""
-_ERRORS: dict[str, Any] = {"store_errors_even_if_ignored": True}
-"""That the process of orders which came together was killed is stored, though what their task returns isn't."""
 
 
 def _is_stale(serving: Serving, client_id: str, deadline: object) -> bool:
@@ -54,8 +52,12 @@ def _answer_together(task: Any, kind: AnyKind, messages: Sequence[object]) -> No
         with _in_time(limits, kind, message):  # what loading the client's data takes counts, too
             return _answered(task, kind, message, order_id)
 
+    def store(answers: Mapping[str, Answer]) -> None:
+        limits.lift()  # what the broker takes for it counts against nobody
+        task.backend.store_together(answers)
+
     try:
-        answer_each(messages, carry_out, task.backend.store_together)
+        answer_each(messages, carry_out, store)
     finally:
         limits.lift()
 
@@ -90,11 +92,12 @@ def _answered(task: Any, kind: AnyKind, message: object, order_id: str) -> Answe
 def register(kind: AnyKind) -> None:
     """Make the task that carries out orders of a kind."""
 
-    @shared_task(name=order_task(kind.order.name), bind=True, **_ERRORS)
+    @shared_task(name=order_task(kind.order.name), bind=True)
     def carry_out(self: Any, message: object) -> Answer | None:
         if isinstance(message, list):
             _answer_together(self, kind, message)
-            return None  # its result is not to be stored
+            self.request.ignore_result = True  # each was answered by itself
+            return None
         answer = _answered(self, kind, message, self.request.id)
         if answer is None:
             raise Ignore  # what is stored would stay
@@ -111,7 +114,7 @@ def register_late(app: Any, kind: AnyKind, hostname: str) -> None:
 def register_name(name: str) -> None:
     """Have a main process take orders of a kind that its pool processes carry out."""
 
-    @shared_task(name=order_task(name), **_ERRORS)
+    @shared_task(name=order_task(name))
     def carry_out(message: object) -> NoReturn:
         raise NotImplementedError(f"an order {name!r} came to a process that carries out none")
 

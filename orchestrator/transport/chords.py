@@ -7,16 +7,18 @@ through the broker.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from billiard.exceptions import WorkerLostError
 from celery import states
 from celery.app.trace import trace_task
 from celery.exceptions import ChordError
 
 from tasks.broker.connection import persist
 from tasks.broker.over_kombu import Backend
-from tasks.scope import chord_keys
+from tasks.scope import chord_keys, result_key
 
 Body = Mapping[str, Any]
 """A signature, as a message has it."""
@@ -41,25 +43,30 @@ class ChordBackend(Backend):
         """
         body: Body = request.chord
         if state != states.SUCCESS:
-            self.mark_as_failure(body["options"]["task_id"], ChordError(repr(result)))
+            error = result if isinstance(result, WorkerLostError) else ChordError(repr(result))
+            self.mark_as_failure(body["options"]["task_id"], error)
         elif self._is_last(request.group, request.group_index):
+            if not request.ignore_result:
+                # Of a part that has stored a result Celery doesn't tell that its process was killed.
+                persist(lambda: self.client.delete(result_key(request.id)))
             self._carry_out(body)
 
     def _is_last(self, group_id: str, index: int) -> bool:
-        """Count a part, and say whether all are done: a part that is sent twice is counted once."""
-        done, size = chord_keys(group_id)
+        """Count a part, and say whether all are done: one that came twice is counted, and the last, once."""
+        (done, size), own = chord_keys(group_id), secrets.token_hex(8)
 
-        def count() -> tuple[int, bytes | None]:
+        def count() -> tuple[bytes, int, bytes | None]:
             with self.client.pipeline() as pipe:
-                pipe.sadd(done, index)
+                pipe.hsetnx(done, str(index), own)
                 pipe.expire(done, self.expires)
-                pipe.scard(done)
+                pipe.hget(done, str(index))
+                pipe.hlen(done)
                 pipe.get(size)
-                _, _, num_done, num_parts = pipe.execute()
-            return num_done, num_parts
+                _, _, counted, num_done, num_parts = pipe.execute()
+            return counted, num_done, num_parts
 
-        num_done, num_parts = persist(count)
-        return num_parts is not None and num_done == int(num_parts)
+        counted, num_done, num_parts = persist(count)
+        return counted == own.encode() and num_parts is not None and num_done == int(num_parts)
 
     def _carry_out(self, body: Body) -> None:
         """Carry a body out as a task of its own, whose result is stored."""

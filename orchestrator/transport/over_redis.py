@@ -98,7 +98,7 @@ class RedisTransport(Transport):
         # The task's limit is the last bound: each order has its own.
         limit_s = sum(order.hard_limit_s for order in group)
         written = [self._written(order) for order in group]
-        options = {"time_limit": limit_s, "ignore_result": True}
+        options = {"time_limit": limit_s}
         return Call(order_task(group[0].name), self._groups.add(group), queue, args=(written,), options=options)
 
     def _send_apart(self, group_id: str) -> None:

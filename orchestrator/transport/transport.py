@@ -153,11 +153,7 @@ class Transport(ABC):
 
         Its result can be collected under :meth:`Chord.part_id` if ``keep_result`` says so.
         """
-        kwargs_of_body = dict(chord.body_kwargs)
-        # Immutable: it is given nothing of what the parts return.
-        body: Any = self._app.signature(
-            chord.body_task, kwargs=kwargs_of_body, task_id=chord.body_id, queue=self._queue, immutable=True
-        )
+        body: Any = self._app.signature(chord.body_task, kwargs=dict(chord.body_kwargs), task_id=chord.body_id)
         options = {
             "group_id": chord.group_id,
             "group_index": index,

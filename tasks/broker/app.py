@@ -116,7 +116,7 @@ def make_app(
         result_backend_max_sleep_between_retries_ms=1000,
         redis_socket_connect_timeout=CONNECT_TIMEOUT_S,
         redis_socket_timeout=COMMAND_TIMEOUT_S,
-        redis_retry_on_timeout=True,  # Celery itself doesn't try again to fill a chord's slot, and the round would fail
+        redis_retry_on_timeout=True,
         result_expires=24 * 3600,
         task_store_eager_result=False,
         task_eager_propagates=True,

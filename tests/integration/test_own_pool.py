@@ -41,16 +41,20 @@ def at_the_end(candidates, context):
 """
 
 
-@pytest.mark.parametrize("scorer", ["as_it_comes", "at_the_end"])
+@pytest.mark.parametrize(
+    ("scorer", "crowd"),
+    [("as_it_comes", ""), ("at_the_end", ""), ("at_the_end", "--in-flight-mb 0.0001")],
+    ids=["as_it_comes", "at_the_end", "at_the_end of a crowded round"],
+)
 def test_a_pool_process_that_is_killed_at_its_work_costs_no_round(
-    field: Field, broker: Redis, tmp_path: Path, scorer: str
+    field: Field, broker: Redis, tmp_path: Path, scorer: str, crowd: str
 ) -> None:
     # Given a run whose own worker stands still once: while it takes an update in, or while it closes a round
     run_dir, folder = tmp_path / "run", tmp_path / "own"
     folder.mkdir()
     (folder / "own_scorer.py").write_text(SCORER)
     field.clients(broker, 2)
-    options = f"--rounds 2 --no-evaluate-clients --verify own_scorer:{scorer} --threshold 0"
+    options = f"--rounds 2 --no-evaluate-clients --verify own_scorer:{scorer} --threshold 0 {crowd}"
     path = f"{folder}:{WORKLOADS}:{ROOT}"
     program = field.run(run_dir, options, broker=broker, cwd=folder, PYTHONPATH=path)
     # When the process that does it is killed

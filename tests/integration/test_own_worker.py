@@ -43,7 +43,7 @@ def test_without_a_broker_to_go_to_it_says_so(field: Field) -> None:
     ("options", "told"),
     [
         ("--replicaof 127.0.0.1 1", "is a replica of 127.0.0.1:1, which keeps nothing that it is told"),
-        ("--rename-command SCARD hidden", "refuses SCARD (unknown command)"),
+        ("--rename-command HSETNX hidden", "refuses HSETNX (unknown command)"),
     ],
 )
 def test_a_broker_that_wont_do_is_told_at_its_start(field: Field, options: str, told: str) -> None:
