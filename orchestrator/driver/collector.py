@@ -83,7 +83,7 @@ class Collector:
         self.services = services
         self.manager = manager
         self.clock = clock
-        self.late = LateResponses(services)
+        self.late = LateResponses(services, clock)
         self.durations = Durations()
         self.next_tick = -math.inf
         self.aside: dict[str, Callable[[bytes | str], None]] = {}

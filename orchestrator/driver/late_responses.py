@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from orchestrator.store.updates import discard_updates
 from orchestrator.transport.responses import says_ready
@@ -13,6 +15,8 @@ from tasks.messages import Order, Response, UpdateOrder
 
 MAX_OUTSTANDING = 1000
 """Orders whose late answers are looked out for."""
+AGAIN_S = 1.0
+"""Seconds between two times that orders of closed rounds are forgotten again."""
 
 
 class LateResponses:
@@ -20,10 +24,13 @@ class LateResponses:
 
     Args:
         services: How clients are reached.
+        clock: Seconds that only go up.
     """
 
-    def __init__(self, services: RunServices) -> None:
+    def __init__(self, services: RunServices, clock: Callable[[], float] = time.monotonic) -> None:
         self._services = services
+        self._clock = clock
+        self._again_at = -math.inf
         self._outstanding: dict[str, Order] = {}
         self._stopped: set[str] = set()
         self._responses: list[Response] = []
@@ -75,12 +82,14 @@ class LateResponses:
         return responses
 
     def recently_closed(self, order_ids: Iterable[str]) -> list[str]:
-        """Note that the round of these orders is over, and return them and others that lately were.
+        """Note that the round of these orders is over, and return them and, every ``AGAIN_S``, others that lately were.
 
         A client's worker that ended just as it took an order gets it again when it is started. What it stores then
-        nobody waits for: it is to be forgotten with the next round that closes.
+        nobody waits for: it is to be forgotten with a later round that closes.
         """
-        closed = list(order_ids)
-        over = dict.fromkeys([*self._recently_closed, *closed])
+        closed, again = list(order_ids), []
+        if self._clock() >= self._again_at:
+            again, self._again_at = list(self._recently_closed), self._clock() + AGAIN_S
+        over = dict.fromkeys([*again, *closed])
         self._recently_closed.extend(closed)
         return [order_id for order_id in over if order_id not in self._outstanding]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
-from orchestrator.driver.late_responses import MAX_OUTSTANDING, LateResponses
+from orchestrator.driver.late_responses import AGAIN_S, MAX_OUTSTANDING, LateResponses
 from orchestrator.transport.eager import EagerTransport
 from orchestrator.transport.transport import RunServices
 from tasks.blobs.chunks import MemoryChunks
@@ -21,8 +22,23 @@ def transport() -> EagerTransport:
     return EagerTransport(make_app("late", "memory://", include=(), task_always_eager=True))
 
 
+@dataclass
+class Clock:
+    """A clock that goes when it is told to."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def late(transport: EagerTransport, chunks: MemoryChunks) -> LateResponses:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def late(transport: EagerTransport, chunks: MemoryChunks, clock: Clock) -> LateResponses:
     registry = MemoryRegistry()
     services = RunServices(
         transport=transport,
@@ -33,7 +49,7 @@ def late(transport: EagerTransport, chunks: MemoryChunks) -> LateResponses:
         poll=lambda: False,
         tidy=lambda: None,
     )
-    return LateResponses(services)
+    return LateResponses(services, clock)
 
 
 def answer(order: Order) -> bytes:
@@ -99,20 +115,25 @@ def test_an_order_without_an_update_has_none_to_remove(late: LateResponses, chun
 
 
 def test_orders_of_closed_rounds_are_forgotten_again_but_for_those_that_may_still_be_answered(
-    late: LateResponses,
+    late: LateResponses, clock: Clock
 ) -> None:
     # Given two orders of a round that is over, one of which is looked out for
     late.expect([train_order("anna")])
     first = [train_order(client_id).order_id for client_id in ("anna", "bert")]
     assert late.recently_closed(first) == [first[1]]
     # When a later round is over, then those before are returned with it
+    clock.now += AGAIN_S
     second = train_order("bert", 2).order_id
     assert late.recently_closed([second]) == [first[1], second]
+    # But not with each of many short rounds
+    third = train_order("bert", 3).order_id
+    assert late.recently_closed([third]) == [third]
 
 
-def test_all_orders_of_a_closed_round_are_forgotten_however_many_they_are(late: LateResponses) -> None:
+def test_all_orders_of_a_closed_round_are_forgotten_however_many_they_are(late: LateResponses, clock: Clock) -> None:
     # Given a round with more orders than are remembered, when it is over, then none of them is left at the broker
     ids = [train_order(f"client-{number}").order_id for number in range(MAX_OUTSTANDING + 2)]
     assert late.recently_closed(ids) == ids
-    # And the newest are returned with the next round
+    # And the newest are returned with a later round
+    clock.now += AGAIN_S
     assert late.recently_closed([]) == ids[2:]
