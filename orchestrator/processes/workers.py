@@ -29,6 +29,7 @@ CLIENT = "client"
 """Prefix of the local clients' ids."""
 NO_POLICY = "none"
 """The setting of a client that refuses nothing, as those do that a run starts itself."""
+_PROGRAM = Path(__file__).with_name("worker_program.py")
 _ERROR = "error: "
 """Prefix of the line in which a worker says why it ends."""
 SHARED_WORKER = "clients"
@@ -52,7 +53,7 @@ def own_worker(config: RunConfig, folder: RunFolder, url: str) -> Process:
     }
     return Process(
         name="worker",
-        command=_celery(
+        command=_worker(
             "orchestrator", RunScope(config.run_id).queue, "--concurrency", str(max(least, min(num_cores(), most)))
         ),
         environment=environment,
@@ -98,7 +99,7 @@ def _client_worker(config: RunConfig, folder: RunFolder, name: str, who: Mapping
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(_threads(config.num_clients)),
         "PYTHONPATH": _paths(),
     }
-    return Process(name=name, command=_celery("worker", name), environment=environment, log=folder.logs / f"{name}.log")
+    return Process(name=name, command=_worker("worker", name), environment=environment, log=folder.logs / f"{name}.log")
 
 
 def is_client(name: str) -> bool:
@@ -117,11 +118,8 @@ def _paths() -> str:
     return os.pathsep.join(dict.fromkeys([*others, str(ROOT), here]))
 
 
-def _celery(app: str, node: str, *options: str) -> list[str]:
-    return [
-        sys.executable, "-P", "-m", "celery", "--app", app, "worker",
-        "--hostname", f"{node}@%h", "--loglevel", "INFO", *options,
-    ]  # fmt: skip
+def _worker(app: str, node: str, *options: str) -> list[str]:
+    return [sys.executable, "-P", str(_PROGRAM), "--app", app, "--hostname", f"{node}@%h", *options]
 
 
 def _threads(num_clients: int) -> int:

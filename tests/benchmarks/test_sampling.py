@@ -110,8 +110,8 @@ def test_traffic_is_from_idle_to_the_end_and_a_round_s_share_of_it() -> None:
         ("/usr/bin/python -m orchestrator.start --clients 2", "orchestrator"),
         ("/usr/bin/python -S /site/orchestrator/processes/guardian.py", "orchestrator"),
         ("/site/valkey-server unixsocket:/tmp/a/valkey.sock", "broker"),
-        ("/usr/bin/python -m celery --app orchestrator worker --hostname orchestrator@%h", "worker"),
-        ("/usr/bin/python -m celery --app worker worker --hostname client-1@%h", "clients"),
+        ("/usr/bin/python -P worker_program.py --app orchestrator --hostname orchestrator@%h", "worker"),
+        ("/usr/bin/python -P worker_program.py --app worker --hostname client-1@%h", "clients"),
         ("sleep 1", "other"),
     ],
 )
