@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 import functools
+import gc
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,7 +88,8 @@ def load(kind: str, spec: str, known: Mapping[str, str]) -> object:
     """
     module_name, _, name = check_spec(kind, spec, known).partition(":")
     try:
-        module = importlib.import_module(module_name)
+        with _uncollected():
+            module = importlib.import_module(module_name)
     except ConfigurationError:
         raise  # it says what it lacks
     except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
@@ -99,6 +102,18 @@ def load(kind: str, spec: str, known: Mapping[str, str]) -> object:
         guess = f"; did you mean {near[0]!r}?" if near else ""
         raise LoadError(f"{kind} {spec!r}: {module_name!r} has no {name!r}{guess}") from None
     return found
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Have the garbage collector wait: what is imported stays, and it would look through PyTorch for half a second."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def load_function(kind: str, spec: str, known: Mapping[str, str]) -> Callable[..., Any]:
