@@ -106,6 +106,7 @@ def test_a_run_that_is_told_to_end_as_its_folder_is_made_says_how_to_go_on(
         signal.raise_signal(number)
         return folder
 
+    signal.signal(number, signal.SIG_DFL)  # the tests themselves may be run with nohup
     make = RunFolder.create
     monkeypatch.setattr(RunFolder, "create", create)
     # When it is begun
