@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -12,6 +14,17 @@ settings.register_profile(
     "fuzz", deadline=None, derandomize=False, database=None, max_examples=400, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("celeriac")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Have the garbage collector wait until the tests are imported, and then pass over them: they stay."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture
