@@ -65,11 +65,16 @@ class Admission:
 
     def _admit(self, path: Path) -> Client:
         request, known = Request.read(path), list(self._authority.clients.all())
-        if any(client.status == "revoked" for client in known if request.key == client.key):
+        if any(client.status == "revoked" for client in known if _is_of(request, client)):
             raise ConfigurationError(f"client {request.client_id} was revoked")
         if len(known) >= MOST and self._authority.clients.named(request.client_id) is None:
             raise ConfigurationError(f"client {request.client_id}: {MOST} clients were let in, no more are")
         return self._authority.approve(request)
+
+
+def _is_of(request: Request, client: Client) -> bool:
+    """Say whether a client may be the one that asks: by its key, or by its id, of which another key may be had."""
+    return request.key == client.key or request.client_id == client.client_id
 
 
 def _remove(path: Path) -> None:

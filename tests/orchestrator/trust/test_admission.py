@@ -76,12 +76,12 @@ def test_an_id_that_is_enrolled_is_nobody_else_s(machine: Machine) -> None:
     assert machine.look()[0].startswith("anna is enrolled until")
 
 
-def test_who_was_revoked_stays_out_by_whatever_id_its_key_asks(machine: Machine) -> None:
+def test_who_was_revoked_stays_out_by_another_id_and_by_another_key(machine: Machine) -> None:
     machine.ask("anna", key := new_key())
     machine.look()
     machine.authority.revoke("anna")
-    for client_id in ("anna", "berta"):
-        machine.ask(client_id, key)
+    for client_id, own in (("anna", key), ("berta", key), ("anna", new_key())):
+        machine.ask(client_id, own)
         assert machine.look() == [f"refused: client {client_id} was revoked"]
     assert machine.standings() == {"anna": "revoked"}
 
