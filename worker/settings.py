@@ -135,8 +135,8 @@ def _enrolment(path: Path) -> Path:
     return folder
 
 
-def _policy(path: Path) -> Path | None:
-    return None if path == Path(NO_POLICY) else path.expanduser().resolve()
+def _policy(text: str) -> Path | None:
+    return None if text == NO_POLICY else Path(text).expanduser().resolve()
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -153,7 +153,7 @@ _Folder = Annotated[Path, AfterValidator(_folder)]
 _Part = Annotated[Part, _of_text(Part.parse)]
 _Names = Annotated[tuple[str, ...], _of_text(_names)]
 _Enrolment = Annotated[Path, AfterValidator(_enrolment)]
-_Policy = Annotated[Path | None, AfterValidator(lambda path: path and _policy(path))]
+_Policy = Annotated[Path | None, _of_text(_policy)]
 
 
 class ClientSettings(BaseModel):

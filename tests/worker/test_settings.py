@@ -247,6 +247,9 @@ def test_an_enrolled_client_without_a_policy_doesnt_begin(tmp_path: Path) -> Non
     # And only if its owner says so it does without
     found = ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path), "CLIENT_POLICY": "none"})
     assert found.allowed.policy == SitePolicy(None)
+    # A file of that name is a file
+    with pytest.raises(ConfigurationError, match="No such file or directory"):
+        ClientSettings.from_environment({"CLIENT_STATE": str(tmp_path), "CLIENT_POLICY": "./none"})
 
 
 def test_an_enrolled_client_takes_no_policy_that_leaves_a_limit_out(tmp_path: Path) -> None:
