@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,14 +74,14 @@ def _median_s(clients: int, rounds: int, folder: Path) -> float:
 def _following(address: str) -> Iterator[None]:
     """Have a browser open the first run that appears, and follow it for as long as the block lasts."""
     is_open, is_over = threading.Event(), threading.Event()
-    reader = threading.Thread(target=_follow, args=(address, is_open, is_over))
-    reader.start()
-    is_open.wait(BOUND_S)
-    try:
-        yield
-    finally:
-        is_over.set()
-        reader.join()
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(_follow, address, is_open, is_over)
+        is_open.wait(BOUND_S)
+        try:
+            yield
+        finally:
+            is_over.set()
+        reader.result(BOUND_S)
 
 
 def _follow(address: str, is_open: threading.Event, is_over: threading.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,9 @@ from pydantic.fields import FieldInfo
 from orchestrator.config import RunConfig
 from orchestrator.options import flags_of
 from tasks.option import Option, docstrings_of
+
+_NAMES = re.compile(r"\{(\w+)\}")
+"""Where the command's help lists the names of a kind, for which it loads all of that kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def _settings(model: BaseModel, flags: dict[str, str]) -> Iterator[Setting]:
             yield from _settings(value, flags)
         elif name in flags:
             default = field.get_default(call_default_factory=False)
-            meaning = " ".join(told[name].split())
+            meaning = _NAMES.sub(r"one of the built-in \1", " ".join(told[name].split()))
             yield Setting(name, flags[name], _group(field), shown(value), shown(default), meaning)
 
 

@@ -178,6 +178,8 @@ def test_logs_settings_and_files_are_shown(runs: Path) -> None:
     settings = shown(runs, "/runs/troubled/settings")
     assert "--algorithm" in settings
     assert "not the default" in settings
+    assert "How updates become a model: one of the built-in algorithms, or your own" in settings
+    assert "{" not in settings
     assert "round-0002.safetensors" in shown(runs, "/runs/ended/files")
 
 
