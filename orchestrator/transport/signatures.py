@@ -54,12 +54,9 @@ class Signatures:
 
 
 def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH):
-        level = [
-            inner
-            for outer in level
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-    return any(isinstance(inner, dict | list) for inner in level)
+    level, depth = [value], 0
+    while level and depth <= MAX_DEPTH:
+        nested = [outer for outer in level if isinstance(outer, dict | list)]
+        level = [inner for outer in nested for inner in (outer.values() if isinstance(outer, dict) else outer)]
+        depth += bool(nested)
+    return depth > MAX_DEPTH

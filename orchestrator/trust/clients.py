@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +33,7 @@ class Client(Request):
         """What the client is now, in a word."""
         return "expired" if self.status == "enrolled" and self.until <= datetime.now(UTC) else self.status
 
-    @property
+    @cached_property
     def public_key(self) -> Ed25519PublicKey:
         """Its key."""
         return read_public(self.key)
@@ -63,31 +65,47 @@ class Clients:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: dict[Path, tuple[tuple[int, int], Client]] = {}
+        self._read: dict[str, tuple[tuple[int, int], Client]] = {}
 
     def save(self, client: Client) -> None:
         """Keep a client."""
         make_private(self._folder)
-        replace_text(self._path(client.client_id), client.model_dump_json(indent=2) + "\n")
+        replace_text(self._folder / f"{client.client_id}.json", client.model_dump_json(indent=2) + "\n")
 
     def all(self) -> Iterator[Client]:
         """Yield all clients, by their ids."""
         for path in sorted(self._folder.glob("*.json")):
-            if (client := self._at(path)) is not None:
+            if (client := self.named(path.name.removesuffix(".json"))) is not None:
                 yield client
 
     def find(self, client_id: str) -> Client | None:
         """Return the client of this id, or the worker of many whose client it is."""
         parts = client_id.split("-")
         for name in (client_id, *("-".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))):
-            client = self._at(self._path(name)) if name else None
+            client = self.named(name) if name else None
             if client is not None and client.serves(client_id):
                 return client
         return None
 
     def named(self, client_id: str) -> Client | None:
-        """Return what was enrolled by this id, be it a client or a worker of many."""
-        return self._at(self._path(client_id))
+        """Return what was enrolled by this id, be it a client or a worker of many.
+
+        Raises:
+            ConfigurationError: If its file is damaged.
+        """
+        path = os.path.join(self._folder, f"{client_id}.json")  # noqa: PTH118  # it is asked for at each answer
+        try:
+            found = os.stat(path)  # noqa: PTH116
+        except OSError:
+            self._read.pop(path, None)
+            return None
+        mark = found.st_mtime_ns, found.st_size
+        if path not in self._read or self._read[path][0] != mark:
+            try:
+                self._read[path] = mark, Client.model_validate_json(Path(path).read_bytes())
+            except (OSError, ValidationError):
+                raise ConfigurationError(f"{path}: it is damaged") from None
+        return self._read[path][1]
 
     def key_of(self, client_id: str) -> Ed25519PublicKey:
         """Return the key of a client that may take part.
@@ -114,25 +132,3 @@ class Clients:
             if one.count is None and fnmatchcase(one.client_id, pattern):
                 return client.client_id
         return ""
-
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.json"
-
-    def _at(self, path: Path) -> Client | None:
-        """Return what a file has; nothing if there is none.
-
-        Raises:
-            ConfigurationError: If it is damaged.
-        """
-        try:
-            found = path.stat()
-        except OSError:
-            self._read.pop(path, None)
-            return None
-        mark = found.st_mtime_ns, found.st_size
-        if path not in self._read or self._read[path][0] != mark:
-            try:
-                self._read[path] = mark, Client.model_validate_json(path.read_bytes())
-            except (OSError, ValidationError):
-                raise ConfigurationError(f"{path}: it is damaged") from None
-        return self._read[path][1]
