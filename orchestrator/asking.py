@@ -1,7 +1,7 @@
 """Asking clients something without a run: connect, wait for them, and send them orders of any kind.
 
-Nobody trains, there is no model, and in the end nobody is told to leave. Otherwise it is as in a run: the lock that
-keeps a second orchestrator off the broker, who is there, what becomes of an order whose client vanishes.
+Nobody trains, there is no model, and in the end nobody is told to leave. Otherwise it is as in a run: others know
+that it is on, who is there is looked up, and so is what becomes of an order whose client vanishes.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def connect_clients(broker: str | None = None, **settings: object) -> Iterator[C
             ``timeout_s``.
 
     Raises:
-        ConfigurationError: If a setting is wrong, or another orchestrator is at work on the broker.
+        ConfigurationError: If a setting is wrong, or too many runs are on at the broker.
     """
     config = _config(local=broker is None, **settings)
     if broker is not None:

@@ -207,7 +207,7 @@ def _config(run_id: str, options: Mapping[str, Any]) -> RunConfig:
 
 
 def _check_broker(broker: str | None, run_id: str) -> None:
-    """Check that the broker, if one is named, will do, evicts no keys, and has no other run on it."""
+    """Check that the broker, if one is named, will do, evicts no keys, and has room for a run."""
     if broker is None:
         return
     url, _ = reach(broker)

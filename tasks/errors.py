@@ -52,7 +52,7 @@ class RunFolderError(ConfigurationError):
 
 
 class FederationBusyError(ConfigurationError):
-    """Raised when another orchestrator is running on the same broker."""
+    """Raised when no more runs may be on at a broker."""
 
 
 class TooFewClientsError(FederationError):

@@ -162,7 +162,7 @@ class ClientScope:
 
     @property
     def passed_over_key(self) -> str:
-        """Key with why the client takes no part in the run that is on; it expires."""
+        """Key with why the client takes no part in a run that is on; it expires."""
         return f"fl:passed-over:{self.client_id}"
 
     @property

@@ -3,7 +3,7 @@
 What a client was told, to leave, or why it takes no part in the run, is kept in Redis for its heartbeat to find. An
 order is carried out by a pool process, and the heartbeat runs in the worker's main process. A pool process that ended
 its worker itself would do so before its answer is taken, and the worker would wait for that in vain. The heartbeat also
-finds there what the run that is on wants announced.
+finds there what the runs that are on want announced.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Told:
     Attributes:
         absence: Whether it is to stay away.
         left: The run that it is to stay away from for good.
-        passed_over: Why it takes no part in the run that is on; empty if nothing was said.
+        passed_over: Why it takes no part in a run that is on; empty if nothing was said.
     """
 
     absence: Absence

@@ -231,7 +231,7 @@ class Heartbeat:
         logger.info("%s: announced as the run wants it: %s", _names(self._signs), told or "no details")
 
     def _say_passed_over(self, reasons: Mapping[str, str]) -> None:
-        """Log why clients take no part in the run that is on, once for each reason."""
+        """Log why clients take no part in a run that is on, once for each reason."""
         news: dict[str, list[_Sign]] = {}
         for sign in self._signs:
             reason = reasons.get(sign.announcement.client_id, "")

@@ -80,7 +80,7 @@ With a part goes what was asked with, so that a client sees that it is granted n
 
 
 class PartGrants:
-    """Grants parts in the run that is on.
+    """Grants parts in a run that is on.
 
     Args:
         client: A client for the broker that gives up at once: who isn't granted a part soon asks again.
