@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -33,18 +35,27 @@ def has_failed(run_dir: Path) -> bool:
     return "a group of orders has failed" in (run_dir / "logs" / "orchestrator.log").read_text()
 
 
+def hang_once(run_dir: Path, stuck: Path) -> Callable[[], bool]:
+    """Have a process hang, and return what says whether the round in which one did is over."""
+    num_closed = len(history(run_dir))
+    stuck.touch()
+    return lambda: not stuck.exists() and len(history(run_dir)) > num_closed + 1
+
+
 def test_of_a_group_with_a_client_that_is_stuck_all_are_done(field: Field, broker: Redis, tmp_path: Path) -> None:
     # Given clients whose orders go together, and a process that hangs once, in compiled code
     run_dir, stuck = tmp_path / "run", tmp_path / "stuck"
     many(field, broker, STUCK=str(stuck), STEP_S="0.001")
     program = run(field, broker, run_dir, 40, "--timeout 2")
     wait_until(lambda: len(history(run_dir)) >= QUICK, "two rounds are closed")
-    stuck.touch()
+    num_alone = -1
+    while not has_failed(run_dir):  # on a busy machine it may be an order that went alone, as its client was slow
+        num_alone += 1
+        wait_until(hang_once(run_dir, stuck), "a process was ended that hung")
     program.succeeds()
     # Then it is ended at the order's hard limit, and what it hadn't answered is done by another
-    assert not stuck.exists()
-    assert has_failed(run_dir)
-    assert {status for statuses in harness.statuses(run_dir) for status in statuses.values()} == {"trained"}
+    found = Counter(status for statuses in harness.statuses(run_dir) for status in statuses.values())
+    assert found["trained"] == found.total() - num_alone == 40 * NUM_CLIENTS - num_alone
 
 
 def test_a_client_whose_process_dies_each_time_is_lost_and_no_other(
