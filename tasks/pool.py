@@ -18,6 +18,7 @@ from contextlib import suppress
 
 from celery.concurrency import asynpool, prefork
 from celery.worker import state
+from kombu.asynchronous import get_event_loop, set_event_loop
 
 from tasks.errors import ConfigurationError
 from tasks.pool_process import end_children_of, leave_ending_to_parent
@@ -29,13 +30,22 @@ LOOK_S = 0.5
 class PoolProcess(asynpool.Worker):
     """A process of the pool."""
 
+    on_exit: Callable[[int, int], None] | None  # billiard's, which has no types
+
     def on_loop_start(self, pid: int) -> None:  # billiard's
         """Begin to wait for orders: from here on billiard sets no more signals' handlers."""
         leave_ending_to_parent()
         super().on_loop_start(pid)
 
     def _do_exit(self, pid: int, exitcode: int | None, exc: Exception | None = None) -> None:
-        """Tell the main process and end, a second later or when that sends SIGTERM."""
+        """End at once where the pool has told this process to; the main process waits for nothing but that.
+
+        Else tell the main process and end, a second later or when that sends SIGTERM.
+        """
+        if not exitcode and exc is None:
+            if self.on_exit is not None:
+                self.on_exit(pid, os.EX_OK)
+            os._exit(os.EX_OK)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         super()._do_exit(pid, exitcode, exc)  # type: ignore[misc]  # billiard has no types
 
@@ -105,4 +115,10 @@ class TaskPool(prefork.TaskPool):
         at_once: object = state.should_terminate
         if self._pool is not None and at_once is not None:
             self._pool.kill()
-        super().on_stop()
+        # With an event loop Celery has a thread go on with its timers meanwhile, whose end takes up to half a second.
+        loop = get_event_loop()
+        set_event_loop(None)
+        try:
+            super().on_stop()
+        finally:
+            set_event_loop(loop)
