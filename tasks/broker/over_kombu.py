@@ -149,7 +149,8 @@ class Backend(RedisBackend):
     def _store_returned(self, returned: Mapping[str, object]) -> None:
         with self.client.pipeline() as pipe:
             for task_id, value in returned.items():
-                key, stored = result_key(task_id), self.encode({"status": states.SUCCESS, "result": value})
+                key, document = result_key(task_id), {"task_id": task_id, "status": states.SUCCESS, "result": value}
+                stored = self.encode(document)
                 pipe.set(key, stored, ex=self.expires)
                 pipe.publish(key, stored)
             pipe.execute()
