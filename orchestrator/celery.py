@@ -11,16 +11,19 @@ import gc
 gc.disable()  # what is imported stays: to look through it for garbage, at the end again, takes a third of a second
 
 import contextlib
+import logging
 import os
 import resource
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from celery import signals
 from redis.exceptions import RedisError
 
 from orchestrator.jobs.job import Loaded
+from orchestrator.store.run_folder import RunFolder
 from orchestrator.tracing import follow_jobs
 from orchestrator.trust.reaching import reach
 from tasks.blobs.stores import open_store
@@ -28,12 +31,15 @@ from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import PROBED_VARIABLE, check_broker
 from tasks.errors import BrokerUnreachableError, FederationError
+from tasks.files import is_file
 from tasks.logs import set_up_worker
 from tasks.names import RUN_VARIABLE
 from tasks.plugins import add_current_folder
 from tasks.pool_process import give_back_freed_memory, start_pool_process
 from tasks.scope import ORCHESTRATOR_QUEUE, RunScope
 from tasks.workload import BUILT_IN, load_workload
+
+logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -94,15 +100,25 @@ def _prepare(instance: Any, **_: object) -> None:
 
 @signals.worker_ready.connect
 def _follow_runs(sender: Any, **_: object) -> None:
-    """Consume the queues of all runs that are on, if the worker is for none alone."""
+    """Consume the queues of all runs that are on and whose folders are here, if the worker is for none alone."""
     if os.environ.get(RUN_VARIABLE):
         return
     client = connection.connect_quickly(_url)
     consumed: set[str] = set()
+    elsewhere: set[str] = set()
+
+    def is_here(run_id: str) -> bool:
+        found: bytes | None = client.get(RunScope(run_id).folder_key)  # type: ignore[assignment]  # no decoding
+        is_missing = found is not None and not is_file(RunFolder(Path(os.fsdecode(found))).config_path)
+        if is_missing and run_id not in elsewhere:
+            elsewhere.add(run_id)
+            logger.warning("run %s: its folder %r isn't on this machine: its tasks are left to others", run_id, found)
+        return not is_missing
 
     def look() -> None:
         with contextlib.suppress(RedisError, OSError):  # the next look will tell
-            queues = {RunScope(notice.run_id).queue for notice in run_lock.read_all(client)}
+            run_ids = {notice.run_id for notice in run_lock.read_all(client)}
+            queues = {RunScope(run_id).queue for run_id in run_ids if is_here(run_id)}
             for queue in queues - consumed:
                 sender.add_task_queue(queue)
             for queue in consumed - queues:

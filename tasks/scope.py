@@ -66,6 +66,11 @@ class RunScope:
         return f"fl:mark:{self.run_id}"
 
     @property
+    def folder_key(self) -> str:
+        """Key with the run's folder: own workers on machines that don't have it leave the run's tasks to others."""
+        return f"fl:folder:{self.run_id}"
+
+    @property
     def result_keys(self) -> str:
         """Pattern of the keys and channels of results of the run's tasks, orders included."""
         return f"{_RESULT}*/{self.run_id}/*"

@@ -239,7 +239,7 @@ class Round:
         """
         context, others = self._context, self._exchanges[-1].open_clients()
         waves_s = seconds_a_wave(newcomers, others, context.manager.place, left_s)
-        limits = time_limits(context, left_s - GRACE_S)
+        limits = TimeLimits(left_s - GRACE_S, context.services.broker_time() + left_s - GRACE_S, left_s)
         timeouts_s = {name: context.policy.newcomer_timeout_s(wave_s - GRACE_S) for name, wave_s in waves_s.items()}
         return {name: replace(limits, timeout_s=timeout_s) for name, timeout_s in timeouts_s.items() if timeout_s}
 

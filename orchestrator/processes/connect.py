@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,9 @@ from tasks.scope import RunScope
 
 logger = logging.getLogger(__name__)
 
+FOLDER_TTL_S = 30 * 24 * 3600
+"""Seconds for which own workers on other machines know where a run's folder is."""
+
 
 @contextmanager
 def connect_run(
@@ -76,6 +80,7 @@ def connect_run(
                 order_s=config.timeout_s + HARD_LIMIT_S + turn_timeout_s(config.timeout_s),
             )
             lock = run_lock.RunLock(connection.connect_quickly(url), notice)
+            client.set(RunScope(config.run_id).folder_key, os.fsencode(folder.path.resolve()), ex=FOLDER_TTL_S)
             lock.put_up()
             if not connection.check_keeps_all(client):
                 logger.warning(
@@ -183,4 +188,4 @@ def tidy(client: Redis, blobs: BlobStore, run_id: str) -> None:
     blobs.discard_matching(scope.blobs)
     for key in client.scan_iter(match=scope.results_and_chords, count=1000):
         client.unlink(key)
-    client.unlink(scope.mark_key, scope.queue)
+    client.unlink(scope.mark_key, scope.folder_key, scope.queue)

@@ -102,6 +102,8 @@ class RunLock:
         """Return what is to be there in the place of what was found: the run's own keeps its place."""
         own = self._notice.model_copy(update={"until": now + LIFETIME_S})
         there = [each for each in found if each.run_id == own.run_id or not 0 < each.until < now]
+        # Where the broker's clock was set back, one that nobody keeps up goes in good time all the same.
+        there = [each.model_copy(update={"until": min(each.until, own.until)}) for each in there]
         self._others = [each for each in there if each.run_id != own.run_id]
         _check_room(self._others)
         there = [own if each.run_id == own.run_id else each for each in there]

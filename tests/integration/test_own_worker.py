@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from orchestrator.store.run_folder import RunFolder
+from tasks.scope import RunScope
 from tests.integration.harness import Field, history, server, tasks_done, url, wait_until
 
 pytestmark = pytest.mark.usefixtures("counted")
@@ -28,6 +30,26 @@ def test_a_worker_started_by_hand_takes_a_runs_tasks_and_ends_when_told(
     assert tasks_done(field, broker, "by-hand@here")
     assert [record["status"] for record in history(tmp_path / "run")] == ["closed"] * 20
     # And it ends when it is told to
+    by_hand.send(signal.SIGTERM)
+    by_hand.succeeds()
+
+
+def test_a_worker_on_a_machine_without_the_runs_folder_leaves_its_tasks_to_others(
+    field: Field, broker: Redis, tmp_path: Path
+) -> None:
+    # Given a run whose folder isn't where a worker is that is started by hand
+    field.clients(broker, 2, STEP_S="0.1")
+    program = field.run(tmp_path / "run", "--rounds 20 --no-evaluate-clients", broker=broker)
+    wait_until(lambda: history(tmp_path / "run"), "a round is closed")
+    run_id = RunFolder(tmp_path / "run").config().run_id
+    assert broker.get(RunScope(run_id).folder_key) == bytes(tmp_path / "run")
+    broker.set(RunScope(run_id).folder_key, bytes(tmp_path / "elsewhere"))
+    words = ("celery", "-A", "orchestrator", "worker", "--loglevel", "INFO", "--hostname", "by-hand@here")
+    by_hand = field.start("by-hand", *words, CELERY_BROKER_URL=url(broker))
+    # When the worker sees that the run is on, then it says so, and has done none of its tasks at the run's end
+    wait_until(lambda: f"run {run_id}: its folder " in by_hand.output, "it has looked")
+    program.succeeds()
+    assert not tasks_done(field, broker, "by-hand@here")
     by_hand.send(signal.SIGTERM)
     by_hand.succeeds()
 

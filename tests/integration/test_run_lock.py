@@ -1,4 +1,4 @@
-"""The notice that keeps a second orchestrator off a broker, on a real server."""
+"""The notices of the runs that are on, on a real server."""
 
 from __future__ import annotations
 
@@ -58,6 +58,20 @@ def test_a_notice_that_nobody_keeps_up_is_taken_away_by_others(broker: Redis) ->
     # When the other keeps its own up, then it alone is on
     second.put_up()
     assert (on(broker), second.is_oldest) == (["two"], True)
+
+
+def test_a_notice_that_nobody_keeps_up_goes_in_time_though_the_brokers_clock_was_set_back(broker: Redis) -> None:
+    # Given two runs, of which one was killed before the clock was set back by an hour
+    lock_of("killed", broker).put_up()
+    second = lock_of("two", broker)
+    second.put_up()
+    notices = json.loads(harness.stored(broker, RUN_LOCK_KEY))
+    broker.set(RUN_LOCK_KEY, json.dumps({**notices, "until": notices["until"] + 3600}))
+    # When the other keeps its own up, then the killed one's is void no later than its own
+    second.put_up()
+    killed, own = run_lock.read_all(broker)
+    assert (killed.run_id, own.run_id) == ("killed", "two")
+    assert killed.until <= own.until
 
 
 def test_no_notice_is_lost_where_many_put_theirs_up_at_once(broker: Redis) -> None:

@@ -152,7 +152,9 @@ def test_two_runs_with_clients_of_their_own_share_nothing_but_the_broker(field: 
     wait_until(lambda: len(run_lock.read_all(broker)) == len(RUNS), "both runs are on")
     # When each has two clients that have its workload
     clients = [
-        field.client(broker, f"client-{number}", **part((number - 1) % 2 + 1, 2), CLIENT_WORKLOAD=workload)
+        field.client(
+            broker, f"client-{number}", **part((number - 1) % 2 + 1, 2), CLIENT_WORKLOAD=workload, STEP_S="0.2"
+        )
         for number, workload in enumerate(["pulled:Pulled"] * 2 + ["counting:Counting"] * 2, 1)
     ]
     for run in runs:

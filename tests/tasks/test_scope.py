@@ -26,7 +26,7 @@ def test_names_are_spelled_like_this() -> None:
     assert scope.shared_queue("ward", 50) == "clients.ward.50"
     assert (anna.key, anna.away_key, anna.passed_over_key) == ("fl:client:anna", "fl:away:anna", "fl:passed-over:anna")
     assert (anna.part_key, anna.wants_part_key) == ("fl:part:anna", "fl:wants-part:anna")
-    assert run.mark_key == "fl:mark:run"
+    assert (run.mark_key, run.folder_key) == ("fl:mark:run", "fl:folder:run")
     assert anna.order_id("run", 3, "train") == "client/anna/run/3/train"
     assert scope.result_key("anna/run/3/train") == "celery-task-meta-anna/run/3/train"
     assert (anna.update("run", 3), anna.survey("run", 3)) == (
