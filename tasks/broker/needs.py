@@ -113,6 +113,5 @@ def _of_messages(queue: str, result: str) -> tuple[Words, ...]:
         ("LLEN", queue),
         ("GET", result),
         ("SETEX", result, "1", "1"),
-        ("SET", result, "1", "EX", "1"),
         ("PUBLISH", result, "1"),
     )
