@@ -1,7 +1,7 @@
 """The body of a chord: carried out in the process of its last part, as soon as that is done.
 
 Celery's own backend counts a chord's parts by scripts, collects what they return, and sends the body to a queue as
-another task. The parts of a round return nothing: they are counted by one command, and the body is spared the way
+another task. The parts of a round return nothing: each is counted in one round trip, and the body is spared the way
 through the broker.
 """
 
