@@ -7,12 +7,14 @@ for one run (``ORCHESTRATOR_RUN``), or takes the tasks of all runs that are on.
 from __future__ import annotations
 
 import gc
+import os
 
 gc.disable()  # what is imported stays: to look through it for garbage, at the end again, takes a third of a second
+# Before NumPy is imported: sums of several threads differ from one's in their last bits, and processes compute already.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import contextlib
 import logging
-import os
 import resource
 import sys
 from collections.abc import Iterator

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -196,5 +199,33 @@ def test_memory_is_that_of_a_block_each_and_not_of_the_model() -> None:
         measure(updates, origin)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # Then at most six blocks of float64 of each are there at a time: 6 * 10 * 16384 * 8 bytes are 7.9 MB
+    # Then at most six blocks of float64 of each are there at a time: 6 * 10 * 8192 * 8 bytes are 3.9 MB
     assert max(peaks) < 6 * 10 * BLOCK * 8
+
+
+MEASURES = """
+import numpy as np
+from celeriac.geometry import cosines_with_others, compared, lengths, squared_distances
+updates = [{"w": np.random.default_rng(seed).standard_normal(50_000)} for seed in range(100)]
+origin = {"w": np.zeros(50_000)}
+found = [lengths(updates, origin), compared(updates, updates[0], origin).cosines, cosines_with_others(updates, origin)]
+"""
+
+
+def measured(program: str, **environment: str) -> bytes:
+    """Return what a process prints, whose environment says nothing of BLAS but what is given."""
+    clean = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, env={**clean, **environment}, check=True, capture_output=True).stdout
+
+
+def test_lengths_and_angles_are_the_same_to_the_last_bit_however_many_threads_there_are() -> None:
+    # Given a hundred updates, when they are measured with one thread of BLAS and with two, then they are the same
+    program = f"{MEASURES}\nprint(*[each.tobytes().hex() for each in found])"
+    assert measured(program, OPENBLAS_NUM_THREADS="1") == measured(program, OPENBLAS_NUM_THREADS="2") != b""
+
+
+def test_own_workers_find_the_distances_that_a_machine_of_one_core_finds() -> None:
+    # Given a hundred updates, when a process of an own worker compares them, then with one thread, whatever the cores
+    program = f"import orchestrator.celery\n{MEASURES}\nprint(squared_distances(updates, origin).tobytes().hex())"
+    assert measured(program) == measured(program, OPENBLAS_NUM_THREADS="1") != b""
