@@ -125,8 +125,8 @@ class RunConfig(BaseModel):
     blobs: Annotated[str | None, Option("URL", default="the broker; without one the run's folder", group=TRANSPORT)] = (
         None
     )
-    """Where models and updates are while they travel: a folder that all processes share, like file:///mnt/shared.
-    Clients name it by CLIENT_BLOBS."""
+    """Where models and updates are while they travel: a folder that all processes share, like file:///mnt/shared,
+    or a bucket, like s3://bucket/prefix. Clients name it by CLIENT_BLOBS."""
     evaluate_every: Annotated[int, Field(ge=1), Option("ROUNDS", group=OUTPUT)] = 1
     """Evaluate the model on held-out data every so many rounds, and after the last."""
     evaluate_share: Annotated[float, Field(gt=0, le=1), Option("SHARE", group=OUTPUT)] = 1.0

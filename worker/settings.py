@@ -191,7 +191,8 @@ class ClientSettings(BaseModel):
     heartbeat_s: Annotated[float, Field(ge=0.1, le=3600), Option("SECONDS")] = DEFAULT_HEARTBEAT_S
     """Seconds between two signs of life; a client counts as lost after two and a half of them."""
     blobs: Annotated[str | None, Option("URL", default="the broker")] = None
-    """Where models and updates are, like `file:///mnt/shared`: the place that the run names by `--blobs`."""
+    """Where models and updates are, like `file:///mnt/shared` or `s3://bucket/prefix`: the place that the run names by
+    `--blobs`."""
     device: Annotated[Device, Option("NAME")] = "cpu"
     """The device to train and evaluate on: cpu, cuda, cuda:1, mps, or auto for the first that is there."""
     algorithm: Annotated[str | None, Option("MODULE:NAME", default="built-in ones alone")] = None

@@ -15,6 +15,7 @@ _REDIS = "tasks.blobs.in_redis:open_store"
 STORES = {
     **dict.fromkeys(SCHEMES, _REDIS),
     "file": "tasks.blobs.in_files:open_store",
+    "s3": "tasks.blobs.in_s3:open_store",
 }
 """Scheme of a URL -> what opens the store."""
 
@@ -38,7 +39,7 @@ def check_named(url: str) -> None:
     if STORES[_scheme(url)] == _REDIS:
         raise ConfigurationError(
             f"blobs {masked(url)!r}: of all Redis servers only the broker may hold them: leave this out for the "
-            "broker, or name a folder, like file:///mnt/shared"
+            "broker, or name a folder, like file:///mnt/shared, or a bucket, like s3://bucket/prefix"
         )
     open_store(url)
 
@@ -47,6 +48,7 @@ def _scheme(url: str) -> str:
     scheme = url.partition(":")[0]
     if scheme not in STORES or scheme == url:
         raise ConfigurationError(
-            f"blobs {masked(url)!r}: write a URL that begins with one of {', '.join(STORES)}, like file:///mnt/shared"
+            f"blobs {masked(url)!r}: write a URL that begins with one of {', '.join(STORES)}, like file:///mnt/shared "
+            "or s3://bucket/prefix"
         )
     return scheme
