@@ -8,19 +8,26 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from redis.exceptions import RedisError
 
+from orchestrator.trust.__main__ import main as trust
 from orchestrator.trust.authority import Authority
 from tasks.broker.connection import connect
 from tests.integration.harness import ROOT, WORKLOADS, Field, Program, wait_until
+from worker.enrol import main as enrol
 
 PAGE = (ROOT / "docs" / "enrolment.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S) for line in block.splitlines()]
 INIT, BROKER, REQUEST, APPROVE, ACCEPT, WORKER, START = COMMANDS
 HOST = "broker.example.org"
+MODULES: dict[str, click.Command] = {"orchestrator.trust": trust, "worker.enrol": enrol}
+"""Modules that the page's commands name -> their commands."""
 
 
 class Federation:
@@ -30,10 +37,13 @@ class Federation:
         field: Starts programs.
         folder: Where their folders are made.
         port: The port of the broker, which is at 127.0.0.1.
+        in_processes: Whether each command has a process of its own, as at the sites; else this one carries them out,
+            and doesn't begin by importing everything.
     """
 
-    def __init__(self, field: Field, folder: Path, port: int) -> None:
+    def __init__(self, field: Field, folder: Path, port: int, *, in_processes: bool = False) -> None:
         self.field, self.folder, self.port = field, folder, port
+        self._call = _in_process if in_processes else _here
         self.desk = folder / "desk"
         self.desk.mkdir()
 
@@ -45,26 +55,11 @@ class Federation:
         """What is set at a site: where it keeps things."""
         return {"CLIENT_STATE": str(self.site(name) / "state")}
 
-    def call(self, command: str, where: Path, answer: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        """Carry a command of the page out, to its end."""
-        assert command.startswith("python -m ")
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("CLIENT_", "CELERY_"))}
-        return subprocess.run(
-            [sys.executable, *shlex.split(command)[1:]],
-            cwd=where,
-            env={**clean, "PYTHONPATH": str(ROOT), **environment},
-            input=answer,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
     def done(self, command: str, where: Path, answer: str = "", **environment: str) -> str:
-        """Carry a command out, which is to succeed; return what it says."""
-        result = self.call(command, where, answer, **environment)
-        assert result.returncode == 0, (command, result.stdout, result.stderr)
-        return result.stdout + result.stderr
+        """Carry a command of the page out, which is to succeed; return what it says."""
+        code, said = self._call(shlex.split(command), where, answer, environment)
+        assert code == 0, (command, said)
+        return said
 
     def init(self) -> str:
         """Make the operator's folder."""
@@ -118,6 +113,35 @@ class Federation:
         """The users of the connections that there are at the broker."""
         with connect(self.authority.broker_url, retries=0) as client:
             return [str(one["user"]) for one in client.client_list()]
+
+
+def _in_process(command: Sequence[str], where: Path, answer: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, *command[1:]],
+        cwd=where,
+        env={**_without_settings(), "PYTHONPATH": str(ROOT), **environment},
+        input=answer,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def _here(command: Sequence[str], where: Path, answer: str, environment: Mapping[str, str]) -> tuple[int, str]:
+    _, _, module, *words = command
+    unset = dict.fromkeys(os.environ.keys() - _without_settings().keys())
+    paths = environment.get("PYTHONPATH", str(ROOT)).split(os.pathsep)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(where)
+        patch.setattr(sys, "path", [str(where), *paths, *sys.path])
+        done = CliRunner().invoke(MODULES[module], words, answer, env={**unset, **environment}, catch_exceptions=False)
+    return done.exit_code, done.output
+
+
+def _without_settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("CLIENT_", "CELERY_"))}
 
 
 def _of(command: str, name: str) -> str:

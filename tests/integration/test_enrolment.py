@@ -48,8 +48,11 @@ def admitted(federation: Federation) -> list[str]:
         return [str(user) for user in redis.acl_users()]
 
 
-def test_the_page_s_commands_lead_from_nothing_to_a_model(federation: Federation, tmp_path: Path) -> None:
-    # Given two sites that were enrolled by the page's commands
+def test_the_page_s_commands_lead_from_nothing_to_a_model(field: Field, tmp_path: Path) -> None:
+    # Given two sites that were enrolled by the page's commands, each in a process of its own
+    federation = Federation(field, tmp_path, free_port(), in_processes=True)
+    federation.init()
+    federation.start_broker()
     said = [text for name in ("hospital-a", "hospital-b") for text in federation.enrol(name)]
     assert not any("doesn't know yet" in text for text in said)
     # When their workers and the run are started
