@@ -26,23 +26,28 @@ def broker(field: Field) -> Iterator[Ruled]:
         field.end()
 
 
-def asked(field: Field, broker: Ruled, *command: str, app: str = "orchestrator") -> Program:
-    """One of Celery's commands that has ended, by the orchestrators' user."""
-    program = field.start("tool", "celery", "-A", app, *command, CELERY_BROKER_URL=broker.orchestrator)
+def asking(field: Field, broker: Ruled, *command: str) -> Program:
+    """One of Celery's commands, by the orchestrators' user. What asks all that are there waits to the last second."""
+    return field.start("tool", "celery", "-A", "orchestrator", *command, CELERY_BROKER_URL=broker.orchestrator)
+
+
+def answered(program: Program) -> str:
+    """What one of Celery's commands has said, when it has ended."""
     program.wait()
-    return program
+    return program.output
 
 
 def test_celerys_commands_see_own_workers_and_only_look(field: Field, broker: Ruled) -> None:
     # Given an own worker and a client's, when Celery's commands ask who is there, then the own one alone answers
-    status = asked(field, broker, "status", "--timeout", "20")
-    assert f"{OWN}: OK" in status.output
+    status = asking(field, broker, "status", "--timeout", "20")
+    stats, registered = (asking(field, broker, "inspect", "--timeout", "20", what) for what in ("stats", "registered"))
+    assert f"{OWN}: OK" in answered(status)
     assert "1 node online" in status.output
-    for question, answer in (("stats", "prefetch_count"), ("registered", "orchestrator.ingest")):
-        assert answer in asked(field, broker, "inspect", "--timeout", "20", question).output
+    assert "prefetch_count" in answered(stats)
+    assert "orchestrator.ingest" in answered(registered)
     # And none can end it
-    asked(field, broker, "control", "--timeout", "1", "shutdown")
-    assert f"{OWN}: OK" in asked(field, broker, "status", "--timeout", "20").output
+    answered(asking(field, broker, "control", "--timeout", "1", "shutdown"))
+    assert f"{OWN}: OK" in answered(asking(field, broker, "status", "--timeout", "20", "--destination", OWN))
     # And nobody was denied anything, nor is anything left of it at the broker
     assert not broker.denied()
     assert not [key for key in broker.server.client.scan_iter() if b"pidbox" in key]
