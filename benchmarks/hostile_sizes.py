@@ -19,7 +19,7 @@ import click
 import numpy as np
 
 from orchestrator.config import RunConfig
-from orchestrator.jobs.ingest import ingest_response
+from orchestrator.jobs.ingest import ingest_responses
 from orchestrator.jobs.job import Job, Loaded
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import HEADER_SLACK_BYTES
@@ -106,7 +106,7 @@ def _ingest(folder: Path, size_mb: float, *, worst_header: bool) -> dict[str, fl
     job = Job(run, 1, Loaded(lambda _: store))
     assert job.config.run_id == "run"
     with _peaks() as found:
-        record = ingest_response(job, response)
+        record = ingest_responses(job, [response])[response.client_id]
     assert record.status is Status.TRAINED, record.reason
     return found
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from orchestrator.jobs import close_round as closing
 from orchestrator.jobs.evaluation import evaluate_model
-from orchestrator.jobs.ingest import ingest_response
+from orchestrator.jobs.ingest import ingest_responses
 from orchestrator.jobs.initialise import make_model
 from orchestrator.jobs.job import Job, Loaded
 from orchestrator.jobs.streaming_mean import add_next, is_streamed
@@ -47,11 +47,10 @@ def ingest(
 ) -> None:
     """Take in answers of a round; a part of the round's chord, so it must not fail. Their records are on disk then."""
     job = _job(self, run_dir, round_number)
-    for response in responses:
-        if job.opened is None:
-            return
-        ingest_response(job, decode(Response, response), exchange)
-    if job.opened is not None and is_streamed(job):
+    if job.opened is None:
+        return
+    ingest_responses(job, [decode(Response, response) for response in responses], exchange)
+    if is_streamed(job):
         add_next(job, exchange)
 
 

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _TEMPORARY = re.compile(r"\.\d+\.tmp$")
 """How the name ends of a file that is being written: with the number of the process."""
@@ -92,15 +93,20 @@ def replace_text(path: Path, text: str, *, durable: bool = True, mode: int | Non
 def append_line(path: Path, text: str, *, durable: bool = True) -> None:
     """Append a line after the last whole one: a line that was cut short goes."""
     with open(path, "ab+", opener=private) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 1))
-        if file.read(1) not in (b"", b"\n"):
-            file.seek(0)
-            file.truncate(file.read().rfind(b"\n") + 1)
+        drop_torn_line(file)
         file.write(f"{text}\n".encode())
         file.flush()
         if durable:
             os.fsync(file.fileno())
+
+
+def drop_torn_line(file: BinaryIO) -> None:
+    """Drop what comes after the last whole line of a file that is open to read and to append."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - 1))
+    if file.read(1) not in (b"", b"\n"):
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def link_or_copy(source: Path, path: Path) -> None:

@@ -18,6 +18,7 @@ from celeriac.compressors.arraywise import Arraywise
 from celeriac.selectors import ConnectedClient, Selection
 from orchestrator.config import RunConfig
 from orchestrator.jobs.close_round import close_round
+from orchestrator.jobs.ingest import ingest_responses
 from orchestrator.jobs.job import Job, Loaded
 from orchestrator.jobs.verify import drop_outliers, judged, verify_updates
 from orchestrator.store.records import ClosedRound, PeerScores, RoundRecord, SlotRecord
@@ -339,6 +340,11 @@ def run_config(**changes: Any) -> RunConfig:
 def job_of(folder: RunFolder, store: BlobStore | None = None, round_number: int = 1) -> Job:
     """A job of a process that has loaded nothing yet."""
     return Job(folder, round_number, Loaded(lambda _: store or MemoryChunks()))
+
+
+def take_in(job: Job, response: Response, exchange: str = "train") -> SlotRecord:
+    """Take an answer in, and return the record of its slot."""
+    return ingest_responses(job, [response], exchange)[response.client_id]
 
 
 def close_job(job: Job, records: Mapping[str, SlotRecord]) -> ClosedRound:

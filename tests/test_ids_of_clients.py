@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from orchestrator.jobs import streaming_mean
-from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.streaming_mean import add_next
 from orchestrator.store.records import OpenRound
 from orchestrator.store.run_folder import RunFolder
@@ -19,7 +18,7 @@ from tasks import arrays, names, scope
 from tasks.blobs.chunks import MemoryChunks
 from tasks.errors import ConfigurationError
 from tasks.scope import ClientScope, RunScope
-from tests.support import PULL, blob_ref, close_job, job_of, publish_update, run_config, train_order, trained
+from tests.support import PULL, blob_ref, close_job, job_of, publish_update, run_config, take_in, train_order, trained
 from worker.identity import client_folders, take_identity, take_worker_identity
 
 ROOT = Path(__file__).parents[1]
@@ -116,7 +115,7 @@ def test_every_clients_update_is_in_the_mean(tmp_path: Path, monkeypatch: pytest
         order = train_order(client_id)
         update = {"point": np.full(3, number, np.float32), "steps": np.array(number)}
         job = job_of(folder, chunks)
-        ingest_response(job, trained(order, publish_update(chunks, order, update)))
+        take_in(job, trained(order, publish_update(chunks, order, update)))
         if not kept_bytes:
             add_next(job)
     # When it is closed, then the model is the mean of all

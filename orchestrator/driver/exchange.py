@@ -13,6 +13,7 @@ from orchestrator.driver.model_publisher import publish_broadcast, publish_start
 from orchestrator.driver.slots import Slots
 from orchestrator.observers.events import OrdersAnswered, OrdersTaken, Outcome, SlotsFilled
 from orchestrator.store.records import OpenRound, SlotRecord
+from orchestrator.store.slot_records import SlotRecords
 from orchestrator.store.updates import discard_updates
 from orchestrator.transport.groups import usual_size
 from orchestrator.transport.responses import says_ready
@@ -47,6 +48,7 @@ class Exchange:
         self._kind = orders[0].name
         self._is_crowded = opened.is_crowded
         self._slots = Slots(orders, opened.cohort)
+        self._records = SlotRecords(context.folder.slots(self._number, self._kind))
         self._uploads = self._new_uploads(opened.parameters.size_bytes + opened.results_bytes)
         self._hold_back(orders)
         self._feeding = Feeding(context, self._number, self._kind, body_task, keeps_results=self._is_crowded)
@@ -180,7 +182,7 @@ class Exchange:
         answers = []
         for slot in self._slots.open():
             order = slot.order
-            record = self._context.folder.slot_record(self._number, order.client_id, self._kind)
+            record = self._records.get(order.client_id)
             if record is not None and self._slots.fill(order.order_id, response := record.response(order)):
                 answers.append(response)
         if answers:
@@ -197,10 +199,11 @@ class Exchange:
         if self._opened.surveyed is not None:
             publish_surveyed(context, self._number, self._opened.surveyed.digest)
         for slot, response in self._slots.filled():
-            record = context.folder.slot_record(self._number, response.client_id, self._kind)
+            record = self._records.get(response.client_id)
             is_taken_in = record is not None and record.status is not Status.REJECTED
             if response.update is not None and not is_taken_in and not context.services.blobs.has(response.update):
                 gone.append(slot.order)
+        self._records.add(dict.fromkeys((order.client_id for order in gone), None))
         for order in gone:
             logger.warning(
                 "client %s: its update of round %d is gone and asked for again",
@@ -208,7 +211,6 @@ class Exchange:
                 self._number,
                 extra={"client_id": order.client_id},
             )
-            context.folder.forget_slot(self._number, order.client_id, self._kind)
             self._slots.reopen(order.order_id)
             self._uploads.restart(order.order_id)
         context.services.transport.forget([order.order_id for order in gone])

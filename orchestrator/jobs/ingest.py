@@ -1,9 +1,11 @@
-"""Ingesting an update: from the store, decompressed and checked, into the run folder; once, however often asked for."""
+"""Ingesting updates: from the store, decompressed and checked, into the run folder; once, however often asked for."""
 
 from __future__ import annotations
 
 import heapq
 import logging
+from collections.abc import Sequence
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from orchestrator.jobs.verify import score_as_it_comes
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.updates import HEADER_SLACK_BYTES, discard_updates
 from tasks import arrays, results
-from tasks.arrays import Spec
+from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobRef
 from tasks.described import described
-from tasks.errors import ArraysError, BlobError
+from tasks.digests import digest_of_file
+from tasks.errors import ArraysError, BlobError, BlobMissingError
 from tasks.files import make_private, replacing
 from tasks.messages import Response, Status
 from tasks.orders.train import TrainOrder
@@ -26,91 +29,148 @@ from verification.checks import UpdateRejectedError, check_update, measure_resul
 logger = logging.getLogger(__name__)
 
 
-def ingest_response(job: Job, response: Response, exchange: str = TrainOrder.name) -> SlotRecord:
-    """Move the answer's update into the run's folder, and return the record of its slot.
+def ingest_responses(job: Job, responses: Sequence[Response], exchange: str = TrainOrder.name) -> dict[str, SlotRecord]:
+    """Move answers' updates into the run's folder, and return the records of their slots by client id.
 
-    The record is kept beside the update: asked for again, it is returned as it was.
+    The records are kept beside the updates: asked for again, they are returned as they were.
 
     Args:
         job: The job; its round is open.
-        response: The client's answer.
-        exchange: Kind of the order that is answered.
+        responses: The clients' answers.
+        exchange: Kind of the orders that are answered.
     """
-    folder, client_id = job.folder, response.client_id
-    record = job.record(client_id, exchange)
-    if record is None:
-        make_private(folder.updates(job.round_number, exchange))
-        record = _take_in(job, response, exchange)
-        # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
-        kept = job.record(client_id, exchange) if record.status is Status.REJECTED else None
-        record = kept or score_as_it_comes(job, client_id, record)
-        folder.save_slot(job.round_number, client_id, exchange, record)
-    if response.update is not None:
-        discard_updates(job.store, [response.update.name], job.model_bytes, results.most_bytes(job.results))
-    return record
+    slots, taking = job.slots(exchange), _Taking(job, exchange)
+    new = [response for response in responses if slots.get(response.client_id) is None]
+    found = {response.client_id: taking.take_in(response) for response in new}
+    # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
+    slots.add({client_id: record for client_id, record in found.items() if slots.get(client_id) is None})
+    records = {each.client_id: slots.get(each.client_id) or found[each.client_id] for each in responses}
+    taking.clear_up([response for response in responses if response.update is not None], records)
+    return records
 
 
-def _take_in(job: Job, response: Response, exchange: str) -> SlotRecord:
-    if response.update is None:
-        return SlotRecord.of(response)
-    path = job.folder.update(job.round_number, response.client_id, exchange)
-    compressor, start = job.compressor, job.start
-    spec = job.update_spec(exchange)
-    declared = job.results if exchange == TrainOrder.name else {}
-    sent = packed_spec(compressor, dict(sorted(spec.items())), job.buffers) if compressor else spec
-    try:
-        most_header = len(arrays.encode_header(sent)) + HEADER_SLACK_BYTES + results.NAME_BYTES * len(declared)
-        _check_size(response.update, most_header + _values_bytes(sent, declared))
-        with replacing(path, durable=False) as temporary:
-            job.store.get_file(response.update, temporary)
-            update, found = results.split(arrays.map_file(temporary, most_header))
-            lengths = measure_results(found, declared)
-            if compressor:
-                check_update(update, sent)
-                _decompress(job, compressor, temporary, spec)
-                update, _ = results.split(arrays.map_file(temporary))
-            lengths |= measure_update(update, spec, start, job.buffers)
+class _Taking:
+    """Taking in what came in one exchange of a round; what an update must be is found out once.
+
+    Args:
+        job: The job.
+        exchange: The exchange.
+    """
+
+    def __init__(self, job: Job, exchange: str) -> None:
+        self._job = job
+        self._exchange = exchange
+        self._folder = job.folder.updates(job.round_number, exchange)
+        make_private(self._folder)
+
+    @cached_property
+    def _spec(self) -> Spec:
+        """What an update is."""
+        return self._job.update_spec(self._exchange)
+
+    @cached_property
+    def _sent(self) -> Spec:
+        """What it is on its way."""
+        if not (compressor := self._job.compressor):
+            return self._spec
+        return packed_spec(compressor, dict(sorted(self._spec.items())), self._job.buffers)
+
+    @cached_property
+    def _declared(self) -> results.Declared:
+        return self._job.results if self._exchange == TrainOrder.name else {}
+
+    @cached_property
+    def _most_header(self) -> int:
+        """Bytes that its header may have."""
+        return len(arrays.encode_header(self._sent)) + HEADER_SLACK_BYTES + results.NAME_BYTES * len(self._declared)
+
+    @cached_property
+    def _most_bytes(self) -> int:
+        """Bytes that it may have."""
+        values = sum(entry.size_bytes for entry in self._sent.values())
+        return self._most_header + values + sum(result.most_bytes for result in self._declared.values())
+
+    def take_in(self, response: Response) -> SlotRecord:
+        """Take an answer in, and return the record of its slot."""
+        if response.update is None:
+            return SlotRecord.of(response)
+        try:
+            lengths = self._take_update(response.update, response.client_id)
             if response.num_examples < 1:
                 raise UpdateRejectedError("it claims to be trained on no examples")
-            if exchange == TrainOrder.name and response.num_steps < 1:
+            if self._exchange == TrainOrder.name and response.num_steps < 1:
                 raise UpdateRejectedError("it claims to be trained in no steps")
-    except (BlobError, ArraysError, UpdateRejectedError) as error:
-        logger.warning("round %d: the update of client %s is rejected: %s", job.round_number, response.client_id, error)
-        return SlotRecord.of(response, Status.REJECTED, str(error))
-    return SlotRecord.of(response).model_copy(update={"lengths": lengths})
+        except (BlobError, ArraysError, UpdateRejectedError) as error:
+            told = self._job.round_number, response.client_id, error
+            logger.warning("round %d: the update of client %s is rejected: %s", *told)
+            return SlotRecord.of(response, Status.REJECTED, str(error))
+        record = SlotRecord.of(response).model_copy(update={"lengths": lengths})
+        return score_as_it_comes(self._job, response.client_id, record)
 
+    def clear_up(self, responses: Sequence[Response], records: dict[str, SlotRecord]) -> None:
+        """Remove what is left of updates that were taken in, as their records say, or rejected."""
+        job = self._job
+        for response in responses:
+            if records[response.client_id].status is Status.REJECTED:
+                self._path(response.client_id).unlink(missing_ok=True)
+            if job.compressor:
+                self._packed(response.client_id).unlink(missing_ok=True)
+        names = [response.update.name for response in responses if response.update]
+        discard_updates(job.store, names, job.model_bytes, results.most_bytes(job.results))
 
-def _decompress(job: Job, compressor: Compressor, path: Path, spec: Spec) -> None:
-    """Replace the file of a compressed update by the decompressed one, an array at a time; if it fails it stays.
+    def _path(self, client_id: str) -> Path:
+        return self._folder / f"{client_id}.safetensors"
 
-    Its results, which aren't compressed, stay as they are.
+    def _packed(self, client_id: str) -> Path:
+        """File of an update as it came, where it came compressed: until its slot's record is kept."""
+        return self._folder / f"{client_id}.packed"
 
-    Raises:
-        ArraysError, UpdateRejectedError: If it isn't what the compressor makes of an update of this model.
-    """
-    spec, (compressed, found) = dict(sorted(spec.items())), results.split(arrays.map_file(path))
-    beside = results.join({}, found)
-    whole = dict(sorted({**spec, **arrays.spec_of(beside)}.items()))
-    try:
-        with replacing(path, durable=False) as decompressed, decompressed.open("wb") as file:
-            file.write(arrays.encode_header(whole))
-            unpacked = unpack_update(compressor, compressed, job.model(), spec, job.buffers)
-            for name, values in heapq.merge(unpacked, sorted(beside.items()), key=itemgetter(0)):
-                entry = whole[name]
-                if (values.shape, values.dtype) != (entry.shape, entry.numpy_dtype):
-                    raise ArraysError(f"array {name!r} came out as {values.dtype} {values.shape}")
-                file.write(values.tobytes())
-    except (ArraysError, UpdateRejectedError, OSError):
-        raise
-    except Exception as error:  # whatever a compressor of the user's own raises
-        raise UpdateRejectedError(f"it can't be decompressed: {described(error)}") from error
+    def _take_update(self, ref: BlobRef, client_id: str) -> dict[str, float]:
+        """Make a file of an update, and return its lengths by part.
 
+        Raises:
+            BlobError, ArraysError, UpdateRejectedError: If it isn't there, or isn't what an update must be.
+        """
+        job, path = self._job, self._path(client_id)
+        taken = self._packed(client_id) if job.compressor else path
+        if ref.size_bytes > self._most_bytes:
+            raise BlobError(f"the update has {ref.size_bytes} bytes, {self._most_bytes} are allowed for this model")
+        self._fetch(ref, taken)
+        update, found = results.split(arrays.map_file(taken, self._most_header))
+        lengths = measure_results(found, self._declared)
+        if job.compressor:
+            check_update(update, self._sent)
+            self._decompress(job.compressor, update, found, path)
+            update, _ = results.split(arrays.map_file(path))
+        return lengths | measure_update(update, self._spec, job.start, job.buffers)
 
-def _values_bytes(sent: Spec, declared: results.Declared) -> int:
-    """Return how long an update may be without its header."""
-    return sum(entry.size_bytes for entry in sent.values()) + sum(result.most_bytes for result in declared.values())
+    def _fetch(self, ref: BlobRef, path: Path) -> None:
+        """Take a blob from the store; if there is none, a task before this one may have taken it."""
+        try:
+            self._job.store.take_file(ref, path)
+        except BlobMissingError:
+            if not path.exists() or digest_of_file(path) != ref.digest:
+                raise
 
+    def _decompress(self, compressor: Compressor, compressed: Arrays, found: Arrays, path: Path) -> None:
+        """Write the file of a decompressed update, an array at a time; its results, which aren't compressed, stay.
 
-def _check_size(ref: BlobRef, max_bytes: int) -> None:
-    if ref.size_bytes > max_bytes:
-        raise BlobError(f"the update has {ref.size_bytes} bytes, {max_bytes} are allowed for this model")
+        Raises:
+            ArraysError, UpdateRejectedError: If it isn't what the compressor makes of an update of this model.
+        """
+        job, spec = self._job, dict(sorted(self._spec.items()))
+        beside = results.join({}, found)
+        whole = dict(sorted({**spec, **arrays.spec_of(beside)}.items()))
+        try:
+            with replacing(path, durable=False) as decompressed, decompressed.open("wb") as file:
+                file.write(arrays.encode_header(whole))
+                unpacked = unpack_update(compressor, compressed, job.model(), spec, job.buffers)
+                for name, values in heapq.merge(unpacked, sorted(beside.items()), key=itemgetter(0)):
+                    entry = whole[name]
+                    if (values.shape, values.dtype) != (entry.shape, entry.numpy_dtype):
+                        raise ArraysError(f"array {name!r} came out as {values.dtype} {values.shape}")
+                    file.write(values.tobytes())
+        except (ArraysError, UpdateRejectedError, OSError):
+            raise
+        except Exception as error:  # whatever a compressor of the user's own raises
+            raise UpdateRejectedError(f"it can't be decompressed: {described(error)}") from error

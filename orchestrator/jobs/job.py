@@ -16,6 +16,7 @@ from celeriac.mixers import Mixer, load_mixer
 from orchestrator.config import RunConfig
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.store.slot_records import SlotRecords
 from orchestrator.store.updates import blobs_url
 from tasks import arrays, auxiliary, results
 from tasks.arrays import Arrays, Spec
@@ -69,6 +70,10 @@ class Loaded:
         """Return the store of a run's blobs."""
         url = blobs_url(config, folder, self._broker_url)
         return self._keep("store", url, lambda: self._open_store(url))
+
+    def slots(self, exchange: str, path: Path, opened_at: str) -> SlotRecords:
+        """Return the records of the slots of a round's exchange, as they are since the round was opened."""
+        return self._keep(f"slots of {exchange}", (path, opened_at), lambda: SlotRecords(path))
 
     def workload(self, spec: str) -> Workload:
         """Return a workload."""
@@ -206,7 +211,12 @@ class Job:
 
     def record(self, client_id: str, exchange: str = TrainOrder.name) -> SlotRecord | None:
         """Return the record of a client's slot, or None if it isn't filled."""
-        return self.folder.slot_record(self.round_number, client_id, exchange)
+        return self.slots(exchange).get(client_id)
+
+    def slots(self, exchange: str = TrainOrder.name) -> SlotRecords:
+        """Return the records of the slots of an exchange of the round."""
+        opened_at = self.opened.started_at if self.opened else ""
+        return self.loaded.slots(exchange, self.folder.slots(self.round_number, exchange), opened_at)
 
     def records(self, exchange: str = TrainOrder.name) -> dict[str, SlotRecord]:
         """Return the records of all slots of an exchange of the open round, by client id, sorted.

@@ -25,7 +25,6 @@ from orchestrator.store.records import (
     OpenRound,
     RoundEvaluated,
     RoundRecord,
-    SlotRecord,
     Summary,
     Verdicts,
 )
@@ -34,7 +33,6 @@ from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import append_line, is_file, make_private, remove_temporaries, replace_text, replacing
 from tasks.metrics import Declared, Metric
-from tasks.orders.train import TrainOrder
 from tasks.results import Declared as Results
 from tasks.results import Result
 from tasks.run_config import RunSettings
@@ -159,21 +157,6 @@ class RunFolder(RunPaths):
             return self._read(self.path / "cross-site.json", CrossSiteMatrix)
         except RunFolderError:
             return None
-
-    def slot_record(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> SlotRecord | None:
-        """Return the record of a slot that was taken in, or None."""
-        try:
-            return SlotRecord.model_validate_json(self._slot_path(round_number, client_id, exchange).read_bytes())
-        except (FileNotFoundError, ValidationError):
-            return None
-
-    def save_slot(self, round_number: int, client_id: str, exchange: str, record: SlotRecord) -> None:
-        """Keep the record of a slot beside its update, whole or not at all; after a loss of power it may be empty."""
-        replace_text(self._slot_path(round_number, client_id, exchange), record.model_dump_json(), durable=False)
-
-    def forget_slot(self, round_number: int, client_id: str, exchange: str) -> None:
-        """Have a slot filled anew."""
-        self._slot_path(round_number, client_id, exchange).unlink(missing_ok=True)
 
     def save_verdicts(self, round_number: int, verdicts: Verdicts) -> None:
         """Keep what a round's updates were judged to be, whole or not at all, until the round is closed."""

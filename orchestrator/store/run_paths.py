@@ -89,8 +89,9 @@ class RunPaths:
         """File of an update that was taken in."""
         return self.updates(round_number, exchange) / f"{client_id}.safetensors"
 
-    def _slot_path(self, round_number: int, client_id: str, exchange: str) -> Path:
-        return self.updates(round_number, exchange) / f"{client_id}.json"
+    def slots(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
+        """File of the records of a round's slots, see :mod:`orchestrator.store.slot_records`."""
+        return self.updates(round_number, exchange) / "slots.jsonl"
 
     def _verdicts_path(self, round_number: int) -> Path:
         return self.path / "updates" / f"round-{round_number:04d}-verdicts.json"

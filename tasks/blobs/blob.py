@@ -76,11 +76,14 @@ class BlobStore(Protocol):
         Whoever writes to it all the same, as PyTorch lets users, changes nothing that others read.
         """
 
-    def get_file(self, ref: BlobRef, path: Path) -> None:
-        """Make ``path`` a file with the blob's bytes, checked. The blob is kept.
+    def take_file(self, ref: BlobRef, path: Path) -> None:
+        """Make ``path`` a file with the blob's bytes, checked; the blob itself may be gone then.
+
+        The file is whole whenever the process is killed, or isn't there.
 
         Raises:
-            BlobError: If it is missing, truncated or not what its digest says; then the file may be anything.
+            BlobMissingError: If it is missing.
+            BlobError: If it is truncated or not what its digest says; then the file may be anything.
         """
 
     def has(self, ref: BlobRef) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from tasks.blobs.blob import AT_BROKER, CHUNK_BYTES, BlobRef, chunk_name
 from tasks.digests import Digest
 from tasks.errors import BlobError, BlobMissingError
+from tasks.files import replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,10 @@ class ChunkedBlobs(ABC):
         copy[:] = data
         return copy.toreadonly()
 
-    def get_file(self, ref: BlobRef, path: Path) -> None:
-        """Make ``path`` a file with the blob's bytes, checked; no more than one chunk is in memory."""
+    def take_file(self, ref: BlobRef, path: Path) -> None:
+        """Make ``path`` a file with the blob's bytes, checked; no more than one chunk is in memory. The blob stays."""
         buffer = memoryview(bytearray(min(CHUNK_BYTES, ref.size_bytes)))
-        with path.open("wb") as file:
+        with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
             for chunk in self._received(ref, [buffer[:size] for size in ref.chunk_sizes()]):
                 file.write(chunk)
 

@@ -10,6 +10,7 @@ new file, whose memory the system has to find first.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import glob
 import mmap
@@ -24,8 +25,8 @@ from urllib.parse import quote, unquote, urlsplit
 
 from tasks.blobs.blob import CHUNK_BYTES, BlobRef
 from tasks.digests import Digest
-from tasks.errors import BlobError, ConfigurationError
-from tasks.files import PRIVATE, is_folder, link_or_copy, make_private, replacing
+from tasks.errors import BlobError, BlobMissingError, ConfigurationError
+from tasks.files import PRIVATE, is_folder, link_or_copy, make_private, private, replacing
 
 _MAX_PIECES = 512
 """Pieces that are written by one call; systems allow 1024."""
@@ -111,7 +112,7 @@ class FileBlobs:
 
     def get(self, ref: BlobRef) -> memoryview:
         """Return the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
-        with self._open(ref) as file:
+        with _open_blob(ref, self._path(ref.name)) as file:
             data = file.read(ref.size_bytes)
         _check(ref, Digest(data))
         return memoryview(data)
@@ -120,14 +121,14 @@ class FileBlobs:
         """Return a copy."""
         return memoryview(bytes(data))
 
-    def get_file(self, ref: BlobRef, path: Path) -> None:
-        """Make ``path`` a file with the blob's bytes, checked as they are copied."""
-        digest = Digest()
-        with self._open(ref) as file, path.open("wb") as copied:
+    def take_file(self, ref: BlobRef, path: Path) -> None:
+        """Make ``path`` a file with the blob's bytes, checked as they are copied. The blob stays."""
+        digest, source = Digest(), self._path(ref.name)
+        with _open_blob(ref, source) as file, replacing(path, durable=False) as made, made.open("wb") as copied:
             while piece := file.read(CHUNK_BYTES):
                 digest.update(memoryview(piece))
                 copied.write(piece)
-        _check(ref, digest)
+            _check(ref, digest)
 
     def has(self, ref: BlobRef) -> bool:
         """Say whether there is a blob of this name."""
@@ -168,18 +169,6 @@ class FileBlobs:
         """Open a file to write to."""
         return FileIO(path, "w")
 
-    def _open(self, ref: BlobRef) -> BufferedReader:
-        """Open the blob's file, which has the right length."""
-        try:
-            file = _open(self._path(ref.name))
-        except OSError as error:
-            raise BlobError(f"blob {ref.name!r} is missing: {error.strerror or error}") from None
-        size_bytes = os.fstat(file.fileno()).st_size
-        if size_bytes != ref.size_bytes:
-            file.close()
-            raise BlobError(f"blob {ref.name!r} has {size_bytes} bytes instead of {ref.size_bytes}")
-        return file
-
     def _path(self, name: str) -> Path:
         return self._folder / quote(name, safe="")
 
@@ -193,21 +182,27 @@ class LinkedBlobs(FileBlobs):
 
     def get(self, ref: BlobRef) -> memoryview:
         """Return a map of the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
-        data = self._map(ref)
+        data = _mapped(ref, self._path(ref.name))
         _check(ref, Digest(data))
         return data
 
     def own(self, ref: BlobRef, data: memoryview) -> memoryview:
         """Return another map of the file, of which the system copies what is written to; a copy if the file is gone."""
         try:
-            return self._map(ref)
+            return _mapped(ref, self._path(ref.name))
         except BlobError:
             return super().own(ref, data)
 
-    def get_file(self, ref: BlobRef, path: Path) -> None:
-        """Make ``path`` a link to the blob's file, checked; see :class:`tasks.blobs.blob.BlobStore`."""
-        self.get(ref)
-        link_or_copy(self._path(ref.name), path)
+    def take_file(self, ref: BlobRef, path: Path) -> None:
+        """Make ``path`` the blob's file itself, and check it; on another file system, a copy."""
+        try:
+            self._path(ref.name).rename(path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise _missing(ref, error) from None
+            super().take_file(ref, path)
+            return
+        _check(ref, Digest(_mapped(ref, path)))
 
     def recycle(self, path: Path) -> None:
         """Keep a file that nobody reads any more for an update to come, if there aren't enough."""
@@ -220,11 +215,10 @@ class LinkedBlobs(FileBlobs):
 
     def _new_file(self, path: Path) -> FileIO:
         """Open a file to write over, with whatever is in it."""
-        return FileIO(path, "r+" if _take_spare(self._folder, path) else "w")
+        return FileIO(path, "r+" if _take_spare(self._folder, path) else "w", opener=private)
 
-    def _map(self, ref: BlobRef) -> memoryview:
-        with self._open(ref) as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly()
+    def _let_read(self, path: Path) -> None:
+        """Let nobody else: all processes are one user's."""
 
 
 def _open(path: Path) -> BufferedReader:
@@ -238,6 +232,28 @@ def _open(path: Path) -> BufferedReader:
         file.close()
         raise OSError(f"{path} is no file")
     return file
+
+
+def _open_blob(ref: BlobRef, path: Path) -> BufferedReader:
+    """Open a blob's file, which has the right length."""
+    try:
+        file = _open(path)
+    except OSError as error:
+        raise _missing(ref, error) from None
+    size_bytes = os.fstat(file.fileno()).st_size
+    if size_bytes != ref.size_bytes:
+        file.close()
+        raise BlobError(f"blob {ref.name!r} has {size_bytes} bytes instead of {ref.size_bytes}")
+    return file
+
+
+def _missing(ref: BlobRef, error: OSError) -> BlobMissingError:
+    return BlobMissingError(f"blob {ref.name!r} is missing: {error.strerror or error}")
+
+
+def _mapped(ref: BlobRef, path: Path) -> memoryview:
+    with _open_blob(ref, path) as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)).toreadonly()
 
 
 def _check(ref: BlobRef, digest: Digest) -> None:

@@ -26,6 +26,7 @@ from tasks.blobs.chunks import cut_into_chunks
 from tasks.broker.url import masked
 from tasks.digests import Digest
 from tasks.errors import BlobError, BlobMissingError, ConfigurationError
+from tasks.files import replacing
 
 try:
     import obstore
@@ -118,11 +119,11 @@ class S3Blobs:
         """Return a copy."""
         return memoryview(bytes(data))
 
-    def get_file(self, ref: BlobRef, path: Path) -> None:
-        """Make ``path`` a file with the blob's bytes, checked as they come."""
+    def take_file(self, ref: BlobRef, path: Path) -> None:
+        """Make ``path`` a file with the blob's bytes, checked as they come. The blob stays."""
 
         def write() -> None:
-            with path.open("wb") as file:
+            with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
                 file.writelines(self._received(ref))
 
         self._ask(f"blob {ref.name!r} can't be read", write)

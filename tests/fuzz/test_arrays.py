@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from celeriac.compressors import Compressor, load_compressor
 from celeriac.compressors.models import pack_model, unpack_model
 from celeriac.compressors.updates import pack_update, packed_spec, unpack_update
-from orchestrator.jobs.ingest import ingest_response
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import BFLOAT16, Arrays, decode, encode, map_file, spec_of, write_file
 from tasks.blobs.blob import publish
@@ -19,7 +18,7 @@ from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import Status
 from tests.fuzz.bounds import SOME, read
 from tests.fuzz.mutations import as_json, mutated, mutated_document
-from tests.support import job_of, run_config, train_order, trained
+from tests.support import job_of, run_config, take_in, train_order, trained
 
 MODEL: Arrays = {
     "bias": np.arange(3, dtype=np.float64),
@@ -123,8 +122,8 @@ def test_an_update_is_taken_in_or_rejected_whatever_is_in_it(tmp_path: Path, com
         # When an update comes that was changed on its way
         ref = publish(store, order.update_blob, [memoryview(content)]) if content else None
         response = trained(order, ref)
-        record = read(lambda: ingest_response(job, response), len(content) + 20_000)
-        folder.forget_slot(1, "anna", "train")
+        record = read(lambda: take_in(job, response), len(content) + 20_000)
+        job.slots().add({"anna": None})
         # Then it is accepted, or rejected with a reason
         assert record is not None
         assert record.status is Status.TRAINED or record.reason

@@ -74,15 +74,15 @@ def test_what_is_put_is_got_and_is_the_same(store: BlobStore, tmp_path: Path, si
     # Given bytes in pieces, an empty one among them
     data = os.urandom(size_bytes)
     ref = publish(store, NAME, views(data[: size_bytes // 3], b"", data[size_bytes // 3 :]))
-    # When they are got, into memory and as a file
+    assert store.has(ref)
+    assert store.num_bytes(NAME, size_bytes) >= size_bytes
+    # When they are got into memory, and taken as a file
     got = store.get(ref)
-    store.get_file(ref, tmp_path / "file")
-    # Then they are the same, nobody can write to them, and the store says how much is there
+    store.take_file(ref, tmp_path / "file")
+    # Then they are the same, and nobody can write to them
     assert bytes(got) == data
     assert got.readonly
     assert (tmp_path / "file").read_bytes() == data
-    assert store.has(ref)
-    assert store.num_bytes(NAME, size_bytes) >= size_bytes
     store.discard([NAME], size_bytes)
 
 
@@ -128,7 +128,7 @@ def test_what_isnt_as_it_is_said_to_be_is_refused(store: BlobStore, tmp_path: Pa
     with pytest.raises(BlobError, match=reason):
         store.get(ref)
     with pytest.raises(BlobError, match=reason):
-        store.get_file(ref, tmp_path / "file")
+        store.take_file(ref, tmp_path / "file")
     store.discard([NAME], 4)
 
 
@@ -138,7 +138,7 @@ def test_a_blob_that_isnt_there_is_missing(store: BlobStore, tmp_path: Path) -> 
     with pytest.raises(BlobError, match="is missing"):
         store.get(ref)
     with pytest.raises(BlobError, match="is missing"):
-        store.get_file(ref, tmp_path / "file")
+        store.take_file(ref, tmp_path / "file")
     assert not store.has(ref)
     assert store.num_bytes(ref.name, 3) == 0
 

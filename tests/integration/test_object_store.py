@@ -33,7 +33,7 @@ from tasks.blobs.in_s3 import S3Blobs
 store, ref = S3Blobs(sys.argv[1], ""), BlobRef.model_validate_json(sys.argv[2])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 store.put_file(ref, Path(sys.argv[3]))
-store.get_file(ref, Path(sys.argv[4]))
+store.take_file(ref, Path(sys.argv[4]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 

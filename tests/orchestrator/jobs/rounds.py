@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from blake3 import blake3
 
-from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.initialise import make_model
 from orchestrator.store.records import ClosedRound, Evaluated, OpenRound, SlotRecord
 from orchestrator.store.run_folder import RunFolder
@@ -18,7 +17,7 @@ from tasks.arrays import Array, Arrays
 from tasks.blobs.chunks import MemoryChunks
 from tasks.context import Context
 from tasks.messages import Status
-from tests.support import Pull, blob_ref, close_job, job_of, publish_update, run_config, train_order, trained
+from tests.support import Pull, blob_ref, close_job, job_of, publish_update, run_config, take_in, train_order, trained
 
 MODEL = {"point": np.zeros(3, np.float32), "steps": np.array(0)}
 WITH_BUFFERS = f"{__name__}:WithBuffers"
@@ -43,7 +42,7 @@ def taken_in(folder: RunFolder, client_id: str, update: Arrays, round_number: in
     """The slot of a client whose update was taken in; ``answer`` is what it says beside that."""
     chunks, order = MemoryChunks(), train_order(client_id, round_number)
     response = trained(order, publish_update(chunks, order, update), **answer)
-    return client_id, ingest_response(job_of(folder, chunks, round_number), response)
+    return client_id, take_in(job_of(folder, chunks, round_number), response)
 
 
 def part(folder: RunFolder, client_id: str, point: Sequence[float] | Array, num_examples: int = 5, **said: Any) -> Part:

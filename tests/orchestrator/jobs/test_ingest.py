@@ -8,17 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.jobs.ingest import ingest_response
+from celeriac.compressors import load_compressor
+from celeriac.compressors.updates import pack_update
+from orchestrator.jobs.ingest import ingest_responses
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.store.slot_records import SlotRecords
 from orchestrator.store.updates import HEADER_SLACK_BYTES
 from tasks import arrays, results
 from tasks.arrays import Arrays
 from tasks.blobs.blob import BlobRef, publish
 from tasks.blobs.chunks import MemoryChunks, Wanted
+from tasks.blobs.in_files import LinkedBlobs
 from tasks.messages import Order, Response, Status
 from tasks.results import Result
-from tests.support import job_of, publish_update, run_config, survey_order, surveyed, train_order, trained
+from tests.support import job_of, publish_update, run_config, survey_order, surveyed, take_in, train_order, trained
 
 MODEL: Arrays = {"bias": np.zeros(2, np.float32), "weights": np.zeros((2, 3))}
 UPDATE = {"bias": np.array([1, 2], np.float32), "weights": np.full((2, 3), 0.5)}
@@ -42,11 +46,11 @@ def raw(chunks: MemoryChunks, data: bytes) -> Response:
 
 def rejection(folder: RunFolder, chunks: MemoryChunks, response: Response) -> str:
     """Take in what must be rejected; return the reason. Nothing of it is left but the record."""
-    record = ingest_response(job_of(folder, chunks), response)
+    record = take_in(job_of(folder, chunks), response)
     assert record.status is Status.REJECTED
     assert not folder.update(1, "anna").exists()
     assert chunks.chunks == {}
-    assert record == ingest_response(job_of(folder, chunks), response)
+    assert record == take_in(job_of(folder, chunks), response)
     return record.reason
 
 
@@ -55,7 +59,7 @@ def test_a_good_update_is_moved_into_the_folder(folder: RunFolder, chunks: Memor
     response = sent(chunks, UPDATE)
     assert response.update is not None
     # When it is taken in
-    record = ingest_response(job_of(folder, chunks), response)
+    record = take_in(job_of(folder, chunks), response)
     # Then it lies in the folder and not in the store, and the record says what the client said
     found = arrays.map_file(folder.update(1, "anna"))
     assert {name: values.tolist() for name, values in found.items()} == {
@@ -76,10 +80,10 @@ def test_a_good_update_is_moved_into_the_folder(folder: RunFolder, chunks: Memor
 def test_an_update_is_taken_in_once_however_often_it_is_asked_for(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given an update that was taken in
     response = sent(chunks, UPDATE)
-    first = ingest_response(job_of(folder, chunks), response)
+    first = take_in(job_of(folder, chunks), response)
     # When it is asked for again, with other bytes in the store and other numbers in the answer
     again = sent(chunks, MODEL).model_copy(update={"num_examples": 999})
-    second = ingest_response(job_of(folder, chunks), again)
+    second = take_in(job_of(folder, chunks), again)
     # Then the record and the file are what they were, and the store is empty
     assert second == first
     assert arrays.map_file(folder.update(1, "anna"))["bias"].tolist() == [1.0, 2.0]
@@ -90,9 +94,9 @@ def test_an_update_that_was_half_taken_in_is_taken_in_anew(folder: RunFolder, ch
     # Given what a worker left that was killed: half a file, and a record that is none
     folder.updates(1).mkdir(parents=True)
     (folder.updates(1) / "anna.tmp").write_bytes(b"half")
-    (folder.updates(1) / "anna.json").write_text("{")
+    folder.slots(1).write_text("{")
     # When the update is taken in, then it is whole
-    record = ingest_response(job_of(folder, chunks), sent(chunks, UPDATE))
+    record = take_in(job_of(folder, chunks), sent(chunks, UPDATE))
     assert record.status is Status.TRAINED
     assert arrays.map_file(folder.update(1, "anna"))["bias"].tolist() == [1.0, 2.0]
 
@@ -102,8 +106,8 @@ def test_an_answer_without_an_update_is_a_record_alone(folder: RunFolder, chunks
     # Given an answer without an update
     response = Response(order_id=ORDER.order_id, client_id="anna", status=status, reason="so it is")
     # When it is taken in, then its status and reason are kept
-    assert ingest_response(job_of(folder, chunks), response) == SlotRecord(status=status, reason="so it is")
-    assert [path.name for path in folder.updates(1).iterdir()] == ["anna.json"]
+    assert take_in(job_of(folder, chunks), response) == SlotRecord(status=status, reason="so it is")
+    assert [path.name for path in folder.updates(1).iterdir()] == ["slots.jsonl"]
 
 
 def test_the_updates_of_clients_with_similar_ids_are_kept_apart(folder: RunFolder, chunks: MemoryChunks) -> None:
@@ -113,7 +117,7 @@ def test_the_updates_of_clients_with_similar_ids_are_kept_apart(folder: RunFolde
         order = train_order(client_id)
         update = {**UPDATE, "bias": np.full(2, index, np.float32)}
         # When their updates are taken in
-        ingest_response(job_of(folder, chunks), trained(order, publish_update(chunks, order, update)))
+        take_in(job_of(folder, chunks), trained(order, publish_update(chunks, order, update)))
     # Then each has its own
     assert [arrays.map_file(folder.update(1, name))["bias"][0] for name in names] == [0.0, 1.0, 2.0, 3.0]
 
@@ -140,7 +144,7 @@ def test_an_update_that_isnt_like_the_model_or_that_nothing_went_into_is_rejecte
 
 
 def kept_answer(folder: RunFolder, order: Order) -> Response | None:
-    record = folder.slot_record(order.round_number, order.client_id, order.name)
+    record = SlotRecords(folder.slots(order.round_number, order.name)).get(order.client_id)
     return record.response(order) if record else None
 
 
@@ -228,7 +232,7 @@ def test_an_update_laid_out_otherwise_is_taken_in(folder: RunFolder, chunks: Mem
     }
     body = np.full(6, 0.25).tobytes() + np.array([3, 4], np.float32).tobytes()
     # When it is taken in, then it is as good as any
-    record = ingest_response(job_of(folder, chunks), raw(chunks, document(header, body)))
+    record = take_in(job_of(folder, chunks), raw(chunks, document(header, body)))
     assert record.status is Status.TRAINED
     assert arrays.map_file(folder.update(1, "anna"))["bias"].tolist() == [3.0, 4.0]
 
@@ -237,13 +241,13 @@ def test_what_was_taken_in_stands_in_for_the_answer(folder: RunFolder, chunks: M
     # Given an order to which nothing has come, and one whose update was taken in
     assert kept_answer(folder, ORDER) is None
     response = sent(chunks, UPDATE).model_copy(update={"metrics": {"train_loss": 0.5}})
-    first = ingest_response(job_of(folder, chunks), response)
+    first = take_in(job_of(folder, chunks), response)
     # When one asks what was kept, then it answers the order, and taking that in changes nothing
     kept = kept_answer(folder, ORDER)
     assert kept is not None
     assert (kept.order_id, kept.client_id, kept.status) == ("client/anna/run/1/train", "anna", Status.TRAINED)
     assert (kept.num_examples, kept.num_steps, kept.metrics) == (5, 10, {"train_loss": 0.5})
-    assert ingest_response(job_of(folder, chunks), kept) == first
+    assert take_in(job_of(folder, chunks), kept) == first
     assert kept_answer(folder, train_order("anna", round_number=2)) is None
 
 
@@ -261,10 +265,46 @@ def test_a_blob_that_claims_to_be_huge_makes_no_work(folder: RunFolder) -> None:
     chunks = CountingChunks()
     claimed = BlobRef(name="fl:blob:update/anna/run/1", size_bytes=2**40, digest="0" * 64)
     # When it is taken in
-    record = ingest_response(job_of(folder, chunks), trained(ORDER, claimed))
+    record = take_in(job_of(folder, chunks), trained(ORDER, claimed))
     # Then it is rejected, without a million names to be forgotten
     assert record.status is Status.REJECTED
     assert chunks.num_deleted < 1000
+
+
+@pytest.mark.parametrize("compression", ["none", "int8"])
+def test_what_a_killed_worker_had_taken_from_the_store_is_taken_in_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    # Given updates in files, of a worker that is killed when it has taken them and not kept their records
+    folder = RunFolder.create(tmp_path / "run", run_config(compression=compression))
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    store, compressor = LinkedBlobs(tmp_path / "blobs"), load_compressor(compression)
+    (tmp_path / "blobs").mkdir()
+    update = pack_update(compressor, MODEL, UPDATE).arrays if compressor else UPDATE
+    responses = [trained(order, publish_update(store, order, update)) for order in map(train_order, ("anna", "bert"))]
+    with monkeypatch.context() as patch:
+        patch.setattr(SlotRecords, "add", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            ingest_responses(job_of(folder, store), responses)
+    assert not any(store.has(response.update) for response in responses if response.update)
+    # When its task is carried out by another, then they are taken in, and nothing is left of them but what counts
+    records = ingest_responses(job_of(folder, store), responses)
+    assert {client_id: record.status for client_id, record in records.items()} == dict.fromkeys(
+        ("anna", "bert"), Status.TRAINED
+    )
+    names = sorted(path.name for path in folder.updates(1).iterdir())
+    assert names == ["anna.safetensors", "bert.safetensors", "slots.jsonl"]
+    found = job_of(folder, store).update("bert")
+    np.testing.assert_allclose(found["weights"], UPDATE["weights"], atol=0.05)
+
+
+def raising(error: type[BaseException]) -> Callable[..., None]:
+    """What raises, however it is called."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 def test_two_that_take_an_update_in_at_the_same_time_agree(folder: RunFolder, chunks: MemoryChunks) -> None:
@@ -274,14 +314,14 @@ def test_two_that_take_an_update_in_at_the_same_time_agree(folder: RunFolder, ch
 
     class Overtaken(MemoryChunks):
         def receive(self, wanted: Sequence[Wanted]) -> Iterator[int | None]:
-            others.append(ingest_response(job_of(folder, chunks), response))
+            others.append(take_in(job_of(folder, chunks), response))
             return chunks.receive(wanted)
 
     # When it is taken in, then both say the same, now and later, and it is there
-    record = ingest_response(job_of(folder, Overtaken()), response)
+    record = take_in(job_of(folder, Overtaken()), response)
     assert others == [record]
     assert record.status is Status.TRAINED
-    assert ingest_response(job_of(folder, chunks), response) == record
+    assert take_in(job_of(folder, chunks), response) == record
     assert folder.update(1, "anna").exists()
 
 
@@ -302,8 +342,8 @@ def mime(tmp_path: Path) -> RunFolder:
 
 def test_what_a_first_exchange_brings_is_the_sets_alone_and_lies_apart(mime: RunFolder, chunks: MemoryChunks) -> None:
     # Given a gradient in the store, and an update of the same client
-    gradient = ingest_response(job_of(mime, chunks), asked(chunks, GRADIENT), exchange="survey")
-    update = ingest_response(job_of(mime, chunks), sent(chunks, UPDATE))
+    gradient = take_in(job_of(mime, chunks), asked(chunks, GRADIENT), exchange="survey")
+    update = take_in(job_of(mime, chunks), sent(chunks, UPDATE))
     # When both are taken in, then neither is in the other's way, and each is found again by its order
     assert (gradient.status, update.status) == (Status.SURVEYED, Status.TRAINED)
     assert sorted(arrays.map_file(mime.update(1, "anna", "survey"))) == ["@c/bias", "@c/weights"]
@@ -329,7 +369,7 @@ def test_a_hostile_gradient_is_rejected(
     mime: RunFolder, chunks: MemoryChunks, sets: arrays.Arrays, changes: dict[str, object], reason: str
 ) -> None:
     # Given something else than the gradients that were asked for
-    record = ingest_response(job_of(mime, chunks), asked(chunks, sets, **changes), exchange="survey")
+    record = take_in(job_of(mime, chunks), asked(chunks, sets, **changes), exchange="survey")
     # When it is taken in, then it is rejected, and nothing is left of it
     assert record.status is Status.REJECTED
     assert reason in record.reason
@@ -353,7 +393,7 @@ def declaring(folder: RunFolder) -> RunFolder:
 
 def test_results_are_taken_in_beside_the_parameters(declaring: RunFolder, chunks: MemoryChunks) -> None:
     # Given an update with all that is declared, when it is taken in, then the parameters are judged without it
-    record = ingest_response(job_of(declaring, chunks), sent(chunks, results.join(UPDATE, RESULTS)))
+    record = take_in(job_of(declaring, chunks), sent(chunks, results.join(UPDATE, RESULTS)))
     assert (record.status, record.lengths) == (Status.TRAINED, {"parameters": 2.54951})
     # And each part is found by itself
     job = job_of(declaring, chunks)
@@ -390,7 +430,7 @@ def test_results_may_be_longer_than_the_model_by_far(folder: RunFolder, chunks: 
     folder.save_results({"trees": Result("concat", shape=(None,), dtype="uint8", max_bytes=5 * 10**6)})
     trees = {"trees": np.ones(5 * 10**6, np.uint8)}
     # When it is taken in, then it counts, and nothing of it is left in the blob store
-    record = ingest_response(job_of(folder, chunks), sent(chunks, results.join(UPDATE, trees)))
+    record = take_in(job_of(folder, chunks), sent(chunks, results.join(UPDATE, trees)))
     assert (record.status, record.reason) == (Status.TRAINED, "")
     assert chunks.chunks == {}
 

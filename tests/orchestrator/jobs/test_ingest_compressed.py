@@ -9,7 +9,6 @@ import pytest
 
 from celeriac.compressors import load_compressor
 from celeriac.compressors.updates import pack_update
-from orchestrator.jobs.ingest import ingest_response
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import HEADER_SLACK_BYTES
 from tasks import arrays
@@ -17,7 +16,7 @@ from tasks.arrays import Array, Arrays
 from tasks.blobs.blob import publish
 from tasks.blobs.chunks import MemoryChunks
 from tasks.messages import Response, Status
-from tests.support import job_of, publish_update, run_config, train_order, trained
+from tests.support import job_of, publish_update, run_config, take_in, train_order, trained
 
 ORDER = train_order("anna", round_number=1)
 RNG = np.random.default_rng(8)
@@ -51,12 +50,12 @@ def packed(compression: str, update: Arrays = UPDATE) -> dict[str, Array]:
 def taken_in(folder: RunFolder, chunks: MemoryChunks, sent: Arrays) -> tuple[Status, str, int]:
     """Take in what was sent; return status, reason and bytes."""
     response = trained(ORDER, publish_update(chunks, ORDER, sent))
-    record = ingest_response(job_of(folder, chunks), response)
+    record = take_in(job_of(folder, chunks), response)
     assert chunks.chunks == {}
     assert response.update is not None
     assert record.digest == response.update.digest
     left = sorted(path.name for path in folder.updates(1).iterdir())
-    assert left == (["anna.json"] if record.status is Status.REJECTED else ["anna.json", "anna.safetensors"])
+    assert left == (["slots.jsonl"] if record.status is Status.REJECTED else ["anna.safetensors", "slots.jsonl"])
     return record.status, record.reason, record.size_bytes
 
 
@@ -148,5 +147,5 @@ def test_how_long_an_update_may_be_follows_from_its_compression(tmp_path: Path, 
     blob = publish(chunks, "fl:blob:update/anna/run/1", [memoryview(bytes(most + 1))])
     # When it is taken in, then both sizes are told
     response: Response = trained(ORDER, blob)
-    record = ingest_response(job_of(folder, chunks), response)
+    record = take_in(job_of(folder, chunks), response)
     assert record.reason == f"the update has {most + 1} bytes, {most} are allowed for this model"

@@ -8,6 +8,7 @@ import pytest
 from orchestrator.jobs.job import Job, Loaded
 from orchestrator.store.records import OpenRound, SlotRecord, Surveyed
 from orchestrator.store.run_folder import RunFolder
+from orchestrator.store.slot_records import SlotRecords
 from tasks.blobs.chunks import MemoryChunks
 from tasks.device import resolved
 from tasks.errors import RunFailedError
@@ -122,9 +123,8 @@ def opened(number: int, *cohort: str, **changes: Any) -> OpenRound:
 
 
 def fill(folder: RunFolder, number: int, client_id: str, num_examples: int, exchange: str = "train") -> None:
-    folder.updates(number, exchange).mkdir(parents=True, exist_ok=True)
     record = SlotRecord(status=Status.TRAINED, num_examples=num_examples)
-    folder.save_slot(number, client_id, exchange, record)
+    SlotRecords(folder.slots(number, exchange)).add({client_id: record})
 
 
 def num_examples(records: dict[str, SlotRecord]) -> list[tuple[str, int]]:

@@ -9,7 +9,6 @@ import pytest
 
 from orchestrator.jobs import streaming_mean
 from orchestrator.jobs.close_round import close_survey
-from orchestrator.jobs.ingest import ingest_response
 from orchestrator.jobs.streaming_mean import add_next, is_streamed
 from orchestrator.store.records import ClosedRound, OpenRound
 from orchestrator.store.run_folder import RunFolder
@@ -26,6 +25,7 @@ from tests.support import (
     run_config,
     survey_order,
     surveyed,
+    take_in,
     train_order,
     trained,
 )
@@ -56,7 +56,7 @@ def opened(**changes: object) -> OpenRound:
 def ingest(folder: RunFolder, chunks: MemoryChunks, response: Response, exchange: str = "train") -> None:
     """Take an answer in as the task does."""
     job = job_of(folder, chunks)
-    ingest_response(job, response, exchange)
+    take_in(job, response, exchange)
     if is_streamed(job):
         add_next(job, exchange)
 

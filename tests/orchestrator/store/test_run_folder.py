@@ -330,21 +330,6 @@ def test_a_run_without_rounds_is_summed_up_as_its_initial_model(folder: RunFolde
     assert (summary.rounds, summary.final, summary.checkpoint) == (0, {}, "checkpoints/round-0000.safetensors")
 
 
-def test_a_record_is_written_whole_and_leaves_nothing_else(folder: RunFolder) -> None:
-    # Given a record, when it is written over another, then the file is that, alone
-    folder.updates(1).mkdir(parents=True)
-    path = folder.updates(1) / "anna.json"
-    path.write_text("something longer than what comes, by far, or so one would think " * 10)
-    record = SlotRecord(status=Status.TRAINED)
-    folder.save_slot(1, "anna", "train", record)
-    assert SlotRecord.model_validate_json(path.read_text()) == folder.slot_record(1, "anna") == record
-    assert list(folder.updates(1).iterdir()) == [path]
-    # And when it is forgotten, then there is none, however often
-    for _ in range(2):
-        folder.forget_slot(1, "anna", "train")
-        assert folder.slot_record(1, "anna") is None
-
-
 def test_a_history_without_lengths_of_updates_is_still_read(folder: RunFolder) -> None:
     # Given a line of a version that didn't measure updates
     line = json.loads(round_record().model_dump_json())

@@ -131,7 +131,7 @@ def test_a_blob_is_made_a_file_with_the_memory_of_one_chunk(tmp_path: Path, monk
         return receive(wanted)
 
     monkeypatch.setattr(store, "receive", watched)
-    store.get_file(ref, tmp_path / "file")
+    store.take_file(ref, tmp_path / "file")
     # Then it is whole, and took the memory of one chunk
     assert (tmp_path / "file").read_bytes() == content(2 * CHUNK + 5)
     views = [np.frombuffer(buffer, np.uint8) for buffer in buffers]

@@ -115,7 +115,7 @@ def test_a_file_is_published_and_taken_in_as_a_link(linked: LinkedBlobs, tmp_pat
     # When it is published, twice, and made a file elsewhere, twice
     for _ in range(2):
         linked.put_file(ref, checkpoint)
-        linked.get_file(ref, taken)
+        linked.take_file(ref, taken)
     # Then it is there, and not one byte was copied
     assert taken.read_bytes() == b"abc"
     assert taken.samefile(checkpoint)
@@ -132,7 +132,7 @@ def test_a_file_is_copied_in_and_out_where_others_can_write(folder: Path, tmp_pa
     ref = blob.describe("fl:blob:model/run/0", views(b"abc"))
     store.put_file(ref, checkpoint)
     got = store.get(ref)
-    store.get_file(ref, taken)
+    store.take_file(ref, taken)
     # When somebody writes to the blob's file
     [path] = folder.iterdir()
     with path.open("r+b") as file:
@@ -160,7 +160,7 @@ def test_what_is_no_file_is_neither_read_nor_waited_for(store: FileBlobs, tmp_pa
     with pytest.raises(BlobError, match="is missing"):
         store.get(ref)
     with pytest.raises(BlobError, match="is missing"):
-        store.get_file(ref, tmp_path / "taken")
+        store.take_file(ref, tmp_path / "taken")
 
 
 def test_a_folder_is_known_by_whatever_path_it_is_reached(folder: Path, tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_what_was_changed_is_refused(store: FileBlobs, tmp_path: Path, content: 
     with pytest.raises(BlobError, match=reason):
         store.get(ref)
     with pytest.raises(BlobError, match=reason):
-        store.get_file(ref, tmp_path / "taken")
+        store.take_file(ref, tmp_path / "taken")
 
 
 def test_a_blob_that_isnt_there_is_told(store: FileBlobs, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_a_blob_that_isnt_there_is_told(store: FileBlobs, tmp_path: Path) -> Non
     with pytest.raises(BlobError, match="is missing"):
         store.get(ref)
     with pytest.raises(BlobError, match="is missing"):
-        store.get_file(ref, tmp_path / "taken")
+        store.take_file(ref, tmp_path / "taken")
     assert not store.has(ref)
 
 

@@ -1,0 +1,74 @@
+"""The records of a round's slots: a line each in one file, added by whoever takes updates in.
+
+The last line of a client counts. Whoever adds lines writes them at once, under a lock; a line that was cut short, as
+its process was killed, goes. After a loss of power the file may be shorter: what is missing is taken in again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.store.records import SlotRecord
+from tasks.files import drop_torn_line, make_private, private
+
+
+class _Line(BaseModel):
+    client_id: str
+    record: SlotRecord | None
+    """None: the slot is open again."""
+
+
+class SlotRecords:
+    """The records of one of a round's exchanges, as others add to them.
+
+    Args:
+        path: The file; it needn't be there yet. When it is removed, that is the end of this object's use.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._records: dict[str, SlotRecord] = {}
+        self._read_bytes = 0
+
+    def get(self, client_id: str) -> SlotRecord | None:
+        """Return the record of a client's slot; None if it isn't filled."""
+        self._read_on()
+        return self._records.get(client_id)
+
+    def add(self, records: Mapping[str, SlotRecord | None]) -> None:
+        """Note the records of clients' slots; None: the slot is open again."""
+        lines = [_Line(client_id=client_id, record=record) for client_id, record in records.items()]
+        make_private(self._path.parent)
+        data = "".join(f"{line.model_dump_json()}\n" for line in lines).encode()
+        with open(self._path, "ab+", opener=private) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            drop_torn_line(file)
+            file.write(data)
+
+    def _read_on(self) -> None:
+        """Read the lines that have been added since this was called last."""
+        try:
+            if self._path.stat().st_size <= self._read_bytes:
+                return
+            with self._path.open("rb") as file:
+                file.seek(self._read_bytes)
+                whole, newline, _ = file.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return
+        self._read_bytes += len(whole) + len(newline)
+        for text in whole.splitlines():
+            self._note(text)
+
+    def _note(self, text: bytes) -> None:
+        try:
+            line = _Line.model_validate_json(text)
+        except ValidationError:  # what a loss of power has made of it
+            return
+        if line.record is None:
+            self._records.pop(line.client_id, None)
+        else:
+            self._records[line.client_id] = line.record
