@@ -18,22 +18,20 @@ import logging
 import resource
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from celery import signals
 from redis.exceptions import RedisError
 
 from orchestrator.jobs.job import Loaded
-from orchestrator.store.run_folder import RunFolder
 from orchestrator.tracing import follow_jobs
 from orchestrator.trust.reaching import reach
+from orchestrator.usable_runs import UsableRuns
 from tasks.blobs.stores import open_store
 from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import PROBED_VARIABLE, check_broker
 from tasks.errors import BrokerUnreachableError, FederationError
-from tasks.files import is_file
 from tasks.logs import set_up_worker
 from tasks.names import RUN_VARIABLE
 from tasks.plugins import add_current_folder
@@ -102,25 +100,16 @@ def _prepare(instance: Any, **_: object) -> None:
 
 @signals.worker_ready.connect
 def _follow_runs(sender: Any, **_: object) -> None:
-    """Consume the queues of all runs that are on and whose folders are here, if the worker is for none alone."""
+    """Consume the queues of all runs that are on and that the worker can work for, if it is for none alone."""
     if os.environ.get(RUN_VARIABLE):
         return
     client = connection.connect_quickly(_url)
-    consumed: set[str] = set()
-    elsewhere: set[str] = set()
-
-    def is_here(run_id: str) -> bool:
-        found: bytes | None = client.get(RunScope(run_id).folder_key)  # type: ignore[assignment]  # no decoding
-        is_missing = found is not None and not is_file(RunFolder(Path(os.fsdecode(found))).config_path)
-        if is_missing and run_id not in elsewhere:
-            elsewhere.add(run_id)
-            logger.warning("run %s: its folder %r isn't on this machine: its tasks are left to others", run_id, found)
-        return not is_missing
+    usable, consumed = UsableRuns(client), set[str]()
 
     def look() -> None:
         with contextlib.suppress(RedisError, OSError):  # the next look will tell
             run_ids = {notice.run_id for notice in run_lock.read_all(client)}
-            queues = {RunScope(run_id).queue for run_id in run_ids if is_here(run_id)}
+            queues = {RunScope(run_id).queue for run_id in run_ids if run_id in usable}
             for queue in queues - consumed:
                 sender.add_task_queue(queue)
             for queue in consumed - queues:

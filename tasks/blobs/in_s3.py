@@ -7,6 +7,7 @@ a store first speaks to the server when there is a blob to carry.
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -37,6 +38,8 @@ except ImportError:
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 OUTAGE_S = 60
@@ -202,7 +205,7 @@ class S3Blobs:
             BlobMissingError: If there is no such object.
             BlobError: If the bucket is gone, refuses, or stays away.
         """
-        latest = time.monotonic() + OUTAGE_S
+        latest, is_told = time.monotonic() + OUTAGE_S, False
         while True:
             try:
                 return act()
@@ -213,6 +216,9 @@ class S3Blobs:
                     raise BlobMissingError(f"bucket {self._url}: {what}: it is missing") from None
                 if not s3_bucket.may_pass(error) or time.monotonic() > latest:
                     raise BlobError(f"bucket {self._url}: {what}: {s3_bucket.reason(error)}") from None
+                if not is_told:
+                    logger.warning("bucket %s: %s yet: %s", self._url, what, s3_bucket.reason(error))
+                is_told = True
             time.sleep(_AGAIN_S)
 
 
