@@ -21,6 +21,7 @@ from typing import Any
 import billiard.pool
 from celery import signals
 from celery.concurrency import prefork, solo
+from redis import Redis
 
 from tasks.announcement import Announcement
 from tasks.broker import connection, needs
@@ -60,6 +61,7 @@ app = make_app(
     worker_pool=POOLS[settings.start_method or "spawn"],
 )
 app.conf.worker_proc_alive_timeout = RELOAD_TIMEOUT_S
+app.conf.redis_retry_on_timeout = False  # whoever uses these connections tries again
 app.serving = Serving()
 follow_orders()
 signals.after_setup_logger.connect(set_up_worker)
@@ -81,7 +83,7 @@ def _begin(**_: object) -> None:
         # Where orders are traced, each is a task.
         may_come_together = is_prefork and bool(served.shared_queue) and not is_asked_for()
         most_together = MOST_TOGETHER if may_come_together else 1
-        app.loading = Loading(Loader(chosen, served, app.serving, most_together=most_together))
+        app.loading = Loading(Loader(chosen, served, app.serving, _connect, most_together=most_together))
         if not issubclass(instance.pool_cls, LoadingPool):
             with said_at_once():
                 app.loading.load_here(forks=is_prefork)
@@ -95,6 +97,12 @@ def _begin(**_: object) -> None:
         signals.worker_ready.connect(join, weak=False)
 
     signals.celeryd_after_setup.connect(prepare, weak=False)
+
+
+def _connect(**how: Any) -> Redis:
+    """Return a client for the broker on the connections by which this process stores answers, one at a time."""
+    backend: Any = app.backend
+    return connection.share(backend.client.connection_pool, **how)
 
 
 def _set_hangup(outlives_terminal: bool) -> None:

@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from redis import Redis
 from redis.exceptions import RedisError
 
 from tasks.announcement import Announcement
+from tasks.blobs import in_redis
 from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import open_store
 from tasks.broker import connection
@@ -47,6 +49,8 @@ class Loader:
         settings: How the clients are set up.
         served: Which they are.
         serving: The clients of this process.
+        connect: Returns a client for the broker on connections of this process's, as
+            :func:`tasks.broker.connection.share` does.
         forks: Whether the processes that train are forked from this one when all is loaded.
         most_together: Orders that one message may bring.
         tell: Is told what is about to be done, like ``client_data()``.
@@ -55,6 +59,7 @@ class Loader:
     settings: ClientSettings
     served: Served
     serving: Serving
+    connect: Callable[..., Redis]
     forks: bool = False
     most_together: int = 1
     tell: Callable[[str], None] = lambda _: None
@@ -151,8 +156,7 @@ class Loader:
         if self.served.shared_queue or self.settings.part is not None:
             return None
         self.tell("waiting for a part of the data")
-        with connection.connect(self.settings.broker_url, retries=0) as client:
-            return wait_for_part(client, client_id)
+        return wait_for_part(self.connect(retries=0), client_id)
 
     def _source(self, client_id: str, lease: Part | None) -> DataSource:
         """Return where a client's data is; several share out the part that is their worker's, or the whole."""
@@ -183,11 +187,11 @@ class Loader:
 
     @cached_property
     def _blobs(self) -> BlobStore:
-        return open_store(self.settings.blobs or self.settings.broker_url)
+        return open_store(self.settings.blobs) if self.settings.blobs else in_redis.of_client(self.connect)
 
     @cached_property
     def _at_broker(self) -> RedisConnection:
-        return RedisConnection(connection.connect(self.settings.broker_url))
+        return RedisConnection(self.connect())
 
     @cached_property
     def _models(self) -> Models:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 LOOK_S = 5.0
 """Seconds between two looks."""
 MAX_CONNECTIONS = 500
-"""Connections that a client's worker may have; it opens eight, and a few a process."""
+"""Connections that a client's worker may have; it holds two, and one a process."""
 MAX_BYTES = 2**24
 """Memory that a client may take beside its updates: its answers and its announcement take a megabyte or two."""
 _SCAN_COUNT = 1000

@@ -49,6 +49,15 @@ def open_store(url: str) -> RedisChunks:
     return RedisChunks(connection.connect(url, timeout_s=connection.CHUNK_TIMEOUT_S), patience_s=PATIENCE_S)
 
 
+def of_client(connect: Callable[..., Redis]) -> RedisChunks:
+    """Return the store at the broker for a client.
+
+    Args:
+        connect: Returns a client for the broker, as :func:`tasks.broker.connection.connect` does.
+    """
+    return RedisChunks(connect(timeout_s=connection.CHUNK_TIMEOUT_S), patience_s=PATIENCE_S)
+
+
 class RedisChunks(ChunkedBlobs):
     """Chunks in Redis.
 

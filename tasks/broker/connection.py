@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kombu.exceptions import OperationalError
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, RedisError
 from redis.exceptions import ConnectionError as LostConnectionError
@@ -18,6 +18,7 @@ from redis.exceptions import TimeoutError as TimedOutError
 from redis.retry import Retry
 
 from tasks.broker.refusals import away
+from tasks.broker.sharing import SharingPool
 from tasks.broker.url import URL_VARIABLE, Broker
 from tasks.errors import ConfigurationError
 
@@ -107,9 +108,24 @@ def connect(url: str, *, retries: int = OUTAGE_RETRIES, timeout_s: float = COMMA
         Broker.read(url).pool(
             socket_connect_timeout=min(CONNECT_TIMEOUT_S, timeout_s),
             socket_timeout=timeout_s,
-            retry=_Patience(ExponentialBackoff(cap=1.0, base=0.05), retries, _PASSING),
+            retry=_patience(retries),
         )
     )
+
+
+def share(pool: ConnectionPool, *, retries: int = OUTAGE_RETRIES, timeout_s: float = COMMAND_TIMEOUT_S) -> Redis:
+    """Return a client like that of :func:`connect` which uses another's connections, and makes none where one is free.
+
+    Args:
+        pool: The other's.
+        retries: As for :func:`connect`.
+        timeout_s: Likewise; who connects is waited for as long as the other does.
+    """
+    return Redis(connection_pool=SharingPool(pool, retry=_patience(retries), socket_timeout=timeout_s))
+
+
+def _patience(retries: int) -> Retry:
+    return _Patience(ExponentialBackoff(cap=1.0, base=0.05), retries, _PASSING)
 
 
 def connect_quickly(url: str) -> Redis:

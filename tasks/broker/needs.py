@@ -20,8 +20,8 @@ from tasks.scope import (
 )
 
 Words = tuple[str, ...]
-NUM_CLIENT_CONNECTIONS = 8
-"""Connections that a client's worker opens."""
+NUM_CLIENT_CONNECTIONS = 3
+"""Connections that a client's worker holds: for its orders, for signs of life, and for its one pool process."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from celery import states
@@ -55,6 +56,14 @@ class Channel(redis.Channel):
         """The class of the broker's connections, of which kombu makes another that heeds its event loop."""
         found: type = self.broker.connection["connection_class"]
         return found
+
+    @contextmanager
+    def conn_or_acquire(self, client: Any = None) -> Iterator[Any]:
+        """Lend a client; its connection is given back, as a worker asks but when it begins to take messages."""
+        with super().conn_or_acquire(client) as lent:
+            yield lent
+        if client is None:
+            self.pool.disconnect(inuse_connections=False)
 
     def _queue_bind(self, exchange: str, routing_key: str, pattern: object, queue: str) -> None:
         """Note nothing of a queue at the broker; here, which broadcasts it is for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tasks.announcement import Announcement
+from tasks.broker.connection import connect
 from tasks.errors import ConfigurationError
 from tasks.scope import client_queue
 from tasks.user_code import UserCodeError
@@ -83,7 +85,7 @@ def take() -> Iterator[Take]:
 
 def load_clients(chosen: ClientSettings, served: Served, serving: Serving) -> list[Announcement]:
     """Have this process serve the clients, and return what to announce of all of them."""
-    loader = Loader(chosen, served, serving)
+    loader = Loader(chosen, served, serving, partial(connect, chosen.broker_url))
     loader.serve()
     return loader.describe(list(served.folders))
 

@@ -24,12 +24,12 @@ def check(path: Path, room: float | None, **changes: object) -> None:
 
 
 def test_what_a_run_takes_of_the_brokers_memory_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    # Given ten clients, when there is room for the model, two updates and 80 connections, then it is told
+    # Given ten clients, when there is room for the model, two updates and 30 connections, then it is told
     caplog.set_level(logging.INFO)
     check(tmp_path, 200 * MB)
-    # 40 MB + 2 x 40 MB + 10 x 8 x 0.017 MB; on slow lines all ten updates
+    # 40 MB + 2 x 40 MB + 10 x 3 x 0.017 MB; on slow lines all ten updates
     assert caplog.messages[-1] == (
-        "model, updates on their way and connections will take up to 121.4 MB of the broker's memory, 441.4 MB on slow "
+        "model, updates on their way and connections will take up to 120.5 MB of the broker's memory, 440.5 MB on slow "
         "lines; 200.0 MB are left (maxmemory)"
     )
     assert caplog.records[-1].levelno == logging.INFO
@@ -40,7 +40,7 @@ def test_without_a_limit_that_is_told_and_of_a_broker_that_doesnt_say_nothing(
 ) -> None:
     caplog.set_level(logging.INFO)
     check(tmp_path / "a", math.inf, num_clients=2)
-    assert caplog.messages[-1].endswith("120.3 MB of the broker's memory; there is no limit (maxmemory 0)")
+    assert caplog.messages[-1].endswith("120.1 MB of the broker's memory; there is no limit (maxmemory 0)")
     check(tmp_path / "b", None)
     assert "checkpoints of" in caplog.messages[-1]
 
@@ -72,6 +72,6 @@ def test_a_model_that_doesnt_fit_with_an_update_is_refused_with_what_to_set(tmp_
 def test_ten_thousand_clients_of_a_shared_worker_have_few_connections_and_arent_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Given room for two models and more updates, but not for eight connections of each of ten thousand clients
-    check(tmp_path, 1000 * MB, num_clients=10_000)
+    # Given room for two models and more updates, but not for three connections of each of ten thousand clients
+    check(tmp_path, 500 * MB, num_clients=10_000)
     assert [record for record in caplog.records if record.levelno == logging.WARNING] == []
