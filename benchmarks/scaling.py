@@ -20,7 +20,6 @@ from benchmarks.pasting import markdown, paste_into
 from benchmarks.scaling_costs import CHECK, Costs, Measured, expected_cpu_s, measure
 from benchmarks.server_costs import Speed
 from orchestrator.transport.uploads import slow_updates_at_a_time
-from tasks.blobs.in_redis import AHEAD
 from tasks.cores import num_cores
 
 DOCS = Path(__file__).parents[1] / "docs" / "scaling.md"
@@ -103,8 +102,8 @@ def unit_costs(costs: Costs) -> str:
         "messages of a client and round, into the server and out of it": messages,
         "connections of a client that has a worker of its own": f"{costs.connections:g}",
         "server's memory, a connection": f"{digits(costs.connection_bytes / 1e3)} kB",
-        f"server's memory, a client that fetches {AHEAD} chunks and doesn't read, Valkey as embedded": (
-            f"{digits(costs.download_bytes / 1e6)} MB"
+        "server's memory, a client that has asked for a model and doesn't read, Valkey as embedded": (
+            f"{digits(costs.download_bytes / 1e3)} kB"
         ),
     }
     return markdown(("what", "measured"), figures.items())

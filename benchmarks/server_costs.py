@@ -16,7 +16,8 @@ from redis import Redis
 from benchmarks.contenders.programs import Programs, programs
 from tasks.blobs.blob import CHUNK_BYTES
 from tasks.blobs.chunks import Chunk, Wanted
-from tasks.blobs.in_redis import AHEAD, RedisChunks
+from tasks.blobs.in_redis import RedisChunks
+from tasks.blobs.pace import FIRST_BYTES
 from tasks.broker.connection import connect
 
 MOVED_BYTES = 256 * 10**6
@@ -92,11 +93,7 @@ def cpu_s_of(process: psutil.Process) -> float:
 
 
 def connection_bytes(folder: Path) -> tuple[float, float]:
-    """Return what a server keeps for a connection, and for one that fetches and doesn't read besides, in bytes.
-
-    A server that sends a value from where it keeps it needs nothing for the latter; one that copies it keeps ``AHEAD``
-    chunks.
-    """
+    """Return what a server keeps for a connection, and for one that fetches and doesn't read besides, in bytes."""
     with programs(folder) as started:
         url, _ = _server(started, tcp=True)
         with connect(url, retries=0) as client:
@@ -106,7 +103,7 @@ def connection_bytes(folder: Path) -> tuple[float, float]:
             connections = [_connection(port) for _ in range(NUM_CONNECTIONS)]
             some = _used(client)
             for each in connections:
-                each.sendall(AHEAD * b"*2\r\n$3\r\nGET\r\n$5\r\nchunk\r\n")
+                each.sendall(b"GETRANGE chunk 0 %d\r\n" % (FIRST_BYTES - 1))
             time.sleep(_SETTLES_S)
             fetching = _used(client)
             for each in connections:

@@ -1,9 +1,9 @@
 """Chunks in Redis, a key each, moved between the socket and the arrays' own memory without a copy between.
 
 redis-py makes a string of each value that it sends or reads: two or three copies of every byte, and more time than the
-server takes. So the few commands that carry chunks (``SET``, ``GET``) are spoken here, on connections that redis-py has
-opened, authenticated and encrypted, in the protocol's plain form (https://redis.io/docs/latest/develop/reference/protocol-spec/).
-All else goes through redis-py.
+server takes. So the few commands that carry chunks (``SET``, ``GET``, ``GETRANGE``) are spoken here, on connections
+that redis-py has opened, authenticated and encrypted, in the protocol's plain form
+(https://redis.io/docs/latest/develop/reference/protocol-spec/). All else goes through redis-py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -26,6 +27,7 @@ from redis.retry import Retry
 
 from tasks.blobs.blob import TTL_S, BlobRef
 from tasks.blobs.chunks import Chunk, ChunkedBlobs, Wanted
+from tasks.blobs.pace import FIRST_BYTES, MOST_BYTES, Pace
 from tasks.broker import connection
 from tasks.broker.refusals import Parser
 from tasks.errors import BlobError, BlobMissingError
@@ -33,7 +35,7 @@ from tasks.errors import BlobError, BlobMissingError
 MAX_IDLE_S = 1.0
 """Seconds after which a connection that carries chunks isn't used again."""
 AHEAD = 2
-"""Chunks that are sent or asked for before the first of them is answered: on a long line they follow each other."""
+"""Chunks that are sent before the first of them is answered: on a long line they follow each other."""
 PATIENCE_S = 5.0
 """Seconds that a client waits for a model that is missing: by then the orchestrator knows and has sent it again."""
 _LOOK_AGAIN_S = 0.5
@@ -50,12 +52,12 @@ def open_store(url: str) -> RedisChunks:
 
 
 def of_client(connect: Callable[..., Redis]) -> RedisChunks:
-    """Return the store at the broker for a client.
+    """Return the store at the broker for one of many who read from there at once.
 
     Args:
         connect: Returns a client for the broker, as :func:`tasks.broker.connection.connect` does.
     """
-    return RedisChunks(connect(timeout_s=connection.CHUNK_TIMEOUT_S), patience_s=PATIENCE_S)
+    return RedisChunks(connect(timeout_s=connection.CHUNK_TIMEOUT_S), patience_s=PATIENCE_S, is_paced=True)
 
 
 class RedisChunks(ChunkedBlobs):
@@ -67,14 +69,23 @@ class RedisChunks(ChunkedBlobs):
         clock: Seconds that only go up.
         patience_s: Seconds in which a blob that is missing is looked for again: one that a broker which was emptied has
             forgotten is put there again.
+        is_paced: Whether no more is asked for than the line brings in a moment: see :mod:`tasks.blobs.pace`.
     """
 
-    def __init__(self, client: Redis, clock: Callable[[], float] = time.monotonic, patience_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        clock: Callable[[], float] = time.monotonic,
+        patience_s: float = 0.0,
+        *,
+        is_paced: bool = False,
+    ) -> None:
         self._redis = client
         self._retry = client.get_retry() or Retry(NoBackoff(), 0)
         self._clock = clock
         self._last_used = -math.inf
         self._patience_s = patience_s
+        self._is_paced = is_paced
 
     def get(self, ref: BlobRef) -> memoryview:
         """Return the blob's bytes, checked and read-only; see :class:`tasks.blobs.blob.BlobStore`."""
@@ -105,8 +116,9 @@ class RedisChunks(ChunkedBlobs):
             BlobError: If what is kept under a name isn't a string.
             RedisError: If the server refuses to read it, or stays away.
         """
+        pace = Pace(self._clock, FIRST_BYTES if self._is_paced else MOST_BYTES)
         with self._connection() as connection:
-            reading = _Reading(connection, wanted)
+            reading = _Reading(connection, wanted, pace)
             for position in range(len(wanted)):
                 yield self._retry.call_with_retry(partial(reading.read, position), reading.begin_anew)
 
@@ -190,31 +202,69 @@ class _Sending:
         self._num_asked = 0
 
 
-class _Reading:
-    """Chunks that are read one after the other, each asked for before its turn comes."""
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What is asked for of a chunk."""
 
-    def __init__(self, connection: Any, wanted: Sequence[Wanted]) -> None:
+    position: int
+    start: int
+    end: int
+
+
+class _Reading:
+    """Chunks that are read one after the other, each asked for before its turn comes, in pieces if the line is slow."""
+
+    def __init__(self, connection: Any, wanted: Sequence[Wanted], pace: Pace) -> None:
         self._connection = connection
         self._wanted = wanted
-        self._num_asked = 0
+        self._pace = pace
+        self._asked: deque[_Piece] = deque()
+        self._next = 0, 0
+        """The chunk, and where in it, that is to be asked for next."""
 
     def read(self, position: int) -> int | None:
         """Fill the buffer at ``position``; all before it have been read."""
-        line = _Line.open(self._connection)
-        self._num_asked = max(self._num_asked, position)
-        for ahead in self._wanted[self._num_asked : position + AHEAD]:
-            line.ask_to_get(ahead.name)
-            self._num_asked += 1
-        try:
-            return line.read_into(self._wanted[position])
-        except _OtherLengthError as error:
-            self.begin_anew(error)
-            return error.size_bytes
+        line, buffer = _Line.open(self._connection), self._wanted[position].buffer
+        if not self._asked:
+            self._next = position, 0
+        while True:
+            self._ask(line)
+            piece = self._asked[0]
+            try:
+                is_there = line.read_into(buffer[piece.start : piece.end])
+            except _OtherLengthError as error:
+                self.begin_anew(error)
+                return None if piece.end < len(buffer) and not error.size_bytes else piece.start + error.size_bytes
+            self._asked.popleft()
+            self._pace.came()
+            if not is_there or piece.end == len(buffer):
+                return len(buffer) if is_there else None
+
+    def _ask(self, line: _Line) -> None:
+        """Ask for what the pace allows."""
+        while (piece := self._next_piece()) is not None:
+            want = self._wanted[piece.position]
+            is_last = piece.end == len(want.buffer)
+            if is_last and not piece.start:
+                line.ask_to_get(want.name)
+            else:
+                line.ask_to_get_range(want.name, piece.start, piece.end)
+            self._asked.append(piece)
+            self._pace.asked(piece.end - piece.start)
+            self._next = (piece.position + 1, 0) if is_last else (piece.position, piece.end)
+
+    def _next_piece(self) -> _Piece | None:
+        position, start = self._next
+        if position == len(self._wanted):
+            return None
+        num_bytes = self._pace.next_bytes(len(self._wanted[position].buffer) - start)
+        return _Piece(position, start, start + num_bytes) if num_bytes else None
 
     def begin_anew(self, _error: Exception) -> None:
         """Give the connection up, and all that was asked for on it."""
         self._connection.disconnect()
-        self._num_asked = 0
+        self._asked.clear()
+        self._pace.begin_anew()
 
 
 class _OtherLengthError(Exception):
@@ -255,25 +305,31 @@ class _Line:
         with _lost_if_broken():
             self._socket.sendall(b"*2\r\n" + _bulk(b"GET") + _bulk(name.encode()))
 
+    def ask_to_get_range(self, name: str, start: int, end: int) -> None:
+        """Send a ``GETRANGE`` of the bytes from ``start`` up to ``end``."""
+        words = (b"GETRANGE", name.encode(), b"%d" % start, b"%d" % (end - 1))
+        with _lost_if_broken():
+            self._socket.sendall(b"*4\r\n" + b"".join(map(_bulk, words)))
+
     def read_status(self) -> None:
         """Read the answer to a ``SET``."""
         self._reply(b"+")
 
-    def read_into(self, want: Wanted) -> int | None:
-        """Read the answer to a ``GET`` and return the value's length, or None if there is none.
+    def read_into(self, buffer: memoryview) -> bool:
+        """Read the answer to a ``GET`` or a ``GETRANGE``; say whether there is one.
 
         Raises:
             _OtherLengthError: If the value isn't as long as the buffer. It is left unread.
         """
         reply = self._reply(b"$", b"_")
         if reply in (b"$-1", b"_"):
-            return None
+            return False
         size_bytes = int(reply[1:])
-        if size_bytes != len(want.buffer):
+        if size_bytes != len(buffer):
             raise _OtherLengthError(size_bytes)
-        self._read_into(want.buffer)
+        self._read_into(buffer)
         self._read_line()
-        return size_bytes
+        return True
 
     def _reply(self, *kinds: bytes) -> bytes:
         line = self._read_line()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from redis.exceptions import ResponseError
 
 from tasks.blobs import blob
 from tasks.blobs.chunks import Chunk, Wanted
-from tasks.blobs.in_redis import RedisChunks
+from tasks.blobs.in_redis import RedisChunks, of_client
+from tasks.blobs.pace import FIRST_BYTES
 from tasks.broker.connection import connect
+from tasks.errors import BlobError
 from tests.integration import harness
 from tests.integration.pump import pump
 
@@ -59,6 +62,41 @@ def test_a_blob_that_comes_in_pieces_of_any_length_is_whole(
         ref = blob.publish(store, "b", [memoryview(DATA[:100]), memoryview(DATA[100:])])
         assert b"".join(harness.stored(broker, name) for name in ref.chunk_names()) == DATA
         assert store.get(ref) == DATA
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+def test_a_blob_that_is_asked_for_in_pieces_is_whole(
+    broker: Redis, authority: tuple[Path, ssl.SSLContext], tls: bool
+) -> None:
+    # Given a line that passes 64 kB at a time, and a client that asks for no more than comes in a moment
+    ca, context = authority
+    with pump(broker, [2**16], context if tls else None) as port:
+        url = f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={ca}" if tls else f"redis://127.0.0.1:{port}/0"
+        store = of_client(partial(connect, url))
+        # When a blob is fetched, then it is whole
+        ref = blob.publish(store, "b", [memoryview(DATA)])
+        broker.config_resetstat()
+        assert store.get(ref) == DATA
+    # And of its first chunk at least it asked for pieces
+    assert broker.info("commandstats")["cmdstat_getrange"]["calls"] >= 2
+
+
+def test_of_chunks_in_pieces_those_that_are_missing_or_too_short_are_told(broker: Redis) -> None:
+    # Given chunks, one of which is shorter than it should be, one too short for its second piece, and one no string
+    store, whole = of_client(partial(connect, harness.url(broker))), DATA[: 4 * FIRST_BYTES]
+    for name, value in {"a": whole, "b": whole[:100], "c": whole[: FIRST_BYTES + 100]}.items():
+        broker.set(name, value)
+    broker.rpush("list", "1")
+    buffer = memoryview(bytearray(len(whole)))
+    # When they are read, then it is said how long each is, and each that follows is what it is
+    wanted = [Wanted(name, buffer) for name in ("a", "x", "b", "a", "c", "a")]
+    found = [(size, bytes(buffer) == whole) for size in store.receive(wanted)]
+    sizes = [size for size, _ in found]
+    assert sizes == [len(whole), None, 100, len(whole), FIRST_BYTES + 100, len(whole)]
+    assert [is_whole for size, is_whole in found if size == len(whole)] == [True, True, True]
+    with pytest.raises(BlobError, match="can't be read"):
+        list(store.receive([Wanted("list", buffer)]))
+    assert list(store.receive([Wanted("a", buffer)])) == [len(whole)]
 
 
 def test_a_server_whose_certificate_is_of_another_authority_gets_nothing(

@@ -120,10 +120,11 @@ def test_memory_that_is_full_for_a_while_is_waited_for(broker: Redis) -> None:
     assert store.get(ref) == data
 
 
-def test_connections_that_are_cut_in_the_middle_change_nothing(broker: Redis) -> None:
+@pytest.mark.parametrize("is_paced", [False, True], ids=["at once", "at a pace"])
+def test_connections_that_are_cut_in_the_middle_change_nothing(broker: Redis, is_paced: bool) -> None:
     # Given somebody who cuts all connections again and again
     data = os.urandom(40 * MIB)
-    store = RedisChunks(connect(broker))
+    store = RedisChunks(connect(broker), is_paced=is_paced)
     stop, num_cut = threading.Event(), [0]
 
     def cut() -> None:
