@@ -30,7 +30,7 @@ FEW = 100
 MAX_TOLD = 20
 """Reasons that the log has at a time why clients are passed over."""
 OUTAGE_HEARTBEATS = 3.0
-"""After the broker was unreachable, clients have this many heartbeats to announce themselves again."""
+"""When the broker is there again, clients have this many heartbeats to announce themselves to it."""
 
 
 class ClientManager:
@@ -75,7 +75,10 @@ class ClientManager:
         self._shared_queues: dict[str, str] = {}
         self._expelled: dict[str, str] = {}
         self._members: set[str] | None = None
-        self._unreachable_at = -math.inf
+        self._is_away = False
+        """Whether the broker couldn't be reached at the last look."""
+        self._back_at = -math.inf
+        """When it was found there again."""
         self._looked_at = -math.inf
 
     def refresh(self) -> None:
@@ -89,8 +92,10 @@ class ClientManager:
             present = dict(self._present())
         except BrokerUnreachableError as error:
             logger.warning("%s", error)
-            self._unreachable_at = self._clock()
+            self._is_away = True
             return
+        if self._is_away:
+            self._is_away, self._back_at = False, self._clock()
         present = {**self._still_to_come(), **present}
         if present == self._clients:
             return
@@ -155,8 +160,8 @@ class ClientManager:
         return ""
 
     def _still_to_come(self) -> dict[str, Announcement]:
-        """Return the clients that have time left to announce themselves after the broker was unreachable."""
-        since_s = self._clock() - self._unreachable_at
+        """Return the clients that have time left to announce themselves to a broker that is there again."""
+        since_s = self._clock() - self._back_at
         return {name: said for name, said in self._clients.items() if since_s < OUTAGE_HEARTBEATS * said.heartbeat_s}
 
     def close(self) -> None:
