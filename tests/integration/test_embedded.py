@@ -101,7 +101,7 @@ def moment_reached(run_dir: Path, moment: str) -> bool:
     if moment == "start":
         return (run_dir / "config.json").exists()
     if moment == "round":
-        return len(history(run_dir)) == ROUNDS // 2
+        return len(history(run_dir)) >= ROUNDS // 2
     return len(history(run_dir)) == ROUNDS
 
 
@@ -137,10 +137,11 @@ def test_nothing_is_left_of_an_orchestrator_that_is_killed_and_it_can_go_on(
 
 
 def test_a_run_that_is_at_work_is_refused_to_a_second_start_and_goes_on(field: Field, tmp_path: Path) -> None:
-    # Given a run that is at work
-    run_dir = tmp_path / "run"
-    program = field.run(run_dir, f"--rounds {ROUNDS}", STEP_S="0.05")
-    wait_until(lambda: history(run_dir), "a round is closed")
+    # Given a run that is at work, and held up there
+    run_dir, held = tmp_path / "run", tmp_path / "held"
+    held.touch()
+    program = field.run(run_dir, f"--rounds {ROUNDS}", HELD=str(held))
+    wait_until(lambda: "round 1 opened" in program.output, "it trains")
 
     # When it is to be taken up, and to be begun again, then both are refused
     for start, told in (field.resume, "another orchestrator is at work"), (field.run, "holds a run already"):
@@ -149,15 +150,17 @@ def test_a_run_that_is_at_work_is_refused_to_a_second_start_and_goes_on(field: F
         assert told in second.output
 
     # And the first goes on to its end
+    held.unlink()
     program.succeeds()
     assert len(history(run_dir)) == ROUNDS
 
 
 def test_a_run_is_ended_from_another_terminal_and_goes_on_later(field: Field, tmp_path: Path) -> None:
-    # Given a run that is at work
-    run_dir = tmp_path / "run"
-    program = field.run(run_dir, f"--rounds {ROUNDS}", STEP_S="0.05")
+    # Given a run that is at work, and held up in a later round than the first
+    run_dir, held = tmp_path / "run", tmp_path / "held"
+    program = field.run(run_dir, f"--rounds {ROUNDS}", STEP_S="0.2", HELD=str(held))
     wait_until(lambda: history(run_dir), "a round is closed")
+    held.touch()
     # When it is stopped by its folder
     stopping = field.start("stop", "orchestrator.runs", "stop", str(run_dir))
     stopping.succeeds()
