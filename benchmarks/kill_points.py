@@ -45,14 +45,16 @@ class Study:
     def __init__(self, kind: str, folder: Path) -> None:
         self._options = KINDS[kind]
         self._folder = folder
+        self.whole = folder / "whole"
+        """Folder of the run that isn't killed."""
         self.points = self._points_of_whole_run()
         """What each point of a run that isn't killed is, in the order in which they came."""
         self.num_killed = 0
         """Runs that were killed: one that comes to fewer points than the whole one has ended before."""
-        self._model = _final_model(self._folder / "whole")
+        self._model = _final_model(self.whole)
 
     def _points_of_whole_run(self) -> list[str]:
-        code, output = self._start(self._folder / "whole", NEVER)
+        code, output = self._start(self.whole, NEVER)
         if code:
             raise RuntimeError(f"the run that nobody kills ended with code {code}:\n{output}")
         return (self._folder / "whole.points").read_text(encoding="utf-8").splitlines()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +17,29 @@ BESIDE = {"goals": ("os.remove checkpoints/round-0001", "open evaluations.jsonl"
 """What else runs of some kinds do."""
 
 
-@pytest.fixture(autouse=True)
-def _without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+PLAIN = "plain"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_torch() -> Iterator[None]:
     """The runs are of the example that does without torch, and draw no plot, by which they are done sooner."""
-    monkeypatch.setattr("tests.integration.harness.WORKLOADS", EXAMPLE)
-    for kind in ("plain", "scaffold", "goals"):
-        monkeypatch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "study:Study", "--observe", "console"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.integration.harness.WORKLOADS", EXAMPLE)
+        for kind in (PLAIN, "scaffold", "goals"):
+            patch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "study:Study", "--observe", "console"))
+        yield
 
 
-@pytest.mark.parametrize("kind", ["plain", "scaffold", "goals"])
-def test_a_run_that_is_killed_anywhere_ends_with_the_same_model(tmp_path: Path, kind: str) -> None:
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """Runs that are given nothing beside the usual, the first of which nobody kills."""
+    return Study(PLAIN, tmp_path_factory.mktemp(PLAIN))
+
+
+@pytest.mark.parametrize("kind", [PLAIN, "scaffold", "goals"])
+def test_a_run_that_is_killed_anywhere_ends_with_the_same_model(tmp_path: Path, plain: Study, kind: str) -> None:
     # Given a run that nobody kills, and what it does
-    study = Study(kind, tmp_path)
+    study = plain if kind == PLAIN else Study(kind, tmp_path)
 
     for what in (*WHEN, *BESIDE.get(kind, ())):
         # When one like it is killed as it is about to do some of that, and started again
@@ -38,21 +51,20 @@ def test_a_run_that_is_killed_anywhere_ends_with_the_same_model(tmp_path: Path, 
     assert study.num_killed == len((*WHEN, *BESIDE.get(kind, ())))
 
 
-def test_a_model_that_differs_and_a_file_left_behind_are_found(tmp_path: Path) -> None:
+def test_a_model_that_differs_and_a_file_left_behind_are_found(tmp_path: Path, plain: Study) -> None:
     # Given a run that nobody kills
-    study = Study("plain", tmp_path)
-    run_dir = tmp_path / "whole"
-    assert study.fault(run_dir) == ""
+    run_dir = shutil.copytree(plain.whole, tmp_path / "whole")
+    assert plain.fault(run_dir) == ""
 
     # When a file is left half written, the model is another, or a round is there twice
     stray = run_dir / "checkpoints" / "round-0001.safetensors.7.tmp"
     stray.touch()
-    assert study.fault(run_dir) == "it left checkpoints/round-0001.safetensors.7.tmp"
+    assert plain.fault(run_dir) == "it left checkpoints/round-0001.safetensors.7.tmp"
     model = run_dir / "checkpoints" / "round-0002.safetensors"
     model.write_bytes(model.read_bytes()[:-1] + b"x")
-    assert study.fault(run_dir) == "its model differs"
+    assert plain.fault(run_dir) == "its model differs"
     history = run_dir / "history.jsonl"
     history.write_text(history.read_text() * 2)
 
     # Then that is said
-    assert study.fault(run_dir) == "its history has the rounds [1, 2, 1, 2]"
+    assert plain.fault(run_dir) == "its history has the rounds [1, 2, 1, 2]"
