@@ -38,9 +38,11 @@ def test_a_worker_on_a_machine_without_the_runs_folder_leaves_its_tasks_to_other
     field: Field, broker: Redis, tmp_path: Path
 ) -> None:
     # Given a run whose folder isn't where a worker is that is started by hand
-    field.clients(broker, 2, STEP_S="0.1")
+    held = tmp_path / "held"
+    field.clients(broker, 2, STEP_S="0.1", HELD=str(held))
     program = field.run(tmp_path / "run", "--rounds 20 --no-evaluate-clients", broker=broker)
     wait_until(lambda: history(tmp_path / "run"), "a round is closed")
+    held.touch()
     run_id = RunFolder(tmp_path / "run").config().run_id
     assert broker.get(RunScope(run_id).folder_key) == bytes(tmp_path / "run")
     broker.set(RunScope(run_id).folder_key, bytes(tmp_path / "elsewhere"))
@@ -48,6 +50,7 @@ def test_a_worker_on_a_machine_without_the_runs_folder_leaves_its_tasks_to_other
     by_hand = field.start("by-hand", *words, CELERY_BROKER_URL=url(broker))
     # When the worker sees that the run is on, then it says so, and has done none of its tasks at the run's end
     wait_until(lambda: f"run {run_id}: its folder " in by_hand.output, "it has looked")
+    held.unlink()
     program.succeeds()
     assert not tasks_done(field, broker, "by-hand@here")
     by_hand.send(signal.SIGTERM)

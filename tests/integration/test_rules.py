@@ -92,7 +92,7 @@ def test_a_run_that_is_gone_on_with_takes_nothing_that_is_denied(field: Field, t
     # Given a run of two clients that is killed in a round, as is one of the clients, which is started again
     run_dir, held = tmp_path / "run", tmp_path / "held"
     with ruled(CLIENTS) as broker:
-        settings = {"HELD": str(held), "CLIENT_HEARTBEAT_S": "10"}
+        settings = {"HELD": str(held), "CLIENT_HEARTBEAT_S": "10", "STEP_S": "0.3"}
         clients = [field.client(broker.client(each), each, **settings) for each in ("client-1", "client-2")]
         program = field.run(run_dir, "--rounds 3 --clients 2", broker=broker.orchestrator)
         wait_until(lambda: history(run_dir), "a round is closed")
