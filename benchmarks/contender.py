@@ -14,12 +14,21 @@ MIN_FREE_BYTES = 2 * 10**9
 """With less memory left than this a contender is ended, before the kernel picks something to kill."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Case:
-    """How many clients take part in each round, and millions of bytes of parameters."""
+    """What contenders carry out.
+
+    Attributes:
+        num_clients: How many there are.
+        megabytes: Millions of bytes of parameters.
+        busy: Endless loops that run beside it, a process each.
+        trains: What is trained; empty: next to nothing.
+    """
 
     num_clients: int
     megabytes: float
+    busy: int = 0
+    trains: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Case:
@@ -35,8 +44,16 @@ class Case:
         return case
 
     def __str__(self) -> str:
-        """Return the form that :meth:`parse` reads."""
-        return f"{self.num_clients}x{self.megabytes:g}"
+        """Return what ``--case``, and ``--busy``, name it by."""
+        size = self.trains or f"{self.num_clients}x{self.megabytes:g}"
+        return f"{size} --busy {self.busy}" if self.busy else size
+
+    @property
+    def title(self) -> str:
+        """Say what it is."""
+        trains = f" that train {self.trains}" if self.trains else ""
+        beside = f", beside {self.busy} busy loops" if self.busy else ""
+        return f"{self.num_clients:,} clients{trains}, {self.megabytes:g} MB{beside}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,8 @@ class Outcome:
             ``server`` and ``all`` are several roles at one instant.
         idle_mb: The same before the first round, when all clients were there; empty if they were not.
         resident_mb: Role -> its processes' greatest resident sizes (VmHWM), summed.
+        cpu_ms: Role -> milliseconds of processor time that a round took, on average over all but the first.
+        commands: Commands of the broker in a round, likewise.
         broker_in_mb: What the broker was sent in a round, on average; None where there is none.
         broker_out_mb: What it sent.
         error: Why the rounds did not complete; empty if they did.
@@ -58,6 +77,8 @@ class Outcome:
     peak_mb: dict[str, float] = field(default_factory=dict)
     idle_mb: dict[str, float] = field(default_factory=dict)
     resident_mb: dict[str, float] = field(default_factory=dict)
+    cpu_ms: dict[str, float] = field(default_factory=dict)
+    commands: float | None = None
     broker_in_mb: float | None = None
     broker_out_mb: float | None = None
     error: str = ""
@@ -71,10 +92,6 @@ class Outcome:
     def median_s(self) -> float | None:
         """Return the median of all rounds but the first, or None if there are none."""
         return statistics.median(self.rounds_s[1:]) if self.rounds_s[1:] else None
-
-    def total_s(self) -> float | None:
-        """Return the seconds of all rounds, or None if there are none."""
-        return sum(self.rounds_s) if self.rounds_s else None
 
 
 class DidNotCompleteError(Exception):

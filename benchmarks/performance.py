@@ -1,116 +1,137 @@
-"""What a federated round costs whose training is next to nothing: this project, Flower, and what neither can go below.
+"""What a federated round costs: this project, Flower, and what neither can go below; and how far one server goes.
 
-``make bench`` runs the cases of ``ROUNDS``, contender after contender, as often as ``--repeats`` says, and
-keeps all figures in ``benchmarks/results/performance.json``; with ``--docs`` it writes tables and a plot into
-docs/performance.md.
+``make bench`` runs the cases of ``PLANS``, in each the contenders turn by turn, measures unit costs, and keeps all
+figures in ``benchmarks/results/performance.json``; with ``--docs`` it writes docs/performance.md and docs/scaling.md.
 """
 
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
-from benchmarks.contender import Case, Contender, DidNotCompleteError, Limit, Outcome
+from benchmarks import scaling, unit_costs
+from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
 from benchmarks.contenders import CONTENDERS, flower
-from benchmarks.contenders.mnist import Federated, Loop
 from benchmarks.machine import describe
 from benchmarks.pasting import paste_into
-from benchmarks.performance_results import MNIST, Results, Run
-from benchmarks.performance_tables import all_tables, draw, machines, mnist_table
+from benchmarks.performance_results import Results
+from benchmarks.performance_tables import all_tables, draw, machine, processors
 from tasks.errors import FederationError
 
-DOCS = Path(__file__).parents[1] / "docs" / "performance.md"
-PLOT = DOCS.parent / "images" / "performance.png"
+DOCS = Path(__file__).parents[1] / "docs"
+PLOT = DOCS / "images" / "performance.png"
 LIMIT_S = 900.0
-"""Seconds that a contender may take for a case."""
-ROUNDS: Mapping[Case, Mapping[str, int]] = {
-    Case(2, 0.4): {
-        "ours": 21, "ours-broker": 21, "ours-virtual": 21, "chord": 21, "floor": 21, "floor-tcp": 21,
-        "flower-legacy": 21, "flower-superlink": 6, "flower-simulation": 21,
-    },
-    Case(8, 40): {
-        "ours": 6, "ours-broker": 6, "ours-virtual": 6, "chord": 21, "floor": 6, "floor-tcp": 6,
-        "flower-legacy": 6, "flower-superlink": 6, "flower-simulation": 6,
-    },
-    Case(8, 400): {
-        "ours": 3, "ours-broker": 3, "ours-virtual": 3, "floor": 3, "floor-tcp": 3,
-        "flower-legacy": 3, "flower-superlink": 2, "flower-simulation": 3,
-    },
-    Case(100, 0.4): {"ours-virtual": 6, "floor": 6, "flower-simulation": 6},
-    Case(100, 40): {"ours-virtual": 6, "floor": 6, "flower-simulation": 6},
-    Case(1_000, 0.4): {"ours-virtual": 6, "floor": 6, "flower-simulation": 6},
-    Case(10_000, 0.4): {"ours-virtual": 3, "floor": 6, "flower-simulation": 2},
-}  # fmt: skip
-"""Case -> contender -> complete rounds, the first included. Medians are over all rounds but the first. There are five
-of these, and fewer where a run would take over some three minutes."""
-OTHER_ROUNDS = 6
-"""In cases that are asked for and not in the table."""
-MNIST_ROUNDS = 3
-MNIST_SIZE = Case(10, 6.65)
-"""A round's clients and the size of the CNN."""
+"""Seconds that a contender may take for a turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """A contender that carries out a case.
+class Plan:
+    """How a case is run: in how many turns, and contender -> complete rounds of a turn, the first included."""
 
-    Attributes:
-        case: The case's name.
-        contender: The contender's name.
-        runs: The contender.
-        clients_and_size: What it is told of the case.
-        num_rounds: Complete rounds, the first included.
-    """
-
-    case: str
-    contender: str
-    runs: Contender
-    clients_and_size: Case
-    num_rounds: int
-
-    def run(self) -> Outcome:
-        """Have it carried out; that it doesn't complete is an outcome too."""
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            try:
-                return self.runs.run(self.clients_and_size, self.num_rounds, Path(folder), Limit(LIMIT_S))
-            except (DidNotCompleteError, FederationError, OSError) as error:
-                return Outcome(error=str(error))
+    turns: int
+    rounds: Mapping[str, int]
 
 
-def jobs(case: str, names: Sequence[str], rounds: int | None, data: Path | None) -> list[Job]:
-    """Return what is to be run of a case.
+CNN = Case(100, 6.65, trains="mnist-cnn")
+PLANS: Mapping[Case, Plan] = {
+    Case(2, 0.4): Plan(5, {
+        "ours": 51, "ours-broker": 51, "ours-virtual": 51, "chord": 51, "floor": 51, "floor-tcp": 51,
+        "flower-legacy": 51, "flower-superlink": 3, "flower-simulation": 21,
+    }),
+    Case(2, 0.4, busy=2): Plan(5, {"ours": 51, "chord": 51, "flower-legacy": 51}),
+    Case(100, 0.4): Plan(5, {
+        "ours-virtual": 21, "ours-scaffold": 11, "ours-norm": 11, "ours-int8": 11, "ours-faulty": 4,
+        "floor": 11, "flower-simulation": 6,
+    }),
+    Case(1_000, 0.4): Plan(3, {"ours-virtual": 6, "floor": 6, "flower-simulation": 3}),
+    CNN: Plan(2, {"ours-cnn": 6, "pytorch": 6}),
+    **dict.fromkeys(scaling.CASES, Plan(3, {scaling.CONTENDER: 6})),
+    Case(8, 40): Plan(3, {
+        "ours": 6, "ours-broker": 6, "ours-virtual": 6, "chord": 21, "floor": 6,
+        "flower-legacy": 4, "flower-superlink": 3, "flower-simulation": 6,
+    }),
+    Case(100, 40): Plan(2, {"ours-virtual": 6, "floor": 3, "flower-simulation": 3}),
+    Case(8, 400): Plan(1, {"ours": 3, "ours-broker": 3, "ours-virtual": 3, "floor": 3}),
+    Case(10_000, 0.4): Plan(1, {"ours-virtual": 3}),
+}  # fmt: skip
+"""In the order in which they are run: what is quick comes first, and has more turns."""
+OTHER = Plan(2, {name: 6 for name in CONTENDERS if name not in PLANS[CNN].rounds})
+"""How cases are run that are asked for and not in the table."""
+
+
+def plans(cases: Sequence[str], busy: Sequence[int]) -> dict[Case, Plan]:
+    """Return what is to be run.
 
     Args:
-        case: One of the table's or :data:`MNIST`, or another like ``3x1``, which all contenders carry out.
-        names: Contenders, which don't matter for MNIST.
-        rounds: Complete rounds in place of the table's, the first included.
-        data: Folder with MNIST's files.
+        cases: Those of the table, by their names, or others like ``3x1``; none: all of the table.
+        busy: Numbers of endless loops, beside each of which they are run; none: as in the table.
 
     Raises:
-        BadParameter: If there is no such case, or MNIST is asked for without its files.
+        BadParameter: If there is no such case.
     """
-    if case == MNIST:
-        if data is None:
-            raise click.BadParameter(f"--case {MNIST} trains on MNIST: name the folder with its files by --data")
-        contenders: Mapping[str, Contender] = {"federated": Federated(data), "pytorch": Loop(data)}
-        return [Job(case, name, each, MNIST_SIZE, rounds or MNIST_ROUNDS) for name, each in contenders.items()]
+    chosen = [_parsed(text) for text in cases] or list(PLANS)
+    return {
+        replace(case, busy=count): PLANS.get(replace(case, busy=count)) or PLANS.get(case, OTHER)
+        for case in chosen
+        for count in (busy or (case.busy,))
+    }
+
+
+def _parsed(text: str) -> Case:
+    if text == CNN.trains:
+        return CNN
     try:
-        parsed = Case.parse(case)
+        return Case.parse(text)
     except ValueError:
-        raise click.BadParameter(f"--case {case}: write {MNIST}, or clients and MB like 8x40") from None
-    table = ROUNDS.get(parsed) or dict.fromkeys(CONTENDERS, OTHER_ROUNDS)
-    return [
-        Job(str(parsed), name, CONTENDERS[name], parsed, rounds or count)
-        for name, count in table.items()
-        if name in names
-    ]
+        raise click.BadParameter(f"--case {text}: write {CNN.trains}, or clients and MB like 8x40") from None
+
+
+def run_case(case: Case, plan: Plan, results: Results) -> None:
+    """Have a case's contenders carry it out, each in turn, every other time the other way round; keep all figures."""
+    results.cases[case] = {name: [] for name in plan.rounds}
+    names = list(plan.rounds)
+    for turn in range(plan.turns):
+        for name in reversed(names) if turn % 2 else names:
+            click.echo(f"{_now()} {case} {name}: ", nl=False)
+            with _busy(case.busy):
+                outcome = _run(name, case, plan.rounds[name])
+            click.echo(described(outcome))
+            results.cases[case][name].append(outcome)
+            results.save(_now())
+
+
+def _run(name: str, case: Case, num_rounds: int) -> Outcome:
+    """Have a contender carry out rounds; that it doesn't complete is an outcome too."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        try:
+            return CONTENDERS[name].run(case, num_rounds, Path(folder), Limit(LIMIT_S))
+        except (DidNotCompleteError, FederationError, OSError) as error:
+            return Outcome(error=str(error))
+
+
+@contextmanager
+def _busy(count: int) -> Iterator[None]:
+    """Have so many processes do nothing without end while the block runs."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def _now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def described(outcome: Outcome) -> str:
@@ -127,60 +148,78 @@ def described(outcome: Outcome) -> str:
     )
 
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
-
 @click.command(context_settings={"show_default": True})
-@click.option("--case", "cases", multiple=True, help=f"Only these: {MNIST}, or clients and MB like 8x40.")
+@click.option("--case", "cases", multiple=True, help=f"Only these: {CNN.trains}, or clients and MB like 8x40.")
+@click.option("--busy", multiple=True, type=click.IntRange(0), help="Endless loops that run beside each of them.")
 @click.option("--contender", "names", multiple=True, type=click.Choice(list(CONTENDERS)), help="Only these.")
-@click.option("--repeats", default=2, type=click.IntRange(1), help="How often each is run.")
+@click.option("--turns", type=click.IntRange(1), help="How often each is run, in place of the table's number.")
 @click.option("--rounds", type=click.IntRange(2), help="Complete rounds in place of the table's, the first included.")
 @click.option("--without-flower", is_flag=True, help="Leave Flower out.")
-@click.option("--data", type=_FOLDER, help=f"MNIST's files, for {MNIST}.")
 @click.option("--tables", is_flag=True, help="Run nothing; make the tables of what has been run.")
-@click.option("--docs", is_flag=True, help="Write tables and the plot into docs/performance.md.")
+@click.option("--docs", is_flag=True, help="Write tables and the plot into docs/performance.md and docs/scaling.md.")
 def main(
     cases: Sequence[str],
+    busy: Sequence[int],
     names: Sequence[str],
-    repeats: int,
+    turns: int | None,
     rounds: int | None,
     without_flower: bool,
-    data: Path | None,
     tables: bool,
     docs: bool,
 ) -> None:
     """Run contenders against each other, keep the figures, and print tables."""
     chosen = [name for name in names or CONTENDERS if not (without_flower and name.startswith("flower-"))]
-    results = Results.load()
-    if not tables:
-        every = [*map(str, ROUNDS), *([MNIST] if data else [])]
-        run_all([job for case in cases or every for job in jobs(case, chosen, rounds, data)], repeats, results)
-    texts = {"machine": machines(results), "cases": all_tables(results), "mnist": mnist_table(results)}
-    click.echo("\n\n".join(texts.values()))
-    if docs:
-        paste_into(DOCS, texts)
-        draw(results, PLOT)
+    todo = {
+        case: Plan(turns or plan.turns, {name: rounds or plan.rounds[name] for name in plan.rounds if name in chosen})
+        for case, plan in plans(cases, busy).items()
+    }
+    results = Results.load() if tables else run_all(todo, with_units=not cases)
+    if results is None:
+        raise click.UsageError("nothing has been run: leave --tables out")
+    show(results, docs=docs)
+    failed = [
+        f"{case} {name}: {outcome.error}"
+        for case in results.cases.keys() & todo.keys()
+        for name, outcomes in results.cases[case].items()
+        for outcome in outcomes
+        if outcome.error
+    ]
+    if failed and not tables:
+        raise click.ClickException("; ".join(failed))
 
 
-def run_all(todo: Sequence[Job], repeats: int, results: Results) -> None:
-    """Run the jobs, one case after the other, in each the contenders in turn, and keep what comes of them."""
-    if flower.version() is None and any(job.contender.startswith("flower-") for job in todo):
+def run_all(todo: Mapping[Case, Plan], *, with_units: bool) -> Results:
+    """Run the cases one after the other, measure unit costs if they are wanted, and return all figures."""
+    if flower.version() is None and any(name.startswith("flower-") for plan in todo.values() for name in plan.rounds):
         raise click.UsageError(
             "Flower isn't installed in .venv-flower: `make bench` does that, or add --without-flower"
         )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    machine = describe()
-    session = machine["date"]
-    results.sessions[session] = machine
-    for case in dict.fromkeys(job.case for job in todo):
-        for repeat in range(1, repeats + 1):
-            for job in todo:
-                if job.case == case:
-                    click.echo(f"{datetime.now(UTC):%H:%M:%S} {case} {job.contender}: ", nl=False)
-                    outcome = job.run()
-                    click.echo(described(outcome))
-                    results.add(case, job.contender, Run(session, repeat, outcome))
-                    results.save()
+    results = Results.of(describe(), _now())
+    if with_units:
+        results.units = asdict(unit_costs.measure(lambda what: click.echo(f"{_now()} {what}")))
+    for case, plan in todo.items():
+        run_case(case, plan, results)
+    return results
+
+
+def show(results: Results, *, docs: bool) -> None:
+    """Print all tables that there are figures for, and write them into the pages, if they are to be."""
+    pages = {
+        "performance.md": {
+            "machine": machine(results),
+            "cases": all_tables(results),
+            "processors": processors(results),
+        }
+    }
+    if costs := scaling.measured(results):
+        pages["scaling.md"] = {"machine": machine(results), **scaling.all_tables(costs)}
+    for name, texts in pages.items():
+        click.echo("\n\n".join(texts.values()))
+        if docs:
+            paste_into(DOCS / name, texts)
+    if docs:
+        draw(results, PLOT)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The figures of the performance benchmark, kept from one session to the next, and the ratios between contenders."""
+"""The figures of the performance benchmark, kept from one call to the next, and the ratios between contenders."""
 
 from __future__ import annotations
 
@@ -7,89 +7,87 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from benchmarks.contender import Outcome
+from benchmarks.contender import Case, Outcome
 from tasks.files import replace_text
 
 PATH = Path(__file__).parent / "results" / "performance.json"
-MNIST = "mnist-cnn"
-"""The one case that trains something; what counts in it is the time of all its rounds."""
-REFERENCES = ("ours", "ours-virtual", "pytorch")
+REFERENCES = ("ours", "ours-virtual", "ours-virtual-broker", "pytorch")
 """What the others are compared with: the first of these that has been run."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A contender's outcome in a case: of which session, and of which of its repeats, from 1.
-
-    What was run in one repeat of one session was run one after the other, and may be compared.
-    """
-
-    session: str
-    repeat: int
-    outcome: Outcome
+Outcomes = Sequence[Outcome]
+"""A contender's, turn by turn."""
 
 
 @dataclass
 class Results:
-    """All that is kept.
+    """All that is kept: of one machine, and one commit.
 
     Attributes:
-        sessions: When a session began -> the machine and versions.
-        cases: Case -> contender -> its runs, all of the last session in which it was run.
+        machine: What it is, and the versions of what was run.
+        cases: Case -> contender -> its outcomes, all of the last time that the case was run.
+        units: What was measured for docs/scaling.md beside runs.
+        began: When the first of it was run.
+        ended: When the last was.
     """
 
-    sessions: dict[str, dict[str, str]] = field(default_factory=dict)
-    cases: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
+    machine: dict[str, str]
+    cases: dict[Case, dict[str, list[Outcome]]] = field(default_factory=dict)
+    units: dict[str, Any] = field(default_factory=dict)
+    began: str = ""
+    ended: str = ""
 
     @classmethod
-    def load(cls, path: Path = PATH) -> Results:
-        """Return what is kept at ``path``; nothing if there is no such file."""
+    def load(cls, path: Path = PATH) -> Results | None:
+        """Return what is kept at ``path``, or None if there is no such file."""
         if not path.exists():
-            return cls()
+            return None
         kept = json.loads(path.read_text(encoding="utf-8"))
         cases = {
-            case: {
-                name: [Run(**{**run, "outcome": Outcome(**run["outcome"])}) for run in runs]
-                for name, runs in contenders["runs"].items()
+            Case(**each["case"]): {
+                name: [Outcome(**outcome) for outcome in outcomes] for name, outcomes in each["outcomes"].items()
             }
-            for case, contenders in kept["cases"].items()
+            for each in kept.pop("cases")
         }
-        return cls(kept["sessions"], cases)
+        return cls(cases=cases, **kept)
 
-    def add(self, case: str, contender: str, run: Run) -> None:
-        """Add a run; those of former sessions go."""
-        runs = self.cases.setdefault(case, {}).setdefault(contender, [])
-        runs[:] = [*(kept for kept in runs if kept.session == run.session), run]
-        used = {kept.session for contenders in self.cases.values() for runs in contenders.values() for kept in runs}
-        self.sessions = {session: machine for session, machine in self.sessions.items() if session in used}
+    @classmethod
+    def of(cls, machine: dict[str, str], now: str, path: Path = PATH) -> Results:
+        """Return what is kept of this machine and commit, to be added to; of others nothing is kept."""
+        kept = cls.load(path)
+        return kept if kept and kept.machine == machine else cls(machine, began=now)
 
-    def save(self, path: Path = PATH) -> None:
-        """Write all of it to ``path``, with the ratios."""
-        cases = {
-            case: {"runs": contenders, "ratios": ratios(contenders, case)} for case, contenders in self.cases.items()
-        }
+    def save(self, now: str, path: Path = PATH) -> None:
+        """Write all of it to ``path``."""
+        self.ended = now
+        cases = [{"case": asdict(case), "outcomes": contenders} for case, contenders in self.cases.items()]
         path.parent.mkdir(exist_ok=True, parents=True)
-        kept = {"sessions": self.sessions, "cases": cases}
+        kept = {**vars(self), "cases": cases}
         replace_text(path, json.dumps(kept, indent=1, default=asdict), durable=False)
 
 
-def reference(contenders: Mapping[str, Sequence[Run]]) -> str | None:
+def reference(contenders: Mapping[str, Outcomes]) -> str | None:
     """Return the contender that the others of a case are compared with."""
     return next((name for name in REFERENCES if name in contenders), None)
 
 
-def ratios(contenders: Mapping[str, Sequence[Run]], case: str = "") -> dict[str, float]:
-    """Return each contender's time over the reference's; the median over the repeats that both completed."""
+def ratios(contenders: Mapping[str, Outcomes]) -> dict[str, list[float]]:
+    """Return each contender's time over the reference's, in each turn that both completed."""
     compared = reference(contenders)
     if compared is None:
         return {}
-    time_of = Outcome.total_s if case == MNIST else Outcome.median_s
-    base = {(run.session, run.repeat): time_of(run.outcome) for run in contenders[compared]}
-    found = {}
-    for name, runs in contenders.items():
-        pairs = [(time_of(run.outcome), base.get((run.session, run.repeat))) for run in runs]
-        quotients = [mine / theirs for mine, theirs in pairs if mine and theirs]
-        if quotients:
-            found[name] = round(statistics.median(quotients), 4)
-    return found
+    base = [outcome.median_s() for outcome in contenders[compared]]
+    return {
+        name: [
+            round(mine / theirs, 4)
+            for mine, theirs in zip([outcome.median_s() for outcome in outcomes], base, strict=False)
+            if mine and theirs
+        ]
+        for name, outcomes in contenders.items()
+    }
+
+
+def median_of(values: Sequence[float | None]) -> float | None:
+    """Return the median of those that are known, or None if none is."""
+    found = [value for value in values if value is not None]
+    return statistics.median(found) if found else None

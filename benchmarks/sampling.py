@@ -1,4 +1,4 @@
-"""Memory of processes by role, sampled while they run, and what a broker sends and is sent."""
+"""Memory and processor time of processes by role, sampled while they run, and what a broker does."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import psutil
 from redis import Redis
 from redis.exceptions import RedisError
@@ -33,13 +35,29 @@ Roles = Sequence[tuple[str, str]]
 """Part of a process's command line, and its role; the first that is in it counts."""
 
 
+class Traffic(NamedTuple):
+    """What a broker has done so far: bytes that it was sent, those that it has sent, and commands carried out."""
+
+    bytes_in: int
+    bytes_out: int
+    commands: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was found at one instant: role -> bytes of anonymous and shared memory; bytes into and out of the broker."""
+    """What was found at one instant.
+
+    Attributes:
+        at: When, by the wall clock.
+        bytes_of: Role -> bytes of anonymous and shared memory.
+        traffic: What the broker has done so far.
+        cpu_s: Role -> processor seconds so far.
+    """
 
     at: float
     bytes_of: Mapping[str, int]
-    traffic: tuple[int, int] | None = None
+    traffic: Traffic | None = None
+    cpu_s: Mapping[str, float] = field(default_factory=dict)
 
     def with_sums(self) -> dict[str, int]:
         """Return the bytes by role, those of all server roles as ``server``, and of all processes as ``all``."""
@@ -70,6 +88,12 @@ def role_of(roles: Roles, command: str) -> str:
     return next((role for part, role in roles if part in command), "other")
 
 
+def cpu_s_of(process: psutil.Process) -> float:
+    """Return the processor seconds that a process has taken so far."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
 def children(pid: int) -> list[int]:
     """Return the processes that a process has started, and that still run (Linux)."""
     found, folder = [], f"/proc/{pid}/task"
@@ -90,12 +114,13 @@ def descendants(pid: int) -> list[int]:
 
 @dataclass
 class _Watched:
-    """A process: its role, and the greatest resident size that it had so far."""
+    """A process: its role, and its greatest resident size and processor seconds so far."""
 
     process: psutil.Process
     since: float
     role: str = ""
     peak_bytes: int = 0
+    cpu_s: float = 0.0
 
 
 class Sampler(threading.Thread):
@@ -147,22 +172,26 @@ class Sampler(threading.Thread):
 
     def _sample(self) -> Sample:
         sizes: Counter[str] = Counter()
+        cpu_s: defaultdict[str, float] = defaultdict(float)
         for pid, watched in self._watched.items():
             try:
                 memory = Memory.parse(Path(f"/proc/{pid}/status").read_text())
                 # Between fork and exec a process has the command line of the one that has started it.
                 if time.monotonic() - watched.since < SETTLES_S or not watched.role:
                     watched.role = role_of(self._roles, " ".join(watched.process.cmdline()))
+                watched.cpu_s = cpu_s_of(watched.process)
             except (OSError, psutil.Error):
                 continue
             watched.peak_bytes = max(watched.peak_bytes, memory.peak)
             sizes[watched.role] += memory.anonymous + (0 if self._shared else memory.shared)
+        for watched in self._watched.values():  # those that have ended, too
+            cpu_s[watched.role] += watched.cpu_s
         if self._shared:
             sizes["shared"] = psutil.disk_usage(str(self._shared)).used
-        return Sample(time.time(), dict(sizes), self._traffic())
+        return Sample(time.time(), dict(sizes), self._traffic(), dict(cpu_s))
 
-    def _traffic(self) -> tuple[int, int] | None:
-        """Return the bytes into the broker and out of it so far, or None if it isn't there."""
+    def _traffic(self) -> Traffic | None:
+        """Return what the broker has done so far, or None if it isn't there."""
         if self._broker is None:
             url = self._url()
             if url is None:
@@ -172,7 +201,7 @@ class Sampler(threading.Thread):
             said = self._broker.info("stats")
         except (RedisError, OSError):
             return None
-        return said["total_net_input_bytes"], said["total_net_output_bytes"]
+        return Traffic(said["total_net_input_bytes"], said["total_net_output_bytes"], said["total_commands_processed"])
 
     def __enter__(self) -> Sampler:
         """Begin."""
@@ -201,6 +230,7 @@ def summarise(
             without it just before that round.
     """
     outcome = Outcome(rounds_s=[round(after - before, 6) for before, after in pairwise(marks)])
+    outcome = replace(outcome, **_work(samples, marks))
     idle = _idle(samples, marks[0], ready)
     during = [sample for sample in samples if marks[0] <= sample.at <= ended]
     if idle is None or not during:
@@ -217,8 +247,34 @@ def summarise(
     after = next((sample for sample in samples if sample.at >= ended and sample.traffic), None)
     if after is None or after.traffic is None or idle.traffic is None:
         return outcome
-    sent, received = (_mb((late - early) / num_rounds) for early, late in zip(idle.traffic, after.traffic, strict=True))
-    return replace(outcome, broker_in_mb=sent, broker_out_mb=received)
+    return replace(
+        outcome,
+        broker_in_mb=_mb((after.traffic.bytes_in - idle.traffic.bytes_in) / num_rounds),
+        broker_out_mb=_mb((after.traffic.bytes_out - idle.traffic.bytes_out) / num_rounds),
+    )
+
+
+def _work(samples: Sequence[Sample], marks: Sequence[float]) -> dict[str, Any]:
+    """Return the processor time by role, and the broker's commands, of a round but the first, on average.
+
+    What had been done when a round was over is on the line between the samples before and after.
+    """
+    num_rounds = len(marks) - 2
+    if not samples or num_rounds < 1:
+        return {}
+
+    def a_round(so_far: Sequence[tuple[float, float]]) -> float:
+        times, values = zip(*so_far, strict=True)
+        early, late = np.interp([marks[1], marks[-1]], times, values)
+        return float(late - early) / num_rounds
+
+    roles = samples[-1].cpu_s
+    cpu_s = {role: a_round([(sample.at, sample.cpu_s.get(role, 0.0)) for sample in samples]) for role in roles}
+    commands = [(sample.at, float(sample.traffic.commands)) for sample in samples if sample.traffic]
+    return {
+        "cpu_ms": {role: round(1000 * seconds, 3) for role, seconds in cpu_s.items()},
+        "commands": round(a_round(commands), 1) if commands else None,
+    }
 
 
 def _idle(samples: Sequence[Sample], first: float, ready: float) -> Sample | None:

@@ -1,29 +1,30 @@
 """What limits one server and one orchestrator: unit costs are measured, the rest is multiplied out.
 
-``make scaling`` measures for a minute or two, keeps the figures in ``benchmarks/results/scaling.json``, and prints
-tables; with ``--docs`` it writes them into docs/scaling.md, with ``--tables`` it measures nothing.
+``make bench`` measures, in :mod:`benchmarks.unit_costs` and by runs of :data:`CASES`; here are the tables of
+docs/scaling.md.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import signal
-import sys
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 
-import click
-
-from benchmarks.machine import describe
-from benchmarks.pasting import markdown, paste_into
-from benchmarks.scaling_costs import CHECK, Costs, Measured, expected_cpu_s, measure
-from benchmarks.server_costs import Speed
+from benchmarks.contender import Case, Outcome
+from benchmarks.pasting import markdown
+from benchmarks.performance_results import Results, median_of
+from benchmarks.unit_costs import Speed
 from orchestrator.transport.uploads import slow_updates_at_a_time
 from tasks.cores import num_cores
 
-DOCS = Path(__file__).parents[1] / "docs" / "scaling.md"
-PATH = Path(__file__).parent / "results" / "scaling.json"
+CONTENDER = "ours-virtual-broker"
+"""What carries out :data:`CASES`."""
+SMALL, LARGE = Case(200, 0.4), Case(24, 20)
+"""Two cases whose updates take turns, as in all rounds that are large: their difference is what a byte takes."""
+CHECK = Case(80, 4)
+"""What the costs come from knows nothing of this one: it is compared with what is calculated."""
+CASES = SMALL, LARGE, CHECK
 PERIOD_S = 60.0
 MODELS_MB = (0.4, 4.0, 40.0, 400.0)
 PROCESSES = 4
@@ -36,27 +37,137 @@ MAX_CONNECTIONS = 10_000
 """``maxclients`` of Redis and Valkey where nothing else is set."""
 
 
-def save(measured: Measured, machine: dict[str, str], path: Path) -> None:
-    """Keep what was measured, and on what, at ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"machine": machine, "measured": asdict(measured)}, indent=1) + "\n", encoding="utf-8")
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a real run takes, a client and round: CPU seconds by role, and bytes into the broker and out of it."""
+
+    cpu_s: Mapping[str, float]
+    bytes_in: float
+    bytes_out: float
 
 
-def load(path: Path) -> tuple[Measured, dict[str, str]]:
-    """Return what is kept at ``path``.
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What one unit of work takes, measured. Seconds are of CPU time, of one core.
 
-    Raises:
-        ClickException: If there is nothing, or something else.
+    Attributes:
+        broker_in_s: The server's, a byte that it is sent (``SET``).
+        broker_out_s: The server's, a byte that it sends (``GET``).
+        broker_client_s: The server's, a client and round, for messages.
+        loop_client_s: The loop process's, a client and round.
+        worker_client_s: An own worker's, an update, whatever its size.
+        worker_byte_s: An own worker's, a byte of an update: to fetch, check, write, and add it.
+        adding_byte_s: To add an update to the running sum, a byte: of the above, what one process does at a time.
+        digest_byte_s: Likewise its digest.
+        disk_bytes_s: Bytes a second that the disk takes in for good.
+        message_in_bytes: What the server is sent a client and round, without models.
+        message_out_bytes: What it sends.
+        connections: What a client with a worker of its own holds open to the server.
+        connection_bytes: The server's memory, a connection.
+        download_bytes: The server's memory, a client that fetches the model over a line that is slower than the server.
     """
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        found = kept["measured"]
-        speeds = {name: Speed(**speed) for name, speed in found["speeds"].items()}
-        return Measured(speeds, found["check"], Costs(**found["costs"])), kept["machine"]
-    except FileNotFoundError:
-        raise click.ClickException(f"{path} doesn't exist: run `make scaling` without --tables first") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise click.ClickException(f"{path} is not what `make scaling` writes: {error!r}") from None
+
+    broker_in_s: float
+    broker_out_s: float
+    broker_client_s: float
+    loop_client_s: float
+    worker_client_s: float
+    worker_byte_s: float
+    adding_byte_s: float
+    digest_byte_s: float
+    disk_bytes_s: float
+    message_in_bytes: float
+    message_out_bytes: float
+    connections: float
+    connection_bytes: float
+    download_bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """All that was measured.
+
+    Attributes:
+        speeds: ``in`` or ``out``, ``unix`` or ``tcp``, and connections at once, like ``in tcp 2``.
+        check: Role -> CPU seconds a client and round of ``CHECK``.
+        costs: What the calculations go by.
+    """
+
+    speeds: Mapping[str, Speed]
+    check: Mapping[str, float]
+    costs: Costs
+
+
+def measured(results: Results) -> Measured | None:
+    """Return what the tables are made of, or None where some of it has not been measured."""
+    outcomes = [results.cases.get(case, {}).get(CONTENDER, []) for case in CASES]
+    runs = [run_of(case, [each for each in some if not each.error]) for case, some in zip(CASES, outcomes, strict=True)]
+    if not results.units or None in runs:
+        return None
+    small, large, checked = (run for run in runs if run)
+    units = dict(results.units)
+    speeds = {name: Speed(**speed) for name, speed in units.pop("speeds").items()}
+    return Measured(speeds, checked.cpu_s, Costs(**derived(speeds, small, large), **units))
+
+
+def run_of(case: Case, outcomes: Sequence[Outcome]) -> Run | None:
+    """Return what a client and round of a case takes, the median over its turns; None if there is none."""
+    if not outcomes:
+        return None
+
+    def a_client(figure: Callable[[Outcome], float | None]) -> float:
+        return (median_of([figure(outcome) for outcome in outcomes]) or 0.0) / case.num_clients
+
+    def cpu_s(role: str) -> float:
+        return a_client(lambda outcome: outcome.cpu_ms.get(role)) / 1000
+
+    return Run(
+        {role: cpu_s(role) for role in outcomes[0].cpu_ms},
+        1e6 * a_client(attrgetter("broker_in_mb")),
+        1e6 * a_client(attrgetter("broker_out_mb")),
+    )
+
+
+def derived(speeds: Mapping[str, Speed], small: Run, large: Run) -> dict[str, float]:
+    """Return those of the unit costs that runs of ``SMALL`` and ``LARGE`` show together; see :class:`Costs`.
+
+    Their clients share a worker, each process of which fetches the model once a round.
+    """
+    size = SMALL.megabytes * 1e6
+    worker_client_s, worker_byte_s = line_through(
+        (size, small.cpu_s["worker"]), (LARGE.megabytes * 1e6, large.cpu_s["worker"])
+    )
+    broker_in_s, broker_out_s = speeds["in tcp 2"].cpu_s, speeds["out tcp 2"].cpu_s
+    bytes_in = size * (1 + 1 / SMALL.num_clients)
+    bytes_out = size * (1 + num_cores() / SMALL.num_clients)
+    broker_client_s = small.cpu_s["broker"] - bytes_in * broker_in_s - bytes_out * broker_out_s
+    return {
+        "broker_in_s": broker_in_s,
+        "broker_out_s": broker_out_s,
+        "broker_client_s": max(0.0, broker_client_s),
+        "loop_client_s": small.cpu_s["orchestrator"],
+        "worker_client_s": max(0.0, worker_client_s),
+        "worker_byte_s": worker_byte_s,
+        "message_in_bytes": max(0.0, small.bytes_in - bytes_in),
+        "message_out_bytes": max(0.0, small.bytes_out - bytes_out),
+    }
+
+
+def expected_cpu_s(costs: Costs, case: Case, num_processes: int) -> dict[str, float]:
+    """Return what a run like :func:`run_costs` should take by the costs: CPU seconds by role, a client and round."""
+    size, times = case.megabytes * 1e6, 1 + num_processes / case.num_clients
+    return {
+        "orchestrator": costs.loop_client_s,
+        "broker": costs.broker_client_s
+        + size * ((1 + 1 / case.num_clients) * costs.broker_in_s + times * costs.broker_out_s),
+        "worker": costs.worker_client_s + size * costs.worker_byte_s,
+    }
+
+
+def line_through(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    """Return where the line through two points meets zero, and its slope."""
+    slope = (second[1] - first[1]) / (second[0] - first[0])
+    return first[1] - slope * first[0], slope
 
 
 def all_tables(measured: Measured) -> dict[str, str]:
@@ -190,22 +301,3 @@ def slow_lines() -> str:
                 )
             )
     return markdown(("model", "`--in-flight-mb`", "updates at a time", "s", "s on the lines alone"), rows)
-
-
-@click.command()
-@click.option("--tables", is_flag=True, help="Measure nothing; make the tables of what was measured last.")
-@click.option("--docs", is_flag=True, help="Write the tables into docs/scaling.md.")
-def main(*, tables: bool, docs: bool) -> None:
-    """Measure unit costs, and calculate from them how far one server and one orchestrator go."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if not tables:
-        save(measure(lambda what: click.echo(f"measuring {what}", err=True)), describe(), PATH)
-    measured, machine = load(PATH)
-    texts = {"machine": ", ".join(f"{name} {value}" for name, value in machine.items()), **all_tables(measured)}
-    click.echo("\n\n".join(texts.values()))
-    if docs:
-        paste_into(DOCS, texts)
-
-
-if __name__ == "__main__":
-    main()

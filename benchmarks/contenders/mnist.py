@@ -12,15 +12,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders.ours import ROLES, num_lines, opened_at
-from benchmarks.contenders.programs import programs, write_json
+from benchmarks.contenders.ours import Ours
+from benchmarks.contenders.programs import ROOT, programs, write_json
 from benchmarks.sampling import Sampler
 from celeriac.workloads.datasets.mnist import Mnist
 from celeriac.workloads.examples import Examples
@@ -28,8 +27,10 @@ from orchestrator.store.run_folder import RunFolder
 from tasks.context import Context
 from tasks.cores import num_cores
 from tasks.workload import DataSource, Part, load_workload
-from tests.integration.harness import history
 
+DATA = ROOT / "build" / "data" / "mnist"
+"""Folder with MNIST's files, which `make bench` puts there."""
+ROLES = (("contenders.mnist", "clients"), ("multiprocessing", "clients"))
 NUM_CLIENTS = 100
 COHORT = 10
 BATCH_SIZE = 10
@@ -37,66 +38,45 @@ LEARNING_RATE = 0.1
 EVALUATION_BATCH_SIZE = 1024
 WORKLOAD = "mnist,net=cnn,test-share=0"
 LEAST_ACCURACY = 0.8
-"""With less than this after three rounds something is wrong; both are above 0.9."""
+"""With less than this after a few rounds something is wrong; both are above 0.9 after three."""
 State = dict[str, Tensor]
 
 _clients: list[tuple[Tensor, Tensor]] = []
 """What a process of the loop trains on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Federated:
-    """This project with nothing but options, so one worker serves all clients.
+def is_accurate(run_dir: Path, *_: object) -> bool:
+    """Say whether a run's final model classifies test images as it should by then."""
+    return RunFolder(run_dir).history()[-1].metrics["accuracy"] >= LEAST_ACCURACY
 
-    Attributes:
-        data: Folder with MNIST's files.
-    """
 
-    data: Path
-
-    def run(self, case: Case, num_rounds: int, folder: Path, limit: Limit) -> Outcome:
-        """Carry out the rounds; the time of all of them is from the first's opening to the last's end."""
-        run_dir = folder / "run"
-        with programs(folder) as started, Sampler(ROLES) as sampler:
-            started.python(
-                "orchestrator", "orchestrator.start", "--broker", "embedded", "--clients", str(NUM_CLIENTS),
-                "--fraction", str(COHORT / NUM_CLIENTS), "--workload", WORKLOAD, "--data", str(self.data.absolute()),
-                "--rounds", str(num_rounds), "--epochs", "1", "--batch-size", str(BATCH_SIZE),
-                "--learning-rate", str(LEARNING_RATE), "--no-evaluate-clients", "--run-dir", str(run_dir),
-            )  # fmt: skip
-            evaluations = run_dir / "evaluations.jsonl"
-            started.wait_until(lambda: num_lines(evaluations) == num_rounds, limit)
-        records = history(run_dir)
-        over = evaluations.stat().st_mtime
-        _check(RunFolder(run_dir).history()[-1].metrics["accuracy"])
-        marks = [*map(opened_at, records), over]
-        return sampler.outcome(marks, over, num_rounds)
+FEDERATED = Ours(
+    shared=True,
+    options=(
+        "--fraction", str(COHORT / NUM_CLIENTS), "--epochs", "1",
+        "--batch-size", str(BATCH_SIZE), "--learning-rate", str(LEARNING_RATE), "--data", str(DATA),
+    ),
+    workload=WORKLOAD,
+    cohort=COHORT,
+    model_is_right=is_accurate,
+)  # fmt: skip
+"""This project with nothing but options."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """A loop in bare PyTorch: as many processes as there are cores, with a thread each, train ten clients a round.
-
-    Attributes:
-        data: Folder with MNIST's files.
-    """
-
-    data: Path
+    """A loop in bare PyTorch: as many processes as there are cores, with a thread each, train ten clients a round."""
 
     def run(self, case: Case, num_rounds: int, folder: Path, limit: Limit) -> Outcome:
         """Carry out the rounds."""
         result = folder / "result.json"
-        with programs(folder) as started:
-            arguments = (str(self.data.absolute()), str(num_cores()), str(num_rounds), str(result))
+        with programs(folder) as started, Sampler(ROLES) as sampler:
+            arguments = (str(DATA), str(num_cores()), str(num_rounds), str(result))
             started.python("loop", "benchmarks.contenders.mnist", *arguments, OMP_NUM_THREADS="1")
             found = started.wait_for_json(result, limit)
-        _check(found["accuracy"])
-        return Outcome(rounds_s=[round(after - before, 6) for before, after in pairwise(found["marks"])])
-
-
-def _check(accuracy: float) -> None:
-    if accuracy < LEAST_ACCURACY:
-        raise DidNotCompleteError(f"the final model's accuracy is {accuracy:.3f}")
+        if found["accuracy"] < LEAST_ACCURACY:
+            raise DidNotCompleteError(f"the final model's accuracy is {found['accuracy']:.3f}")
+        return sampler.outcome(found["marks"], found["marks"][-1], num_rounds)
 
 
 def _load(folder: str, num_clients: int) -> None:

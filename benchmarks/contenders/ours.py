@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,18 @@ ROLES = (
     ("--app worker ", "clients"),
 )
 """Part of a process's command line -> its role."""
-ROUND_TIMEOUT_S = 1800.0
+ROUND_TIMEOUT_S = "1800"
+CONSTANT = "benchmarks.constant:Constant,mb={case.megabytes:g}"
+"""The workload whose training is next to nothing; which case it is comes in when that is known."""
 SETTLED_S = 1.0
 LEAST_MB_A_SECOND = 50.0
 """So long before the first round, and before the model goes to the broker at this speed, idle is looked for."""
+
+
+def is_drift_of_all(run_dir: Path, case: Case, rounds: int) -> bool:
+    """Say whether the model is what the clients' constants make of the first."""
+    first, last = (map_file(run_dir / "checkpoints" / f"round-{number:04d}.safetensors") for number in (0, rounds))
+    return first.keys() == last.keys() and is_right(first.values(), last.values(), case.num_clients, rounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +46,20 @@ class Ours:
     Attributes:
         tcp: Whether the broker is reached by TCP, and so named with ``--broker``, or by a unix socket.
         shared: Whether one worker serves all clients, or each has a worker of its own.
+        options: More of the command's.
+        workload: What is trained, but for the size.
+        cohort: Clients of a round; None: all.
+        amiss: Clients that don't train, and what the status of each, and its reason, begin with in every round.
+        model_is_right: Says so of a run's folder, its case, and a number of rounds.
     """
 
     tcp: bool = False
     shared: bool = False
+    options: Sequence[str] = ()
+    workload: str = CONSTANT
+    cohort: int | None = None
+    amiss: Mapping[str, str] = field(default_factory=dict)
+    model_is_right: Callable[[Path, Case, int], bool] = is_drift_of_all
 
     def run(self, case: Case, num_rounds: int, folder: Path, limit: Limit) -> Outcome:
         """Carry out the rounds, and one more, since the end of a round is where the next begins."""
@@ -52,7 +71,8 @@ class Ours:
                 ended = history(run_dir)[-1]
                 over = opened_at(ended) + ended["duration_s"]
                 started.wait_until(lambda: sampler.has_sampled_since(over), limit)
-        _check(run_dir, case, num_rounds + 1)
+                started.wait_until((run_dir / "summary.json").exists, limit)
+        self._check(run_dir, case, num_rounds + 1)
         marks = [opened_at(record) for record in history(run_dir)]
         initial = (run_dir / "checkpoints" / "round-0000.safetensors").stat().st_mtime
         ready = max(initial, marks[0] - SETTLED_S - case.megabytes / LEAST_MB_A_SECOND)
@@ -62,11 +82,11 @@ class Ours:
         """Start orchestrator and clients; return the broker's URL, if it isn't the embedded one."""
         embedded = not self.tcp and self.shared == (case.num_clients > num_cores())
         url = None if embedded else started.server(tcp=self.tcp)
-        workload = f"benchmarks.constant:Constant,mb={case.megabytes:g}"
+        workload = self.workload.format(case=case)
         started.python(
             "orchestrator", "orchestrator.start", "--broker", url or "embedded", "--clients", str(case.num_clients),
             "--workload", workload, "--rounds", str(rounds), "--no-evaluate-clients", "--run-dir", str(run_dir),
-            "--timeout", str(ROUND_TIMEOUT_S), "--wait-timeout", str(ROUND_TIMEOUT_S),
+            "--timeout", ROUND_TIMEOUT_S, "--wait-timeout", ROUND_TIMEOUT_S, *self.options,
         )  # fmt: skip
         if url is not None:
             common = {"CELERY_BROKER_URL": url, "CLIENT_WORKLOAD": workload, "CLIENT_STATE": str(run_dir.parent)}
@@ -76,22 +96,27 @@ class Ours:
                 _start_client(started, f"client-{index}", CLIENT_PART=str(Part(index, case.num_clients)), **common)
         return url
 
+    def _check(self, run_dir: Path, case: Case, rounds: int) -> None:
+        """Check that all clients came to what they should in all rounds, and that the model is what they make of it."""
+        count = self.cohort or case.num_clients
+        for record in history(run_dir):
+            responses = record["responses"]
+            told_of = {name: f"{answer['status']} {answer['reason']}" for name, answer in responses.items()}
+            wrong = [
+                f"{client_id} {told}"
+                for client_id, told in told_of.items()
+                if not told.startswith(self.amiss.get(client_id, "trained "))
+            ]
+            if wrong or len(responses) != count:
+                said = f"{len(responses)} answers of {count}, with a wrong status {len(wrong)}: {'; '.join(wrong[:3])}"
+                raise DidNotCompleteError(f"round {record['round_number']} had {said}")
+        if not self.model_is_right(run_dir, case, rounds):
+            raise DidNotCompleteError("the final model is wrong")
+
 
 def _start_client(started: Programs, name: str, **environment: str) -> None:
     celery = ("celery", "--app", "worker", "worker", "--hostname", f"{name}@%h", "--loglevel", "INFO")
     started.python(name, *celery, CLIENT_ID=name, **environment)
-
-
-def _check(run_dir: Path, case: Case, rounds: int) -> None:
-    """Check that all clients took part in all rounds, and that the model is what they make of it."""
-    for record in history(run_dir):
-        others = [response for response in record["responses"].values() if response["status"] != "trained"]
-        if others or len(record["responses"]) != case.num_clients:
-            why = f", one was {others[0]['status']}: {others[0]['reason']}" if others else ""
-            raise DidNotCompleteError(f"round {record['round_number']} lacked {len(others)} updates{why}")
-    first, last = (map_file(run_dir / "checkpoints" / f"round-{number:04d}.safetensors") for number in (0, rounds))
-    if first.keys() != last.keys() or not is_right(first.values(), last.values(), case.num_clients, rounds):
-        raise DidNotCompleteError("the final model is wrong")
 
 
 def opened_at(record: dict[str, Any]) -> float:

@@ -33,7 +33,7 @@ def test_a_page_without_the_markers_stays_as_it_was(tmp_path: Path) -> None:
     assert page.read_text() == PAGE
 
 
-@pytest.mark.parametrize("name", ["machine", "cases", "mnist"])
+@pytest.mark.parametrize("name", ["machine", "cases", "processors"])
 def test_the_page_on_performance_has_its_places(name: str) -> None:
     # Given the page, when its markers are looked for, then there is one pair of each
     page = (ROOT / "docs" / "performance.md").read_text()

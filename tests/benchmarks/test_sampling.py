@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from benchmarks.contenders.ours import ROLES
-from benchmarks.sampling import Memory, Sample, descendants, role_of, summarise
+from benchmarks.sampling import Memory, Sample, Traffic, descendants, role_of, summarise
 
 STATUS = """\
 Name:\tpython
@@ -23,7 +23,7 @@ MB = 10**6
 
 
 def sample(at: float, traffic: tuple[int, int] | None = None, **megabytes: int) -> Sample:
-    return Sample(at, {role: size * MB for role, size in megabytes.items()}, traffic)
+    return Sample(at, {role: size * MB for role, size in megabytes.items()}, Traffic(*traffic) if traffic else None)
 
 
 def test_memory_is_read_from_a_process_s_status() -> None:
@@ -118,3 +118,16 @@ def test_traffic_is_from_idle_to_the_end_and_a_round_s_share_of_it() -> None:
 def test_roles_are_told_by_the_command_line(command: str, role: str) -> None:
     # Given a process's command line, when its role is asked for, then it is what it does
     assert role_of(ROLES, command) == role
+
+
+def test_work_is_that_of_all_rounds_but_the_first_between_the_samples_around_them() -> None:
+    # Given what processes and the broker had done by each second, and rounds that were over between these
+    samples = [
+        Sample(float(at), {}, Traffic(0, 0, 10 * at), {"worker": 0.1 * at, "clients": 0.2 * max(0, at - 8)})
+        for at in range(11)
+    ]
+    # When the work of the second and the third of three rounds is asked for, 2 s each
+    outcome = summarise(samples, [1.5, 4.5, 6.5, 8.5], 8.5, num_rounds=3)
+    # Then it is what was done in four seconds, in two rounds
+    assert outcome.cpu_ms == {"worker": 200.0, "clients": 50.0}
+    assert outcome.commands == 20.0

@@ -4,15 +4,31 @@ import re
 from pathlib import Path
 
 import pytest
-from click import ClickException
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import scaling
+from benchmarks.contender import Outcome
 from benchmarks.pasting import markdown
-from benchmarks.scaling import GIGABIT, all_tables, digits, max_clients, round_s, slow_lines
-from benchmarks.scaling_costs import CHECK, Costs, Measured, expected_cpu_s, line_through
-from benchmarks.server_costs import Speed
+from benchmarks.performance_results import Results
+from benchmarks.scaling import (
+    CASES,
+    CHECK,
+    CONTENDER,
+    GIGABIT,
+    LARGE,
+    SMALL,
+    Costs,
+    Measured,
+    all_tables,
+    digits,
+    expected_cpu_s,
+    line_through,
+    max_clients,
+    measured,
+    round_s,
+    slow_lines,
+)
+from benchmarks.unit_costs import Speed
 
 ROOT = Path(__file__).parents[2]
 COSTS = Costs(
@@ -71,10 +87,8 @@ def test_two_sizes_show_what_is_fixed_and_what_a_byte_takes() -> None:
     assert line_through((1.0, 5.0), (3.0, 9.0)) == (3.0, 2.0)
 
 
-def measured() -> Measured:
-    speeds = {"in tcp 2": Speed(1e9, 2e-10), "out tcp 2": Speed(2e9, 1e-10)}
-    roles = {"orchestrator": 0.1, "broker": 0.2, "worker": 0.3}
-    return Measured(speeds, roles, COSTS)
+SPEEDS = {"in tcp 2": Speed(1e9, 2e-10), "out tcp 2": Speed(2e9, 1e-10)}
+MEASURED = Measured(SPEEDS, {"orchestrator": 0.1, "broker": 0.2, "worker": 0.3}, COSTS)
 
 
 def test_what_is_expected_of_a_run_is_worked_by_hand() -> None:
@@ -85,27 +99,45 @@ def test_what_is_expected_of_a_run_is_worked_by_hand() -> None:
     assert expected["orchestrator"] == 2e-3
 
 
-def test_what_was_measured_is_kept(tmp_path: Path) -> None:
-    path = tmp_path / "results" / "scaling.json"
-    scaling.save(measured(), {"cores": "2"}, path)
-    assert scaling.load(path) == (measured(), {"cores": "2"})
+def outcome(orchestrator: float, broker: float, worker: float) -> Outcome:
+    """Return what came of rounds, given milliseconds of processor time."""
+    cpu_ms = {"orchestrator": orchestrator, "broker": broker, "worker": worker, "clients": 1.0}
+    return Outcome(rounds_s=[2.0, 1.0], cpu_ms=cpu_ms, broker_in_mb=90.0, broker_out_mb=90.0)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [(None, "doesn't exist: run `make scaling`"), ("{}", "is not what"), ("x", "is not what")]
-)
-def test_without_figures_there_are_no_tables(tmp_path: Path, text: str | None, message: str) -> None:
-    path = tmp_path / "scaling.json"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(ClickException, match=message):
-        scaling.load(path)
+def test_costs_are_those_of_the_runs_and_of_what_was_measured_beside_them() -> None:
+    # Given a run that did not complete, and runs of 200 clients with 0.4 MB, 24 with 20 MB, and 80 with 4 MB
+    few, large, check = outcome(200, 400, 1000), outcome(24, 240, 24 * 44.2), outcome(80, 160, 240)
+    cases = {
+        SMALL: {CONTENDER: [Outcome(error="out of memory"), few]},
+        LARGE: {CONTENDER: [large]},
+        CHECK: {CONTENDER: [check]},
+    }
+    pure = ("adding_byte_s", "digest_byte_s", "disk_bytes_s", "connections", "connection_bytes", "download_bytes")
+    units = {"speeds": {name: {"bytes_s": 1e9, "cpu_s": 1e-10} for name in SPEEDS}, **dict.fromkeys(pure, 3.0)}
+    # When costs come of them
+    found = measured(Results({}, cases, units))
+    # Then an update takes an own worker 5 ms, and 39.2 ms more where it is 19.6 MB longer
+    assert found is not None
+    assert found.costs.worker_byte_s == pytest.approx(2e-9)
+    assert found.costs.worker_client_s == pytest.approx(5e-3 - 0.8e-3)
+    assert found.costs.loop_client_s == pytest.approx(1e-3)
+    assert found.costs.connections == 3.0
+    # And what they are checked by is a client's share
+    assert found.check["worker"] == pytest.approx(3e-3)
+
+
+@pytest.mark.parametrize("lacking", CASES)
+def test_without_all_runs_there_are_no_costs(lacking: object) -> None:
+    cases = {case: {CONTENDER: [outcome(1, 1, 1)] if case != lacking else []} for case in CASES}
+    assert measured(Results({}, cases, {"speeds": {}})) is None
+    assert measured(Results({}, {case: {CONTENDER: [outcome(1, 1, 1)]} for case in CASES})) is None
 
 
 def test_every_table_has_its_place_in_the_page() -> None:
     # Given the page, when tables are made, then there is one pair of markers for each, and for no other
     page = (ROOT / "docs" / "scaling.md").read_text()
-    names = ["machine", *all_tables(measured())]
+    names = ["machine", *all_tables(MEASURED)]
     assert re.findall(r"<!-- (.+): begin -->", page) == re.findall(r"<!-- (.+): end -->", page)
     assert sorted(re.findall(r"<!-- (.+): begin -->", page)) == sorted(names)
 
