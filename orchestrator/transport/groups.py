@@ -27,7 +27,7 @@ MOST = 1000
 """Orders that go together at the most, whatever their worker takes."""
 GROUPS_A_PROCESS = 2
 """Groups that there are at least for each process of a worker with many orders, so that it has work all the time."""
-_GO_ALONE = (Status.LOST, Status.TIMED_OUT)
+_GO_ALONE = (Status.LOST, Status.TIMED_OUT, Status.FAILED)
 
 
 class Durations:
@@ -39,7 +39,10 @@ class Durations:
         """The same seconds, so that what is usual is at hand however often it is asked for."""
 
     def note(self, order: Order, response: Response) -> None:
-        """Note how long a client took; one that was lost, or cut short, goes alone the next time."""
+        """Note how long a client took; one that was lost, cut short, or has failed goes alone the next time.
+
+        A client that hangs has failed at its limit, and would have its whole group sent again each time.
+        """
         seconds = math.inf if response.status in _GO_ALONE else response.duration_s
         known, line = self._by_kind.setdefault(order.name, {}), self._sorted.setdefault(order.name, [])
         if (former := known.get(order.client_id)) is not None:

@@ -66,17 +66,18 @@ def test_orders_of_other_workers_and_those_that_wait_for_a_turn_go_alone() -> No
 
 def test_a_client_is_expected_to_take_as_long_as_the_last_time() -> None:
     # Given what clients took for orders of a kind
-    durations, [quick, slow, lost, cut, new] = Durations(), orders(5)
+    durations, [quick, slow, lost, cut, failed, new] = Durations(), orders(6)
     assert durations.expected([quick]) == [math.inf]
     for order, seconds in ((quick, 9.0), (quick, 0.01), (slow, 3.0)):
         durations.note(order, trained(order, duration_s=seconds))
     durations.note(lost, lost.respond(Status.LOST))
+    durations.note(failed, failed.respond(Status.FAILED))
     durations.note(cut, trained(cut, status=Status.TIMED_OUT, duration_s=0.5))
-    # Then those that were lost or cut short are waited for by nobody, and of one that is new it is what is usual
-    expected = [0.01, 3.0, math.inf, math.inf, math.inf]
-    assert durations.expected([quick, slow, lost, cut, new]) == expected
+    # Then nobody waits for those that were lost, cut short, or have failed, and of one that is new it is what is usual
+    expected = [0.01, 3.0, math.inf, math.inf, math.inf, math.inf]
+    assert durations.expected([quick, slow, lost, cut, failed, new]) == expected
     durations.note(cut, trained(cut, duration_s=0.5))
-    assert durations.expected([new]) == [pytest.approx(1.75)]
+    assert durations.expected([new]) == [3.0]
     # And nothing is known of another kind
     assert durations.expected([evaluate_order("ward-0")]) == [math.inf]
 
