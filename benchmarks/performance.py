@@ -102,7 +102,7 @@ def run_case(case: Case, plan: Plan, results: Results) -> None:
     for turn in range(plan.turns):
         for name in reversed(names) if turn % 2 else names:
             click.echo(f"{_now()} {case} {name}: ", nl=False)
-            with _busy(case.busy):
+            with busy_loops(case.busy):
                 outcome = _run(name, case, plan.rounds[name])
             click.echo(described(outcome))
             results.cases[case][name].append(outcome)
@@ -119,7 +119,7 @@ def _run(name: str, case: Case, num_rounds: int) -> Outcome:
 
 
 @contextmanager
-def _busy(count: int) -> Iterator[None]:
+def busy_loops(count: int) -> Iterator[None]:
     """Have so many processes do nothing without end while the block runs."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
@@ -173,7 +173,7 @@ def main(
         case: Plan(turns or plan.turns, {name: rounds or plan.rounds[name] for name in plan.rounds if name in chosen})
         for case, plan in plans(cases, busy).items()
     }
-    results = Results.load() if tables else run_all(todo, with_units=not cases)
+    results = Results.load() if tables else run_all(todo)
     if results is None:
         raise click.UsageError("nothing has been run: leave --tables out")
     show(results, docs=docs)
@@ -188,15 +188,15 @@ def main(
         raise click.ClickException("; ".join(failed))
 
 
-def run_all(todo: Mapping[Case, Plan], *, with_units: bool) -> Results:
-    """Run the cases one after the other, measure unit costs if they are wanted, and return all figures."""
+def run_all(todo: Mapping[Case, Plan]) -> Results:
+    """Run the cases one after the other, measure unit costs with those that these go with, and return all figures."""
     if flower.version() is None and any(name.startswith("flower-") for plan in todo.values() for name in plan.rounds):
         raise click.UsageError(
             "Flower isn't installed in .venv-flower: `make bench` does that, or add --without-flower"
         )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results = Results.of(describe(), _now())
-    if with_units:
+    if todo.keys() & set(scaling.CASES):
         results.units = asdict(unit_costs.measure(lambda what: click.echo(f"{_now()} {what}")))
     for case, plan in todo.items():
         run_case(case, plan, results)

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from benchmarks.constant import Constant
 from benchmarks.drift import is_right
 from tasks.arrays import Arrays
 from tasks.context import Context, TimeBudget
@@ -79,3 +80,21 @@ def test_clients_do_without_torch() -> None:
     code = "import sys, benchmarks.constant, worker.serving; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_along_its_gradients_a_client_is_trained_as_ever() -> None:
+    # Given a workload's model, when a client trains along the gradients themselves, then it is as by its training
+    workload, context = Constant("0.001"), Context()
+    parameters = workload.initial_parameters(context)
+    along = workload.train_along(parameters, 0.5, context, lambda step: step.gradients)
+    for name, values in workload.train(parameters, 0.5, context).parameters.items():
+        assert along.parameters[name] == pytest.approx(values, rel=1e-5, abs=1e-6)
+
+
+def test_clients_hang_or_fail_where_they_are_named() -> None:
+    # Given a workload that has a client fail, when another trains, then it does, and that one doesn't
+    workload = Constant("0.001", fails="client-1")
+    parameters = workload.initial_parameters(Context())
+    assert workload.train(parameters, 0.5, Context(client_id="client-2")).num_steps == 1
+    with pytest.raises(RuntimeError, match="this client fails"):
+        workload.train(parameters, 0.5, Context(client_id="client-1"))

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
 from benchmarks.contender import Case, Outcome
 from benchmarks.contenders import CONTENDERS
-from benchmarks.performance import CNN, PLANS, main, plans
+from benchmarks.performance import CNN, PLANS, busy_loops, main, plans
 from benchmarks.performance_results import Results, ratios
 from benchmarks.performance_tables import all_tables, draw, processors, table
 from benchmarks.scaling import CONTENDER, SMALL
@@ -130,6 +131,14 @@ def test_every_contender_of_the_table_of_cases_exists() -> None:
     for plan in PLANS.values():
         assert plan.rounds.keys() <= CONTENDERS.keys()
         assert min(plan.rounds.values()) >= 2
+
+
+def test_busy_loops_end_with_what_they_are_beside() -> None:
+    # Given loops, when what they are beside is over, then there are as many processes as before
+    before = set(psutil.Process().children())
+    with busy_loops(2):
+        assert len(set(psutil.Process().children()) - before) == 2
+    assert not set(psutil.Process().children()) - before
 
 
 def test_cases_are_run_beside_busy_loops() -> None:

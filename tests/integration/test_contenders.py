@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.contender import Case, DidNotCompleteError, Limit
 from benchmarks.contenders.floor import Floor
-from benchmarks.contenders.ours import Ours
+from benchmarks.contenders.ours import CONSTANT, Ours
 from benchmarks.contenders.programs import programs
 from benchmarks.sampling import children
 from tasks.cores import num_cores
@@ -53,6 +53,14 @@ def test_this_project_carries_out_rounds_and_ends(tmp_path: Path) -> None:
     assert 0 < outcome.broker_in_mb < 0.4
     assert outcome.broker_out_mb is not None
     assert 0 < outcome.broker_out_mb < 0.4
+
+
+def test_a_status_other_than_what_was_expected_is_told_of(tmp_path: Path) -> None:
+    # Given two clients, one of which fails, though all are to train
+    contender = Ours(shared=num_cores() < 2, workload=f"{CONSTANT},fails=client-2")
+    # When they are to carry out rounds, then it is said whose status it was, and which
+    with pytest.raises(DidNotCompleteError, match=r"1: client-2 failed train\(\): RuntimeError: this client fails"):
+        contender.run(Case(2, 0.4), 2, tmp_path, Limit(LIMIT_S))
 
 
 def test_a_limit_ends_all_that_was_started(tmp_path: Path) -> None:
