@@ -65,7 +65,6 @@ class Outcome:
         peak_mb: Role -> the most anonymous and shared memory of all its processes together while the rounds were on;
             ``server`` and ``all`` are several roles at one instant.
         idle_mb: The same before the first round, when all clients were there; empty if they were not.
-        resident_mb: Role -> its processes' greatest resident sizes (VmHWM), summed.
         cpu_ms: Role -> milliseconds of processor time that a round took, on average over all but the first.
         commands: Commands of the broker in a round, likewise.
         broker_in_mb: What the broker was sent in a round, on average; None where there is none.
@@ -76,7 +75,6 @@ class Outcome:
     rounds_s: list[float] = field(default_factory=list)
     peak_mb: dict[str, float] = field(default_factory=dict)
     idle_mb: dict[str, float] = field(default_factory=dict)
-    resident_mb: dict[str, float] = field(default_factory=dict)
     cpu_ms: dict[str, float] = field(default_factory=dict)
     commands: float | None = None
     broker_in_mb: float | None = None

@@ -29,7 +29,7 @@ SETTLES_S = 1.0
 SERVER = ("orchestrator", "worker", "broker")
 """Roles that make up ``server``: what whoever runs a federation needs, whoever runs the clients."""
 
-_SIZES = re.compile(r"^(RssAnon|RssShmem|VmHWM):\s+(\d+) kB$", re.MULTILINE)
+_SIZES = re.compile(r"^(RssAnon|RssShmem):\s+(\d+) kB$", re.MULTILINE)
 
 Roles = Sequence[tuple[str, str]]
 """Part of a process's command line, and its role; the first that is in it counts."""
@@ -67,20 +67,19 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A process's resident bytes: anonymous ones, those in shared memory, and the peak of all, files' pages included.
+    """A process's resident bytes: anonymous ones, and those in shared memory.
 
     A process that has ended has none.
     """
 
     anonymous: int
     shared: int
-    peak: int
 
     @classmethod
     def parse(cls, status: str) -> Memory:
         """Read ``/proc/PID/status``."""
         found = {name: int(size) * 1024 for name, size in _SIZES.findall(status)}
-        return cls(found.get("RssAnon", 0), found.get("RssShmem", 0), found.get("VmHWM", 0))
+        return cls(found.get("RssAnon", 0), found.get("RssShmem", 0))
 
 
 def role_of(roles: Roles, command: str) -> str:
@@ -114,12 +113,11 @@ def descendants(pid: int) -> list[int]:
 
 @dataclass
 class _Watched:
-    """A process: its role, and its greatest resident size and processor seconds so far."""
+    """A process: its role, and its processor seconds so far."""
 
     process: psutil.Process
     since: float
     role: str = ""
-    peak_bytes: int = 0
     cpu_s: float = 0.0
 
 
@@ -157,11 +155,7 @@ class Sampler(threading.Thread):
 
     def outcome(self, marks: Sequence[float], ended: float, num_rounds: int, ready: float = math.inf) -> Outcome:
         """Return what the samples show of rounds; see :func:`summarise`."""
-        peaks: Counter[str] = Counter()
-        for watched in self._watched.values():
-            peaks[watched.role] += watched.peak_bytes
-        resident_mb = {role: _mb(size) for role, size in peaks.items()}
-        return replace(summarise(self.samples, marks, ended, num_rounds, ready), resident_mb=resident_mb)
+        return summarise(self.samples, marks, ended, num_rounds, ready)
 
     def _look_around(self) -> None:
         for guardian in children(os.getpid()):
@@ -182,7 +176,6 @@ class Sampler(threading.Thread):
                 watched.cpu_s = cpu_s_of(watched.process)
             except (OSError, psutil.Error):
                 continue
-            watched.peak_bytes = max(watched.peak_bytes, memory.peak)
             sizes[watched.role] += memory.anonymous + (0 if self._shared else memory.shared)
         for watched in self._watched.values():  # those that have ended, too
             cpu_s[watched.role] += watched.cpu_s

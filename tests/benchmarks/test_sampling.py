@@ -28,12 +28,12 @@ def sample(at: float, traffic: tuple[int, int] | None = None, **megabytes: int) 
 
 def test_memory_is_read_from_a_process_s_status() -> None:
     # Given what the kernel says of a process, when it is read, then sizes are in bytes, and files' pages apart
-    assert Memory.parse(STATUS) == Memory(70_000 * 1024, 2_000 * 1024, 120_000 * 1024)
+    assert Memory.parse(STATUS) == Memory(70_000 * 1024, 2_000 * 1024)
 
 
 def test_a_process_that_has_ended_has_no_memory() -> None:
     # Given what the kernel says of one that nobody has waited for, when it is read, then it is none
-    assert Memory.parse("Name:\tpython\nState:\tZ (zombie)\nThreads:\t1\n") == Memory(0, 0, 0)
+    assert Memory.parse("Name:\tpython\nState:\tZ (zombie)\nThreads:\t1\n") == Memory(0, 0)
 
 
 def test_descendants_are_found_however_deep() -> None:
