@@ -20,7 +20,8 @@ import click
 
 from benchmarks import scaling, unit_costs
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
-from benchmarks.contenders import CONTENDERS, flower
+from benchmarks.contenders import flower
+from benchmarks.contenders.by_name import CONTENDERS
 from benchmarks.machine import describe
 from benchmarks.pasting import paste_into
 from benchmarks.performance_results import Results

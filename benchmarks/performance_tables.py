@@ -15,7 +15,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.contender import Case, Outcome
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders.by_name import CONTENDERS
 from benchmarks.pasting import markdown
 from benchmarks.performance_results import Outcomes, Results, median_of, ratios, reference
 

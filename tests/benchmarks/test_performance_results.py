@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.contender import Case, Outcome
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders.by_name import CONTENDERS
 from benchmarks.performance import CNN, PLANS, busy_loops, main, plans
 from benchmarks.performance_results import Results, ratios
 from benchmarks.performance_tables import all_tables, draw, processors, table
