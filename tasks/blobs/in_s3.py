@@ -8,6 +8,7 @@ a store first speaks to the server when there is a blob to carry.
 from __future__ import annotations
 
 import logging
+import math
 import subprocess
 import sys
 import time
@@ -43,7 +44,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 OUTAGE_S = 60
-"""Seconds in which what fails for the server's or the network's sake is tried again."""
+"""Seconds from the first failure in which what fails for the server's or the network's sake is tried again."""
+BLIP_S = 3
+"""Seconds in which obstore does so by itself, of an upload the part that failed alone."""
 SILENCE_S = 60
 """Seconds without a byte, or for a part of an upload, after which a request is given up."""
 REQUEST_S = 3600
@@ -158,7 +161,7 @@ class S3Blobs:
 
     @cached_property
     def _bucket(self) -> S3Store:
-        return s3_bucket.connect(self._url, outage_s=OUTAGE_S, silence_s=SILENCE_S, request_s=REQUEST_S)
+        return s3_bucket.connect(self._url, outage_s=BLIP_S, silence_s=SILENCE_S, request_s=REQUEST_S)
 
     def _put(self, ref: BlobRef, pieces: Callable[[], Iterator[memoryview]]) -> None:
         def send() -> None:
@@ -192,10 +195,10 @@ class S3Blobs:
         return None
 
     def _ask(self, what: str, act: Callable[[], T]) -> T:
-        """Return what comes of asking the server, as often as it takes while an outage may last.
+        """Return what comes of asking the server, again and again while an outage may last, which the log tells.
 
-        obstore tries again by itself only where the server may not have done already what it was asked. Here it may, as
-        each request may come twice.
+        obstore tries again by itself, and says nothing; but not what the server may have done already. Here all that is
+        asked may be done twice.
 
         Args:
             what: What can't be done if it doesn't do.
@@ -205,7 +208,7 @@ class S3Blobs:
             BlobMissingError: If there is no such object.
             BlobError: If the bucket is gone, refuses, or stays away.
         """
-        latest, is_told = time.monotonic() + OUTAGE_S, False
+        latest = math.inf
         while True:
             try:
                 return act()
@@ -216,9 +219,9 @@ class S3Blobs:
                     raise BlobMissingError(f"bucket {self._url}: {what}: it is missing") from None
                 if not s3_bucket.may_pass(error) or time.monotonic() > latest:
                     raise BlobError(f"bucket {self._url}: {what}: {s3_bucket.reason(error)}") from None
-                if not is_told:
+                if latest == math.inf:
+                    latest = time.monotonic() + OUTAGE_S
                     logger.warning("bucket %s: %s yet: %s", self._url, what, s3_bucket.reason(error))
-                is_told = True
             time.sleep(_AGAIN_S)
 
 
