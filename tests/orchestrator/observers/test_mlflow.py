@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
 
 from orchestrator.observers import load_observer
 from orchestrator.observers.events import RunEnded
 from tasks.errors import ConfigurationError
 from tests.orchestrator.observers.telling import FIRST_START, NUMBERS, SECOND_START, SUMMARY, closed, tell
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +25,8 @@ def allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(folder: Path, experiment: str = "celeriac") -> tuple[MlflowClient, list[Run]]:
     """MLflow's client, and the runs that are there."""
+    from mlflow.tracking import MlflowClient  # not with this module: each process that collects the tests would take it
+
     client = MlflowClient(f"file://{folder}/mlruns")
     found = client.get_experiment_by_name(experiment)
     return client, list(client.search_runs([found.experiment_id])) if found else []

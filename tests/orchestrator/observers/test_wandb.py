@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
-from wandb.proto import wandb_internal_pb2
 
 from orchestrator.observers.events import Event
 from tests.integration.harness import wait_until
 from tests.orchestrator.observers.telling import FIRST_START, NUMBERS, SECOND_START, tell
 
-Record: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]  # made when it is imported
 _HEAD = b":W&B\xe1\xbe\x00"
 _BLOCK = 32 * 1024
 _FRAME = 7
@@ -27,17 +24,27 @@ _WHOLE, _LAST = 1, 4
 def ended() -> Iterator[None]:
     """The process that writes for them ends with the test, also where that fails."""
     yield
+    end()
+
+
+def end() -> None:
+    """End the process that writes for them, when it has written all."""
+    import wandb  # not with this module: each process that collects the tests would take a second for it
+
     wandb.teardown()
 
 
 def tell_whole(folder: Path, spec: str, *events: Event, **changes: Any) -> None:
     """Tell of a start of the orchestrator, which ends when the process that writes for them has written all."""
     tell(folder, spec, *events, **changes)
-    wandb.teardown()
+    end()
 
 
-def records(path: Path) -> Iterator[Record]:
+def records(path: Path) -> Iterator[Any]:
     """A file's records: frames of LevelDB's log format, in blocks, after a head of theirs."""
+    from wandb.proto import wandb_internal_pb2
+
+    record: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]  # made when it is imported
     content, at, data = path.read_bytes(), len(_HEAD), b""
     assert content.startswith(_HEAD)
     while at + _FRAME <= len(content):
@@ -48,7 +55,7 @@ def records(path: Path) -> Iterator[Record]:
         data += content[at + _FRAME : at + _FRAME + size]
         at += _FRAME + size
         if kind in (_WHOLE, _LAST):
-            yield Record.FromString(data)
+            yield record.FromString(data)
             data = b""
 
 
