@@ -169,11 +169,14 @@ def main(
     docs: bool,
 ) -> None:
     """Run contenders against each other, keep the figures, and print tables."""
-    chosen = [name for name in names or CONTENDERS if not (without_flower and name.startswith("flower-"))]
+    chosen = {name for name in names or CONTENDERS if not (without_flower and name.startswith("flower-"))}
     todo = {
         case: Plan(turns or plan.turns, {name: rounds or plan.rounds[name] for name in plan.rounds if name in chosen})
         for case, plan in plans(cases, busy).items()
+        if plan.rounds.keys() & chosen
     }
+    if not todo:
+        raise click.UsageError("none of these contenders carries out one of these cases: see benchmarks/performance.py")
     results = Results.load() if tables else run_all(todo)
     if results is None:
         raise click.UsageError("nothing has been run: leave --tables out")

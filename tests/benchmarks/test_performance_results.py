@@ -161,6 +161,7 @@ def test_a_case_is_written_as_it_is_read(text: str) -> None:
         (("--case", "8by40"), "--case 8by40: write mnist-cnn, or clients and MB like 8x40"),
         (("--case", "0x40"), "--case 0x40"),
         (("--contender", "flour"), "'flour' is not one of"),
+        (("--case", "100x0.4", "--contender", "chord"), "none of these contenders carries out one of these cases"),
     ],
 )
 def test_a_wrong_argument_is_told_of(arguments: tuple[str, ...], message: str) -> None:
