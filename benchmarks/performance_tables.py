@@ -15,7 +15,7 @@ mpl.use("agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.contender import Case, Outcome
-from benchmarks.contenders.by_name import CONTENDERS
+from benchmarks.contenders.by_name import CONTENDERS, VARIANTS
 from benchmarks.pasting import markdown
 from benchmarks.performance_results import Outcomes, Results, median_of, ratios, reference
 
@@ -117,7 +117,8 @@ def _cpu_ms(role: str, outcome: Outcome) -> float | None:
 def draw(results: Results, path: Path) -> None:
     """Draw seconds a round and memory, a group of bars a case and a bar a contender, on logarithmic scales."""
     cases = [case for case in shown(results) if not case.busy and not case.trains]
-    names = [name for name in CONTENDERS if any(name in results.cases[case] for case in cases)]
+    compared = [name for name in CONTENDERS if name not in VARIANTS]
+    names = [name for name in compared if any(name in results.cases[case] for case in cases)]
     figure, panels = plt.subplots(2, 1, figsize=(13, 9), sharex=True, layout="constrained")
     figures: tuple[tuple[str, Callable[[Outcome], float | None]], ...] = (
         ("seconds a round", Outcome.median_s),
