@@ -195,12 +195,12 @@ def _asked(turn: Turn) -> tuple[int, int]:
     return turn.idle.commands, turn.idle.traffic
 
 
-@click.command(help="Say what clients cost that are connected and not in the cohort.")
-@click.option("--docs", is_flag=True, help="Write the tables into docs/scaling.md.")
-@click.option("--turns", default=TURNS, type=click.IntRange(1), show_default=True, help="Turns of each.")
-def main(docs: bool, turns: int) -> None:
-    """Measure, and show the tables."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+def tables(turns: int) -> dict[str, str]:
+    """Measure, and return each table by the name of its place in docs/scaling.md.
+
+    Raises:
+        ClickException: If something doesn't complete.
+    """
     found: dict[int, list[Turn]] = {num: [] for num in CONNECTED}
     for turn in range(turns):
         for num in CONNECTED:
@@ -211,7 +211,16 @@ def main(docs: bool, turns: int) -> None:
                 raise click.ClickException(f"with {num} clients connected: {error}") from None
     machine = describe()
     what = f"Commit {machine['commit']}, {machine['CPU']}, {machine['cores']} cores, Valkey {machine['Valkey']}"
-    texts = {"many-rounds": rounds_table(found), "many-idle": f"{idle_table(found)}\n\n{what}"}
+    return {"many-rounds": rounds_table(found), "many-idle": f"{idle_table(found)}\n\n{what}"}
+
+
+@click.command(help="Say what clients cost that are connected and not in the cohort.")
+@click.option("--docs", is_flag=True, help="Write the tables into docs/scaling.md.")
+@click.option("--turns", default=TURNS, type=click.IntRange(1), show_default=True, help="Turns of each.")
+def main(docs: bool, turns: int) -> None:
+    """Measure, and show the tables."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    texts = tables(turns)
     click.echo("\n\n".join(texts.values()))
     if docs:
         paste_into(DOCS, texts)

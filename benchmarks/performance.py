@@ -18,7 +18,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import scaling, unit_costs
+from benchmarks import many_clients, scaling, unit_costs
 from benchmarks.contender import Case, DidNotCompleteError, Limit, Outcome
 from benchmarks.contenders import flower
 from benchmarks.contenders.by_name import CONTENDERS
@@ -204,6 +204,9 @@ def run_all(todo: Mapping[Case, Plan]) -> Results:
         results.units = asdict(unit_costs.measure(lambda what: click.echo(f"{_now()} {what}")))
     for case, plan in todo.items():
         run_case(case, plan, results)
+    if todo.keys() & set(scaling.CASES):
+        results.crowd = many_clients.tables(many_clients.TURNS)
+        results.save(_now())
     return results
 
 
@@ -217,7 +220,7 @@ def show(results: Results, *, docs: bool) -> None:
         }
     }
     if costs := scaling.measured(results):
-        pages["scaling.md"] = {"machine": machine(results), **scaling.all_tables(costs)}
+        pages["scaling.md"] = {"machine": machine(results), **scaling.all_tables(costs), **results.crowd}
     for name, texts in pages.items():
         click.echo("\n\n".join(texts.values()))
         if docs:

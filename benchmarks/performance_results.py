@@ -27,6 +27,7 @@ class Results:
         machine: What it is, and the versions of what was run.
         cases: Case -> contender -> its outcomes, all of the last time that the case was run.
         units: What was measured for docs/scaling.md beside runs.
+        crowd: Tables of what clients cost that are connected and not in the cohort, by their names in that page.
         began: When the first of it was run.
         ended: When the last was.
     """
@@ -34,6 +35,7 @@ class Results:
     machine: dict[str, str]
     cases: dict[Case, dict[str, list[Outcome]]] = field(default_factory=dict)
     units: dict[str, Any] = field(default_factory=dict)
+    crowd: dict[str, str] = field(default_factory=dict)
     began: str = ""
     ended: str = ""
 
