@@ -91,6 +91,7 @@ def of_client(client_id: str, queue: str) -> Needs:
         ("SET", chunk, "1", "EX", "1"),
         ("EXISTS", chunk),
         ("GET", model),
+        ("GETRANGE", model, "0", "1"),
         ("EXISTS", result),
         ("GET", RUN_LOCK_KEY),
         ("MGET", scope.away_key, scope.passed_over_key),
