@@ -23,7 +23,7 @@ import psutil
 from redis import Redis
 
 from benchmarks.contender import DidNotCompleteError, Limit
-from benchmarks.contenders.ours import opened_at
+from benchmarks.contenders.ours import num_lines, opened_at
 from benchmarks.contenders.programs import Programs, programs
 from benchmarks.machine import describe
 from benchmarks.pasting import markdown, paste_into
@@ -111,6 +111,7 @@ def measure(num_connected: int) -> Turn:
                 "--no-evaluate-clients", "--run-dir", str(run_dir),
             )  # fmt: skip
             in_rounds = _rounds(started, run_dir, broker)
+            started.wait_until((run_dir / "summary.json").exists, Limit(LIMIT_S))  # so that no line is half written
         records = history(run_dir)[: LEFT_OUT + ROUNDS + 1]
     missing = [record["round_number"] for record in records if _num_trained(record) < COHORT]
     if missing:
@@ -146,7 +147,7 @@ def _rounds(started: Programs, run_dir: Path, broker: Redis) -> Spent:
     """Return what the rounds take, but for the first."""
 
     def closed(number: int) -> Spent:
-        started.wait_until(lambda: len(history(run_dir)) >= number, Limit(LIMIT_S))
+        started.wait_until(lambda: num_lines(run_dir / "history.jsonl") >= number, Limit(LIMIT_S))
         return _spent(broker)
 
     before = closed(LEFT_OUT)
