@@ -6,6 +6,7 @@ figures in ``benchmarks/results/performance.json``; with ``--docs`` it writes do
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -199,7 +200,7 @@ def run_all(todo: Mapping[Case, Plan]) -> Results:
             "Flower isn't installed in .venv-flower: `make bench` does that, or add --without-flower"
         )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    results = Results.of(describe(), _now())
+    results = Results.of(describe(), f"{_now()} (load {os.getloadavg()[0]:.0f})")
     if todo.keys() & set(scaling.CASES):
         results.units = asdict(unit_costs.measure(lambda what: click.echo(f"{_now()} {what}")))
     for case, plan in todo.items():

@@ -28,7 +28,7 @@ class Results:
         cases: Case -> contender -> its outcomes, all of the last time that the case was run.
         units: What was measured for docs/scaling.md beside runs.
         crowd: Tables of what clients cost that are connected and not in the cohort, by their names in that page.
-        began: When the first of it was run.
+        began: When the first of it was run, and how busy the machine was.
         ended: When the last was.
     """
 

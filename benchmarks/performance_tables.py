@@ -72,7 +72,7 @@ def _cells(outcomes: Outcomes, quotients: Sequence[float]) -> list[str]:
         f"**{_digits(statistics.median(rounds))}** ({_spread(rounds)})",
         f"{_digits(statistics.median(quotients))} ({_spread(quotients)})" if quotients else "–",
         _median(done, lambda outcome: sum(outcome.cpu_ms.values()) or None),
-        _median(done, lambda outcome: outcome.above_idle_mb("server")),
+        _median(done, lambda outcome: outcome.above_idle_mb("server") or None),
         _median(done, lambda outcome: outcome.peak_mb.get("all")),
         "–" if "–" in traffic else " + ".join(traffic),
         f"{len(done)} × {len(done[0].rounds_s) - 1}{failed}",
