@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -29,6 +30,7 @@ MAX_CONNECTIONS = 500
 MAX_BYTES = 2**24
 """Memory that a client may take beside its updates: its answers and its announcement take a megabyte or two."""
 _SCAN_COUNT = 1000
+_USER = re.compile(rb" user=(\S+)")
 
 
 class Watch:
@@ -78,7 +80,9 @@ class Watch:
         return client.ids
 
     def _many_connections(self) -> dict[str, str]:
-        users = Counter(str(each.get("user")) for each in self._broker.client_list())
+        # As text: to make words of each connection's thirty settings takes twenty times as long.
+        said: bytes = self._broker.execute_command("CLIENT", "LIST")  # type: ignore[no-untyped-call]
+        users = Counter(user.decode("utf-8", "replace") for user in _USER.findall(said))
         return {
             user.removeprefix(user_name("")): f"it has {count} connections: {MAX_CONNECTIONS} are allowed"
             for user, count in users.items()
