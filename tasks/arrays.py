@@ -11,7 +11,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -141,9 +141,14 @@ def encode(arrays: Arrays) -> Iterator[memoryview]:
 
 def encode_header(spec: Spec) -> bytes:
     """Return length and JSON header of arrays laid out in the order of ``spec``, padded with spaces to 8 bytes."""
+    return _header(tuple(spec.items()))
+
+
+@lru_cache(maxsize=16)
+def _header(entries: tuple[tuple[str, ArraySpec], ...]) -> bytes:
     header: dict[str, dict[str, object]] = {}
     begin = 0
-    for name, entry in spec.items():
+    for name, entry in entries:
         end = begin + entry.size_bytes
         header[name] = {"dtype": entry.dtype, "shape": list(entry.shape), "data_offsets": [begin, end]}
         begin = end
@@ -247,8 +252,13 @@ def copied(arrays: Arrays) -> dict[str, Array]:
     return {name: values.copy() for name, values in arrays.items()}
 
 
-def write_file(path: Path, arrays: Arrays) -> str:
+def write_file(path: Path, arrays: Arrays, check: Callable[[], object] = lambda: None) -> str:
     """Write ``arrays`` to ``path`` so that it holds all of them or is as it was, and survives a crash.
+
+    Args:
+        path: The file.
+        arrays: The arrays.
+        check: Called when all is written, before that takes its place; if it raises, the file is as it was.
 
     Returns:
         BLAKE3 digest of the file, in hexadecimal.
@@ -258,6 +268,7 @@ def write_file(path: Path, arrays: Arrays) -> str:
         for piece in encode(arrays):
             file.write(piece)
             digest.update(piece)
+        check()
     return digest.hexdigest()
 
 

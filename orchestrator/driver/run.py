@@ -258,7 +258,7 @@ class Run:
         if has_holdout:
             record = self._evaluated_by_clients(record, is_last=is_last or bool(stopped))
         self._cross_site.keep(record)
-        self._folder.close_round(record)
+        self._folder.close_round(record, self._services.blobs.recycle)
         self._services.note_round(record)
         self._note_closed(record)
         self._former = current

@@ -70,8 +70,8 @@ def close_round(job: Job, judged: Records) -> ClosedRound:
     parameters = within_whole(parameters)
     if not all(is_finite(values) for values in auxiliary.join(parameters, state).values()):
         return _failed(job, responses, "its updates aggregate to values that are NaN or infinite")
-    state_digest = _write_state(job.folder.state(job.round_number), state)
-    digest = arrays.write_file(job.folder.checkpoint(job.round_number), parameters)
+    state_digest = _write_state(job, state)
+    digest = arrays.write_file(job.folder.checkpoint(job.round_number), parameters, job.check_open)
     short = _short(job, state.get(results.KIND, {}))
     return ClosedRound(status="closed", responses=responses, digest=digest, state_digest=state_digest, results=short)
 
@@ -95,10 +95,11 @@ def _failed(job: Job, responses: dict[str, SlotRecord], reason: str) -> ClosedRo
     return ClosedRound(status="failed", reason=reason, responses=responses, digest=digest, state_digest=state_digest)
 
 
-def _write_state(path: Path, state: State) -> str:
+def _write_state(job: Job, state: State) -> str:
     """Write an algorithm's state and return its digest; where it has none, leave none of a former attempt either."""
+    path = job.folder.state(job.round_number)
     if state:
-        return arrays.write_file(path, auxiliary.join({}, state))
+        return arrays.write_file(path, auxiliary.join({}, state), job.check_open)
     path.unlink(missing_ok=True)
     return ""
 

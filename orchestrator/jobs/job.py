@@ -129,6 +129,18 @@ class Job:
         opened = self.loaded.open_round(self.folder)
         return opened if opened is not None and opened.round_number == self.round_number else None
 
+    def check_open(self) -> None:
+        """Check that the round which was open when this was asked for first still is.
+
+        When it is closed, its updates' files are written over: what is made of them since then is wrong.
+
+        Raises:
+            RunFailedError: If it isn't.
+        """
+        opened = self.loaded.open_round(self.folder)
+        if self.opened is not None and (opened is None or opened.started_at != self.opened.started_at):
+            raise RunFailedError(f"round {self.round_number} is closed already")
+
     @property
     def options(self) -> TrainOptions:
         """How clients train in this round."""

@@ -16,7 +16,7 @@ import functools
 import math
 import mmap
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,7 +119,7 @@ class StreamingMean:
         folder: A folder for the sum, made if it isn't there; nothing else may be in it.
         spec: Names, dtypes and shapes of the arrays of an update.
         path_of: From a client's id to its update's file.
-        discard: Does away with the file of an update that was added.
+        recycle: Does away with files of updates that were added.
     """
 
     def __init__(
@@ -127,13 +127,13 @@ class StreamingMean:
         folder: Path,
         spec: Spec,
         path_of: Callable[[str], Path],
-        discard: Callable[[Path], None],
+        recycle: Callable[[Iterable[Path]], None],
     ) -> None:
         make_private(folder)
         self._folder = folder
         self._spec = spec
         self._path_of = path_of
-        self._discard = discard
+        self._recycle = recycle
         self._size = sum(math.prod(entry.shape) for entry in spec.values())
 
     def add(self, order: Sequence[str], weight: Weight, *, all_of_them: bool = False) -> None:
@@ -196,7 +196,7 @@ class StreamingMean:
         )
         replace_text(self._state_path, added.model_dump_json(), durable=False)
         for client_id, _ in slots:
-            self._discard(self._path_of(client_id))  # that of an update that doesn't count, too
+            self._recycle([self._path_of(client_id)])  # that of an update that doesn't count, too
 
     def _write_sums(self, state: _State, weighted: Sequence[tuple[Arrays, float]]) -> None:
         """Add updates to the current sums, and put the result into the other file."""

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeVar
@@ -42,6 +42,8 @@ LOOK_S = 0.5
 """Seconds in which whoever looks whether a run is on, and so keeps others from it for an instant, has surely looked."""
 R = TypeVar("R", bound=BaseModel)
 T = TypeVar("T")
+Recycle = Callable[[Iterable[Path]], None]
+"""Is given files that nobody reads any more, and may do away with them."""
 _NAMES = TypeAdapter(list[str])
 _DIGESTS = TypeAdapter(dict[str, str])
 _DECLARED = TypeAdapter(dict[str, Metric])
@@ -348,11 +350,14 @@ class RunFolder(RunPaths):
         if history[number - 1].state_digest:
             _check_digest(self.state(number), history[number - 1].state_digest)
 
-    def close_round(self, record: RoundRecord) -> None:
-        """Append a round's record; from then on the round is closed. Its updates are done with."""
+    def close_round(self, record: RoundRecord, recycle: Recycle = lambda _: None) -> None:
+        """Append a round's record; from then on the round is closed, and its updates are done with.
+
+        Files that others may be written over are given to ``recycle``.
+        """
         append_line(self.path / "history.jsonl", record.model_dump_json())
-        self.discard_updates()
         self.open_round_path.unlink(missing_ok=True)
+        self.discard_updates(recycle)
 
     def save_open_round(self, record: OpenRound) -> None:
         """Keep what is needed to take the open round up again; after a loss of power it is opened anew."""
@@ -363,8 +368,9 @@ class RunFolder(RunPaths):
         path = self.open_round_path
         return self._read(path, OpenRound) if path.exists() and not _is_blank(path) else None
 
-    def discard_updates(self) -> None:
-        """Remove what was taken in for rounds that are not closed."""
+    def discard_updates(self, recycle: Recycle = lambda _: None) -> None:
+        """Remove what was taken in; files of updates are given to ``recycle`` before."""
+        recycle((self.path / "updates").glob("*/*.safetensors"))
         shutil.rmtree(self.path / "updates", ignore_errors=True)
 
     def save_initial(self, evaluated: Evaluated) -> None:
@@ -381,6 +387,8 @@ class RunFolder(RunPaths):
     def remove_temporaries(self) -> None:
         """Remove files that a process was writing when it was killed; for the orchestrator, with no worker at work."""
         updates = self.path / "updates"
+        if not self.open_round_path.exists():
+            self.discard_updates()
         remove_temporaries([*self.path.glob("*.tmp"), *self.checkpoints.glob("*.tmp"), *updates.rglob("*.tmp")])
 
     def add_energy(self, line: RoundEnergy) -> None:

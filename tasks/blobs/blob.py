@@ -98,8 +98,8 @@ class BlobStore(Protocol):
     def discard_matching(self, patterns: Iterable[str]) -> None:
         """Forget all whose names match one of these patterns, in which ``*`` stands for anything."""
 
-    def recycle(self, path: Path) -> None:
-        """Do away with a file that nobody reads any more; its room may be used for a blob to come."""
+    def recycle(self, paths: Iterable[Path]) -> None:
+        """Do away with files that nobody reads any more; their room may be used for blobs to come."""
 
 
 def describe(name: str, pieces: Iterable[memoryview]) -> BlobRef:

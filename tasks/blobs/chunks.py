@@ -125,9 +125,10 @@ class ChunkedBlobs(ABC):
         for pattern in patterns:
             self.delete(self.find(pattern))
 
-    def recycle(self, path: Path) -> None:
-        """Remove a file that nobody reads any more."""
-        path.unlink(missing_ok=True)
+    def recycle(self, paths: Iterable[Path]) -> None:
+        """Remove files that nobody reads any more."""
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     def _received(self, ref: BlobRef, buffers: Sequence[memoryview]) -> Iterator[memoryview]:
         """Yield the blob's chunks in order. Only when the last has been taken are they known to be right."""

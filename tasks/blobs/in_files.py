@@ -30,8 +30,10 @@ from tasks.files import PRIVATE, is_folder, link_or_copy, make_private, private,
 
 _MAX_PIECES = 512
 """Pieces that are written by one call; systems allow 1024."""
-MAX_SPARE = 16
-"""Files that are kept to be written over: about as many as are on their way at a time."""
+MAX_SPARE = 1000
+"""Files that are kept to be written over."""
+MAX_SPARE_BYTES = 10**9
+"""Bytes that they have, with whose last that is exceeded."""
 _SPARE = ".spare"
 _IDENTITY = ".identity"
 _IDENTITY_BYTES = 8
@@ -154,9 +156,10 @@ class FileBlobs:
             if any(fnmatch.fnmatchcase(unquote(path.name), pattern) for pattern in wanted):
                 path.unlink(missing_ok=True)
 
-    def recycle(self, path: Path) -> None:
-        """Remove a file that nobody reads any more."""
-        path.unlink(missing_ok=True)
+    def recycle(self, paths: Iterable[Path]) -> None:
+        """Remove files that nobody reads any more."""
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     def _let_read(self, path: Path) -> None:
         """Let those read a file who may enter the folder, whatever the umask, and the group of who writes it."""
@@ -204,14 +207,29 @@ class LinkedBlobs(FileBlobs):
             return
         _check(ref, Digest(_mapped(ref, path)))
 
-    def recycle(self, path: Path) -> None:
-        """Keep a file that nobody reads any more for an update to come, if there aren't enough."""
-        with contextlib.suppress(OSError):  # to keep it is no more than an advantage
-            spare = self._folder / _SPARE
-            if self._folder.is_dir() and path.stat().st_nlink == 1 and len(_files(spare)) < MAX_SPARE:
-                make_private(spare)
+    def recycle(self, paths: Iterable[Path]) -> None:
+        """Keep files that nobody reads any more for updates to come, if there aren't enough."""
+        left = list(paths)
+        with contextlib.suppress(OSError):  # to keep them is no more than an advantage
+            left = self._kept(left)
+        super().recycle(left)
+
+    def _kept(self, paths: Sequence[Path]) -> list[Path]:
+        """Keep files to be written over, and return the others: there are enough, or they have other names."""
+        if not self._folder.is_dir():
+            return list(paths)
+        spare, others = self._folder / _SPARE, []
+        make_private(spare)
+        sizes = [path.stat().st_size for path in _files(spare)]
+        room, room_bytes = MAX_SPARE - len(sizes), MAX_SPARE_BYTES - sum(sizes)
+        for path in paths:
+            found = path.stat()
+            if min(room, room_bytes) > 0 and found.st_nlink == 1:
                 path.replace(spare / path.name)
-        path.unlink(missing_ok=True)
+                room, room_bytes = room - 1, room_bytes - found.st_size
+            else:
+                others.append(path)
+        return others
 
     def _new_file(self, path: Path) -> FileIO:
         """Open a file to write over, with whatever is in it."""
@@ -263,10 +281,11 @@ def _check(ref: BlobRef, digest: Digest) -> None:
 
 def _take_spare(folder: Path, path: Path) -> bool:
     """Make ``path`` a file that was kept, with whatever is in it; False if there is none."""
-    for spare in _files(folder / _SPARE):
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            spare.rename(path)
-            return True
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder / _SPARE) as found:
+        for spare in found:
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                Path(spare.path).rename(path)
+                return True
     return False
 
 

@@ -155,9 +155,10 @@ class S3Blobs:
         names = (unquote(key.removesuffix(_ENDING)) for key in keys if key.endswith(_ENDING))
         self.discard((name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)), 0)
 
-    def recycle(self, path: Path) -> None:
-        """Remove a file that nobody reads any more."""
-        path.unlink(missing_ok=True)
+    def recycle(self, paths: Iterable[Path]) -> None:
+        """Remove files that nobody reads any more."""
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     @cached_property
     def _bucket(self) -> S3Store:

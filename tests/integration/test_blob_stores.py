@@ -181,7 +181,7 @@ def test_memory_of_its_own_is_nobody_else_s(store: BlobStore) -> None:
 def test_a_file_that_is_done_with_goes(store: BlobStore, tmp_path: Path) -> None:
     # Given a file that nobody reads any more, when it is recycled, then it isn't where it was
     (tmp_path / "former").write_bytes(b"abc")
-    store.recycle(tmp_path / "former")
+    store.recycle([tmp_path / "former"])
     assert not (tmp_path / "former").exists()
 
 

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from celeriac.aggregators import AggregatorContext, WeightedUpdate
+from celeriac.aggregators.mean import aggregate_mean
 from orchestrator.jobs.job import Job, Loaded
 from orchestrator.store.records import OpenRound, SlotRecord, Surveyed
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.slot_records import SlotRecords
+from tasks.arrays import Arrays
 from tasks.blobs.chunks import MemoryChunks
 from tasks.device import resolved
 from tasks.errors import RunFailedError
 from tasks.messages import Status
-from tests.support import Pull, blob_ref, job_of, round_record, run_config
+from tests.orchestrator.jobs.rounds import folder_in, part
+from tests.support import Pull, blob_ref, close_job, job_of, round_record, run_config
 
 
 class Counting(Pull):
@@ -154,3 +159,21 @@ def test_a_workload_is_told_the_device_and_where_held_out_data_is(tmp_path: Path
     assert context.device == resolved("auto")
     assert Counting.asked == []
     assert context.load_holdout() == "a None"
+
+
+def test_nothing_is_made_of_updates_whose_files_may_have_been_written_over(tmp_path: Path) -> None:
+    # Given a task that was sent twice, whose round the other one closes when this one has begun to aggregate
+    folder = folder_in(tmp_path)
+    folder.save_open_round(opened(1, "anna"))
+    part(folder, "anna", [1, 2, 3])
+    job = job_of(folder)
+
+    def overtaken(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> Arrays:
+        folder.close_round(round_record())
+        return aggregate_mean(updates, context)
+
+    vars(job)["aggregator"] = overtaken
+    # When it comes to write the model, then it doesn't
+    with pytest.raises(RunFailedError, match="round 1 is closed already"):
+        close_job(job, job.records())
+    assert [path.name for path in folder.checkpoints.iterdir()] == ["round-0000.safetensors"]

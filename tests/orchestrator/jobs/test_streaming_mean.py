@@ -3,7 +3,7 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,10 @@ SHAPES = {"bias": (3,), "empty": (0, 2), "flag": (), "weights": (70, 1000)}  # t
 DTYPES = {"bias": np.float16, "empty": np.float32, "flag": np.int64, "weights": np.float32}
 
 
-def remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def remove(paths: Iterable[Path]) -> None:
+    """Remove updates that were added."""
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def update(seed: int) -> dict[str, Array]:

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -328,6 +329,25 @@ def test_a_run_without_rounds_is_summed_up_as_its_initial_model(folder: RunFolde
     # Given a run that ended before its first round, when it is summed up, then there is nothing to say it by
     summary = summarise(run_config(), folder, "interrupted", "SIGINT", 0.0)
     assert (summary.rounds, summary.final, summary.checkpoint) == (0, {}, "checkpoints/round-0000.safetensors")
+
+
+def test_the_files_of_a_closed_rounds_updates_are_given_away(folder: RunFolder) -> None:
+    # Given a round whose updates were taken in, in two exchanges
+    for exchange in ("train", "survey"):
+        folder.updates(1, exchange).mkdir(parents=True)
+        folder.update(1, "anna", exchange).write_bytes(b"update")
+    folder.slots(1).write_text("{}")
+    given: list[Path] = []
+
+    def recycle(paths: Iterable[Path]) -> None:
+        given.extend(paths)
+        assert all(path.exists() for path in given)
+        assert folder.open_round() is None
+
+    # When it is closed, then nothing is left, and who was given the files had them, when no round was open any more
+    folder.close_round(round_record(), recycle)
+    assert sorted(given) == sorted(folder.update(1, "anna", exchange) for exchange in ("train", "survey"))
+    assert not (folder.path / "updates").exists()
 
 
 def test_a_history_without_lengths_of_updates_is_still_read(folder: RunFolder) -> None:

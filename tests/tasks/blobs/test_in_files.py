@@ -287,7 +287,7 @@ def test_of_a_blob_that_is_on_its_way_what_is_written_is_counted(store: FileBlob
 def recycled(store: LinkedBlobs, path: Path) -> None:
     """A file that was written and is needed no more."""
     path.write_bytes(b"former")
-    store.recycle(path)
+    store.recycle([path])
     assert not path.exists()
 
 
@@ -297,7 +297,7 @@ def test_a_blob_is_written_over_a_file_that_nobody_needs(linked: LinkedBlobs, fo
     for name, content in (("a", b"x" * 3), ("b", b"x" * 1000)):
         (tmp_path / name).write_bytes(content)
         inodes.add((tmp_path / name).stat().st_ino)
-        linked.recycle(tmp_path / name)
+        linked.recycle([tmp_path / name])
     # When three blobs are put, then two are in those files, with nothing of what was there, and one in a new file
     refs = [publish(linked, name.decode(), views(b"an update of ", name)) for name in NAMES]
     assert [bytes(linked.get(ref)) for ref in refs] == [b"an update of " + name for name in NAMES]
@@ -310,7 +310,7 @@ def test_a_file_that_somebody_else_has_is_not_written_over(linked: LinkedBlobs, 
     # Given a file of two names, when one of them is done away with and a blob is put, then the other is as it was
     (tmp_path / "a").write_bytes(b"former")
     (tmp_path / "b").hardlink_to(tmp_path / "a")
-    linked.recycle(tmp_path / "a")
+    linked.recycle([tmp_path / "a"])
     publish(linked, "fl:blob:update/anna/1", [memoryview(b"latter")])
     assert (tmp_path / "b").read_bytes() == b"former"
     assert not (tmp_path / "a").exists()
