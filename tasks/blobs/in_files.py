@@ -85,7 +85,8 @@ class FileBlobs:
         path = self._folder / _IDENTITY
         if not path.exists():
             own = path.with_name(f"{_IDENTITY}.{secrets.token_hex(8)}")
-            own.write_text(secrets.token_hex(4))
+            with open(own, "w", encoding="ascii", opener=private) as made:
+                made.write(secrets.token_hex(4))
             self._let_read(own)
             try:
                 path.hardlink_to(own)
