@@ -30,6 +30,7 @@ from orchestrator.jobs.streaming_mean import StreamingMean
 from tasks.arrays import spec_of, write_file
 from tasks.blobs.blob import CHUNK_BYTES
 from tasks.blobs.chunks import Chunk, Wanted
+from tasks.blobs.in_files import FileBlobs
 from tasks.blobs.in_redis import RedisChunks
 from tasks.blobs.pace import FIRST_BYTES
 from tasks.broker.connection import connect
@@ -183,7 +184,7 @@ def adding(folder: Path) -> float:
 
     for client_id, update in zip(order, updates, strict=True):
         write_file(file_of(client_id), update)
-    running = StreamingMean(path, spec_of(updates[0]), file_of, discard=Path.unlink)
+    running = StreamingMean(path, spec_of(updates[0]), file_of, FileBlobs(path).recycle)
     running.add(order[:AT_ONCE], lambda _: 1.0, all_of_them=True)
     before = time.process_time()
     running.add(order, lambda _: 1.0, all_of_them=True)
