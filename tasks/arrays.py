@@ -264,10 +264,12 @@ def write_file(path: Path, arrays: Arrays, check: Callable[[], object] = lambda:
         BLAKE3 digest of the file, in hexadecimal.
     """
     digest = Digest()
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path, durable=False) as temporary, temporary.open("wb") as file:
         for piece in encode(arrays):
             file.write(piece)
             digest.update(piece)
+        file.flush()
+        os.fsync(file.fileno())
         check()
     return digest.hexdigest()
 

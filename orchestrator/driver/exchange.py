@@ -199,11 +199,9 @@ class Exchange:
         if self._opened.surveyed is not None:
             publish_surveyed(context, self._number, self._opened.surveyed.digest)
         for slot, response in self._slots.filled():
-            record = self._records.get(response.client_id)
-            is_taken_in = record is not None and record.status is not Status.REJECTED
-            if response.update is not None and not is_taken_in and not context.services.blobs.has(response.update):
-                gone.append(slot.order)
-        self._records.add(dict.fromkeys((order.client_id for order in gone), None))
+            if response.update is not None and not self._is_taken_in(response.client_id):
+                gone += [] if context.services.blobs.has(response.update) else [slot.order]
+        self._records.reopen(order.client_id for order in gone)
         for order in gone:
             logger.warning(
                 "client %s: its update of round %d is gone and asked for again",
@@ -214,6 +212,14 @@ class Exchange:
             self._slots.reopen(order.order_id)
             self._uploads.restart(order.order_id)
         context.services.transport.forget([order.order_id for order in gone])
+
+    def _is_taken_in(self, client_id: str) -> bool:
+        """Say whether a client's update is in the run's folder: it counts, or an own worker looks at it now."""
+        record, folder = self._records.get(client_id), self._context.folder
+        if record is not None:
+            return record.status is not Status.REJECTED
+        paths = folder.update, folder.packed_update
+        return any(path(self._number, client_id, self._kind).exists() for path in paths)
 
     def _collect_again(self) -> None:
         """Ask those again whose updates a broker that was emptied had when all had been answered."""

@@ -87,6 +87,7 @@ def _short(job: Job, reduced: Arrays) -> ShortResults:
 
 def _failed(job: Job, responses: dict[str, SlotRecord], reason: str) -> ClosedRound:
     """Keep the model, and the algorithm's state, as they were."""
+    job.check_open()
     folder, number = job.folder, job.round_number
     digest = _keep(folder.checkpoint(number - 1), folder.checkpoint(number))
     former, path = folder.state(number - 1), folder.state(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -40,12 +40,16 @@ def ingest_responses(job: Job, responses: Sequence[Response], exchange: str = Tr
         exchange: Kind of the orders that are answered.
     """
     slots, taking = job.slots(exchange), _Taking(job, exchange)
-    new = [response for response in responses if slots.get(response.client_id) is None]
-    found = {response.client_id: taking.take_in(response) for response in new}
+    known = {each.client_id: record for each in responses if (record := slots.get(each.client_id)) is not None}
+    found = {each.client_id: taking.take_in(each) for each in responses if each.client_id not in known}
     # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
-    slots.add({client_id: record for client_id, record in found.items() if slots.get(client_id) is None})
-    records = {each.client_id: slots.get(each.client_id) or found[each.client_id] for each in responses}
-    taking.clear_up([response for response in responses if response.update is not None], records)
+    kept = slots.add(found)
+    for client_id, record in kept.items():
+        if record.status is Status.REJECTED and record.size_bytes:
+            told = job.round_number, client_id, record.reason
+            logger.warning("round %d: the update of client %s is rejected: %s", *told)
+    records = {**known, **kept}
+    taking.clear_up(responses, records)
     return records
 
 
@@ -60,8 +64,9 @@ class _Taking:
     def __init__(self, job: Job, exchange: str) -> None:
         self._job = job
         self._exchange = exchange
-        self._folder = job.folder.updates(job.round_number, exchange)
-        make_private(self._folder)
+        self._path = partial(job.folder.update, job.round_number, exchange=exchange)
+        self._packed_path = partial(job.folder.packed_update, job.round_number, exchange=exchange)
+        make_private(job.folder.updates(job.round_number, exchange))
 
     @cached_property
     def _spec(self) -> Spec:
@@ -101,29 +106,22 @@ class _Taking:
             if self._exchange == TrainOrder.name and response.num_steps < 1:
                 raise UpdateRejectedError("it claims to be trained in no steps")
         except (BlobError, ArraysError, UpdateRejectedError) as error:
-            told = self._job.round_number, response.client_id, error
-            logger.warning("round %d: the update of client %s is rejected: %s", *told)
             return SlotRecord.of(response, Status.REJECTED, str(error))
+        except FileNotFoundError:  # another process has just cleared up, and has kept the record
+            return SlotRecord.of(response, Status.REJECTED, "its file is gone")
         record = SlotRecord.of(response).model_copy(update={"lengths": lengths})
         return score_as_it_comes(self._job, response.client_id, record)
 
     def clear_up(self, responses: Sequence[Response], records: dict[str, SlotRecord]) -> None:
         """Remove what is left of updates that were taken in, as their records say, or rejected."""
         job = self._job
-        for response in responses:
-            if records[response.client_id].status is Status.REJECTED:
-                self._path(response.client_id).unlink(missing_ok=True)
+        names = {response.client_id: response.update.name for response in responses if response.update is not None}
+        for client_id in names:
+            if records[client_id].status is Status.REJECTED:
+                self._path(client_id).unlink(missing_ok=True)
             if job.compressor:
-                self._packed(response.client_id).unlink(missing_ok=True)
-        names = [response.update.name for response in responses if response.update]
-        discard_updates(job.store, names, job.model_bytes, results.most_bytes(job.results))
-
-    def _path(self, client_id: str) -> Path:
-        return self._folder / f"{client_id}.safetensors"
-
-    def _packed(self, client_id: str) -> Path:
-        """File of an update as it came, where it came compressed: until its slot's record is kept."""
-        return self._folder / f"{client_id}.packed"
+                self._packed_path(client_id).unlink(missing_ok=True)
+        discard_updates(job.store, names.values(), job.model_bytes, results.most_bytes(job.results))
 
     def _take_update(self, ref: BlobRef, client_id: str) -> dict[str, float]:
         """Make a file of an update, and return its lengths by part.
@@ -132,7 +130,7 @@ class _Taking:
             BlobError, ArraysError, UpdateRejectedError: If it isn't there, or isn't what an update must be.
         """
         job, path = self._job, self._path(client_id)
-        taken = self._packed(client_id) if job.compressor else path
+        taken = self._packed_path(client_id) if job.compressor else path
         if ref.size_bytes > self._most_bytes:
             raise BlobError(f"the update has {ref.size_bytes} bytes, {self._most_bytes} are allowed for this model")
         self._fetch(ref, taken)

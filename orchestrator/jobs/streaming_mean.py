@@ -195,8 +195,7 @@ class StreamingMean:
             num_added=state.num_added + len(found),
         )
         replace_text(self._state_path, added.model_dump_json(), durable=False)
-        for client_id, _ in slots:
-            self._recycle([self._path_of(client_id)])  # that of an update that doesn't count, too
+        self._recycle([self._path_of(client_id) for client_id, _ in slots])  # also of those that don't count
 
     def _write_sums(self, state: _State, weighted: Sequence[tuple[Arrays, float]]) -> None:
         """Add updates to the current sums, and put the result into the other file."""

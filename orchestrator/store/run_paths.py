@@ -89,6 +89,10 @@ class RunPaths:
         """File of an update that was taken in."""
         return self.updates(round_number, exchange) / f"{client_id}.safetensors"
 
+    def packed_update(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> Path:
+        """File of an update as it came, where it came compressed: there is one until its slot's record is kept."""
+        return self.updates(round_number, exchange) / f"{client_id}.packed"
+
     def slots(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
         """File of the records of a round's slots, see :mod:`orchestrator.store.slot_records`."""
         return self.updates(round_number, exchange) / "slots.jsonl"

@@ -7,8 +7,12 @@ its process was killed, goes. After a loss of power the file may be shorter: wha
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Mapping
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import BaseModel, ValidationError
 
@@ -33,35 +37,54 @@ class SlotRecords:
         self._path = path
         self._records: dict[str, SlotRecord] = {}
         self._read_bytes = 0
+        self._reading = threading.Lock()
 
     def get(self, client_id: str) -> SlotRecord | None:
         """Return the record of a client's slot; None if it isn't filled."""
-        self._read_on()
+        try:
+            # A file system of several machines says what others have written when a file is opened.
+            with self._path.open("rb") as file:
+                self._read_on(file)
+        except FileNotFoundError:
+            pass
         return self._records.get(client_id)
 
-    def add(self, records: Mapping[str, SlotRecord | None]) -> None:
-        """Note the records of clients' slots; None: the slot is open again."""
-        lines = [_Line(client_id=client_id, record=record) for client_id, record in records.items()]
+    def add(self, records: Mapping[str, SlotRecord]) -> dict[str, SlotRecord]:
+        """Note the records of those clients' slots that have none, and return all that count then."""
+        if not records:
+            return {}
+        with self._appending() as file:
+            self._read_on(file)
+            new = {client_id: record for client_id, record in records.items() if client_id not in self._records}
+            _append(file, new)
+            self._read_on(file)
+        return {client_id: self._records[client_id] for client_id in records}
+
+    def reopen(self, client_ids: Iterable[str]) -> None:
+        """Note that the slots of these clients are open again."""
+        if again := dict.fromkeys(client_ids):
+            with self._appending() as file:
+                _append(file, again)
+
+    @contextmanager
+    def _appending(self) -> Iterator[BinaryIO]:
+        """Open the file to read and to append, for nobody else meanwhile."""
         make_private(self._path.parent)
-        data = "".join(f"{line.model_dump_json()}\n" for line in lines).encode()
         with open(self._path, "ab+", opener=private) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             drop_torn_line(file)
-            file.write(data)
+            yield file
 
-    def _read_on(self) -> None:
+    def _read_on(self, file: BinaryIO) -> None:
         """Read the lines that have been added since this was called last."""
-        try:
-            if self._path.stat().st_size <= self._read_bytes:
+        with self._reading:
+            if os.fstat(file.fileno()).st_size <= self._read_bytes:
                 return
-            with self._path.open("rb") as file:
-                file.seek(self._read_bytes)
-                whole, newline, _ = file.read().rpartition(b"\n")
-        except FileNotFoundError:
-            return
-        self._read_bytes += len(whole) + len(newline)
-        for text in whole.splitlines():
-            self._note(text)
+            file.seek(self._read_bytes)
+            whole, newline, _ = file.read().rpartition(b"\n")
+            self._read_bytes += len(whole) + len(newline)
+            for text in whole.splitlines():
+                self._note(text)
 
     def _note(self, text: bytes) -> None:
         try:
@@ -72,3 +95,9 @@ class SlotRecords:
             self._records.pop(line.client_id, None)
         else:
             self._records[line.client_id] = line.record
+
+
+def _append(file: BinaryIO, records: Mapping[str, SlotRecord | None]) -> None:
+    lines = [_Line(client_id=client_id, record=record) for client_id, record in records.items()]
+    file.write("".join(f"{line.model_dump_json()}\n" for line in lines).encode())
+    file.flush()

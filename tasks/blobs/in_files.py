@@ -3,8 +3,8 @@
 Where clients are others' processes, files are copied, and what is used is checked after that: whoever can write to the
 folder may change them at any time. Where all processes are one user's, nothing is carried at all (``?links=yes``): a
 checkpoint is published as a link to its file, and read as a memory map; an update is written once, by its client, and
-taken in by a link. It is written over a file that nobody needs any more, if there is one: that takes half as long as a
-new file, whose memory the system has to find first.
+its file is moved to where it is needed. It is written over a file that nobody needs any more, if there is one: that
+takes half as long as a new file, whose memory and place on the disk the system has to find first.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_PIECES = 512
 MAX_SPARE = 1000
 """Files that are kept to be written over."""
 MAX_SPARE_BYTES = 10**9
-"""Bytes that they have, with whose last that is exceeded."""
+"""Bytes that they have at the most."""
 _SPARE = ".spare"
 _IDENTITY = ".identity"
 _IDENTITY_BYTES = 8
@@ -101,7 +101,7 @@ class FileBlobs:
     def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
         path = self._path(ref.name)
-        with replacing(path, durable=False, mode=None) as temporary, self._new_file(temporary) as file:
+        with replacing(path, durable=False, mode=None) as temporary, self._new_file(temporary, ref.size_bytes) as file:
             for start in range(0, len(pieces), _MAX_PIECES):
                 _write(file.fileno(), pieces[start : start + _MAX_PIECES])
             file.truncate()
@@ -169,8 +169,8 @@ class FileBlobs:
             os.chown(path, -1, folder.st_gid)
         path.chmod(PRIVATE | (folder.st_mode & 0o011) << 2)
 
-    def _new_file(self, path: Path) -> FileIO:
-        """Open a file to write to."""
+    def _new_file(self, path: Path, num_bytes: int) -> FileIO:
+        """Open a file to write so many bytes to."""
         return FileIO(path, "w")
 
     def _path(self, name: str) -> Path:
@@ -201,9 +201,11 @@ class LinkedBlobs(FileBlobs):
         """Make ``path`` the blob's file itself, and check it; on another file system, a copy."""
         try:
             self._path(ref.name).rename(path)
+        except FileNotFoundError as error:
+            raise _missing(ref, error) from None
         except OSError as error:
             if error.errno != errno.EXDEV:
-                raise _missing(ref, error) from None
+                raise
             super().take_file(ref, path)
             return
         _check(ref, Digest(_mapped(ref, path)))
@@ -216,7 +218,7 @@ class LinkedBlobs(FileBlobs):
         super().recycle(left)
 
     def _kept(self, paths: Sequence[Path]) -> list[Path]:
-        """Keep files to be written over, and return the others: there are enough, or they have other names."""
+        """Keep files to be written over, and return the others: there are enough, or they have other names, too."""
         if not self._folder.is_dir():
             return list(paths)
         spare, others = self._folder / _SPARE, []
@@ -224,17 +226,25 @@ class LinkedBlobs(FileBlobs):
         sizes = [path.stat().st_size for path in _files(spare)]
         room, room_bytes = MAX_SPARE - len(sizes), MAX_SPARE_BYTES - sum(sizes)
         for path in paths:
-            found = path.stat()
-            if min(room, room_bytes) > 0 and found.st_nlink == 1:
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue
+            if room > 0 and found.st_size <= room_bytes and found.st_nlink == 1:
                 path.replace(spare / path.name)
                 room, room_bytes = room - 1, room_bytes - found.st_size
             else:
                 others.append(path)
         return others
 
-    def _new_file(self, path: Path) -> FileIO:
+    def _new_file(self, path: Path, num_bytes: int) -> FileIO:
         """Open a file to write over, with whatever is in it."""
-        return FileIO(path, "r+" if _take_spare(self._folder, path) else "w", opener=private)
+        return FileIO(path, "r+" if _take_spare(self._folder, path, num_bytes) else "w", opener=private)
+
+    def discard_matching(self, patterns: Iterable[str]) -> None:
+        """Forget the blobs whose names match one of these patterns, and the files that were kept to be written over."""
+        super().discard_matching(patterns)
+        shutil.rmtree(self._folder / _SPARE, ignore_errors=True)
 
     def _let_read(self, path: Path) -> None:
         """Let nobody else: all processes are one user's."""
@@ -280,13 +290,18 @@ def _check(ref: BlobRef, digest: Digest) -> None:
         raise BlobError(f"blob {ref.name!r}: its bytes don't match their digest")
 
 
-def _take_spare(folder: Path, path: Path) -> bool:
-    """Make ``path`` a file that was kept, with whatever is in it; False if there is none."""
+def _take_spare(folder: Path, path: Path, num_bytes: int) -> bool:
+    """Make ``path`` a file that was kept, with whatever is in it; False if there is none.
+
+    A longer one is removed: who still reads it would be killed when it is cut.
+    """
     with contextlib.suppress(FileNotFoundError), os.scandir(folder / _SPARE) as found:
         for spare in found:
             with contextlib.suppress(FileNotFoundError):  # another process was faster
-                Path(spare.path).rename(path)
-                return True
+                if spare.stat(follow_symlinks=False).st_size <= num_bytes:
+                    Path(spare.path).rename(path)
+                    return True
+                Path(spare.path).unlink()
     return False
 
 

@@ -123,7 +123,7 @@ def test_an_update_is_taken_in_or_rejected_whatever_is_in_it(tmp_path: Path, com
         ref = publish(store, order.update_blob, [memoryview(content)]) if content else None
         response = trained(order, ref)
         record = read(lambda: take_in(job, response), len(content) + 20_000)
-        job.slots().add({"anna": None})
+        job.slots().reopen(["anna"])
         # Then it is accepted, or rejected with a reason
         assert record is not None
         assert record.status is Status.TRAINED or record.reason

@@ -10,6 +10,7 @@ import pytest
 
 from celeriac.compressors import load_compressor
 from celeriac.compressors.updates import pack_update
+from orchestrator.jobs import ingest
 from orchestrator.jobs.ingest import ingest_responses
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.run_folder import RunFolder
@@ -20,6 +21,7 @@ from tasks.arrays import Arrays
 from tasks.blobs.blob import BlobRef, publish
 from tasks.blobs.chunks import MemoryChunks, Wanted
 from tasks.blobs.in_files import LinkedBlobs
+from tasks.digests import digest_of_file
 from tasks.messages import Order, Response, Status
 from tasks.results import Result
 from tests.support import job_of, publish_update, run_config, survey_order, surveyed, take_in, train_order, trained
@@ -296,6 +298,36 @@ def test_what_a_killed_worker_had_taken_from_the_store_is_taken_in_by_the_next(
     assert names == ["anna.safetensors", "bert.safetensors", "slots.jsonl"]
     found = job_of(folder, store).update("bert")
     np.testing.assert_allclose(found["weights"], UPDATE["weights"], atol=0.05)
+
+
+@pytest.mark.parametrize("compression", ["none", "int8"])
+def test_who_finds_that_another_has_cleared_up_agrees_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    # Given an update whose file another process has taken, and is done with at any moment from then on
+    folder = RunFolder.create(tmp_path / "run", run_config(compression=compression))
+    arrays.write_file(folder.checkpoint(0), MODEL)
+    (tmp_path / "blobs").mkdir()
+    store, compressor = LinkedBlobs(tmp_path / "blobs"), load_compressor(compression)
+    update = pack_update(compressor, MODEL, UPDATE).arrays if compressor else UPDATE
+    response = trained(ORDER, publish_update(store, ORDER, update))
+    with monkeypatch.context() as patch:
+        patch.setattr(SlotRecords, "add", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            take_in(job_of(folder, store), response)
+    others: list[SlotRecord] = []
+
+    def overtaken(path: Path) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(ingest, "digest_of_file", digest_of_file)
+            others.append(take_in(job_of(folder, store), response))
+        return digest_of_file(path)
+
+    # When it is taken in here too, then both say the same
+    monkeypatch.setattr(ingest, "digest_of_file", overtaken)
+    assert [take_in(job_of(folder, store), response)] == others
+    assert others[0].status is Status.TRAINED
+    np.testing.assert_allclose(job_of(folder, store).update("anna")["weights"], UPDATE["weights"], atol=0.05)
 
 
 def raising(error: type[BaseException]) -> Callable[..., None]:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from celeriac.aggregators import AggregatorContext, WeightedUpdate
@@ -161,7 +163,8 @@ def test_a_workload_is_told_the_device_and_where_held_out_data_is(tmp_path: Path
     assert context.load_holdout() == "a None"
 
 
-def test_nothing_is_made_of_updates_whose_files_may_have_been_written_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [1.0, math.nan])
+def test_nothing_is_made_of_updates_whose_files_may_have_been_written_over(tmp_path: Path, sent: float) -> None:
     # Given a task that was sent twice, whose round the other one closes when this one has begun to aggregate
     folder = folder_in(tmp_path)
     folder.save_open_round(opened(1, "anna"))
@@ -169,11 +172,12 @@ def test_nothing_is_made_of_updates_whose_files_may_have_been_written_over(tmp_p
     job = job_of(folder)
 
     def overtaken(updates: Sequence[WeightedUpdate], context: AggregatorContext) -> Arrays:
+        folder.checkpoint(1).write_bytes(b"the other's")
         folder.close_round(round_record())
-        return aggregate_mean(updates, context)
+        return {**aggregate_mean(updates, context), "point": np.full(3, sent, np.float32)}
 
     vars(job)["aggregator"] = overtaken
-    # When it comes to write the model, then it doesn't
+    # When it comes to write a model, or to keep the former one, then it doesn't
     with pytest.raises(RunFailedError, match="round 1 is closed already"):
         close_job(job, job.records())
-    assert [path.name for path in folder.checkpoints.iterdir()] == ["round-0000.safetensors"]
+    assert folder.checkpoint(1).read_bytes() == b"the other's"

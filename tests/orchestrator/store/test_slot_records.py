@@ -23,11 +23,23 @@ def test_what_one_adds_others_find(path: Path) -> None:
     here, there = SlotRecords(path), SlotRecords(path)
     assert there.get("anna") is None
     # When one adds records, a few at a time, then the other finds them
-    here.add({"anna": TRAINED, "bert": SlotRecord(status=Status.FAILED, reason="no data")})
+    failed = SlotRecord(status=Status.FAILED, reason="no data")
+    assert here.add({"anna": TRAINED, "bert": failed}) == {"anna": TRAINED, "bert": failed}
     assert there.get("anna") == TRAINED
     here.add({"carl": TRAINED})
+    # And the first that was added of a client counts
+    assert there.add({"bert": TRAINED, "dora": failed}) == {"bert": failed, "dora": failed}
+    assert here.get("bert") == failed
     assert (there.get("bert"), there.get("carl")) == (here.get("bert"), TRAINED)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_nothing_is_written_of_nothing(path: Path) -> None:
+    # Given no slots to note, when they are, then there is no file for it
+    records = SlotRecords(path)
+    assert records.add({}) == {}
+    records.reopen([])
+    assert not path.parent.exists()
 
 
 def test_a_slot_is_opened_again(path: Path) -> None:
@@ -37,7 +49,7 @@ def test_a_slot_is_opened_again(path: Path) -> None:
     assert there.get("anna") == TRAINED
     # When the slot is opened again, twice, then there is none, also for who comes later
     for _ in range(2):
-        here.add({"anna": None})
+        here.reopen(["anna"])
         assert [records.get("anna") for records in (here, there, SlotRecords(path))] == [None, None, None]
     # And the next that is added counts
     later = TRAINED.model_copy(update={"num_examples": 6})

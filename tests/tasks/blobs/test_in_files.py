@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasks.blobs import blob
 from tasks.blobs.blob import publish
-from tasks.blobs.in_files import MAX_SPARE, FileBlobs, LinkedBlobs, linked_url
+from tasks.blobs.in_files import MAX_SPARE, MAX_SPARE_BYTES, FileBlobs, LinkedBlobs, linked_url
 from tasks.blobs.stores import open_store
 from tasks.errors import BlobError, ConfigurationError
 from tests.support import added_in_place, modes_under, with_umask
@@ -292,18 +293,30 @@ def recycled(store: LinkedBlobs, path: Path) -> None:
 
 
 def test_a_blob_is_written_over_a_file_that_nobody_needs(linked: LinkedBlobs, folder: Path, tmp_path: Path) -> None:
-    # Given files, shorter and longer than what is to come, that nobody needs any more
-    inodes = set()
-    for name, content in (("a", b"x" * 3), ("b", b"x" * 1000)):
+    # Given files that nobody needs any more: shorter than what is to come, as long, and longer
+    inodes = {}
+    for name, content in (("a", b"x" * 3), ("b", b"x" * 18), ("c", b"x" * 1000)):
         (tmp_path / name).write_bytes(content)
-        inodes.add((tmp_path / name).stat().st_ino)
+        inodes[name] = (tmp_path / name).stat().st_ino
         linked.recycle([tmp_path / name])
     # When three blobs are put, then two are in those files, with nothing of what was there, and one in a new file
     refs = [publish(linked, name.decode(), views(b"an update of ", name)) for name in NAMES]
     assert [bytes(linked.get(ref)) for ref in refs] == [b"an update of " + name for name in NAMES]
     found = [path.stat().st_ino for path in folder.iterdir() if path.is_file()]
     assert len(found) == 3
-    assert inodes < set(found)
+    assert {inodes["a"], inodes["b"]} < set(found)
+
+
+def test_who_reads_a_longer_file_still_isnt_killed_when_a_blob_is_put(linked: LinkedBlobs, tmp_path: Path) -> None:
+    # Given somebody who reads a file on, which others have done away with
+    path = tmp_path / "update"
+    path.write_bytes(b"x" * 10_000)
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    linked.recycle([path])
+    # When a shorter blob is put, then what is read is there to its end
+    publish(linked, "fl:blob:update/anna/1", views(b"short"))
+    assert mapped[-1:] == b"x"
 
 
 def test_a_file_that_somebody_else_has_is_not_written_over(linked: LinkedBlobs, tmp_path: Path) -> None:
@@ -323,6 +336,20 @@ def test_no_more_files_are_kept_than_are_of_use(linked: LinkedBlobs, folder: Pat
         recycled(LinkedBlobs(tmp_path / "nowhere"), tmp_path / f"{number}")
     assert len(list((folder / ".spare").iterdir())) == MAX_SPARE
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_files_are_kept_as_far_as_there_is_room(linked: LinkedBlobs, folder: Path, tmp_path: Path) -> None:
+    # Given a file that is longer than all that are kept may be, one that is gone, and one that isn't
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(MAX_SPARE_BYTES + 1)
+    (tmp_path / "c").write_bytes(b"former")
+    # When they are done away with, then the last is kept
+    linked.recycle([tmp_path / name for name in "abc"])
+    assert [path.name for path in (folder / ".spare").iterdir()] == ["c"]
+    assert not (tmp_path / "a").exists()
+    # And when a run removes what it has left, then that goes, too
+    linked.discard_matching(["fl:blob:update/*"])
+    assert not (folder / ".spare").exists()
 
 
 def test_two_never_write_over_the_same_file(linked: LinkedBlobs, tmp_path: Path) -> None:
