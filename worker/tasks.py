@@ -21,7 +21,7 @@ from tasks.names import order_task
 from tasks.orders.kind import AnyKind
 from worker.handlers import KINDS
 from worker.serving import Serving
-from worker.together import Answer, Limits, answer_each
+from worker.together import STORE_S, Answer, Limits, answer_each
 
 STALE_S = 2.0
 """Seconds after an order's deadline at which its slot is surely filled: by then nobody waits for an answer."""
@@ -53,7 +53,7 @@ def _answer_together(task: Any, kind: AnyKind, messages: Sequence[object]) -> No
             return _answered(task, kind, message, order_id)
 
     def store(answers: Mapping[str, Answer]) -> None:
-        limits.lift()  # what the broker takes for it counts against nobody
+        limits.lift(STORE_S)  # what the broker takes for it counts against nobody
         task.backend.store_together(answers)
 
     try:

@@ -25,6 +25,9 @@ SLACK_S = 0.25
 """Seconds that an order's hard limit may come late: most groups are done within them, and need one watch. To set one
 takes a thread, and half a millisecond where processors are busy."""
 
+STORE_S = 60.0
+"""Seconds that the broker may take to store answers while a hard limit stays: longer than it may be away."""
+
 Answer = dict[str, object]
 
 
@@ -52,10 +55,11 @@ class Limits:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
 
-    def lift(self) -> None:
-        """End this process no more: no order is under way."""
-        faulthandler.cancel_dump_traceback_later()
-        self._ends_at = -math.inf
+    def lift(self, within_s: float = math.inf) -> None:
+        """End this process no more, as no order is under way; what would end it later than ``within_s`` stays."""
+        if self._ends_at <= time.monotonic() + within_s:
+            faulthandler.cancel_dump_traceback_later()
+            self._ends_at = -math.inf
 
 
 def answer_each(

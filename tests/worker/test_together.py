@@ -10,6 +10,7 @@ from types import FrameType
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
+from tasks.messages import HARD_LIMIT_S
 from tests.support import train_order
 from worker.together import HOLD_S, SLACK_S, Answer, Limits, answer_each
 
@@ -55,6 +56,30 @@ def test_a_process_that_hangs_in_compiled_code_is_ended_at_the_hard_limit(timeou
     process.join(60)
     try:
         assert process.exitcode == 1
+    finally:
+        process.kill()
+
+
+def _store(within_s: float) -> None:
+    """Carry an order out, and be at storing its answer when its hard limit is over."""
+    limits = Limits()
+    with limits.of(train_order(timeout_s=0.05)):
+        pass
+    limits.lift(within_s)
+    time.sleep(HARD_LIMIT_S + 2 * SLACK_S)
+
+
+@pytest.mark.parametrize(("within_s", "exit_code"), [(60.0, 0), (0.0, 1)])
+def test_storing_answers_ends_no_process_unless_the_limit_is_further_away_than_that(
+    within_s: float, exit_code: int
+) -> None:
+    # Given a process that stores an answer while the hard limit of its order passes, then it goes on
+    process = multiprocessing.get_context("spawn").Process(target=_store, args=(within_s,))
+    process.start()
+    process.join(60)
+    try:
+        # But not where the limit was to come later than storing takes at the most
+        assert process.exitcode == exit_code
     finally:
         process.kill()
 
