@@ -74,23 +74,39 @@ def test_a_client_whose_process_dies_each_time_is_lost_and_no_other(
     assert responses["ward-05"]["status"] == "lost"
 
 
-def num_at_work(output: str) -> int:
-    """How many orders to train are under way at a worker."""
-    return output.count("/train: begun") - output.count("/train: trained")
+def kill_one(run_dir: Path, held: Path) -> None:
+    """Kill a client's process as it is at an order, and wait for the next round.
+
+    Args:
+        run_dir: The run's folder.
+        held: While this file is there orders are held up, and the processes that are at one have a file beside it.
+    """
+    held.touch()
+    wait_until(lambda: waiting(held), "a process is at an order")
+    num_closed, victim = len(history(run_dir)), waiting(held)[0]
+    psutil.Process(int(victim.suffix[1:])).kill()
+    for path in (held, *waiting(held)):
+        path.unlink()
+    wait_until(lambda: len(history(run_dir)) > num_closed + 1, "the round is over")
+
+
+def waiting(held: Path) -> list[Path]:
+    """The files of the processes that wait, or have waited."""
+    return list(held.parent.glob(f"{held.name}.*"))
 
 
 def test_a_group_whose_process_is_killed_is_trained_all_the_same(field: Field, broker: Redis, tmp_path: Path) -> None:
-    # Given a round in which both processes of a worker are at a group of orders
+    # Given clients whose orders go together
     run_dir, held = tmp_path / "run", tmp_path / "held"
-    worker = many(field, broker, HELD=str(held))
+    many(field, broker, HELD=str(held))
     program = run(field, broker, run_dir, 40)
     wait_until(lambda: len(history(run_dir)) >= QUICK, "two rounds are closed")
-    held.touch()
-    wait_until(lambda: num_at_work(worker.output) == 2, "both are at an order")
-    # When one of them is killed
-    psutil.Process(worker.process.pid).children()[0].kill()
-    wait_until(lambda: has_failed(run_dir), "it is noticed")
-    held.unlink()
-    # Then all have trained in every round
+    # When a process is killed that is at some of them
+    num_alone = -1
+    while not has_failed(run_dir):  # it may be at an order that went alone, as its client was slow
+        num_alone += 1
+        kill_one(run_dir, held)
+    # Then all have trained in every round, but for whose order went alone
     program.succeeds()
-    assert {status for statuses in harness.statuses(run_dir) for status in statuses.values()} == {"trained"}
+    found = Counter(status for statuses in harness.statuses(run_dir) for status in statuses.values())
+    assert found["trained"] == found.total() - num_alone == 40 * NUM_CLIENTS - num_alone

@@ -2,9 +2,9 @@
 
 ``STEP_S`` is the length of a step in seconds; ``STEP_S_<client id>`` that of one client's. ``STUCK`` names a file: who
 finds it removes it and spends a minute or more in one call to C. ``HELD`` names another: as long as it is there, nobody
-takes a step. ``MODEL_ELEMENTS`` is the number of float32 elements of the model. ``INITIAL_S`` is how long it takes to
-make it, ``LOSS_S`` to evaluate it. ``LOSS_HELD`` names a file, too: as long as it is there no evaluation ends, and
-beside it is written which process is at one.
+takes a step, and beside it each process that waits has a file. ``MODEL_ELEMENTS`` is the number of float32 elements of
+the model. ``INITIAL_S`` is how long it takes to make it, ``LOSS_S`` to evaluate it. ``LOSS_HELD`` names a file, too: as
+long as it is there no evaluation ends, and beside it is written which process is at one.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ class Pulled(Workload):
         if Path(stuck).is_file():
             Path(stuck).unlink()
             hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000_000)
-        held = os.environ.get("HELD", "")
-        while Path(held).is_file() and not context.budget.is_over():
+        held = Path(os.environ.get("HELD", ""))
+        if held.is_file():
+            held.with_suffix(f".{os.getpid()}").touch()
+        while held.is_file() and not context.budget.is_over():
             time.sleep(0.01)
         steps = 0
         while steps < context.options.epochs and not context.budget.is_over():
