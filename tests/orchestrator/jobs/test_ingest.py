@@ -273,14 +273,15 @@ def test_a_blob_that_claims_to_be_huge_makes_no_work(folder: RunFolder) -> None:
     assert chunks.num_deleted < 1000
 
 
-@pytest.mark.parametrize("compression", ["none", "int8"])
-def test_what_a_killed_worker_had_taken_from_the_store_is_taken_in_by_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
-) -> None:
-    # Given updates in files, of a worker that is killed when it has taken them and not kept their records
-    folder = RunFolder.create(tmp_path / "run", run_config(compression=compression))
+Killed = tuple[RunFolder, LinkedBlobs, list[Response]]
+"""The folder of a run, its store, and answers whose updates a worker has taken that was killed then."""
+
+
+@pytest.fixture(params=["none", "int8"])
+def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Killed:
+    folder = RunFolder.create(tmp_path / "run", run_config(compression=request.param))
     arrays.write_file(folder.checkpoint(0), MODEL)
-    store, compressor = LinkedBlobs(tmp_path / "blobs"), load_compressor(compression)
+    store, compressor = LinkedBlobs(tmp_path / "blobs"), load_compressor(request.param)
     (tmp_path / "blobs").mkdir()
     update = pack_update(compressor, MODEL, UPDATE).arrays if compressor else UPDATE
     responses = [trained(order, publish_update(store, order, update)) for order in map(train_order, ("anna", "bert"))]
@@ -288,33 +289,24 @@ def test_what_a_killed_worker_had_taken_from_the_store_is_taken_in_by_the_next(
         patch.setattr(SlotRecords, "add", raising(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             ingest_responses(job_of(folder, store), responses)
+    return folder, store, responses
+
+
+def test_what_a_killed_worker_had_taken_from_the_store_is_taken_in_by_the_next(killed: Killed) -> None:
+    # Given updates that aren't in the store any more, and of which no record was kept
+    folder, store, responses = killed
     assert not any(store.has(response.update) for response in responses if response.update)
-    # When its task is carried out by another, then they are taken in, and nothing is left of them but what counts
+    # When their task is carried out by another, then they are taken in, and nothing is left of them but what counts
     records = ingest_responses(job_of(folder, store), responses)
-    assert {client_id: record.status for client_id, record in records.items()} == dict.fromkeys(
-        ("anna", "bert"), Status.TRAINED
-    )
+    assert {name: record.status for name, record in records.items()} == dict.fromkeys(("anna", "bert"), Status.TRAINED)
     names = sorted(path.name for path in folder.updates(1).iterdir())
     assert names == ["anna.safetensors", "bert.safetensors", "slots.jsonl"]
-    found = job_of(folder, store).update("bert")
-    np.testing.assert_allclose(found["weights"], UPDATE["weights"], atol=0.05)
+    np.testing.assert_allclose(job_of(folder, store).update("bert")["weights"], UPDATE["weights"], atol=0.05)
 
 
-@pytest.mark.parametrize("compression", ["none", "int8"])
-def test_who_finds_that_another_has_cleared_up_agrees_with_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
-) -> None:
-    # Given an update whose file another process has taken, and is done with at any moment from then on
-    folder = RunFolder.create(tmp_path / "run", run_config(compression=compression))
-    arrays.write_file(folder.checkpoint(0), MODEL)
-    (tmp_path / "blobs").mkdir()
-    store, compressor = LinkedBlobs(tmp_path / "blobs"), load_compressor(compression)
-    update = pack_update(compressor, MODEL, UPDATE).arrays if compressor else UPDATE
-    response = trained(ORDER, publish_update(store, ORDER, update))
-    with monkeypatch.context() as patch:
-        patch.setattr(SlotRecords, "add", raising(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            take_in(job_of(folder, store), response)
+def test_who_finds_that_another_has_cleared_up_agrees_with_it(killed: Killed, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given an update that two take in, of whom one is done with it at any moment
+    folder, store, [response, _] = killed
     others: list[SlotRecord] = []
 
     def overtaken(path: Path) -> str:
