@@ -213,8 +213,9 @@ found = [lengths(updates, origin), compared(updates, updates[0], origin).cosines
 
 
 def measured(program: str, **environment: str) -> bytes:
-    """Return what a process prints, whose environment says nothing of BLAS but what is given."""
-    clean = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    """Return what a process prints, whose environment says nothing of BLAS, or of a broker, but what is given."""
+    said = os.environ.items()
+    clean = {name: value for name, value in said if not name.endswith("_NUM_THREADS") and name != URL_VARIABLE}
     command = [sys.executable, "-c", program]
     return subprocess.run(command, env={**clean, **environment}, check=True, capture_output=True).stdout
 
