@@ -23,6 +23,7 @@ from celeriac.geometry import (
     sums_of_nearest,
 )
 from tasks.arrays import Array, Arrays, map_file, write_file
+from tasks.broker.url import URL_VARIABLE
 
 ORIGIN = {"w": np.array([1.0, 1.0])}
 
