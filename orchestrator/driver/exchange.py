@@ -199,8 +199,10 @@ class Exchange:
         if self._opened.surveyed is not None:
             publish_surveyed(context, self._number, self._opened.surveyed.digest)
         for slot, response in self._slots.filled():
-            if response.update is not None and not self._is_taken_in(response.client_id):
-                gone += [] if context.services.blobs.has(response.update) else [slot.order]
+            if response.update is None or self._is_taken_in(response.client_id):
+                continue
+            if not context.services.blobs.has(response.update):
+                gone.append(slot.order)
         self._records.reopen(order.client_id for order in gone)
         for order in gone:
             logger.warning(

@@ -353,7 +353,7 @@ class RunFolder(RunPaths):
     def close_round(self, record: RoundRecord, recycle: Recycle = lambda _: None) -> None:
         """Append a round's record; from then on the round is closed, and its updates are done with.
 
-        Files that others may be written over are given to ``recycle``.
+        Their files are given to ``recycle``, so that others can be written over them.
         """
         append_line(self.path / "history.jsonl", record.model_dump_json())
         self.open_round_path.unlink(missing_ok=True)
