@@ -12,13 +12,15 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 import numpy as np
 
 from celeriac.aggregators import AggregatorContext, WeightedUpdate
-from celeriac.aggregators.blocks import Add, each_part, rounded, scaled_weights
+from celeriac.aggregators.blocks import Add, Floats, each_part, rounded, scaled_weights
 from celeriac.aggregators.kernel import adder
 from tasks.arrays import Array
 from tasks.cores import num_cores
 
 BLOCK = 2**16
 """Elements that are summed at a time: in float64 they and a copy fit a core's cache."""
+GROUP = 64
+"""Updates whose sum is taken by itself: sums of groups, which others may have taken, are added in the groups' order."""
 
 
 def aggregate_mean(updates: Sequence[WeightedUpdate], _context: AggregatorContext) -> dict[str, Array]:
@@ -30,8 +32,8 @@ def weighted_mean(updates: Sequence[WeightedUpdate]) -> dict[str, Array]:
     """Return sum_k(w_k x_k) / sum_k(w_k) of every array: McMahan et al. 2017, Algorithm 1, line 8 (n_k/n weights).
 
     It goes part by part, so it needs memory for one model, however many updates there are. It sums in the order of the
-    updates, so one order gives one result to the last bit, whatever the number of threads (one for each processor), and
-    whatever adds (:func:`celeriac.aggregators.kernel.adder`).
+    updates, ``GROUP`` at a time, and then adds up these sums. So one order gives one result to the last bit, whatever
+    the number of threads (one for each processor), and whatever adds (:func:`celeriac.aggregators.kernel.adder`).
 
     Sums are taken in float64 and rounded once to the array's own dtype. For float32, float16 and weights below 2**29
     the products are exact, so for K updates the error is at most K * 2**-53 * sum_k(w_k |x_k|) / sum_k(w_k) before
@@ -73,12 +75,21 @@ def put_mean(
 
 def put_part_of_mean(result: Array, updates: Sequence[Array], weights: Sequence[float], total: float, add: Add) -> None:
     """Put sum_k(w_k x_k) / total into ``result``; all have shape (n,)."""
-    room = np.empty(min(BLOCK, result.size))
+    room = np.empty((2, min(BLOCK, result.size)))
     for start in range(0, result.size, BLOCK):
         block = slice(start, min(start + BLOCK, result.size))
-        sums = room[: block.stop - start]
-        sums.fill(0.0)
-        add([values[block] for values in updates], weights, sums)
+        sums, of_group = room[:, : block.stop - start]
+        add_groups([values[block] for values in updates], weights, sums, of_group, add)
         with np.errstate(over="ignore"):  # what becomes infinite so fails the round
             sums /= total
         result[block] = rounded(sums, result.dtype)
+
+
+def add_groups(updates: Sequence[Array], weights: Sequence[float], sums: Floats, of_group: Floats, add: Add) -> None:
+    """Put the sum of the sums of groups of weighted updates into ``sums``; ``of_group`` is room for one of these."""
+    sums.fill(0.0)
+    add(updates[:GROUP], weights[:GROUP], sums)
+    for start in range(GROUP, len(updates), GROUP):
+        of_group.fill(0.0)
+        add(updates[start : start + GROUP], weights[start : start + GROUP], of_group)
+        sums += of_group

@@ -6,7 +6,8 @@ is fixed: one round gives one model to the last bit, whatever the order in which
 :func:`celeriac.aggregators.mean.weighted_mean` of all of them.
 
 Sums are float64, in one of two files by turns: an update is added from one to the other, and only then does a third say
-that it was. A process that is killed meanwhile leaves things as they were.
+that it was. A process that is killed meanwhile leaves things as they were. Where there are more than ``GROUP`` updates,
+two more such files have the sum of the groups that are whole.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from celeriac.aggregators.blocks import Add, Floats, each_part, rounded
 from celeriac.aggregators.kernel import adder
-from celeriac.aggregators.mean import BLOCK
+from celeriac.aggregators.mean import BLOCK, GROUP
 from celeriac.algorithms import by_examples, equally
 from orchestrator.jobs.disproportion import AT_ONCE, InOrder
 from orchestrator.jobs.job import Job
@@ -98,7 +99,10 @@ def add_next(job: Job, exchange: str = TrainOrder.name, *, all_of_them: bool = F
 
 
 class _State(BaseModel):
-    """How far the sum has come: slots that were passed, which file has it, and what the updates in it weigh."""
+    """How far the sum has come: slots that were passed, which file has it, and what the updates in it weigh.
+
+    Of the file with the sum of former groups, likewise which it is.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -106,6 +110,13 @@ class _State(BaseModel):
     current: int = 0
     total: float = 0.0
     num_added: int = 0
+    former: int = 0
+    num_former: int = 0
+
+    @property
+    def room(self) -> int:
+        """How many updates more the current group takes; none if it is whole."""
+        return GROUP * (self.num_former + 1) - self.num_added
 
 
 Weight = Callable[[str], float | None]
@@ -146,11 +157,11 @@ class StreamingMean:
                 doesn't see is added later.
         """
         least = 1 if all_of_them else AT_ONCE
-        while len(self._next(order, weight)) >= least:
+        while self._next(order, weight, least):
             with self._alone(wait=all_of_them) as is_mine:
                 if not is_mine:
                     return
-                while len(found := self._next(order, weight)) >= least:
+                while found := self._next(order, weight, least):
                     self._add(found)
 
     def mean(self) -> dict[str, Array]:
@@ -164,25 +175,37 @@ class StreamingMean:
         if not 0 < total < math.inf:
             raise ValueError(f"{state.num_added} updates weigh {state.total} in sum: more than 0 is needed")
         result = {name: np.empty(entry.shape, entry.numpy_dtype) for name, entry in self._spec.items()}
-        with self._sums(state.current) as sums, ThreadPoolExecutor(num_cores()) as threads:
+        names = [f"sums-{state.current}"] + ([f"former-{state.former}"] if state.num_former else [])
+        with ExitStack() as files, ThreadPoolExecutor(num_cores()) as threads:
+            sums, *former = [files.enter_context(self._sums(name)) for name in names]
             for name, rows in self._rows():
-                put_quotients(result[name].reshape(-1), sums[rows], total, threads)
+                before = former[0][rows] if former else None
+                put_quotients(result[name].reshape(-1), before, sums[rows], total, threads)
         return result
 
-    def _next(self, order: Sequence[str], weight: Weight) -> list[tuple[str, float]]:
-        """Return the slots that are next, ``AT_ONCE`` at the most, as far as their updates have come."""
-        found = []
-        for client_id in order[self._state().position :][:AT_ONCE]:
+    def _next(self, order: Sequence[str], weight: Weight, least: int) -> list[tuple[str, float]]:
+        """Return the slots that are next, ``AT_ONCE`` at the most, as far as their updates have come; or end a group.
+
+        If they are less than ``least``, and end none, none are returned.
+        """
+        state = self._state()
+        room, found = state.room or GROUP, list[tuple[str, float]]()
+        for client_id in order[state.position :][:AT_ONCE]:
             value = weight(client_id)
             if value is None:
                 break
             found.append((client_id, value))
-        return found
+            room -= value > 0
+            if room == 0:
+                return found
+        return found if len(found) >= least else []
 
     def _add(self, slots: Sequence[tuple[str, float]]) -> None:
         """Add the updates of the slots that are next."""
         state = self._state()
         found = [(client_id, value) for client_id, value in slots if value]
+        if found and not state.room:
+            state = self._begin_group(state)
         current = state.current
         if found:
             maps = [map_file(self._path_of(client_id)) for client_id, _ in found]
@@ -193,6 +216,8 @@ class StreamingMean:
             current=current,
             total=state.total + sum(value for _, value in found),
             num_added=state.num_added + len(found),
+            former=state.former,
+            num_former=state.num_former,
         )
         replace_text(self._state_path, added.model_dump_json(), durable=False)
         self._recycle([self._path_of(client_id) for client_id, _ in slots])  # also of those that don't count
@@ -201,13 +226,25 @@ class StreamingMean:
         """Add updates to the current sums, and put the result into the other file."""
         factors = [value * SCALE for _, value in weighted]
         num_bytes = len(weighted) * sum(entry.size_bytes for entry in self._spec.values())
-        with self._sums(state.current) as old, self._sums(1 - state.current) as new:
-            before = old if state.num_added else None
+        with self._sums(f"sums-{state.current}") as old, self._sums(f"sums-{1 - state.current}") as new:
+            before = old if state.num_added > GROUP * state.num_former else None
             with ThreadPoolExecutor(num_cores()) as threads:
                 for name, rows in self._rows():
                     updates = [update[name].reshape(-1) for update, _ in weighted]
                     add = adder(updates[0].dtype, num_bytes)
                     put_sums(new[rows], before if before is None else before[rows], updates, factors, add, threads)
+
+    def _begin_group(self, state: _State) -> _State:
+        """Put the sum of a group that is whole to those of former groups, and return the state in which another begins.
+
+        As long as that isn't noted, it is as if it hadn't been done.
+        """
+        former, wanted = f"former-{state.former}", f"former-{1 - state.former}"
+        with self._sums(f"sums-{state.current}") as sums, self._sums(former) as old, self._sums(wanted) as new:
+            for start in range(0, self._size, BLOCK):
+                block = slice(start, start + BLOCK)
+                np.add(old[block] if state.num_former else 0.0, sums[block], out=new[block])
+        return state.model_copy(update={"former": 1 - state.former, "num_former": state.num_former + 1})
 
     def _rows(self) -> Iterator[tuple[str, slice]]:
         """Yield the name of each array, and where its values are in the sums."""
@@ -218,13 +255,13 @@ class StreamingMean:
             start += size
 
     @contextmanager
-    def _sums(self, number: int) -> Iterator[Floats]:
-        """Give the sums in one of the two files, as its memory map.
+    def _sums(self, name: str) -> Iterator[Floats]:
+        """Give the sums in a file, as its memory map.
 
         A new file is filled with zeros, many at a time: so the system keeps it in large pages. In those that it would
         make as single sums are written, all that follows takes several times as long.
         """
-        with open(self._folder / f"sums-{number}", "a+b", opener=private) as file:
+        with open(self._folder / name, "a+b", opener=private) as file:
             num_bytes = max(self._size, 1) * np.dtype(np.float64).itemsize
             if os.fstat(file.fileno()).st_size != num_bytes:
                 file.truncate(0)
@@ -284,14 +321,23 @@ def put_sums(
     each_part(put_part, updates[0], threads)
 
 
-def put_quotients(result: Array, sums: Floats, total: float, threads: Executor) -> None:
-    """Put sums / total, rounded once to the result's dtype, into ``result``, part by part; both are of shape (n,)."""
+def put_quotients(result: Array, before: Floats | None, sums: Floats, total: float, threads: Executor) -> None:
+    """Put (before + sums) / total, rounded once to the result's dtype, into ``result``, part by part.
+
+    Args:
+        result: Shape (n,).
+        before: The sum of former groups, shape (n,); None for zeros.
+        sums: Shape (n,).
+        total: What they weigh.
+        threads: Threads to divide the parts in.
+    """
 
     def put_part(part: slice) -> None:
-        quotients = np.empty(min(BLOCK, part.stop - part.start))
+        room = np.empty(min(BLOCK, part.stop - part.start))
         for start in range(part.start, part.stop, BLOCK):
             block = slice(start, min(start + BLOCK, part.stop))
-            found = np.divide(sums[block], total, out=quotients[: block.stop - start])
-            result[block] = rounded(found, result.dtype)
+            found = room[: block.stop - start]
+            dividend = sums[block] if before is None else np.add(before[block], sums[block], out=found)
+            result[block] = rounded(np.divide(dividend, total, out=found), result.dtype)
 
     each_part(put_part, result, threads)

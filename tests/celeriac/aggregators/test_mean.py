@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from celeriac.aggregators import WeightedUpdate, blocks, kernel, mean
 from celeriac.aggregators.blocks import rounded
-from celeriac.aggregators.mean import BLOCK, weighted_mean
+from celeriac.aggregators.mean import BLOCK, GROUP, weighted_mean
 from tasks.arrays import Array, map_file, write_file
 from tests.celeriac.aggregators.numbers import DTYPES, any_bits, by_definition, each_dtype, unaligned
 
@@ -64,6 +64,21 @@ def test_the_mean_of_unequal_clients_is_exact_where_float32_sums_lose_bits() -> 
     # Then (2**24 * 1 + 1 * 1 + 0.5 * 2) / 4 = 16777218 / 4 = 4194304.5
     assert mean.dtype == np.float32
     assert mean.tolist() == [4_194_304.5]
+
+
+@pytest.mark.parametrize("num_updates", [GROUP, GROUP + 1, 3 * GROUP + 7])
+def test_sums_of_groups_are_added_in_their_order(num_updates: int) -> None:
+    # Given as many updates as are one group, and more
+    rng = np.random.default_rng(num_updates)
+    updates = [rng.standard_normal(1000) for _ in range(num_updates)]
+    weights = [float(number + 1) for number in range(num_updates)]
+    # When they are averaged
+    mean = both_means(updates, weights)
+    # Then it is by definition the sum of the sums of 64 each, divided by what they weigh
+    sums = np.zeros(1000)
+    for start in range(0, num_updates, 64):
+        sums += by_definition(np.zeros(1000), updates[start : start + 64], weights[start : start + 64])
+    np.testing.assert_array_equal(mean, sums / sum(weights))
 
 
 def test_the_mean_of_three_clients_is_rounded_once_to_the_nearest_float32() -> None:

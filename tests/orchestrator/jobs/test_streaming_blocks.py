@@ -42,5 +42,8 @@ def test_sums_are_those_before_and_the_updates_in_their_order(
         # And so are their quotients, rounded once
         means = np.empty(length, FLOAT32)
         with np.errstate(over="ignore"):
-            put_quotients(means, sums, 21.5, threads)
+            put_quotients(means, None, sums, 21.5, threads)
             assert means.tobytes() == (expected / 21.5).astype(FLOAT32).tobytes()
+            # And those of the sum of two groups
+            put_quotients(means, expected[::-1], sums, 21.5, threads)
+            assert means.tobytes() == ((expected[::-1] + expected) / 21.5).astype(FLOAT32).tobytes()

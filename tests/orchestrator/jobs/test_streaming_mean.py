@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeriac.aggregators import WeightedUpdate, kernel
-from celeriac.aggregators.mean import weighted_mean
+from celeriac.aggregators.mean import GROUP, weighted_mean
 from orchestrator.jobs.disproportion import AT_ONCE
 from orchestrator.jobs.streaming_mean import StreamingMean
 from tasks.arrays import Array, spec_of, write_file
@@ -108,6 +108,28 @@ def check_any_order(folder: Folder, weights: list[float], seed: int) -> None:
     # Then it is what the mean of all of them would have been
     assert_mean(folder, order)
     assert not list(folder.path.glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("num_updates", [GROUP - 1, GROUP, GROUP + 1, 2 * GROUP, 2 * GROUP + AT_ONCE + 1])
+def test_groups_of_updates_are_summed_each_by_itself(tmp_path: Path, num_updates: int) -> None:
+    # Given as many slots with updates as about one group has, or two, and others between them that have none
+    weights = [weight for number in range(num_updates) for weight in (number + 1.0, 0.0)[: 1 + (number % 5 == 0)]]
+    # When they are added as they come, then it is the mean of all to the last bit
+    check_any_order(Folder(tmp_path), weights, seed=num_updates)
+
+
+def test_a_process_that_is_killed_as_it_begins_a_group_changes_nothing(tmp_path: Path) -> None:
+    # Given two groups that are whole, and what a process has written of the third before it was killed
+    folder = Folder(tmp_path)
+    order = [str(number) for number in range(2 * GROUP + AT_ONCE)]
+    folder.put(7.0, *order[: 2 * GROUP])
+    folder.running().add(order, folder.weights.get)
+    state = json.loads((tmp_path / "sums.json").read_text())
+    (tmp_path / f"sums-{1 - state['current']}").write_bytes(bytes([255]) * NUM_BYTES)
+    (tmp_path / f"former-{1 - state['former']}").write_bytes(bytes([255]) * NUM_BYTES)
+    # When others go on, then nothing was counted twice or forgotten
+    folder.put(3.0, *order[2 * GROUP :])
+    assert_mean(folder, order)
 
 
 def test_slots_that_are_added_to_a_round_come_last(tmp_path: Path) -> None:
