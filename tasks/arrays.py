@@ -24,7 +24,7 @@ from ml_dtypes import bfloat16
 from tasks.described import first_of
 from tasks.digests import Digest
 from tasks.errors import ArraysError
-from tasks.files import replacing
+from tasks.files import replacing, to_disk
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -268,8 +268,7 @@ def write_file(path: Path, arrays: Arrays, check: Callable[[], object] = lambda:
         for piece in encode(arrays):
             file.write(piece)
             digest.update(piece)
-        file.flush()
-        os.fsync(file.fileno())
+        to_disk(file)
         check()
     return digest.hexdigest()
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from tasks import arrays, auxiliary
 from tasks.auxiliary import Sets
-from tasks.files import make_private
+from tasks.files import make_private, private, replacing, to_disk
 
 logger = logging.getLogger(__name__)
 
@@ -61,22 +62,34 @@ class LocalState:
         if not self._folder.exists():
             make_private(self._folder)
             _remove_oldest(self._runs)
-        arrays.write_file(self._path(update), auxiliary.join({}, state))
-        if self._found:
-            self._remove_older(self._found)
+        self._write(self._path(update), auxiliary.join({}, state))
 
     def _path(self, update: str) -> Path:
         return self._folder / f"{_PREFIX}{update}.safetensors"
 
-    def _remove_older(self, accepted: str) -> None:
-        """Remove what belongs to updates of rounds before: no order will ask for them any more.
+    def _write(self, path: Path, kept: arrays.Arrays) -> None:
+        """Write a file over one that is of no use any more, if there is one: it has its place on the disk already."""
+        older = self._older()
+        with replacing(path, durable=False) as temporary:
+            with suppress(IndexError, FileNotFoundError):  # none is left, or another process was faster
+                older.pop().replace(temporary)
+            with open(temporary, "r+b" if temporary.exists() else "wb", opener=private) as file:
+                file.writelines(arrays.encode(kept))
+                file.truncate()
+                to_disk(file)
+        for each in older:
+            each.unlink(missing_ok=True)
 
-        Only training does so: a round whose model was evaluated may still be lost before it is closed.
+    def _older(self) -> list[Path]:
+        """Return the files of updates of rounds before the last accepted one's: no order will ask for them any more.
+
+        Only training knows: a round whose model was evaluated may still be lost before it is closed.
         """
-        accepted_round = _round_of(accepted)
-        for path in self._folder.glob(f"{_PREFIX}*.safetensors"):
-            if _round_of(path.name.removeprefix(_PREFIX)) < accepted_round:
-                path.unlink(missing_ok=True)
+        if not self._found:
+            return []
+        accepted_round = _round_of(self._found)
+        found = self._folder.glob(f"{_PREFIX}*.safetensors")
+        return [path for path in found if _round_of(path.name.removeprefix(_PREFIX)) < accepted_round]
 
 
 _PREFIX = "after-round-"

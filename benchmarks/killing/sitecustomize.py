@@ -43,7 +43,7 @@ def watch(run_dir: str, counter: str, kill_at: int) -> None:
             point(f"{event} {os.fsdecode(path)[len(run_dir) :]}")
 
     sys.addaudithook(look)
-    _before(os, "fsync", point)
+    _before(os, "fdatasync", point)
     connections = import_module("redis.connection")  # only here: Python imports this file wherever it starts
     _before(connections.AbstractConnection, "send_packed_command", point)
 

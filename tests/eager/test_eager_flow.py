@@ -155,7 +155,7 @@ def test_the_order_in_which_clients_connected_makes_no_difference(federation: Fe
 
 def test_three_hundred_rounds_are_a_plain_loop(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a disk that needn't be waited for, and one client
-    monkeypatch.setattr("os.fsync", lambda _: None)
+    monkeypatch.setattr("os.fdatasync", lambda _: None)
     federation.registry.announcements.clear()
     federation.join("anna")
     # When 300 rounds are run

@@ -70,6 +70,22 @@ def test_a_file_that_another_process_is_writing_is_left_alone(tmp_path: Path) ->
     assert unfinished.exists()
 
 
+def test_what_no_order_will_ask_for_is_written_over_and_leaves_nothing_of_itself(tmp_path: Path) -> None:
+    # Given three rounds, of which the second was accepted, so that the first is of no use any more
+    kept, folder = LocalState(tmp_path, "run"), tmp_path / "runs" / "run"
+    kept.save(name(1), {"c": {"w": np.arange(100.0)}})
+    kept.save(name(2), state(2.0))
+    kept.load(name(2))
+    first = folder / f"after-round-{name(1)}.safetensors"
+    inode, shorter = first.stat().st_ino, state(3.0)
+    # When a shorter state is kept, then it is the first one's file, and has no byte more than a new one
+    kept.save(name(3), shorter)
+    third = folder / f"after-round-{name(3)}.safetensors"
+    assert (third.stat().st_ino, first.exists()) == (inode, False)
+    assert third.stat().st_size == (folder / f"after-round-{name(2)}.safetensors").stat().st_size
+    assert (kept.load(name(2)), kept.load(name(3))) == (state(2.0), shorter)
+
+
 def test_each_run_has_its_own_and_the_oldest_are_removed(tmp_path: Path) -> None:
     # Given more runs than are kept, one after the other
     for number in range(MAX_RUNS + 2):
