@@ -184,7 +184,8 @@ def adding(folder: Path) -> float:
 
     for client_id, update in zip(order, updates, strict=True):
         write_file(file_of(client_id), update)
-    running = StreamingMean(path, spec_of(updates[0]), file_of, FileBlobs(path).recycle)
+    store = FileBlobs(path)
+    running = StreamingMean(path, spec_of(updates[0]), file_of, lambda added: store.recycle(map(file_of, added)))
     running.add(order[:AT_ONCE], lambda _: 1.0, all_of_them=True)
     before = time.process_time()
     running.add(order, lambda _: 1.0, all_of_them=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from operator import itemgetter
 from pathlib import Path
+from typing import BinaryIO
 
 from celeriac.compressors import Compressor
 from celeriac.compressors.updates import packed_spec, unpack_update
@@ -21,7 +22,7 @@ from tasks.blobs.blob import BlobRef
 from tasks.described import described
 from tasks.digests import digest_of_file
 from tasks.errors import ArraysError, BlobError, BlobMissingError
-from tasks.files import make_private, replacing
+from tasks.files import make_private, private, replacing
 from tasks.messages import Response, Status
 from tasks.orders.train import TrainOrder
 from verification.checks import UpdateRejectedError, check_update, measure_results, measure_update
@@ -119,7 +120,6 @@ class _Taking:
         for client_id in names:
             if records[client_id].status is Status.REJECTED:
                 self._path(client_id).unlink(missing_ok=True)
-            if job.compressor:
                 self._packed_path(client_id).unlink(missing_ok=True)
         discard_updates(job.store, names.values(), job.model_bytes, results.most_bytes(job.results))
 
@@ -160,7 +160,7 @@ class _Taking:
         beside = results.join({}, found)
         whole = dict(sorted({**spec, **arrays.spec_of(beside)}.items()))
         try:
-            with replacing(path, durable=False) as decompressed, decompressed.open("wb") as file:
+            with replacing(path, durable=False) as made, self._opened(made, arrays.encoded_size(whole)) as file:
                 file.write(arrays.encode_header(whole))
                 unpacked = unpack_update(compressor, compressed, job.model(), spec, job.buffers)
                 for name, values in heapq.merge(unpacked, sorted(beside.items()), key=itemgetter(0)):
@@ -172,3 +172,7 @@ class _Taking:
             raise
         except Exception as error:  # whatever a compressor of the user's own raises
             raise UpdateRejectedError(f"it can't be decompressed: {described(error)}") from error
+
+    def _opened(self, path: Path, size_bytes: int) -> BinaryIO:
+        """Open a file to write so many bytes to, over one that nobody needs if there is one."""
+        return open(path, "r+b" if self._job.store.take_spare(path, size_bytes) else "wb", opener=private)

@@ -20,6 +20,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -88,11 +89,15 @@ def add_next(job: Job, exchange: str = TrainOrder.name, *, all_of_them: bool = F
             return None if reasons is None else 0.0
         return float(record.num_examples) if job.algorithm.weigh is by_examples else 1.0
 
+    def recycle(client_ids: Iterable[str]) -> None:
+        files = (job.folder.files_of_update(job.round_number, client_id, exchange) for client_id in client_ids)
+        job.store.recycle(chain.from_iterable(files))
+
     streaming = StreamingMean(
         job.folder.sums(job.round_number, exchange),
         job.update_spec(exchange),
         lambda client_id: job.folder.update(job.round_number, client_id, exchange),
-        job.store.recycle,
+        recycle,
     )
     streaming.add(order, weight, all_of_them=all_of_them)
     return streaming
@@ -130,7 +135,7 @@ class StreamingMean:
         folder: A folder for the sum, made if it isn't there; nothing else may be in it.
         spec: Names, dtypes and shapes of the arrays of an update.
         path_of: From a client's id to its update's file.
-        recycle: Does away with files of updates that were added.
+        recycle: Does away with the files of clients whose updates were added.
     """
 
     def __init__(
@@ -138,7 +143,7 @@ class StreamingMean:
         folder: Path,
         spec: Spec,
         path_of: Callable[[str], Path],
-        recycle: Callable[[Iterable[Path]], None],
+        recycle: Callable[[Iterable[str]], None],
     ) -> None:
         make_private(folder)
         self._folder = folder
@@ -220,7 +225,7 @@ class StreamingMean:
             num_former=state.num_former,
         )
         replace_text(self._state_path, added.model_dump_json(), durable=False)
-        self._recycle([self._path_of(client_id) for client_id, _ in slots])  # also of those that don't count
+        self._recycle([client_id for client_id, _ in slots])  # also of those that don't count
 
     def _write_sums(self, state: _State, weighted: Sequence[tuple[Arrays, float]]) -> None:
         """Add updates to the current sums, and put the result into the other file."""

@@ -370,8 +370,9 @@ class RunFolder(RunPaths):
 
     def discard_updates(self, recycle: Recycle = lambda _: None) -> None:
         """Remove what was taken in; files of updates are given to ``recycle`` before."""
-        recycle((self.path / "updates").glob("*/*.safetensors"))
-        shutil.rmtree(self.path / "updates", ignore_errors=True)
+        updates = self.path / "updates"
+        recycle([*updates.glob("*/*.safetensors"), *updates.glob("*/*.packed")])
+        shutil.rmtree(updates, ignore_errors=True)
 
     def save_initial(self, evaluated: Evaluated) -> None:
         """Keep how good the initial model is."""

@@ -90,8 +90,13 @@ class RunPaths:
         return self.updates(round_number, exchange) / f"{client_id}.safetensors"
 
     def packed_update(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> Path:
-        """File of an update as it came, where it came compressed: there is one until its slot's record is kept."""
+        """File of an update as it came, where it came compressed: who takes it in a second time may read it still."""
         return self.updates(round_number, exchange) / f"{client_id}.packed"
+
+    def files_of_update(self, round_number: int, client_id: str, exchange: str = TrainOrder.name) -> tuple[Path, Path]:
+        """All files of an update that was taken in; which of them there are is another question."""
+        asked = round_number, client_id, exchange
+        return self.update(*asked), self.packed_update(*asked)
 
     def slots(self, round_number: int, exchange: str = TrainOrder.name) -> Path:
         """File of the records of a round's slots, see :mod:`orchestrator.store.slot_records`."""

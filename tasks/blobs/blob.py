@@ -99,7 +99,10 @@ class BlobStore(Protocol):
         """Forget all whose names match one of these patterns, in which ``*`` stands for anything."""
 
     def recycle(self, paths: Iterable[Path]) -> None:
-        """Do away with files that nobody reads any more; their room may be used for blobs to come."""
+        """Do away with files that nobody reads any more; they may be kept to be written over."""
+
+    def take_spare(self, path: Path, num_bytes: int) -> bool:
+        """Make ``path`` a recycled file of this length, with whatever is in it; False if there is none."""
 
 
 def describe(name: str, pieces: Iterable[memoryview]) -> BlobRef:

@@ -130,6 +130,10 @@ class ChunkedBlobs(ABC):
         for path in paths:
             path.unlink(missing_ok=True)
 
+    def take_spare(self, path: Path, num_bytes: int) -> bool:
+        """Return False: none is kept."""
+        return False
+
     def _received(self, ref: BlobRef, buffers: Sequence[memoryview]) -> Iterator[memoryview]:
         """Yield the blob's chunks in order. Only when the last has been taken are they known to be right."""
         digest = Digest()

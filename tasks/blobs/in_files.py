@@ -100,11 +100,11 @@ class FileBlobs:
 
     def put(self, ref: BlobRef, pieces: Sequence[memoryview]) -> None:
         """Keep the bytes of ``pieces``, one after the other, which ``ref`` describes."""
-        path = self._path(ref.name)
-        with replacing(path, durable=False, mode=None) as temporary, self._new_file(temporary, ref.size_bytes) as file:
-            for start in range(0, len(pieces), _MAX_PIECES):
-                _write(file.fileno(), pieces[start : start + _MAX_PIECES])
-            file.truncate()
+        with replacing(self._path(ref.name), durable=False, mode=None) as temporary:
+            mode = "r+" if self.take_spare(temporary, ref.size_bytes) else "w"
+            with FileIO(temporary, mode, opener=private) as file:
+                for start in range(0, len(pieces), _MAX_PIECES):
+                    _write(file.fileno(), pieces[start : start + _MAX_PIECES])
             self._let_read(temporary)
 
     def put_file(self, ref: BlobRef, path: Path) -> None:
@@ -162,16 +162,16 @@ class FileBlobs:
         for path in paths:
             path.unlink(missing_ok=True)
 
+    def take_spare(self, path: Path, num_bytes: int) -> bool:
+        """Return False: none is kept."""
+        return False
+
     def _let_read(self, path: Path) -> None:
         """Let those read a file who may enter the folder, whatever the umask, and the group of who writes it."""
         folder = self._folder.stat()
         with contextlib.suppress(PermissionError):  # who isn't of the folder's group can't give it a file
             os.chown(path, -1, folder.st_gid)
         path.chmod(PRIVATE | (folder.st_mode & 0o011) << 2)
-
-    def _new_file(self, path: Path, num_bytes: int) -> FileIO:
-        """Open a file to write so many bytes to."""
-        return FileIO(path, "w")
 
     def _path(self, name: str) -> Path:
         return self._folder / quote(name, safe="")
@@ -221,25 +221,37 @@ class LinkedBlobs(FileBlobs):
         """Keep files to be written over, and return the others: there are enough, or they have other names, too."""
         if not self._folder.is_dir():
             return list(paths)
-        spare, others = self._folder / _SPARE, []
-        make_private(spare)
-        sizes = [path.stat().st_size for path in _files(spare)]
-        room, room_bytes = MAX_SPARE - len(sizes), MAX_SPARE_BYTES - sum(sizes)
+        others: list[Path] = []
+        known = {int(size.name): len(_files(size)) for size in _files(self._folder / _SPARE)}
+        room = MAX_SPARE - sum(known.values())
+        room_bytes = MAX_SPARE_BYTES - sum(size_bytes * count for size_bytes, count in known.items())
         for path in paths:
             try:
                 found = path.stat()
             except FileNotFoundError:
                 continue
             if room > 0 and found.st_size <= room_bytes and found.st_nlink == 1:
-                path.replace(spare / path.name)
+                if found.st_size not in known:
+                    make_private(self._spare(found.st_size))
+                    known[found.st_size] = 0
+                path.replace(self._spare(found.st_size) / path.name)
                 room, room_bytes = room - 1, room_bytes - found.st_size
             else:
                 others.append(path)
         return others
 
-    def _new_file(self, path: Path, num_bytes: int) -> FileIO:
-        """Open a file to write over, with whatever is in it."""
-        return FileIO(path, "r+" if _take_spare(self._folder, path, num_bytes) else "w", opener=private)
+    def _spare(self, num_bytes: int) -> Path:
+        """Return the folder of files of this length that nobody needs any more."""
+        return self._folder / _SPARE / str(num_bytes)
+
+    def take_spare(self, path: Path, num_bytes: int) -> bool:
+        """Make ``path`` a file of this length that was kept; what reads another length still isn't cut short."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self._spare(num_bytes)) as found:
+            for spare in found:
+                with contextlib.suppress(FileNotFoundError):  # another process was faster
+                    Path(spare.path).rename(path)
+                    return True
+        return False
 
     def discard_matching(self, patterns: Iterable[str]) -> None:
         """Forget the blobs whose names match one of these patterns, and the files that were kept to be written over."""
@@ -288,21 +300,6 @@ def _mapped(ref: BlobRef, path: Path) -> memoryview:
 def _check(ref: BlobRef, digest: Digest) -> None:
     if digest.hexdigest() != ref.digest:
         raise BlobError(f"blob {ref.name!r}: its bytes don't match their digest")
-
-
-def _take_spare(folder: Path, path: Path, num_bytes: int) -> bool:
-    """Make ``path`` a file that was kept, with whatever is in it; False if there is none.
-
-    A longer one is removed: who still reads it would be killed when it is cut.
-    """
-    with contextlib.suppress(FileNotFoundError), os.scandir(folder / _SPARE) as found:
-        for spare in found:
-            with contextlib.suppress(FileNotFoundError):  # another process was faster
-                if spare.stat(follow_symlinks=False).st_size <= num_bytes:
-                    Path(spare.path).rename(path)
-                    return True
-                Path(spare.path).unlink()
-    return False
 
 
 def _files(folder: Path) -> list[Path]:

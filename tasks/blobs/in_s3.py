@@ -160,6 +160,10 @@ class S3Blobs:
         for path in paths:
             path.unlink(missing_ok=True)
 
+    def take_spare(self, path: Path, num_bytes: int) -> bool:
+        """Return False: none is kept."""
+        return False
+
     @cached_property
     def _bucket(self) -> S3Store:
         return s3_bucket.connect(self._url, outage_s=BLIP_S, silence_s=SILENCE_S, request_s=REQUEST_S)

@@ -15,6 +15,7 @@ from tasks import arrays
 from tasks.arrays import Array, Arrays
 from tasks.blobs.blob import publish
 from tasks.blobs.chunks import MemoryChunks
+from tasks.blobs.in_files import LinkedBlobs
 from tasks.messages import Response, Status
 from tests.support import job_of, publish_update, run_config, take_in, train_order, trained
 
@@ -55,7 +56,8 @@ def taken_in(folder: RunFolder, chunks: MemoryChunks, sent: Arrays) -> tuple[Sta
     assert response.update is not None
     assert record.digest == response.update.digest
     left = sorted(path.name for path in folder.updates(1).iterdir())
-    assert left == (["slots.jsonl"] if record.status is Status.REJECTED else ["anna.safetensors", "slots.jsonl"])
+    kept = [] if record.status is Status.REJECTED else ["anna.packed", "anna.safetensors"]
+    assert left == [*kept, "slots.jsonl"]
     return record.status, record.reason, record.size_bytes
 
 
@@ -149,3 +151,25 @@ def test_how_long_an_update_may_be_follows_from_its_compression(tmp_path: Path, 
     response: Response = trained(ORDER, blob)
     record = take_in(job_of(folder, chunks), response)
     assert record.reason == f"the update has {most + 1} bytes, {most} are allowed for this model"
+
+
+def test_files_of_a_round_are_written_over_by_the_next_one_s(tmp_path: Path) -> None:
+    # Given an update that came compressed, in a folder that both sides have, and whose round is over
+    (tmp_path / "blobs").mkdir()
+    store, folder = LinkedBlobs(tmp_path / "blobs"), folder_of(tmp_path, "int8")
+    files = folder.files_of_update(1, "anna")
+
+    def take(update: Arrays) -> list[int]:
+        response = trained(ORDER, publish(store, ORDER.update_blob, arrays.encode(packed("int8", update))))
+        assert take_in(job_of(folder, store), response).status is Status.TRAINED
+        return [path.stat().st_ino for path in files]
+
+    inodes = take(UPDATE)
+    folder.discard_updates(store.recycle)
+    # When another comes, then it lies in the same two files, and is what it would be in new ones
+    other = {**UPDATE, "weights": UPDATE["weights"] + 1}
+    assert take(other) == inodes
+    content = [path.read_bytes() for path in files]
+    folder.discard_updates()
+    take(other)
+    assert [path.read_bytes() for path in files] == content

@@ -21,12 +21,6 @@ SHAPES = {"bias": (3,), "empty": (0, 2), "flag": (), "weights": (70, 1000)}  # t
 DTYPES = {"bias": np.float16, "empty": np.float32, "flag": np.int64, "weights": np.float32}
 
 
-def remove(paths: Iterable[Path]) -> None:
-    """Remove updates that were added."""
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
 def update(seed: int) -> dict[str, Array]:
     rng = np.random.default_rng(seed)
     return {name: np.asarray(100 * rng.standard_normal(shape)).astype(DTYPES[name]) for name, shape in SHAPES.items()}
@@ -52,9 +46,13 @@ class Folder:
     def file(self, client_id: str) -> Path:
         return self.path / f"{client_id}.safetensors"
 
+    def remove(self, client_ids: Iterable[str]) -> None:
+        for client_id in client_ids:
+            self.file(client_id).unlink(missing_ok=True)
+
     def running(self) -> StreamingMean:
         """As another process would open it."""
-        return StreamingMean(self.path, spec_of(update(0)), self.file, remove)
+        return StreamingMean(self.path, spec_of(update(0)), self.file, self.remove)
 
 
 def expected(order: Sequence[str], weights: Mapping[str, float]) -> dict[str, Array]:
@@ -196,10 +194,10 @@ def test_while_another_process_adds_nothing_is_done_but_at_the_end(tmp_path: Pat
 
 def test_sums_of_the_largest_numbers_dont_overflow(tmp_path: Path) -> None:
     # Given three updates of the largest float64, with large weights
-    largest = {"w": np.full(3, np.finfo(np.float64).max)}
+    folder, largest = Folder(tmp_path), {"w": np.full(3, np.finfo(np.float64).max)}
     for name in "012":
-        write_file(tmp_path / f"{name}.safetensors", largest)
-    running = StreamingMean(tmp_path, spec_of(largest), lambda client_id: tmp_path / f"{client_id}.safetensors", remove)
+        write_file(folder.file(name), largest)
+    running = StreamingMean(tmp_path, spec_of(largest), folder.file, folder.remove)
     # When they are added, then the mean is the same
     running.add(["0", "1", "2"], lambda _: 1e12, all_of_them=True)
     np.testing.assert_allclose(running.mean()["w"], largest["w"], rtol=1e-15)
