@@ -42,8 +42,8 @@ class Int8(Arraywise):
         blocks = _blocks(values)
         with np.errstate(all="ignore"):
             scales = np.abs(blocks).max(axis=1, initial=0.0) / np.float32(LARGEST)
-            ratios = np.divide(blocks, scales[:, None], out=np.zeros_like(blocks), where=scales[:, None] > 0)
-            whole = np.clip(np.rint(ratios), -LARGEST, LARGEST).astype(np.int8)
+            blocks /= np.where(scales > 0, scales, np.inf)[:, None]
+            whole = np.clip(np.rint(blocks, out=blocks), -LARGEST, LARGEST, out=blocks).astype(np.int8)
         return {"values": whole.reshape(-1)[: values.size].reshape(values.shape), "scales": scales}
 
     def decode(self, parts: Arrays, original: ArraySpec) -> Array:
