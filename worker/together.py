@@ -19,7 +19,7 @@ from tasks.messages import Order
 
 MOST_TOGETHER = 32
 """Orders that one message may bring."""
-HOLD_S = 0.02
+HOLD_S = 0.05
 """Seconds for which answers are held to go out together, so that the orchestrator is woken by several at a time."""
 SLACK_S = 0.25
 """Seconds that an order's hard limit may come late: most groups are done within them, and need one watch. To set one

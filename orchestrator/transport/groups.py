@@ -21,7 +21,7 @@ from orchestrator.transport.pieces import in_pieces
 from tasks.messages import Order, Response, Status, UpdateOrder
 from tasks.scope import ClientScope
 
-GROUP_S = 0.1
+GROUP_S = 0.25
 """Seconds that the orders of a group are expected to take together."""
 MOST = 1000
 """Orders that go together at the most, whatever their worker takes."""
