@@ -39,7 +39,7 @@ def protect(start: Arrays, trained: Arrays, how: Protects) -> dict[str, Array]:
     """
     generator = np.random.Generator(np.random.PCG64(secrets.randbits(256)))  # never the run's seed
     changes = {name: _change(name, start[name], array) for name, array in trained.items() if is_float(array.dtype)}
-    norm = math.sqrt(sum(float(np.vdot(change, change)) for change in changes.values()))
+    norm = math.sqrt(sum(float(np.square(change).sum()) for change in changes.values()))
     scale = min(1.0, how.clip / norm) if norm else 1.0
     moved = {name: _moved(start[name], scale * change, how.noise, generator) for name, change in changes.items()}
     return {name: moved.get(name, start[name]) for name in trained}
