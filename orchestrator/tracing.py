@@ -23,6 +23,8 @@ def follow_jobs() -> None:
 
 def traced_job(task: str, _: Sequence[Any], kwargs: Mapping[str, Any]) -> Traced | None:
     """Return the span of a task; None if its run isn't traced."""
+    if "run_dir" not in kwargs:
+        return None  # the run's folder may be elsewhere, and with it what it is told
     run_id, endpoint = _told_of(kwargs["run_dir"])
     if endpoint is None:
         return None

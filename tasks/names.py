@@ -8,6 +8,8 @@ from tasks.errors import ConfigurationError
 
 INITIALISE_TASK = "orchestrator.initialise"
 INGEST_TASK = "orchestrator.ingest"
+INGEST_ANYWHERE_TASK = "orchestrator.ingest_anywhere"
+SUM_GROUP_TASK = "orchestrator.sum_group"
 CLOSE_SURVEY_TASK = "orchestrator.close_survey"
 VERIFY_UPDATES_TASK = "orchestrator.verify"
 CLOSE_ROUND_TASK = "orchestrator.close_round"

@@ -27,12 +27,14 @@ PART_KEY_PREFIX = "fl:part:"
 WANTS_PART_PREFIX = "fl:wants-part:"
 _BLOB = "fl:blob:"
 _MODEL, _HANDED_OUT, _UPDATE = f"{_BLOB}model/", f"{_BLOB}handed-out/", f"{_BLOB}update/"
+_WORKERS = f"{_BLOB}workers/"
+"""Beginning of the names of blobs that the orchestrator's own workers alone read."""
 BLOB_KEYS = f"{_BLOB}*"
 """Pattern of the keys of all blobs' chunks."""
 SHOWN_BLOB_KEYS = f"{_MODEL}*", f"{_HANDED_OUT}*"
 """Patterns of the keys of blobs' chunks that every client may read."""
 _OF_UPDATE = re.compile(rf"{_UPDATE}[^/]+/[^/]+/[0-9]{{1,9}}(?:/survey)?:(?:turn|(?P<index>[0-9]{{1,9}}))")
-_OF_RUN = re.compile(rf"(?:{_MODEL}|{_HANDED_OUT}|{_UPDATE}[^/]+/)(?P<run_id>[^/]+)/")
+_OF_RUN = re.compile(rf"(?:{_MODEL}|{_HANDED_OUT}|{_WORKERS}|{_UPDATE}[^/]+/)(?P<run_id>[^/]+)/")
 _RESULT = "celery-task-meta-"
 _CHORD = "celery-taskset-meta-"
 _RESULT_OR_CHORD = "celery-t*-meta-"
@@ -61,6 +63,11 @@ class RunScope:
         return f"{ORCHESTRATOR_QUEUE}.{self.run_id}"
 
     @property
+    def anywhere_queue(self) -> str:
+        """Queue of those of these tasks that need no folder of the run; no run's id has a slash."""
+        return f"{self.queue}/anywhere"
+
+    @property
     def mark_key(self) -> str:
         """Key of the mark by which the orchestrator sees whether the broker still knows what it was told."""
         return f"fl:mark:{self.run_id}"
@@ -69,6 +76,16 @@ class RunScope:
     def folder_key(self) -> str:
         """Key with the run's folder: own workers on machines that don't have it leave the run's tasks to others."""
         return f"fl:folder:{self.run_id}"
+
+    @property
+    def store_key(self) -> str:
+        """Key with the URL of the run's blobs, if anybody reaches them by it; for own workers without its folder."""
+        return f"fl:store:{self.run_id}"
+
+    @property
+    def elsewhere_key(self) -> str:
+        """Key with a sign of life of each own worker that doesn't have the run's folder."""
+        return f"fl:elsewhere:{self.run_id}"
 
     @property
     def result_keys(self) -> str:
@@ -83,7 +100,7 @@ class RunScope:
     @property
     def own_blobs(self) -> tuple[str, ...]:
         """Beginnings of the names of the run's blobs that are none of a client's."""
-        return f"{_MODEL}{self.run_id}/", f"{_HANDED_OUT}{self.run_id}/"
+        return f"{_MODEL}{self.run_id}/", f"{_HANDED_OUT}{self.run_id}/", f"{_WORKERS}{self.run_id}/"
 
     @property
     def results_and_chords(self) -> str:
@@ -118,6 +135,18 @@ class RunScope:
     def surveyed(self, round_number: int) -> str:
         """Name of the blob with the aggregate of a round's first exchange, which goes out with its train orders."""
         return f"{self.model(round_number)}/surveyed"
+
+    def round_files(self, round_number: int) -> str:
+        """Name of the blob with what jobs of a round need of the run's folder, where that isn't at hand."""
+        return f"{_WORKERS}{self.run_id}/{round_number}/files"
+
+    def round_start(self, round_number: int) -> str:
+        """Name of the blob with the model that a round starts from, where clients are given a compressed one."""
+        return f"{_WORKERS}{self.run_id}/{round_number}/start"
+
+    def group_sum(self, round_number: int, group: str) -> str:
+        """Name of the blob with the sum of a group of a round's updates."""
+        return f"{_WORKERS}{self.run_id}/{round_number}/sum/{group}"
 
     def new_handed_out(self) -> str:
         """Return a new name for a blob with an update that another client is to read.

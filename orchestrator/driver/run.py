@@ -347,6 +347,7 @@ class Run:
             broadcast=broadcast,
             num_clients=self._context.num_clients(),
             is_crowded=len(cohort) > updates_at_a_time(self._config.in_flight_mb * 1e6, update_bytes),
+            is_spread=self._services.num_elsewhere() > 0,
             results_bytes=results_bytes,
             started_at=datetime.now(UTC).isoformat(timespec="microseconds"),
             boot_id=_boot_id(),

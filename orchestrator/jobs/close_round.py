@@ -8,6 +8,8 @@ from pathlib import Path
 
 from celeriac.aggregators import AggregationError
 from celeriac.algorithms import State
+from orchestrator.jobs.disproportion import rejected
+from orchestrator.jobs.group_sums import UpdatesLostError
 from orchestrator.jobs.job import Job
 from orchestrator.jobs.server_update import next_model, surveyed_sets
 from orchestrator.jobs.verify import drop_outliers
@@ -40,6 +42,8 @@ def close_survey(job: Job, records: Records) -> Surveyed:
         aggregate = auxiliary.join({}, surveyed_sets(job, counted))
         if not all(is_finite(values) for values in aggregate.values()):
             raise ValueError("what came aggregates to values that are NaN or infinite")
+    except UpdatesLostError as error:
+        return close_survey(job, _without(records, error.reasons))
     except (AggregationError, UserCodeError, ValueError, ArithmeticError) as error:
         return Surveyed(left_out=left_out, failed=_failed(job, judged, f"the exchange before training: {error}"))
     digest = arrays.write_file(job.folder.surveyed(job.round_number), aggregate)
@@ -61,6 +65,8 @@ def close_round(job: Job, judged: Records) -> ClosedRound:
         return _failed(job, responses, reason)
     try:
         parameters, state = next_model(job, accepted)
+    except UpdatesLostError as error:
+        return close_round(job, _without(judged, error.reasons))
     except (AggregationError, UserCodeError) as error:
         logger.exception("round %d can't be aggregated", job.round_number)
         return _failed(job, responses, str(error))
@@ -74,6 +80,13 @@ def close_round(job: Job, judged: Records) -> ClosedRound:
     digest = arrays.write_file(job.folder.checkpoint(job.round_number), parameters, job.check_open)
     short = _short(job, state.get(results.KIND, {}))
     return ClosedRound(status="closed", responses=responses, digest=digest, state_digest=state_digest, results=short)
+
+
+def _without(records: Records, reasons: Mapping[str, str]) -> Records:
+    """Return the records, those rejected for which there are reasons: their clients took away what was to be added."""
+    for client_id, reason in reasons.items():
+        logger.warning("the update of client %s is rejected: %s", client_id, reason)
+    return rejected(records, reasons)
 
 
 def _short(job: Job, reduced: Arrays) -> ShortResults:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from operator import itemgetter
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import BinaryIO
 from celeriac.compressors import Compressor
 from celeriac.compressors.updates import packed_spec, unpack_update
 from orchestrator.jobs.job import Job
+from orchestrator.jobs.streaming_mean import is_spread
 from orchestrator.jobs.verify import score_as_it_comes
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.updates import HEADER_SLACK_BYTES, discard_updates
@@ -33,28 +34,40 @@ logger = logging.getLogger(__name__)
 def ingest_responses(job: Job, responses: Sequence[Response], exchange: str = TrainOrder.name) -> dict[str, SlotRecord]:
     """Move answers' updates into the run's folder, and return the records of their slots by client id.
 
-    The records are kept beside the updates: asked for again, they are returned as they were.
+    The records are kept beside the updates: asked for again, they are returned as they were. In a round that is spread
+    the updates are looked at, and stay where they came.
 
     Args:
         job: The job; its round is open.
         responses: The clients' answers.
         exchange: Kind of the orders that are answered.
     """
-    slots, taking = job.slots(exchange), _Taking(job, exchange)
+    slots, taking = job.slots(exchange), Taking(job, exchange)
     known = {each.client_id: record for each in responses if (record := slots.get(each.client_id)) is not None}
     found = {each.client_id: taking.take_in(each) for each in responses if each.client_id not in known}
     # A task that was sent again may be at it at the same time: then what the first one took is gone from the store.
-    kept = slots.add(found)
-    for client_id, record in kept.items():
-        if record.status is Status.REJECTED and record.size_bytes:
-            told = job.round_number, client_id, record.reason
-            logger.warning("round %d: the update of client %s is rejected: %s", *told)
-    records = {**known, **kept}
+    records = {**known, **note_records(job, found, exchange)}
     taking.clear_up(responses, records)
     return records
 
 
-class _Taking:
+def note_records(job: Job, records: Mapping[str, SlotRecord], exchange: str) -> dict[str, SlotRecord]:
+    """Note the records of slots that have none, by client id, and return all that count then."""
+    kept = job.slots(exchange).add(records)
+    for client_id, record in kept.items():
+        if record.status is Status.REJECTED and record.size_bytes:
+            told = job.round_number, client_id, record.reason
+            logger.warning("round %d: the update of client %s is rejected: %s", *told)
+    return kept
+
+
+def with_new_updates(job: Job, responses: Sequence[Response], exchange: str) -> list[Response]:
+    """Return those of the answers whose updates haven't been taken in."""
+    slots = job.slots(exchange)
+    return [each for each in responses if each.update is not None and slots.get(each.client_id) is None]
+
+
+class Taking:
     """Taking in what came in one exchange of a round; what an update must be is found out once.
 
     Args:
@@ -118,9 +131,11 @@ class _Taking:
         job = self._job
         names = {response.client_id: response.update.name for response in responses if response.update is not None}
         for client_id in names:
-            if records[client_id].status is Status.REJECTED:
+            if is_spread(job) or records[client_id].status is Status.REJECTED:
                 self._path(client_id).unlink(missing_ok=True)
                 self._packed_path(client_id).unlink(missing_ok=True)
+        if is_spread(job):
+            return
         discard_updates(job.store, names.values(), job.model_bytes, results.most_bytes(job.results))
 
     def _take_update(self, ref: BlobRef, client_id: str) -> dict[str, float]:
@@ -128,6 +143,15 @@ class _Taking:
 
         Raises:
             BlobError, ArraysError, UpdateRejectedError: If it isn't there, or isn't what an update must be.
+        """
+        update, lengths = self.fetch(ref, client_id)
+        return lengths | measure_update(update, self._spec, self._job.start, self._job.buffers)
+
+    def fetch(self, ref: BlobRef, client_id: str) -> tuple[Arrays, dict[str, float]]:
+        """Make a file of an update, decompressed, and return it mapped, without its results, and their lengths.
+
+        Raises:
+            BlobError, ArraysError, UpdateRejectedError: If it isn't there, can't be decompressed, or has other results.
         """
         job, path = self._job, self._path(client_id)
         taken = self._packed_path(client_id) if job.compressor else path
@@ -140,7 +164,12 @@ class _Taking:
             check_update(update, self._sent)
             self._decompress(job.compressor, update, found, path)
             update, _ = results.split(arrays.map_file(path))
-        return lengths | measure_update(update, self._spec, job.start, job.buffers)
+        return update, lengths
+
+    def drop(self, client_id: str) -> None:
+        """Remove what was fetched of a client."""
+        self._path(client_id).unlink(missing_ok=True)
+        self._packed_path(client_id).unlink(missing_ok=True)
 
     def _fetch(self, ref: BlobRef, path: Path) -> None:
         """Take a blob from the store; if there is none, a task before this one may have taken it."""

@@ -18,6 +18,7 @@ from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.slot_records import SlotRecords
 from orchestrator.store.updates import blobs_url
+from orchestrator.transport.crew import Crew
 from tasks import arrays, auxiliary, results
 from tasks.arrays import Arrays, Spec
 from tasks.blobs.blob import BlobStore
@@ -45,9 +46,11 @@ class Loaded:
     Args:
         open_store: Returns the store of blobs at a URL.
         broker_url: The broker's URL.
+        crew: The other own workers; None: there are none.
     """
 
-    def __init__(self, open_store: Callable[[str], BlobStore], broker_url: str = "") -> None:
+    def __init__(self, open_store: Callable[[str], BlobStore], broker_url: str = "", crew: Crew | None = None) -> None:
+        self.crew = crew
         self._open_store = open_store
         self._broker_url = broker_url
         self._last: dict[str, tuple[Hashable, Any]] = {}
@@ -68,16 +71,19 @@ class Loaded:
 
     def store(self, config: RunConfig, folder: RunFolder) -> BlobStore:
         """Return the store of a run's blobs."""
-        url = blobs_url(config, folder, self._broker_url)
-        return self._keep("store", url, lambda: self._open_store(url))
+        return self.store_at(blobs_url(config, folder, self._broker_url))
+
+    def store_at(self, url: str) -> BlobStore:
+        """Return the store of blobs at a URL."""
+        return self.keep("store", url, lambda: self._open_store(url))
 
     def slots(self, exchange: str, path: Path, opened_at: str) -> SlotRecords:
         """Return the records of the slots of a round's exchange, as they are since the round was opened."""
-        return self._keep(f"slots of {exchange}", (path, opened_at), lambda: SlotRecords(path))
+        return self.keep(f"slots of {exchange}", (path, opened_at), lambda: SlotRecords(path))
 
     def workload(self, spec: str) -> Workload:
         """Return a workload."""
-        return self._keep("workload", spec, lambda: load_workload(spec))
+        return self.keep("workload", spec, lambda: load_workload(spec))
 
     def holdout(self, spec: str, data: str | None) -> Any:
         """Return the held-out data of a workload, of the folder ``data``; None if it has none."""
@@ -86,7 +92,7 @@ class Loaded:
             with user_code("holdout_data()"):
                 return self.workload(spec).holdout_data(Path(data) if data else None)
 
-        return self._keep("held-out data", (spec, data), load)
+        return self.keep("held-out data", (spec, data), load)
 
     def _read(self, kind: str, path: Path, read: Callable[[], T]) -> T:
         """Return what was read last of a kind, if the file is the same; else read it."""
@@ -94,9 +100,9 @@ class Loaded:
             found = path.stat()
         except OSError:
             return read()
-        return self._keep(kind, (path, found.st_ino, found.st_mtime_ns, found.st_size), read)
+        return self.keep(kind, (path, found.st_ino, found.st_mtime_ns, found.st_size), read)
 
-    def _keep(self, kind: str, made_from: Hashable, load: Callable[[], T]) -> T:
+    def keep(self, kind: str, made_from: Hashable, load: Callable[[], T]) -> T:
         """Return what was loaded last of a kind, if it was made from the same; else load it."""
         if kind not in self._last or self._last[kind][0] != made_from:
             self._last[kind] = made_from, load()

@@ -14,9 +14,10 @@ from celeriac.algorithms import ServerRound, State, UpdateInfo, Weights, setting
 from celeriac.algorithms.fednova import normalise
 from celeriac.geometry import lengths
 from celeriac.mixers.mixing import mix
+from orchestrator.jobs.group_sums import mean_of_groups
 from orchestrator.jobs.job import Job
 from orchestrator.jobs.scratch import scratch_arrays
-from orchestrator.jobs.streaming_mean import add_next, is_streamed
+from orchestrator.jobs.streaming_mean import add_next, is_spread, is_streamed
 from orchestrator.store.records import SlotRecord
 from tasks import arrays, auxiliary, results
 from tasks.arrays import Array, Arrays, is_float
@@ -39,6 +40,7 @@ def next_model(job: Job, accepted: Mapping[str, SlotRecord]) -> tuple[Arrays, St
         AggregationError: If the aggregator, or what mixes the updates before it, needs more of them, or can make
             nothing of these.
         UserCodeError: If the algorithm or the aggregator raises, or returns something wrong.
+        UpdatesLostError: If updates are where they came, and some are gone from there.
         ValueError, ArithmeticError: If what clients sent can't be aggregated.
     """
     config, number, model = job.config, job.round_number, job.model()
@@ -97,6 +99,7 @@ def surveyed_sets(job: Job, counted: Mapping[str, SlotRecord]) -> State:
 
     Raises:
         AggregationError: If the aggregator needs more clients, or can make nothing of what they sent.
+        UpdatesLostError: If what they sent is where it came, and some is gone from there.
         ValueError, ArithmeticError: If what clients sent can't be aggregated.
     """
     infos = [
@@ -155,6 +158,8 @@ def _aggregate(job: Job, exchange: str, weights: Mapping[str, float], origin: Ar
         weights: What the updates that count weigh, by client id, sorted.
         origin: The model that the round started from, which a user's aggregator or mixer may write to; or nothing.
     """
+    if is_spread(job):
+        return auxiliary.split(mean_of_groups(job, exchange, weights))
     if is_streamed(job):
         return auxiliary.split(add_next(job, exchange, all_of_them=True).mean())
     config = job.config

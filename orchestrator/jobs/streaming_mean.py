@@ -47,16 +47,29 @@ SCALE = 2.0**-64
 
 
 def is_streamed(job: Job) -> bool:
-    """Say whether the updates of a job's round are added as they come.
+    """Say whether the updates of a job's round are large, and added as they come if they come to one place.
 
-    They are large, no scorer or mixer asks for them again, nothing but their mean is wanted, and what one weighs
-    doesn't depend on others.
+    Each is judged by those before it, wherever they are.
+    """
+    opened = job.opened
+    is_large = opened is not None and len(opened.cohort) * opened.parameters.size_bytes > KEPT_BYTES
+    return is_large and _is_only_added(job)
+
+
+def is_spread(job: Job) -> bool:
+    """Say whether the updates of a job's round stay where they came, for any own worker to add."""
+    return job.opened is not None and job.opened.is_spread and _is_only_added(job)
+
+
+def _is_only_added(job: Job) -> bool:
+    """Say whether nothing but the mean is wanted of the updates of a crowded round.
+
+    No scorer or mixer asks for them again, and what one weighs doesn't depend on others.
     """
     config, opened = job.config, job.opened
     return (
         opened is not None
         and opened.is_crowded
-        and len(opened.cohort) * opened.parameters.size_bytes > KEPT_BYTES
         and config.aggregator == "mean"
         and not config.mix
         and not config.verify

@@ -22,6 +22,7 @@ from orchestrator.store.audit import AuditTrail
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import blobs_url
 from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
+from orchestrator.transport.elsewhere import Elsewhere
 from orchestrator.transport.over_redis import RedisTransport
 from orchestrator.transport.part_grants import PartGrants
 from orchestrator.transport.signatures import Signatures, ignore
@@ -31,7 +32,7 @@ from orchestrator.trust.reaching import reach
 from orchestrator.trust.watch import Watch
 from tasks.announcement import Announcement, PassedOver
 from tasks.blobs.blob import BlobStore
-from tasks.blobs.stores import open_store
+from tasks.blobs.stores import is_anywhere, open_store
 from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import check_broker
@@ -81,6 +82,8 @@ def connect_run(
             )
             lock = run_lock.RunLock(connection.connect_quickly(url), notice)
             client.set(RunScope(config.run_id).folder_key, os.fsencode(folder.path.resolve()), ex=FOLDER_TTL_S)
+            if _is_anywhere(config):
+                client.set(RunScope(config.run_id).store_key, config.blobs or "", ex=FOLDER_TTL_S)
             lock.put_up()
             if not connection.check_keeps_all(client):
                 logger.warning(
@@ -142,6 +145,7 @@ def _services(
             parts.grant(client_ids)
 
     transport = RedisTransport(app, url, config.run_id, signatures, grant)
+    elsewhere = Elsewhere(connection.connect_quickly(url), config.run_id) if _is_anywhere(config) else None
     strays = Strays(connection.connect_quickly(url), config.run_id)
 
     def present() -> dict[str, Announcement]:
@@ -154,9 +158,9 @@ def _services(
         registry.say_passed_over({name: (said, f"{why} {of_run}") for name, (said, why) in reasons.items()})
 
     def poll() -> bool:
-        own_worker_ended = supervisor.poll()
+        is_lost = supervisor.poll() | transport.take_reconnected()
         lock.refresh()
-        return transport.take_reconnected() or own_worker_ended
+        return is_lost if elsewhere is None else is_lost | elsewhere.look()
 
     return RunServices(
         transport=transport,
@@ -169,7 +173,13 @@ def _services(
         forgot=memory.take_forgotten,
         others_s=lambda: sum(notice.order_s for notice in lock.others()),
         remove_strays=strays.remove if blobs.needs_permits else lambda _: {},
+        num_elsewhere=elsewhere.num_present if elsewhere else lambda: 0,
     )
+
+
+def _is_anywhere(config: RunConfig) -> bool:
+    """Say whether own workers can work for a run without its folder, as they reach its blobs."""
+    return config.blobs is not None and is_anywhere(config.blobs)
 
 
 def _note_orders_forgotten(config: RunConfig, folder: RunFolder) -> None:
@@ -188,4 +198,5 @@ def tidy(client: Redis, blobs: BlobStore, run_id: str) -> None:
     blobs.discard_matching(scope.blobs)
     for key in client.scan_iter(match=scope.results_and_chords, count=1000):
         client.unlink(key)
-    client.unlink(scope.mark_key, scope.folder_key, scope.queue)
+    keys = scope.mark_key, scope.folder_key, scope.store_key, scope.elsewhere_key, scope.queue, scope.anywhere_queue
+    client.unlink(*keys)

@@ -310,6 +310,8 @@ class OpenRound(_Record):
     """Clients known to the run when the round was opened."""
     is_crowded: bool = False
     """Whether its updates are too many to be all on their way at once, see :mod:`orchestrator.transport.uploads`."""
+    is_spread: bool = False
+    """Whether own workers take part that don't have the run's folder."""
     surveyed: Surveyed | None = None
     """What came of the round's first exchange; None as long as it is on, or if the algorithm has none."""
     orders_are_out: bool = True

@@ -64,6 +64,7 @@ class RunServices:
         cut_off: Cuts a client off from the broker, for a reason, where clients have users of their own there.
         note_round: Notes a closed round in the audit trail, if there is one.
         others_s: Returns the seconds for which orders of other runs may keep a client from this run's.
+        num_elsewhere: Returns how many own workers there are that don't have the run's folder, and may work for it.
     """
 
     transport: Transport
@@ -80,6 +81,7 @@ class RunServices:
     cut_off: Callable[[str, str], object] = lambda _client_id, _reason: None
     note_round: Callable[[RoundRecord], None] = lambda _: None
     others_s: Callable[[], float] = lambda: 0.0
+    num_elsewhere: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True, slots=True)

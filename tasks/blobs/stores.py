@@ -30,6 +30,11 @@ def open_store(url: str) -> BlobStore:
     return opened
 
 
+def is_anywhere(url: str) -> bool:
+    """Say whether a store is the same by its URL on whichever machine."""
+    return _scheme(url) == "s3"
+
+
 def check_named(url: str) -> None:
     """Check that a user's URL names a store that can be used.
 

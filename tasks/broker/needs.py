@@ -61,6 +61,7 @@ def of_orchestrator(run_id: str) -> Needs:
         ("SET", size, "1", "EX", "1"),
         ("GET", size),
         ("EXPIRE", mark, "1"),
+        *((word, run.elsewhere_key, *rest) for word, *rest in (("HINCRBY", "1", "1"), ("HGETALL",), ("HDEL", "1"))),
         ("EXISTS", chunk),
         ("EXISTS", f"{ORCHESTRATOR_QUEUE}.celery.pidbox"),  # by which Celery's tools ask an own worker
         ("UNLINK", chunk),

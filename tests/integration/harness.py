@@ -341,12 +341,17 @@ def statuses(run_dir: Path) -> list[dict[str, str]]:
 
 
 def tasks_done(field: Field, broker: Redis, node: str) -> dict[str, int]:
-    """How many tasks of each name one of the orchestrator's own workers has taken, as Celery's tools tell."""
+    """How many tasks of each name one of the orchestrator's own workers has begun, as Celery's tools tell."""
+    return dict(worker_statistics(field, broker, node)["total"])
+
+
+def worker_statistics(field: Field, broker: Redis, node: str) -> dict[str, Any]:
+    """What Celery's tools tell of one of the orchestrator's own workers."""
     question = ("celery", "-A", "orchestrator", "inspect", "--timeout", "20", "--destination", node, "--json", "stats")
     tool = field.start("tool", *question, CELERY_BROKER_URL=url(broker))
     tool.succeeds()
     [stats] = json.loads(tool.output.strip().splitlines()[-1]).values()
-    return dict(stats["total"])
+    return dict(stats)
 
 
 def check_trained_once(clients: Iterable[Program], num_rounds: int) -> None:

@@ -27,6 +27,11 @@ def test_names_are_spelled_like_this() -> None:
     assert (anna.key, anna.away_key, anna.passed_over_key) == ("fl:client:anna", "fl:away:anna", "fl:passed-over:anna")
     assert (anna.part_key, anna.wants_part_key) == ("fl:part:anna", "fl:wants-part:anna")
     assert (run.mark_key, run.folder_key) == ("fl:mark:run", "fl:folder:run")
+    assert (run.store_key, run.elsewhere_key) == ("fl:store:run", "fl:elsewhere:run")
+    assert (run.queue, run.anywhere_queue) == ("orchestrator.run", "orchestrator.run/anywhere")
+    assert run.round_files(3) == "fl:blob:workers/run/3/files"
+    assert run.round_start(3) == "fl:blob:workers/run/3/start"
+    assert run.group_sum(3, "ab") == "fl:blob:workers/run/3/sum/ab"
     assert anna.order_id("run", 3, "train") == "client/anna/run/3/train"
     assert scope.result_key("anna/run/3/train") == "celery-task-meta-anna/run/3/train"
     assert (anna.update("run", 3), anna.survey("run", 3)) == (
