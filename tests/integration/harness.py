@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import filter as matching
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -33,6 +33,7 @@ from tasks.messages import encode
 from tasks.orders.disconnect import DisconnectOrder
 from tasks.pool_process import die_with_parent
 from tasks.scope import ClientScope, result_key
+from tests.integration.forked import Forked, may_fork, nursery
 
 USER, PASSWORD, ENCODED = "tester", "pass/w@rd", "pass%2Fw%40rd"
 """Who programs are at a test's server; no output of theirs shows the password, as it is or as a URL has it."""
@@ -41,6 +42,8 @@ SERVER = os.environ.get("TEST_SERVER") or str(get_binary_path())
 WORKLOADS = Path(__file__).parent / "workload"
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "numpy"
+PYTHON = (sys.executable, "-m")
+"""What starts a module's command where it isn't forked, by which it has a command line of its own."""
 _SECRETS = (PASSWORD.encode(), ENCODED.encode())
 _TEXTS = ("*.log", "*.json", "*.jsonl", "*.toml")
 """What programs print, and a run's records."""
@@ -133,7 +136,7 @@ def url(client: Redis) -> str:
 class Program:
     """A process that was started, where its output goes, and whether it has a session, and so a group, of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: Path
     has_session: bool = False
 
@@ -208,26 +211,37 @@ class Field:
         name: str,
         *command: str,
         cwd: Path | str | None = None,
-        python: Sequence[str] = (sys.executable, "-m"),
+        python: Sequence[str] | None = None,
         **environment: str,
     ) -> Program:
-        """Start a Python module's command."""
+        """Start a Python module's command, forked where it may be and ``python`` doesn't say what is to start it."""
         log = self.folder / f"{name}-{len(self._programs)}.log"
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("CLIENT_", "CELERY_"))}
+        whole = {**clean, "PYTHONPATH": str(ROOT), **environment}
+        is_forked = python is None and not self._own_sessions and may_fork(command, environment)
         with log.open("wb") as file:
-            process = subprocess.Popen(
-                [*python, *command],
-                cwd=cwd or WORKLOADS,
-                env={**clean, "PYTHONPATH": str(ROOT), **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=self._own_sessions,
-                preexec_fn=die_with_parent if self._own_sessions else None,  # noqa: PLW1509  # called from the main thread
+            process = (
+                nursery().fork(command, cwd or WORKLOADS, whole, file)
+                if is_forked
+                else self._spawned([*(PYTHON if python is None else python), *command], cwd or WORKLOADS, whole, file)
             )
         program = Program(process, log, self._own_sessions)
         self._programs.append(program)
         return program
+
+    def _spawned(
+        self, command: Sequence[str], cwd: Path | str, environment: Mapping[str, str], log: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=self._own_sessions,
+            preexec_fn=die_with_parent if self._own_sessions else None,  # noqa: PLW1509  # called from the main thread
+        )
 
     def run(
         self,
@@ -259,7 +273,13 @@ class Field:
         return self.start("orchestrator", "orchestrator.start", flag, str(run_dir), *where, *options, **settings)
 
     def client(
-        self, broker: Redis | str, client_id: str, *options: str, cwd: Path | str | None = None, **environment: str
+        self,
+        broker: Redis | str,
+        client_id: str,
+        *options: str,
+        cwd: Path | str | None = None,
+        python: Sequence[str] | None = None,
+        **environment: str,
     ) -> Program:
         """Start a client's worker."""
         settings = {
@@ -270,9 +290,8 @@ class Field:
             "CLIENT_HEARTBEAT_S": "0.5",
             **environment,
         }
-        return self.start(
-            client_id, "celery", "-A", "worker", "worker", "--loglevel", "INFO", *options, cwd=cwd, **settings
-        )
+        command = ("celery", "-A", "worker", "worker", "--loglevel", "INFO", *options)
+        return self.start(client_id, *command, cwd=cwd, python=python, **settings)
 
     def clients(self, broker: Redis, count: int, **environment: str) -> list[Program]:
         """Start as many clients, called ``client-1`` and so on, each with a part of the data."""

@@ -105,7 +105,7 @@ def test_a_client_whose_processes_are_all_told_to_end_finishes_its_order(
     # Given a round that two clients are in
     run_dir = tmp_path / "run"
     orchestrator = field.run(run_dir, "--rounds 1", broker=broker)
-    clients = start_clients(field, broker, 1, 2)
+    clients = [field.client(broker, f"client-{n}", python=harness.PYTHON, **part(n, 2), **PACE) for n in (1, 2)]
     wait_until(lambda: all("/train: begun" in client.output for client in clients), "both train")
     # No list of processes shows the password, but for the option with which the test itself has given it
     started = [*orchestrator.descendants(), *(each for client in clients for each in client.descendants())]

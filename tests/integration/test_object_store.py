@@ -62,16 +62,19 @@ def test_a_bucket_carries_models_and_updates(
     # Given a run whose models and updates are in a bucket, and clients, one of which forks its processes when all that
     # it has is loaded
     run_dir, url, seen = tmp_path / "run", server.url("study/one"), set[bytes]()
-    first = field.client(broker, "client-1", **part(1, 3), CLIENT_BLOBS=url, CLIENT_START_METHOD="fork")
-    others = [field.client(broker, f"client-{n}", **part(n, 3), CLIENT_BLOBS=url) for n in (2, 3)]
+    environments = [{**part(n, 3), "CLIENT_BLOBS": url} for n in (1, 2, 3)]
+    environments[0]["CLIENT_START_METHOD"] = "fork"
+    clients = [
+        field.client(broker, f"client-{n}", python=harness.PYTHON, **each) for n, each in enumerate(environments, 1)
+    ]
     # When they train
     with watched(lambda: seen.update(broker.scan_iter("fl:blob:*"))):
-        program = field.run(run_dir, "--rounds 2 --clients 3", f"--blobs {url}", broker=broker)
+        program = field.run(run_dir, "--rounds 2 --clients 3", f"--blobs {url}", broker=broker, python=harness.PYTHON)
         program.worker("*worker*")
-        shown = [word for each in (program, first, *others) for word in command_lines(each)]
+        shown = [word for each in (program, *clients) for word in command_lines(each)]
         program.succeeds()
     # Then the model is that of clients in one process, to the last bit
-    check_trained_once([first, *others], 2)
+    check_trained_once(clients, 2)
     assert harness.checkpoint(run_dir, 2) == harness.checkpoint(harness.undisturbed(tmp_path, rounds=2, clients=3), 2)
     # And nothing of it was at the broker, or is left in the bucket, but the word that tells it from others
     assert seen == set()
