@@ -8,8 +8,10 @@ the first groups, takes the last that nobody has, one after the other, and waits
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
 from tasks.cores import num_cores
 from tasks.digests import Digest
-from tasks.errors import ArraysError, BlobError
+from tasks.errors import ArraysError, BlobError, BlobMissingError
 from tasks.files import make_private
 from tasks.orders.survey import SurveyOrder
 from tasks.scope import ClientScope, RunScope, part_id
@@ -91,19 +93,26 @@ def sum_group(job: Job, group: Group) -> Summed:
     Raises:
         UpdatesLostError: If there are some that can't be added.
     """
-    taking, lost = Taking(job, group.exchange), dict[str, str]()
+    name = RunScope(job.config.run_id).group_sum(job.round_number, group.name)
+    return Summed(sums=blob.publish(job.store, name, arrays.encode(_sum(job, group))))
+
+
+def _sum(job: Job, group: Group) -> dict[str, Array]:
+    """Return the weighted sum of a group's updates; see :func:`sum_group`."""
+    lost = dict[str, str]()
     [sums] = scratch_arrays(job.folder.path, _spec_of_sums(job, group.exchange), 1)
-    for start in range(0, len(group.members), AT_ONCE):
-        members = group.members[start : start + AT_ONCE]
-        updates = [_fetched(taking, member, lost) for member in members]
-        if not lost:
-            _add(sums, updates, [member.weight * SCALE for member in members], is_first=start == 0)
-        for member in members:
-            taking.drop(member.client_id)
+    with _own_folder(job) as folder:
+        taking = Taking(job, group.exchange, folder)
+        for start in range(0, len(group.members), AT_ONCE):
+            members = group.members[start : start + AT_ONCE]
+            updates = [_fetched(taking, member, lost) for member in members]
+            if not lost:
+                _add(sums, updates, [member.weight * SCALE for member in members], is_first=start == 0)
+            for member in members:
+                taking.drop(member.client_id)
     if lost:
         raise UpdatesLostError(lost)
-    name = RunScope(job.config.run_id).group_sum(job.round_number, group.name)
-    return Summed(sums=blob.publish(job.store, name, arrays.encode(sums)))
+    return sums
 
 
 def sum_anywhere(place: Place, group: Group, loaded: Loaded) -> Summed | None:
@@ -155,10 +164,12 @@ def mean_of_groups(job: Job, exchange: str, weights: Mapping[str, float]) -> dic
     total = sum(weights.values()) * SCALE
     if not 0 < total < math.inf:
         raise ValueError(f"{len(weights)} updates weigh {sum(weights.values())} in sum: more than 0 is needed")
-    sums = _sums(job, _groups(job, exchange, weights))
+    groups = _groups(job, exchange, weights)
+    sums = _sums(job, groups)
     spec, [added] = job.update_spec(exchange), scratch_arrays(job.folder.path, _spec_of_sums(job, exchange), 1)
-    for index, each in enumerate(sums):
-        _add_sums(job, added, each.sums, is_first=index == 0)
+    with _own_folder(job) as folder:
+        for index, (group, each) in enumerate(zip(groups, sums, strict=True)):
+            _add_sums(added, _taken(job, group, each, folder / "sums.safetensors"), is_first=index == 0)
     withdraw(job)
     job.store.discard([each.sums.name for each in sums], sums[0].sums.size_bytes)
     result = {name: np.empty(entry.shape, entry.numpy_dtype) for name, entry in spec.items()}
@@ -236,21 +247,34 @@ def _told(job: Job, task_ids: Mapping[int, str]) -> dict[int, Summed]:
     return {index: Summed.model_validate(each) for index, each in said.items() if each}
 
 
-def _add_sums(job: Job, added: Mapping[str, Floats], sums: BlobRef, *, is_first: bool) -> None:
+def _taken(job: Job, group: Group, summed: Summed, path: Path) -> Arrays:
+    """Return a group's sums, as ``path``; taken anew if another process that closes the round has removed them."""
+    try:
+        job.store.take_file(summed.sums, path)
+    except BlobMissingError:
+        return _sum(job, group)
+    return arrays.map_file(path)
+
+
+def _add_sums(added: Mapping[str, Floats], sums: Arrays, *, is_first: bool) -> None:
     """Add a group's sums, or put the first there."""
-    path = _path(job)
-    job.store.take_file(sums, path)
-    for name, values in arrays.map_file(path).items():
+    for name, values in sums.items():
         former, new = added[name].reshape(-1), values.reshape(-1)
         for start in range(0, new.size, BLOCK):
             block = slice(start, start + BLOCK)
             np.add(0.0 if is_first else former[block], new[block], out=former[block])
-    path.unlink(missing_ok=True)
 
 
-def _path(job: Job) -> Path:
-    make_private(job.folder.path / "updates")
-    return job.folder.path / "updates" / f"round-{job.round_number:04d}-group.safetensors"
+@contextmanager
+def _own_folder(job: Job) -> Iterator[Path]:
+    """Give a folder for this process alone: another may be closing the same round, or taking in its updates.
+
+    If the process is killed, it goes with what was taken in.
+    """
+    updates = job.folder.path / "updates"
+    make_private(updates)
+    with tempfile.TemporaryDirectory(prefix="sums-", dir=updates) as folder:
+        yield Path(folder)
 
 
 def _spec_of_sums(job: Job, exchange: str) -> Spec:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import BinaryIO
@@ -73,14 +73,20 @@ class Taking:
     Args:
         job: The job.
         exchange: The exchange.
+        folder: Where the files of updates are made; None for where the run's folder has those of the exchange.
     """
 
-    def __init__(self, job: Job, exchange: str) -> None:
+    def __init__(self, job: Job, exchange: str, folder: Path | None = None) -> None:
         self._job = job
         self._exchange = exchange
-        self._path = partial(job.folder.update, job.round_number, exchange=exchange)
-        self._packed_path = partial(job.folder.packed_update, job.round_number, exchange=exchange)
-        make_private(job.folder.updates(job.round_number, exchange))
+        self._folder = folder or job.folder.updates(job.round_number, exchange)
+        make_private(self._folder)
+
+    def _path(self, client_id: str) -> Path:
+        return self._folder / self._job.folder.update(self._job.round_number, client_id).name
+
+    def _packed_path(self, client_id: str) -> Path:
+        return self._folder / self._job.folder.packed_update(self._job.round_number, client_id).name
 
     @cached_property
     def _spec(self) -> Spec:

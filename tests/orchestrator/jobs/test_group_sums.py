@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +69,20 @@ class ClosedMeanwhile(MemoryChunks):
             withdraw(self._job)
         self.looks.append(super().has(ref))
         return self.looks[-1]
+
+
+class AtOnce(MemoryChunks):
+    """A round's store, at which another process closes the round when this one has just made a file of a blob."""
+
+    def __init__(self, chunks: dict[str, bytes], kind: str, close: Callable[[], object]) -> None:
+        self.chunks = chunks
+        self._kind = kind
+        self._left = [close]
+
+    def take_file(self, ref: BlobRef, path: Path) -> None:
+        super().take_file(ref, path)
+        if self._kind in ref.name and self._left:
+            self._left.pop()()
 
 
 class Spread:
@@ -192,6 +206,21 @@ def test_who_takes_an_update_away_that_was_taken_in_is_left_out(tmp_path: Path, 
         others.opened.model_copy(update={"cohort": {name: "" for name in CLIENTS if name not in (changed, removed)}})
     )
     assert closed.digest == others.close().digest
+
+
+@pytest.mark.parametrize("kind", ["fl:blob:update/", "/sum/"], ids=["update", "sum"])
+def test_two_processes_that_close_a_round_at_once_make_the_same_model(tmp_path: Path, kind: str) -> None:
+    # Given a round whose chord was started anew while it was being closed
+    here, spread = Spread(tmp_path / "here", is_spread=False), Spread(tmp_path / "spread")
+    for each in (here, spread):
+        each.take_in(each.answers())
+    # When another process closes it while this one has an update, or a group's sum, at hand
+    others: list[ClosedRound] = []
+    spread.store = AtOnce(spread.store.chunks, kind, lambda: others.append(spread.close()))
+    closed = spread.close()
+    # Then both come to the model of one place
+    assert [each.digest for each in (closed, *others)] == [here.close().digest] * 2
+    assert spread.left() == {"fl:blob:model", "fl:blob:update"}
 
 
 def test_a_first_exchange_stays_there_likewise(tmp_path: Path) -> None:
