@@ -222,7 +222,8 @@ class LinkedBlobs(FileBlobs):
         if not self._folder.is_dir():
             return list(paths)
         others: list[Path] = []
-        known = {int(size.name): len(_files(size)) for size in _files(self._folder / _SPARE)}
+        sizes = (path for path in _files(self._folder / _SPARE) if path.is_dir())  # files are a former version's
+        known = {int(size.name): len(_files(size)) for size in sizes}
         room = MAX_SPARE - sum(known.values())
         room_bytes = MAX_SPARE_BYTES - sum(size_bytes * count for size_bytes, count in known.items())
         for path in paths:
@@ -246,7 +247,8 @@ class LinkedBlobs(FileBlobs):
 
     def take_spare(self, path: Path, num_bytes: int) -> bool:
         """Make ``path`` a file of this length that was kept; what reads another length still isn't cut short."""
-        with contextlib.suppress(FileNotFoundError), os.scandir(self._spare(num_bytes)) as found:
+        # There may be none, or on another file system than ``path``.
+        with contextlib.suppress(OSError), os.scandir(self._spare(num_bytes)) as found:
             for spare in found:
                 with contextlib.suppress(FileNotFoundError):  # another process was faster
                     Path(spare.path).rename(path)

@@ -328,6 +328,22 @@ def test_a_file_that_somebody_else_has_is_not_written_over(linked: LinkedBlobs, 
     assert not (tmp_path / "a").exists()
 
 
+def test_files_that_a_former_version_kept_are_passed_over(linked: LinkedBlobs, folder: Path, tmp_path: Path) -> None:
+    # Given one that lies there by itself, when another is done away with, then that is kept as ever
+    (folder / ".spare").mkdir()
+    (folder / ".spare" / "anna.safetensors").write_bytes(b"former")
+    recycled(linked, tmp_path / "update")
+    assert [path.name for path in (folder / ".spare").glob("*/*")] == ["update"]
+
+
+def test_a_file_that_can_t_be_moved_to_where_it_is_wanted_is_none(linked: LinkedBlobs, tmp_path: Path) -> None:
+    # Given one that was kept, when it is wanted where none can be moved to, as on another file system, then none is had
+    recycled(linked, tmp_path / "update")
+    (tmp_path / "file").touch()
+    assert not linked.take_spare(tmp_path / "file" / "update", len(b"former"))
+    assert linked.take_spare(tmp_path / "update", len(b"former"))
+
+
 def test_no_more_files_are_kept_than_are_of_use(linked: LinkedBlobs, folder: Path, tmp_path: Path) -> None:
     # Given more files than that, then those are kept, and without a folder of blobs none
     for number in range(MAX_SPARE + 3):
