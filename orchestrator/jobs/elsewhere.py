@@ -19,6 +19,7 @@ from orchestrator.store.run_folder import RunFolder
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
 from tasks.digests import digest_of_file
+from tasks.errors import RunFailedError
 from tasks.files import make_private, replace_text
 from tasks.scope import RunScope
 
@@ -98,22 +99,27 @@ def job_at(place: Place, loaded: Loaded) -> Job:
 
     Raises:
         BlobError: If it isn't there any more: the round is over.
+        RunFailedError: If the round isn't in it: it was closed as the files were put there, or they were removed here.
     """
 
     def fill() -> RunFolder:
         store = loaded.store_at(place.store)
         files = _Files.model_validate_json(bytes(store.get(place.files)))
         own: Path = loaded.keep("own folder", None, _new_folder)
-        shutil.rmtree(own)
         path = own / place.files.digest[:16]  # what is kept in memory of a file that is removed goes by its name
         folder = RunFolder(path)
         make_private(folder.checkpoints)
         store.take_file(files.start, folder.checkpoint(place.round_number - 1))
         for name in files.texts.keys() & set(FILES):
             replace_text(path / name, files.texts[name], durable=False)
+        for former in set(own.iterdir()) - {path}:  # which serves on if this one can't be had
+            shutil.rmtree(former)
         return folder
 
-    return Job(loaded.keep("folder elsewhere", place, fill), place.round_number, loaded)
+    job = Job(loaded.keep("folder elsewhere", place, fill), place.round_number, loaded)
+    if job.opened is None:  # who takes updates in for another round would take them out of the store
+        raise RunFailedError(f"round {place.round_number} isn't in {job.folder.path}, or is over")
+    return job
 
 
 def _new_folder() -> Path:

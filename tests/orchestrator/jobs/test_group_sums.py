@@ -22,6 +22,7 @@ from orchestrator.transport.crew import Crew
 from orchestrator.transport.sending import Call
 from tasks.blobs.blob import BlobRef, publish
 from tasks.blobs.chunks import MemoryChunks
+from tasks.errors import BlobMissingError, RunFailedError
 from tasks.messages import Response, Status, decode, encode
 from tests.orchestrator.jobs.rounds import folder_in
 from tests.support import close_job, publish_update, survey_order, surveyed, train_order, trained
@@ -185,6 +186,30 @@ def test_the_exact_model_is_put_there_for_others_where_clients_are_given_a_compr
     assert job.folder.checkpoint(0).read_bytes() == spread.folder.checkpoint(0).read_bytes()
     assert job.config == spread.job().config
     assert job.opened == spread.opened
+
+
+def test_a_folder_elsewhere_serves_on_if_another_can_t_be_had(tmp_path: Path) -> None:
+    # Given somebody who has made a folder of a round's files, and other files, whose model is gone
+    spread = Spread(tmp_path)
+    loaded, place = Loaded(lambda _: spread.store), published(spread.job())
+    job_at(place, loaded)
+    gone = spread.opened.parameters.model_copy(update={"name": "fl:blob:model/run/9"})
+    spread.folder.save_open_round(spread.opened.model_copy(update={"parameters": gone}))
+    without_model = published(spread.job())
+    # When a folder of those is asked for, then the former is there still
+    with pytest.raises(BlobMissingError):
+        job_at(without_model, loaded)
+    assert job_at(place, loaded).opened == spread.opened
+
+
+def test_what_is_elsewhere_without_its_round_is_of_no_use(tmp_path: Path) -> None:
+    # Given a folder elsewhere, a file of which somebody has removed
+    spread = Spread(tmp_path)
+    loaded, place = Loaded(lambda _: spread.store), published(spread.job())
+    job_at(place, loaded).folder.open_round_path.unlink()
+    # When it is asked for again, then it is said to be of no use
+    with pytest.raises(RunFailedError, match="round 1 isn't in"):
+        job_at(place, loaded)
 
 
 @pytest.mark.parametrize("groups", [(), (0, 1, 2)])
