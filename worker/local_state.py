@@ -68,14 +68,17 @@ class LocalState:
         return self._folder / f"{_PREFIX}{update}.safetensors"
 
     def _write(self, path: Path, kept: arrays.Arrays) -> None:
-        """Write a file over one that is of no use any more, if there is one: it has its place on the disk already."""
-        older = self._older()
+        """Write a file over one that is of no use any more, and as long: it has its place on the disk already.
+
+        One of another length isn't written over: who still reads it would be killed when it is cut.
+        """
+        older, size_bytes = self._older(), arrays.encoded_size(arrays.spec_of(kept))
         with replacing(path, durable=False) as temporary:
             with suppress(IndexError, FileNotFoundError):  # none is left, or another process was faster
-                older.pop().replace(temporary)
+                if older[-1].stat().st_size == size_bytes:
+                    older.pop().replace(temporary)
             with open(temporary, "r+b" if temporary.exists() else "wb", opener=private) as file:
                 file.writelines(arrays.encode(kept))
-                file.truncate()
                 to_disk(file)
         for each in older:
             each.unlink(missing_ok=True)

@@ -70,20 +70,23 @@ def test_a_file_that_another_process_is_writing_is_left_alone(tmp_path: Path) ->
     assert unfinished.exists()
 
 
-def test_what_no_order_will_ask_for_is_written_over_and_leaves_nothing_of_itself(tmp_path: Path) -> None:
-    # Given three rounds, of which the second was accepted, so that the first is of no use any more
+def test_what_no_order_will_ask_for_is_written_over_where_it_is_as_long(tmp_path: Path) -> None:
+    # Given two rounds, of which the second was accepted: the first is of no use any more, and somebody reads it still
     kept, folder = LocalState(tmp_path, "run"), tmp_path / "runs" / "run"
-    kept.save(name(1), {"c": {"w": np.arange(100.0)}})
+    files = [folder / f"after-round-{name(number)}.safetensors" for number in range(4)]
+    kept.save(name(1), state(1.0))
     kept.save(name(2), state(2.0))
-    kept.load(name(2))
-    first = folder / f"after-round-{name(1)}.safetensors"
-    inode, shorter = first.stat().st_ino, state(3.0)
-    # When a shorter state is kept, then it is the first one's file, and has no byte more than a new one
-    kept.save(name(3), shorter)
-    third = folder / f"after-round-{name(3)}.safetensors"
-    assert (third.stat().st_ino, first.exists()) == (inode, False)
-    assert third.stat().st_size == (folder / f"after-round-{name(2)}.safetensors").stat().st_size
-    assert (kept.load(name(2)), kept.load(name(3))) == (state(2.0), shorter)
+    with files[1].open("rb") as first:
+        # When a state of the same length is kept, then it is in the first one's file
+        kept.load(name(2))
+        kept.save(name(3), state(3.0))
+        assert os.path.samestat(os.fstat(first.fileno()), files[3].stat())
+    assert (kept.load(name(2)), kept.load(name(3))) == (state(2.0), state(3.0))
+    with files[2].open("rb") as second:
+        # And when one of another length is, then what is read isn't cut short
+        kept.save(name(4), {"c": {"w": np.arange(100.0)}})
+        assert os.fstat(second.fileno()).st_size == files[3].stat().st_size
+    assert (files[1].exists(), files[2].exists()) == (False, False)
 
 
 def test_each_run_has_its_own_and_the_oldest_are_removed(tmp_path: Path) -> None:
