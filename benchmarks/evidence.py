@@ -64,7 +64,7 @@ def rows_table(outcomes: Outcomes) -> str:
         tried = ", ".join(f"{trial.learning_rate:g}" for trial in row.candidates() if trial in outcomes)
         best = max(max(each.accuracies) for each in found)
         rate = f"{row.best(outcomes)[0].learning_rate:g} of {tried}"
-        lines.append((row.name, str(row.paper), f"**{here}**{_mark(found)}", rate, f"{100 * best:.1f} %"))
+        lines.append((row.name, str(row.paper), f"**{here}**", rate, f"{100 * best:.1f} %"))
     return markdown(("", "paper", "here", "learning rate", "best accuracy"), lines)
 
 
@@ -73,11 +73,6 @@ def _spread(values: Sequence[float], digits: int) -> str:
     few = f" ({len(values)})" if len(values) < NUM_SEEDS else ""
     deviation = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{mean(values):.{digits}f}{deviation}{few}"
-
-
-def _mark(found: Sequence[Outcome]) -> str:
-    """Return what marks figures of an earlier version."""
-    return " †" if any(each.is_former for each in found) else ""
 
 
 def algorithms_table(outcomes: Outcomes) -> str:
@@ -101,7 +96,7 @@ def fashion_table(outcomes: Outcomes) -> str:
 def _compared(found: Sequence[Outcome]) -> tuple[str, str]:
     if not found:
         return "not run", ""
-    accuracy = _spread([100 * final(outcome) for outcome in found], 1) + _mark(found)
+    accuracy = _spread([100 * final(outcome) for outcome in found], 1)
     rounds = [outcome.first_round(TARGET) for outcome in found]
     reached = sorted({number for number in rounds if number is not None})
     return accuracy, "–" if None in rounds else "–".join(str(number) for number in {reached[0]: 0, reached[-1]: 0})

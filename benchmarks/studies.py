@@ -56,13 +56,13 @@ ROWS = (
     Row("2NN, iid, E = 1, B = 10, to 97 %", 87, Trial(rounds=120, target=0.97), (0.1, 0.2)),
     Row(
         "2NN, iid, E = 1, B = ∞, to 97 %", 1474,
-        Trial(batch_size=WHOLE_PART, rounds=1600, target=0.97), (0.5, 1.0), num_seeds=1,
+        Trial(batch_size=WHOLE_PART, rounds=1600, target=0.97), (0.5, 1.0),
     ),
     Row(
         "2NN, two shards, E = 1, B = 10, to 97 %", 664,
-        Trial(split="shards:2", rounds=700, target=0.97), (0.05, 0.1), num_seeds=1,
+        Trial(split="shards:2", rounds=700, target=0.97), (0.05, 0.1),
     ),
-    Row("CNN, iid, E = 1, B = 10, to 99 %", 34, Trial(net="cnn", rounds=45, target=0.99), (0.2,), num_seeds=1),
+    Row("CNN, iid, E = 1, B = 10, to 99 %", 34, Trial(net="cnn", rounds=45, target=0.99), (0.2,)),
     Row(
         "CNN, iid, E = 5, B = 10, to 99 %", 20,
         Trial(net="cnn", epochs=5, rounds=24, target=0.99), (0.15, 0.2, 0.25, 0.3), num_seeds=1,

@@ -98,7 +98,6 @@ class Outcome:
         bytes_up: From a client in a round, on average.
         seconds: The command's, from start to end; 0 if it wasn't one.
         machine: What the command ran on.
-        is_former: Whether an earlier version ran it, whose seeds drew other clients and batches.
     """
 
     accuracies: list[float]
@@ -106,7 +105,6 @@ class Outcome:
     bytes_up: float = 0.0
     seconds: float = 0.0
     machine: str = ""
-    is_former: bool = False
 
     def __str__(self) -> str:
         """Return the best accuracy, and in how many rounds."""
