@@ -97,6 +97,10 @@ class BlobMissingError(BlobError):
     """Raised when a blob, or a part of it, isn't there."""
 
 
+class StoreAwayError(FederationError):
+    """Raised when a store of blobs stays away: whose blob was asked for has no part in it."""
+
+
 class MessageError(FederationError):
     """Raised when an order or an answer isn't what the contract says."""
 

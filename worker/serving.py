@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tasks.cores import cpu_s
 from tasks.described import located
-from tasks.errors import BlobError, MessageError, UnfitOrderError
+from tasks.errors import BlobError, MessageError, StoreAwayError, UnfitOrderError
 from tasks.messages import Response, Status
 from tasks.scope import client_queue, shared_queue
 from tasks.trust.signing import Site
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 _MAX_RECENT_RESPONSES = 1000
 
 
-_ABOUT_ORDERS = (MessageError, BlobError, NotProtectedError, UnfitOrderError)
+_ABOUT_ORDERS = (MessageError, BlobError, StoreAwayError, NotProtectedError, UnfitOrderError)
 """Errors whose texts are ours, and tell of nothing but the order and the site's rules."""
 
 

@@ -116,7 +116,11 @@ class Taking:
         return self._most_header + values + sum(result.most_bytes for result in self._declared.values())
 
     def take_in(self, response: Response) -> SlotRecord:
-        """Take an answer in, and return the record of its slot."""
+        """Take an answer in, and return the record of its slot.
+
+        Raises:
+            StoreAwayError: If the store stays away: that is no client's fault.
+        """
         if response.update is None:
             return SlotRecord.of(response)
         try:

@@ -27,7 +27,7 @@ from tasks.blobs.blob import CHUNK_BYTES, BlobRef
 from tasks.blobs.chunks import cut_into_chunks
 from tasks.broker.url import masked
 from tasks.digests import Digest
-from tasks.errors import BlobError, BlobMissingError, ConfigurationError
+from tasks.errors import BlobError, BlobMissingError, ConfigurationError, StoreAwayError
 from tasks.files import replacing
 
 try:
@@ -211,7 +211,8 @@ class S3Blobs:
 
         Raises:
             BlobMissingError: If there is no such object.
-            BlobError: If the bucket is gone, refuses, or stays away.
+            BlobError: If the bucket is gone, or refuses.
+            StoreAwayError: If it stays away.
         """
         latest = math.inf
         while True:
@@ -222,8 +223,11 @@ class S3Blobs:
                     raise  # it is of a file here
                 if isinstance(error, FileNotFoundError) and s3_bucket.NO_BUCKET not in str(error):
                     raise BlobMissingError(f"bucket {self._url}: {what}: it is missing") from None
-                if not s3_bucket.may_pass(error) or time.monotonic() > latest:
-                    raise BlobError(f"bucket {self._url}: {what}: {s3_bucket.reason(error)}") from None
+                told = f"bucket {self._url}: {what}: {s3_bucket.reason(error)}"
+                if not s3_bucket.may_pass(error):
+                    raise BlobError(told) from None
+                if time.monotonic() > latest:
+                    raise StoreAwayError(told) from None
                 if latest == math.inf:
                     latest = time.monotonic() + OUTAGE_S
                     logger.warning("bucket %s: %s yet: %s", self._url, what, s3_bucket.reason(error))

@@ -18,7 +18,7 @@ from tasks.blobs import in_s3, s3_bucket
 from tasks.blobs.blob import describe, publish
 from tasks.blobs.in_s3 import S3Blobs
 from tasks.blobs.stores import open_store
-from tasks.errors import BlobError, ConfigurationError
+from tasks.errors import BlobError, ConfigurationError, StoreAwayError
 from tests.integration import harness
 from tests.integration.harness import PASSWORD, Field, Program, check_trained_once, history, part, watched
 from tests.integration.object_store import BUCKET, ObjectStore, object_store
@@ -231,15 +231,15 @@ def test_a_store_that_goes_silent_is_given_up_in_bounded_time(
     # When the server answers no more, then whatever is asked says which bucket it was and why
     server.stop()
     where = rf"bucket {server.url()}: blob.* can't be "
-    with pytest.raises(BlobError, match=f"{where}read: HTTP error: error sending request: "):
+    with pytest.raises(StoreAwayError, match=f"{where}read: HTTP error: error sending request: "):
         store.get(ref)
-    with pytest.raises(BlobError, match=f"{where}put there: "):
+    with pytest.raises(StoreAwayError, match=f"{where}put there: "):
         publish(store, "fl:blob:update/anna/run/2", [memoryview(bytes(11 * MIB))])
-    with pytest.raises(BlobError, match=f"{where}looked for: "):
+    with pytest.raises(StoreAwayError, match=f"{where}looked for: "):
         store.has(ref)
-    with pytest.raises(BlobError, match=f"{where}removed: "):
+    with pytest.raises(StoreAwayError, match=f"{where}removed: "):
         store.discard([ref.name], 3)
-    with pytest.raises(BlobError, match=f"{where}listed: "):
+    with pytest.raises(StoreAwayError, match=f"{where}listed: "):
         store.discard_matching(["fl:blob:*"])
 
 

@@ -22,6 +22,7 @@ from tasks.blobs.blob import BlobRef, publish
 from tasks.blobs.chunks import MemoryChunks, Wanted
 from tasks.blobs.in_files import LinkedBlobs
 from tasks.digests import digest_of_file
+from tasks.errors import StoreAwayError
 from tasks.messages import Order, Response, Status
 from tasks.results import Result
 from tests.support import job_of, publish_update, run_config, survey_order, surveyed, take_in, train_order, trained
@@ -330,6 +331,22 @@ def raising(error: type[BaseException]) -> Callable[..., None]:
         raise error
 
     return fail
+
+
+def test_a_store_that_stays_away_is_no_client_s_fault(folder: RunFolder, chunks: MemoryChunks) -> None:
+    # Given an update in a store that can't be asked
+    response = sent(chunks, UPDATE)
+
+    class Away(MemoryChunks):
+        def receive(self, wanted: Sequence[Wanted]) -> Iterator[int | None]:
+            raise StoreAwayError("bucket s3://updates: it stays away")
+
+    # When it is to be taken in, then the task fails, and no record says anything of the client
+    with pytest.raises(StoreAwayError):
+        take_in(job_of(folder, Away()), response)
+    assert job_of(folder, chunks).record("anna") is None
+    # And when the store is back, it is taken in
+    assert take_in(job_of(folder, chunks), response).status is Status.TRAINED
 
 
 def test_two_that_take_an_update_in_at_the_same_time_agree(folder: RunFolder, chunks: MemoryChunks) -> None:
