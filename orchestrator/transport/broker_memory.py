@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Set
 
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from tasks.announcement import Announcement
 from tasks.blobs.blob import TTL_S
@@ -81,19 +81,35 @@ class WatchedRegistry(RedisRegistry):
         super().__init__(client, clients=clients)
         self._memory = memory
         self._seen: Set[str] = frozenset()
+        self._server = ""
+        """What the broker calls itself since it was started."""
 
     def present(self) -> dict[str, Announcement]:
         """Return all live announcements by client id.
 
         Raises:
-            BrokerUnreachableError: If the broker is away, or has forgotten the announcements.
+            BrokerUnreachableError: If the broker is away, was away, or has forgotten the announcements.
         """
         found = super().present()
         # Whoever is missing here may have been forgotten since the last look at the mark, so it is looked at after.
         if (self._memory.is_due() or not self._seen <= found.keys()) and self._has_forgotten():
             raise BrokerUnreachableError("the broker was emptied: clients have yet to announce themselves again")
+        # Announcements run out while the broker is away, which another connection may have waited for.
+        if (not self._server or not self._seen <= found.keys()) and self._was_started_anew():
+            raise BrokerUnreachableError("the broker was started anew: clients have yet to announce themselves again")
         self._seen = found.keys()
         return found
+
+    def _was_started_anew(self) -> bool:
+        """Say whether the broker was started since this was last asked; one that doesn't tell may have been."""
+        try:
+            told = str(self._client.info("server").get("run_id"))
+        except ResponseError:  # not everywhere may one ask
+            return False
+        except (RedisError, OSError) as error:
+            raise BrokerUnreachableError(away(error)) from None
+        former, self._server = self._server, told
+        return former not in ("", told)
 
     def _has_forgotten(self) -> bool:
         try:

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from queue import Empty
 from typing import Any
 
 from celery import states
@@ -69,6 +70,16 @@ class Channel(redis.Channel):
         """Note nothing of a queue at the broker; here, which broadcasts it is for."""
         if self.typeof(exchange).type == "fanout":
             self._fanout_queues[queue] = (exchange, routing_key.replace("#", "*"))
+
+    def _receive_one(self, c: Any) -> Any:
+        """Read what was broadcast, if anything was: redis-py would connect again, and wait there without a bound."""
+        connection = c.connection
+        if connection is None or connection._sock is None:
+            self._in_listen = None  # the event loop connects and subscribes anew
+            raise Empty
+        if not connection.can_read(timeout=0):
+            raise Empty
+        return super()._receive_one(c)  # type: ignore[misc]  # its stub has little
 
     def maybe_refresh_binding_expiry(self) -> None:
         """Refresh nothing of what isn't noted."""

@@ -92,6 +92,23 @@ def test_nobody_is_gone_for_being_forgotten(scene: Scene) -> None:
     assert scene.memory.take_forgotten()
 
 
+def test_nobody_is_gone_whose_announcement_ran_out_while_the_broker_was_away(scene: Scene) -> None:
+    # Given two clients that are there, and a broker that is killed and comes back with what it had written down
+    for client_id in ("anna", "bert"):
+        scene.registry.announce_all([announcement(client_id, heartbeat_s=10)])
+    scene.memory.look()
+    scene.memory.take_forgotten()
+    scene.registry.present()
+    scene.server.kill()
+    scene.server.start()
+    # When one's announcement has run out meanwhile, and nobody here has seen the broker away, then that is told once
+    scene.client.delete("fl:client:anna")
+    with pytest.raises(BrokerUnreachableError, match="the broker was started anew"):
+        scene.registry.present()
+    assert list(scene.registry.present()) == ["bert"]
+    assert not scene.memory.take_forgotten()
+
+
 def test_a_client_that_is_gone_is_gone(scene: Scene) -> None:
     # Given two clients that are there, of which one goes
     for client_id in ("anna", "bert"):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from queue import Empty
+from typing import Any
 
 import pytest
+from redis import Redis
 
+from tasks.broker.app import make_app
 from tests.integration import harness
 from tests.integration.harness import Field, check_trained_once, history, wait_until
 
@@ -41,3 +45,19 @@ def test_a_run_goes_on_through_a_restart_of_redis(
         assert {a["status"] for record in history(run_dir) for a in record["responses"].values()} == {"trained"}
         assert [record["late"] for record in history(run_dir)] == [[]] * ROUNDS
         check_trained_once(clients, ROUNDS)
+
+
+def test_who_listens_for_broadcasts_waits_for_none(broker: Redis) -> None:
+    # Given what a worker's event loop hears broadcasts by
+    connection: Any = make_app("listening", harness.url(broker), include=()).connection_for_read()
+    with connection, broker.pubsub() as listening:  # type: ignore[no-untyped-call]
+        channel = connection.default_channel
+        listening.subscribe("broadcasts")
+        assert listening.parse_response()[0] == b"subscribe"
+        # When it reads, and nothing was said, also after its connection was dropped, then it goes on at once
+        for drop in (lambda: None, listening.connection.disconnect):
+            drop()
+            with pytest.raises(Empty):
+                channel._receive_one(listening)
+        # And where it was dropped it subscribes anew
+        assert channel._in_listen is None
