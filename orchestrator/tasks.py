@@ -55,7 +55,7 @@ def ingest(
     found: dict[str, dict[str, object]] | None = None,
     opened_at: str = "",
 ) -> None:
-    """Take in answers of a round; a part of the round's chord, so it must not fail. Their records are on disk then.
+    """Take in answers of a round; their records are on disk then. If this part of a chord fails, all are done again.
 
     In a round that is spread any own worker takes them in, and says what it ``found`` in a round opened at that time.
     What it couldn't take in is left to this one.
