@@ -26,7 +26,7 @@ TTL_S = 24 * 3600
 HOLD_S = 120
 """Seconds for which a part is held before its client has announced itself."""
 KEEP_S = 60.0
-"""Seconds between two times that it is noted who is there with which part."""
+"""Seconds between two times that it is noted anew who is there with which part."""
 _AT_ONCE = 100
 """Clients that the server grants parts in one step."""
 _GRANT = """
@@ -93,18 +93,21 @@ class PartGrants:
         self._num_parts = num_parts
         self._clock = clock
         self._next = -math.inf
+        self._noted: dict[str, str] = {}
 
     def keep(self, announcements: Iterable[Announcement]) -> None:
-        """Note who is there with which part, once a minute: a key may have expired, or have been lost."""
-        if self._clock() < self._next:
-            return
-        self._next = self._clock() + KEEP_S
-        having = [said for said in announcements if said.num_parts == self._num_parts]
+        """Note who is there with which part: who is new at once, and all once a minute, as keys expire or are lost."""
+        having = {said.client_id: said.part for said in announcements if said.num_parts == self._num_parts}
+        is_due = self._clock() >= self._next
+        fresh = having if is_due else dict(having.items() - self._noted.items())
+        self._noted = having
+        if is_due:
+            self._next = self._clock() + KEEP_S
         try:
             with self._client.pipeline(transaction=False) as pipe:
-                for said in having:
-                    key = ClientScope(said.client_id).part_key
-                    pipe.set(key, f"{said.part} 0", ex=TTL_S, nx=True)
+                for client_id, part in fresh.items():
+                    key = ClientScope(client_id).part_key
+                    pipe.set(key, f"{part} 0", ex=TTL_S, nx=True)
                     pipe.expire(key, TTL_S - HOLD_S)
                 pipe.execute()
         except (RedisError, OSError) as error:

@@ -97,9 +97,11 @@ def test_who_is_there_keeps_its_part_though_the_broker_has_forgotten_it(broker: 
     broker.expire(ClientScope("carl").part_key, 3600)
     assert scene.ask("eve") == [Part(2, 3)]
     assert not broker.exists(ClientScope("dora").part_key)
-    # And that is noted once a minute
-    broker.delete(ClientScope("anna").part_key)
+    # And who comes in the same minute has its part at once, and the others are noted once a minute
+    broker.delete(ClientScope("anna").part_key, ClientScope("eve").part_key)
+    there.append(announcement("eve", part="2/3"))
     grants.keep(there)
+    assert broker.get(ClientScope("eve").part_key) == b"2/3 0"
     assert not broker.exists(ClientScope("anna").part_key)
     now[0] += 60
     grants.keep(there)
