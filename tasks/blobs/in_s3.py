@@ -57,7 +57,8 @@ MAX_PARTS = 10_000
 """Parts of an upload that S3 allows."""
 PARTS_AT_ONCE = 2
 """Parts that are on their way at a time."""
-_ENDING = ".blob"
+_SLASH = "!"
+"""What stands for a slash in keys."""
 _AGAIN_S = 0.5
 
 
@@ -151,8 +152,7 @@ class S3Blobs:
         """Forget the blobs whose names match one of these patterns, in which ``*`` stands for anything."""
         wanted = list(patterns)
         listed = self._ask("blobs can't be listed", lambda: obstore.list(self._bucket).collect())
-        keys = [found["path"] for found in listed]
-        names = (unquote(key.removesuffix(_ENDING)) for key in keys if key.endswith(_ENDING))
+        names = (_name(found["path"]) for found in listed)
         self.discard((name for name in names if any(fnmatchcase(name, pattern) for pattern in wanted)), 0)
 
     def recycle(self, paths: Iterable[Path]) -> None:
@@ -242,8 +242,12 @@ def _pieces_of(file: BinaryIO) -> Iterator[memoryview]:
 
 
 def _key(name: str) -> str:
-    """Return the object's key: slashes stay, so that a bucket's rules can be about what begins with a name.
+    """Return the object's key, without slashes: servers with their objects in files make folders of them.
 
-    With the ending no blob is where the folder of others is, which servers with their objects in files refuse.
+    rclone removes a folder with its last object, be it that another is just put there, which nobody finds then.
     """
-    return quote(name, safe="/:") + _ENDING
+    return quote(name, safe="/:").replace("/", _SLASH)
+
+
+def _name(key: str) -> str:
+    return unquote(key.replace(_SLASH, "/"))

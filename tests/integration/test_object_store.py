@@ -220,6 +220,18 @@ def test_a_large_file_is_carried_in_little_memory(server: ObjectStore, tmp_path:
     assert grown_kb < 64 * 1024
 
 
+def test_blobs_need_no_folders_which_a_server_would_remove_while_one_is_put_there(server: ObjectStore) -> None:
+    # Given a store in which blobs of two clients are, whose names have slashes
+    store = S3Blobs(server.url("study"), "")
+    anna, bert = (publish(store, f"fl:blob:update/{name}/run/1", [memoryview(b"abc")]) for name in ("anna", "bert"))
+    # Then their objects are beside each other, and the names are known from their keys
+    expected = [f"study/fl:blob:update!{name}!run!1" for name in ("anna", "bert")]
+    assert server.objects() == expected
+    store.discard_matching(["fl:blob:update/anna/*"])
+    assert server.objects() == expected[1:]
+    assert (store.has(anna), bytes(store.get(bert))) == (False, b"abc")
+
+
 def test_a_store_that_goes_silent_is_given_up_in_bounded_time(
     server: ObjectStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -110,7 +110,8 @@ def test_workers_elsewhere_take_updates_in_and_sum_them_and_one_may_be_killed(
     done = tasks_done(field, broker, "two@elsewhere")
     assert {names.INGEST_ANYWHERE_TASK, names.SUM_GROUP_TASK} <= done.keys(), done
     assert [record["status"] for record in history(run_dir)] == ["closed"] * 3
-    assert {each["status"] for record in history(run_dir) for each in record["responses"].values()} == {"trained"}
+    answers = [each for record in history(run_dir) for each in record["responses"].values()]
+    assert [each for each in answers if each["status"] != "trained"] == []
     workers[1].send(signal.SIGTERM)
     workers[1].succeeds()
     # And what was lost was noticed at once, and nothing is left in the store
@@ -142,7 +143,8 @@ def test_what_a_worker_elsewhere_lacks_code_for_is_done_by_others(
     program.succeeds()
     # Then it says what it lacks, and no update is rejected for it
     assert "updates are left to others: " in worker.output
-    assert {each["status"] for record in history(run_dir) for each in record["responses"].values()} == {"trained"}
+    answers = [each for record in history(run_dir) for each in record["responses"].values()]
+    assert [each for each in answers if each["status"] != "trained"] == []
     # And when it is told to end, it does, and leaves nothing
     worker.send(signal.SIGTERM)
     worker.succeeds()
