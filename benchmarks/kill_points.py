@@ -1,9 +1,10 @@
 """Kills a run at each of its points in turn, starts it again, and compares the model: is a round lost, or done twice?
 
-The runs are on the embedded server, which ends with them, so that no turns are given in the crowded one.
+The runs are on the embedded server, which ends with them, so that no turns are given in the crowded one. They are of
+the example that does without torch, by which they are done sooner.
 
 ``python -m benchmarks.kill_points``. What a point is, ``benchmarks/killing/sitecustomize.py`` says. A run has some
-hundreds, and each takes about ten seconds; ``--every 20`` tries one of twenty.
+hundreds, and each takes about five seconds of two cores; ``--every 20`` tries one of twenty.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import click
 
-from tests.integration.harness import Field
+from tests.integration.harness import EXAMPLE, Field
 
 ROUNDS = 2
 KINDS: Mapping[str, tuple[str, ...]] = {
@@ -85,10 +87,12 @@ class Study:
     def _start(self, run_dir: Path, kill_at: int, *, is_again: bool = False) -> tuple[int, str]:
         """Start a run, or take it up again where there is something to take up; return its exit code and output."""
         is_resumed = is_again and (run_dir / "config.json").exists()
-        new = ("--run-dir", str(run_dir), "--clients", "2", "--rounds", str(ROUNDS), *self._options)
+        what = "--workload", "study:Study", "--clients", "2", "--rounds", str(ROUNDS), *self._options
+        new = ("--run-dir", str(run_dir), *what)
         program = Field(self._folder).start(
             f"{run_dir.name}{'.again' if is_again else ''}",
             *("orchestrator.start", *(("--resume", str(run_dir)) if is_resumed else new)),
+            cwd=EXAMPLE,
             PYTHONPATH=str(HOOK),
             KILL_AT=str(kill_at),
             KILL_RUN_DIR=f"{run_dir}/",
@@ -109,15 +113,17 @@ def _final_model(run_dir: Path) -> bytes:
 @click.command(help=__doc__)
 @click.option("--kind", type=click.Choice(list(KINDS)), multiple=True, default=list(KINDS), show_default=True)
 @click.option("--every", type=click.IntRange(1), default=1, show_default=True, help="Try one point of so many.")
-def main(kind: tuple[str, ...], every: int) -> None:
+@click.option("--at-once", type=click.IntRange(1), default=2, show_default=True, help="Runs at a time.")
+def main(kind: tuple[str, ...], every: int, at_once: int) -> None:
     """Try the kinds, and end with code 1 if a run came out otherwise."""
     num_wrong = 0
     for each in kind:
-        with tempfile.TemporaryDirectory(prefix="fl-kill-") as folder:
+        with tempfile.TemporaryDirectory(prefix="fl-kill-") as folder, ThreadPoolExecutor(at_once) as pool:
             study = Study(each, Path(folder))
             click.echo(f"{each}: {len(study.points)} points")
-            for number in range(1, len(study.points) + 1, every):
-                if fault := study.kill_at(number):
+            numbers = range(1, len(study.points) + 1, every)
+            for number, fault in zip(numbers, pool.map(study.kill_at, numbers), strict=True):
+                if fault:
                     num_wrong += 1
                     click.echo(f"{each}, point {number}, before {study.points[number - 1]}: {fault}")
             click.echo(f"{each}: {study.num_killed} runs were killed")

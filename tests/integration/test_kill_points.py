@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kill_points import KINDS, Study
-from tests.integration.harness import EXAMPLE
 
 WHEN = ("open config.json", "os.rename checkpoints/round-0001", "open history.jsonl")
 """What a run is about to do as it is killed; where points have no such beginning, that is told."""
@@ -21,12 +20,11 @@ PLAIN = "plain"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _without_torch() -> Iterator[None]:
-    """The runs are of the example that does without torch, and draw no plot, by which they are done sooner."""
+def _without_plots() -> Iterator[None]:
+    """The runs draw no plot, by which they are done sooner."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.integration.harness.WORKLOADS", EXAMPLE)
         for kind in (PLAIN, "scaffold", "goals"):
-            patch.setitem(KINDS, kind, (*KINDS[kind], "--workload", "study:Study", "--observe", "console"))
+            patch.setitem(KINDS, kind, (*KINDS[kind], "--observe", "console"))
         yield
 
 
