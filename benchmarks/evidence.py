@@ -1,4 +1,4 @@
-"""Does it learn as the papers say? Federations on MNIST and FashionMNIST: tables and plot of docs/results.md.
+"""Does it learn as the papers say? Federations on MNIST, FashionMNIST and Shakespeare: docs/results.md.
 
 ``make evidence ARGS="--data folder"`` runs the trials of :mod:`benchmarks.studies` that are missing in
 ``benchmarks/outcomes``, keeps each there, and writes tables and plot into the page. Without a folder it runs nothing.
@@ -23,6 +23,7 @@ from benchmarks.studies import (
     NUM_SEEDS,
     OTHERS,
     PUBLISHED,
+    ROLES,
     ROWS,
     SPLITS,
     STUDIES,
@@ -41,6 +42,8 @@ PANELS = (
     ("fedavg", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "qfedavg"),
 )
 """What is drawn together: algorithms that change how clients train, those that change what is made of their updates."""
+SHOWN = (5, 10, 20, 40)
+"""Rounds after which the accuracy on Shakespeare is shown."""
 SMOOTH = 5
 """Rounds that a point of the plot is the mean of."""
 SHORT = {"server_learning_rate": "server lr", "momentum": "β", "alpha": "α", "mu": "μ", "q": "q", "tau": "τ"}
@@ -109,6 +112,13 @@ def _described(trial: Trial, outcomes: Outcomes) -> str:
     return ", ".join([f"lr {trial.learning_rate:g}", *settings, *few])
 
 
+def language_table(outcomes: Outcomes) -> str:
+    """Return what a net says next of Shakespeare's roles as a Markdown table."""
+    curves = [outcome.accuracies for outcome in done(ROLES, outcomes)]
+    cells = [_spread([100 * curve[number - 1] for curve in curves], 1) if curves else "not run" for number in SHOWN]
+    return markdown([f"{ROLES.num_clients} roles", *(f"round {number}" for number in SHOWN)], [["accuracy", *cells]])
+
+
 def published_table(outcomes: Outcomes) -> str:
     """Return what others have published beside the same here, as a Markdown table."""
     lines = []
@@ -123,7 +133,10 @@ def published_table(outcomes: Outcomes) -> str:
     return markdown(("", "theirs", "here", "the machine"), lines)
 
 
-TABLES = {"rows": rows_table, "algorithms": algorithms_table, "fashion": fashion_table, "published": published_table}
+TABLES = {
+    "rows": rows_table, "algorithms": algorithms_table, "fashion": fashion_table, "language": language_table,
+    "published": published_table,
+}  # fmt: skip
 
 
 def draw(outcomes: Outcomes, path: Path) -> None:

@@ -153,6 +153,15 @@ def fashion(outcomes: Outcomes) -> Iterator[Trial]:
             yield from with_seeds(replace(found, dataset="fashion-mnist"), NUM_SEEDS)
 
 
+ROLES = Trial(dataset="shakespeare", split="", num_clients=631, learning_rate=4.0, rounds=40)
+"""Each client is a role of Shakespeare's plays, as in McMahan et al. 2017."""
+
+
+def language(_: Outcomes) -> Iterator[Trial]:
+    """Yield :data:`ROLES` with all seeds."""
+    yield from with_seeds(ROLES, NUM_SEEDS)
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """A figure that others have published.
@@ -190,6 +199,6 @@ def published(_: Outcomes) -> Iterator[Trial]:
 
 
 STUDIES: Mapping[str, Callable[[Outcomes], Iterator[Trial]]] = {
-    "rows": rows, "algorithms": algorithms, "fashion": fashion, "published": published,
+    "rows": rows, "algorithms": algorithms, "fashion": fashion, "language": language, "published": published,
 }  # fmt: skip
 """Each is kept in a file of its name."""

@@ -44,7 +44,7 @@ class Trial:
     Attributes:
         algorithm: At ``--algorithm``.
         net: At ``--net``.
-        split: At ``--split``; empty for a data set that has clients of its own.
+        split: At ``--split``; empty for a data set that has clients of its own, and one net.
         epochs: E.
         batch_size: B.
         learning_rate: Of the clients.
@@ -83,9 +83,9 @@ class Trial:
 
     @property
     def spec(self) -> str:
-        """The workload: as in the paper, clients train on all of their examples."""
-        split = f",split={self.split}" if self.split else ""
-        return canonical(f"{self.workload or self.dataset},net={self.net}{split},test-share=0")
+        """The workload: clients train on all of their examples, as in the paper, unless they are a data set's own."""
+        name = self.workload or self.dataset
+        return canonical(f"{name},net={self.net},split={self.split},test-share=0") if self.split else name
 
 
 @dataclass(frozen=True, slots=True)
