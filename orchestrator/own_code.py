@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.config import RunConfig
+from orchestrator.store.facts import OWN_CODE
 from orchestrator.store.run_folder import RunFolder
 from tasks.errors import ConfigurationError
 from tasks.plugins import NO_FILE, digest_of
@@ -12,7 +13,7 @@ from tasks.spec import WorkloadSpec
 def note_own_code(config: RunConfig, folder: RunFolder) -> None:
     """Keep the digests of the users' own code in the run's folder; code that isn't found here has none."""
     found = {spec: digest_of(spec) for spec in _specs(config)}
-    folder.save_own_code({spec: digest for spec, digest in found.items() if digest != NO_FILE})
+    OWN_CODE.note(folder, {spec: found[spec] for spec in sorted(found) if found[spec] != NO_FILE})
 
 
 def check_own_code(config: RunConfig, folder: RunFolder, *, accepts_changed: bool) -> None:
@@ -23,7 +24,7 @@ def check_own_code(config: RunConfig, folder: RunFolder, *, accepts_changed: boo
     Raises:
         ConfigurationError: If it is another.
     """
-    former = folder.own_code()
+    former = OWN_CODE.of(folder)
     changed = sorted(spec for spec, digest in former.items() if digest_of(spec) not in (NO_FILE, digest))
     if changed and not accepts_changed:
         raise ConfigurationError(

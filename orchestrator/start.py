@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import signal
 
+from orchestrator.store.facts import METRICS
+
 if __name__ == "__main__":
     # Until there is a run that can be closed cleanly, Ctrl-C ends the process at once and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -223,7 +225,7 @@ def _say(config: RunConfig, summary: Summary, folder: RunFolder, exit_code: int)
             click.echo(f"on the clients' own held-out data{of_all}: {shown or 'nothing'}")
         if results := _results(folder):
             click.echo(f"results of all clients: {results}")
-        for line in table_of(matrix, folder.declared()) if (matrix := folder.cross_site()) else ():
+        for line in table_of(matrix, METRICS.of(folder)) if (matrix := folder.cross_site()) else ():
             click.echo(line)
         if summary.energy is not None:
             click.echo(summary.energy.said())

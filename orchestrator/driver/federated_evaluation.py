@@ -8,6 +8,7 @@ from orchestrator.config import cohort_size
 from orchestrator.driver.context import RunContext
 from orchestrator.driver.model_publisher import publish_model
 from orchestrator.driver.orders import for_study, make_order, time_limits
+from orchestrator.store.facts import METRICS
 from orchestrator.store.records import RoundRecord
 from tasks.messages import Response, Status
 from tasks.metrics import Declared, averaged, out_of_range, spread_of
@@ -41,7 +42,7 @@ def evaluated_by_clients(context: RunContext, record: RoundRecord, incarnations:
     ]
     responses = context.collector.ask(orders, limits.total_s, lambda: publish_model(context, round_number))
     context.services.blobs.discard([parameters.name], parameters.size_bytes)
-    declared, manager = context.folder.declared(), context.manager
+    declared, manager = METRICS.of(context.folder), context.manager
     found = {each.client_id: each for each in responses if not _why_not(each, declared)}
     others = {each.client_id: why for each in responses if (why := _why_not(each, declared))}
     told = [

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 from orchestrator.driver.context import RunContext
 from orchestrator.store.best import best_rounds, check_goes_by, goes_by, metrics_by_round, prune, why_over
+from orchestrator.store.facts import METRICS
 from orchestrator.store.records import Evaluated, RoundRecord
 from tasks.metrics import Metrics
 
@@ -42,19 +43,19 @@ class Goals:
         Raises:
             ConfigurationError: If there is one.
         """
-        check_goes_by(self._context.config, evaluated, self._context.folder.declared())
+        check_goes_by(self._context.config, evaluated, METRICS.of(self._context.folder))
 
     def why_over(self) -> str:
         """Return why the run is over before its last round; empty if it isn't."""
         if not self._context.config.may_end_early:
             return ""
-        return why_over(self._context.config, self._by_round, self._context.folder.declared())
+        return why_over(self._context.config, self._by_round, METRICS.of(self._context.folder))
 
     def prune(self, last_round: int, others: Collection[int] = ()) -> None:
         """Remove the checkpoints that the run isn't to keep, but for those of the rounds ``others``."""
         config, folder = self._context.config, self._context.folder
         if config.keeps_some:
-            declared = folder.declared()
+            declared = METRICS.of(folder)
             best = best_rounds(self._by_round, goes_by(config, self._by_round, declared), declared)
             last = range(last_round - config.keep + 1, last_round)
             kept = {0, *best[: config.keep_best or 1], *last, *others}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.driver.context import RunContext
+from orchestrator.store.facts import RESULTS
 from orchestrator.store.updates import most_of_client
 from tasks import results
 
@@ -19,7 +20,7 @@ def expel_hoarders(context: RunContext, last_round: int) -> None:
     path = context.folder.checkpoint(last_round)
     if not path.exists():
         return
-    results_bytes = results.most_bytes(context.folder.results())
+    results_bytes = results.most_bytes(RESULTS.of(context.folder))
     most_bytes = most_of_client(path.stat().st_size, len(context.algorithm.sent), results_bytes)
     for client_id, size_bytes in context.services.remove_strays(most_bytes).items():
         reason = f"it put {size_bytes} bytes at the broker: {most_bytes} are allowed"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from celeriac.compressors.models import pack_model
 from orchestrator.driver.context import RunContext
+from orchestrator.store.facts import RESULTS
 from tasks import arrays, auxiliary, results
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
@@ -33,7 +34,7 @@ def publish_surveyed(context: RunContext, round_number: int, digest: str) -> Blo
 def publish_broadcast(context: RunContext, after_round: int) -> BlobRef | None:
     """Put what the algorithm sends along with the model, and results, beside it; return None if there is nothing."""
     path = context.folder.state(after_round)
-    for_clients = {name for name, result in context.folder.results().items() if result.to_clients}
+    for_clients = {name for name, result in RESULTS.of(context.folder).items() if result.to_clients}
     if not (context.algorithm.broadcast or for_clients) or not path.exists():
         return None
     state = auxiliary.split(arrays.map_file(path))[1]

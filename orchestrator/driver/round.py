@@ -18,6 +18,7 @@ from orchestrator.driver.model_publisher import publish_surveyed
 from orchestrator.driver.orders import O, TimeLimits, for_study, make_order, time_limits
 from orchestrator.driver.peers import ask_peers
 from orchestrator.observers.events import JoinedLive, Outcome, RoundOpened, SlotsFilled
+from orchestrator.store.facts import METRICS
 from orchestrator.store.records import (
     ACCEPTED,
     ClosedRound,
@@ -275,7 +276,7 @@ class Round:
         context, opened = self._context, self._opened
         surveyed = opened.surveyed or Surveyed()
         responses: dict[str, SlotRecord] = {**surveyed.left_out, **closed.responses}
-        trained = training_averages(responses.values(), context.folder.declared())
+        trained = training_averages(responses.values(), METRICS.of(context.folder))
         bytes_surveyed = self._surveyed.size_bytes * len(opened.trainers) if self._surveyed else 0
         return RoundRecord(
             round_number=opened.round_number,

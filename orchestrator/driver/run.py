@@ -42,6 +42,7 @@ from orchestrator.observers.events import (
 )
 from orchestrator.policies import load_policy
 from orchestrator.processes.workers import log_of
+from orchestrator.store.facts import PREPARED, RESULTS, STATISTICS
 from orchestrator.store.records import ACCEPTED, Evaluated, OpenRound, RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.transport.transport import TICK_S, Lost, RunServices
@@ -219,7 +220,7 @@ class Run:
         if config.accept == "closed":
             self._manager.close()
         initial = self._initial(task_id, call)
-        self._context.prepared.update(self._folder.prepared())
+        self._context.prepared.update(PREPARED.of(self._folder))
         self._goals.check(initial)
         self._folder.save_initial(initial)
         check_room(self._config, self._folder, self._last_round, self._services.broker_room())
@@ -237,7 +238,7 @@ class Run:
         what = "the run could not be prepared"
         initial = own_result(self._context.collector.result(task_id, call), Evaluated, what, self._report)
         if initial.wants_statistics:
-            self._folder.save_statistics(ask_statistics(self._context))
+            STATISTICS.note(self._folder, ask_statistics(self._context))
         while initial.wants_statistics:  # once more where the answer was that of a call before they were there
             initial = own_result(self._context.collector.result(call(), call), Evaluated, what, self._report)
         return initial
@@ -338,7 +339,7 @@ class Run:
         parameters = publish_start(self._context, round_number - 1)
         broadcast = publish_broadcast(self._context, round_number - 1)
         members = {client_id: incarnations[client_id] for client_id in cohort}
-        results_bytes = results.most_bytes(self._folder.results())
+        results_bytes = results.most_bytes(RESULTS.of(self._folder))
         update_bytes = parameters.size_bytes + results_bytes
         return OpenRound(
             round_number=round_number,

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from orchestrator.jobs.job import Job, Loaded
+from orchestrator.store.facts import BUFFERS, PREPARED, RESULTS
 from orchestrator.store.run_folder import RunFolder
 from tasks.blobs import blob
 from tasks.blobs.blob import BlobRef
@@ -23,7 +24,7 @@ from tasks.errors import RunFailedError
 from tasks.files import make_private, replace_text
 from tasks.scope import RunScope
 
-FILES = "config.json", "open-round.json", "buffers.json", "results.json", "prepared.json"
+FILES = "config.json", "open-round.json", BUFFERS.file, RESULTS.file, PREPARED.file
 """The small files of a run's folder that jobs of a round read; those that it hasn't aren't needed."""
 FOLDER = "celeriac-worker-"
 """How the names of folders begin that processes make; the process's worker is next, by the number of its process."""

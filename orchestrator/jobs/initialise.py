@@ -10,6 +10,7 @@ from celeriac.compressors.updates import packed_spec
 from orchestrator.config import PEERS
 from orchestrator.jobs.evaluation import evaluate
 from orchestrator.jobs.job import Job
+from orchestrator.store.facts import BUFFERS, METRICS, PREPARED, RESULTS, STATISTICS
 from orchestrator.store.records import Evaluated
 from tasks import arrays, auxiliary, results
 from tasks.arrays import Arrays, Spec
@@ -46,11 +47,11 @@ def make_model(job: Job) -> Evaluated:
     for round_number in range(1, job.config.rounds + 1 if job.config.schedule else 1):
         with_defaults(workload.run_config, job.config.in_round(round_number).run_config)
     check_workload(job.algorithm, workload)
-    if wants_statistics(workload) and not job.folder.prepared():
-        statistics = job.folder.statistics()
+    if wants_statistics(workload) and not PREPARED.of(job.folder):
+        statistics = STATISTICS.of(job.folder)
         if statistics is None:
             return Evaluated(wants_statistics=True)
-        job.folder.save_prepared(_prepared(job, statistics))
+        PREPARED.note(job.folder, _prepared(job, statistics))
     with user_code("build_optimizer()"):
         check_optimizer(job.algorithm, workload.optimizer_name(job.context("optimizer")))
     _check_state(job)
@@ -60,9 +61,9 @@ def make_model(job: Job) -> Evaluated:
     model = arrays.map_file(path) if path.exists() else _initial_parameters(job)
     _check_without_parameters(job, model)
     with user_code("buffer_names()"):
-        job.folder.save_buffers(checked_buffers(workload.buffer_names(job.context("buffer names"))))
-    job.folder.save_declared(checked_declared(workload))
-    job.folder.save_results(declared_results(workload, job.context("results")))
+        BUFFERS.note(job.folder, sorted(checked_buffers(workload.buffer_names(job.context("buffer names")))))
+    METRICS.note(job.folder, dict(checked_declared(workload)))
+    RESULTS.note(job.folder, dict(declared_results(workload, job.context("results"))))
     _check_compressor(job, model)
     if not path.exists():
         arrays.write_file(path, model)

@@ -14,6 +14,7 @@ from celeriac.algorithms import Algorithm, load_algorithm
 from celeriac.compressors import Compressor, load_compressor
 from celeriac.mixers import Mixer, load_mixer
 from orchestrator.config import RunConfig
+from orchestrator.store.facts import BUFFERS, PREPARED, RESULTS
 from orchestrator.store.records import OpenRound, SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.slot_records import SlotRecords
@@ -190,12 +191,12 @@ class Job:
     @cached_property
     def buffers(self) -> frozenset[str]:
         """Names of the model's arrays that aren't trained."""
-        return self.folder.buffers()
+        return frozenset(BUFFERS.of(self.folder))
 
     @cached_property
     def results(self) -> results.Declared:
         """What the workload declares of its results."""
-        return self.folder.results()
+        return RESULTS.of(self.folder)
 
     def model(self) -> Arrays:
         """Map the model that the round starts from: memory of its own at each call, as users' code may write to it."""
@@ -266,7 +267,7 @@ class Job:
             num_rounds=config.rounds,
             cohort_size=len(self.opened.cohort) if self.opened else 0,
             options=config.options,
-            run_config=with_defaults(self.workload.run_config, {**self.folder.prepared(), **config.run_config}),
+            run_config=with_defaults(self.workload.run_config, {**PREPARED.of(self.folder), **config.run_config}),
             seed=context_seed(config.seed, self.round_number, purpose),
             budget=budget or TimeBudget(),
             device=resolved(config.device),

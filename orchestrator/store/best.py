@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from orchestrator.config import RunConfig
 from orchestrator.goal import parse_goal
+from orchestrator.store.facts import METRICS
 from orchestrator.store.records import Evaluated, RoundRecord
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
@@ -62,7 +63,7 @@ def why_over(config: RunConfig, by_round: ByRound, declared: Declared) -> str:
 
 def best_of(folder: RunFolder) -> int | None:
     """Return the round of a run's best model; None if none was evaluated by the metric that says so."""
-    declared = folder.declared()
+    declared = METRICS.of(folder)
     by_round = metrics_by_round(folder.history(), folder.initial())
     return next(iter(best_rounds(by_round, goes_by(folder.config(), by_round, declared), declared)), None)
 
@@ -101,7 +102,7 @@ def prune(folder: RunFolder, kept: Collection[int], before: int) -> None:
 def is_over(folder: RunFolder) -> str:
     """Return why the run in a folder is over before its last round; empty if it isn't."""
     by_round = metrics_by_round(folder.history(), folder.initial())
-    return why_over(folder.config(), by_round, folder.declared())
+    return why_over(folder.config(), by_round, METRICS.of(folder))
 
 
 def check_goes_by(config: RunConfig, initial: Evaluated, declared: Declared) -> None:

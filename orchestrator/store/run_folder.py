@@ -6,16 +6,15 @@ Files are replaced whole or appended to by whole lines, so that a run can be kil
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from orchestrator.config import RunConfig
 from orchestrator.store.energy import Energy, RoundEnergy
@@ -32,24 +31,12 @@ from orchestrator.store.run_paths import RunPaths
 from tasks.digests import digest_of_file
 from tasks.errors import RunFolderError
 from tasks.files import append_line, is_file, make_private, remove_temporaries, replace_text, replacing
-from tasks.metrics import Declared, Metric
-from tasks.results import Declared as Results
-from tasks.results import Result
-from tasks.run_config import RunSettings
-from tasks.statistics import Statistics
 
 LOOK_S = 0.5
 """Seconds in which whoever looks whether a run is on, and so keeps others from it for an instant, has surely looked."""
 R = TypeVar("R", bound=BaseModel)
-T = TypeVar("T")
 Recycle = Callable[[Iterable[Path]], None]
 """Is given files that nobody reads any more, and may do away with them."""
-_NAMES = TypeAdapter(list[str])
-_DIGESTS = TypeAdapter(dict[str, str])
-_DECLARED = TypeAdapter(dict[str, Metric])
-_RESULTS = TypeAdapter(dict[str, Result])
-_SETTINGS = TypeAdapter(RunSettings)
-_STATISTICS: TypeAdapter[Statistics | None] = TypeAdapter(Statistics | None)
 
 
 class RunFolder(RunPaths):
@@ -181,93 +168,6 @@ class RunFolder(RunPaths):
             RunFolderError: If it is damaged.
         """
         return self._read(self.config_path, RunConfig)
-
-    def save_results(self, declared: Results) -> None:
-        """Keep what the workload declares of its results."""
-        replace_text(self.path / "results.json", _RESULTS.dump_json(dict(declared)).decode() + "\n")
-
-    def results(self) -> Results:
-        """Return what the workload declares of its results; nothing as long as nobody has said.
-
-        Raises:
-            RunFolderError: If the file is damaged.
-        """
-        return self._said("results.json", _RESULTS, {})
-
-    def save_buffers(self, names: Iterable[str]) -> None:
-        """Keep which of the model's arrays aren't trained, so that nobody has to make a model to know it."""
-        replace_text(self.path / "buffers.json", json.dumps(sorted(names)) + "\n")
-
-    def buffers(self) -> frozenset[str]:
-        """Return the names of the model's arrays that aren't trained; none as long as nobody has said.
-
-        Raises:
-            RunFolderError: If the file is damaged.
-        """
-        names: list[str] = self._said("buffers.json", _NAMES, [])
-        return frozenset(names)
-
-    def save_statistics(self, statistics: Statistics) -> None:
-        """Keep what clients told of their data before the initial model was made."""
-        replace_text(self.path / "statistics.json", _STATISTICS.dump_json(statistics, indent=2).decode() + "\n")
-
-    def statistics(self) -> Statistics | None:
-        """Return what clients told of their data; None as long as nobody was asked.
-
-        Raises:
-            RunFolderError: If the file is damaged.
-        """
-        return self._said("statistics.json", _STATISTICS, None)
-
-    def save_prepared(self, settings: RunSettings) -> None:
-        """Keep the settings that the workload made of the clients' statistics."""
-        replace_text(self.path / "prepared.json", _SETTINGS.dump_json(settings, indent=2).decode() + "\n")
-
-    def prepared(self) -> RunSettings:
-        """Return the settings that the workload made of the clients' statistics; none as long as it hasn't.
-
-        Raises:
-            RunFolderError: If the file is damaged.
-        """
-        return self._said("prepared.json", _SETTINGS, {})
-
-    def save_own_code(self, digests: Mapping[str, str]) -> None:
-        """Keep the digests of the files of the users' own code that the run names, by ``module:name``."""
-        replace_text(self.path / "own-code.json", json.dumps(dict(sorted(digests.items())), indent=2) + "\n")
-
-    def own_code(self) -> dict[str, str]:
-        """Return the digests of the users' own code as it was; nothing in a run of an earlier version.
-
-        Raises:
-            RunFolderError: If the file is damaged.
-        """
-        return self._said("own-code.json", _DIGESTS, {})
-
-    def save_declared(self, declared: Declared) -> None:
-        """Keep what the workload declares of its metrics, so that nobody has to load it to know that."""
-        replace_text(self.path / "metrics.json", _DECLARED.dump_json(dict(declared)).decode() + "\n")
-
-    def declared(self) -> Declared:
-        """Return what the workload declares of its metrics, in its order; nothing as long as nobody has said.
-
-        Raises:
-            RunFolderError: If the file is damaged.
-        """
-        return self._said("metrics.json", _DECLARED, {})
-
-    def _said(self, name: str, kind: TypeAdapter[T], default: T) -> T:
-        """Return what a file says; the default if there is none.
-
-        Raises:
-            RunFolderError: If it is damaged.
-        """
-        path = self.path / name
-        try:
-            return kind.validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return default
-        except (OSError, ValidationError) as error:
-            raise RunFolderError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
     def history(self) -> list[RoundRecord]:
         """Return the records of the closed rounds, evaluated as far as is known; a line that was cut short is not one.

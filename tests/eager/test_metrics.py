@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import pytest
 
 import tests.support
+from orchestrator.store.facts import METRICS
 from tasks.arrays import Arrays
 from tasks.context import Context
 from tasks.evaluation import Evaluation
@@ -58,4 +59,4 @@ def test_averages_over_clients_are_those_that_the_workload_declares(measuring: F
     # And what was declared is in the run's folder
     said = json.loads((folder.path / "metrics.json").read_text())
     assert said["sum"] == {"better": "none", "average": "sum", "least": None, "most": None}
-    assert folder.declared() == Measuring.known_metrics
+    assert METRICS.of(folder) == Measuring.known_metrics

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.store.facts import PREPARED, STATISTICS
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import Arrays
 from tasks.context import Context
@@ -80,11 +81,11 @@ def test_what_a_workload_makes_of_statistics_is_found_by_clients_and_orchestrato
     folder = federation.run(workload=CENTRED)
 
     # Then
-    assert folder.prepared() == {"mean": pytest.approx(MEAN)}
+    assert PREPARED.of(folder) == {"mean": pytest.approx(MEAN)}
     told = [response.metrics["train_loss"] for record in folder.history() for response in record.responses.values()]
-    assert told == [folder.prepared()["mean"]] * 9
-    assert folder.initial().metrics["loss"] == folder.prepared()["mean"]
-    asked = folder.statistics()
+    assert told == [PREPARED.of(folder)["mean"]] * 9
+    assert folder.initial().metrics["loss"] == PREPARED.of(folder)["mean"]
+    asked = STATISTICS.of(folder)
     assert asked is not None
     assert sorted(asked.columns["height"].clients) == sorted(EXAMPLES)
 
@@ -115,7 +116,7 @@ def test_a_run_that_is_taken_up_again_keeps_its_settings_whatever_clients_have_n
 
     # Then
     assert ((folder / "prepared.json").read_bytes(), (folder / "statistics.json").read_bytes()) == before
-    assert taken_up.history()[-1].train_metrics["train_loss"] == taken_up.prepared()["mean"]
+    assert taken_up.history()[-1].train_metrics["train_loss"] == PREPARED.of(taken_up)["mean"]
 
 
 def test_a_run_that_was_killed_before_it_had_a_model_doesnt_ask_again(federation: Federation) -> None:
@@ -124,12 +125,12 @@ def test_a_run_that_was_killed_before_it_had_a_model_doesnt_ask_again(federation
     former = federation.run("former", workload=CENTRED)
     config = former.config().model_copy(update={"run_id": "killed"})
     killed = RunFolder.create(federation.folder / "killed", config)
-    statistics = former.statistics()
+    statistics = STATISTICS.of(former)
     assert statistics is not None
-    killed.save_statistics(statistics)
+    STATISTICS.note(killed, statistics)
     # When it goes on with clients that tell nothing, then it goes by what it knows
     federation.join_all(Silent(), CENTRED, incarnation="second")
-    assert federation.go_on(killed).prepared() == former.prepared()
+    assert PREPARED.of(federation.go_on(killed)) == PREPARED.of(former)
     assert len(killed.history()) == 3
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from celeriac.algorithms import Algorithm, ServerRound
 from orchestrator.observers.events import RoundOpened
+from orchestrator.store.facts import RESULTS
 from orchestrator.store.records import OpenRound
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays, auxiliary, results
@@ -453,5 +454,5 @@ def test_results_that_are_out_of_proportion_are_dropped_where_they_are_judged(fe
 def test_what_a_workload_declares_is_in_the_runs_folder(federation: Federation, tmp_path: Path) -> None:
     joined(federation)
     folder = federation.run(workload=COUNTING, rounds=1)
-    assert folder.results()["names"] == Result("concat", shape=(None,), dtype="uint8", max_bytes=20)
+    assert RESULTS.of(folder)["names"] == Result("concat", shape=(None,), dtype="uint8", max_bytes=20)
     assert json.loads((folder.path / "results.json").read_text())["count"]["to_clients"] is True

@@ -17,6 +17,7 @@ from celeriac.workloads.tables.rows import read_rows
 from celeriac.workloads.tables.schema import Schema
 from celeriac.workloads.tables.tabular import Tabular
 from orchestrator.federate import FederatedRun, federate
+from orchestrator.store.facts import PREPARED
 from orchestrator.store.run_folder import RunFolder
 from tasks.workload import DataSource, Part
 
@@ -83,7 +84,7 @@ def pooled(table: pd.DataFrame, told: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def schema_of(run: FederatedRun) -> Schema:
     """What the run's clients agreed on."""
-    return Schema.model_validate_json(str(RunFolder.open(run.folder).prepared()["schema"]))
+    return Schema.model_validate_json(str(PREPARED.of(RunFolder.open(run.folder))["schema"]))
 
 
 def test_the_preprocessed_matrix_of_each_site_is_that_of_the_pooled_table(folder: Path, run: FederatedRun) -> None:

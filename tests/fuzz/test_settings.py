@@ -23,6 +23,7 @@ from orchestrator.config import RunConfig
 from orchestrator.driver.summary import summarise
 from orchestrator.goal import parse_goal
 from orchestrator.runs import main as runs
+from orchestrator.store.facts import BUFFERS, METRICS, PREPARED, RESULTS
 from orchestrator.store.records import Evaluated, OpenRound
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.study_file import read_study
@@ -162,10 +163,10 @@ _FILES: dict[str, Callable[[RunFolder], object]] = {
     "evaluations.jsonl": RunFolder.history,
     "summary.json": RunFolder.summary,
     "initial.json": RunFolder.initial,
-    "results.json": RunFolder.results,
-    "metrics.json": RunFolder.declared,
-    "buffers.json": RunFolder.buffers,
-    "prepared.json": RunFolder.prepared,
+    "results.json": RESULTS.of,
+    "metrics.json": METRICS.of,
+    "buffers.json": BUFFERS.of,
+    "prepared.json": PREPARED.of,
 }
 
 
@@ -180,10 +181,10 @@ def test_a_file_of_a_run_is_read_or_refused_whatever_is_in_it(name: str, tmp_pat
     )
     folder.save_summary(summarise(folder.config(), folder, "completed", "", 1.0))
     folder.save_initial(Evaluated(metrics={"loss": 2.5}))
-    folder.save_results({"events": Result("sum", (3,))})
-    folder.save_declared({"auc": Metric("higher")})
-    folder.save_buffers(["steps"])
-    folder.save_prepared({"means": [0.5, 1.5]})
+    RESULTS.note(folder, {"events": Result("sum", (3,))})
+    METRICS.note(folder, {"auc": Metric("higher")})
+    BUFFERS.note(folder, ["steps"])
+    PREPARED.note(folder, {"means": [0.5, 1.5]})
     path = folder.path / name
     right = json.loads(path.read_text())
     huge = {**right, "bytes_down": 10**4_000} if isinstance(right, dict) else right

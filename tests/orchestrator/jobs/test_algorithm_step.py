@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from celeriac.algorithms import Algorithm, ServerRound, State
+from orchestrator.store.facts import BUFFERS
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Arrays
@@ -39,7 +40,7 @@ def test_an_algorithm_of_ones_own_weighs_in_its_own_way(tmp_path: Path) -> None:
 def moved_by_qfedavg(path: Path, mean: float) -> list[float]:
     """Where q-FedAvg takes a model whose clients say that a statistic of it is this."""
     folder = RunFolder.create(path / "run", run_config(algorithm="qfedavg"))
-    folder.save_buffers({"mean"})
+    BUFFERS.note(folder, ["mean"])
     arrays.write_file(folder.checkpoint(0), {"mean": np.full(3, 50.0), "point": np.zeros(3)})
     parts = []
     for client_id, first in (("anna", 3.0), ("bert", 4.0)):
@@ -120,7 +121,7 @@ def test_an_algorithm_goes_no_further_with_running_statistics_than_their_mean(tm
     # Given a model with statistics that an algorithm would carry beyond what was measured
     doubling = {"algorithm": f"{__name__}:DOUBLING", "workload": WITH_BUFFERS}
     folder = folder_in(tmp_path, **doubling)
-    folder.save_buffers({"steps"})
+    BUFFERS.note(folder, ["steps"])
     close_round(folder, [part(folder, "anna", [1, 2, 3])])
     # When the round is closed, then what is trained moved on, and the statistics are those of the clients
     model = arrays.map_file(folder.checkpoint(1))

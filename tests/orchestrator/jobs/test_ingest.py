@@ -12,6 +12,7 @@ from celeriac.compressors import load_compressor
 from celeriac.compressors.updates import pack_update
 from orchestrator.jobs import ingest
 from orchestrator.jobs.ingest import ingest_responses
+from orchestrator.store import facts
 from orchestrator.store.records import SlotRecord
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.slot_records import SlotRecords
@@ -429,7 +430,7 @@ RESULTS: Arrays = {"hessian": np.eye(2), "trees": np.arange(60, dtype=np.uint8)}
 @pytest.fixture
 def declaring(folder: RunFolder) -> RunFolder:
     """A folder of a run whose workload declares results."""
-    folder.save_results(DECLARED)
+    facts.RESULTS.note(folder, DECLARED)
     return folder
 
 
@@ -469,7 +470,7 @@ def test_an_update_is_rejected_whose_results_arent_as_declared(
 
 def test_results_may_be_longer_than_the_model_by_far(folder: RunFolder, chunks: MemoryChunks) -> None:
     # Given a result of several of the blob store's chunks, beside a model of some bytes
-    folder.save_results({"trees": Result("concat", shape=(None,), dtype="uint8", max_bytes=5 * 10**6)})
+    facts.RESULTS.note(folder, {"trees": Result("concat", shape=(None,), dtype="uint8", max_bytes=5 * 10**6)})
     trees = {"trees": np.ones(5 * 10**6, np.uint8)}
     # When it is taken in, then it counts, and nothing of it is left in the blob store
     record = take_in(job_of(folder, chunks), sent(chunks, results.join(UPDATE, trees)))

@@ -9,6 +9,7 @@ import pytest
 
 from celeriac.compressors import load_compressor
 from celeriac.compressors.updates import pack_update
+from orchestrator.store.facts import BUFFERS
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.store.updates import HEADER_SLACK_BYTES
 from tasks import arrays
@@ -38,7 +39,7 @@ Change = Callable[[dict[str, Array]], None]
 def folder_of(path: Path, compression: str, **changes: Any) -> RunFolder:
     folder = RunFolder.create(path / "run", run_config(compression=compression, **changes))
     arrays.write_file(folder.checkpoint(0), MODEL)
-    folder.save_buffers({"mean"})
+    BUFFERS.note(folder, ["mean"])
     return folder
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from celeriac.algorithms import Algorithm
 from celeriac.workloads.datasets.digits import Digits
+from orchestrator.store.facts import BUFFERS
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
 from tasks.arrays import Arrays, ArraySpec, Spec
@@ -131,10 +132,10 @@ def test_a_model_to_start_from_that_is_none_of_the_workload_is_told_before_the_f
 def test_what_isnt_trained_is_kept_with_the_run(tmp_path: Path) -> None:
     # Given a run of a workload that counts its steps
     folder = folder_in(tmp_path, workload=WITH_BUFFERS)
-    assert folder.buffers() == frozenset()
+    assert BUFFERS.of(folder) == []
     # When it is initialised, then its folder says what isn't trained
     initialise(folder)
-    assert folder.buffers() == {"steps"}
+    assert BUFFERS.of(folder) == ["steps"]
 
 
 @pytest.mark.parametrize(("algorithm", "former"), [("scaffold", "c"), ("feddyn", "h")])

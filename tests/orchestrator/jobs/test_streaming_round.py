@@ -10,6 +10,7 @@ import pytest
 from orchestrator.jobs import streaming_mean
 from orchestrator.jobs.close_round import close_survey
 from orchestrator.jobs.streaming_mean import add_next, is_streamed
+from orchestrator.store.facts import RESULTS
 from orchestrator.store.records import ClosedRound, OpenRound
 from orchestrator.store.run_folder import RunFolder
 from tasks import arrays
@@ -92,7 +93,7 @@ def test_updates_with_results_are_kept_until_the_round_closes(tmp_path: Path) ->
     # Given a crowded round of large updates, when its workload declares results, then those are wanted at its close
     folder = RunFolder.create(tmp_path / "run", run_config())
     folder.save_open_round(opened())
-    folder.save_results({"count": Result("sum")})
+    RESULTS.note(folder, {"count": Result("sum")})
     assert not is_streamed(job_of(folder))
 
 

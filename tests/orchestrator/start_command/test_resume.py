@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from orchestrator.config import RunConfig
 from orchestrator.driver.summary import summarise
 from orchestrator.start import main
+from orchestrator.store.facts import OWN_CODE
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from tasks.arrays import write_file
@@ -170,7 +171,7 @@ def test_a_run_whose_own_code_has_changed_is_resumed_if_that_is_said(
     own = cwd / "summed_up.py"
     own.write_text("def aggregate(updates, context): return {}\n")
     config_of(monkeypatch, "--run-dir", "one", "--aggregator", "summed_up:aggregate", "--select", "random")
-    assert RunFolder.open(cwd / "one").own_code().keys() == {"summed_up:aggregate"}
+    assert OWN_CODE.of(RunFolder.open(cwd / "one")).keys() == {"summed_up:aggregate"}
     config_of(monkeypatch, "--resume", "one")
     # When its file has changed, then the run isn't resumed as if nothing had happened
     own.write_text("def aggregate(updates, context): return {'x': 1}\n")

@@ -15,6 +15,7 @@ from celeriac.workloads.tables.rows import read_rows
 from celeriac.workloads.tables.schema import Names, Scale, Schema
 from celeriac.workloads.tables.tabular import Tabular
 from orchestrator.federate import FederatedRun, federate
+from orchestrator.store.facts import PREPARED
 from orchestrator.store.run_folder import RunFolder
 from tasks.context import Context
 from tasks.errors import ConfigurationError, DataMissingError, FederationError
@@ -205,7 +206,7 @@ def test_who_lacks_a_column_or_has_another_kind_in_it_fails_alone_and_is_told_th
     # And nobody else learns a value of theirs
     assert "3.csv, column 'ward': a value is no number" in told["client-3"]
     assert "west" not in told["client-3"]
-    schema = Schema.model_validate_json(str(RunFolder.open(run.folder).prepared()["schema"]))
+    schema = Schema.model_validate_json(str(PREPARED.of(RunFolder.open(run.folder))["schema"]))
     assert schema.names() == ["age", "sex=f", "sex=m", "ward"]
 
 
