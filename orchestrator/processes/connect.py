@@ -73,22 +73,7 @@ def connect_run(
             local_clients = client_workers(config, folder, authority)
             url = start_server(processes, folder.logs / "server.log", authority)
         with connection.connect(url) as client:
-            wants = selectors.needs(selectors.load_selector(config.select))
-            notice = run_lock.Notice(
-                run_id=config.run_id,
-                num_parts=config.num_clients,
-                wants=wants,
-                order_s=config.timeout_s + HARD_LIMIT_S + turn_timeout_s(config.timeout_s),
-            )
-            lock = run_lock.RunLock(connection.connect_quickly(url), notice)
-            client.set(RunScope(config.run_id).folder_key, os.fsencode(folder.path.resolve()), ex=FOLDER_TTL_S)
-            if _is_anywhere(config):
-                client.set(RunScope(config.run_id).store_key, config.blobs or "", ex=FOLDER_TTL_S)
-            lock.put_up()
-            if not connection.check_keeps_all(client):
-                logger.warning(
-                    "the broker doesn't say (INFO memory) whether it evicts keys: it must not, see docs/faults.md"
-                )
+            lock = _put_up(url, client, config, folder)
             memory = BrokerMemory(connection.connect_quickly(url), config.run_id)
             if memory.look():
                 _note_orders_forgotten(config, folder)
@@ -110,6 +95,28 @@ def connect_run(
                 yield replace(made, broker_room=partial(connection.memory_left, client)) if where == url else made
             finally:
                 lock.take_down()
+
+
+def _put_up(url: str, client: Redis, config: RunConfig, folder: RunFolder) -> run_lock.RunLock:
+    """Tell clients and own workers at the broker of the run, and return what it is told by.
+
+    Raises:
+        FederationBusyError: If too many runs are on there.
+    """
+    notice = run_lock.Notice(
+        run_id=config.run_id,
+        num_parts=config.num_clients,
+        wants=selectors.needs(selectors.load_selector(config.select)),
+        order_s=config.timeout_s + HARD_LIMIT_S + turn_timeout_s(config.timeout_s),
+    )
+    lock, scope = run_lock.RunLock(connection.connect_quickly(url), notice), RunScope(config.run_id)
+    client.set(scope.folder_key, os.fsencode(folder.path.resolve()), ex=FOLDER_TTL_S)
+    if _is_anywhere(config):
+        client.set(scope.store_key, config.blobs or "", ex=FOLDER_TTL_S)
+    lock.put_up()
+    if not connection.check_keeps_all(client):
+        logger.warning("the broker doesn't say (INFO memory) whether it evicts keys: it must not, see docs/faults.md")
+    return lock
 
 
 @contextmanager
