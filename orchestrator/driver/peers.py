@@ -39,7 +39,13 @@ def ask_peers(context: RunContext, round_number: int, handed_out: Mapping[str, B
         scores |= _ask(context, round_number, handed_out, again, attempt=2)
         scored_by |= {client_id: verifier for verifier, client_id in again.items()}
     context.services.blobs.discard_matching([context.scope.all_handed_out])
-    return PeerScores(is_alone=len(handed_out) == 1, scores=scores, scored_by=scored_by)
+    is_alone = len(handed_out) == 1
+    if is_alone:
+        [trainer] = handed_out
+        logger.warning(
+            "round %d: no peer can score the update of %s: it is taken without", round_number, named([trainer])
+        )
+    return PeerScores(is_alone=is_alone, scores=scores, scored_by=scored_by)
 
 
 def _hand_out_again(context: RunContext, round_number: int, handed_out: Mapping[str, BlobRef]) -> None:

@@ -81,7 +81,7 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
         case Initialised():
             yield Line(f"the initial model: {evaluated(event.metrics, event.problem)}", is_warning=bool(event.problem))
         case RoundOpened(round_number=number):
-            yield Line(f"round {number} opened: {len(event.cohort)} clients train")
+            yield Line(f"round {number} opened: {counted(len(event.cohort), 'client')} to train")
         case JoinedLive(round_number=number, client_ids=joined):
             yield Line(f"round {number}: {named(joined)} joined it live", joined)
         case SlotsFilled(round_number=number):
@@ -97,7 +97,7 @@ def lines_of(event: Event) -> Iterator[Line]:  # noqa: C901  # a case an event
         case ClientsEvaluated(round_number=number):
             told = in_words(event.metrics, event.partial, event.num_evaluated, event.spread)
             if told:
-                yield Line(f"round {number}: on the data of {event.num_evaluated} clients: {told}")
+                yield Line(f"round {number}: on the data of {counted(event.num_evaluated, 'client')}: {told}")
             asked = event.num_evaluated + len(event.not_evaluated)
             for reason, alike in by_what(event.not_evaluated):
                 told = f"{len(alike)} of {asked} clients ({first_of(alike)}) didn't evaluate the model: {reason}"

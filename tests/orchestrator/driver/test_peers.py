@@ -66,7 +66,8 @@ def test_of_two_one_steps_in_for_nobody_as_the_update_would_be_its_own(tmp_path:
     assert len(clients.orders) == 2
 
 
-def test_nobody_is_asked_about_a_single_update(tmp_path: Path) -> None:
-    # Given one update, when it is to be scored, then there is nobody to ask
+def test_nobody_is_asked_about_a_single_update(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    # Given one update, when it is to be scored, then there is nobody to ask, which is told
     found, clients = score(tmp_path, ("anna",), failing=())
     assert (found.is_alone, found.scores, clients.orders, clients.chunks.chunks) == (True, {}, [], {})
+    assert caplog.messages == ["round 1: no peer can score the update of client anna: it is taken without"]

@@ -79,7 +79,8 @@ MANY = tuple(f"client-{number:04d}" for number in range(1, 215))
             "round 3: not evaluated: evaluate(): no luck",
         ),
         (FAILED, "round 4 failed: 0 updates, 0.12 s"),
-        (RoundOpened(round_number=3, cohort=("anna", "bert")), "round 3 opened: 2 clients train"),
+        (RoundOpened(round_number=3, cohort=("anna", "bert")), "round 3 opened: 2 clients to train"),
+        (RoundOpened(round_number=3, cohort=("anna",)), "round 3 opened: 1 client to train"),
         (JoinedLive(round_number=3, client_ids=("dora",)), "round 3: client dora joined it live"),
         (SlotsFilled(round_number=3, slots={"anna": TRAINED}), "round 3: client anna trained"),
         (
