@@ -27,14 +27,12 @@ class Row:
         paper: The paper's number of rounds.
         trial: The trial, but for its learning rate and seed.
         learning_rates: Those to be tried, with the first seed.
-        num_seeds: How many seeds the best of them is run with.
     """
 
     name: str
     paper: int
     trial: Trial
     learning_rates: tuple[float, ...]
-    num_seeds: int = NUM_SEEDS
 
     def candidates(self) -> list[Trial]:
         """Return a trial for each learning rate."""
@@ -45,7 +43,7 @@ class Row:
         found = [trial for trial in self.candidates() if trial in outcomes]
         if not found:
             return []
-        return with_seeds(min(found, key=lambda trial: _order(trial, outcomes[trial])), self.num_seeds)
+        return with_seeds(min(found, key=lambda trial: _order(trial, outcomes[trial])), NUM_SEEDS)
 
 
 def _order(trial: Trial, outcome: Outcome) -> tuple[float, float]:
@@ -65,11 +63,11 @@ ROWS = (
     Row("CNN, iid, E = 1, B = 10, to 99 %", 34, Trial(net="cnn", rounds=45, target=0.99), (0.2,)),
     Row(
         "CNN, iid, E = 5, B = 10, to 99 %", 20,
-        Trial(net="cnn", epochs=5, rounds=24, target=0.99), (0.15, 0.2, 0.25, 0.3), num_seeds=1,
+        Trial(net="cnn", epochs=5, rounds=24, target=0.99), (0.15, 0.2, 0.25, 0.3),
     ),
     Row(
         "CNN, two shards, E = 1, B = 10, to 99 %", 350,
-        Trial(net="cnn", split="shards:2", rounds=400, target=0.99), (0.1,), num_seeds=1,
+        Trial(net="cnn", split="shards:2", rounds=400, target=0.99), (0.1,),
     ),
 )  # fmt: skip
 
