@@ -5,8 +5,6 @@ from __future__ import annotations
 import gc
 import signal
 
-from orchestrator.store.facts import METRICS
-
 if __name__ == "__main__":
     # Until there is a run that can be closed cleanly, Ctrl-C ends the process at once and without a traceback.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -38,6 +36,7 @@ from orchestrator.observers import OBSERVERS
 from orchestrator.opening import CHANGEABLE, WITH_RESUME, Opened, discard, open_new, runs_programs, shown_path, take_up
 from orchestrator.options import GroupedCommand, GroupedOption, options_of
 from orchestrator.policies import POLICIES
+from orchestrator.store.facts import METRICS
 from orchestrator.store.records import Summary
 from orchestrator.store.run_folder import RunFolder
 from orchestrator.study_file import read_study

@@ -2,7 +2,7 @@
 
 A derangement says who scores whose, so that no update returns to its trainer, and what is handed out doesn't tell whose
 it is. An update whose verifier fails or vanishes is given to another, once; one that nobody scored then is not taken.
-With a single update there is nobody to ask, and it is taken.
+With a single update there is nobody to ask, and peers don't judge it.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ def ask_peers(context: RunContext, round_number: int, handed_out: Mapping[str, B
     is_alone = len(handed_out) == 1
     if is_alone:
         [trainer] = handed_out
-        logger.warning(
-            "round %d: no peer can score the update of %s: it is taken without", round_number, named([trainer])
-        )
+        logger.warning("round %d: no peer can score the update of %s: none is asked", round_number, named([trainer]))
     return PeerScores(is_alone=is_alone, scores=scores, scored_by=scored_by)
 
 

@@ -36,6 +36,7 @@ from tasks.blobs.stores import is_anywhere, open_store
 from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import check_broker
+from tasks.errors import BrokerUnreachableError
 from tasks.files import make_private
 from tasks.messages import HARD_LIMIT_S, turn_timeout_s
 from tasks.scope import RunScope
@@ -156,7 +157,11 @@ def _services(
     strays = Strays(connection.connect_quickly(url), config.run_id)
 
     def present() -> dict[str, Announcement]:
-        found = registry.present()
+        try:
+            found = registry.present()
+        except BrokerUnreachableError:
+            parts.forget()
+            raise
         parts.keep(found.values())
         return found
 

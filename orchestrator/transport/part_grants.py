@@ -100,7 +100,6 @@ class PartGrants:
         having = {said.client_id: said.part for said in announcements if said.num_parts == self._num_parts}
         is_due = self._clock() >= self._next
         fresh = having if is_due else dict(having.items() - self._noted.items())
-        self._noted = having
         if is_due:
             self._next = self._clock() + KEEP_S
         try:
@@ -110,8 +109,13 @@ class PartGrants:
                     pipe.set(key, f"{part} 0", ex=TTL_S, nx=True)
                     pipe.expire(key, TTL_S - HOLD_S)
                 pipe.execute()
+            self._noted = having
         except (RedisError, OSError) as error:
             logger.warning("who has which part of the data couldn't be noted: %s", away(error))
+
+    def forget(self) -> None:
+        """Have all noted anew at the next look: the broker was away, and may know nothing any more."""
+        self._noted = {}
 
     def grant(self, client_ids: Collection[str]) -> None:
         """Grant a part to each of these clients that asks for one, as far as there are any left."""

@@ -106,6 +106,11 @@ def test_who_is_there_keeps_its_part_though_the_broker_has_forgotten_it(broker: 
     now[0] += 60
     grants.keep(there)
     assert broker.get(ClientScope("anna").part_key) == b"0/3 0"
+    # And at once when the broker was away, which may have forgotten it
+    broker.delete(ClientScope("anna").part_key)
+    grants.forget()
+    grants.keep(there)
+    assert broker.get(ClientScope("anna").part_key) == b"0/3 0"
 
 
 @pytest.mark.parametrize("word", ["", "not hexadecimal", "a" * 33, "ab\n", "0/4"])

@@ -70,4 +70,4 @@ def test_nobody_is_asked_about_a_single_update(tmp_path: Path, caplog: pytest.Lo
     # Given one update, when it is to be scored, then there is nobody to ask, which is told
     found, clients = score(tmp_path, ("anna",), failing=())
     assert (found.is_alone, found.scores, clients.orders, clients.chunks.chunks) == (True, {}, [], {})
-    assert caplog.messages == ["round 1: no peer can score the update of client anna: it is taken without"]
+    assert caplog.messages == ["round 1: no peer can score the update of client anna: none is asked"]
