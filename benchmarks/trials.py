@@ -30,7 +30,7 @@ from tasks.workload import Part, load_workload
 OUTCOMES = Path(__file__).parent / "outcomes"
 """A file a study, a line a trial."""
 DIGITS = 4
-"""Of an accuracy: the share of 10,000 images."""
+"""Of an accuracy: one of 10,000 images shows."""
 WHOLE_PART = 1_000_000
 """A batch size that stands for all of a client's examples: B = infinity in McMahan et al. 2017."""
 Settings = tuple[tuple[str, float], ...]

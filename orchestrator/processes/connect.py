@@ -30,13 +30,12 @@ from orchestrator.transport.strays import Strays
 from orchestrator.transport.transport import RunServices
 from orchestrator.trust.reaching import reach
 from orchestrator.trust.watch import Watch
-from tasks.announcement import Announcement, PassedOver
+from tasks.announcement import PassedOver
 from tasks.blobs.blob import BlobStore
 from tasks.blobs.stores import is_anywhere, open_store
 from tasks.broker import connection, needs, run_lock
 from tasks.broker.app import make_app
 from tasks.broker.probe import check_broker
-from tasks.errors import BrokerUnreachableError
 from tasks.files import make_private
 from tasks.messages import HARD_LIMIT_S, turn_timeout_s
 from tasks.scope import RunScope
@@ -156,15 +155,6 @@ def _services(
     elsewhere = Elsewhere(connection.connect_quickly(url), config.run_id) if _is_anywhere(config) else None
     strays = Strays(connection.connect_quickly(url), config.run_id)
 
-    def present() -> dict[str, Announcement]:
-        try:
-            found = registry.present()
-        except BrokerUnreachableError:
-            parts.forget()
-            raise
-        parts.keep(found.values())
-        return found
-
     def tell(reasons: PassedOver) -> None:
         of_run = f"(run {config.run_id})"
         registry.say_passed_over({name: (said, f"{why} {of_run}") for name, (said, why) in reasons.items()})
@@ -176,7 +166,7 @@ def _services(
 
     return RunServices(
         transport=transport,
-        present=present,
+        present=partial(parts.look, registry.present),
         tell=tell,
         blobs=blobs,
         broker_time=connection.Clock(client),

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 from tasks.announcement import Announcement
 from tasks.broker.refusals import away
+from tasks.errors import BrokerUnreachableError
 from tasks.scope import CLIENT_KEY_PREFIX, PART_KEY_PREFIX, WANTS_PART_PREFIX, ClientScope
 
 logger = logging.getLogger(__name__)
@@ -113,9 +114,19 @@ class PartGrants:
         except (RedisError, OSError) as error:
             logger.warning("who has which part of the data couldn't be noted: %s", away(error))
 
-    def forget(self) -> None:
-        """Have all noted anew at the next look: the broker was away, and may know nothing any more."""
-        self._noted = {}
+    def look(self, present: Callable[[], dict[str, Announcement]]) -> dict[str, Announcement]:
+        """Return who is there, as ``present`` says, and note their parts: all anew if the broker may know none.
+
+        Raises:
+            BrokerUnreachableError: If ``present`` does.
+        """
+        try:
+            found = present()
+        except BrokerUnreachableError:
+            self._noted = {}
+            raise
+        self.keep(found.values())
+        return found
 
     def grant(self, client_ids: Collection[str]) -> None:
         """Grant a part to each of these clients that asks for one, as far as there are any left."""

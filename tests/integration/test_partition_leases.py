@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
+from orchestrator.transport.broker_memory import BrokerMemory, WatchedRegistry
 from orchestrator.transport.part_grants import PartGrants
 from tasks.broker import run_lock
+from tasks.errors import BrokerUnreachableError
 from tasks.scope import ClientScope, who_wants_part
 from tasks.workload import Part
 from tests.integration import harness
@@ -106,11 +108,25 @@ def test_who_is_there_keeps_its_part_though_the_broker_has_forgotten_it(broker: 
     now[0] += 60
     grants.keep(there)
     assert broker.get(ClientScope("anna").part_key) == b"0/3 0"
-    # And at once when the broker was away, which may have forgotten it
-    broker.delete(ClientScope("anna").part_key)
-    grants.forget()
-    grants.keep(there)
-    assert broker.get(ClientScope("anna").part_key) == b"0/3 0"
+
+
+def test_who_announces_itself_to_an_emptied_broker_keeps_its_part(broker: Redis) -> None:
+    # Given a client that a run knows with its part, at a broker that is emptied, to which it announces itself again
+    registry = WatchedRegistry(broker, BrokerMemory(broker, "run", lambda: 0.0))
+    grants, anna = PartGrants(broker, 2, lambda: 0.0), announcement("anna", part="0/2")
+    broker.set(ClientScope("anna").key, anna.model_dump_json())
+    assert grants.look(registry.present).keys() == {"anna"}
+    broker.flushall()
+    with pytest.raises(BrokerUnreachableError, match="emptied"):
+        grants.look(registry.present)
+    broker.set(ClientScope("anna").key, anna.model_dump_json())
+    # When the run looks again, then the part is hers, and who asks for one gets the other
+    assert grants.look(registry.present).keys() == {"anna"}
+    asking = Asking(broker, "bert")
+    notice = run_lock.Notice(run_id="run", num_parts=2)
+    assert asking.part(notice) is None
+    grants.grant(["bert"])
+    assert asking.part(notice) == Part(1, 2)
 
 
 @pytest.mark.parametrize("word", ["", "not hexadecimal", "a" * 33, "ab\n", "0/4"])

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,27 @@ def test_the_page_is_an_observer(
     cwd: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], observers: tuple[str, ...]
 ) -> None:
     assert config_of(monkeypatch, *options).observe == observers
+
+
+GUARDED = """
+import os, runpy, signal, sys
+
+class AtFirstImport:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] not in {"orchestrator", "tasks", *sys.stdlib_module_names}:
+            print(name, signal.getsignal(signal.SIGINT) is signal.SIG_DFL)
+            sys.stdout.flush()
+            os._exit(0)
+
+sys.meta_path.insert(0, AtFirstImport())
+runpy.run_module("orchestrator.start", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_ctrl_c_ends_the_command_without_a_traceback_as_it_imports_what_it_needs() -> None:
+    # Given the command, when it imports a package of others, then a signal would end it at once
+    said = subprocess.run([sys.executable, "-c", GUARDED], capture_output=True, text=True, check=True).stdout
+    assert said.endswith(" True\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
