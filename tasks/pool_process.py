@@ -56,20 +56,25 @@ def allow_children() -> None:
     if not sys.platform.startswith("linux"):
         return
     os.setpgrp()
-    is_bound = False
+    forking = threading.local()
 
     def before_fork() -> None:
         # What another thread has forked would be killed when that thread ends.
-        nonlocal is_bound
-        is_bound = threading.current_thread() is threading.main_thread()
+        forking.is_bound = threading.current_thread() is threading.main_thread()
+        # The child is to end of a signal that it is sent before it has its own way with it.
+        forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+
+    def in_parent() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
 
     def in_child() -> None:
         for number in ENDING:
             signal.signal(number, signal.SIG_DFL)
-        if is_bound:
+        if forking.is_bound:
             die_with_parent()
+        signal.pthread_sigmask(signal.SIG_SETMASK, forking.mask)
 
-    os.register_at_fork(before=before_fork, after_in_child=in_child)
+    os.register_at_fork(before=before_fork, after_in_parent=in_parent, after_in_child=in_child)
 
 
 def end_children_of(pid: int) -> None:

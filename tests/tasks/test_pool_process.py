@@ -31,3 +31,29 @@ def test_freed_memory_is_kept_until_it_is_given_back() -> None:
     assert held > 90
     assert kept > 90
     assert given_back < 10
+
+
+FORKING = """
+import os, signal, sys, time
+from tasks.pool_process import allow_children, leave_ending_to_parent
+
+allow_children()
+leave_ending_to_parent()
+before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+for number in (signal.SIGTERM, signal.SIGHUP) * 10:
+    if (pid := os.fork()) == 0:
+        time.sleep(5)
+        os._exit(0)
+    os.kill(pid, number)
+    if (code := os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])) != -number:
+        sys.exit(f"told to end by {number.name}, it ended with code {code}")
+if (after := signal.pthread_sigmask(signal.SIG_BLOCK, ())) != before:
+    sys.exit(f"the process that forks has {after} blocked, had {before}")
+"""
+
+
+def test_a_child_that_is_told_to_end_as_it_is_forked_ends() -> None:
+    # Given a process of a pool, when it forks others and tells them to end at once, as a pool of Python's does
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, check=False)
+    # Then they do, and it has its own signals as before
+    assert (done.returncode, done.stderr) == (0, "")
